@@ -1,0 +1,302 @@
+"""The API in front of a pipeline: an HTTP API or a REST API, with the same routes and one function behind them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+from pulumi import Input, Output, ResourceOptions
+
+from components.config import ApiOptions, LogOptions
+from components.function import Function
+
+ROUTES = (("POST", "/events"), ("GET", "/events"), ("GET", "/events/{id}"), ("GET", "/health"))
+OPEN_ROUTES = (("GET", "/health"),)
+
+INTEGRATION_TIMEOUT_MS = 29_000
+
+# One JSON line a request: who, what, how long; no body, no query string.
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-logging-variables.html
+ACCESS_LOG_FORMAT = json.dumps(
+    {
+        "request_id": "$context.requestId",
+        "time": "$context.requestTime",
+        "source_ip": "$context.identity.sourceIp",
+        "method": "$context.httpMethod",
+        "path": "$context.path",
+        "status": "$context.status",
+        "response_bytes": "$context.responseLength",
+        "latency_ms": "$context.responseLatency",
+        "error": "$context.error.message",
+    },
+)
+
+
+@dataclass(frozen=True)
+class ApiMetrics:
+    """What CloudWatch knows an API by, and what it calls a server error.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html
+    """
+
+    dimensions: Mapping[str, Input[str]]
+    server_errors: str
+
+
+class HttpApi(pulumi.ComponentResource):
+    """An HTTP API (API Gateway v2) with payload format 2.0."""
+
+    def __init__(
+        self,
+        name: str,
+        options: ApiOptions,
+        logs: LogOptions,
+        function: Function,
+        *,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("datapipeline:index:HttpApi", name, None, opts)
+        child = ResourceOptions(parent=self)
+        api = aws.apigatewayv2.Api(name, protocol_type="HTTP", cors_configuration=_cors(options), opts=child)
+        integration = aws.apigatewayv2.Integration(
+            name,
+            api_id=api.id,
+            integration_type="AWS_PROXY",
+            integration_method="POST",
+            integration_uri=function.invoke_arn,
+            payload_format_version="2.0",
+            timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
+            opts=child,
+        )
+        authorization = self._authorization(name, options, api)
+        for method, path in ROUTES:
+            aws.apigatewayv2.Route(
+                f"{name}-{_label(method, path)}",
+                api_id=api.id,
+                route_key=f"{method} {path}",
+                target=Output.concat("integrations/", integration.id),
+                **({"authorization_type": "NONE"} if (method, path) in OPEN_ROUTES else authorization),
+                opts=child,
+            )
+        stage = aws.apigatewayv2.Stage(
+            name,
+            api_id=api.id,
+            name=options.stage_name or "$default",
+            auto_deploy=True,
+            default_route_settings={
+                "throttling_rate_limit": options.throttling.rate_per_second,
+                "throttling_burst_limit": options.throttling.burst,
+            },
+            access_log_settings={"destination_arn": _access_logs(name, logs, child), "format": ACCESS_LOG_FORMAT}
+            if options.writes_access_logs
+            else None,
+            opts=child,
+        )
+        _allow_invocation(name, function, api.execution_arn, child)
+        self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
+        self.metrics = ApiMetrics({"ApiId": api.id}, "5xx")
+        self.key_id: Output[str] | None = None
+        self.register_outputs({"url": self.url})
+
+    def _authorization(self, name: str, options: ApiOptions, api: aws.apigatewayv2.Api) -> dict[str, Input[str]]:
+        if options.jwt is not None:
+            authorizer = aws.apigatewayv2.Authorizer(
+                name,
+                api_id=api.id,
+                authorizer_type="JWT",
+                identity_sources=["$request.header.Authorization"],
+                jwt_configuration={"issuer": options.jwt.issuer, "audiences": list(options.jwt.audience)},
+                opts=ResourceOptions(parent=self),
+            )
+            return {"authorization_type": "JWT", "authorizer_id": authorizer.id}
+        return {"authorization_type": "AWS_IAM" if options.auth == "iam" else "NONE"}
+
+
+class RestApi(pulumi.ComponentResource):
+    """A REST API (API Gateway v1): API keys with a usage plan, and bodies that are not JSON refused at the gateway."""
+
+    def __init__(
+        self,
+        name: str,
+        options: ApiOptions,
+        logs: LogOptions,
+        function: Function,
+        *,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("datapipeline:index:RestApi", name, None, opts)
+        child = ResourceOptions(parent=self)
+        api = aws.apigateway.RestApi(name, endpoint_configuration={"types": "REGIONAL"}, opts=child)
+        answers = self._error_answers(name, api)
+        methods = self._methods(name, options, api, function)
+        deployment = aws.apigateway.Deployment(
+            name,
+            rest_api=api.id,
+            # A REST API serves a snapshot: a change of routes or auth must make a new one.
+            triggers={"definition": _definition_hash(options)},
+            opts=ResourceOptions(parent=self, depends_on=[*methods, *answers]),
+        )
+        stage = aws.apigateway.Stage(
+            name,
+            rest_api=api.id,
+            deployment=deployment.id,
+            stage_name=options.stage_name or "v1",
+            access_log_settings={"destination_arn": _access_logs(name, logs, child), "format": ACCESS_LOG_FORMAT}
+            if options.writes_access_logs
+            else None,
+            opts=child,
+        )
+        aws.apigateway.MethodSettings(
+            name,
+            rest_api=api.id,
+            stage_name=stage.stage_name,
+            method_path="*/*",
+            settings={
+                "throttling_rate_limit": options.throttling.rate_per_second,
+                "throttling_burst_limit": options.throttling.burst,
+            },
+            opts=child,
+        )
+        _allow_invocation(name, function, api.execution_arn, child)
+        self.key_id = self._key(name, options, api, stage) if options.auth == "api_key" else None
+        self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
+        self.metrics = ApiMetrics({"ApiName": api.name, "Stage": stage.stage_name}, "5XXError")
+        self.register_outputs({"url": self.url})
+
+    def _error_answers(self, name: str, api: aws.apigateway.RestApi) -> list[pulumi.Resource]:
+        """The gateway's own refusals, in the shape that the function answers with."""
+        body = '{"error": {"code": "$context.error.responseType", "message": $context.error.messageString, "details": []}}'
+        return [
+            aws.apigateway.Response(
+                f"{name}-{kind.lower().replace('_', '-')}",
+                rest_api_id=api.id,
+                response_type=kind,
+                response_templates={"application/json": body},
+                opts=ResourceOptions(parent=self),
+            )
+            for kind in ("DEFAULT_4XX", "DEFAULT_5XX")
+        ]
+
+    def _methods(
+        self,
+        name: str,
+        options: ApiOptions,
+        api: aws.apigateway.RestApi,
+        function: Function,
+    ) -> list[pulumi.Resource]:
+        child = ResourceOptions(parent=self)
+        resources: dict[str, Output[str]] = {"": api.root_resource_id}
+        for path in sorted({path for _, path in ROUTES}):
+            parent, _, part = path.rpartition("/")
+            resource = aws.apigateway.Resource(
+                f"{name}-{_label('', path)}",
+                rest_api=api.id,
+                parent_id=resources[parent],
+                path_part=part,
+                opts=child,
+            )
+            resources[path] = resource.id
+        body = aws.apigateway.Model(
+            name,
+            rest_api=api.id,
+            name="body",
+            content_type="application/json",
+            schema=json.dumps({"type": ["object", "array"]}),
+            opts=child,
+        )
+        validator = aws.apigateway.RequestValidator(name, rest_api=api.id, validate_request_body=True, opts=child)
+        made: list[pulumi.Resource] = []
+        for method, path in ROUTES:
+            closed = (method, path) not in OPEN_ROUTES
+            label = f"{name}-{_label(method, path)}"
+            made.append(
+                route := aws.apigateway.Method(
+                    label,
+                    rest_api=api.id,
+                    resource_id=resources[path],
+                    http_method=method,
+                    authorization="AWS_IAM" if closed and options.auth == "iam" else "NONE",
+                    api_key_required=closed and options.auth == "api_key",
+                    request_models={"application/json": body.name} if method == "POST" else None,
+                    request_validator_id=validator.id if method == "POST" else None,
+                    request_parameters={"method.request.path.id": True} if path.endswith("{id}") else None,
+                    opts=child,
+                ),
+            )
+            made.append(
+                aws.apigateway.Integration(
+                    label,
+                    rest_api=api.id,
+                    resource_id=resources[path],
+                    http_method=route.http_method,
+                    type="AWS_PROXY",
+                    integration_http_method="POST",
+                    uri=function.invoke_arn,
+                    timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
+                    opts=child,
+                ),
+            )
+        return made
+
+    def _key(
+        self,
+        name: str,
+        options: ApiOptions,
+        api: aws.apigateway.RestApi,
+        stage: aws.apigateway.Stage,
+    ) -> Output[str]:
+        """One key and its plan. Only the key's id is an output; its value stays with API Gateway."""
+        child = ResourceOptions(parent=self)
+        key = aws.apigateway.ApiKey(name, opts=child)
+        plan = aws.apigateway.UsagePlan(
+            name,
+            api_stages=[{"api_id": api.id, "stage": stage.stage_name}],
+            throttle_settings={
+                "rate_limit": options.throttling.rate_per_second,
+                "burst_limit": options.throttling.burst,
+            },
+            opts=child,
+        )
+        aws.apigateway.UsagePlanKey(name, key_id=key.id, key_type="API_KEY", usage_plan_id=plan.id, opts=child)
+        return key.id
+
+
+def _label(method: str, path: str) -> str:
+    parts = [method.lower(), *(part.strip("{}") for part in path.split("/"))]
+    return "-".join(part for part in parts if part)
+
+
+def _cors(options: ApiOptions) -> aws.apigatewayv2.ApiCorsConfigurationArgsDict | None:
+    if options.cors is None:
+        return None
+    return {
+        "allow_origins": list(options.cors.allow_origins),
+        "allow_headers": list(options.cors.allow_headers),
+        "allow_methods": sorted({method for method, _ in ROUTES}),
+        "expose_headers": ["location"],
+        "max_age": options.cors.max_age_seconds,
+    }
+
+
+def _access_logs(name: str, logs: LogOptions, child: ResourceOptions) -> Output[str]:
+    group = aws.cloudwatch.LogGroup(f"{name}-access", retention_in_days=logs.retention_days, opts=child)
+    return group.arn
+
+
+def _allow_invocation(name: str, function: Function, execution_arn: Output[str], child: ResourceOptions) -> None:
+    aws.lambda_.Permission(
+        name,
+        action="lambda:InvokeFunction",
+        function=function.name,
+        principal="apigateway.amazonaws.com",
+        source_arn=Output.concat(execution_arn, "/*/*"),
+        opts=child,
+    )
+
+
+def _definition_hash(options: ApiOptions) -> str:
+    definition = [ROUTES, OPEN_ROUTES, options.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,93 @@
+"""The bucket of results and archive."""
+
+import pulumi
+import pulumi_aws as aws
+from pulumi import Output, ResourceOptions
+
+from components.config import StorageOptions
+from components.grants import Grant
+from components.policies import deny_plain_http
+
+RESULTS = "results/"
+ARCHIVE = "archive/"
+
+
+class Bucket(pulumi.ComponentResource):
+    """A private, encrypted, TLS-only bucket whose objects expire by prefix."""
+
+    def __init__(self, name: str, options: StorageOptions, *, opts: ResourceOptions | None = None) -> None:
+        super().__init__("datapipeline:index:Bucket", name, None, opts)
+        child = ResourceOptions(parent=self)
+        bucket = aws.s3.Bucket(
+            name,
+            # A bucket that is not to be kept must not stop `pulumi destroy` because something lies in it.
+            force_destroy=not options.retain_data,
+            opts=ResourceOptions(parent=self, retain_on_delete=options.retain_data),
+        )
+        closed = aws.s3.BucketPublicAccessBlock(
+            name,
+            bucket=bucket.id,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=child,
+        )
+        aws.s3.BucketOwnershipControls(
+            name,
+            bucket=bucket.id,
+            rule={"object_ownership": "BucketOwnerEnforced"},
+            opts=child,
+        )
+        aws.s3.BucketServerSideEncryptionConfiguration(
+            name,
+            bucket=bucket.id,
+            rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}],
+            opts=child,
+        )
+        if options.bucket_versioning:
+            aws.s3.BucketVersioning(
+                name,
+                bucket=bucket.id,
+                versioning_configuration={"status": "Enabled"},
+                opts=child,
+            )
+        aws.s3.BucketLifecycleConfiguration(name, bucket=bucket.id, rules=_lifecycle(options), opts=child)
+        aws.s3.BucketPolicy(
+            name,
+            bucket=bucket.id,
+            policy=deny_plain_http("s3:*", bucket.arn, Output.concat(bucket.arn, "/*")),
+            # S3 refuses two changes of a bucket's access at once.
+            opts=ResourceOptions(parent=self, depends_on=[closed]),
+        )
+        self.arn = bucket.arn
+        self.name = bucket.bucket
+        self.register_outputs({"name": self.name})
+
+    def grant_write(self, prefix: str) -> Grant:
+        """To write objects below a prefix (`results/`)."""
+        return Grant(("s3:PutObject",), (Output.concat(self.arn, "/", prefix, "*"),), {"BUCKET_NAME": self.name})
+
+    def grant_read(self, prefix: str) -> Grant:
+        """To read objects below a prefix, also by a signed URL that the function hands out."""
+        return Grant(("s3:GetObject",), (Output.concat(self.arn, "/", prefix, "*"),), {"BUCKET_NAME": self.name})
+
+
+def _lifecycle(options: StorageOptions) -> list[aws.s3.BucketLifecycleConfigurationRuleArgsDict]:
+    expiries = {RESULTS: options.results_expire_after_days, ARCHIVE: options.archive_expires_after_days}
+    rules: list[aws.s3.BucketLifecycleConfigurationRuleArgsDict] = [
+        {"id": f"expire-{prefix.strip('/')}", "status": "Enabled", "filter": {"prefix": prefix}, "expiration": {"days": days}}
+        for prefix, days in expiries.items()
+        if days is not None
+    ]
+    rules.append(
+        {
+            "id": "clean-up",
+            "status": "Enabled",
+            "filter": {"prefix": ""},
+            "abort_incomplete_multipart_upload": {"days_after_initiation": 7},
+            # Versions that a retry or a newer file left behind.
+            "noncurrent_version_expiration": {"noncurrent_days": 30},
+        },
+    )
+    return rules

@@ -1,0 +1,125 @@
+"""A Lambda function with its role, the policy its grants add up to, and its log group."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+from pulumi import Input, ResourceOptions
+
+from components.config import LogOptions
+from components.grants import Grant, merged_environment, policy_document
+
+RUNTIME = "python3.13"
+ARCHITECTURE = "arm64"
+
+
+@dataclass(frozen=True)
+class Size:
+    """What one run of a function may use."""
+
+    memory_mb: int
+    timeout_seconds: int
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What all functions of a pipeline share: their layer, logs, tracing, and the name they report metrics under."""
+
+    service: str
+    layer: Input[str]
+    logs: LogOptions
+    tracing: bool
+
+
+def layer_version(name: str, code: pulumi.Archive, service: str, *, opts: ResourceOptions) -> aws.lambda_.LayerVersion:
+    """The layer with the packages that functions import. Its name is the stack's own: layers are not auto-named."""
+    return aws.lambda_.LayerVersion(
+        name,
+        layer_name=f"{service}-{name}",
+        code=code,
+        compatible_runtimes=[RUNTIME],
+        compatible_architectures=[ARCHITECTURE],
+        opts=opts,
+    )
+
+
+class Function(pulumi.ComponentResource):
+    """A Lambda function that can do what its grants say and nothing else.
+
+    `handler` is `package.module.function` inside `code`. The environment is the grants' and `environment` together.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        handler: str,
+        code: pulumi.Archive,
+        runtime: Runtime,
+        size: Size,
+        grants: Iterable[Grant],
+        environment: Mapping[str, Input[str]],
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("datapipeline:index:Function", name, None, opts)
+        child = ResourceOptions(parent=self)
+        log_group = aws.cloudwatch.LogGroup(name, retention_in_days=runtime.logs.retention_days, opts=child)
+        grants = [*grants, _grant_logs(log_group), *_grants_tracing(runtime.tracing)]
+        role = aws.iam.Role(name, assume_role_policy=_ASSUMED_BY_LAMBDA, opts=child)
+        policy = aws.iam.RolePolicy(name, role=role.id, policy=policy_document(grants), opts=child)
+        variables = merged_environment(
+            [*grants, Grant((), (), environment), Grant((), (), _powertools(runtime.service, runtime.logs))],
+        )
+        function = aws.lambda_.Function(
+            name,
+            runtime=RUNTIME,
+            architectures=[ARCHITECTURE],
+            handler=handler,
+            code=code,
+            layers=[runtime.layer],
+            role=role.arn,
+            memory_size=size.memory_mb,
+            timeout=size.timeout_seconds,
+            environment={"variables": variables},
+            logging_config={"log_format": "Text", "log_group": log_group.name},
+            tracing_config={"mode": "Active" if runtime.tracing else "PassThrough"},
+            # Without the dependency an event source mapping can be created before the role may read its queue.
+            opts=ResourceOptions(parent=self, depends_on=[policy]),
+        )
+        self.name = function.name
+        self.arn = function.arn
+        self.invoke_arn = function.invoke_arn
+        self.timeout_seconds = size.timeout_seconds
+        self.register_outputs({"name": self.name, "arn": self.arn})
+
+
+_ASSUMED_BY_LAMBDA = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"},
+        ],
+    },
+)
+
+
+def _powertools(service: str, logs: LogOptions) -> dict[str, Input[str]]:
+    return {
+        "POWERTOOLS_SERVICE_NAME": service,
+        "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
+        "POWERTOOLS_LOG_LEVEL": logs.level,
+    }
+
+
+METRICS_NAMESPACE = "DataPipeline"
+
+
+def _grant_logs(group: aws.cloudwatch.LogGroup) -> Grant:
+    return Grant(("logs:CreateLogStream", "logs:PutLogEvents"), (pulumi.Output.concat(group.arn, ":*"),))
+
+
+def _grants_tracing(tracing: bool) -> list[Grant]:
+    # X-Ray has no resources to name: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
+    return [Grant(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), ("*",))] if tracing else []

@@ -1,0 +1,77 @@
+"""Who is told when something goes wrong."""
+
+import json
+
+import pulumi
+import pulumi_aws as aws
+from pulumi import ResourceOptions
+
+from components.config import NotificationOptions
+from components.grants import Grant
+
+
+class Notifications(pulumi.ComponentResource):
+    """A topic for alerts and its subscriptions. Alarms and functions publish to it."""
+
+    def __init__(self, name: str, options: NotificationOptions, *, opts: ResourceOptions | None = None) -> None:
+        super().__init__("datapipeline:index:Notifications", name, None, opts)
+        child = ResourceOptions(parent=self)
+        topic = aws.sns.Topic(name, opts=child)
+        aws.sns.TopicPolicy(name, arn=topic.arn, policy=topic.arn.apply(_publishers), opts=child)
+        for subscription in options.subscriptions:
+            label = f"{name}-{subscription.protocol}-{pulumi_name(subscription.endpoint)}"
+            aws.sns.TopicSubscription(
+                label,
+                topic=topic.arn,
+                protocol=subscription.protocol,
+                endpoint=subscription.endpoint,
+                opts=child,
+            )
+            if subscription.protocol == "lambda":
+                aws.lambda_.Permission(
+                    label,
+                    action="lambda:InvokeFunction",
+                    function=subscription.endpoint,
+                    principal="sns.amazonaws.com",
+                    source_arn=topic.arn,
+                    opts=child,
+                )
+        self.arn = topic.arn
+        self.register_outputs({"arn": self.arn})
+
+    def grant_publish(self) -> Grant:
+        """To publish alerts."""
+        return Grant(("sns:Publish",), (self.arn,), {"ALERTS_TOPIC_ARN": self.arn})
+
+
+def _publishers(arn: str) -> str:
+    """Alarms of this account may publish, and nobody over plain HTTP; roles need no mention, their own policies serve."""
+    account = arn.split(":")[4]
+    return json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Sid": "Alarms",
+                    "Effect": "Allow",
+                    "Principal": {"Service": "cloudwatch.amazonaws.com"},
+                    "Action": "sns:Publish",
+                    "Resource": arn,
+                    "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+                },
+                {
+                    "Sid": "DenyPlainHttp",
+                    "Effect": "Deny",
+                    "Principal": "*",
+                    "Action": "sns:Publish",
+                    "Resource": arn,
+                    "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+                },
+            ],
+        },
+    )
+
+
+def pulumi_name(text: str) -> str:
+    """`text` as part of a resource's name: letters, digits and hyphens."""
+    return "".join(character if character.isalnum() else "-" for character in text).strip("-")

@@ -1,0 +1,301 @@
+"""Alarms and the dashboard of a pipeline.
+
+Every metric is one that AWS, or our own functions (handlers/metrics.py), really emit with just these dimensions:
+SQS https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+Lambda https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+API Gateway: see ApiMetrics.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import pulumi
+import pulumi_aws as aws
+from pulumi import Input, Output, ResourceOptions
+
+from components.api import ApiMetrics
+from components.config import AlarmOptions
+from components.function import METRICS_NAMESPACE, Function
+from components.queue import Queue
+
+PERIOD_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric and the statistic taken of it over a period."""
+
+    namespace: str
+    name: str
+    dimensions: Mapping[str, Input[str]]
+    statistic: str
+
+
+@dataclass(frozen=True)
+class Rate:
+    """`part` of `whole` in percent; nothing of nothing is 0."""
+
+    part: Metric
+    whole: Metric
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Rings when `watched` is at or above `threshold` for `periods` periods."""
+
+    description: str
+    watched: Metric | Rate
+    threshold: float
+    periods: int = 1
+    period_seconds: int = PERIOD_SECONDS
+
+
+class Observability(pulumi.ComponentResource):
+    """The alarms of a pipeline behind an API, and its dashboard. Alarms tell the alerts topic of trouble and of its end."""
+
+    def __init__(
+        self,
+        name: str,
+        options: AlarmOptions,
+        *,
+        service: str,
+        api: ApiMetrics,
+        queue: Queue,
+        ingest: Function,
+        worker: Function,
+        alerts_arn: Input[str],
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("datapipeline:index:Observability", name, None, opts)
+        functions = {"ingest": ingest, "worker": worker}
+        alarms = {
+            "dead-letters": _dead_letters(queue),
+            "oldest-message": _oldest_message(queue, options),
+            "failed-messages": _failed_messages(service, options),
+            "api-errors": _api_errors(api, options),
+            "api-latency": _api_latency(api, options),
+            **{f"{label}-errors": _errors(label, function, options) for label, function in functions.items()},
+            **{f"{label}-throttles": _throttles(label, function) for label, function in functions.items()},
+            **{f"{label}-duration": _duration(label, function, options) for label, function in functions.items()},
+        }
+        for label, alarm in alarms.items():
+            self._alarm(f"{name}-{label}", alarm, alerts_arn)
+        aws.cloudwatch.Dashboard(
+            name,
+            dashboard_name=f"{service}-{name}",
+            dashboard_body=_dashboard(service, api, queue, functions),
+            opts=ResourceOptions(parent=self),
+        )
+        self.register_outputs({})
+
+    def _alarm(self, name: str, alarm: Alarm, alerts_arn: Input[str]) -> None:
+        aws.cloudwatch.MetricAlarm(
+            name,
+            alarm_description=alarm.description,
+            comparison_operator="GreaterThanOrEqualToThreshold",
+            threshold=alarm.threshold,
+            evaluation_periods=alarm.periods,
+            # No traffic is no trouble: most of these metrics have no value then.
+            treat_missing_data="notBreaching",
+            alarm_actions=[alerts_arn],
+            ok_actions=[alerts_arn],
+            **_watched(alarm),
+            opts=ResourceOptions(parent=self),
+        )
+
+
+class _Watched(TypedDict, total=False):
+    namespace: str
+    metric_name: str
+    dimensions: Mapping[str, Input[str]]
+    period: int
+    statistic: str
+    extended_statistic: str
+    metric_queries: Sequence[aws.cloudwatch.MetricAlarmMetricQueryArgsDict]
+
+
+def _watched(alarm: Alarm) -> _Watched:
+    match alarm.watched:
+        case Metric(namespace, name, dimensions, statistic):
+            watched: _Watched = {
+                "namespace": namespace,
+                "metric_name": name,
+                "dimensions": dimensions,
+                "period": alarm.period_seconds,
+            }
+            if statistic.startswith("p"):
+                return {**watched, "extended_statistic": statistic}
+            return {**watched, "statistic": statistic}
+        case Rate(part, whole):
+            # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html (IF)
+            return {
+                "metric_queries": [
+                    {
+                        "id": "rate",
+                        "expression": "IF(whole > 0, 100 * part / whole, 0)",
+                        "label": f"{part.name} in percent of {whole.name}",
+                        "return_data": True,
+                    },
+                    _query("part", part, alarm.period_seconds),
+                    _query("whole", whole, alarm.period_seconds),
+                ],
+            }
+
+
+def _query(label: str, metric: Metric, period_seconds: int) -> aws.cloudwatch.MetricAlarmMetricQueryArgsDict:
+    return {
+        "id": label,
+        "metric": {
+            "namespace": metric.namespace,
+            "metric_name": metric.name,
+            "dimensions": metric.dimensions,
+            "period": period_seconds,
+            "stat": metric.statistic,
+        },
+    }
+
+
+def _of_queue(metric: str, queue_name: Input[str], statistic: str) -> Metric:
+    return Metric("AWS/SQS", metric, {"QueueName": queue_name}, statistic)
+
+
+def _of_function(metric: str, function: Function, statistic: str) -> Metric:
+    return Metric("AWS/Lambda", metric, {"FunctionName": function.name}, statistic)
+
+
+def _of_api(metric: str, api: ApiMetrics, statistic: str) -> Metric:
+    return Metric("AWS/ApiGateway", metric, api.dimensions, statistic)
+
+
+def _own(metric: str, service: str, statistic: str) -> Metric:
+    return Metric(METRICS_NAMESPACE, metric, {"service": service}, statistic)
+
+
+def _dead_letters(queue: Queue) -> Alarm:
+    # Visible depth, not NumberOfMessagesSent: SQS does not count messages it moves there itself.
+    return Alarm(
+        "Messages lie with the dead letters: look at them and redrive or delete them.",
+        _of_queue("ApproximateNumberOfMessagesVisible", queue.dead_letters_name, "Maximum"),
+        threshold=1,
+        period_seconds=60,
+    )
+
+
+def _oldest_message(queue: Queue, options: AlarmOptions) -> Alarm:
+    return Alarm(
+        "The worker does not keep up: the oldest message waits too long.",
+        _of_queue("ApproximateAgeOfOldestMessage", queue.name, "Maximum"),
+        threshold=options.oldest_message_seconds,
+    )
+
+
+def _failed_messages(service: str, options: AlarmOptions) -> Alarm:
+    # Lambda's Errors does not see partial batch failures, so the worker counts them itself.
+    return Alarm(
+        "Too many messages fail and return to the queue.",
+        Rate(_own("BatchItemFailures", service, "Sum"), _own("Messages", service, "Sum")),
+        threshold=options.failed_message_rate_percent,
+        periods=2,
+    )
+
+
+def _api_errors(api: ApiMetrics, options: AlarmOptions) -> Alarm:
+    return Alarm(
+        "The API answers too many requests with a server error.",
+        Rate(_of_api(api.server_errors, api, "Sum"), _of_api("Count", api, "Sum")),
+        threshold=options.api_error_rate_percent,
+    )
+
+
+def _api_latency(api: ApiMetrics, options: AlarmOptions) -> Alarm:
+    return Alarm(
+        "The API is slow: 95 of 100 requests take less than this, 5 take longer.",
+        _of_api("Latency", api, "p95"),
+        threshold=options.api_latency_p95_ms,
+        periods=3,
+    )
+
+
+def _errors(label: str, function: Function, options: AlarmOptions) -> Alarm:
+    return Alarm(
+        f"Too many runs of the {label} function end in an error.",
+        Rate(_of_function("Errors", function, "Sum"), _of_function("Invocations", function, "Sum")),
+        threshold=options.error_rate_percent,
+    )
+
+
+def _throttles(label: str, function: Function) -> Alarm:
+    return Alarm(
+        f"Lambda refuses to run the {label} function: the concurrency limit is reached.",
+        _of_function("Throttles", function, "Sum"),
+        threshold=1,
+    )
+
+
+def _duration(label: str, function: Function, options: AlarmOptions) -> Alarm:
+    return Alarm(
+        f"Runs of the {label} function come near its timeout.",
+        _of_function("Duration", function, "Maximum"),
+        threshold=function.timeout_seconds * 1_000 * options.duration_percent_of_timeout / 100,
+    )
+
+
+def _dashboard(service: str, api: ApiMetrics, queue: Queue, functions: Mapping[str, Function]) -> Output[str]:
+    """The flow from left to right, top to bottom: what came in, what waits, what came of it, how long it took."""
+    region = aws.get_region_output().region
+    panels: list[tuple[str, Sequence[Metric]]] = [
+        (
+            "Requests",
+            [_of_api("Count", api, "Sum"), _of_api(api.server_errors, api, "Sum")],
+        ),
+        ("Events in", [_own(metric, service, "Sum") for metric in ("Accepted", "Rejected", "Duplicate")]),
+        (
+            "Waiting",
+            [
+                _of_queue("ApproximateNumberOfMessagesVisible", queue.name, "Maximum"),
+                _of_queue("ApproximateNumberOfMessagesVisible", queue.dead_letters_name, "Maximum"),
+            ],
+        ),
+        ("Age of the oldest message (seconds)", [_of_queue("ApproximateAgeOfOldestMessage", queue.name, "Maximum")]),
+        ("Events out", [_own(metric, service, "Sum") for metric in ("Processed", "Failed", "BatchItemFailures")]),
+        (
+            "Received to completed (ms)",
+            [_own("Latency", service, statistic) for statistic in ("p50", "p95", "Maximum")],
+        ),
+        ("API latency (ms)", [_of_api("Latency", api, statistic) for statistic in ("p50", "p95")]),
+        (
+            "Functions",
+            [
+                _of_function(metric, function, "Sum")
+                for function in functions.values()
+                for metric in ("Invocations", "Errors", "Throttles")
+            ],
+        ),
+    ]
+    columns, width, height = 2, 12, 6
+    widgets = [
+        {
+            "type": "metric",
+            "x": width * (position % columns),
+            "y": height * (position // columns),
+            "width": width,
+            "height": height,
+            "properties": {
+                "title": title,
+                "region": region,
+                "period": PERIOD_SECONDS,
+                "metrics": [
+                    [
+                        metric.namespace,
+                        metric.name,
+                        *(part for pair in metric.dimensions.items() for part in pair),
+                        {"stat": metric.statistic},
+                    ]
+                    for metric in metrics
+                ],
+            },
+        }
+        for position, (title, metrics) in enumerate(panels)
+    ]
+    return Output.json_dumps({"widgets": widgets})

@@ -1,0 +1,41 @@
+"""The one component that a program needs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+from pulumi import ResourceOptions, ResourceTransformationArgs, ResourceTransformationResult
+
+from components.config import PipelineConfig
+from components.variants import api
+
+
+class DataPipeline(pulumi.ComponentResource):
+    """A whole event-driven data pipeline, built from its config.
+
+    `outputs` are the stack's outputs, the same names whatever runs the program: see the variant's module. Everything
+    that can be tagged is tagged with project, stack and environment, and with the config's own `tags`.
+    """
+
+    def __init__(self, name: str, config: PipelineConfig, *, opts: ResourceOptions | None = None) -> None:
+        tags = {
+            "project": pulumi.get_project(),
+            "stack": pulumi.get_stack(),
+            "environment": config.environment,
+            **config.tags,
+        }
+        tagging = ResourceOptions(transformations=[_tagging(tags)])
+        super().__init__("datapipeline:index:DataPipeline", name, None, ResourceOptions.merge(tagging, opts))
+        self.outputs: dict[str, pulumi.Output[Any]] = api.build(name, config, parent=self)
+        self.register_outputs(self.outputs)
+
+
+def _tagging(tags: Mapping[str, str]) -> pulumi.ResourceTransformation:
+    def tag(args: ResourceTransformationArgs) -> ResourceTransformationResult | None:
+        # The resource classes that take tags have them as a property, too.
+        if not hasattr(type(args.resource), "tags"):
+            return None
+        props: dict[str, Any] = dict(args.props)
+        return ResourceTransformationResult({**props, "tags": {**tags, **(props.get("tags") or {})}}, args.opts)
+
+    return tag

@@ -1,0 +1,87 @@
+"""A queue, its dead letters, and the policies of both."""
+
+import pulumi
+import pulumi_aws as aws
+from pulumi import Output, ResourceOptions
+
+from components.config import QueueOptions
+from components.grants import Grant
+from components.policies import deny_plain_http
+
+SECONDS_A_DAY = 86_400
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+MAXIMUM_MESSAGE_BYTES = 1_048_576
+
+
+class Queue(pulumi.ComponentResource):
+    """A standard queue with a dead-letter queue behind it, both encrypted and closed to plain HTTP.
+
+    The visibility timeout is derived: six times the consumer's timeout plus its batching window, as
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html asks for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: QueueOptions,
+        *,
+        consumer_timeout_seconds: int,
+        consumer_window_seconds: int,
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("datapipeline:index:Queue", name, None, opts)
+        child = ResourceOptions(parent=self)
+        dead_letters = aws.sqs.Queue(
+            f"{name}-dead-letters",
+            message_retention_seconds=options.dead_letter_retention_days * SECONDS_A_DAY,
+            max_message_size=MAXIMUM_MESSAGE_BYTES,
+            sqs_managed_sse_enabled=True,
+            opts=child,
+        )
+        queue = aws.sqs.Queue(
+            name,
+            visibility_timeout_seconds=6 * consumer_timeout_seconds + consumer_window_seconds,
+            message_retention_seconds=options.retention_days * SECONDS_A_DAY,
+            max_message_size=MAXIMUM_MESSAGE_BYTES,
+            sqs_managed_sse_enabled=True,
+            redrive_policy=Output.json_dumps(
+                {"deadLetterTargetArn": dead_letters.arn, "maxReceiveCount": options.max_receives},
+            ),
+            opts=child,
+        )
+        aws.sqs.RedriveAllowPolicy(
+            name,
+            queue_url=dead_letters.url,
+            redrive_allow_policy=Output.json_dumps({"redrivePermission": "byQueue", "sourceQueueArns": [queue.arn]}),
+            opts=child,
+        )
+        for label, target in ((name, queue), (f"{name}-dead-letters", dead_letters)):
+            aws.sqs.QueuePolicy(
+                label,
+                queue_url=target.url,
+                policy=deny_plain_http("sqs:*", target.arn),
+                opts=child,
+            )
+        self.arn = queue.arn
+        self.url = queue.url
+        self.name = queue.name
+        self.dead_letters_arn = dead_letters.arn
+        self.dead_letters_url = dead_letters.url
+        self.dead_letters_name = dead_letters.name
+        self.register_outputs({"url": self.url, "dead_letters_url": self.dead_letters_url})
+
+    def grant_send(self) -> Grant:
+        """To put messages into the queue."""
+        return Grant(("sqs:SendMessage",), (self.arn,), {"QUEUE_URL": self.url})
+
+    def grant_consume(self) -> Grant:
+        """To take messages, as an event source mapping does, and to set when a failed one comes back."""
+        return Grant(
+            ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"),
+            (self.arn,),
+            {"QUEUE_URL": self.url},
+        )
+
+    def grant_send_dead_letters(self) -> Grant:
+        """To put a message that will never succeed with the dead letters at once."""
+        return Grant(("sqs:SendMessage",), (self.dead_letters_arn,), {"DEAD_LETTER_QUEUE_URL": self.dead_letters_url})

@@ -1,0 +1,81 @@
+"""The table that says of every event what became of it."""
+
+import pulumi
+import pulumi_aws as aws
+from pulumi import Output, ResourceOptions
+
+from components.config import StorageOptions
+from components.grants import Grant
+
+TIME_INDEX = "by-time"
+
+
+class Table(pulumi.ComponentResource):
+    """One item an event, by `id`; billed by request, expired by `expires_at`.
+
+    The index `by-time` (when `storage.time_index` is on) has the partition `day_shard` (`2026-11-21#3`) and the sort
+    key `time_key` (`received_at#id`), so that a day's writes are spread over several partitions. It projects the keys
+    and the type: what changes after acceptance is read from the item, so that a status change costs no index write.
+    """
+
+    def __init__(self, name: str, options: StorageOptions, *, opts: ResourceOptions | None = None) -> None:
+        super().__init__("datapipeline:index:Table", name, None, opts)
+        keys = ("id", "day_shard", "time_key") if options.time_index else ("id",)
+        table = aws.dynamodb.Table(
+            name,
+            billing_mode="PAY_PER_REQUEST",
+            hash_key="id",
+            attributes=[{"name": key, "type": "S"} for key in keys],
+            global_secondary_indexes=[
+                {
+                    "name": TIME_INDEX,
+                    "key_schemas": [
+                        {"attribute_name": "day_shard", "key_type": "HASH"},
+                        {"attribute_name": "time_key", "key_type": "RANGE"},
+                    ],
+                    "projection_type": "INCLUDE",
+                    "non_key_attributes": ["type"],
+                },
+            ]
+            if options.time_index
+            else None,
+            ttl={"attribute_name": "expires_at", "enabled": True},
+            point_in_time_recovery={"enabled": options.point_in_time_recovery},
+            deletion_protection_enabled=options.deletion_protection,
+            opts=ResourceOptions(parent=self, retain_on_delete=options.retain_data),
+        )
+        self._time_index = options.time_index
+        self.arn = table.arn
+        self.name = table.name
+        self.register_outputs({"name": self.name})
+
+    def grant_accept(self) -> Grant:
+        """To record accepted events, and to look up those that were accepted before.
+
+        PartiQL statements are authorised by the kind of statement:
+        https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-iam.html
+        """
+        return Grant(
+            (
+                "dynamodb:BatchGetItem",
+                "dynamodb:PartiQLInsert",
+                "dynamodb:PartiQLUpdate",
+                "dynamodb:PartiQLDelete",
+                "dynamodb:PutItem",
+            ),
+            (self.arn,),
+            {"TABLE_NAME": self.name},
+        )
+
+    def grant_list(self) -> Grant:
+        """To list events by time."""
+        resources = (Output.concat(self.arn, "/index/", TIME_INDEX),)
+        return Grant(("dynamodb:Query",), resources, {"TABLE_NAME": self.name}) if self._time_index else Grant((), ())
+
+    def grant_complete(self) -> Grant:
+        """To see which events of a batch are done, and to record what became of the others."""
+        return Grant(
+            ("dynamodb:BatchGetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
+            (self.arn,),
+            {"TABLE_NAME": self.name},
+        )

@@ -1,0 +1,138 @@
+"""client -> API -> ingest function -> queue (+ dead letters) -> worker -> table and bucket; failures to a topic."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi import Input, Output, ResourceOptions
+
+from components.api import HttpApi, RestApi
+from components.bucket import ARCHIVE, RESULTS, Bucket
+from components.config import ApiOptions, ApiPipelineConfig, read_event_schema
+from components.function import Function, Runtime, Size, layer_version
+from components.notifications import Notifications
+from components.observability import Observability
+from components.package import dependency_layer, source_archive
+from components.queue import Queue
+from components.table import Table
+from components.worker import Worker
+
+
+def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
+    """Builds the variant and returns the outputs of its stack."""
+    child = ResourceOptions(parent=parent)
+    service = f"{pulumi.get_project()}-{pulumi.get_stack()}"
+    storage = config.storage
+    layer = layer_version(f"{name}-dependencies", dependency_layer(Path("handlers/requirements.txt")), service, opts=child)
+    runtime = Runtime(service, layer.arn, config.logs, config.tracing)
+    code = source_archive("handlers", "processors", extra={"schemas.json": _schemas(config.api)})
+
+    alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
+    table = Table(f"{name}-table", storage, opts=child)
+    bucket = Bucket(f"{name}-bucket", storage, opts=child)
+    queue = Queue(
+        f"{name}-queue",
+        config.queue,
+        consumer_timeout_seconds=config.worker.timeout_seconds,
+        consumer_window_seconds=config.worker.batching_window_seconds,
+        opts=child,
+    )
+    ingest = Function(
+        f"{name}-ingest",
+        handler="handlers.ingest.handler",
+        code=code,
+        runtime=runtime,
+        size=Size(config.api.memory_mb, config.api.timeout_seconds),
+        grants=[
+            queue.grant_send(),
+            table.grant_accept(),
+            table.grant_list(),
+            *([bucket.grant_read(RESULTS)] if storage.results == "object" else []),
+        ],
+        environment=_ingest_environment(config),
+        opts=child,
+    )
+    worker = Worker(
+        f"{name}-worker",
+        config.worker,
+        queue=queue,
+        handler="handlers.worker.handler",
+        code=code,
+        runtime=runtime,
+        grants=[
+            queue.grant_send_dead_letters(),
+            table.grant_complete(),
+            *([bucket.grant_write(RESULTS)] if storage.results == "object" else []),
+            *([bucket.grant_write(ARCHIVE)] if storage.archive else []),
+            alerts.grant_publish(),
+        ],
+        environment=_worker_environment(config),
+        opts=child,
+    )
+    make_api = HttpApi if config.api.kind == "http" else RestApi
+    api = make_api(f"{name}-api", config.api, config.logs, ingest, opts=child)
+    Observability(
+        f"{name}-watch",
+        config.alarms,
+        service=service,
+        api=api.metrics,
+        queue=queue,
+        ingest=ingest,
+        worker=worker.function,
+        alerts_arn=alerts.arn,
+        opts=child,
+    )
+    return {
+        "api_url": api.url,
+        "queue_url": queue.url,
+        "dead_letter_queue_url": queue.dead_letters_url,
+        "table_name": table.name,
+        "bucket_name": bucket.name,
+        "alerts_topic_arn": alerts.arn,
+        **({"api_key_id": api.key_id} if api.key_id is not None else {}),
+    }
+
+
+def _schemas(options: ApiOptions) -> str:
+    """`{"": schema}` for one schema for all, `{type: schema}` for one a type, `{}` for none; as JSON text."""
+    match options.schemas:
+        case "none":
+            schemas = {}
+        case str() as path:
+            schemas = {"": read_event_schema(Path(path))}
+        case types:
+            schemas = {event_type: read_event_schema(Path("schemas") / f"{event_type}.json") for event_type in types}
+    return json.dumps(schemas, sort_keys=True)
+
+
+def _events_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
+    storage = config.storage
+    return {
+        "RESULTS": storage.results,
+        "TIME_INDEX_SHARDS": str(storage.time_index_shards if storage.time_index else 0),
+        "ITEMS_EXPIRE_AFTER_DAYS": str(storage.items_expire_after_days),
+    }
+
+
+def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
+    options = config.api
+    return {
+        **_events_environment(config),
+        "TYPE_FIELD": options.type_field,
+        "MAX_BATCH": str(options.max_batch),
+        "MAX_DEPTH": str(options.max_depth),
+        "TRACK": json.dumps(options.track),
+        "DEDUPLICATE": options.deduplicate,
+    }
+
+
+def _worker_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
+    return {
+        **_events_environment(config),
+        "PROCESSOR": config.worker.processor,
+        "MAX_RECEIVES": str(config.queue.max_receives),
+        "BACKOFF_BASE_SECONDS": str(config.worker.backoff.base_seconds),
+        "BACKOFF_MAXIMUM_SECONDS": str(config.worker.backoff.maximum_seconds),
+        "ARCHIVE": json.dumps(config.storage.archive),
+    }

@@ -1,0 +1,46 @@
+"""Errors that become an answer to the client, once, in handlers/http.py.
+
+ApiError
+├── BadRequestError       400  the request, or every event in it, is not acceptable
+├── NotFoundError         404  no such event or route
+├── ConflictError         409  the idempotency key was used with another body
+├── TooLargeError         413  too many events, or too large a one
+└── UnavailableError      503  a service we need did not answer; nothing was accepted, send it again
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Details = Sequence[Mapping[str, Any]]
+
+
+class ApiError(Exception):
+    """Base. `details` is a list of `{"path", "message"}`, where `path` is a JSON Pointer or a parameter's name."""
+
+    status = 500
+
+    def __init__(self, code: str, message: str, details: Details = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = list(details)
+
+
+class BadRequestError(ApiError):
+    status = 400
+
+
+class NotFoundError(ApiError):
+    status = 404
+
+
+class ConflictError(ApiError):
+    status = 409
+
+
+class TooLargeError(ApiError):
+    status = 413
+
+
+class UnavailableError(ApiError):
+    status = 503

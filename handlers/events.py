@@ -1,0 +1,275 @@
+"""Events, pure: what a client may submit, what is added to it, and how it is known again. Knows nothing of AWS."""
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import fastjsonschema
+
+from handlers.errors import BadRequestError, TooLargeError
+
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+MAXIMUM_MESSAGE_BYTES = 1_048_576
+MAXIMUM_KEY_LENGTH = 256
+MAXIMUM_TYPE_LENGTH = 128
+DEFAULT_TYPE = "default"
+KEY_FIELD = "idempotency_key"
+# The server sets these; a client that sends them believes that it may.
+RESERVED_FIELDS = ("id", "received_at")
+
+# Of the server's fields in a message; the longest is the user agent.
+MAXIMUM_FIELD_LENGTH = 512
+
+_id = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}").fullmatch
+_timestamp = re.compile(r"2\d{3}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\d\.\d{6}Z").fullmatch
+_fingerprint = re.compile(r"([0-9a-f]{64})?").fullmatch
+
+Problem = dict[str, str]
+Validate = Callable[[Mapping[str, Any]], list[Problem]]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The events of one request. `batch` says whether the client sent a list, and gets one."""
+
+    events: list[Any]
+    batch: bool
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """An accepted event: the client's JSON object as `data`, and what the server says of it.
+
+    `fingerprint` is the hash of `data` when the event has an idempotency key, else empty.
+    """
+
+    id: str
+    type: str
+    received_at: str
+    source_ip: str
+    user_agent: str
+    correlation_id: str
+    fingerprint: str
+    data: Mapping[str, Any]
+
+    def to_message(self) -> str:
+        """The body of the message that carries the event: JSON in ASCII, so that SQS takes every character."""
+        return _compact(vars(self))
+
+    @classmethod
+    def from_message(cls, body: str) -> "Envelope":
+        """The event in a message. Raises UnreadableMessageError."""
+        try:
+            given = json.loads(body)
+            # Fields that a newer version adds are no reason to refuse a message while a deployment is under way.
+            envelope = cls(**{field.name: given[field.name] for field in fields(cls)})
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise UnreadableMessageError(f"the message is not an event of this pipeline: {error}"[:300]) from error
+        if problem := envelope.problem():
+            raise UnreadableMessageError(f"the message is not an event of this pipeline: {problem}")
+        return envelope
+
+    def problem(self) -> str | None:
+        """What cannot be so in an event that the ingest function sent: one such message must not take its batch along."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "data":
+                usable = isinstance(value, dict)
+            else:
+                usable = isinstance(value, str) and len(value) <= MAXIMUM_FIELD_LENGTH and value.isprintable()
+            if not usable:
+                return f"{field.name} is not usable"
+        if not (_id(self.id) and _timestamp(self.received_at) and _fingerprint(self.fingerprint)):
+            return "id, received_at or fingerprint has another form"
+        return None
+
+
+class UnreadableMessageError(Exception):
+    """A message that does not hold an event as `Envelope.to_message` writes it."""
+
+
+class InvalidEventError(Exception):
+    """One event is not acceptable. `problems` is a list of `{"path", "message"}`."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(problems[0]["message"])
+        self.problems = problems
+
+
+class EventTooLargeError(InvalidEventError):
+    """One event does not fit a message."""
+
+
+def read_body(text: str, max_batch: int) -> Submission:
+    """The events in a request's body: one object, an array, or `{"events": [...]}`.
+
+    Raises BadRequestError when it is none of these, TooLargeError when there are too many.
+    """
+    if not text.strip():
+        raise BadRequestError("empty_body", "the body is empty; send one JSON object, or an array of them")
+    try:
+        body = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError as error:
+        raise BadRequestError("too_deep", "the body is nested too deeply") from error
+    except ValueError as error:
+        raise BadRequestError("invalid_json", f"the body is not JSON: {error}"[:300]) from error
+    if isinstance(body, dict) and set(body) == {"events"} and isinstance(body["events"], list):
+        body = body["events"]
+    if isinstance(body, dict):
+        return Submission([body], batch=False)
+    if not isinstance(body, list):
+        raise BadRequestError("not_an_object", f"an event is a JSON object, not {_kind(body)}")
+    if not body:
+        raise BadRequestError("empty_batch", "the batch has no events")
+    if len(body) > max_batch:
+        raise TooLargeError("too_many_events", f"the batch has {len(body)} events; allowed are {max_batch}")
+    return Submission(body, batch=True)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return number
+
+
+def _kind(value: object) -> str:
+    names = {type(None): "null", str: "text", bool: "a truth value", int: "a number", float: "a number", list: "a list"}
+    return names.get(type(value), "an object")
+
+
+def check(event: object, *, max_depth: int, type_field: str, validators: Mapping[str, Validate]) -> str:
+    """The type of an acceptable event. Raises InvalidEventError with every problem found at the first hurdle failed.
+
+    `validators` has one function a type, or one under `""` for every type, or none: then any object is acceptable.
+    """
+    if not isinstance(event, dict):
+        raise InvalidEventError([{"path": "", "message": f"an event is a JSON object, not {_kind(event)}"}])
+    if problems := [
+        {"path": f"/{field}", "message": "is set by the server; leave it out"} for field in RESERVED_FIELDS if field in event
+    ]:
+        raise InvalidEventError(problems)
+    if not _is_at_most(event, max_depth):
+        raise InvalidEventError([{"path": "", "message": f"is nested more than {max_depth} levels deep"}])
+    try:
+        json.dumps(event, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidEventError([{"path": "", "message": "has text with half a surrogate pair"}]) from error
+    return _checked_type(event, type_field, validators)
+
+
+def _checked_type(event: Mapping[str, Any], type_field: str, validators: Mapping[str, Validate]) -> str:
+    given = event.get(type_field)
+    usable = isinstance(given, str) and 0 < len(given) <= MAXIMUM_TYPE_LENGTH
+    event_type = str(given) if usable else DEFAULT_TYPE
+    if not validators:
+        return event_type
+    validate = validators.get("") or (validators.get(event_type) if usable else None)
+    if validate is None:
+        known = ", ".join(sorted(validators))
+        message = f"unknown event type {given!r}; known: {known}" if type_field in event else f"is missing; known: {known}"
+        raise InvalidEventError([{"path": f"/{type_field}", "message": message[:500]}])
+    # The key is about delivery, so that a schema need not mention it.
+    if problems := validate({field: value for field, value in event.items() if field != KEY_FIELD}):
+        raise InvalidEventError(problems)
+    return event_type
+
+
+def _is_at_most(value: object, max_depth: int) -> bool:
+    level = [value]
+    for _ in range(max_depth + 1):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return True
+    return False
+
+
+def _inside(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        return iter(value.values())
+    return iter(value if isinstance(value, list) else ())
+
+
+def compile_schemas(schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Validate]:
+    """A validator for each JSON Schema (draft 4, 6, 7); it answers with every problem it finds."""
+    return {event_type: _validator(schema) for event_type, schema in schemas.items()}
+
+
+def _validator(schema: Mapping[str, Any]) -> Validate:
+    run = fastjsonschema.compile(dict(schema), use_default=False, fast_fail=False)
+
+    def validate(event: Mapping[str, Any]) -> list[Problem]:
+        try:
+            run(event)
+        except fastjsonschema.JsonSchemaValuesException as error:
+            return [_problem(each) for each in error.errors]
+        except fastjsonschema.JsonSchemaValueException as error:
+            return [_problem(error)]
+        return []
+
+    return validate
+
+
+def _problem(error: fastjsonschema.JsonSchemaValueException) -> Problem:
+    path = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in error.path[1:])
+    return {"path": path, "message": error.message.removeprefix(error.name or "").strip()[:500]}
+
+
+def idempotency_key(event: Mapping[str, Any], header: str | None) -> str | None:
+    """The key of an event, from the header or from inside. Raises InvalidEventError."""
+    inside = event.get(KEY_FIELD)
+    path = f"/{KEY_FIELD}" if header is None else "Idempotency-Key"
+    if header is not None and inside is not None and header != inside:
+        raise InvalidEventError([{"path": path, "message": f"differs from {KEY_FIELD} in the event"}])
+    key = inside if header is None else header
+    if key is None:
+        return None
+    if not isinstance(key, str) or not 0 < len(key) <= MAXIMUM_KEY_LENGTH or not key.isprintable():
+        message = f"must be text of 1 to {MAXIMUM_KEY_LENGTH} printable characters"
+        raise InvalidEventError([{"path": path, "message": message}])
+    return key
+
+
+def fingerprint(event: Mapping[str, Any]) -> str:
+    """The hash by which the same JSON is known again, whatever its order of keys and its white space."""
+    return hashlib.sha256(_compact(event, sort_keys=True).encode()).hexdigest()
+
+
+def event_id(key: str | None) -> str:
+    """A new id, or the one and only id of an idempotency key, so that no table of keys is needed."""
+    if key is None:
+        return str(uuid.uuid4())
+    return str(uuid.UUID(bytes=hashlib.sha256(b"idempotency-key:" + key.encode()).digest()[:16]))
+
+
+def message_of(envelope: Envelope) -> str:
+    """The envelope's message. Raises EventTooLargeError when SQS would not take it."""
+    message = envelope.to_message()
+    if len(message) > MAXIMUM_MESSAGE_BYTES:
+        text = f"is too large: {len(message)} bytes as a message, allowed are {MAXIMUM_MESSAGE_BYTES}"
+        raise EventTooLargeError([{"path": "", "message": text}])
+    return message
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with microseconds: `2026-11-21T08:00:00.000000Z`. Sorts as text."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def received_times(count: int) -> list[str]:
+    """The times of a request's events: a microsecond apart, so that they stay in the order they were sent in."""
+    now = datetime.now(UTC)
+    return [timestamp(now + timedelta(microseconds=position)) for position in range(count)]
+
+
+def _compact(value: object, *, sort_keys: bool = False) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=sort_keys)

@@ -1,0 +1,86 @@
+"""Requests and responses of API Gateway, both payload formats (1.0 of a REST API, 2.0 of an HTTP API).
+
+https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from handlers.errors import ApiError, BadRequestError
+
+USER_AGENT_LENGTH = 512
+
+_correlation_id = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,199}").fullmatch
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request. `headers` have lower-case names; `route` is `GET /events/{id}`."""
+
+    route: str
+    headers: Mapping[str, str]
+    parameters: Mapping[str, str]
+    event_id: str
+    text: str
+    source_ip: str
+    user_agent: str
+    correlation_id: str
+
+
+def read_request(event: Mapping[str, Any]) -> Request:
+    """The request in a Lambda event. Raises BadRequestError for a body or header that cannot be read."""
+    context = event["requestContext"]
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    if "http" in context:
+        route, source_ip, user_agent = event["routeKey"], context["http"]["sourceIp"], context["http"]["userAgent"]
+    else:
+        route = f"{event['httpMethod']} {event['resource']}"
+        source_ip, user_agent = context["identity"]["sourceIp"], context["identity"]["userAgent"]
+    return Request(
+        route=route,
+        headers=headers,
+        parameters=event.get("queryStringParameters") or {},
+        event_id=(event.get("pathParameters") or {}).get("id", ""),
+        text=_text(event),
+        source_ip=source_ip,
+        user_agent=(user_agent or "")[:USER_AGENT_LENGTH],
+        correlation_id=_read_correlation_id(headers.get("x-correlation-id"), context["requestId"]),
+    )
+
+
+def _text(event: Mapping[str, Any]) -> str:
+    body: str = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return body
+    try:
+        return base64.b64decode(body, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise BadRequestError("invalid_json", "the body is not UTF-8 text") from error
+
+
+def _read_correlation_id(given: str | None, request_id: str) -> str:
+    if given is None:
+        return request_id
+    if not _correlation_id(given):
+        message = "X-Correlation-Id must be 1 to 200 printable ASCII characters"
+        raise BadRequestError("invalid_header", message, [{"path": "X-Correlation-Id", "message": message}])
+    return given
+
+
+def response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A Lambda proxy response with a JSON body."""
+    return {
+        "statusCode": status,
+        "headers": {"Content-Type": "application/json", **(headers or {})},
+        "body": json.dumps(body, separators=(",", ":")),
+    }
+
+
+def error_body(error: ApiError) -> dict[str, Any]:
+    """`{"error": {"code", "message", "details"}}`."""
+    return {"error": {"code": error.code, "message": error.message, "details": error.details}}

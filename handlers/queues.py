@@ -1,0 +1,90 @@
+"""The queue and its dead letters. Ten entries to a call, which SQS bills as one request for each 64 KB."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handlers import aws
+from handlers.events import MAXIMUM_MESSAGE_BYTES
+from handlers.log import logger
+
+ENTRIES_A_CALL = 10
+SEND_ATTEMPTS = 3
+
+Attributes = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message to send: its body (ASCII) and its attributes, all of them text."""
+
+    body: str
+    attributes: Attributes
+
+
+def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
+    """Sends messages; for each, whether SQS has it. A refusal that is not our fault is tried again twice.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
+    """
+    client = aws.client("sqs")
+    sent = [False] * len(messages)
+
+    def send_call(positions: Sequence[int]) -> list[int]:
+        entries = [_entry(position, messages[position]) for position in positions]
+        try:
+            answer = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
+        except (BotoCoreError, ClientError) as error:
+            # The other calls may have gone well: the caller is told message by message.
+            logger.warning("the queue did not take messages", extra={"queue": queue_url, "reason": str(error)})
+            return []
+        return [int(entry["Id"]) for entry in answer.get("Successful", [])]
+
+    for attempt in range(SEND_ATTEMPTS):
+        missing = [position for position, done in enumerate(sent) if not done]
+        if not missing:
+            break
+        time.sleep(0.1 * attempt)
+        for arrived in aws.each(send_call, _calls(messages, missing)):
+            for position in arrived:
+                sent[position] = True
+    return sent
+
+
+def return_after(queue_url: str, delays: Mapping[str, int]) -> None:
+    """Sets how many seconds messages, by receipt handle, stay hidden before they are delivered again."""
+    client = aws.client("sqs")
+
+    def change(handles: Sequence[str]) -> None:
+        client.change_message_visibility_batch(
+            QueueUrl=queue_url,
+            Entries=[
+                {"Id": str(position), "ReceiptHandle": handle, "VisibilityTimeout": delays[handle]}
+                for position, handle in enumerate(handles)
+            ],
+        )
+
+    aws.each(change, aws.chunks(list(delays), ENTRIES_A_CALL))
+
+
+def _entry(position: int, message: Outgoing) -> dict[str, Any]:
+    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items() if value}
+    return {"Id": str(position), "MessageBody": message.body, "MessageAttributes": attributes}
+
+
+def _calls(messages: Sequence[Outgoing], positions: Sequence[int]) -> list[list[int]]:
+    """Positions in runs that fit one call: ten entries, and a message's maximum size together."""
+    calls: list[list[int]] = []
+    room = 0
+    for position in positions:
+        message = messages[position]
+        size = len(message.body) + sum(len(name) + len(value) + 6 for name, value in message.attributes.items())
+        if not calls or len(calls[-1]) == ENTRIES_A_CALL or size > room:
+            calls.append([])
+            room = MAXIMUM_MESSAGE_BYTES
+        calls[-1].append(position)
+        room -= size
+    return calls

@@ -1,0 +1,80 @@
+"""What the functions are told by their environment, read once.
+
+A field `queue_url` is the variable QUEUE_URL. tests/test_contract.py asserts that these are the variables deployed.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Self
+
+
+class SettingsError(Exception):
+    """A variable is missing or not of its type: the function was deployed with another environment than it reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Base: a frozen dataclass that reads itself from environment variables of type str, int or bool (`true`/`false`)."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        values: dict[str, str | int | bool] = {}
+        for field in fields(cls):
+            variable = field.name.upper()
+            if variable not in environment:
+                if field.default is MISSING:
+                    raise SettingsError(f"the environment variable {variable} is missing")
+                continue
+            values[field.name] = _converted(variable, environment[variable], field.type)
+        return cls(**values)
+
+
+def _converted(variable: str, text: str, kind: object) -> str | int | bool:
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise SettingsError(f"{variable} is {text!r}; it must be true or false")
+        return text == "true"
+    if kind is int:
+        try:
+            return int(text)
+        except ValueError as error:
+            raise SettingsError(f"{variable} is {text!r}; it must be a whole number") from error
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventSettings(Settings):
+    """What ingest and worker both need to know of events."""
+
+    table_name: str
+    queue_url: str
+    results: str
+    """`object` or `inline`."""
+    time_index_shards: int
+    """0: there is no time index."""
+    items_expire_after_days: int
+    bucket_name: str = ""
+    """Of results and archive; empty when the function uses neither."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestSettings(EventSettings):
+    type_field: str
+    max_batch: int
+    max_depth: int
+    track: bool
+    deduplicate: str
+    """`key` or `content`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings(EventSettings):
+    dead_letter_queue_url: str
+    alerts_topic_arn: str
+    processor: str
+    """`module:function`."""
+    max_receives: int
+    backoff_base_seconds: int
+    backoff_maximum_seconds: int
+    archive: bool

@@ -1,0 +1,371 @@
+"""The function behind the queue: processes a batch of events, stores what became of them, returns only failed messages.
+
+Whatever is done twice has one effect, and the steps stand in an order that loses nothing wherever the function dies:
+results and archive are written first, the alert goes out, messages that cannot succeed go to the dead letters, and only
+then the items say that events are done. A batch that comes again finds what is done, and repeats the rest.
+
+Attempts are SQS's receive counts. On the last one a failure is final: the event is `failed`, and SQS moves the message.
+"""
+
+import copy
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handlers import aws, metrics, notices, objects, queues
+from handlers.events import Envelope, UnreadableMessageError, timestamp
+from handlers.log import logger
+from handlers.processing import Process, Rejected, load_processor, time_limit
+from handlers.settings import WorkerSettings
+from handlers.table import Completion, EventTable, TableError
+
+OutsideError = (BotoCoreError, ClientError, TableError)
+
+# What is left of the function's time for storing, when processing has to stop. WorkerOptions.timeout_seconds is at least 10.
+STORING_SECONDS = 5
+ERROR_LENGTH = 1_000
+EVENTS_A_LOG_LINE = 100
+# DynamoDB's items take 400 KB: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+INLINE_RESULT_BYTES = 350_000
+
+
+class Context(Protocol):
+    """Of Lambda's context object, what is used here."""
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+@dataclass
+class Delivery:
+    """One message of a batch and what has become of it.
+
+    `outcome`: `open` until something is known; then
+    - `done`: an earlier delivery, or another message of this batch, stands for the event;
+    - `succeeded`;
+    - `failed`: that was the last attempt; SQS moves the message when it returns;
+    - `rejected`: can never succeed; we put it with the dead letters;
+    - `conflict`: as `rejected`, but the item with its id is another event's;
+    - `retry`: returns to the queue; `unreadable`: does so, too, and nothing is known of it.
+    """
+
+    message_id: str
+    receipt_handle: str
+    body: str
+    attempt: int
+    envelope: Envelope | None = None
+    outcome: str = "open"
+    result: str | None = None
+    error: str = ""
+    error_type: str = ""
+
+    @property
+    def event(self) -> Envelope:
+        if self.envelope is None:
+            raise ValueError("a message that is no event was taken for one")
+        return self.envelope
+
+    def end(self, outcome: str, error: BaseException) -> None:
+        """Takes down why this attempt did not succeed."""
+        own_words = isinstance(error, Rejected | ConflictError | UnreadableMessageError)
+        self.outcome = outcome
+        text = str(error) if own_words else f"{type(error).__name__}: {error}"
+        # Only what every service stores: no half surrogate pairs, no control characters.
+        self.error = "".join(character if character.isprintable() else " " for character in text[:ERROR_LENGTH])
+        self.error_type = type(error).__name__
+
+
+class ConflictError(Exception):
+    """Two accepted events share an idempotency key and differ. The first stays; the other goes to the dead letters."""
+
+
+class Worker:
+    """`process` is the user's function; `service` names the pipeline in alerts."""
+
+    def __init__(self, settings: WorkerSettings, process: Process, service: str) -> None:
+        self._settings = settings
+        self._process = process
+        self._service = service
+        self._table = EventTable(
+            settings.table_name,
+            time_index_shards=settings.time_index_shards,
+            items_expire_after_days=settings.items_expire_after_days,
+        )
+
+    def handle(self, records: Sequence[Mapping[str, Any]], context: Context) -> dict[str, Any]:
+        """`{"batchItemFailures": [{"itemIdentifier"}]}`: the messages that return to the queue."""
+        deliveries = [_delivery(record) for record in records]
+        try:
+            self._run(deliveries, context)
+        except OutsideError as error:
+            logger.exception("a service did not answer; what is not done returns to the queue")
+            for delivery in deliveries:
+                if delivery.outcome not in ("done", "unreadable"):
+                    delivery.end("retry", error)
+        returning = [delivery for delivery in deliveries if delivery.outcome in ("retry", "failed", "unreadable")]
+        self._schedule(returning)
+        self._report(deliveries, returning)
+        return {"batchItemFailures": [{"itemIdentifier": delivery.message_id} for delivery in returning]}
+
+    def _run(self, deliveries: Sequence[Delivery], context: Context) -> None:
+        for delivery in deliveries:
+            _read(delivery)
+        leaders = _leaders(deliveries)
+        known = self._skip_done(leaders)
+        open_events = [leader for leader in leaders if leader.outcome == "open"]
+        self._begin_final_attempts(open_events, context)
+        self._process_all(open_events, context)
+        self._store_results([event for event in open_events if event.outcome == "succeeded"])
+        completed = [event for event in open_events if event.outcome in ("succeeded", "failed", "rejected")]
+        self._archive(completed)
+        self._alert(deliveries)
+        self._send_dead_letters([delivery for delivery in deliveries if delivery.outcome in ("rejected", "conflict")])
+        self._complete([event for event in completed if event.outcome != "retry"], known)
+
+    def _skip_done(self, leaders: Sequence[Delivery]) -> set[str]:
+        """Sets aside events that an earlier delivery finished, and those whose id is another event's.
+
+        Returns the ids that have an item. One read for the batch saves running the user's function again.
+        """
+        items = self._table.read(leader.event.id for leader in leaders)
+        for leader in leaders:
+            item = items.get(leader.event.id)
+            if item is not None:
+                _compare(leader, item)
+        return set(items)
+
+    def _begin_final_attempts(self, events: Sequence[Delivery], context: Context) -> None:
+        last = [event.event for event in events if self._is_last(event)]
+        if last:
+            self._table.begin_final_attempt(last, int(time.time() + context.get_remaining_time_in_millis() / 1_000) + 1)
+
+    def _is_last(self, delivery: Delivery) -> bool:
+        return delivery.attempt >= self._settings.max_receives
+
+    def _process_all(self, events: Sequence[Delivery], context: Context) -> None:
+        """Runs the user's function on each event.
+
+        Each gets its share of the time that is left. Those that failed before come last, so that an event that hangs
+        does not starve the others at every attempt, and has the rest of the time when it is alone at the end.
+        """
+        ordered = sorted(events, key=lambda event: event.attempt)
+        for position, event in enumerate(ordered):
+            seconds_left = context.get_remaining_time_in_millis() / 1_000 - STORING_SECONDS
+            if seconds_left <= 0:
+                event.outcome = "retry"
+                continue
+            self._process_one(event, seconds_left / (len(ordered) - position))
+
+    def _process_one(self, event: Delivery, seconds: float) -> None:
+        try:
+            with time_limit(seconds):
+                result = self._process(copy.deepcopy(event.event.data))
+            event.result = json.dumps(result, allow_nan=False)
+            if self._settings.results == "inline" and len(event.result) > INLINE_RESULT_BYTES:
+                raise Rejected(f"a result of {len(event.result)} bytes is too large for an item; use results: object")
+            event.outcome = "succeeded"
+        except Rejected as error:
+            event.end("rejected", error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's function raises is its answer
+            self._retry(event, error)
+
+    def _retry(self, event: Delivery, error: BaseException) -> None:
+        event.end("failed" if self._is_last(event) else "retry", error)
+        logger.warning(
+            "an attempt failed",
+            exc_info=error,
+            extra={"id": event.event.id, "correlation_id": event.event.correlation_id, "attempt": event.attempt},
+        )
+
+    def _store_results(self, events: Sequence[Delivery]) -> None:
+        if self._settings.results != "object":
+            return
+
+        def store(event: Delivery) -> None:
+            try:
+                objects.put_result(self._settings.bucket_name, objects.result_key(event.event), event.result or "")
+            except OutsideError as error:
+                self._retry(event, error)
+
+        aws.each(store, events)
+
+    def _archive(self, completed: Sequence[Delivery]) -> None:
+        if self._settings.archive and completed:
+            objects.archive(self._settings.bucket_name, [event.event for event in completed])
+
+    def _alert(self, deliveries: Sequence[Delivery]) -> None:
+        failures = [
+            delivery
+            for delivery in deliveries
+            if delivery.outcome in ("failed", "rejected", "conflict")
+            or (delivery.outcome == "unreadable" and self._is_last(delivery))
+        ]
+        if not failures:
+            return
+        try:
+            notices.publish_failures(self._settings.alerts_topic_arn, self._service, [_failure(each) for each in failures])
+        except OutsideError:
+            # The alarm on the dead letters tells the same story; failing the batch for it would help nobody.
+            logger.exception("an alert was not published")
+
+    def _complete(self, completed: Sequence[Delivery], known: set[str]) -> None:
+        now = timestamp(datetime.now(UTC))
+        inline = self._settings.results == "inline"
+        completions = [
+            Completion(
+                envelope=event.event,
+                status="succeeded" if event.outcome == "succeeded" else "failed",
+                attempts=event.attempt,
+                completed_at=now,
+                result=event.result if inline else None,
+                result_key=objects.result_key(event.event) if event.outcome == "succeeded" and not inline else None,
+                error=event.error or None,
+                error_type=event.error_type or None,
+                failed_message_id=None if event.outcome == "succeeded" else event.message_id,
+            )
+            for event in completed
+        ]
+        late_conflicts = []
+        for event, item in zip(completed, self._table.complete(completions, known), strict=True):
+            if item is not None and _compare(event, item) == "conflict":
+                late_conflicts.append(event)
+        self._alert(late_conflicts)
+        self._send_dead_letters(late_conflicts)
+
+    def _send_dead_letters(self, deliveries: Sequence[Delivery]) -> None:
+        if not deliveries:
+            return
+        messages = [
+            queues.Outgoing(
+                delivery.body,
+                {"event_id": delivery.event.id, "error": delivery.error, "error_type": delivery.error_type},
+            )
+            for delivery in deliveries
+        ]
+        for delivery, sent in zip(deliveries, queues.send(self._settings.dead_letter_queue_url, messages), strict=True):
+            if not sent:
+                delivery.outcome = "retry"
+
+    def _schedule(self, returning: Sequence[Delivery]) -> None:
+        """Sets when messages come back: retries later each time, those that SQS is to move, or that were not tried, now."""
+        delays = {
+            delivery.receipt_handle: self._backoff_seconds(delivery.attempt)
+            if delivery.outcome == "retry" and delivery.error
+            else 0
+            for delivery in returning
+        }
+        try:
+            queues.return_after(self._settings.queue_url, delays)
+        except OutsideError:
+            # They come back all the same, after the queue's own visibility timeout.
+            logger.exception("the visibility of messages was not changed")
+
+    def _backoff_seconds(self, attempt: int) -> int:
+        settings = self._settings
+        doubled: int = settings.backoff_base_seconds * 2 ** min(attempt - 1, 16)
+        # Jitter, so that messages that failed together do not come back together.
+        return max(1, round(min(doubled, settings.backoff_maximum_seconds) * random.uniform(0.5, 1)))  # noqa: S311
+
+    def _report(self, deliveries: Sequence[Delivery], returning: Sequence[Delivery]) -> None:
+        counts = Counter(delivery.outcome for delivery in deliveries)
+        now = datetime.now(UTC)
+        metrics.emit(
+            {
+                "Messages": len(deliveries),
+                "Processed": counts["succeeded"],
+                "Failed": counts["failed"] + counts["rejected"] + counts["conflict"],
+                "Repeated": counts["done"],
+                "BatchItemFailures": len(returning),
+            },
+            [
+                (now - datetime.fromisoformat(delivery.event.received_at)).total_seconds() * 1_000
+                for delivery in deliveries
+                if delivery.outcome == "succeeded"
+            ],
+        )
+        for part in aws.chunks(list(deliveries), EVENTS_A_LOG_LINE):
+            logger.info("batch", extra={"events": [_logged(delivery) for delivery in part]})
+
+
+def _delivery(record: Mapping[str, Any]) -> Delivery:
+    return Delivery(
+        message_id=record["messageId"],
+        receipt_handle=record["receiptHandle"],
+        body=record["body"],
+        attempt=int(record["attributes"]["ApproximateReceiveCount"]),
+    )
+
+
+def _read(delivery: Delivery) -> None:
+    try:
+        delivery.envelope = Envelope.from_message(delivery.body)
+    except UnreadableMessageError as error:
+        delivery.end("unreadable", error)
+
+
+def _leaders(deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """The first message of each event. Others of the same event are done with it, those of another one conflict."""
+    leaders: dict[str, Delivery] = {}
+    for delivery in deliveries:
+        if delivery.envelope is None:
+            continue
+        leader = leaders.setdefault(delivery.envelope.id, delivery)
+        if leader is not delivery and not _is_other(delivery, leader.event.fingerprint):
+            delivery.outcome = "done"
+    return list(leaders.values())
+
+
+def _compare(delivery: Delivery, item: Mapping[str, Any]) -> str:
+    """What an item says of a delivery: nothing yet (its outcome stays), `done`, or `conflict`. Returns the outcome."""
+    if not _is_other(delivery, item.get("fingerprint", "")):
+        # A message that was redriven has a new id: it is another attempt, not the failed one delivered twice.
+        failed_before = item["status"] == "failed" and item.get("failed_message_id") == delivery.message_id
+        if item["status"] == "succeeded" or failed_before:
+            delivery.outcome = "done"
+    return delivery.outcome
+
+
+def _is_other(delivery: Delivery, fingerprint: str) -> bool:
+    """Whether an id stands for another event than the delivery's; then that one is in conflict."""
+    if delivery.event.fingerprint == fingerprint:
+        return False
+    delivery.end("conflict", ConflictError("the idempotency key was used with another event, which came first"))
+    return True
+
+
+def _failure(delivery: Delivery) -> dict[str, Any]:
+    """What an alert says of a failed message. Not the event itself: people who are alerted may not be allowed to see it."""
+    known = delivery.envelope
+    return {
+        "message_id": delivery.message_id,
+        "id": known and known.id,
+        "type": known and known.type,
+        "correlation_id": known and known.correlation_id,
+        "attempts": delivery.attempt,
+        "error_type": delivery.error_type,
+        "error": delivery.error,
+    }
+
+
+def _logged(delivery: Delivery) -> dict[str, Any]:
+    logged = {"outcome": delivery.outcome, **_failure(delivery)}
+    return {name: value for name, value in logged.items() if value}
+
+
+@cache
+def _worker() -> Worker:
+    settings = WorkerSettings.from_environment()
+    return Worker(settings, load_processor(settings.processor), os.environ["POWERTOOLS_SERVICE_NAME"])
+
+
+def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """The Lambda entry point."""
+    return _worker().handle(event["Records"], context)
