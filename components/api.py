@@ -9,8 +9,9 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
-from components.config import ApiOptions, LogOptions
 from components.function import Function
+from components.options.api import ApiOptions
+from components.options.common import LogOptions
 
 ROUTES = (("POST", "/events"), ("GET", "/events"), ("GET", "/events/{id}"), ("GET", "/health"))
 OPEN_ROUTES = (("GET", "/health"),)

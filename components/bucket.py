@@ -1,21 +1,30 @@
-"""The bucket of results and archive."""
+"""A bucket."""
+
+from collections.abc import Mapping
 
 import pulumi
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
 
-from components.config import StorageOptions
 from components.grants import Grant
+from components.options.common import ProtectionOptions
 from components.policies import deny_plain_http
-
-RESULTS = "results/"
-ARCHIVE = "archive/"
 
 
 class Bucket(pulumi.ComponentResource):
-    """A private, encrypted, TLS-only bucket whose objects expire by prefix."""
+    """A private, encrypted, TLS-only bucket.
 
-    def __init__(self, name: str, options: StorageOptions, *, opts: ResourceOptions | None = None) -> None:
+    `expire_after_days` maps a prefix (`results/`) to the days that its objects are kept; None or no entry: for good.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: ProtectionOptions,
+        *,
+        expire_after_days: Mapping[str, int | None],
+        opts: ResourceOptions | None = None,
+    ) -> None:
         super().__init__("datapipeline:index:Bucket", name, None, opts)
         child = ResourceOptions(parent=self)
         bucket = aws.s3.Bucket(
@@ -52,7 +61,7 @@ class Bucket(pulumi.ComponentResource):
                 versioning_configuration={"status": "Enabled"},
                 opts=child,
             )
-        aws.s3.BucketLifecycleConfiguration(name, bucket=bucket.id, rules=_lifecycle(options), opts=child)
+        aws.s3.BucketLifecycleConfiguration(name, bucket=bucket.id, rules=_lifecycle(expire_after_days), opts=child)
         aws.s3.BucketPolicy(
             name,
             bucket=bucket.id,
@@ -73,11 +82,10 @@ class Bucket(pulumi.ComponentResource):
         return Grant(("s3:GetObject",), (Output.concat(self.arn, "/", prefix, "*"),), {"BUCKET_NAME": self.name})
 
 
-def _lifecycle(options: StorageOptions) -> list[aws.s3.BucketLifecycleConfigurationRuleArgsDict]:
-    expiries = {RESULTS: options.results_expire_after_days, ARCHIVE: options.archive_expires_after_days}
+def _lifecycle(expire_after_days: Mapping[str, int | None]) -> list[aws.s3.BucketLifecycleConfigurationRuleArgsDict]:
     rules: list[aws.s3.BucketLifecycleConfigurationRuleArgsDict] = [
         {"id": f"expire-{prefix.strip('/')}", "status": "Enabled", "filter": {"prefix": prefix}, "expiration": {"days": days}}
-        for prefix, days in expiries.items()
+        for prefix, days in expire_after_days.items()
         if days is not None
     ]
     rules.append(

@@ -8,8 +8,8 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Input, ResourceOptions
 
-from components.config import LogOptions
 from components.grants import Grant, merged_environment, policy_document
+from components.options.common import LogOptions
 
 RUNTIME = "python3.13"
 ARCHITECTURE = "arm64"

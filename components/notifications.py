@@ -6,8 +6,8 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import ResourceOptions
 
-from components.config import NotificationOptions
 from components.grants import Grant
+from components.options.common import NotificationOptions
 
 
 class Notifications(pulumi.ComponentResource):

@@ -15,8 +15,8 @@ import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
 from components.api import ApiMetrics
-from components.config import AlarmOptions
 from components.function import METRICS_NAMESPACE, Function
+from components.options.api import AlarmOptions
 from components.queue import Queue
 
 PERIOD_SECONDS = 300

@@ -4,8 +4,8 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
 
-from components.config import QueueOptions
 from components.grants import Grant
+from components.options.common import QueueOptions
 from components.policies import deny_plain_http
 
 SECONDS_A_DAY = 86_400

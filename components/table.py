@@ -4,8 +4,8 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
 
-from components.config import StorageOptions
 from components.grants import Grant
+from components.options.api import StorageOptions
 
 TIME_INDEX = "by-time"
 

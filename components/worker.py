@@ -6,9 +6,9 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Input, ResourceOptions
 
-from components.config import WorkerOptions
 from components.function import Function, Runtime, Size
 from components.grants import Grant
+from components.options.api import WorkerOptions
 from components.queue import Queue
 
 

@@ -8,15 +8,19 @@ import pulumi
 from pulumi import Input, Output, ResourceOptions
 
 from components.api import HttpApi, RestApi
-from components.bucket import ARCHIVE, RESULTS, Bucket
-from components.config import ApiOptions, ApiPipelineConfig, read_event_schema
+from components.bucket import Bucket
 from components.function import Function, Runtime, Size, layer_version
 from components.notifications import Notifications
 from components.observability import Observability
+from components.options.api import ApiOptions, ApiPipelineConfig, read_event_schema
 from components.package import dependency_layer, source_archive
 from components.queue import Queue
 from components.table import Table
 from components.worker import Worker
+
+# The prefixes that handlers/objects.py writes to.
+RESULTS = "results/"
+ARCHIVE = "archive/"
 
 
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
@@ -30,7 +34,8 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
 
     alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
     table = Table(f"{name}-table", storage, opts=child)
-    bucket = Bucket(f"{name}-bucket", storage, opts=child)
+    expiries = {RESULTS: storage.results_expire_after_days, ARCHIVE: storage.archive_expires_after_days}
+    bucket = Bucket(f"{name}-bucket", storage, expire_after_days=expiries, opts=child)
     queue = Queue(
         f"{name}-queue",
         config.queue,

@@ -1,0 +1,227 @@
+"""Options of the `api` variant."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import fastjsonschema
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from components.options.common import CommonOptions, Options, ProtectionOptions, QueueOptions
+
+type_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
+
+
+def _existing_processor(value: str) -> str:
+    match = re.fullmatch(r"(processors(?:\.[a-z_][a-z0-9_]*)+):([A-Za-z_]\w*)", value)
+    if match is None:
+        raise ValueError("must name a function below processors/, like processors.orders:process")
+    path = Path(match[1].replace(".", "/") + ".py")
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    names = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    if match[2] not in names:
+        raise ValueError(f"{path} has no function {match[2]}; it has {', '.join(names) or 'none'}")
+    return value
+
+
+def _references(schema: object) -> list[str]:
+    if isinstance(schema, dict):
+        own = [schema["$ref"]] if isinstance(schema.get("$ref"), str) else []
+        return own + [reference for value in schema.values() for reference in _references(value)]
+    if isinstance(schema, list):
+        return [reference for value in schema for reference in _references(value)]
+    return []
+
+
+def read_event_schema(path: Path) -> dict[str, Any]:
+    """The JSON Schema (draft 4, 6 or 7) in a file. Raises ValueError with the reason when it is not one."""
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    try:
+        schema = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise ValueError(f"{path} must hold a JSON object, a JSON Schema")  # noqa: TRY004  pydantic turns ValueErrors into messages
+    if remote := [reference for reference in _references(schema) if not reference.startswith("#")]:
+        raise ValueError(f"{path}: $ref may only point into its own file (#/...), not to {remote[0]}")
+    try:
+        fastjsonschema.compile(schema, use_default=False)
+    except (fastjsonschema.JsonSchemaDefinitionException, re.error) as error:
+        raise ValueError(f"{path} is not a JSON Schema: {error}") from error
+    return schema
+
+
+def _existing_schema(value: str) -> str:
+    read_event_schema(Path(value))
+    return value
+
+
+def _existing_type(value: str) -> str:
+    if not type_name(value):
+        raise ValueError("a type name has letters, digits, dot, hyphen and underscore, 64 at most")
+    read_event_schema(Path("schemas") / f"{value}.json")
+    return value
+
+
+def _kind_of_schemas(value: object) -> str:
+    if value == "none":
+        return "kind:none"
+    return "kind:path" if isinstance(value, str) else "kind:types"
+
+
+EventSchemas = Annotated[
+    Annotated[Literal["none"], Tag("kind:none")]
+    | Annotated[str, AfterValidator(_existing_schema), Tag("kind:path")]
+    | Annotated[tuple[Annotated[str, AfterValidator(_existing_type)], ...], Field(min_length=1), Tag("kind:types")],
+    Discriminator(_kind_of_schemas),
+]
+
+
+class JwtOptions(Options):
+    """Who issues the tokens that `api.auth: jwt` accepts."""
+
+    issuer: Annotated[str, Field(pattern=r"^https://")]
+    """The issuer's https address, as in the token's `iss`."""
+    audience: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Accepted values of the token's `aud`."""
+
+
+class ThrottlingOptions(Options):
+    """Requests that the stage lets through; more are answered with 429."""
+
+    rate_per_second: Annotated[float, Field(gt=0, le=10_000)] = 100
+    burst: Annotated[int, Field(ge=1, le=5_000)] = 200
+
+
+class CorsOptions(Options):
+    """Which web pages may call the API."""
+
+    allow_origins: Annotated[tuple[str, ...], Field(min_length=1)]
+    allow_headers: tuple[str, ...] = ("content-type", "authorization", "idempotency-key", "x-correlation-id", "x-api-key")
+    max_age_seconds: Annotated[int, Field(ge=0, le=86_400)] = 3_600
+
+
+class ApiOptions(Options):
+    """The API in front of the pipeline, and what it accepts."""
+
+    kind: Literal["http", "rest"] = "http"
+    """HTTP API (cheaper, faster) or REST API (API keys, usage plan)."""
+    auth: Literal["none", "iam", "jwt", "api_key"] = "none"
+    """`iam` with both kinds, `jwt` with `http`, `api_key` with `rest`. `GET /health` is open always."""
+    jwt: JwtOptions | None = None
+    throttling: ThrottlingOptions = ThrottlingOptions()
+    cors: CorsOptions | None = None
+    stage_name: Annotated[str, Field(pattern=r"^(\$default|[A-Za-z0-9_-]{1,128})$")] | None = None
+    """Default: `$default` (no path segment) of an HTTP API, `v1` of a REST API."""
+    access_logs: bool | None = None
+    """One log line a request, without bodies. Default: on with `http`, off with `rest`, where they need a CloudWatch role
+    that the whole account shares (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html)."""
+    max_batch: Annotated[int, Field(ge=1, le=500)] = 500
+    """Events in one POST."""
+    max_depth: Annotated[int, Field(ge=1, le=200)] = 64
+    """Levels of nesting in one event."""
+    track: bool = True
+    """Record an event as `queued` when it is accepted. `false` saves that write: the item appears when it is processed."""
+    deduplicate: Literal["key", "content"] = "key"
+    """`key`: events with the same idempotency key are one event. `content`: events with the same JSON are, too."""
+    type_field: Annotated[str, Field(min_length=1, max_length=64)] = "event_type"
+    """The field of an event that holds its type."""
+    schemas: EventSchemas = "none"
+    """`none`: any JSON object. A path: one JSON Schema for every event. A list of types: `schemas/<type>.json` for each."""
+    memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 512
+    timeout_seconds: Annotated[int, Field(ge=3, le=29)] = 29
+    """Of the ingest function; API Gateway gives up after 30 seconds (HTTP) or 29 (REST)."""
+
+    @property
+    def writes_access_logs(self) -> bool:
+        return self.kind == "http" if self.access_logs is None else self.access_logs
+
+    @model_validator(mode="after")
+    def _auth_fits_kind(self) -> Self:
+        allowed = {"http": ("none", "iam", "jwt"), "rest": ("none", "iam", "api_key")}[self.kind]
+        if self.auth not in allowed:
+            raise ValueError(f"auth {self.auth!r} does not go with kind {self.kind!r}: allowed are {', '.join(allowed)}")
+        if (self.auth == "jwt") != (self.jwt is not None):
+            raise ValueError("auth 'jwt' and the group 'jwt' (issuer, audience) go together")
+        if self.kind == "rest" and self.cors is not None:
+            raise ValueError("cors goes with kind 'http' only")
+        if self.kind == "rest" and self.stage_name == "$default":
+            raise ValueError("stage_name of a REST API must be a name, '$default' is for kind 'http'")
+        return self
+
+
+class BackoffOptions(Options):
+    """How long a failed message waits: base, doubled at each attempt, at most the maximum; with jitter."""
+
+    base_seconds: Annotated[int, Field(ge=1, le=900)] = 2
+    maximum_seconds: Annotated[int, Field(ge=1, le=43_200)] = 900
+
+    @model_validator(mode="after")
+    def _base_below_maximum(self) -> Self:
+        if self.base_seconds > self.maximum_seconds:
+            raise ValueError("base_seconds must not be above maximum_seconds")
+        return self
+
+
+class WorkerOptions(Options):
+    """The function behind the queue and how it takes messages."""
+
+    processor: Annotated[str, AfterValidator(_existing_processor)] = "processors.echo:process"
+    """`module:function` of `process(event) -> result`, a file below processors/."""
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = 10
+    batching_window_seconds: Annotated[int, Field(ge=0, le=300)] = 0
+    maximum_concurrency: Annotated[int, Field(ge=2, le=1_000)] | None = None
+    """Batches at work at once; without it, Lambda's own limit."""
+    memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 512
+    timeout_seconds: Annotated[int, Field(ge=10, le=900)] = 30
+    backoff: BackoffOptions = BackoffOptions()
+
+    @model_validator(mode="after")
+    def _large_batches_need_a_window(self) -> Self:
+        # https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html (BatchSize)
+        if self.batch_size > 10 and self.batching_window_seconds < 1:  # noqa: PLR2004  AWS's number
+            raise ValueError("batch_size above 10 needs batching_window_seconds of at least 1")
+        return self
+
+
+class StorageOptions(ProtectionOptions):
+    """Where events, results and the archive are kept, and for how long."""
+
+    results: Literal["object", "inline"] = "object"
+    """`object`: S3 `results/YYYY/MM/DD/{id}.json`. `inline`: in the item, 350 KB at most."""
+    archive: bool = False
+    """Append each batch's events as gzipped JSON Lines to `archive/type=…/dt=…/hour=…/`."""
+    time_index: bool = True
+    """Serve `GET /events`. `false` saves one index write an event; the route then answers 404."""
+    time_index_shards: Annotated[int, Field(ge=1, le=64)] = 8
+    """Partitions a day is spread over; each takes about 1,000 events a second."""
+    items_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
+    results_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
+    archive_expires_after_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    """Default: the archive is kept."""
+
+
+class AlarmOptions(Options):
+    """Thresholds; what each alarm watches is in docs/alarms.md."""
+
+    oldest_message_seconds: Annotated[int, Field(ge=60)] = 900
+    error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
+    failed_message_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
+    duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 80
+    api_error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 1
+    api_latency_p95_ms: Annotated[int, Field(ge=1)] = 2_000
+
+
+class ApiPipelineConfig(CommonOptions):
+    """A pipeline that takes events over HTTP."""
+
+    variant: Literal["api"]
+    api: ApiOptions = ApiOptions()
+    queue: QueueOptions = QueueOptions()
+    worker: WorkerOptions = WorkerOptions()
+    storage: StorageOptions
+    alarms: AlarmOptions = AlarmOptions()
