@@ -82,6 +82,13 @@ def test_a_wheel_with_another_hash_is_refused_in_one_line_and_leaves_nothing(tmp
     assert list((tmp_path / "build").iterdir()) == []
 
 
+def test_a_requirement_without_a_hash_is_refused(tmp_path: Path) -> None:
+    file = requirements(tmp_path)
+    file.write_text(file.read_text(encoding="utf-8").partition(" --hash")[0], encoding="utf-8")
+    with pytest.raises(PackageError, match="hash"):
+        dependency_layer(file, tmp_path / "build")
+
+
 def test_an_archive_named_in_the_environment_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = tmp_path / "given.zip"
     given.touch()
