@@ -52,7 +52,7 @@ class Alarm:
 
 
 class Observability(pulumi.ComponentResource):
-    """The alarms of a pipeline behind an API, and its dashboard. Alarms tell the alerts topic of trouble and of its end."""
+    """The alarms of a pipeline behind an API, which tell the alerts topic of trouble and of its end; its dashboard."""
 
     def __init__(
         self,
