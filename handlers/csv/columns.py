@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import compress, count
 from typing import Any, Literal, Self
 
 ColumnType = Literal["string", "integer", "number", "boolean", "date", "datetime"]
@@ -21,6 +22,7 @@ SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
 LARGEST_NUMBER = 1.7976931348623157e308
 REMEMBERED_CELLS = 50_000
 SHOWN_CHARACTERS = 100
+BLOCKS_BETWEEN_TRIES = 32
 
 _BOOLEANS = {"true": "true", "1": "true", "yes": "true", "false": "false", "0": "false", "no": "false"}
 _is_date = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
@@ -98,11 +100,12 @@ class Check:
 
     def __init__(self, column: Column) -> None:
         self.column = column
+        self._blocks_without_repetition = 0
 
     def read(self, cells: Sequence[str]) -> Reading:
         """Checks the cells of a column."""
         reading = Reading()
-        for position in self._suspects(cells):
+        for position in self._suspects_by_value(cells):
             cell = cells[position]
             try:
                 text = self.text(cell)
@@ -123,6 +126,18 @@ class Check:
 
     def _text(self, cell: str) -> str:
         return cell
+
+    def _suspects_by_value(self, cells: Sequence[str]) -> Iterable[int]:
+        """As `_suspects`, which sees each different cell once where cells repeat. Where they do not, that is tried rarely."""
+        if self._blocks_without_repetition % BLOCKS_BETWEEN_TRIES:
+            self._blocks_without_repetition += 1
+            return self._suspects(cells)
+        different = list(set(cells))
+        if len(different) * 4 > len(cells):
+            self._blocks_without_repetition += 1
+            return self._suspects(cells)
+        suspects = {different[position] for position in self._suspects(different)}
+        return _positions(suspects, cells)
 
     def _suspects(self, cells: Sequence[str]) -> Iterable[int]:
         """The positions of the cells that have to be looked at one by one; the others are good as they are."""
@@ -159,7 +174,7 @@ class RememberingCheck(Check):
         self._good: set[str] = set()
 
     def _suspects(self, cells: Sequence[str]) -> Iterable[int]:
-        suspects = set()
+        suspects: set[str] = set()
         for cell in set(cells) - self._good:
             try:
                 unchanged = self.text(cell) == cell
@@ -168,7 +183,7 @@ class RememberingCheck(Check):
             (self._good if unchanged else suspects).add(cell)
         if len(self._good) > REMEMBERED_CELLS:
             self._good = set()
-        return [position for position, cell in enumerate(cells) if cell in suspects] if suspects else ()
+        return _positions(suspects, cells)
 
 
 class StringCheck(RememberingCheck):
@@ -320,6 +335,11 @@ def check_of(column: Column) -> Check:
             if column.choices or column.min is not None or column.max is not None:
                 return StringCheck(column)
             return Check(column) if column.pattern is None else PatternCheck(column)
+
+
+def _positions(wanted: set[str], cells: Sequence[str]) -> Iterable[int]:
+    """Where in `cells` the wanted ones are."""
+    return list(compress(count(), map(wanted.__contains__, cells))) if wanted else ()
 
 
 def shown(cell: str) -> str:

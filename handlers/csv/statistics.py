@@ -13,6 +13,8 @@ EXACT_VALUES = 10_000
 EXACT_CHARACTERS_A_VALUE = 64
 # The standard error of an approximate count is one in the root of this: 2.2 percent.
 SAMPLE = 2_048
+# So that sorting is rare.
+SAMPLE_WITH_SLACK = 4 * SAMPLE
 LARGEST_HASH = 2**63
 
 
@@ -49,8 +51,12 @@ class Distinct:
         crcs = map(crc32, "\0".join(cells).encode().split(b"\0"))
         limit = self._limit
         self._smallest.update([value for value in map(hash, zip(crcs, strict=False)) if value < limit])
-        if len(self._smallest) > SAMPLE:
-            self._smallest = set(sorted(self._smallest)[:SAMPLE])
+        if len(self._smallest) > SAMPLE_WITH_SLACK:
+            self._trim()
+
+    def _trim(self) -> None:
+        self._smallest = set(sorted(self._smallest)[:SAMPLE])
+        if len(self._smallest) == SAMPLE:
             self._limit = max(self._smallest)
 
     @property
@@ -60,6 +66,7 @@ class Distinct:
     def count(self) -> int:
         if self._values is not None:
             return len(self._values)
+        self._trim()
         if len(self._smallest) < SAMPLE:
             return len(self._smallest)
         different_crcs = (SAMPLE - 1) * 2 * LARGEST_HASH / (max(self._smallest) + LARGEST_HASH)
@@ -68,6 +75,7 @@ class Distinct:
         return round(-math.log1p(-share) * 2**32)
 
     def state(self) -> dict[str, Any]:
+        self._trim()
         return {
             "values": None if self._values is None else sorted(self._values),
             "smallest": sorted(self._smallest),
