@@ -8,14 +8,15 @@ names file, key, value and what is allowed.
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from components.options.api import ApiPipelineConfig
 from components.options.common import Options
+from components.options.csv import CsvPipelineConfig
 
 NAMESPACE = "datapipeline"
 
@@ -54,10 +55,11 @@ class ConfigError(pulumi.RunError):
     """The config of a stack is wrong. One line a problem: file, key, value, what is allowed."""
 
 
-# With a second variant this becomes a union with Field(discriminator="variant").
-PipelineConfig = ApiPipelineConfig
+PipelineConfig = ApiPipelineConfig | CsvPipelineConfig
 
-_ADAPTER: TypeAdapter[PipelineConfig] = TypeAdapter(PipelineConfig)
+VARIANTS: Mapping[str, type[PipelineConfig]] = {"api": ApiPipelineConfig, "csv": CsvPipelineConfig}
+
+_ADAPTER: TypeAdapter[PipelineConfig] = TypeAdapter(Annotated[PipelineConfig, Field(discriminator="variant")])
 
 
 def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:
