@@ -110,9 +110,13 @@ class Run:
         self._is_compressed = False
 
     def _writers(self, states: Sequence[Any] = (None, None), rests: Sequence[bytes] = (b"", b"")) -> list[ObjectWriter]:
-        ending, content_type = (".jsonl.gz", "application/gzip") if self._compresses else (".jsonl", "application/jsonl")
+        ending, content_type = (
+            (".jsonl.gz", "application/gzip") if self._compresses else (".jsonl", "application/jsonl")
+        )
         return [
-            ObjectWriter(self._bucket, self.file.output_key(prefix, self._settings.input_prefix, ending), content_type, *saved)
+            ObjectWriter(
+                self._bucket, self.file.output_key(prefix, self._settings.input_prefix, ending), content_type, *saved
+            )
             for prefix, *saved in zip((PROCESSED, REJECTED), states, rests, strict=True)
         ]
 
@@ -282,7 +286,9 @@ class CsvWorker:
         try:
             if attempts > self._settings.max_attempts:
                 # The last one died without a word.
-                raise FileError("gave_up", f"{attempts - 1} runs ended without progress: {item.get('error') or 'they died'}")
+                raise FileError(
+                    "gave_up", f"{attempts - 1} runs ended without progress: {item.get('error') or 'they died'}"
+                )
             if not run.read(context):
                 self._table.checkpoint(file.id, item["owner"], run.save(), keep=False)
                 outcome.files.append({**_logged(file), "outcome": "continued", "rows": run.engine.rows})
@@ -345,7 +351,15 @@ class CsvWorker:
         item = self._table.finish(
             file.id,
             run.item["owner"],
-            {"status": status, **facts, **error, **counts, **failed, "completed_at": completed_at, "report_key": report_key},
+            {
+                "status": status,
+                **facts,
+                **error,
+                **counts,
+                **failed,
+                "completed_at": completed_at,
+                "report_key": report_key,
+            },
         )
         outcome.counts.update({f"Files{status.capitalize()}": 1})
         outcome.counts.update({"RowsProcessed": engine.processed, "RowsRejected": engine.rejected})

@@ -137,9 +137,7 @@ class ObjectWriter:
         try:
             self._upload(bytes(self._rest))
             parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(self._etags, 1)]
-            client.complete_multipart_upload(
-                **self._target, UploadId=self._upload_id, MultipartUpload={"Parts": parts}
-            )
+            client.complete_multipart_upload(**self._target, UploadId=self._upload_id, MultipartUpload={"Parts": parts})
         except (UploadLostError, client.exceptions.NoSuchUpload):
             # An earlier run may have come so far and died. Its object has the same bytes: the key holds the file's id.
             if not self._exists():

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 LogRetentionDays = Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365]
 
 
-
 class Options(BaseModel):
     """Base of every group of options: frozen, and an unknown key is an error."""
 
@@ -36,7 +35,7 @@ class BackoffOptions(Options):
     @model_validator(mode="after")
     def _base_below_maximum(self) -> Self:
         if self.base_seconds > self.maximum_seconds:
-            raise ValueError("base_seconds must not be above maximum_seconds")
+            raise ValueError(f"base_seconds {self.base_seconds} is above maximum_seconds {self.maximum_seconds}")
         return self
 
 
@@ -54,12 +53,12 @@ class PolledOptions(Options):
     def _large_batches_need_a_window(self) -> Self:
         # https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html (BatchSize)
         if self.batch_size > 10 and self.batching_window_seconds < 1:  # noqa: PLR2004  AWS's number
-            raise ValueError("batch_size above 10 needs batching_window_seconds of at least 1")
+            raise ValueError(f"batch_size {self.batch_size} (above 10) needs batching_window_seconds of at least 1")
         return self
 
 
 class ProtectionOptions(Options):
-    """How data is kept from getting lost. `environment` sets all of these; a variant's `storage` group inherits them."""
+    """How data is kept from getting lost. `environment` sets all of these; a variant's `storage` has them."""
 
     deletion_protection: bool
     """The table refuses to be deleted."""
@@ -70,6 +69,8 @@ class ProtectionOptions(Options):
 
 
 class LogOptions(Options):
+    """What the functions write, and for how long it is kept."""
+
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     retention_days: LogRetentionDays
 
@@ -83,13 +84,20 @@ class Subscription(Options):
 
     @model_validator(mode="after")
     def _endpoint_fits_protocol(self) -> Self:
-        shapes = {"email": "[^@ ]+@[^@ ]+", "https": "https://.+", "sqs": "arn:aws[a-z-]*:sqs:.+", "lambda": "arn:aws[a-z-]*:lambda:.+"}
+        shapes = {
+            "email": "[^@ ]+@[^@ ]+",
+            "https": "https://.+",
+            "sqs": "arn:aws[a-z-]*:sqs:.+",
+            "lambda": "arn:aws[a-z-]*:lambda:.+",
+        }
         if not re.fullmatch(shapes[self.protocol], self.endpoint):
             raise ValueError(f"endpoint {self.endpoint!r} does not go with protocol {self.protocol!r}")
         return self
 
 
 class NotificationOptions(Options):
+    """Who is told of alerts."""
+
     subscriptions: tuple[Subscription, ...] = ()
 
 

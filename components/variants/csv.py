@@ -37,7 +37,9 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
     child = ResourceOptions(parent=parent)
     service = f"{pulumi.get_project()}-{pulumi.get_stack()}"
     storage = config.storage
-    layer = layer_version(f"{name}-dependencies", dependency_layer(Path("handlers/requirements.txt")), service, opts=child)
+    layer = layer_version(
+        f"{name}-dependencies", dependency_layer(Path("handlers/requirements.txt")), service, opts=child
+    )
     runtime = Runtime(service, layer.arn, config.logs, config.tracing)
 
     alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)

@@ -196,7 +196,9 @@ class CsvEngine:
     def _unfit(self, character: str) -> str:
         if character == "\0":
             return "the first line has NUL characters: a binary file, or UTF-16 without a byte order mark"
-        return f"the first line is not text in {self._encoding.name}: a binary file, or another encoding than configured"
+        return (
+            f"the first line is not text in {self._encoding.name}: a binary file, or another encoding than configured"
+        )
 
     def _plan(self, header: Sequence[str]) -> None:
         """Finds the columns in the header. Raises FileError."""
@@ -258,7 +260,9 @@ class CsvEngine:
                 row_is_cut = str(error) == "unexpected end of data" and not final
                 if row_is_cut and not (full and starts[-1] == start):
                     return parsed
-                parsed.broken[len(parsed.rows)] = Problem(None, "bad_quoting", f"quotes are not as CSV has them: {error}")
+                parsed.broken[len(parsed.rows)] = Problem(
+                    None, "bad_quoting", f"quotes are not as CSV has them: {error}"
+                )
                 parsed.rows.append([])
                 starts.append(starts[-1] + 1)
         return parsed
@@ -388,7 +392,9 @@ class CsvEngine:
         self.rejected += 1
         self._reasons.update((problem.column, problem.reason) for problem in problems)
         # vars: dataclasses.asdict copies deeply, which took a fifth of the whole time with three bad rows in a hundred.
-        text = json.dumps({"row": row, "line": line, "errors": list(map(vars, problems)), "raw": raw}, ensure_ascii=False)
+        text = json.dumps(
+            {"row": row, "line": line, "errors": list(map(vars, problems)), "raw": raw}, ensure_ascii=False
+        )
         # Bytes that are no text stand as `\udcff`, as JSON escapes them.
         return text.encode("utf-8", "backslashreplace") + b"\n"
 
