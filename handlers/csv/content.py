@@ -57,7 +57,8 @@ class Content:
                 if not rest:
                     return b""
                 self._member, self._held = isal_zlib.decompressobj(_GZIP), rest
-            at_end = not self._held and not (self._held := self._more())
+            self._held = self._held or self._more()
+            at_end = not self._held
             data = self._inflate(size)
             if data:
                 return data
