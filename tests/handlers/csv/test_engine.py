@@ -57,7 +57,7 @@ def written(table: list[tuple[str, ...]], dialect: dict[str, Any]) -> str:
 
 def is_good(row: tuple[str, ...]) -> bool:
     """By other means than the engine's."""
-    if len(row) != 4:
+    if len(row) != 4 or not row[1].isascii():
         return False
     try:
         number_is_good = not row[1] or (row[1].strip() == row[1] and "_" not in row[1] and Decimal(row[1]).is_finite())
