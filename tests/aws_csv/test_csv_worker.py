@@ -17,7 +17,12 @@ from .conftest import HEADER, Files, Time, rows
 def test_a_file_ends_in_outputs_and_report_and_item_and_one_notification(files: Files) -> None:
     files.upload("raw/may.csv", HEADER + rows(100))
     assert files.drain() == 1
-    processed, rejected, report, item = files.lines("processed/"), files.lines("rejected/"), files.report(), files.item()
+    processed, rejected, report, item = (
+        files.lines("processed/"),
+        files.lines("rejected/"),
+        files.report(),
+        files.item(),
+    )
     assert [row["quantity"] for row in processed] == [number for number in range(100) if number % 7 != 6]
     assert [row["row"] for row in rejected] == [number + 1 for number in range(100) if number % 7 == 6]
     assert (report["status"], report["rows"], report["processed"], report["rejected"]) == ("succeeded", 100, 86, 14)
@@ -84,11 +89,18 @@ def test_s3s_test_message_is_passed_over(files: Files) -> None:
     assert (files.items(), files.dead_letters()) == ({}, [])
 
 
-@pytest.mark.parametrize("body", ["", "no json", "[]", "null", "{}", '{"Records": [{}]}', '{"Records": 1}', "[" * 10_000])
+@pytest.mark.parametrize(
+    "body", ["", "no json", "[]", "null", "{}", '{"Records": [{}]}', '{"Records": 1}', "[" * 10_000]
+)
 def test_a_message_that_is_no_notification_goes_to_the_dead_letters_at_once(files: Files, body: str) -> None:
     with pytest.raises(UnreadableNotificationError):
         read_notification(body)
-    record = {"messageId": "m", "receiptHandle": "r", "body": body or " ", "attributes": {"ApproximateReceiveCount": "1"}}
+    record = {
+        "messageId": "m",
+        "receiptHandle": "r",
+        "body": body or " ",
+        "attributes": {"ApproximateReceiveCount": "1"},
+    }
     assert files.worker().handle([record], Time()) == {"batchItemFailures": []}
     (letter,) = files.dead_letters()
     assert letter["Body"] == record["body"]

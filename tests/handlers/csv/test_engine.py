@@ -61,13 +61,20 @@ def is_good(row: tuple[str, ...]) -> bool:
         return False
     try:
         number_is_good = not row[1] or (row[1].strip() == row[1] and "_" not in row[1] and Decimal(row[1]).is_finite())
-        return number_is_good and all(not cell or ok(cell) for cell, ok in zip(row[2:], (_is_integer, _is_day), strict=True))
+        return number_is_good and all(
+            not cell or ok(cell) for cell, ok in zip(row[2:], (_is_integer, _is_day), strict=True)
+        )
     except ArithmeticError:
         return False
 
 
 def _is_integer(cell: str) -> bool:
-    return cell.isascii() and cell.lstrip("+-").isdigit() and cell[1:].isdigit() | (len(cell) == 1) and abs(int(cell)) <= 2**63
+    return (
+        cell.isascii()
+        and cell.lstrip("+-").isdigit()
+        and cell[1:].isdigit() | (len(cell) == 1)
+        and abs(int(cell)) <= 2**63
+    )
 
 
 def _is_day(cell: str) -> bool:
@@ -90,7 +97,9 @@ def test_every_row_of_any_table_comes_back_exactly_or_is_rejected(
     assert [line["text"] for line in found] == [row[0] or None for row in expected]
     assert [line["day"] for line in found] == [row[3] or None for row in expected]
     for column, position in (("number", 1), ("integer", 2)):
-        assert [line[column] for line in found] == [Decimal(row[position]) if row[position] else None for row in expected]
+        assert [line[column] for line in found] == [
+            Decimal(row[position]) if row[position] else None for row in expected
+        ]
     refused = [json.loads(line) for line in rejected.splitlines()]
     assert [line["row"] for line in refused] == [number for number, row in enumerate(table, 1) if not is_good(row)]
     assert reader.rows == len(table) == reader.processed + reader.rejected
@@ -116,7 +125,8 @@ def continued(data: bytes) -> tuple[bytes, bytes, dict[str, Any]]:
 
 
 lines = st.lists(
-    st.sampled_from(['"', '""', "a", "é", ",", ";", "\n", "\r\n", "\r", "\0", "1.5", "2024-01-02", "x" * 50]), max_size=80
+    st.sampled_from(['"', '""', "a", "é", ",", ";", "\n", "\r\n", "\r", "\0", "1.5", "2024-01-02", "x" * 50]),
+    max_size=80,
 ).map("".join)
 
 
@@ -161,7 +171,11 @@ def test_no_bytes_do_more_than_refuse_the_file(data: bytes, encoding: str | None
                 json.loads(line)
 
 
-@given(data=st.binary(min_size=1, max_size=2_000), sizes=st.lists(st.integers(1, 300), min_size=1, max_size=5), members=st.integers(1, 3))
+@given(
+    data=st.binary(min_size=1, max_size=2_000),
+    sizes=st.lists(st.integers(1, 300), min_size=1, max_size=5),
+    members=st.integers(1, 3),
+)
 def test_gzip_gives_back_its_bytes_however_it_arrives(data: bytes, sizes: list[int], members: int) -> None:
     compressed = gzip.compress(data) * members
     endless = iter(lambda: random.choice(sizes), None)  # noqa: S311
