@@ -1,11 +1,11 @@
-"""The function behind the queue of uploaded files: each file's rows end in `processed/` or `rejected/`, its report in `reports/`.
+"""The function behind the queue of files: each row ends in `processed/` or `rejected/`, a report in `reports/`.
 
 A file is named by bucket, key and version. Whatever is announced twice has one effect, and the steps stand in an order
-that loses nothing wherever the function dies: outputs first (their bytes follow from the file's alone, and their keys hold
-its id, so that a repeat overwrites itself), then the report, then the item says that the file is done, then people are
-told and a failed file's message is put with the dead letters, and only then the item says that all is settled. A message
-that comes again goes on from there. So a notice can be sent twice when the function dies right after sending it, and
-never not at all.
+that loses nothing wherever the function dies: outputs first (their bytes follow from the file's alone, and their keys
+hold its id, so that a repeat overwrites itself), then the report, then the item says that the file is done, then people
+are told and a failed file's message is put with the dead letters, and only then the item says that all is settled. A
+message that comes again goes on from there. So a notice can be sent twice when the function dies right after sending
+it, and never not at all.
 
 A file that is too long for one run: before the time runs out the outputs so far and the engine's state are stored, the
 item names them (that is the checkpoint), and the message returns to the queue at once; the next run goes on there. The
@@ -29,7 +29,7 @@ from typing import Any, Literal, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 from isal import igzip
 
-from handlers import aws, file_notices, file_objects, metrics, queues
+from handlers import file_notices, file_objects, metrics, queues
 from handlers.csv.columns import FileFormat
 from handlers.csv.content import Content
 from handlers.csv.engine import CsvEngine, blocks
@@ -55,8 +55,8 @@ OutsideError = (BotoCoreError, ClientError, NotSentError)
 
 # components/variants/csv.py puts it beside the handlers.
 COLUMNS_FILE = Path(__file__).parents[1] / "columns.json"
-# What is left of the function's time when it stops reading: for storing outputs and state. CsvWorkerOptions.timeout_seconds
-# is at least twice this.
+# What is left of the function's time when it stops reading: for storing outputs and state.
+# CsvWorkerOptions.timeout_seconds is at least twice this.
 STORING_SECONDS = 20
 # After the end of a function that died its message comes back, and its lease is over by then.
 SECONDS_AFTER_DEATH = 10
@@ -71,7 +71,7 @@ End = Literal["done", "continue", "retry", "busy"]
 class Context(Protocol):
     """Of Lambda's context object, what is used here."""
 
-    def get_remaining_time_in_millis(self) -> int: ...
+    def get_remaining_time_in_millis(self) -> int: ...  # noqa: D102  it is Lambda's
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Message:
 
 @dataclass
 class Outcome:
-    """What a run made of a message, for the log and the metrics. `delay`: seconds until it comes back, None for never."""
+    """What a run made of a message. `delay`: seconds until it comes back, None when it is done."""
 
     delay: int | None = None
     ends: Counter[str] = field(default_factory=Counter)
@@ -121,7 +121,7 @@ class Run:
         ]
 
     def read(self, context: Context) -> bool:
-        """Reads on until the file ends (True) or the time does (False). Raises FileError, GoneError, UploadLostError."""
+        """Reads until the file ends (True) or the time does (False). Raises FileError, GoneError, UploadLostError."""
         self._restore()
         for block in blocks(self.engine, self._open()):
             for output, data in zip(self._outputs, (block.processed, block.rejected), strict=True):
@@ -150,10 +150,13 @@ class Run:
 
     @property
     def has_progressed(self) -> bool:
-        return self.engine.offset > self.item.get("offset", 0)
+        """Whether this run has read anything that the one before it had not."""
+        before: int = self.item.get("offset", 0)
+        return self.engine.offset > before
 
     @property
     def is_in_parts(self) -> bool:
+        """Whether some output has begun to go up."""
         return any(output.is_in_parts for output in self._outputs)
 
     def save(self) -> dict[str, Any]:
@@ -174,6 +177,7 @@ class Run:
         return {"processed_key": keys[0], "rejected_key": keys[1]}
 
     def abort(self) -> None:
+        """Gives up what has gone up."""
         for output in self._outputs:
             output.abort()
 
@@ -283,12 +287,12 @@ class CsvWorker:
     def _work(self, file: File, message: Message, item: Item, context: Context, outcome: Outcome) -> tuple[End, int]:
         run = Run(self._settings, self._format, file, item)
         attempts = item["attempts"]
+        if attempts > self._settings.max_attempts:
+            # The last one died without a word.
+            died = f"{attempts - 1} runs ended without progress: {item.get('error') or 'they died'}"
+            self._finish(run, message, outcome, FAILED, {"reason": "gave_up", "error": died})
+            return "done", 0
         try:
-            if attempts > self._settings.max_attempts:
-                # The last one died without a word.
-                raise FileError(
-                    "gave_up", f"{attempts - 1} runs ended without progress: {item.get('error') or 'they died'}"
-                )
             if not run.read(context):
                 self._table.checkpoint(file.id, item["owner"], run.save(), keep=False)
                 outcome.files.append({**_logged(file), "outcome": "continued", "rows": run.engine.rows})
@@ -309,8 +313,8 @@ class CsvWorker:
             return "retry", 0
         except OutsideError as error:
             if attempts >= self._settings.max_attempts:
-                reason = f"{attempts} runs ended without progress: {error}"
-                self._finish(run, message, outcome, FAILED, {"reason": "gave_up", "error": reason})
+                said = f"{attempts} runs ended without progress: {error}"
+                self._finish(run, message, outcome, FAILED, {"reason": "gave_up", "error": said})
                 return "done", 0
             logger.exception("a service did not answer; the message returns to the queue", extra=_logged(file))
             self._table.release(file.id, item["owner"], file_notices.printable(f"{type(error).__name__}: {error}"))

@@ -44,6 +44,7 @@ class Source:
         self._body = self._open()
 
     def read(self, size: int) -> bytes:
+        """The next bytes, `size` at most; b"" at the end."""
         for attempt in range(READ_ATTEMPTS):
             try:
                 data: bytes = self._body.read(size)
@@ -115,6 +116,7 @@ class ObjectWriter:
 
     @property
     def is_in_parts(self) -> bool:
+        """Whether a multipart upload was begun."""
         return self._upload_id is not None
 
     @property

@@ -1,13 +1,15 @@
 """Uploaded files: what a notification of S3 says of them, and the table with one item a file.
 
-An item: `id`, `bucket`, `key`, `version`, `etag`, `size`, `status`, `attempts`, `started_at`, `expires_at` (epoch seconds) and
+An item: `id`, `bucket`, `key`, `version`, `etag`, `size`, `status`, `attempts`, `started_at`, `expires_at` (epoch
+seconds) and
 
-- while it is `processing`: `owner` (the run that works on it) and `lease_until` (epoch seconds; a run cannot outlive it), and
-  after a checkpoint `state_key`, `offset`, `rows`;
-- once it is `succeeded`, `failed` or `skipped`: `completed_at`, counts, the keys of its outputs, `reason` and `error`, and
-  `settled`: everybody who is told of it has been.
+- while it is `processing`: `owner` (the run that works on it) and `lease_until` (epoch seconds; a run cannot outlive
+  it), and after a checkpoint `state_key`, `offset`, `rows`;
+- once it is `succeeded`, `failed` or `skipped`: `completed_at`, counts, the keys of its outputs, `reason` and `error`,
+  and `settled`: everybody who is told of it has been.
 
-`attempts` are the runs since the last progress. Every change after the claim is on condition that the run still owns the file.
+`attempts` are the runs since the last progress. Every change after the claim is on condition that the run still owns
+the file.
 """
 
 import hashlib
@@ -108,7 +110,9 @@ class FileTable:
             },
             "attribute_not_exists(id) OR (#status = :status AND lease_until < :now)",
             {":now": now, ":none": 0, ":one": 1, ":started_at": started_at},
-            more="attempts = if_not_exists(attempts, :none) + :one, started_at = if_not_exists(started_at, :started_at)",
+            more=(
+                "attempts = if_not_exists(attempts, :none) + :one, started_at = if_not_exists(started_at, :started_at)"
+            ),
         )
 
     def reopen(self, file: File, owner: str, failed_message_id: str, *, until: int, started_at: str) -> Item | None:

@@ -130,7 +130,7 @@ class CsvQueueOptions(QueueOptions):
     """The queue between bucket and worker, and its dead letters."""
 
     max_receives: Annotated[int, Field(ge=10, le=1_000)] = 100
-    """Each run over a file is one, so this is no number of attempts (`worker.max_attempts` is): it bounds how long a file may be."""
+    """Each run over a file is one: this bounds how long a file may be. `worker.max_attempts` counts attempts."""
 
 
 class CsvStorageOptions(ProtectionOptions):

@@ -1,4 +1,4 @@
-"""bucket (raw/) -> queue (+ dead letters) -> worker -> bucket (processed/, rejected/, reports/) and table; two topics."""
+"""bucket (raw/) -> queue (+ dead letters) -> worker -> bucket (processed/, rejected/, reports/), table, two topics."""
 
 import json
 from pathlib import Path

@@ -9,7 +9,7 @@ of five columns a second and a half instead of eight; benchmarks/csv.py).
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from itertools import compress, count
@@ -128,7 +128,7 @@ class Check:
         return cell
 
     def _suspects_by_value(self, cells: Sequence[str]) -> Iterable[int]:
-        """As `_suspects`, which sees each different cell once where cells repeat. Where they do not, that is tried rarely."""
+        """As `_suspects`, which sees each different cell once where cells repeat; whether they do is tried rarely."""
         if self._blocks_without_repetition % BLOCKS_BETWEEN_TRIES:
             self._blocks_without_repetition += 1
             return self._suspects(cells)
@@ -157,7 +157,7 @@ class PatternCheck(Check):
         found = list(map(self._matches, cells))
         suspects: list[int] = []
         for _ in range(found.count(None)):
-            suspects.append(found.index(None, suspects[-1] + 1 if suspects else 0))  # noqa: PERF401  it needs the one before
+            suspects.append(found.index(None, suspects[-1] + 1 if suspects else 0))
         return suspects
 
     def _text(self, cell: str) -> str:
@@ -232,7 +232,7 @@ class DateCheck(RememberingCheck):
 
 
 class DatetimeCheck(RememberingCheck):
-    """Times as RFC 3339 writes them, the offset optional: `2024-01-31T12:30:00Z`. One without counts as UTC in limits."""
+    """Times as RFC 3339 writes them: `2024-01-31T12:30:00Z`. One without an offset counts as UTC in limits."""
 
     def __init__(self, column: Column) -> None:
         super().__init__(column)
@@ -318,23 +318,22 @@ class IntegerCheck(NumericCheck):
     _holds = "64 bits"
 
 
+_CHECKS: Mapping[ColumnType, type[Check]] = {
+    "integer": IntegerCheck,
+    "number": NumericCheck,
+    "boolean": BooleanCheck,
+    "date": DateCheck,
+    "datetime": DatetimeCheck,
+}
+
+
 def check_of(column: Column) -> Check:
     """The check of a column."""
-    match column.type:
-        case "integer":
-            return IntegerCheck(column)
-        case "number":
-            return NumericCheck(column)
-        case "boolean":
-            return BooleanCheck(column)
-        case "date":
-            return DateCheck(column)
-        case "datetime":
-            return DatetimeCheck(column)
-        case "string":
-            if column.choices or column.min is not None or column.max is not None:
-                return StringCheck(column)
-            return Check(column) if column.pattern is None else PatternCheck(column)
+    if column.type != "string":
+        return _CHECKS[column.type](column)
+    if column.choices or column.min is not None or column.max is not None:
+        return StringCheck(column)
+    return Check(column) if column.pattern is None else PatternCheck(column)
 
 
 def _positions(wanted: set[str], cells: Sequence[str]) -> Iterable[int]:

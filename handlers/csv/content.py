@@ -13,6 +13,7 @@ COMPRESSED_BYTES_AT_ONCE = 2**17
 # Small files may expand as they like.
 EXPANSION_FREE_BYTES = 64 * 2**20
 _GZIP = 16 + zlib.MAX_WBITS
+_GZIP_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # isal's stubs say object
 
 
 class Content:
@@ -33,6 +34,7 @@ class Content:
         self._bytes = 0
 
     def read(self, size: int) -> bytes:
+        """The next bytes, `size` at most. Raises FileError."""
         if self.is_compressed:
             return self._decompress(size)
         if self._held:
@@ -68,7 +70,7 @@ class Content:
     def _inflate(self, size: int) -> bytes:
         try:
             data: bytes = self._member.decompress(self._held, size)
-        except isal_zlib.error as error:
+        except _GZIP_ERROR as error:
             raise FileError("gzip_corrupt", f"the gzip file is damaged: {error}") from error
         self._held = self._member.unconsumed_tail
         self._bytes += len(data)

@@ -1,4 +1,4 @@
-"""The CSV engine: blocks of bytes in, JSON Lines of good rows and of rejected rows out, every row in exactly one of them.
+"""The CSV engine: blocks of bytes in, JSON Lines of good rows and of rejected rows out, every row in one of them.
 
 A file is taken in blocks of 256 KiB (more when a row is longer) that begin where a row begins. What a block makes
 depends on its own bytes and the state at its beginning only, so a file that is continued from a saved state gives the
@@ -42,7 +42,7 @@ _ESCAPED_BYTES = bytes({*range(32), *b'"\\'} - {*b"\r\n"})
 
 
 def _is_plain(text: str) -> bool:
-    """Whether no cell of a text has anything that JSON escapes. (Deleting bytes is five times as fast as a regex.)"""
+    """Whether no cell of a text has anything that JSON escapes. Deleting bytes is five times as fast as a regex."""
     return text.isascii() and len(text.encode().translate(None, _ESCAPED_BYTES)) == len(text)
 
 
@@ -214,7 +214,8 @@ class CsvEngine:
         if missing := [column.name for column in self._format.columns if column.required and column.name not in found]:
             raise FileError(
                 "missing_columns",
-                f"the header lacks {', '.join(missing)}; it has, split at {self._delimiter!r}: {', '.join(header)[:1_000]}",
+                f"the header lacks {', '.join(missing)}; "
+                f"it has, split at {self._delimiter!r}: {', '.join(header)[:1_000]}",
             )
         if unknown and self._format.unknown_columns == "reject":
             raise FileError("unknown_columns", f"the header has unknown columns: {', '.join(unknown)[:1_000]}")

@@ -61,9 +61,11 @@ class Distinct:
 
     @property
     def approximate(self) -> bool:
+        """Whether the count is an estimate."""
         return self._values is None
 
     def count(self) -> int:
+        """How many different strings there were."""
         if self._values is not None:
             return len(self._values)
         self._trim()
@@ -75,6 +77,7 @@ class Distinct:
         return round(-math.log1p(-share) * 2**32)
 
     def state(self) -> dict[str, Any]:
+        """What `restore` goes on from, fit for JSON."""
         self._trim()
         return {
             "values": None if self._values is None else sorted(self._values),
@@ -82,6 +85,7 @@ class Distinct:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state`."""
         self._values = None if state["values"] is None else set(state["values"])
         self._characters = sum(map(len, self._values or ()))
         self._smallest = set(state["smallest"])
@@ -104,6 +108,7 @@ class ColumnStatistics:
         self._distinct = Distinct(exact_values) if column_type == "string" else None
 
     def add(self, cells: Sequence[str]) -> None:
+        """Counts cells."""
         if "" in cells:
             present: Sequence[str] = [cell for cell in cells if cell]
             self.nulls += len(cells) - len(present)
@@ -144,6 +149,7 @@ class ColumnStatistics:
         return report
 
     def state(self) -> dict[str, Any]:
+        """What `restore` goes on from, fit for JSON."""
         return {
             "count": self.count,
             "nulls": self.nulls,
@@ -154,6 +160,7 @@ class ColumnStatistics:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state`."""
         self.count, self.nulls, self._sum = state["count"], state["nulls"], state["sum"]
         self._min, self._max = state["min"], state["max"]
         if self._distinct:

@@ -25,7 +25,7 @@ class FileError(Exception):
 
 @dataclass(frozen=True)
 class Encoding:
-    """An encoding whose text can be turned back into the very bytes it came from, so that places in it can be counted."""
+    """An encoding whose text can be turned back into its very bytes, so that places in them can be counted."""
 
     name: str
     errors: str
@@ -67,6 +67,7 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codec
 
 
 def encoding_named(name: str) -> Encoding:
+    """One of ENCODINGS."""
     return Encoding(name, "surrogatepass" if name.startswith("utf-16") else "surrogateescape")
 
 
@@ -79,7 +80,7 @@ def detect_encoding(start: bytes, configured: str | None) -> tuple[Encoding, int
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines with their ends: CR LF, LF or CR. (str.splitlines also breaks at characters that are part of cells.)"""
+    """Lines with their ends: CR LF, LF or CR; str.splitlines also breaks at characters that are part of cells."""
     return list(io.StringIO(text, newline=""))
 
 

@@ -1,7 +1,7 @@
 """The worker of the csv variant in this process, on resources that the real program made in the emulator.
 
-The event source mapping is switched off: tests receive messages themselves, as Lambda would. Blocks and parts are small,
-so that a small file has many of them.
+The event source mapping is switched off: tests receive messages themselves, as Lambda would. Blocks and parts are
+small, so that a small file has many of them.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Every AWS call of the CSV worker, made to fail and made to be the last, before and after it took effect.
 
-Whatever happens, and after redelivery: every row of the file is in the outputs once, the item and the report say so, and
-those who are to know have been told at least once.
+Whatever happens, and after redelivery: every row of the file is in the outputs once, the item and the report say so,
+and those who are to know have been told at least once.
 """
 
 from collections.abc import Callable

@@ -335,7 +335,7 @@ def test_a_checkpoint_whose_upload_is_gone_is_started_anew(files: Files) -> None
 def test_the_id_of_a_file_is_its_versions_else_its_contents() -> None:
     def made(**changes: str) -> str:
         given = {"bucket": "b", "key": "k", "version": "", "etag": "e", **changes}
-        return File(size=0, record={}, **given).id  # type: ignore[arg-type]
+        return File(size=0, record={}, **given).id
 
     ids = [made(), made(etag="f"), made(version="v"), made(bucket="c"), made(key="l"), made(bucket="bk", key="")]
     assert len(set(ids)) == len(ids)

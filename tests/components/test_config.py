@@ -52,7 +52,7 @@ def raw(**options: Any) -> dict[str, str]:
     }
 
 
-def loaded(**options: Any) -> ApiPipelineConfig:
+def loaded(**options: Any) -> Any:
     return load(raw(**options), file=FILE)
 
 

@@ -27,7 +27,7 @@ FORMAT = FileFormat(
 )
 NAMES = ["text", "number", "integer", "day"]
 
-texts = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 numbers = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**30), max_value=10**30).map(str)
 integers = st.integers(-(2**63), 2**63 - 1).map(str)
 days = st.dates().map(str)
@@ -47,7 +47,7 @@ def dialects(draw: st.DrawFn) -> dict[str, Any]:
 def written(table: list[tuple[str, ...]], dialect: dict[str, Any]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, **dialect)
-    # csv.writer leaves a lone CR or LF of another line end unquoted in some dialects; quoting all is every reader's way.
+    # csv.writer leaves a lone CR or LF unquoted where it is not the dialect's line end; no reader would know it.
     writer.writerow(NAMES)
     for row in table:
         plain = all("\r" not in cell and "\n" not in cell for cell in row) and row != ("",)
