@@ -1,5 +1,6 @@
 """Options of the `csv` variant."""
 
+import json
 import re
 from datetime import date, datetime
 from typing import Annotated, Literal, Self
@@ -21,6 +22,10 @@ from components.options.common import (
 CsvEncoding = Literal[
     "utf-8", "utf-16-le", "utf-16-be", "iso-8859-1", "iso-8859-15", "windows-1250", "windows-1251", "windows-1252"
 ]
+
+
+# Of the keys that are files.
+SUFFIXES = (".csv", ".csv.gz")
 
 
 class ColumnOptions(Options):
@@ -104,6 +109,10 @@ class CsvInputOptions(Options):
         if self.delimiter in ('"', "\n", "\r", "\0"):
             raise ValueError(f"delimiter {self.delimiter!r} cannot be one")
         return self
+
+    def format_json(self) -> str:
+        """How files are read, for handlers/csv/columns.py."""
+        return json.dumps(self.model_dump(mode="json", exclude={"prefix"}), sort_keys=True)
 
 
 class CsvOutputOptions(Options):

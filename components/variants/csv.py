@@ -1,6 +1,5 @@
 """bucket (raw/) -> queue (+ dead letters) -> worker -> bucket (processed/, rejected/, reports/), table, two topics."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,13 @@ from components.observability import (
     queue_alarms,
     queue_panels,
 )
-from components.options.csv import CsvInputOptions, CsvPipelineConfig
+from components.options.csv import SUFFIXES, CsvPipelineConfig
 from components.package import dependency_layer, source_archive
 from components.queue import Queue
 from components.worker import Worker
 
 # The prefixes that handlers/csv_worker.py writes to, in a bucket of their own: nothing it writes can start it.
 PROCESSED, REJECTED, REPORTS, STATE = "processed/", "rejected/", "reports/", "state/"
-SUFFIXES = (".csv", ".csv.gz")
 # Longer than any message lives.
 STATE_EXPIRES_AFTER_DAYS = 15
 
@@ -75,7 +73,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         config.worker,
         queue=queue,
         handler="handlers.csv_worker.handler",
-        code=source_archive("handlers", extra={"columns.json": file_format(config.input)}),
+        code=source_archive("handlers", extra={"columns.json": config.input.format_json()}),
         runtime=runtime,
         grants=[
             queue.grant_send_dead_letters(),
@@ -128,8 +126,3 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         "notifications_topic_arn": notifications.arn,
         "alerts_topic_arn": alerts.arn,
     }
-
-
-def file_format(options: CsvInputOptions) -> str:
-    """How files are read, as JSON for handlers/csv/columns.py."""
-    return json.dumps(options.model_dump(mode="json", exclude={"prefix"}), sort_keys=True)
