@@ -391,13 +391,16 @@ class CsvEngine:
 
     def _reject(self, row: int, line: int, problems: Sequence[Problem], raw: str) -> bytes:
         self.rejected += 1
-        self._reasons.update((problem.column, problem.reason) for problem in problems)
-        # vars: dataclasses.asdict copies deeply, which took a fifth of the whole time with three bad rows in a hundred.
-        text = json.dumps(
-            {"row": row, "line": line, "errors": list(map(vars, problems)), "raw": raw}, ensure_ascii=False
-        )
+        errors = []
+        for problem in problems:
+            self._reasons[problem.column, problem.reason] += 1
+            column = "null" if problem.column is None else encode_basestring(problem.column)
+            reason, message = encode_basestring(problem.reason), encode_basestring(problem.message)
+            errors.append(f'{{"column":{column},"reason":{reason},"message":{message}}}')
+        # By hand: json.dumps took a tenth of the whole time with three bad rows in a hundred.
+        text = f'{{"row":{row},"line":{line},"errors":[{",".join(errors)}],"raw":{encode_basestring(raw)}}}\n'
         # Bytes that are no text stand as `\udcff`, as JSON escapes them.
-        return text.encode("utf-8", "backslashreplace") + b"\n"
+        return text.encode("utf-8", "backslashreplace")
 
     # The end, and places to go on from
 

@@ -127,7 +127,7 @@ class ColumnStatistics:
                 self._extend(min(integers), max(integers))
             case "number":
                 numbers = list(map(float, present))
-                self._sum = _sum(self._sum, *numbers)
+                self._sum = _sum([self._sum, _sum(numbers)])
                 self._extend(min(numbers), max(numbers))
             case "date":
                 self._extend(min(present), max(present))
@@ -172,7 +172,7 @@ def exact_values(string_columns: int) -> int:
     return min(EXACT_VALUES, EXACT_VALUES_OF_ALL // max(1, string_columns))
 
 
-def _sum(*numbers: float) -> float:
+def _sum(numbers: Sequence[float]) -> float:
     try:
         return math.fsum(numbers)
     except OverflowError:
