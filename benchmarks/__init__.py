@@ -1,1 +1,1 @@
-"""Measurements: `make bench-...`. Run as modules (`python -m benchmarks.csv`), so that csv stays the standard library's."""
+"""Measurements. Run as modules (`python -m benchmarks.csv`), so that `csv` stays the standard library's."""
