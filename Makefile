@@ -15,7 +15,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-header --annotation-style line $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help environment run test check bench-api format layer requirements clean
+.PHONY: help environment run test check bench-api bench-csv format layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench-api: $(DEV) ## CPU and AWS calls per event of the api variant, as ratios t
 format: $(DEV) ## format, and mend what ruff can
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
+
+bench-csv: $(RUN) ## the CSV engine's speed, memory and exactness, at 1 and 5 million rows (minutes)
+	@nice $(BIN)/python -m benchmarks.csv
 
 layer: $(RUN) ## the functions' dependency layer, into .build/
 	@$(BIN)/python -W ignore -c 'from components import package; \

@@ -77,6 +77,25 @@ class Bucket(pulumi.ComponentResource):
         """To write objects below a prefix (`results/`)."""
         return Grant(("s3:PutObject",), (Output.concat(self.arn, "/", prefix, "*"),), {"BUCKET_NAME": self.name})
 
+    def grant_write_parts(self, prefix: str) -> Grant:
+        """To write large objects below a prefix in parts, to give up doing so, and to see whether one is there."""
+        return Grant(
+            ("s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject"),
+            (Output.concat(self.arn, "/", prefix, "*"),),
+            {"BUCKET_NAME": self.name},
+        )
+
+    def grant_read_versions(self, prefix: str) -> Grant:
+        """To read objects below a prefix, old versions too; the bucket is named by whoever announces them.
+
+        Without s3:ListBucket, S3 answers that an object that is gone is forbidden:
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html (Permissions)
+        """
+        return Grant(
+            ("s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"),
+            (self.arn, Output.concat(self.arn, "/", prefix, "*")),
+        )
+
     def grant_read(self, prefix: str) -> Grant:
         """To read objects below a prefix, also by a signed URL that the function hands out."""
         return Grant(("s3:GetObject",), (Output.concat(self.arn, "/", prefix, "*"),), {"BUCKET_NAME": self.name})

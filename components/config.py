@@ -12,10 +12,12 @@ from typing import Any
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import models_json_schema
 
 from components.options.api import ApiPipelineConfig
 from components.options.common import Options
+from components.options.csv import CsvPipelineConfig
 
 NAMESPACE = "datapipeline"
 
@@ -54,10 +56,9 @@ class ConfigError(pulumi.RunError):
     """The config of a stack is wrong. One line a problem: file, key, value, what is allowed."""
 
 
-# With a second variant this becomes a union with Field(discriminator="variant").
-PipelineConfig = ApiPipelineConfig
+PipelineConfig = ApiPipelineConfig | CsvPipelineConfig
 
-_ADAPTER: TypeAdapter[PipelineConfig] = TypeAdapter(PipelineConfig)
+VARIANTS: Mapping[str, type[PipelineConfig]] = {"api": ApiPipelineConfig, "csv": CsvPipelineConfig}
 
 
 def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:
@@ -68,10 +69,18 @@ def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:
     """
     prefix = f"{NAMESPACE}:"
     values = {key.removeprefix(prefix): _decoded(value) for key, value in raw.items() if key.startswith(prefix)}
+    # Not pydantic's discriminated union: its errors would name the variant in every key.
+    variant = values.get("variant")
+    if variant is None:
+        raise ConfigError(f"{file}: {prefix}variant is missing")
+    model = VARIANTS.get(str(variant))
+    if model is None:
+        allowed = " or ".join(map(repr, VARIANTS))
+        raise ConfigError(f"{file}: {prefix}variant = {variant!r}: Input should be {allowed}")
     try:
-        return _ADAPTER.validate_python(with_environment_defaults(values))
+        return model.model_validate(with_environment_defaults(values))
     except ValidationError as error:
-        raise ConfigError("\n".join(_lines(error, file))) from error
+        raise ConfigError("\n".join(_lines(error, file, model))) from error
 
 
 def load_stack() -> PipelineConfig:
@@ -100,7 +109,7 @@ def _decoded(value: object) -> object:
     return value
 
 
-def _lines(error: ValidationError, file: str) -> list[str]:
+def _lines(error: ValidationError, file: str, model: type[BaseModel]) -> list[str]:
     lines = []
     for problem in error.errors():
         path = [str(part) for part in problem["loc"] if not str(part).startswith("kind:")]
@@ -113,7 +122,9 @@ def _lines(error: ValidationError, file: str) -> list[str]:
         if problem["type"] == "missing":
             lines.append(f"{file}: {key} is missing")
         elif problem["type"] == "extra_forbidden":
-            lines.append(f"{file}: {key} = {given!r}: unknown key; allowed here: {', '.join(_allowed_keys(path[:-1]))}")
+            lines.append(
+                f"{file}: {key} = {given!r}: unknown key; allowed here: {', '.join(_allowed_keys(model, path[:-1]))}"
+            )
         elif isinstance(given, Mapping):
             lines.append(f"{file}: {key}: {message}")
         else:
@@ -121,9 +132,8 @@ def _lines(error: ValidationError, file: str) -> list[str]:
     return lines
 
 
-def _allowed_keys(path: list[str]) -> list[str]:
+def _allowed_keys(model: Any, path: list[str]) -> list[str]:
     """The keys of the group of options at a path."""
-    model: Any = PipelineConfig
     for part in path:
         if part.isdigit():
             continue
@@ -140,13 +150,16 @@ def _models(annotation: Any) -> list[type]:
 
 def stack_file_schema() -> dict[str, Any]:
     """The JSON Schema of a stack file, for editors: `schemas/stack.schema.json` is this, written out."""
-    config = _ADAPTER.json_schema()
-    definitions = config.pop("$defs", {})
-    for group, model in (("storage", "StorageOptions"), ("logs", "LogOptions")):
+    _, schema = models_json_schema([(model, "validation") for model in VARIANTS.values()])
+    definitions = schema["$defs"]
+    for definition in definitions.values():
         # What an environment sets need not stand in a stack file.
-        optional = ENVIRONMENT_DEFAULTS["dev"][group]
-        definitions[model]["required"] = [key for key in definitions[model].get("required", []) if key not in optional]
-    properties = {f"{NAMESPACE}:{key}": value for key, value in config["properties"].items()}
+        for optional in ENVIRONMENT_DEFAULTS["dev"].values():
+            if optional.keys() <= definition["properties"].keys():
+                definition["required"] = [key for key in definition.get("required", []) if key not in optional]
+    variants = {name: definitions.pop(model.__name__) for name, model in VARIANTS.items()}
+    # What an environment sets makes whole groups optional; with those gone, these are left.
+    optional_groups = ENVIRONMENT_DEFAULTS["dev"].keys()
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A stack file of DataPipeline",
@@ -154,10 +167,22 @@ def stack_file_schema() -> dict[str, Any]:
         "properties": {
             "config": {
                 "type": "object",
-                "properties": properties,
+                "properties": {f"{NAMESPACE}:variant": {"enum": list(VARIANTS)}},
                 "required": [f"{NAMESPACE}:variant"],
-                "patternProperties": {f"^(?!{NAMESPACE}:)": True},
-                "additionalProperties": False,
+                "allOf": [
+                    {
+                        "if": {"properties": {f"{NAMESPACE}:variant": {"const": name}}},
+                        "then": {
+                            "properties": {f"{NAMESPACE}:{key}": value for key, value in variant["properties"].items()},
+                            "required": [
+                                f"{NAMESPACE}:{key}" for key in variant["required"] if key not in optional_groups
+                            ],
+                            "patternProperties": {f"^(?!{NAMESPACE}:)": True},
+                            "additionalProperties": False,
+                        },
+                    }
+                    for name, variant in variants.items()
+                ],
             },
         },
         "required": ["config"],

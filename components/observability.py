@@ -17,6 +17,7 @@ from pulumi import Input, Output, ResourceOptions
 from components.api import ApiMetrics
 from components.function import METRICS_NAMESPACE, Function
 from components.options.api import AlarmOptions
+from components.options.common import CommonAlarmOptions
 from components.queue import Queue
 
 PERIOD_SECONDS = 300
@@ -51,40 +52,34 @@ class Alarm:
     period_seconds: int = PERIOD_SECONDS
 
 
+@dataclass(frozen=True)
+class Panel:
+    """One graph of the dashboard."""
+
+    title: str
+    metrics: Sequence[Metric]
+
+
 class Observability(pulumi.ComponentResource):
-    """The alarms of a pipeline behind an API, which tell the alerts topic of trouble and of its end; its dashboard."""
+    """The alarms of a pipeline and its dashboard. Alarms tell the alerts topic of trouble and of its end."""
 
     def __init__(
         self,
         name: str,
-        options: AlarmOptions,
         *,
         service: str,
-        api: ApiMetrics,
-        queue: Queue,
-        ingest: Function,
-        worker: Function,
+        alarms: Mapping[str, Alarm],
+        panels: Sequence[Panel],
         alerts_arn: Input[str],
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Observability", name, None, opts)
-        functions = {"ingest": ingest, "worker": worker}
-        alarms = {
-            "dead-letters": _dead_letters(queue),
-            "oldest-message": _oldest_message(queue, options),
-            "failed-messages": _failed_messages(service, options),
-            "api-errors": _api_errors(api, options),
-            "api-latency": _api_latency(api, options),
-            **{f"{label}-errors": _errors(label, function, options) for label, function in functions.items()},
-            **{f"{label}-throttles": _throttles(label, function) for label, function in functions.items()},
-            **{f"{label}-duration": _duration(label, function, options) for label, function in functions.items()},
-        }
         for label, alarm in alarms.items():
             self._alarm(f"{name}-{label}", alarm, alerts_arn)
         aws.cloudwatch.Dashboard(
             name,
             dashboard_name=f"{service}-{name}",
-            dashboard_body=_dashboard(service, api, queue, functions),
+            dashboard_body=_dashboard(panels),
             opts=ResourceOptions(parent=self),
         )
         self.register_outputs({})
@@ -172,17 +167,87 @@ def _own(metric: str, service: str, statistic: str) -> Metric:
     return Metric(METRICS_NAMESPACE, metric, {"service": service}, statistic)
 
 
-def _dead_letters(queue: Queue) -> Alarm:
+def queue_alarms(queue: Queue, service: str, options: CommonAlarmOptions) -> dict[str, Alarm]:
+    """Of a queue with a worker behind it that counts `Messages` and `BatchItemFailures`."""
+    return {
+        "dead-letters": dead_letters_alarm(queue.dead_letters_name),
+        "oldest-message": _oldest_message(queue, options),
+        "failed-messages": _failed_messages(service, options),
+    }
+
+
+def api_alarms(api: ApiMetrics, options: AlarmOptions) -> dict[str, Alarm]:
+    """Of an API of either kind."""
+    return {"api-errors": _api_errors(api, options), "api-latency": _api_latency(api, options)}
+
+
+def function_alarms(label: str, function: Function, options: CommonAlarmOptions) -> dict[str, Alarm]:
+    """Of a function, which `label` names in the alarms."""
+    return {
+        f"{label}-errors": _errors(label, function, options),
+        f"{label}-throttles": _throttles(label, function),
+        f"{label}-duration": _duration(label, function, options),
+    }
+
+
+def api_panels(api: ApiMetrics) -> tuple[Panel, Panel]:
+    """Requests, and how long they take."""
+    return (
+        Panel("Requests", [_of_api("Count", api, "Sum"), _of_api(api.server_errors, api, "Sum")]),
+        Panel("API latency (ms)", [_of_api("Latency", api, statistic) for statistic in ("p50", "p95")]),
+    )
+
+
+def queue_panels(queue: Queue) -> tuple[Panel, Panel]:
+    """What waits, and for how long."""
+    return (
+        Panel(
+            "Waiting",
+            [
+                _of_queue("ApproximateNumberOfMessagesVisible", queue.name, "Maximum"),
+                _of_queue("ApproximateNumberOfMessagesVisible", queue.dead_letters_name, "Maximum"),
+            ],
+        ),
+        Panel(
+            "Age of the oldest message (seconds)", [_of_queue("ApproximateAgeOfOldestMessage", queue.name, "Maximum")]
+        ),
+    )
+
+
+def counts_panel(title: str, service: str, *names: str) -> Panel:
+    """The pipeline's own counts (handlers/metrics.py)."""
+    return Panel(title, [_own(name, service, "Sum") for name in names])
+
+
+def latency_panel(title: str, service: str) -> Panel:
+    """The pipeline's own measure of how long it takes from one end to the other."""
+    return Panel(title, [_own("Latency", service, statistic) for statistic in ("p50", "p95", "Maximum")])
+
+
+def functions_panel(*functions: Function) -> Panel:
+    """Runs of functions, and those that went wrong."""
+    return Panel(
+        "Functions",
+        [
+            _of_function(metric, function, "Sum")
+            for function in functions
+            for metric in ("Invocations", "Errors", "Throttles")
+        ],
+    )
+
+
+def dead_letters_alarm(queue_name: Input[str]) -> Alarm:
+    """Of a queue of dead letters."""
     # Visible depth, not NumberOfMessagesSent: SQS does not count messages it moves there itself.
     return Alarm(
         "Messages lie with the dead letters: look at them and redrive or delete them.",
-        _of_queue("ApproximateNumberOfMessagesVisible", queue.dead_letters_name, "Maximum"),
+        _of_queue("ApproximateNumberOfMessagesVisible", queue_name, "Maximum"),
         threshold=1,
         period_seconds=60,
     )
 
 
-def _oldest_message(queue: Queue, options: AlarmOptions) -> Alarm:
+def _oldest_message(queue: Queue, options: CommonAlarmOptions) -> Alarm:
     return Alarm(
         "The worker does not keep up: the oldest message waits too long.",
         _of_queue("ApproximateAgeOfOldestMessage", queue.name, "Maximum"),
@@ -190,7 +255,7 @@ def _oldest_message(queue: Queue, options: AlarmOptions) -> Alarm:
     )
 
 
-def _failed_messages(service: str, options: AlarmOptions) -> Alarm:
+def _failed_messages(service: str, options: CommonAlarmOptions) -> Alarm:
     # Lambda's Errors does not see partial batch failures, so the worker counts them itself.
     return Alarm(
         "Too many messages fail and return to the queue.",
@@ -217,7 +282,7 @@ def _api_latency(api: ApiMetrics, options: AlarmOptions) -> Alarm:
     )
 
 
-def _errors(label: str, function: Function, options: AlarmOptions) -> Alarm:
+def _errors(label: str, function: Function, options: CommonAlarmOptions) -> Alarm:
     return Alarm(
         f"Too many runs of the {label} function end in an error.",
         Rate(_of_function("Errors", function, "Sum"), _of_function("Invocations", function, "Sum")),
@@ -233,7 +298,7 @@ def _throttles(label: str, function: Function) -> Alarm:
     )
 
 
-def _duration(label: str, function: Function, options: AlarmOptions) -> Alarm:
+def _duration(label: str, function: Function, options: CommonAlarmOptions) -> Alarm:
     return Alarm(
         f"Runs of the {label} function come near its timeout.",
         _of_function("Duration", function, "Maximum"),
@@ -241,38 +306,9 @@ def _duration(label: str, function: Function, options: AlarmOptions) -> Alarm:
     )
 
 
-def _dashboard(service: str, api: ApiMetrics, queue: Queue, functions: Mapping[str, Function]) -> Output[str]:
-    """The flow from left to right, top to bottom: what came in, what waits, what came of it, how long it took."""
+def _dashboard(panels: Sequence[Panel]) -> Output[str]:
+    """Panels from left to right, top to bottom."""
     region = aws.get_region_output().region
-    panels: list[tuple[str, Sequence[Metric]]] = [
-        (
-            "Requests",
-            [_of_api("Count", api, "Sum"), _of_api(api.server_errors, api, "Sum")],
-        ),
-        ("Events in", [_own(metric, service, "Sum") for metric in ("Accepted", "Rejected", "Duplicate")]),
-        (
-            "Waiting",
-            [
-                _of_queue("ApproximateNumberOfMessagesVisible", queue.name, "Maximum"),
-                _of_queue("ApproximateNumberOfMessagesVisible", queue.dead_letters_name, "Maximum"),
-            ],
-        ),
-        ("Age of the oldest message (seconds)", [_of_queue("ApproximateAgeOfOldestMessage", queue.name, "Maximum")]),
-        ("Events out", [_own(metric, service, "Sum") for metric in ("Processed", "Failed", "BatchItemFailures")]),
-        (
-            "Received to completed (ms)",
-            [_own("Latency", service, statistic) for statistic in ("p50", "p95", "Maximum")],
-        ),
-        ("API latency (ms)", [_of_api("Latency", api, statistic) for statistic in ("p50", "p95")]),
-        (
-            "Functions",
-            [
-                _of_function(metric, function, "Sum")
-                for function in functions.values()
-                for metric in ("Invocations", "Errors", "Throttles")
-            ],
-        ),
-    ]
     columns, width, height = 2, 12, 6
     widgets = [
         {
@@ -282,7 +318,7 @@ def _dashboard(service: str, api: ApiMetrics, queue: Queue, functions: Mapping[s
             "width": width,
             "height": height,
             "properties": {
-                "title": title,
+                "title": panel.title,
                 "region": region,
                 "period": PERIOD_SECONDS,
                 "metrics": [
@@ -292,10 +328,10 @@ def _dashboard(service: str, api: ApiMetrics, queue: Queue, functions: Mapping[s
                         *(part for pair in metric.dimensions.items() for part in pair),
                         {"stat": metric.statistic},
                     ]
-                    for metric in metrics
+                    for metric in panel.metrics
                 ],
             },
         }
-        for position, (title, metrics) in enumerate(panels)
+        for position, panel in enumerate(panels)
     ]
     return Output.json_dumps({"widgets": widgets})

@@ -1,13 +1,15 @@
 """The one component that a program needs."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, assert_never
 
 import pulumi
 from pulumi import ResourceOptions, ResourceTransformationArgs, ResourceTransformationResult
 
 from components.config import PipelineConfig
-from components.variants import api
+from components.options.api import ApiPipelineConfig
+from components.options.csv import CsvPipelineConfig
+from components.variants import api, csv
 
 
 class DataPipeline(pulumi.ComponentResource):
@@ -26,8 +28,18 @@ class DataPipeline(pulumi.ComponentResource):
         }
         tagging = ResourceOptions(transformations=[_tagging(tags)])
         super().__init__("datapipeline:index:DataPipeline", name, None, ResourceOptions.merge(tagging, opts))
-        self.outputs: dict[str, pulumi.Output[Any]] = api.build(name, config, parent=self)
+        self.outputs: dict[str, pulumi.Output[Any]] = _build(name, config, self)
         self.register_outputs(self.outputs)
+
+
+def _build(name: str, config: PipelineConfig, parent: pulumi.Resource) -> dict[str, pulumi.Output[Any]]:
+    match config:
+        case ApiPipelineConfig():
+            return api.build(name, config, parent=parent)
+        case CsvPipelineConfig():
+            return csv.build(name, config, parent=parent)
+        case _:
+            assert_never(config)
 
 
 def _tagging(tags: Mapping[str, str]) -> pulumi.ResourceTransformation:

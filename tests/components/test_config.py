@@ -12,18 +12,25 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from components.config import ENVIRONMENT_DEFAULTS, ConfigError, PipelineConfig, load, load_stack, stack_file_schema
+from components.config import ENVIRONMENT_DEFAULTS, ConfigError, load, load_stack, stack_file_schema
 from components.options.api import (
     AlarmOptions,
     ApiOptions,
-    BackoffOptions,
+    ApiPipelineConfig,
     CorsOptions,
     JwtOptions,
     StorageOptions,
     ThrottlingOptions,
     WorkerOptions,
 )
-from components.options.common import LogOptions, NotificationOptions, Options, QueueOptions, Subscription
+from components.options.common import (
+    BackoffOptions,
+    LogOptions,
+    NotificationOptions,
+    Options,
+    QueueOptions,
+    Subscription,
+)
 
 ROOT = Path(__file__).parents[2]
 FILE = "Pulumi.dev.yaml"
@@ -45,7 +52,7 @@ def raw(**options: Any) -> dict[str, str]:
     }
 
 
-def loaded(**options: Any) -> PipelineConfig:
+def loaded(**options: Any) -> Any:
     return load(raw(**options), file=FILE)
 
 
@@ -311,7 +318,7 @@ def test_a_group_that_is_no_map_or_broken_json_is_one_line(group: str, value: st
 @pytest.mark.parametrize(
     ("options", "key", "group"),
     [
-        ({"zz": 1}, "zz", PipelineConfig),
+        ({"zz": 1}, "zz", ApiPipelineConfig),
         ({"api": {"zz": 1}}, "api.zz", ApiOptions),
         (
             {"api": {"auth": "jwt", "jwt": {"issuer": "https://i", "audience": ["a"], "zz": 1}}},
