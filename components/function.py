@@ -1,6 +1,7 @@
 """A Lambda function with its role, the policy its grants add up to, and its log group."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -43,6 +44,11 @@ def layer_version(name: str, code: pulumi.Archive, service: str, *, opts: Resour
         compatible_architectures=[ARCHITECTURE],
         opts=opts,
     )
+
+
+def service_name() -> str:
+    """The stack as metrics, alerts, layer and dashboard name it: project and stack, in letters that AWS takes."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", f"{pulumi.get_project()}-{pulumi.get_stack()}")
 
 
 class Function(pulumi.ComponentResource):

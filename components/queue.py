@@ -8,10 +8,9 @@ from pulumi import Output, ResourceOptions
 
 from components.bucket import Bucket
 from components.grants import Grant
-from components.options.common import QueueOptions
+from components.options.common import SECONDS_A_DAY, QueueOptions
 from components.policies import deny_plain_http
 
-SECONDS_A_DAY = 86_400
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MAXIMUM_MESSAGE_BYTES = 1_048_576
 

@@ -72,7 +72,7 @@ def test_options_reach_the_settings_as_they_are() -> None:
         "api": {"max_batch": 7, "max_depth": 9, "track": False, "deduplicate": "content", "type_field": "kind"},
         "queue": {"max_receives": 8},
         "worker": {"backoff": {"base_seconds": 3, "maximum_seconds": 30}, "processor": "processors.orders:process"},
-        "storage": {"results": "inline", "archive": True, "time_index_shards": 5, "items_expire_after_days": 11},
+        "storage": {"results": "inline", "archive": True, "time_index_shards": 5, "items_expire_after_days": 21},
     }
     graph = graph_of(config)
     ingest = IngestSettings.from_environment(environment(graph, "pipeline-ingest"))
@@ -87,7 +87,7 @@ def test_options_reach_the_settings_as_they_are() -> None:
     assert (worker.max_receives, worker.backoff_base_seconds, worker.backoff_maximum_seconds) == (8, 3, 30)
     assert (worker.processor, worker.archive) == ("processors.orders:process", True)
     for settings in (ingest, worker):
-        assert (settings.results, settings.time_index_shards, settings.items_expire_after_days) == ("inline", 5, 11)
+        assert (settings.results, settings.time_index_shards, settings.items_expire_after_days) == ("inline", 5, 21)
 
 
 def test_the_schemas_travel_in_the_archive_where_the_function_reads_them() -> None:

@@ -10,6 +10,7 @@ import fastjsonschema
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from components.options.common import (
+    SECONDS_A_DAY,
     BackoffOptions,
     CommonAlarmOptions,
     CommonOptions,
@@ -216,3 +217,19 @@ class ApiPipelineConfig(CommonOptions):
     worker: WorkerOptions = WorkerOptions()
     storage: StorageOptions
     alarms: AlarmOptions = AlarmOptions()
+
+    @model_validator(mode="after")
+    def _messages_outlast_their_attempts(self) -> Self:
+        retention_seconds = self.queue.retention_days * SECONDS_A_DAY
+        waits = self.worker.backoff.seconds_until(self.queue.max_receives)
+        if waits >= retention_seconds:
+            raise ValueError(
+                f"queue.max_receives {self.queue.max_receives} with worker.backoff takes up to {waits} seconds, and "
+                f"queue.retention_days {self.queue.retention_days} keeps a message for {retention_seconds}",
+            )
+        if self.storage.items_expire_after_days <= self.queue.dead_letter_retention_days:
+            raise ValueError(
+                f"storage.items_expire_after_days {self.storage.items_expire_after_days} must be above "
+                f"queue.dead_letter_retention_days {self.queue.dead_letter_retention_days}: it tells of the message",
+            )
+        return self

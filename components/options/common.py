@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 LogRetentionDays = Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365]
 
 
+SECONDS_A_DAY = 86_400
+
+
 class Options(BaseModel):
     """Base of every group of options: frozen, and an unknown key is an error."""
 
@@ -22,21 +25,38 @@ class QueueOptions(Options):
 
     max_receives: Annotated[int, Field(ge=1, le=1_000)] = 5
     """Attempts before a message goes to the dead letters."""
-    retention_days: Annotated[int, Field(ge=1, le=14)] = 4
-    dead_letter_retention_days: Annotated[int, Field(ge=1, le=14)] = 14
+    retention_days: Annotated[int, Field(ge=1, le=13)] = 4
+    dead_letter_retention_days: Annotated[int, Field(ge=2, le=14)] = 14
+
+    @model_validator(mode="after")
+    def _dead_letters_are_kept_longer(self) -> Self:
+        # A message keeps its age when SQS moves it:
+        # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
+        if self.dead_letter_retention_days <= self.retention_days:
+            raise ValueError(
+                f"dead_letter_retention_days {self.dead_letter_retention_days} must be above "
+                f"retention_days {self.retention_days}: a message does not get younger when it is moved",
+            )
+        return self
 
 
 class BackoffOptions(Options):
     """How long a failed message waits: base, doubled at each attempt, at most the maximum; with jitter."""
 
     base_seconds: Annotated[int, Field(ge=1, le=900)] = 2
-    maximum_seconds: Annotated[int, Field(ge=1, le=43_200)] = 900
+    # SQS hides a message for 12 hours in all, counted from its receipt.
+    maximum_seconds: Annotated[int, Field(ge=1, le=42_000)] = 900
 
     @model_validator(mode="after")
     def _base_below_maximum(self) -> Self:
         if self.base_seconds > self.maximum_seconds:
             raise ValueError(f"base_seconds {self.base_seconds} is above maximum_seconds {self.maximum_seconds}")
         return self
+
+    def seconds_until(self, attempts: int) -> int:
+        """The longest that a message waits, all its waits together, before the last of so many attempts."""
+        doubled = (self.base_seconds * 2 ** min(attempt, 16) for attempt in range(attempts - 1))
+        return sum(min(seconds, self.maximum_seconds) for seconds in doubled)
 
 
 class PolledOptions(Options):

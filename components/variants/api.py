@@ -9,7 +9,7 @@ from pulumi import Input, Output, ResourceOptions
 
 from components.api import HttpApi, RestApi
 from components.bucket import Bucket
-from components.function import Function, Runtime, Size, layer_version
+from components.function import Function, Runtime, Size, layer_version, service_name
 from components.notifications import Notifications
 from components.observability import (
     Observability,
@@ -36,7 +36,7 @@ ARCHIVE = "archive/"
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     child = ResourceOptions(parent=parent)
-    service = f"{pulumi.get_project()}-{pulumi.get_stack()}"
+    service = service_name()
     storage = config.storage
     layer = layer_version(
         f"{name}-dependencies", dependency_layer(Path("handlers/requirements.txt")), service, opts=child

@@ -8,7 +8,7 @@ from pulumi import Output, ResourceOptions
 
 from components.bucket import Bucket
 from components.files import FileTable, Uploads
-from components.function import Runtime, layer_version
+from components.function import Runtime, layer_version, service_name
 from components.notifications import Notifications
 from components.observability import (
     Observability,
@@ -33,7 +33,7 @@ STATE_EXPIRES_AFTER_DAYS = 15
 def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     child = ResourceOptions(parent=parent)
-    service = f"{pulumi.get_project()}-{pulumi.get_stack()}"
+    service = service_name()
     storage = config.storage
     layer = layer_version(
         f"{name}-dependencies", dependency_layer(Path("handlers/requirements.txt")), service, opts=child

@@ -260,8 +260,8 @@ def test_options_do_not_change_once_they_are_read() -> None:
             "datapipeline:queue.max_receives = 0: Input should be greater than or equal to 1",
         ),
         (
-            {"queue": {"retention_days": 15}},
-            "datapipeline:queue.retention_days = 15: Input should be less than or equal to 14",
+            {"queue": {"retention_days": 14}},
+            "datapipeline:queue.retention_days = 14: Input should be less than or equal to 13",
         ),
         (
             {"worker": {"maximum_concurrency": 1}},
@@ -591,3 +591,20 @@ def test_the_schema_for_editors_does_not_ask_for_what_an_environment_sets() -> N
         "aws:region": "us-east-1",
     }
     fastjsonschema.compile(stack_file_schema())({"config": config, "encryptionsalt": "v1:x"})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"queue": {"retention_days": 7, "dead_letter_retention_days": 7}},
+            "dead_letter_retention_days 7 must be above",
+        ),
+        ({"queue": {"max_receives": 1000}}, "max_receives 1000 with worker.backoff takes up to 8"),
+        ({"storage": {"items_expire_after_days": 14}}, "items_expire_after_days 14 must be above"),
+    ],
+)
+def test_messages_and_items_outlast_what_is_to_happen_to_them(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        loaded(**options)
+    assert said in str(raised.value)
