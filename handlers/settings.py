@@ -78,3 +78,14 @@ class WorkerSettings(EventSettings):
     backoff_base_seconds: int
     backoff_maximum_seconds: int
     archive: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class IotWorkerSettings(Settings):
+    table_name: str
+    bucket_name: str
+    alerts_topic_arn: str
+    max_object_bytes: int
+    max_readings: int
+    max_ahead_seconds: int
+    readings_expire_after_days: int
