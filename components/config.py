@@ -6,6 +6,7 @@ names file, key, value and what is allowed.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -161,3 +162,6 @@ def stack_file_schema() -> dict[str, Any]:
     }
 
 
+if __name__ == "__main__":
+    # python -m components.config > schemas/stack.schema.json
+    sys.stdout.write(json.dumps(stack_file_schema(), indent=2, sort_keys=True) + "\n")

@@ -44,38 +44,31 @@ class Table(pulumi.ComponentResource):
             deletion_protection_enabled=options.deletion_protection,
             opts=ResourceOptions(parent=self, retain_on_delete=options.retain_data),
         )
-        self._time_index = options.time_index
         self.arn = table.arn
         self.name = table.name
         self.register_outputs({"name": self.name})
 
+    def grant_read(self) -> Grant:
+        """To look events up by id."""
+        return Grant(("dynamodb:BatchGetItem",), (self.arn,), {"TABLE_NAME": self.name})
+
     def grant_accept(self) -> Grant:
-        """To record accepted events, and to look up those that were accepted before.
+        """To claim ids, to record accepted events, and to give claims up.
 
         PartiQL statements are authorised by the kind of statement:
         https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-iam.html
         """
         return Grant(
-            (
-                "dynamodb:BatchGetItem",
-                "dynamodb:PartiQLInsert",
-                "dynamodb:PartiQLUpdate",
-                "dynamodb:PartiQLDelete",
-                "dynamodb:PutItem",
-            ),
+            ("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:PartiQLDelete", "dynamodb:PutItem"),
             (self.arn,),
             {"TABLE_NAME": self.name},
         )
 
     def grant_list(self) -> Grant:
-        """To list events by time."""
+        """To list events by time, where there is a time index."""
         resources = (Output.concat(self.arn, "/index/", TIME_INDEX),)
-        return Grant(("dynamodb:Query",), resources, {"TABLE_NAME": self.name}) if self._time_index else Grant((), ())
+        return Grant(("dynamodb:Query",), resources, {"TABLE_NAME": self.name})
 
     def grant_complete(self) -> Grant:
-        """To see which events of a batch are done, and to record what became of the others."""
-        return Grant(
-            ("dynamodb:BatchGetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
-            (self.arn,),
-            {"TABLE_NAME": self.name},
-        )
+        """To record what became of events."""
+        return Grant(("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"), (self.arn,), {"TABLE_NAME": self.name})

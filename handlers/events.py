@@ -25,7 +25,7 @@ RESERVED_FIELDS = ("id", "received_at")
 # Of the server's fields in a message; the longest is the user agent.
 MAXIMUM_FIELD_LENGTH = 512
 
-_id = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}").fullmatch
+is_id = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}").fullmatch
 _timestamp = re.compile(r"2\d{3}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\d\.\d{6}Z").fullmatch
 _fingerprint = re.compile(r"([0-9a-f]{64})?").fullmatch
 
@@ -84,7 +84,7 @@ class Envelope:
                 usable = isinstance(value, str) and len(value) <= MAXIMUM_FIELD_LENGTH and value.isprintable()
             if not usable:
                 return f"{field.name} is not usable"
-        if not (_id(self.id) and _timestamp(self.received_at) and _fingerprint(self.fingerprint)):
+        if not (is_id(self.id) and _timestamp(self.received_at) and _fingerprint(self.fingerprint)):
             return "id, received_at or fingerprint has another form"
         return None
 

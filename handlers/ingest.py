@@ -115,7 +115,7 @@ class Ingest:
                 raise NotFoundError("no_such_route", "there is no such route")
 
     def _show(self, event_id: str) -> dict[str, Any]:
-        item = self._table.read([event_id]).get(event_id) if event_id else None
+        item = self._table.read([event_id]).get(event_id) if events.is_id(event_id) else None
         if item is None or item["status"] == "accepting":
             raise NotFoundError("no_such_event", "there is no event with this id")
         shown = description(item)

@@ -13,6 +13,7 @@ from handlers.table import EventTable, days_back, description
 
 STATUSES = ("queued", "succeeded", "failed")
 DEFAULT_LIMIT = 20
+DEFAULT_DAYS = 7
 MAXIMUM_LIMIT = 100
 # A page looks at so many days at most, so that one request over empty months does not run into the function's timeout.
 DAYS_A_PAGE = 31
@@ -23,13 +24,13 @@ _position = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z(#[0-9a-f-]{36})?
 def list_events(table: EventTable, parameters: Mapping[str, str], kept_days: int) -> dict[str, Any]:
     """`{"events": [...], "cursor"}`; the cursor is None on the last page. A page can be short and have a next one.
 
-    Parameters: `since` (included) and `until` (excluded), RFC 3339; `type`; `status`; `limit` 1 to 100; `cursor`.
+    Parameters: `since` (included; a week ago unless given) and `until` (excluded), RFC 3339; `type`; `status`; `limit` 1 to 100; `cursor`.
     A cursor is a place in time and nothing else: a forged one shows another page of the same list.
     Raises BadRequestError.
     """
     now = datetime.now(UTC)
     kept_since = timestamp(now - timedelta(days=kept_days))
-    since = max(_time(parameters, "since", kept_since), kept_since)
+    since = max(_time(parameters, "since", timestamp(now - timedelta(days=DEFAULT_DAYS))), kept_since)
     # A little ahead of now: the events of a large batch are numbered by microseconds.
     position = min(_time(parameters, "until", "9999"), timestamp(now + timedelta(minutes=1)))
     if "cursor" in parameters:

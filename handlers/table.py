@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteS
 
 An item: `id`, `type`, `status`, `received_at`, `attempts`, `expires_at` (epoch seconds), `fingerprint` (events with an
 idempotency key), `day_shard` and `time_key` (the time index), and when it is done `completed_at` and `result_key` or
-`result` (JSON text) or `error`, `error_type` and `failed_message_id`. `status` is
+`result` (JSON text) or `error`, `error_type` and `rejected_message_id`. `status` is
 
 - `accepting`: claimed for an idempotency key, not yet known to be in the queue. Nobody is shown such an item.
 - `queued`, `succeeded`, `failed`: as the API says them.
@@ -20,7 +20,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from handlers import aws
@@ -57,7 +57,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Completion:
-    """What became of an event: `result_key` or `result` with `succeeded`; with `failed`, the error and whose it was."""
+    """What became of an event: `result_key` or `result` with `succeeded`, error and rejected message with `failed`."""
 
     envelope: Envelope
     status: str
@@ -67,7 +67,7 @@ class Completion:
     result: str | None = None
     error: str | None = None
     error_type: str | None = None
-    failed_message_id: str | None = None
+    rejected_message_id: str | None = None
 
 
 class EventTable:
@@ -297,7 +297,7 @@ def _outcome(completion: Completion) -> dict[str, Any]:
         "result": completion.result,
         "error": completion.error,
         "error_type": completion.error_type,
-        "failed_message_id": completion.failed_message_id,
+        "rejected_message_id": completion.rejected_message_id,
     }
 
 
@@ -341,8 +341,8 @@ def result_of(item: Item) -> Any:
 
 
 def days_back(newest: str, oldest: str) -> Iterator[date]:
-    """The days from one RFC 3339 time back to another."""
-    day, last = datetime.fromisoformat(newest).astimezone(UTC).date(), datetime.fromisoformat(oldest).astimezone(UTC).date()
+    """The days from one time or `time_key` back to another."""
+    day, last = date.fromisoformat(newest[:10]), date.fromisoformat(oldest[:10])
     while day >= last:
         yield day
         day -= timedelta(days=1)

@@ -229,7 +229,7 @@ class Worker:
                 result_key=objects.result_key(event.event) if event.outcome == "succeeded" and not inline else None,
                 error=event.error or None,
                 error_type=event.error_type or None,
-                failed_message_id=None if event.outcome == "succeeded" else event.message_id,
+                rejected_message_id=event.message_id if event.outcome == "rejected" else None,
             )
             for event in completed
         ]
@@ -326,9 +326,9 @@ def _leaders(deliveries: Sequence[Delivery]) -> list[Delivery]:
 def _compare(delivery: Delivery, item: Mapping[str, Any]) -> str:
     """What an item says of a delivery: nothing yet (its outcome stays), `done`, or `conflict`. Returns the outcome."""
     if not _is_other(delivery, item.get("fingerprint", "")):
-        # A message that was redriven has a new id: it is another attempt, not the failed one delivered twice.
-        failed_before = item["status"] == "failed" and item.get("failed_message_id") == delivery.message_id
-        if item["status"] == "succeeded" or failed_before:
+        # We put that message with the dead letters already. Redriven from there, it has another id and is tried again.
+        rejected_before = item["status"] == "failed" and item.get("rejected_message_id") == delivery.message_id
+        if item["status"] == "succeeded" or rejected_before:
             delivery.outcome = "done"
     return delivery.outcome
 

@@ -51,8 +51,9 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         size=Size(config.api.memory_mb, config.api.timeout_seconds),
         grants=[
             queue.grant_send(),
-            table.grant_accept(),
-            table.grant_list(),
+            table.grant_read(),
+            *([table.grant_accept()] if config.api.track else []),
+            *([table.grant_list()] if storage.time_index else []),
             *([bucket.grant_read(RESULTS)] if storage.results == "object" else []),
         ],
         environment=_ingest_environment(config),
@@ -67,6 +68,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         runtime=runtime,
         grants=[
             queue.grant_send_dead_letters(),
+            table.grant_read(),
             table.grant_complete(),
             *([bucket.grant_write(RESULTS)] if storage.results == "object" else []),
             *([bucket.grant_write(ARCHIVE)] if storage.archive else []),

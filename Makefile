@@ -1,0 +1,68 @@
+# PYTHON: the Python (>= 3.11) that makes the environment. WORKERS: test processes; 0 is one, without workers.
+# UPGRADE=--upgrade: `make requirements` takes the newest versions instead of keeping those that are pinned.
+PYTHON ?= python3
+WORKERS ?= 0
+UPGRADE ?=
+
+BIN := .venv/bin
+# Each stamp is written last, so an installation that was cut off is done again.
+RUN := .venv/.installed
+DEV := .venv/.installed-dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-input --no-compile
+# On all cores, where pip uses one; and not left to the first import, which is not allowed to everywhere.
+BYTECODE := $(BIN)/python -m compileall -qq --workers 0 .venv/lib
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --annotation-style line $(UPGRADE)
+
+.DEFAULT_GOAL := help
+.PHONY: help environment run test check format layer requirements clean
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+environment: $(RUN) ## .venv with what the program and the command need (the targets below make it themselves)
+
+run: $(RUN) ## the pipeline on this machine, with sample events on their way to their stored results
+	@$(BIN)/pipeline demo
+
+test: $(DEV) ## all tests
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
+
+check: $(DEV) ## format, lint, types, and who may import whom
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(DEV) ## format, and mend what ruff can
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format --quiet .
+
+layer: $(RUN) ## the functions' dependency layer, into .build/
+	@$(BIN)/python -W ignore -c 'from components import package; \
+		print(package.dependency_layer(package.ROOT / "handlers/requirements.txt").path)'
+
+requirements: $(DEV) ## compile every requirements.in to its requirements.txt
+	@$(COMPILE) handlers/requirements.in --output-file handlers/requirements.txt
+	@$(COMPILE) requirements.in --output-file requirements.txt
+	@$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
+
+clean: ## remove the environment and everything built
+	@rm -rf .venv .build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo \
+		"$(PYTHON) is not Python 3.11 or newer: install one and name it, as in: make run PYTHON=python3.13" >&2; exit 1; }
+	@echo "Making the environment .venv ..."
+	@$(PYTHON) -m venv --clear .venv
+	@$(PIP) --require-hashes --requirement requirements.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(BYTECODE)
+	@touch $@
+
+$(DEV): $(RUN) requirements-dev.txt
+	@echo "Adding the tools for tests and checks ..."
+	@$(PIP) --require-hashes --requirement requirements-dev.txt
+	@$(BYTECODE)
+	@touch $@

@@ -1,0 +1,169 @@
+"""`pipeline demo`: a stack, up on this machine, and sample events on their way through it, step by step."""
+
+import json
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Console
+
+from cli.http import Answer, request
+from cli.local import brought_up, serve, show
+from local.engine import Running
+from local.errors import LocalError
+from local.services import Clients
+
+WAIT_SECONDS = 20
+POLL_SECONDS = 0.1
+
+ACCEPTED, BAD_REQUEST, CONFLICT = 202, 400, 409
+
+
+def run_demo(stack: str, port: int) -> int:
+    """Returns the exit code; raises LocalError when a step does not go as it must."""
+    with brought_up(stack, port) as pipeline:
+        console = Console(soft_wrap=True, highlight=False, markup=False)
+        show(pipeline, console)
+        Demo(pipeline, console).play()
+        return serve(pipeline) if sys.stdin.isatty() else 0
+
+
+class Demo:
+    """The steps, in order. Everything shown was read from the API, the queue, the table or the bucket just then."""
+
+    def __init__(self, pipeline: Running, console: Console) -> None:
+        self._outputs = pipeline.outputs
+        self._aws = Clients(pipeline.emulator.endpoint, pipeline.project.region)
+        self._console = console
+        self._step = 0
+
+    def play(self) -> None:
+        """Plays all steps. Raises LocalError for the first that does not go as it must."""
+        # A key of its own each time: a pipeline that runs on knows the last one.
+        key = {"Idempotency-Key": f"demo-{uuid.uuid4()}"}
+        event = {"data": "test payload", "amount": 42}
+        event_id = self._good(event, key)
+        self._title("The same event again, with the same Idempotency-Key: the first id, and no second effect")
+        again = self._post(event, key, ACCEPTED)
+        _must(
+            again.get("id") == event_id and again.get("duplicate") is True,
+            "the answer names the first id, as a duplicate",
+        )
+        self._title("Another event with the same Idempotency-Key: refused")
+        self._post({"data": "something else"}, key, CONFLICT)
+        self._title("Something that is no event: refused, with the reason")
+        self._post("just text", {}, BAD_REQUEST)
+        self._batch()
+        self._console.print("\nAll steps went as they must.")
+
+    def _good(self, event: Mapping[str, Any], key: Mapping[str, str]) -> str:
+        self._title("A good event. The worker is held back for a moment, so that the message can be seen in the queue")
+        self._hold_worker(held=True)
+        accepted = self._post(event, key, ACCEPTED)
+        event_id = str(accepted["id"])
+        self._wait("the message in the queue", lambda: self._depth() == 1 or None)
+        self._say("queue", f"1 message waits in {self._outputs['queue_url'].rpartition('/')[2]}")
+        self._say("table", f"status {self._item(event_id)['status']['S']}")
+        self._hold_worker(held=False)
+        self._say("worker", "takes the message")
+        self._follow(event_id)
+        return event_id
+
+    def _batch(self) -> None:
+        self._title("A batch with a bad one: it does not sink its neighbours")
+        answer = self._post([{"data": "first"}, 17, {"data": "third"}], {}, ACCEPTED)
+        _must((answer.get("accepted"), answer.get("rejected")) == (2, 1), "two events are accepted and one is rejected")
+        for result in answer["results"]:
+            if "id" in result:
+                self._follow(result["id"])
+
+    def _follow(self, event_id: str) -> None:
+        """Waits for an event to be done; shows its item and its result."""
+        item = self._wait(f"event {event_id} to be done", lambda: self._done(event_id))
+        _must(item["status"]["S"] == "succeeded", f"event {event_id} succeeds")
+        self._say("table", _short(_plain(item)))
+        if "result_key" in item:
+            bucket, path = self._outputs["bucket_name"], item["result_key"]["S"]
+            stored = self._aws("s3").get_object(Bucket=bucket, Key=path)["Body"].read().decode()
+            self._say("stored", f"s3://{bucket}/{path}")
+            self._say("result", stored)
+
+    def _done(self, event_id: str) -> dict[str, Any] | None:
+        item = self._item(event_id)
+        return item if item.get("status", {}).get("S") in ("succeeded", "failed") else None
+
+    def _item(self, event_id: str) -> dict[str, Any]:
+        found = self._aws("dynamodb").get_item(
+            TableName=self._outputs["table_name"],
+            Key={"id": {"S": event_id}},
+            ConsistentRead=True,
+        )
+        item: dict[str, Any] = found.get("Item", {})
+        return item
+
+    def _depth(self) -> int:
+        attribute = "ApproximateNumberOfMessages"
+        url = self._outputs["queue_url"]
+        return int(
+            self._aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=[attribute])["Attributes"][attribute]
+        )
+
+    def _hold_worker(self, *, held: bool) -> None:
+        queue_name = self._outputs["queue_url"].rpartition("/")[2]
+        client = self._aws("lambda")
+        mappings = client.list_event_source_mappings(EventSourceArn=self._aws.arn("sqs", queue_name))[
+            "EventSourceMappings"
+        ]
+        _must(len(mappings) == 1, "one worker is behind the queue")
+        client.update_event_source_mapping(UUID=mappings[0]["UUID"], Enabled=not held)
+        state = "Disabled" if held else "Enabled"
+        self._wait(
+            f"the worker's event source mapping to be {state.lower()}",
+            lambda: client.get_event_source_mapping(UUID=mappings[0]["UUID"])["State"] == state or None,
+        )
+
+    def _post(self, body: object, headers: Mapping[str, str], expected: int) -> dict[str, Any]:
+        text = json.dumps(body)
+        shown = "".join(f" [{name}: {value}]" for name, value in headers.items())
+        self._say("POST", f"/events{shown} {text}")
+        answer = request("POST", f"{self._outputs['api_url']}/events", text, headers)
+        self._say(str(answer.status), answer.text)
+        _must(answer.status == expected, f"the answer is {expected}, not {answer.status}")
+        return _body(answer)
+
+    def _wait(self, what: str, ready: Callable[[], Any]) -> Any:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (value := ready()) is None:
+            _must(time.monotonic() < deadline, f"{what} comes within {WAIT_SECONDS} seconds")
+            time.sleep(POLL_SECONDS)
+        return value
+
+    def _title(self, text: str) -> None:
+        self._step += 1
+        self._console.print(f"\n{self._step}. {text}", style="bold")
+
+    def _say(self, label: str, text: str) -> None:
+        self._console.print(f"   {label:<7}{text}")
+
+
+def _body(answer: Answer) -> dict[str, Any]:
+    body = answer.json
+    _must(isinstance(body, dict), "the answer is a JSON object")
+    return dict(body)
+
+
+def _must(holds: bool, what: str) -> None:  # noqa: FBT001  it is the assertion itself
+    if not holds:
+        raise LocalError(f"a step of the demo did not go as it must: {what}")
+
+
+def _plain(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """An item without DynamoDB's types, and without what is not set."""
+    return {name: next(iter(value.values())) for name, value in sorted(item.items()) if "NULL" not in value}
+
+
+def _short(value: object, longest: int = 400) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= longest else f"{text[:longest]}..."

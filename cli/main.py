@@ -1,0 +1,115 @@
+"""The `pipeline` command: what it is called with. Each command's work is in its own module, imported when it runs."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="An event-driven data pipeline, on this machine or on AWS.",
+)
+
+# What a shell reports of a program that Ctrl-C ended.
+INTERRUPTED = 130
+
+StackOption = Annotated[str, typer.Option(envvar="PIPELINE_STACK", help="The stack, Pulumi.<stack>.yaml.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65_535, help="Port on 127.0.0.1; 0 picks a free one.")]
+
+
+@app.callback()
+def main() -> None:
+    """An event-driven data pipeline, on this machine or on AWS."""
+
+
+@app.command()
+def local(
+    stack: StackOption = "dev",
+    port: PortOption = 4566,
+    command: Annotated[
+        str | None,
+        typer.Option("--exec", help="Run this shell command against the pipeline, take all down, exit with its code."),
+    ] = None,
+    *,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print the outputs as one line of JSON, and nothing else."),
+    ] = False,
+) -> None:
+    """Run a stack on this machine, in an AWS emulator, until Ctrl-C. Handler code is reloaded when it changes."""
+    from cli.local import run_local  # noqa: PLC0415  `pipeline --help` must not wait for Pulumi
+
+    _run(lambda: run_local(stack, port, command, as_json=as_json))
+
+
+@app.command()
+def send(
+    file: Annotated[str, typer.Argument(help="JSON (an array or one object) or JSON Lines; - is standard input.")],
+    stack: StackOption = "dev",
+    batch_size: Annotated[int, typer.Option(min=1, max=500, help="Events in one request.")] = 100,
+) -> None:
+    """Send events to a stack that runs here or on AWS. Exit 1 if any was rejected."""
+    from cli.send import run_send  # noqa: PLC0415
+
+    _run(lambda: run_send(file, stack, batch_size))
+
+
+@app.command()
+def status(
+    event_id: Annotated[str, typer.Argument(metavar="ID", help="The id that sending answered with.")],
+    stack: StackOption = "dev",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the API's answer as it is.")] = False,
+) -> None:
+    """Show what became of an event."""
+    from cli.status import run_status  # noqa: PLC0415
+
+    _run(lambda: run_status(event_id, stack, as_json=as_json))
+
+
+@app.command()
+def demo(stack: StackOption = "dev", port: PortOption = 0) -> None:
+    """Run a stack here, send sample events, and show each one's way. On a terminal it serves on until Ctrl-C."""
+    from cli.demo import run_demo  # noqa: PLC0415
+
+    _run(lambda: run_demo(stack, port))
+
+
+def _run(command: Callable[[], int]) -> NoReturn:
+    """Exits with the command's code; an error becomes one line (a config's: one a problem) on standard error."""
+    from local.errors import LocalError  # noqa: PLC0415
+
+    try:
+        code = command()
+    except LocalError as error:
+        sys.stderr.write(f"error: {error}\n")
+        code = 1
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Exception as error:  # noqa: BLE001  the user's own program raises what it likes; it is told, with its place
+        sys.stderr.write(f"error: {_described(error)}\n")
+        code = 1
+    raise SystemExit(code)
+
+
+def _described(error: Exception) -> str:
+    from traceback import extract_tb  # noqa: PLC0415
+
+    if type(error).__name__ == "ConfigError":
+        # Says file, key, value and what is allowed by itself.
+        return str(error)
+    own = [
+        (path.relative_to(Path.cwd()), frame.lineno)
+        for frame in extract_tb(error.__traceback__)
+        if (path := Path(frame.filename)).is_relative_to(Path.cwd()) and "site-packages" not in path.parts
+    ]
+    place = f" ({own[-1][0]}:{own[-1][1]})" if own else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+
+
+if __name__ == "__main__":
+    app()

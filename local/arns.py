@@ -1,0 +1,40 @@
+"""ARNs and addresses that follow from a name alone, in one place for the emulator's resources and the recorded ones."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Inputs = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Whose resources these are, and where."""
+
+    account: str
+    region: str
+
+    def arn(self, service: str, resource: str) -> str:
+        """The ARN of a resource (`table/events`) of a service."""
+        return f"arn:aws:{service}:{self.region}:{self.account}:{resource}"
+
+    def execution_arn(self, api_id: str) -> str:
+        """What a lambda.Permission for an API names, without stage and route."""
+        return self.arn("execute-api", api_id)
+
+    def invoke_arn(self, function_arn: str) -> str:
+        """What an API's integration names."""
+        return f"arn:aws:apigateway:{self.region}:lambda:path/2015-03-31/functions/{function_arn}/invocations"
+
+
+# The attributes that a resource's ARN is made of, for types whose ARN the name decides.
+ARNS: Mapping[str, Callable[[Scope, str], str]] = {
+    "aws:cloudwatch/logGroup:LogGroup": lambda scope, name: scope.arn("logs", f"log-group:{name}"),
+    "aws:cloudwatch/metricAlarm:MetricAlarm": lambda scope, name: scope.arn("cloudwatch", f"alarm:{name}"),
+    "aws:dynamodb/table:Table": lambda scope, name: scope.arn("dynamodb", f"table/{name}"),
+    "aws:iam/role:Role": lambda scope, name: f"arn:aws:iam::{scope.account}:role/{name}",
+    "aws:lambda/function:Function": lambda scope, name: scope.arn("lambda", f"function:{name}"),
+    "aws:s3/bucket:Bucket": lambda _scope, name: f"arn:aws:s3:::{name}",
+    "aws:sns/topic:Topic": lambda scope, name: scope.arn("sns", name),
+    "aws:sqs/queue:Queue": lambda scope, name: scope.arn("sqs", name),
+}

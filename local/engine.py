@@ -1,0 +1,209 @@
+"""The backend that creates what a program registers in the emulator, and what makes of the two a running pipeline."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local import services
+from local.code import check_import, source_files, zip_bytes
+from local.emulator import ACCOUNT, Emulator
+from local.errors import LocalError
+from local.monitor import Created, Registration, run_program
+from local.project import Project
+from local.services import ACCESS_KEY, SECRET_KEY, Clients
+
+FUNCTION_TYPE = "aws:lambda/function:Function"
+
+Progress = Callable[[Registration], None]
+
+FileState = tuple[tuple[str, int, int], ...]
+
+
+@dataclass
+class DeployedFunction:
+    """A function as it runs, with what is needed to see that its code has changed."""
+
+    name: str
+    handler: str
+    archive: pulumi.Archive
+    files: list[Path]
+    environment: dict[str, str]
+    state: FileState
+
+
+class Engine:
+    """Creates resources in an emulator. A backend of local.monitor."""
+
+    account = ACCOUNT
+
+    def __init__(self, emulator: Emulator, project: Project, progress: Progress | None = None) -> None:
+        self._emulator = emulator
+        self._project = project
+        self._progress = progress or (lambda _registration: None)
+        self._ready = threading.Lock()
+        self._clients: Clients | None = None
+        self._checks = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="import-check")
+        self._checking: list[Future[None]] = []
+        self.functions: list[DeployedFunction] = []
+
+    def component(self, registration: Registration) -> None:
+        """A component is nothing in the emulator."""
+        self._progress(registration)
+
+    def create(self, registration: Registration) -> Created:
+        """Creates a resource in the emulator. Raises LocalError with what the emulator refuses."""
+        aws = self._aws()
+        try:
+            created = services.create(aws, registration)
+        except (ClientError, BotoCoreError) as error:
+            raise LocalError(" ".join(str(error).split())) from error
+        except KeyError as error:
+            raise LocalError(f"its input {error} is missing") from error
+        if registration.type == FUNCTION_TYPE:
+            self._deployed(registration)
+        self._progress(registration)
+        return created
+
+    def _aws(self) -> Clients:
+        with self._ready:
+            if self._clients is None:
+                self._emulator.wait()
+                self._clients = Clients(self._emulator.endpoint, self._project.region)
+            return self._clients
+
+    def _deployed(self, registration: Registration) -> None:
+        inputs = registration.inputs
+        archive = inputs["code"]
+        files = source_files(archive)
+        variables = inputs.get("environment", {}).get("variables", {})
+        function = DeployedFunction(
+            name=registration.physical_name,
+            handler=inputs["handler"],
+            archive=archive,
+            files=files,
+            environment={**self._runtime_environment(registration.physical_name), **variables},
+            state=_state(files),
+        )
+        self.functions.append(function)
+        self._checking.append(self._checks.submit(self._check, function, zip_bytes(archive)))
+
+    def _runtime_environment(self, name: str) -> dict[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": self._project.region,
+            "AWS_DEFAULT_REGION": self._project.region,
+            "AWS_ENDPOINT_URL": self._emulator.endpoint,
+            "AWS_LAMBDA_FUNCTION_NAME": name,
+        }
+
+    def _check(self, function: DeployedFunction, code: bytes) -> None:
+        try:
+            check_import(code, function.handler, function.environment, self._project.directory)
+        except LocalError as error:
+            raise LocalError(f"function {function.name}: {error}") from error
+
+    def finish(self) -> None:
+        """Waits until every function's handler has been imported once. Raises LocalError for one that cannot be."""
+        for check in self._checking:
+            check.result()
+
+    def close(self) -> None:
+        """Ends checks that still run."""
+        self._checks.shutdown(wait=True, cancel_futures=True)
+
+    def reload(self) -> Iterator[str]:
+        """Puts changed code into its functions; yields one line for each.
+
+        A function whose new code cannot be imported keeps the old.
+        """
+        for function in self.functions:
+            state = _state(function.files)
+            if state == function.state:
+                continue
+            function.state = state
+            try:
+                # Relative paths of the archive are the project's.
+                with _in(self._project.directory):
+                    code = zip_bytes(function.archive)
+                self._check(function, code)
+                self._aws()("lambda").update_function_code(FunctionName=function.name, ZipFile=code)
+                yield f"reloaded {function.name}"
+            except (LocalError, ClientError, BotoCoreError) as error:
+                yield f"not reloaded: {' '.join(str(error).split())}"
+
+
+def _state(files: list[Path]) -> FileState:
+    """What changes when any of the files does."""
+    return tuple((str(file), status.st_mtime_ns, status.st_size) for file, status in _statuses(files))
+
+
+def _statuses(files: list[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    for file in files:
+        try:
+            yield file, file.stat()
+        except FileNotFoundError:
+            continue
+
+
+@contextmanager
+def _in(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A pipeline that is up."""
+
+    project: Project
+    emulator: Emulator
+    engine: Engine
+    outputs: dict[str, Any]
+
+    def environment(self) -> dict[str, str]:
+        """What an AWS client needs to find it; the keys are the emulator's own and open nothing elsewhere."""
+        return {
+            "AWS_ENDPOINT_URL": self.emulator.endpoint,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": self.project.region,
+            "AWS_DEFAULT_REGION": self.project.region,
+        }
+
+
+@contextmanager
+def running(
+    project: Project,
+    *,
+    port: int = 0,
+    program: Callable[[], object] | None = None,
+    progress: Progress | None = None,
+    iam_log: Path | None = None,
+) -> Iterator[Running]:
+    """A project's stack, up in an emulator of its own until the block ends; nothing is left then.
+
+    The emulator boots while the program is imported. Raises LocalError, and what the program itself raises.
+    """
+    emulator = Emulator(port=port, region=project.region, iam_log=iam_log)
+    engine = Engine(emulator, project, progress)
+    try:
+        emulator.start()
+        outputs = run_program(project, engine, program)
+        engine.finish()
+        yield Running(project, emulator, engine, outputs)
+    finally:
+        engine.close()
+        emulator.stop()

@@ -1,0 +1,448 @@
+"""Runs a Pulumi program in this process, without the Pulumi CLI.
+
+The SDK talks to an engine by protocol-buffer requests; `SETTINGS.monitor` may be an object instead of an address. Ours
+turns each registration into plain Python, asks a backend to create the resource, and hands the outputs back. The real
+engine's share is here too: URNs, default tags, transforms, and an error where a value is missing.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import json
+import os
+import runpy
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import grpc  # type: ignore[import-untyped]
+from google.protobuf import empty_pb2, struct_pb2  # type: ignore[import-untyped]
+from pulumi.output import Unknown
+from pulumi.runtime import rpc, settings
+from pulumi.runtime.config import set_all_config
+from pulumi.runtime.proto import callback_pb2, callback_pb2_grpc, engine_pb2, resource_pb2
+from pulumi.runtime.stack import run_in_stack
+
+from local.errors import LocalError
+from local.naming import physical_name
+from local.project import Project
+
+STACK_TYPE = "pulumi:pulumi:Stack"
+PROVIDER_PREFIX = "pulumi:providers:"
+
+# Registrations at once; more would only wait for the emulator.
+WORKERS = 8
+
+# A zip archive without entries. Functions run on this Python locally, whose packages need no layer.
+EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
+
+# Not RESOURCE_REFERENCES: the SDK then asks for resources by getResource, which nothing here needs.
+FEATURES = (
+    resource_pb2.RESOURCE_MONITOR_FEATURE_SECRETS,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_DELETED_WITH,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_TRANSFORMS,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_INVOKE_TRANSFORMS,
+)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A resource as the program wants it.
+
+    `inputs` are plain: wire names (camelCase), no secrets' wrapping, whole numbers as int; assets stay live objects.
+    `physical_name` is what AWS will know it by. `tags` are the inputs' tags above the provider's default tags.
+    `position` is where the program makes it, `components/queue.py:31`.
+    """
+
+    type: str
+    name: str
+    urn: str
+    custom: bool
+    parent: str
+    inputs: Mapping[str, Any]
+    dependencies: tuple[str, ...]
+    position: str
+    physical_name: str
+    tags: Mapping[str, str]
+
+    def __str__(self) -> str:
+        """How errors name it."""
+        return f"{self.type} {self.name!r} ({self.position})"
+
+
+@dataclass(frozen=True)
+class Created:
+    """What a resource became: its id, and the outputs that are not just its inputs."""
+
+    id: str
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """Where resources come into being. Called from several threads at once."""
+
+    account: str
+
+    def create(self, registration: Registration) -> Created:
+        """Creates a custom resource. Raises LocalError when it cannot."""
+
+    def component(self, registration: Registration) -> None:
+        """Takes note of a component resource, which is nothing outside the program."""
+
+
+class Monitor:
+    """The resource monitor: one run of one program."""
+
+    def __init__(self, project: Project, backend: Backend) -> None:
+        self._project = project
+        self._backend = backend
+        self._lock = threading.Lock()
+        self._types: dict[str, str] = {}
+        self._parents: dict[str, str] = {}
+        self._outputs: dict[str, set[str]] = {}
+        self._default_tags: dict[str, Mapping[str, str]] = {}
+        self._transforms: dict[str, list[callback_pb2.Callback]] = {"": []}
+        self.error: Exception | None = None
+        self.stack_outputs: dict[str, Any] = {}
+
+    # The protocol; the SDK calls these by their protocol names, with the engine's requests.
+
+    # Public by the protocol: docs of what each asks for are in Pulumi's resource.proto.
+    # ruff: noqa: D102
+
+    def GetDeploymentInfo(self, _request: object) -> resource_pb2.DeploymentInfo:  # noqa: N802
+        return resource_pb2.DeploymentInfo(supportedFeatures=FEATURES)
+
+    def RegisterResource(  # noqa: N802
+        self,
+        request: resource_pb2.RegisterResourceRequest,
+    ) -> resource_pb2.RegisterResourceResponse:
+        with self._first_error():
+            return self._register(request)
+
+    def RegisterResourceOutputs(  # noqa: N802
+        self,
+        request: resource_pb2.RegisterResourceOutputsRequest,
+    ) -> empty_pb2.Empty:
+        with self._first_error():
+            if self._types[request.urn] == STACK_TYPE:
+                outputs = _plain(rpc.deserialize_properties(request.outputs, keep_unknowns=True))
+                for key, value in outputs.items():
+                    if _unknown_path(value) is not None:
+                        raise LocalError(f"the stack output {key!r} is not known: nobody provided the output it needs")
+                self.stack_outputs = outputs
+        return empty_pb2.Empty()
+
+    def Invoke(self, request: resource_pb2.ResourceInvokeRequest) -> resource_pb2.ResourceInvokeResponse:  # noqa: N802
+        with self._first_error():
+            answer = struct_pb2.Struct()
+            answer.update(self._invoked(request.tok))
+            return resource_pb2.ResourceInvokeResponse(**{"return": answer})
+
+    def ReadResource(self, request: resource_pb2.ReadResourceRequest) -> resource_pb2.ReadResourceResponse:  # noqa: N802
+        with self._first_error():
+            raise LocalError(f"{request.type} {request.name!r}: resources that exist already cannot be read here")
+
+    def RegisterStackTransform(self, request: callback_pb2.Callback) -> empty_pb2.Empty:  # noqa: N802
+        self._transforms[""].append(request)
+        return empty_pb2.Empty()
+
+    def SignalAndWaitForShutdown(self, _request: object) -> empty_pb2.Empty:  # noqa: N802
+        return empty_pb2.Empty()
+
+    # What the requests mean
+
+    @contextlib.contextmanager
+    def _first_error(self) -> Iterator[None]:
+        """Keeps the first error: those that follow are only its consequences."""
+        if self.error is not None:
+            raise self.error
+        try:
+            yield
+        except Exception as error:
+            with self._lock:
+                self.error = self.error or error
+            raise
+
+    def _register(self, request: resource_pb2.RegisterResourceRequest) -> resource_pb2.RegisterResourceResponse:
+        urn = self._urn(request.type, request.name, request.parent)
+        if request.type == STACK_TYPE:
+            return resource_pb2.RegisterResourceResponse(urn=urn)
+        self._transforms[urn] = list(request.transforms)
+        properties, more_dependencies = self._transformed(urn, request)
+        registration = self._registration(urn, request, properties, more_dependencies)
+        if not request.custom:
+            self._backend.component(registration)
+            return resource_pb2.RegisterResourceResponse(urn=urn, object=properties)
+        if request.type.startswith(PROVIDER_PREFIX):
+            self._default_tags[urn] = _default_tags(registration.inputs.get("defaultTags"))
+            return resource_pb2.RegisterResourceResponse(urn=urn, id=request.name, object=properties)
+        self._refuse_unknown(registration, request)
+        try:
+            created = self._backend.create(registration)
+        except LocalError as error:
+            raise LocalError(f"{registration}: {error}") from error
+        outputs = struct_pb2.Struct()
+        outputs.CopyFrom(properties)
+        outputs.update({**created.outputs, **({"tagsAll": dict(registration.tags)} if registration.tags else {})})
+        self._outputs[urn] = {"id", *outputs.fields}
+        # `unknown` makes the SDK treat an output that is not there as not known, instead of as None.
+        return resource_pb2.RegisterResourceResponse(urn=urn, id=created.id, object=outputs, unknown=True)
+
+    def _urn(self, kind: str, name: str, parent: str) -> str:
+        parent_kind = parent.split("::")[2] if parent else STACK_TYPE
+        qualified = kind if parent_kind == STACK_TYPE else f"{parent_kind}${kind}"
+        urn = f"urn:pulumi:{self._project.stack}::{self._project.name}::{qualified}::{name}"
+        with self._lock:
+            if urn in self._types:
+                raise LocalError(f"{kind} {name!r} is registered twice: a name must be its type's own below its parent")
+            self._types[urn], self._parents[urn] = kind, parent
+        return urn
+
+    def _transformed(
+        self,
+        urn: str,
+        request: resource_pb2.RegisterResourceRequest,
+    ) -> tuple[struct_pb2.Struct, list[str]]:
+        """The inputs after the resource's own transforms, those of its parents, and those of the stack."""
+        callbacks, owner = [*self._transforms[urn]], self._parents[urn]
+        while owner:
+            callbacks += self._transforms.get(owner, ())
+            owner = self._parents[owner]
+        properties, dependencies = request.object, list(request.dependencies)
+        for callback in [*callbacks, *self._transforms[""]]:
+            options = resource_pb2.TransformResourceOptions(depends_on=dependencies)
+            asked = resource_pb2.TransformRequest(
+                type=request.type,
+                name=request.name,
+                custom=request.custom,
+                parent=request.parent,
+                properties=properties,
+                options=options,
+            )
+            answer = resource_pb2.TransformResponse.FromString(_call_back(callback, asked.SerializeToString()))
+            properties = answer.properties
+            dependencies = [*dict.fromkeys([*dependencies, *answer.options.depends_on])]
+        return properties, dependencies
+
+    def _registration(
+        self,
+        urn: str,
+        request: resource_pb2.RegisterResourceRequest,
+        properties: struct_pb2.Struct,
+        dependencies: list[str],
+    ) -> Registration:
+        inputs = _plain(rpc.deserialize_properties(properties, keep_unknowns=True))
+        position = self._position(request)
+        try:
+            name = physical_name(request.type, request.name, urn, inputs)
+        except LocalError as error:
+            raise LocalError(f"{request.type} {request.name!r} ({position}): {error}") from error
+        return Registration(
+            type=request.type,
+            name=request.name,
+            urn=urn,
+            custom=request.custom,
+            parent=request.parent,
+            inputs=inputs,
+            dependencies=tuple(sorted(set(dependencies))),
+            position=position,
+            physical_name=name,
+            tags={**self._tags_by_default(request.provider), **(inputs.get("tags") or {})},
+        )
+
+    def _tags_by_default(self, provider: str) -> Mapping[str, str]:
+        urn = provider.rpartition("::")[0]
+        return self._default_tags[urn] if urn else _default_tags(self._project.config.get("aws:defaultTags"))
+
+    def _position(self, request: resource_pb2.RegisterResourceRequest) -> str:
+        path = Path(unquote(urlsplit(request.sourcePosition.uri).path))
+        root = self._project.directory.resolve()
+        shown = path.relative_to(root) if path.is_relative_to(root) else path
+        return f"{shown}:{request.sourcePosition.line}"
+
+    def _refuse_unknown(self, registration: Registration, request: resource_pb2.RegisterResourceRequest) -> None:
+        for key, value in registration.inputs.items():
+            path = _unknown_path(value)
+            if path is None:
+                continue
+            sources = [urn for urn in request.propertyDependencies[key].urns if urn in self._outputs]
+            known = "; ".join(
+                f"{self._types[urn]} {urn.rpartition('::')[2]!r} provides {', '.join(sorted(self._outputs[urn]))}"
+                for urn in sources
+            )
+            raise LocalError(
+                f"{registration}: its input {key}{path} is not known: nobody provided the output it needs ({known})",
+            )
+
+    def _invoked(self, token: str) -> dict[str, Any]:
+        region = self._project.region
+        match token:
+            case "aws:index/getCallerIdentity:getCallerIdentity":
+                account = self._backend.account
+                return {"id": account, "accountId": account, "arn": f"arn:aws:iam::{account}:root", "userId": account}
+            case "aws:index/getRegion:getRegion":
+                names = {"description": region, "endpoint": f"ec2.{region}.amazonaws.com"}
+                return {"id": region, "name": region, "region": region, **names}
+            case "aws:index/getPartition:getPartition":
+                return {
+                    "id": "aws",
+                    "partition": "aws",
+                    "dnsSuffix": "amazonaws.com",
+                    "reverseDnsPrefix": "com.amazonaws",
+                }
+            case _:
+                raise LocalError(f"the program calls {token}, which is not answered here (local/monitor.py)")
+
+
+class Engine:
+    """The engine's other half: where the SDK sends its log."""
+
+    def Log(self, request: engine_pb2.LogRequest) -> empty_pb2.Empty:  # noqa: N802
+        if request.severity in (engine_pb2.WARNING, engine_pb2.ERROR):
+            sys.stderr.write(f"{request.message.rstrip()}\n")
+        return empty_pb2.Empty()
+
+
+def run_program(project: Project, backend: Backend, program: Callable[[], object] | None = None) -> dict[str, Any]:
+    """Runs the project's `__main__.py` (or `program`), creating its resources in `backend`; returns the outputs.
+
+    Runs in the project's folder, which is also put on `sys.path`, as `pulumi up` does. Errors that the program raises
+    come out as they are; LocalError for the rest.
+    """
+    with tempfile.TemporaryDirectory(prefix="pipeline-") as scratch, _program_environment(project, Path(scratch)):
+        # A context of its own: the SDK keeps its state in context variables, so nothing is left of a run for the next.
+        return contextvars.copy_context().run(_run, project, backend, program or _main_of(project))
+
+
+def _main_of(project: Project) -> Callable[[], object]:
+    path = project.directory / "__main__.py"
+    if not path.is_file():
+        raise LocalError(f"there is no __main__.py in {project.directory}")
+    return lambda: runpy.run_path(str(path), run_name="__main__")
+
+
+@contextlib.contextmanager
+def _program_environment(project: Project, scratch: Path) -> Iterator[None]:
+    layer = scratch / "empty-layer.zip"
+    layer.write_bytes(EMPTY_ZIP)
+    before = Path.cwd()
+    folder = str(project.directory)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    own_layer = "PIPELINE_LAYER_ARCHIVE" not in os.environ
+    if own_layer:
+        os.environ["PIPELINE_LAYER_ARCHIVE"] = str(layer)
+    os.chdir(project.directory)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        if own_layer:
+            del os.environ["PIPELINE_LAYER_ARCHIVE"]
+
+
+def _run(project: Project, backend: Backend, program: Callable[[], object]) -> dict[str, Any]:
+    monitor = Monitor(project, backend)
+    program_errors: list[BaseException] = []
+
+    def main() -> None:
+        try:
+            program()
+        except BaseException as error:
+            program_errors.append(error)
+            raise
+
+    loop = asyncio.new_event_loop()
+    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="registration")
+    loop.set_default_executor(pool)
+    asyncio.set_event_loop(loop)
+    settings.ROOT.set(None)
+    settings.configure(
+        settings.Settings(
+            project=project.name,
+            stack=project.stack,
+            monitor=monitor,
+            engine=Engine(),
+            root_directory=str(project.directory),
+            organization="organization",
+            dry_run=False,
+        ),
+    )
+    set_all_config(dict(project.config), secret_keys=[])
+    try:
+        loop.run_until_complete(run_in_stack(main))
+    except Exception as error:
+        # What the SDK raises last is rarely the cause: a program's own error comes first, then the first registration.
+        cause = program_errors[0] if program_errors else monitor.error
+        if cause is None or cause is error:
+            raise
+        raise cause from None
+    finally:
+        _drain(loop, pool)
+    return monitor.stack_outputs
+
+
+def _drain(loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor) -> None:
+    """Ends what a failed run left: registrations under way finish, those that wait for them are cancelled."""
+    pool.shutdown(wait=True, cancel_futures=True)
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(_gather(tasks))
+    loop.close()
+    asyncio.set_event_loop(None)
+
+
+async def _gather(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _call_back(callback: callback_pb2.Callback, request: bytes) -> bytes:
+    with grpc.insecure_channel(callback.target) as channel:
+        try:
+            answer = callback_pb2_grpc.CallbacksStub(channel).Invoke(
+                callback_pb2.CallbackInvokeRequest(token=callback.token, request=request),
+            )
+        except grpc.RpcError as error:
+            raise LocalError(f"a transform failed: {' '.join(str(error.details()).split())}") from error
+    response: bytes = answer.response
+    return response
+
+
+def _default_tags(value: object) -> Mapping[str, str]:
+    # Config and provider inputs hold it as JSON text.
+    declared = json.loads(value) if isinstance(value, str) else value or {}
+    return dict(declared.get("tags") or {}) if isinstance(declared, dict) else {}
+
+
+def _plain(value: Any) -> Any:
+    """A deserialised value without the secrets' wrapping, whole numbers as int (the wire knows floats only)."""
+    value = rpc.unwrap_rpc_secret(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _unknown_path(value: object) -> str | None:
+    """Where in a value something is not known (`.variables.QUEUE_URL`), None when all of it is."""
+    if isinstance(value, Unknown) or value == rpc.UNKNOWN:
+        return ""
+    if isinstance(value, dict):
+        items = ((f".{key}", item) for key, item in value.items())
+    elif isinstance(value, list):
+        items = ((f"[{index}]", item) for index, item in enumerate(value))
+    else:
+        return None
+    return next((key + path for key, item in items if (path := _unknown_path(item)) is not None), None)

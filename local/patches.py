@@ -1,0 +1,143 @@
+"""Where MiniStack differs from AWS and the pipeline cannot live with it: few patches, each with its reason.
+
+Imported by the launcher only, inside the emulator's own process.
+"""
+
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ministack import app  # type: ignore[import-untyped]
+from ministack.core import iam_actions, iam_evaluator  # type: ignore[import-untyped]
+
+IAM_LOG_VARIABLE = "PIPELINE_IAM_LOG"
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-iam.html
+_PARTIQL = (
+    ("dynamodb:PartiQLInsert", re.compile(r'\s*INSERT\s+INTO\s+"?([\w.-]+)"?', re.IGNORECASE)),
+    ("dynamodb:PartiQLUpdate", re.compile(r'\s*UPDATE\s+"?([\w.-]+)"?', re.IGNORECASE)),
+    ("dynamodb:PartiQLDelete", re.compile(r'\s*DELETE\s+FROM\s+"?([\w.-]+)"?', re.IGNORECASE)),
+    (
+        "dynamodb:PartiQLSelect",
+        re.compile(r'\s*(?:EXISTS\s*\(\s*)?SELECT\s.*?\sFROM\s+"?([\w.-]+)"?', re.IGNORECASE | re.DOTALL),
+    ),
+)
+
+
+# The batch calls are no actions of their own:
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html and list_amazonsns.html
+_BATCHES = {
+    "sqs:SendMessageBatch": "sqs:SendMessage",
+    "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+    "sns:PublishBatch": "sns:Publish",
+}
+
+
+def apply() -> None:
+    """Applies all patches to the MiniStack in this process."""
+    _take_loopback_for_secure_transport()
+    _authorise_batches_as_their_entries()
+    _authorise_partiql_by_statement()
+    if path := os.environ.get(IAM_LOG_VARIABLE):
+        _record_decisions(path)
+
+
+def serve() -> None:
+    """MiniStack's own main, which returns when it is told to stop."""
+    app.main()
+
+
+def _take_loopback_for_secure_transport() -> None:
+    """Requests that never leave this machine pass for TLS.
+
+    Bucket and queue policies deny plain HTTP, and the emulator speaks nothing else: so they stay as they are on AWS.
+    """
+    original = app.pin_request_origin
+
+    def pin_request_origin(source_ip: str, secure_transport: bool) -> None:  # noqa: FBT001  as MiniStack calls it
+        original(source_ip, secure_transport or source_ip == "127.0.0.1")
+
+    app.pin_request_origin = pin_request_origin
+
+
+def _authorise_batches_as_their_entries() -> None:
+    """`SendMessageBatch` is authorised as `sqs:SendMessage`, as on AWS.
+
+    MiniStack asks for an action of the call's name, which does not exist: no policy that works on AWS would work here.
+    """
+    original = iam_actions.extract_iam_action
+
+    def extract_iam_action(*request: Any) -> str | None:
+        action: str | None = original(*request)
+        return _BATCHES.get(action or "", action)
+
+    iam_actions.extract_iam_action = extract_iam_action
+
+
+def _authorise_partiql_by_statement() -> None:
+    """Each PartiQL statement is authorised by its kind, on its table, as on AWS.
+
+    MiniStack asks for `BatchExecuteStatement` on `*`, an action that does not exist.
+    """
+    original = iam_actions.dynamodb_transaction_checks
+
+    def checks(iam_action: str, body: bytes, region: str, account_id: str) -> list[tuple[str, str]]:
+        found = [
+            (action, f"arn:aws:dynamodb:{region}:{account_id}:table/{table}")
+            for statement in _statements(iam_action, body)
+            for action, table in _authorised_as(statement)
+        ]
+        return found or original(iam_action, body, region, account_id)
+
+    iam_actions.dynamodb_transaction_checks = checks
+
+
+def _statements(iam_action: str, body: bytes) -> Iterator[str]:
+    keys = {
+        "dynamodb:ExecuteStatement": None,
+        "dynamodb:BatchExecuteStatement": "Statements",
+        "dynamodb:ExecuteTransaction": "TransactStatements",
+    }
+    if iam_action not in keys:
+        return
+    request = json.loads(body or b"{}")
+    key = keys[iam_action]
+    for entry in [request] if key is None else request.get(key, []):
+        yield entry.get("Statement", "")
+
+
+def _authorised_as(statement: str) -> Iterator[tuple[str, str]]:
+    for action, pattern in _PARTIQL:
+        if match := pattern.match(statement):
+            yield action, match[1]
+
+
+def _record_decisions(path: str) -> None:
+    """Appends each decision to a file, a JSON object a line: principal, action, resource, allowed.
+
+    Tests read there which of the granted actions are used.
+    """
+    original = iam_evaluator.enforce
+    lock = threading.Lock()
+
+    def enforce(access_key_id: str, iam_action: str, service: str, region: str, *args: Any, **options: Any) -> Any:
+        denied = original(access_key_id, iam_action, service, region, *args, **options)
+        line = {
+            "principal": iam_evaluator.caller_arn(),
+            "action": iam_action,
+            "resource": options.get("resource_arn", args[0] if args else "*"),
+            "allowed": denied is None,
+        }
+        with lock, Path(path).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+        return denied
+
+    # app.py imports the first inside its functions and the second by name, at its top.
+    iam_evaluator.enforce = enforce
+    if hasattr(app, "enforce"):
+        app.enforce = enforce

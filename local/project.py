@@ -1,0 +1,104 @@
+"""A Pulumi project as it lies in a folder: its name, its stacks, and the config of one of them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from local.errors import LocalError
+
+DEFAULT_REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project and one of its stacks. `config` maps `namespace:key` to what Pulumi hands to a program: a string."""
+
+    name: str
+    stack: str
+    directory: Path
+    config: Mapping[str, str]
+
+    @property
+    def region(self) -> str:
+        """`aws:region`."""
+        return self.config.get("aws:region", DEFAULT_REGION)
+
+    def with_config(self, config: Mapping[str, Any]) -> "Project":
+        """The same stack with other values: plain ones; a bare key is the project's own; None takes a key away."""
+        merged: dict[str, str] = dict(self.config)
+        for key, value in config.items():
+            full = _full_key(self.name, key)
+            if value is None:
+                merged.pop(full, None)
+            else:
+                merged[full] = _as_text(value)
+        return replace(self, config=merged)
+
+
+def load_project(directory: Path, stack: str) -> Project:
+    """The project in `directory`, with the config of `stack`. Raises LocalError when either is not there."""
+    settings = _read(directory / "Pulumi.yaml")
+    name = str(settings["name"]) if settings.get("name") else directory.name
+    stack_file = directory / f"Pulumi.{stack}.yaml"
+    if not stack_file.is_file():
+        stacks = sorted(path.name.split(".")[1] for path in directory.glob("Pulumi.*.yaml"))
+        raise LocalError(
+            f"there is no stack {stack!r} (no file {stack_file.name}); there are: {', '.join(stacks) or 'none'}"
+        )
+    defaults = {
+        _full_key(name, key): value
+        for key, declared in (settings.get("config") or {}).items()
+        if (value := _default(declared)) is not None
+    }
+    own = {_full_key(name, key): value for key, value in (_read(stack_file).get("config") or {}).items()}
+    if secret := next(
+        (key for key, value in own.items() if isinstance(value, dict) and value.keys() == {"secure"}), None
+    ):
+        raise LocalError(f"{stack_file.name}: {secret} is encrypted; only the Pulumi CLI can read it")
+    config = {key: _as_text(value) for key, value in {**defaults, **own}.items()}
+    return Project(name, stack, directory, config)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LocalError(
+            f"there is no {path.name} in {path.parent}: this is not the folder of a Pulumi project"
+        ) from None
+    except yaml.YAMLError as error:
+        raise LocalError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise LocalError(f"{path.name} must hold keys and values")
+    return content
+
+
+def _full_key(project: str, key: str) -> str:
+    return key if ":" in key else f"{project}:{key}"
+
+
+def _default(declared: object) -> object:
+    """The value of an entry of Pulumi.yaml's `config`: a schema with `default`, a `value`, or the value itself."""
+    if not isinstance(declared, dict):
+        return declared
+    return declared.get("value", declared.get("default"))
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float | bool | dict | list):
+        return json.dumps(value)
+    return str(value)
+
+
+def find_project(directory: Path) -> Path:
+    """The project that a folder is in: the nearest one above with a Pulumi.yaml, as the Pulumi CLI finds it."""
+    for folder in (directory.resolve(), *directory.resolve().parents):
+        if (folder / "Pulumi.yaml").is_file():
+            return folder
+    raise LocalError(f"there is no Pulumi.yaml in {directory} or above it: run this in the project's folder")

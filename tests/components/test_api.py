@@ -1,0 +1,120 @@
+"""Both kinds of API, and who may call them."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from local.recording import Graph
+
+ROUTES = {"POST /events", "GET /events", "GET /events/{id}", "GET /health"}
+
+
+def routes(graph: Graph) -> dict[str, str]:
+    return {
+        route.inputs["routeKey"]: route.inputs["authorizationType"] for route in graph.of_type("aws:apigatewayv2/route:Route")
+    }
+
+
+def methods(graph: Graph) -> dict[str, tuple[str, bool]]:
+    """Route -> (authorization, key required), with the path put together from the resources."""
+    parts = {
+        resource.inputs["pathPart"]: resource.inputs["parentId"]
+        for resource in graph.of_type("aws:apigateway/resource:Resource")
+    }
+    assert set(parts) == {"events", "{id}", "health"}
+    found = {}
+    for method in graph.of_type("aws:apigateway/method:Method"):
+        path = {"events-id": "/events/{id}", "events": "/events", "health": "/health"}[method.name.split("-", 3)[3]]
+        inputs = method.inputs
+        found[f"{inputs['httpMethod']} {path}"] = (inputs["authorization"], inputs["apiKeyRequired"])
+    return found
+
+
+def test_an_http_api_has_these_routes_and_all_lead_to_the_ingest_function(dev: Graph) -> None:
+    assert routes(dev) == dict.fromkeys(ROUTES, "NONE")
+    integrations = dev.of_type("aws:apigatewayv2/integration:Integration")
+    assert [integration.inputs["payloadFormatVersion"] for integration in integrations] == ["2.0"]
+    ingest = dev.find("aws:lambda/function:Function", "pipeline-ingest").physical_name
+    assert f":function:{ingest}/" in integrations[0].inputs["integrationUri"]
+
+
+def test_iam_closes_every_route_but_health(graph_of: Callable[..., Graph]) -> None:
+    expected = {route: "NONE" if route == "GET /health" else "AWS_IAM" for route in ROUTES}
+    assert routes(graph_of(api={"auth": "iam"})) == expected
+
+
+def test_jwt_closes_every_route_but_health_and_knows_issuer_and_audience(graph_of: Callable[..., Graph]) -> None:
+    jwt = {"issuer": "https://issuer.example", "audience": ["pipeline"]}
+    graph = graph_of(api={"auth": "jwt", "jwt": jwt})
+    assert routes(graph) == {route: "NONE" if route == "GET /health" else "JWT" for route in ROUTES}
+    authorizer = graph.of_type("aws:apigatewayv2/authorizer:Authorizer")[0].inputs
+    assert authorizer["jwtConfiguration"] == {"issuer": "https://issuer.example", "audiences": ["pipeline"]}
+
+
+def test_throttling_cors_and_access_logs_are_as_configured(graph_of: Callable[..., Graph]) -> None:
+    api = {
+        "throttling": {"rate_per_second": 7, "burst": 9},
+        "cors": {"allow_origins": ["https://shop.example"]},
+        "stage_name": "v2",
+    }
+    graph = graph_of(api=api)
+    stage = graph.of_type("aws:apigatewayv2/stage:Stage")[0].inputs
+    assert stage["defaultRouteSettings"] == {"throttlingRateLimit": 7, "throttlingBurstLimit": 9}
+    assert graph.outputs["api_url"].endswith("/v2")
+    cors = graph.of_type("aws:apigatewayv2/api:Api")[0].inputs["corsConfiguration"]
+    assert cors["allowOrigins"] == ["https://shop.example"]
+    assert cors["allowMethods"] == ["GET", "POST"]
+    line = json.loads(stage["accessLogSettings"]["format"])
+    assert not any("body" in value.lower() or "querystring" in value.lower() for value in line.values())
+
+
+def test_cors_is_closed_unless_configured(dev: Graph) -> None:
+    assert "corsConfiguration" not in dev.of_type("aws:apigatewayv2/api:Api")[0].inputs
+
+
+@pytest.mark.parametrize(
+    ("auth", "expected"),
+    [("none", ("NONE", False)), ("iam", ("AWS_IAM", False)), ("api_key", ("NONE", True))],
+)
+def test_a_rest_api_has_the_same_routes(
+    graph_of: Callable[..., Graph],
+    auth: str,
+    expected: tuple[str, bool],
+) -> None:
+    graph = graph_of(api={"kind": "rest", "auth": auth})
+    found = methods(graph)
+    assert found == {route: ("NONE", False) if route == "GET /health" else expected for route in ROUTES}
+    assert graph.outputs["api_url"].endswith("/v1")
+
+
+def test_an_api_key_comes_with_a_usage_plan_and_only_its_id_is_an_output(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of(api={"kind": "rest", "auth": "api_key", "throttling": {"rate_per_second": 3, "burst": 4}})
+    plan = graph.of_type("aws:apigateway/usagePlan:UsagePlan")[0].inputs
+    assert plan["throttleSettings"] == {"rateLimit": 3, "burstLimit": 4}
+    assert plan["apiStages"][0]["stage"] == "v1"
+    assert graph.outputs["api_key_id"] == graph.of_type("aws:apigateway/usagePlanKey:UsagePlanKey")[0].inputs["keyId"]
+
+
+def test_a_rest_api_refuses_bodies_that_are_not_json_and_answers_errors_in_our_shape(
+    graph_of: Callable[..., Graph],
+) -> None:
+    graph = graph_of(api={"kind": "rest"})
+    post = graph.find("aws:apigateway/method:Method", "pipeline-api-post-events").inputs
+    assert post["requestModels"] == {"application/json": "body"}
+    assert graph.of_type("aws:apigateway/requestValidator:RequestValidator")[0].inputs["validateRequestBody"] is True
+    answers = graph.of_type("aws:apigateway/response:Response")
+    assert sorted(answer.inputs["responseType"] for answer in answers) == ["DEFAULT_4XX", "DEFAULT_5XX"]
+    assert all('{"error": {"code"' in answer.inputs["responseTemplates"]["application/json"] for answer in answers)
+
+
+def test_a_change_of_routes_or_auth_makes_a_new_deployment_of_a_rest_api(graph_of: Callable[..., Graph]) -> None:
+    def trigger(auth: str) -> str:
+        graph = graph_of(api={"kind": "rest", "auth": auth})
+        deployment = graph.of_type("aws:apigateway/deployment:Deployment")[0]
+        waits_for = {graph.by_urn(urn).type for urn in deployment.dependencies}
+        assert {"aws:apigateway/method:Method", "aws:apigateway/integration:Integration"} <= waits_for
+        return str(deployment.inputs["triggers"]["definition"])
+
+    assert trigger("none") != trigger("iam")
+    assert trigger("none") == trigger("none")

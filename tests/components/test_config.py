@@ -1,0 +1,586 @@
+"""Every option's default, and every message that a user of a stack file can meet."""
+
+import json
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fastjsonschema
+import pulumi
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from components.config import ENVIRONMENT_DEFAULTS, ConfigError, PipelineConfig, load, load_stack, stack_file_schema
+from components.options.api import (
+    AlarmOptions,
+    ApiOptions,
+    BackoffOptions,
+    CorsOptions,
+    JwtOptions,
+    StorageOptions,
+    ThrottlingOptions,
+    WorkerOptions,
+)
+from components.options.common import LogOptions, NotificationOptions, Options, QueueOptions, Subscription
+
+ROOT = Path(__file__).parents[2]
+FILE = "Pulumi.dev.yaml"
+
+PROTECTION = ("deletion_protection", "point_in_time_recovery", "bucket_versioning", "retain_data")
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processors and schemas are named by paths from the project's root, where Pulumi runs the program."""
+    monkeypatch.chdir(ROOT)
+
+
+def raw(**options: Any) -> dict[str, str]:
+    """Options as Pulumi hands them over: text, and JSON text for lists and maps."""
+    values = {"variant": "api", **options}
+    return {
+        f"datapipeline:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in values.items()
+    }
+
+
+def loaded(**options: Any) -> PipelineConfig:
+    return load(raw(**options), file=FILE)
+
+
+def lines(**options: Any) -> list[str]:
+    """The lines of the error that the options are answered with."""
+    with pytest.raises(ConfigError) as raised:
+        loaded(**options)
+    return str(raised.value).split("\n")
+
+
+# Defaults
+
+
+def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
+    assert loaded().model_dump() == {
+        "variant": "api",
+        "environment": "dev",
+        "tags": {},
+        "tracing": False,
+        "api": {
+            "kind": "http",
+            "auth": "none",
+            "jwt": None,
+            "throttling": {"rate_per_second": 100, "burst": 200},
+            "cors": None,
+            "stage_name": None,
+            "access_logs": None,
+            "max_batch": 500,
+            "max_depth": 64,
+            "track": True,
+            "deduplicate": "key",
+            "type_field": "event_type",
+            "schemas": "none",
+            "memory_mb": 512,
+            "timeout_seconds": 29,
+        },
+        "queue": {"max_receives": 5, "retention_days": 4, "dead_letter_retention_days": 14},
+        "worker": {
+            "processor": "processors.echo:process",
+            "batch_size": 10,
+            "batching_window_seconds": 0,
+            "maximum_concurrency": None,
+            "memory_mb": 512,
+            "timeout_seconds": 30,
+            "backoff": {"base_seconds": 2, "maximum_seconds": 900},
+        },
+        "storage": {
+            "results": "object",
+            "archive": False,
+            "time_index": True,
+            "time_index_shards": 8,
+            "items_expire_after_days": 90,
+            "results_expire_after_days": 90,
+            "archive_expires_after_days": None,
+            "deletion_protection": False,
+            "point_in_time_recovery": False,
+            "bucket_versioning": False,
+            "retain_data": False,
+        },
+        "logs": {"level": "INFO", "retention_days": 14},
+        "alarms": {
+            "oldest_message_seconds": 900,
+            "error_rate_percent": 5,
+            "failed_message_rate_percent": 5,
+            "duration_percent_of_timeout": 80,
+            "api_error_rate_percent": 1,
+            "api_latency_p95_ms": 2_000,
+        },
+        "notifications": {"subscriptions": ()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("environment", "protection", "retention_days"),
+    [
+        ("dev", (False, False, False, False), 14),
+        ("staging", (False, True, True, False), 30),
+        ("prod", (True, True, True, True), 365),
+    ],
+)
+def test_an_environment_sets_the_defaults_of_its_kind(
+    environment: str,
+    protection: tuple[bool, ...],
+    retention_days: int,
+) -> None:
+    config = loaded(environment=environment)
+    assert tuple(getattr(config.storage, key) for key in PROTECTION) == protection
+    assert config.logs.retention_days == retention_days
+
+
+@pytest.mark.parametrize("key", PROTECTION)
+@pytest.mark.parametrize("environment", ENVIRONMENT_DEFAULTS)
+def test_each_default_of_an_environment_can_be_overridden_by_itself(environment: str, key: str) -> None:
+    default = loaded(environment=environment)
+    opposite = not getattr(default.storage, key)
+    assert loaded(environment=environment, storage={key: opposite}) == default.model_copy(
+        update={"storage": default.storage.model_copy(update={key: opposite})},
+    )
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENT_DEFAULTS)
+def test_log_retention_can_be_overridden_in_every_environment(environment: str) -> None:
+    config = loaded(environment=environment, logs={"retention_days": 7}, storage={"archive": True})
+    assert config.logs.retention_days == 7
+    assert config.storage.archive
+
+
+@pytest.mark.parametrize(
+    ("api", "expected"),
+    [
+        ({}, True),
+        ({"kind": "rest"}, False),
+        ({"access_logs": False}, False),
+        ({"kind": "rest", "access_logs": True}, True),
+    ],
+)
+def test_access_logs_are_on_where_they_need_nothing_of_the_account_unless_said(
+    api: dict[str, Any],
+    expected: bool,  # noqa: FBT001  pytest passes it by name
+) -> None:
+    assert loaded(api=api).api.writes_access_logs is expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("true", True), ("false", False)])
+def test_a_truth_value_arrives_as_text_and_is_read(text: str, expected: bool) -> None:  # noqa: FBT001  pytest passes it by name
+    assert loaded(tracing=text).tracing is expected
+
+
+def test_keys_of_other_namespaces_are_not_looked_at() -> None:
+    assert load({**raw(), "aws:region": "eu-central-1", "other:zz": "{"}, file=FILE) == loaded()
+
+
+def test_every_combination_that_goes_together_is_taken() -> None:
+    jwt = {"issuer": "https://issuer.example", "audience": ["me"]}
+    assert loaded(api={"auth": "jwt", "jwt": jwt, "cors": {"allow_origins": ["*"]}, "stage_name": "$default"}).api.jwt
+    assert loaded(api={"kind": "rest", "auth": "api_key", "stage_name": "v2"}).api.stage_name == "v2"
+    assert loaded(api={"kind": "rest", "auth": "iam"}).api.auth == "iam"
+    assert loaded(worker={"batch_size": 11, "batching_window_seconds": 1}).worker.batch_size == 11
+    assert loaded(worker={"batch_size": 10}).worker.batch_size == 10
+    assert loaded(worker={"backoff": {"base_seconds": 5, "maximum_seconds": 5}}).worker.backoff.base_seconds == 5
+    subscriptions = [
+        {"protocol": "email", "endpoint": "a@example.org"},
+        {"protocol": "https", "endpoint": "https://example.org/hook"},
+        {"protocol": "sqs", "endpoint": "arn:aws:sqs:us-east-1:123456789012:q"},
+        {"protocol": "lambda", "endpoint": "arn:aws-cn:lambda:cn-north-1:123456789012:function:f"},
+    ]
+    assert len(loaded(notifications={"subscriptions": subscriptions}).notifications.subscriptions) == 4
+
+
+@pytest.mark.parametrize("schemas", ["none", "schemas/order.json", ["page_view"], ["page_view", "purchase", "order"]])
+def test_schemas_are_none_or_one_file_or_a_list_of_types(schemas: str | list[str]) -> None:
+    assert loaded(api={"schemas": schemas}).api.schemas == (schemas if isinstance(schemas, str) else tuple(schemas))
+
+
+def groups(model: type[Options]) -> Iterator[type[Options]]:
+    for group in model.__subclasses__():
+        yield group
+        yield from groups(group)
+
+
+def test_options_do_not_change_once_they_are_read() -> None:
+    config = loaded()
+    for group, key in ((config, "environment"), (config.api, "kind"), (config.worker.backoff, "base_seconds")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(group, key, "other")
+    found = list(groups(Options))
+    assert type(config.api) in found
+    assert all(group.model_config["frozen"] and group.model_config["extra"] == "forbid" for group in found)
+
+
+# Messages
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"variant": "xml"}, "datapipeline:variant = 'xml': Input should be 'api'"),
+        ({"environment": "qa"}, "datapipeline:environment = 'qa': Input should be 'dev', 'staging' or 'prod'"),
+        ({"environment": ["dev"]}, "datapipeline:environment = ['dev']: Input should be 'dev', 'staging' or 'prod'"),
+        (
+            {"tracing": "maybe"},
+            "datapipeline:tracing = 'maybe': Input should be a valid boolean, unable to interpret input",
+        ),
+        ({"tags": {"team": 5}}, "datapipeline:tags.team = 5: Input should be a valid string"),
+        ({"api": {"kind": "soap"}}, "datapipeline:api.kind = 'soap': Input should be 'http' or 'rest'"),
+        ({"api": {"max_batch": 501}}, "datapipeline:api.max_batch = 501: Input should be less than or equal to 500"),
+        ({"api": {"max_batch": 0}}, "datapipeline:api.max_batch = 0: Input should be greater than or equal to 1"),
+        (
+            {"api": {"max_depth": "deep"}},
+            "datapipeline:api.max_depth = 'deep': Input should be a valid integer, unable to parse string",
+        ),
+        ({"api": {"max_depth": 201}}, "datapipeline:api.max_depth = 201: Input should be less than or equal to 200"),
+        (
+            {"api": {"timeout_seconds": 30}},
+            "datapipeline:api.timeout_seconds = 30: Input should be less than or equal to 29",
+        ),
+        ({"api": {"deduplicate": "body"}}, "datapipeline:api.deduplicate = 'body': Input should be 'key' or 'content'"),
+        (
+            {"api": {"throttling": {"burst": 0}}},
+            "datapipeline:api.throttling.burst = 0: Input should be greater than or equal to 1",
+        ),
+        ({"api": {"stage_name": "a/b"}}, "datapipeline:api.stage_name = 'a/b': String should match pattern "),
+        (
+            {"queue": {"max_receives": 0}},
+            "datapipeline:queue.max_receives = 0: Input should be greater than or equal to 1",
+        ),
+        (
+            {"queue": {"retention_days": 15}},
+            "datapipeline:queue.retention_days = 15: Input should be less than or equal to 14",
+        ),
+        (
+            {"worker": {"maximum_concurrency": 1}},
+            "datapipeline:worker.maximum_concurrency = 1: Input should be greater than or equal to 2",
+        ),
+        (
+            {"worker": {"timeout_seconds": 901}},
+            "datapipeline:worker.timeout_seconds = 901: Input should be less than or equal to 900",
+        ),
+        (
+            {"storage": {"results": "disk"}},
+            "datapipeline:storage.results = 'disk': Input should be 'object' or 'inline'",
+        ),
+        ({"storage": {"retain_data": 7}}, "datapipeline:storage.retain_data = 7: Input should be a valid boolean"),
+        (
+            {"logs": {"level": "debug"}},
+            "datapipeline:logs.level = 'debug': Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'",
+        ),
+        (
+            {"logs": {"retention_days": 31}},
+            "datapipeline:logs.retention_days = 31: Input should be 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180 or 365",
+        ),
+        (
+            {"alarms": {"error_rate_percent": 101}},
+            "datapipeline:alarms.error_rate_percent = 101: Input should be less than or equal to 100",
+        ),
+        (
+            {"notifications": {"subscriptions": [{"protocol": "sms", "endpoint": "+491"}]}},
+            "datapipeline:notifications.subscriptions.0.protocol = 'sms': Input should be 'email', 'https'",
+        ),
+    ],
+)
+def test_a_bad_value_is_answered_with_file_and_key_and_value_and_what_is_allowed(
+    options: dict[str, Any],
+    expected: str,
+) -> None:
+    (line,) = lines(**options)
+    assert line.startswith(f"{FILE}: {expected}")
+
+
+def test_a_stack_without_a_variant_is_told_so() -> None:
+    with pytest.raises(ConfigError, match=r"^Pulumi\.qa\.yaml: datapipeline:variant is missing$"):
+        load({"aws:region": "us-east-1"}, file="Pulumi.qa.yaml")
+
+
+@pytest.mark.parametrize("group", ["api", "queue", "worker", "storage", "logs", "alarms", "notifications", "tags"])
+@pytest.mark.parametrize("value", ['{"kind":', "text", "5", "[]", "[1"])
+def test_a_group_that_is_no_map_or_broken_json_is_one_line(group: str, value: str) -> None:
+    (line,) = lines(**{group: value})
+    assert line.startswith(f"{FILE}: datapipeline:{group} = ")
+    assert value in line
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "group"),
+    [
+        ({"zz": 1}, "zz", PipelineConfig),
+        ({"api": {"zz": 1}}, "api.zz", ApiOptions),
+        (
+            {"api": {"auth": "jwt", "jwt": {"issuer": "https://i", "audience": ["a"], "zz": 1}}},
+            "api.jwt.zz",
+            JwtOptions,
+        ),
+        ({"api": {"throttling": {"zz": 1}}}, "api.throttling.zz", ThrottlingOptions),
+        ({"api": {"cors": {"allow_origins": ["*"], "zz": 1}}}, "api.cors.zz", CorsOptions),
+        ({"queue": {"zz": 1}}, "queue.zz", QueueOptions),
+        ({"worker": {"zz": 1}}, "worker.zz", WorkerOptions),
+        ({"worker": {"backoff": {"zz": 1}}}, "worker.backoff.zz", BackoffOptions),
+        ({"storage": {"zz": 1}}, "storage.zz", StorageOptions),
+        ({"logs": {"zz": 1}}, "logs.zz", LogOptions),
+        ({"alarms": {"zz": 1}}, "alarms.zz", AlarmOptions),
+        ({"notifications": {"zz": 1}}, "notifications.zz", NotificationOptions),
+        (
+            {"notifications": {"subscriptions": [{"protocol": "email", "endpoint": "a@b", "zz": 1}]}},
+            "notifications.subscriptions.0.zz",
+            Subscription,
+        ),
+    ],
+)
+def test_an_unknown_key_at_any_level_is_answered_with_the_known_ones(
+    options: dict[str, Any],
+    key: str,
+    group: type[Options],
+) -> None:
+    (line,) = lines(**options)
+    value = "'1'" if key == "zz" else "1"
+    known = ", ".join(sorted(group.model_fields))
+    assert line == f"{FILE}: datapipeline:{key} = {value}: unknown key; allowed here: {known}"
+
+
+def test_the_known_keys_stand_in_order() -> None:
+    assert lines(logs={"zz": [1]}) == [
+        f"{FILE}: datapipeline:logs.zz = [1]: unknown key; allowed here: level, retention_days"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"api": {"auth": "api_key"}}, ["datapipeline:api", "'api_key'", "kind 'http'", "none, iam, jwt"]),
+        ({"api": {"kind": "rest", "auth": "jwt"}}, ["datapipeline:api", "'jwt'", "kind 'rest'", "none, iam, api_key"]),
+        ({"api": {"auth": "jwt"}}, ["datapipeline:api", "auth 'jwt'", "issuer, audience", "go together"]),
+        (
+            {"api": {"jwt": {"issuer": "https://i", "audience": ["a"]}}},
+            ["datapipeline:api", "auth 'jwt'", "issuer, audience", "go together"],
+        ),
+        ({"api": {"kind": "rest", "cors": {"allow_origins": ["*"]}}}, ["datapipeline:api", "cors", "kind 'http' only"]),
+        (
+            {"api": {"kind": "rest", "stage_name": "$default"}},
+            ["datapipeline:api", "stage_name", "'$default'", "kind 'http'"],
+        ),
+        (
+            {"worker": {"batch_size": 11}},
+            ["datapipeline:worker", "batch_size", "11", "batching_window_seconds of at least 1"],
+        ),
+        (
+            {"worker": {"backoff": {"base_seconds": 33, "maximum_seconds": 7}}},
+            ["datapipeline:worker.backoff", "base_seconds", "33", "maximum_seconds", "7"],
+        ),
+        (
+            {"notifications": {"subscriptions": [{"protocol": "sqs", "endpoint": "https://queue"}]}},
+            ["datapipeline:notifications.subscriptions.0", "endpoint 'https://queue'", "protocol 'sqs'"],
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_are_both_named(options: dict[str, Any], words: list[str]) -> None:
+    (line,) = lines(**options)
+    assert line.startswith(f"{FILE}: ")
+    assert [word for word in words if word not in line] == []
+
+
+def test_a_jwt_without_its_issuer_or_with_a_plain_one_is_told_which() -> None:
+    assert lines(api={"auth": "jwt", "jwt": {"audience": ["a"]}}) == [f"{FILE}: datapipeline:api.jwt.issuer is missing"]
+    (line,) = lines(api={"auth": "jwt", "jwt": {"issuer": "http://i", "audience": ["a"]}})
+    assert line == f"{FILE}: datapipeline:api.jwt.issuer = 'http://i': String should match pattern '^https://'"
+
+
+def test_several_problems_are_several_lines() -> None:
+    assert lines(environment="qa", api={"kind": "soap", "zz": 1}, queue={"max_receives": 0}, worker="5") == [
+        f"{FILE}: datapipeline:environment = 'qa': Input should be 'dev', 'staging' or 'prod'",
+        f"{FILE}: datapipeline:api.kind = 'soap': Input should be 'http' or 'rest'",
+        *(line for line in lines(api={"zz": 1})),
+        f"{FILE}: datapipeline:queue.max_receives = 0: Input should be greater than or equal to 1",
+        *(line for line in lines(worker="5")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("processor", "reason"),
+    [
+        ("processors.missing:process", "there is no file processors/missing.py"),
+        ("processors.echo:missing", "processors/echo.py has no function missing; it has process"),
+        *(
+            (name, "must name a function below processors/, like processors.orders:process")
+            for name in (
+                "processors.echo",
+                "os:system",
+                "processors:process",
+                "processors.echo:",
+                "processors/echo:process",
+                "",
+            )
+        ),
+    ],
+)
+def test_a_processor_that_is_not_there_is_named_with_what_is(processor: str, reason: str) -> None:
+    assert lines(worker={"processor": processor}) == [
+        f"{FILE}: datapipeline:worker.processor = {processor!r}: {reason}"
+    ]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of the user's own, with the folders that the options look into."""
+    (tmp_path / "processors").mkdir()
+    (tmp_path / "schemas").mkdir()
+    (tmp_path / "processors" / "echo.py").write_text("def process(event): ...\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("code", ["def process(event:\n", "  indented = 1\n", "\x00"])
+def test_a_processor_that_is_no_python_is_a_config_error(elsewhere: Path, code: str) -> None:
+    (elsewhere / "processors" / "broken.py").write_text(code)
+    (line,) = lines(worker={"processor": "processors.broken:process"})
+    assert line.startswith(f"{FILE}: datapipeline:worker.processor = 'processors.broken:process': ")
+
+
+def test_a_processor_may_lie_deeper_and_have_any_name(elsewhere: Path) -> None:
+    (elsewhere / "processors" / "shop").mkdir()
+    (elsewhere / "processors" / "shop" / "v2.py").write_text("LIMIT = 1\n\ndef total(event): ...\n")
+    assert loaded(worker={"processor": "processors.shop.v2:total"}).worker.processor == "processors.shop.v2:total"
+    (line,) = lines(worker={"processor": "processors.shop.v2:LIMIT"})
+    assert line.endswith("processors/shop/v2.py has no function LIMIT; it has total")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "there is no file schemas/order.json"),
+        ("{", "schemas/order.json is not JSON: "),
+        ("[]", "schemas/order.json must hold a JSON object, a JSON Schema"),
+        ("true", "schemas/order.json must hold a JSON object, a JSON Schema"),
+        ('{"type": "nonsense"}', "schemas/order.json is not a JSON Schema: "),
+        ('{"required": 5}', "schemas/order.json is not a JSON Schema: "),
+        ('{"pattern": "["}', "schemas/order.json is not a JSON Schema: "),
+        ('{"properties": []}', "schemas/order.json is not a JSON Schema: "),
+        ('{"properties": {"a": 5}}', "schemas/order.json is not a JSON Schema: "),
+        ('{"items": 5}', "schemas/order.json is not a JSON Schema: "),
+        ('{"allOf": 5}', "schemas/order.json is not a JSON Schema: "),
+        ('{"$ref": "#/definitions/missing"}', "schemas/order.json is not a JSON Schema: "),
+        *(
+            (text, f"schemas/order.json: $ref may only point into its own file (#/...), not to {remote}")
+            for text, remote in (
+                ('{"$ref": "http://example.org/a.json"}', "http://example.org/a.json"),
+                ('{"properties": {"a": {"items": [{"$ref": "file:///etc/passwd"}]}}}', "file:///etc/passwd"),
+                ('{"anyOf": [{"$ref": "other.json#/a"}]}', "other.json#/a"),
+            )
+        ),
+    ],
+)
+@pytest.mark.parametrize(("schemas", "key"), [("schemas/order.json", "api.schemas"), (["order"], "api.schemas.0")])
+def test_a_schema_that_cannot_be_one_is_refused_with_the_reason(
+    elsewhere: Path,
+    text: str | None,
+    reason: str,
+    schemas: str | list[str],
+    key: str,
+) -> None:
+    if text is not None:
+        (elsewhere / "schemas" / "order.json").write_text(text)
+    value = schemas if isinstance(schemas, str) else schemas[0]
+    (line,) = lines(api={"schemas": schemas})
+    assert line.startswith(f"{FILE}: datapipeline:{key} = {value!r}: {reason}")
+
+
+def test_a_schema_may_point_into_itself(elsewhere: Path) -> None:
+    schema = {"definitions": {"a": {"type": "string"}}, "properties": {"a": {"$ref": "#/definitions/a"}, "$ref": {}}}
+    (elsewhere / "schemas" / "order.json").write_text(json.dumps(schema))
+    assert loaded(api={"schemas": ["order"]}).api.schemas == ("order",)
+
+
+@pytest.mark.parametrize("name", ["../order", "a/b", ".hidden", "", "x" * 65, "a b"])
+def test_a_type_that_is_no_file_name_is_refused(name: str) -> None:
+    reason = "a type name has letters, digits, dot, hyphen and underscore, 64 at most"
+    assert lines(api={"schemas": [name]}) == [f"{FILE}: datapipeline:api.schemas.0 = {name!r}: {reason}"]
+
+
+def test_a_list_without_types_is_refused() -> None:
+    (line,) = lines(api={"schemas": []})
+    assert line.startswith(f"{FILE}: datapipeline:api.schemas = []: ")
+
+
+# The stack that Pulumi runs, and its file
+
+
+def test_the_running_stack_is_read_and_its_file_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "shop")
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(raw(tags={"team": "a"})))
+    assert load_stack() == loaded(tags={"team": "a"})
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(raw(environment="qa")))
+    with pytest.raises(ConfigError, match=r"^Pulumi\.shop\.yaml: datapipeline:environment = 'qa'"):
+        load_stack()
+
+
+def test_pulumi_prints_a_config_error_as_a_message_and_not_as_a_traceback() -> None:
+    assert issubclass(ConfigError, pulumi.RunError)
+
+
+def test_the_schema_for_editors_is_current(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(ROOT / "components" / "config.py"), run_name="__main__")
+    current = (ROOT / "schemas" / "stack.schema.json").read_text()
+    assert current == capsys.readouterr().out, "run: python -m components.config > schemas/stack.schema.json"
+    assert json.loads(current) == stack_file_schema()
+
+
+STACK_FILES = sorted(ROOT.glob("Pulumi.*.yaml"))
+
+
+def stack_file(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize("path", STACK_FILES, ids=lambda path: path.name)
+def test_every_stack_file_satisfies_the_schema_it_names(path: Path) -> None:
+    fastjsonschema.compile(stack_file_schema())(stack_file(path))
+    assert path.read_text().startswith("# yaml-language-server: $schema=schemas/stack.schema.json\n")
+
+
+@pytest.mark.parametrize("path", STACK_FILES, ids=lambda path: path.name)
+def test_every_stack_file_is_a_config(path: Path) -> None:
+    given = {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in stack_file(path)["config"].items()
+    }
+    assert load(given, file=path.name).variant == given["datapipeline:variant"]
+
+
+def test_the_stacks_that_ship_are_looked_at() -> None:
+    assert "Pulumi.dev.yaml" in [path.name for path in STACK_FILES]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"datapipeline:variant": "xml"},
+        {"datapipeline:variant": "api", "datapipeline:zz": 1},
+        {"datapipeline:variant": "api", "datapipeline:environment": "qa"},
+        {"datapipeline:variant": "api", "datapipeline:api": {"zz": 1}},
+        {"datapipeline:variant": "api", "datapipeline:api": {"max_batch": 501}},
+        {"datapipeline:variant": "api", "datapipeline:storage": {"retain_data": "often"}},
+    ],
+)
+def test_the_schema_for_editors_refuses_what_the_program_refuses(config: dict[str, Any]) -> None:
+    validate = fastjsonschema.compile(stack_file_schema())
+    with pytest.raises(fastjsonschema.JsonSchemaValueException):
+        validate({"config": config})
+    with pytest.raises(ConfigError):
+        load({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}, file=FILE)
+
+
+def test_the_schema_for_editors_does_not_ask_for_what_an_environment_sets() -> None:
+    config = {
+        "datapipeline:variant": "api",
+        "datapipeline:storage": {"archive": True},
+        "datapipeline:logs": {"level": "DEBUG"},
+        "aws:region": "us-east-1",
+    }
+    fastjsonschema.compile(stack_file_schema())({"config": config, "encryptionsalt": "v1:x"})

@@ -1,0 +1,162 @@
+"""The parts, each by what it asks of AWS."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from components.config import ConfigError
+from components.grants import Grant, merged_environment
+from local.recording import Graph
+
+DAY = 86_400
+
+
+def test_the_queue_hides_messages_for_six_runs_of_the_worker_and_its_batching_window(
+    graph_of: Callable[..., Graph],
+) -> None:
+    worker = {"timeout_seconds": 20, "batch_size": 100, "batching_window_seconds": 7}
+    queue = graph_of(worker=worker).find("aws:sqs/queue:Queue", "pipeline-queue")
+    assert queue.inputs["visibilityTimeoutSeconds"] == 6 * 20 + 7
+
+
+def test_the_queue_gives_up_after_max_receives_and_its_dead_letters_take_only_its_messages(
+    graph_of: Callable[..., Graph],
+) -> None:
+    graph = graph_of(queue={"max_receives": 3, "retention_days": 2})
+    queue = graph.find("aws:sqs/queue:Queue", "pipeline-queue")
+    dead_letters = graph.find("aws:sqs/queue:Queue", "pipeline-queue-dead-letters")
+    arn = f"arn:aws:sqs:us-east-1:123456789012:{dead_letters.physical_name}"
+    assert json.loads(queue.inputs["redrivePolicy"]) == {"deadLetterTargetArn": arn, "maxReceiveCount": 3}
+    assert (queue.inputs["messageRetentionSeconds"], dead_letters.inputs["messageRetentionSeconds"]) == (2 * DAY, 14 * DAY)
+    allowed = graph.find("aws:sqs/redriveAllowPolicy:RedriveAllowPolicy", "pipeline-queue").inputs
+    assert allowed["queueUrl"].endswith(dead_letters.physical_name)
+    source = f"arn:aws:sqs:us-east-1:123456789012:{queue.physical_name}"
+    assert json.loads(allowed["redriveAllowPolicy"]) == {"redrivePermission": "byQueue", "sourceQueueArns": [source]}
+
+
+def test_both_queues_are_encrypted_and_take_the_largest_message(dev: Graph) -> None:
+    for queue in dev.of_type("aws:sqs/queue:Queue"):
+        assert queue.inputs["sqsManagedSseEnabled"] is True
+        assert queue.inputs["maxMessageSize"] == 1_048_576
+
+
+def test_the_table_has_one_item_an_event_and_an_index_by_time(dev: Graph) -> None:
+    inputs = dict(dev.find("aws:dynamodb/table:Table", "pipeline-table").inputs)
+    del inputs["tags"]
+    assert inputs == {
+        "billingMode": "PAY_PER_REQUEST",
+        "hashKey": "id",
+        "attributes": [{"name": key, "type": "S"} for key in ("id", "day_shard", "time_key")],
+        "globalSecondaryIndexes": [
+            {
+                "name": "by-time",
+                "keySchemas": [
+                    {"attributeName": "day_shard", "keyType": "HASH"},
+                    {"attributeName": "time_key", "keyType": "RANGE"},
+                ],
+                "projectionType": "INCLUDE",
+                "nonKeyAttributes": ["type"],
+            },
+        ],
+        "ttl": {"attributeName": "expires_at", "enabled": True},
+        "pointInTimeRecovery": {"enabled": False},
+        "deletionProtectionEnabled": False,
+    }
+
+
+def test_without_a_time_index_the_table_has_none(graph_of: Callable[..., Graph]) -> None:
+    table = graph_of(storage={"time_index": False}).find("aws:dynamodb/table:Table", "pipeline-table")
+    assert "globalSecondaryIndexes" not in table.inputs
+    assert table.inputs["attributes"] == [{"name": "id", "type": "S"}]
+
+
+def test_the_bucket_is_private_encrypted_and_forgets(dev: Graph) -> None:
+    def inputs(kind: str) -> dict[str, object]:
+        found = dict(dev.find(f"aws:s3/{kind[0].lower()}{kind[1:]}:{kind}", "pipeline-bucket").inputs)
+        found.pop("bucket", None)
+        return found
+
+    assert inputs("BucketPublicAccessBlock") == {
+        "blockPublicAcls": True,
+        "blockPublicPolicy": True,
+        "ignorePublicAcls": True,
+        "restrictPublicBuckets": True,
+    }
+    assert inputs("BucketOwnershipControls") == {"rule": {"objectOwnership": "BucketOwnerEnforced"}}
+    assert inputs("BucketServerSideEncryptionConfiguration") == {
+        "rules": [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}],
+    }
+    assert inputs("BucketLifecycleConfiguration") == {
+        "rules": [
+            {
+                "id": "expire-results",
+                "status": "Enabled",
+                "filter": {"prefix": "results/"},
+                "expiration": {"days": 90},
+            },
+            {
+                "id": "clean-up",
+                "status": "Enabled",
+                "filter": {"prefix": ""},
+                "abortIncompleteMultipartUpload": {"daysAfterInitiation": 7},
+                "noncurrentVersionExpiration": {"noncurrentDays": 30},
+            },
+        ],
+    }
+
+
+@pytest.mark.parametrize(("environment", "kept"), [("dev", False), ("prod", True)])
+def test_prod_keeps_data_and_dev_destroys_cleanly(
+    graph_of: Callable[..., Graph],
+    environment: str,
+    kept: bool,  # noqa: FBT001  a parameter of the test
+) -> None:
+    graph = graph_of(environment=environment)
+    table = graph.find("aws:dynamodb/table:Table", "pipeline-table").inputs
+    bucket = graph.find("aws:s3/bucket:Bucket", "pipeline-bucket").inputs
+    assert table["deletionProtectionEnabled"] is kept
+    assert table["pointInTimeRecovery"] == {"enabled": kept}
+    assert bucket["forceDestroy"] is not kept
+    assert bool(graph.of_type("aws:s3/bucketVersioning:BucketVersioning")) is kept
+    retention = {group.inputs["retentionInDays"] for group in graph.of_type("aws:cloudwatch/logGroup:LogGroup")}
+    assert retention == {365 if kept else 14}
+
+
+def test_subscriptions_follow_the_config_and_a_function_may_be_invoked_by_the_topic(
+    graph_of: Callable[..., Graph],
+) -> None:
+    function = "arn:aws:lambda:us-east-1:123456789012:function:pager"
+    subscriptions = [
+        {"protocol": "email", "endpoint": "ops@example.com"},
+        {"protocol": "lambda", "endpoint": function},
+    ]
+    graph = graph_of(notifications={"subscriptions": subscriptions})
+    made = sorted(graph.of_type("aws:sns/topicSubscription:TopicSubscription"), key=lambda each: str(each.name))
+    topic = graph.outputs["alerts_topic_arn"]
+    assert [dict(subscription.inputs) for subscription in made] == [{**each, "topic": topic} for each in subscriptions]
+    permission = next(
+        permission
+        for permission in graph.of_type("aws:lambda/permission:Permission")
+        if permission.inputs["principal"] == "sns.amazonaws.com"
+    )
+    assert (permission.inputs["function"], permission.inputs["sourceArn"]) == (function, topic)
+
+
+def test_the_event_source_mapping_limits_concurrency_itself(graph_of: Callable[..., Graph]) -> None:
+    kind = "aws:lambda/eventSourceMapping:EventSourceMapping"
+    limited = graph_of(worker={"maximum_concurrency": 5}).find(kind, "pipeline-worker")
+    assert limited.inputs["scalingConfig"] == {"maximumConcurrency": 5}
+    assert "scalingConfig" not in graph_of().find(kind, "pipeline-worker").inputs
+
+
+def test_two_grants_that_name_one_variable_differently_are_refused() -> None:
+    one, other = Grant((), (), {"QUEUE_URL": "a"}), Grant((), (), {"QUEUE_URL": "b"})
+    assert merged_environment([one, one]) == {"QUEUE_URL": "a"}
+    with pytest.raises(ValueError, match="QUEUE_URL"):
+        merged_environment([one, other])
+
+
+def test_a_wrong_config_stops_before_anything_is_registered(graph_of: Callable[..., Graph]) -> None:
+    with pytest.raises(ConfigError, match=r"Pulumi\.dev\.yaml: datapipeline:api\.max_batch = 9000"):
+        graph_of(api={"max_batch": 9000})

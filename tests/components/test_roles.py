@@ -1,0 +1,182 @@
+"""What each function may do, by equality: a wider policy fails, and so does a narrower one."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from local.recording import Graph
+
+Statement = tuple[list[str], list[str]]
+
+
+def statements(graph: Graph, role: str) -> list[Statement]:
+    document = json.loads(graph.find("aws:iam/rolePolicy:RolePolicy", role).inputs["policy"])
+    assert document.keys() == {"Version", "Statement"}
+    assert document["Version"] == "2012-10-17"
+    for statement in document["Statement"]:
+        assert statement.keys() == {"Effect", "Action", "Resource"}
+        assert statement["Effect"] == "Allow"
+    return [(statement["Action"], statement["Resource"]) for statement in document["Statement"]]
+
+
+def arns(graph: Graph) -> dict[str, str]:
+    """ARNs by what they are, spelled out here so that a mistake in the program cannot be on both sides."""
+    name = {
+        (resource.type.rsplit(":", 1)[1], resource.name): resource.physical_name for resource in graph if resource.custom
+    }
+    account = "us-east-1:123456789012"
+    return {
+        "queue": f"arn:aws:sqs:{account}:{name['Queue', 'pipeline-queue']}",
+        "dead letters": f"arn:aws:sqs:{account}:{name['Queue', 'pipeline-queue-dead-letters']}",
+        "table": f"arn:aws:dynamodb:{account}:table/{name['Table', 'pipeline-table']}",
+        "index": f"arn:aws:dynamodb:{account}:table/{name['Table', 'pipeline-table']}/index/by-time",
+        "results": f"arn:aws:s3:::{name['Bucket', 'pipeline-bucket']}/results/*",
+        "archive": f"arn:aws:s3:::{name['Bucket', 'pipeline-bucket']}/archive/*",
+        "alerts": f"arn:aws:sns:{account}:{name['Topic', 'pipeline-alerts']}",
+        "ingest logs": f"arn:aws:logs:{account}:log-group:{name['LogGroup', 'pipeline-ingest']}:*",
+        "worker logs": f"arn:aws:logs:{account}:log-group:{name['LogGroup', 'pipeline-worker']}:*",
+    }
+
+
+LOGS = ["logs:CreateLogStream", "logs:PutLogEvents"]
+CONSUME = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"]
+READ = ["dynamodb:BatchGetItem"]
+ACCEPT = ["dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:PartiQLDelete", "dynamodb:PutItem"]
+COMPLETE = ["dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"]
+
+
+def test_the_ingest_function_may_do_exactly_this(dev: Graph) -> None:
+    arn = arns(dev)
+    assert statements(dev, "pipeline-ingest") == [
+        (["sqs:SendMessage"], [arn["queue"]]),
+        (READ, [arn["table"]]),
+        (ACCEPT, [arn["table"]]),
+        (["dynamodb:Query"], [arn["index"]]),
+        (["s3:GetObject"], [arn["results"]]),
+        (LOGS, [arn["ingest logs"]]),
+    ]
+
+
+def test_the_worker_may_do_exactly_this(dev: Graph) -> None:
+    arn = arns(dev)
+    assert statements(dev, "pipeline-worker") == [
+        (CONSUME, [arn["queue"]]),
+        (["sqs:SendMessage"], [arn["dead letters"]]),
+        (READ, [arn["table"]]),
+        (COMPLETE, [arn["table"]]),
+        (["s3:PutObject"], [arn["results"]]),
+        (["sns:Publish"], [arn["alerts"]]),
+        (LOGS, [arn["worker logs"]]),
+    ]
+
+
+def test_what_is_switched_off_is_not_granted(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of(api={"track": False}, storage={"results": "inline", "time_index": False})
+    arn = arns(graph)
+    assert statements(graph, "pipeline-ingest") == [
+        (["sqs:SendMessage"], [arn["queue"]]),
+        (READ, [arn["table"]]),
+        (LOGS, [arn["ingest logs"]]),
+    ]
+    assert statements(graph, "pipeline-worker") == [
+        (CONSUME, [arn["queue"]]),
+        (["sqs:SendMessage"], [arn["dead letters"]]),
+        (READ, [arn["table"]]),
+        (COMPLETE, [arn["table"]]),
+        (["sns:Publish"], [arn["alerts"]]),
+        (LOGS, [arn["worker logs"]]),
+    ]
+
+
+def test_archive_and_tracing_add_what_they_need_and_no_more(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of(storage={"archive": True}, tracing=True)
+    arn = arns(graph)
+    plain = graph_of()
+    tracing: Statement = (["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
+    worker = statements(graph, "pipeline-worker")
+    added = [statement for statement in worker if statement not in statements(plain, "pipeline-worker")]
+    assert added == [(["s3:PutObject"], [arn["archive"]]), tracing]
+    ingest = statements(graph, "pipeline-ingest")
+    assert [statement for statement in ingest if statement not in statements(plain, "pipeline-ingest")] == [tracing]
+
+
+def test_only_lambda_may_take_the_roles(dev: Graph) -> None:
+    roles = dev.of_type("aws:iam/role:Role")
+    assert sorted(role.name for role in roles) == ["pipeline-ingest", "pipeline-worker"]
+    trust: dict[str, Any] = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"},
+        ],
+    }
+    assert [json.loads(role.inputs["assumeRolePolicy"]) for role in roles] == [trust, trust]
+    assert {frozenset(role.inputs) for role in roles} == {frozenset({"assumeRolePolicy", "tags"})}
+
+
+def test_queues_and_bucket_refuse_plain_http_and_the_queue_takes_nothing_else_from_a_policy(dev: Graph) -> None:
+    def refusal(action: str, *resources: str) -> dict[str, Any]:
+        return {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Sid": "DenyPlainHttp",
+                    "Effect": "Deny",
+                    "Principal": "*",
+                    "Action": action,
+                    "Resource": list(resources),
+                    "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+                },
+            ],
+        }
+
+    arn = arns(dev)
+    policies = {
+        policy.name: json.loads(policy.inputs["policy"]) for policy in dev.of_type("aws:sqs/queuePolicy:QueuePolicy")
+    }
+    assert policies == {
+        "pipeline-queue": refusal("sqs:*", arn["queue"]),
+        "pipeline-queue-dead-letters": refusal("sqs:*", arn["dead letters"]),
+    }
+    bucket = arn["results"].removesuffix("/results/*")
+    policy = dev.find("aws:s3/bucketPolicy:BucketPolicy", "pipeline-bucket").inputs["policy"]
+    assert json.loads(policy) == refusal("s3:*", bucket, f"{bucket}/*")
+
+
+def test_the_alerts_topic_takes_alarms_of_this_account_and_no_plain_http(dev: Graph) -> None:
+    topic = arns(dev)["alerts"]
+    policy = json.loads(dev.find("aws:sns/topicPolicy:TopicPolicy", "pipeline-alerts").inputs["policy"])
+    assert policy["Statement"] == [
+        {
+            "Sid": "Alarms",
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+            "Action": "sns:Publish",
+            "Resource": topic,
+            "Condition": {"StringEquals": {"aws:SourceAccount": "123456789012"}},
+        },
+        {
+            "Sid": "DenyPlainHttp",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "sns:Publish",
+            "Resource": topic,
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        },
+    ]
+
+
+def test_only_this_api_may_invoke_the_ingest_function_and_nothing_the_worker(dev: Graph) -> None:
+    permissions = dev.of_type("aws:lambda/permission:Permission")
+    api = dev.find("aws:apigatewayv2/api:Api", "pipeline-api")
+    ingest = dev.find("aws:lambda/function:Function", "pipeline-ingest")
+    assert len(permissions) == 1
+    granted = dict(permissions[0].inputs)
+    source = granted.pop("sourceArn")
+    assert granted == {
+        "action": "lambda:InvokeFunction",
+        "function": ingest.physical_name,
+        "principal": "apigateway.amazonaws.com",
+    }
+    assert source.startswith("arn:aws:execute-api:us-east-1:123456789012:")
+    assert source.endswith("/*/*")
+    assert api.physical_name

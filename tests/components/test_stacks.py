@@ -1,0 +1,125 @@
+"""Every shipped stack as a whole."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from local.recording import Graph, synthesise
+
+ROOT = Path(__file__).parents[2]
+STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
+API_OUTPUTS = {"api_url", "queue_url", "dead_letter_queue_url", "table_name", "bucket_name", "alerts_topic_arn"}
+
+# What AWS does not let anybody tag, or what is only a part of something tagged.
+UNTAGGED = {
+    "Dashboard", "Deployment", "Integration", "LayerVersion", "Permission", "QueuePolicy", "RedriveAllowPolicy",
+    "RolePolicy", "Route", "TopicPolicy", "TopicSubscription", "BucketLifecycleConfiguration", "BucketNotification",
+    "BucketOwnershipControls", "BucketPolicy", "BucketPublicAccessBlock", "BucketServerSideEncryptionConfiguration",
+    "BucketVersioning", "FunctionEventInvokeConfig",
+}  # fmt: skip
+
+
+def test_the_dev_stack_ships() -> None:
+    assert "dev" in STACKS
+
+
+@pytest.fixture(params=STACKS)
+def graph(request: pytest.FixtureRequest, graph_of: Callable[..., Graph]) -> Graph:
+    return graph_of(request.param)
+
+
+def test_a_stack_has_resources_and_all_its_outputs_are_known(graph: Graph) -> None:
+    # The recorder refuses unknown outputs, duplicate names and types that nobody declared.
+    assert len(graph.resources) > 20
+    assert all(isinstance(value, str) and value for value in graph.outputs.values())
+
+
+def test_the_dev_stack_has_the_documented_outputs(dev: Graph) -> None:
+    assert set(dev.outputs) == API_OUTPUTS
+    assert not dev.outputs["api_url"].endswith("/")
+
+
+def test_every_resource_stands_below_a_component_whose_name_begins_its_own(graph: Graph) -> None:
+    top = [resource for resource in graph if resource.type == "datapipeline:index:DataPipeline"]
+    assert len(top) == 1
+    for resource in graph:
+        if resource is top[0]:
+            continue
+        parent = graph.by_urn(resource.parent)
+        assert parent.type.startswith("datapipeline:index:"), resource
+        assert resource.name.startswith(parent.name), resource
+
+
+def test_a_second_run_gives_the_same_names_and_inputs(graph: Graph) -> None:
+    stack = graph.resources[0].urn.split("::")[0].rsplit(":", 1)[1]
+    again = synthesise(ROOT, stack)
+
+    def names(of: Graph) -> set[tuple[str, str]]:
+        return {(resource.urn, resource.physical_name) for resource in of}
+
+    assert names(again) == names(graph)
+    assert again.outputs == graph.outputs
+
+
+def test_two_stacks_in_one_account_share_no_physical_name(tmp_path: Path) -> None:
+    for file in ("Pulumi.yaml", "Pulumi.dev.yaml", "__main__.py", "components", "handlers", "processors", "schemas"):
+        (tmp_path / file).symlink_to(ROOT / file)
+    (tmp_path / "Pulumi.other.yaml").symlink_to(ROOT / "Pulumi.dev.yaml")
+
+    def names(stack: str) -> set[tuple[str, str]]:
+        """Names that AWS knows in a whole account; what belongs to a parent is named after its logical name here."""
+        found = set()
+        for resource in synthesise(tmp_path, stack):
+            given = resource.inputs.get("layerName") or resource.inputs.get("dashboardName") or resource.physical_name
+            if resource.custom and given != resource.name:
+                found.add((resource.type.rsplit(":", 1)[1], given))
+        return found
+
+    mine, others = names("dev"), names("other")
+    kinds = {"Queue", "Table", "Bucket", "Topic", "Role", "Function", "LogGroup", "LayerVersion", "Dashboard", "MetricAlarm", "Api"}
+    assert {kind for kind, _ in mine} >= kinds
+    # The stage of an HTTP API is `$default` in every API.
+    assert mine & others == {("Stage", "$default")}
+
+
+def test_everything_that_can_be_tagged_is_tagged(graph: Graph) -> None:
+    untagged = {
+        resource.type.rsplit(":", 1)[1] for resource in graph if resource.custom and not resource.inputs.get("tags")
+    }
+    assert untagged <= UNTAGGED
+    for resource in graph:
+        if tags := resource.inputs.get("tags"):
+            assert {"project", "stack", "environment"} <= set(tags), resource
+
+
+def test_every_log_group_forgets_and_every_function_writes_to_one_of_them(graph: Graph) -> None:
+    groups = {group.physical_name: group for group in graph.of_type("aws:cloudwatch/logGroup:LogGroup")}
+    assert all(group.inputs["retentionInDays"] >= 1 for group in groups.values())
+    functions = graph.of_type("aws:lambda/function:Function")
+    assert functions
+    assert all(function.inputs["loggingConfig"]["logGroup"] in groups for function in functions)
+
+
+def test_functions_are_python_3_13_on_arm64_and_wait_for_their_policy(graph: Graph) -> None:
+    policies = {policy.name: policy.urn for policy in graph.of_type("aws:iam/rolePolicy:RolePolicy")}
+    for function in graph.of_type("aws:lambda/function:Function"):
+        assert function.inputs["runtime"] == "python3.13"
+        assert function.inputs["architectures"] == ["arm64"]
+        assert policies[function.name] in function.dependencies
+
+
+def test_event_source_mappings_wait_for_the_policy_and_report_single_failures(graph: Graph) -> None:
+    policies = {policy.name: policy.urn for policy in graph.of_type("aws:iam/rolePolicy:RolePolicy")}
+    for mapping in graph.of_type("aws:lambda/eventSourceMapping:EventSourceMapping"):
+        assert mapping.inputs["functionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert policies[mapping.name] in mapping.dependencies
+
+
+def test_no_physical_name_is_fixed_but_those_that_aws_wants_given(graph: Graph) -> None:
+    fixed = {
+        resource.type.rsplit(":", 1)[1]: resource.inputs["name"]
+        for resource in graph
+        if resource.custom and "name" in resource.inputs
+    }
+    assert set(fixed) <= {"Stage", "Model"}

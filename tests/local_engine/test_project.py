@@ -1,0 +1,70 @@
+"""Reading a project: names, defaults below the stack's own values, and what is said when something is not there."""
+
+from pathlib import Path
+
+import pytest
+
+from local.errors import LocalError
+from local.project import find_project, load_project
+
+
+def _project(folder: Path, project: str = "name: shop\n", stack: str = "config: {}\n") -> Path:
+    (folder / "Pulumi.yaml").write_text(project)
+    (folder / "Pulumi.dev.yaml").write_text(stack)
+    return folder
+
+
+def test_values_reach_the_program_as_strings_and_lists_and_maps_as_json(tmp_path: Path) -> None:
+    stack = "config:\n  shop:on: true\n  shop:size: 3\n  shop:rate: 0.5\n  shop:api: {kind: http, paths: [a, b]}\n"
+    config = load_project(_project(tmp_path, stack=stack), "dev").config
+    assert config == {
+        "shop:on": "true",
+        "shop:size": "3",
+        "shop:rate": "0.5",
+        "shop:api": '{"kind": "http", "paths": ["a", "b"]}',
+    }
+
+
+def test_defaults_of_the_project_lie_below_the_values_of_the_stack(tmp_path: Path) -> None:
+    project = "name: shop\nconfig:\n  colour: {type: string, default: red}\n  size: {type: integer, default: 1}\n"
+    project += "  needed: {type: string}\n  aws:region: {value: eu-west-1}\n"
+    loaded = load_project(_project(tmp_path, project, "config:\n  colour: blue\n"), "dev")
+    assert loaded.config == {"shop:colour": "blue", "shop:size": "1", "aws:region": "eu-west-1"}
+    assert loaded.region == "eu-west-1"
+
+
+def test_the_stacks_that_are_there_are_named_when_one_is_not(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match=r"no stack 'prod' \(no file Pulumi.prod.yaml\); there are: dev$"):
+        load_project(_project(tmp_path), "prod")
+
+
+def test_a_folder_without_a_project_says_so(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match=r"there is no Pulumi.yaml in"):
+        load_project(tmp_path, "dev")
+
+
+def test_a_broken_stack_file_is_named_on_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match=r"^Pulumi.dev.yaml is not YAML: .*line 1") as raised:
+        load_project(_project(tmp_path, stack="config: [\n"), "dev")
+    assert "\n" not in str(raised.value)
+
+
+def test_an_encrypted_value_is_refused_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match=r"shop:token is encrypted"):
+        load_project(_project(tmp_path, stack="config:\n  shop:token: {secure: AAAB}\n"), "dev")
+
+
+def test_other_values_can_be_laid_over_a_stack(tmp_path: Path) -> None:
+    project = load_project(_project(tmp_path, stack="config:\n  shop:a: x\n  shop:b: y\n"), "dev")
+    assert project.with_config({"a": {"c": 1}, "b": None, "aws:region": "eu-west-1"}).config == {
+        "shop:a": '{"c": 1}',
+        "aws:region": "eu-west-1",
+    }
+
+
+def test_the_project_is_found_from_a_folder_below_it(tmp_path: Path) -> None:
+    below = _project(tmp_path) / "a" / "b"
+    below.mkdir(parents=True)
+    assert find_project(below) == tmp_path.resolve()
+    with pytest.raises(LocalError, match="in the project's folder"):
+        find_project(Path("/"))
