@@ -17,8 +17,8 @@ ALERTS_A_CALL = 10
 def publish_alerts(topic_arn: str, service: str, alerts: Sequence[Alert]) -> list[Alert]:
     """Publishes at most ten threshold alerts, a message each; returns those that the topic took.
 
-    A message is JSON: a `summary` for people, and the alert's fields. Its attributes `kind`, `severity`, `device_id` and
-    `metric` are for subscribers' filters.
+    A message is JSON: a `summary` for people, and the alert's fields. Its attributes `kind`, `severity`, `device_id`
+    and `metric` are for subscribers' filters.
     """
     entries = [
         {

@@ -20,7 +20,10 @@ ALERTS_A_WRITE = 50
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who publishes an alert: the run (Lambda's request id, the same when Lambda tries again), what it runs on, and until when."""
+    """Who publishes an alert, and until when (epoch seconds).
+
+    `run` is Lambda's request id, the same when Lambda tries again; `source` is the upload that the run is about.
+    """
 
     run: str
     source: str
@@ -43,10 +46,12 @@ class DeviceState:
     pending: tuple[Pending, ...] = ()
 
     def to_json(self) -> str:
+        """As the table keeps it."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """Of what `to_json` wrote."""
         given: dict[str, Any] = json.loads(text)
         return cls(
             {name: State(**state) for name, state in given["limits"].items()},
@@ -58,7 +63,7 @@ class DeviceState:
         return [each.alert for each in self.pending if each.claim == claim]
 
     def held_by_another(self, claim: Claim, now: float) -> bool:
-        """Whether another run of the same source is about to publish. Its end is to be awaited: if it died, we publish."""
+        """Whether another run of the same source is about to publish: its end is to be awaited, lest it died."""
         return any(
             each.claim.source == claim.source and each.claim.run != claim.run and each.claim.until > now
             for each in self.pending

@@ -30,7 +30,7 @@ from handlers.thresholds import Alert, Thresholds
 THRESHOLDS_FILE = Path(__file__).parent.parent / "thresholds.json"
 SECONDS_A_DAY = 86_400
 
-# A run publishes what it claimed within PUBLISH_SECONDS; the rest of the lease is for the one call that may be under way.
+# A run publishes what it claimed within PUBLISH_SECONDS; the rest of the lease is for a call that may be under way.
 LEASE_SECONDS = 120
 PUBLISH_SECONDS = 60
 # Rounds in a row in which other workers were quicker for every device.
@@ -111,7 +111,7 @@ class Alerting:
     `publish` publishes at most ten alerts and returns those that the topic took; `run` and `source` are the Claim's.
     """
 
-    def __init__(  # noqa: PLR0913  what one run on one object is
+    def __init__(
         self,
         table: ReadingTable,
         thresholds: Thresholds,
@@ -141,7 +141,9 @@ class Alerting:
             if refused == PUBLISH_ROUNDS:
                 raise NotPublishedError(f"the topic did not take {missing} alerts, {PUBLISH_ROUNDS} times")
             if stalled == STALLED_ROUNDS:
-                raise ContendedError(f"the states of {len(left)} devices, {next(iter(left))} among them, stayed in other hands")
+                raise ContendedError(
+                    f"the states of {len(left)} devices, {next(iter(left))} among them, stayed in other hands"
+                )
             if stalled or refused:
                 time.sleep(min(0.02 * 2 ** (stalled + refused), 1) * random.uniform(0.2, 1))  # noqa: S311  no secret
         return list(self._published)
@@ -152,7 +154,9 @@ class Alerting:
         for reading in readings:
             if any(self._thresholds.of(metric, reading.device_id) for metric in reading.metrics):
                 devices[reading.device_id].append(reading)
-        return {device: sorted(of_device, key=lambda reading: reading.time_key) for device, of_device in devices.items()}
+        return {
+            device: sorted(of_device, key=lambda reading: reading.time_key) for device, of_device in devices.items()
+        }
 
     def _round(self, left: dict[str, Sequence[Reading]]) -> tuple[int, int]:
         """One round over the devices that are left; takes out those that are done.
@@ -174,7 +178,9 @@ class Alerting:
                 del left[device]
             else:
                 changes[device] = (stored, state, remaining)
-        written = self._table.replace_states({device: change[:2] for device, change in changes.items()}, self._expires_at)
+        written = self._table.replace_states(
+            {device: change[:2] for device, change in changes.items()}, self._expires_at
+        )
         claimed: list[Alert] = []
         for device, (_, state, remaining) in changes.items():
             if device not in written:

@@ -1,8 +1,8 @@
 """The table of readings: partition key `device_id`, sort key `time_key`.
 
 A reading is `device_id`, `time_key` (its time in UTC and a hash of its metrics), `metrics` (a map of exact numbers) and
-`expires_at` (epoch seconds, from when its object arrived). The alert state of a device stands in the same partition under
-the sort key `state`, behind every time: `state` (JSON text), `revision`, `expires_at`.
+`expires_at` (epoch seconds, from when its object arrived). The alert state of a device stands in the same partition
+under the sort key `state`, behind every time: `state` (JSON text), `revision`, `expires_at`.
 
 Readings are written 25 to a call. They need no condition, because a repeat overwrites itself. States need one each, and
 go 25 to a call as PartiQL statements, each with its own condition and answer.
@@ -70,7 +70,9 @@ class ReadingTable:
             pending = answer.get("UnprocessedItems", {}).get(self._name, [])
             if not pending:
                 return
-        raise ReadingTableError(f"{self._name} left out {len(pending)} of {len(requests)} readings, {WRITE_ATTEMPTS} times")
+        raise ReadingTableError(
+            f"{self._name} left out {len(pending)} of {len(requests)} readings, {WRITE_ATTEMPTS} times"
+        )
 
     def between(
         self,
@@ -135,7 +137,9 @@ class ReadingTable:
         answers = aws.each(self._execute_call, aws.chunks(statements, STATEMENTS_A_CALL))
         done = [answer for answers_of_call in answers for answer in answers_of_call]
         return {
-            device: StoredState(changes[device][1], revision) for device, written in zip(devices, done, strict=True) if written
+            device: StoredState(changes[device][1], revision)
+            for device, written in zip(devices, done, strict=True)
+            if written
         }
 
     def _replacement(
@@ -154,7 +158,7 @@ class ReadingTable:
                 "Parameters": values,
             }
         return {
-            "Statement": f'UPDATE "{self._name}" SET "state"=? SET "revision"=? SET "expires_at"=? '
+            "Statement": f'UPDATE "{self._name}" SET "state"=? SET "revision"=? SET "expires_at"=? '  # noqa: S608  values are parameters
             'WHERE "device_id"=? AND "time_key"=? AND "revision"=?',
             "Parameters": [*values, {"S": stored.revision}],
         }

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, Subnormal, Underflow
@@ -36,7 +36,7 @@ _rfc_3339 = re.compile(
     r"(?P<seconds>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?"
     r"(?P<zone>Z|[+-][0-9]{2}:[0-9]{2})",
 ).fullmatch
-_blank = re.compile(r"[ \t\r\n]*").match
+_blank = re.compile(r"[ \t\r\n]*")
 
 _EXACT = Context(
     prec=38,
@@ -121,7 +121,9 @@ def read(text: str, *, latest: datetime, maximum_readings: int) -> Contents:
     position = -1
     for position, (value, start, end) in enumerate(_values(text)):
         if position == maximum_readings:
-            raise UnusableObjectError(f"the object holds more than {maximum_readings} readings (readings.max_per_object)")
+            raise UnusableObjectError(
+                f"the object holds more than {maximum_readings} readings (readings.max_per_object)"
+            )
         try:
             reading = parsed(value, latest)
         except InvalidReadingError as error:
@@ -145,7 +147,7 @@ def parsed(value: object, latest: datetime) -> Reading:
         if DEVICE not in value:
             raise InvalidReadingError("device_id is missing")
         raise InvalidReadingError(
-            f"device_id must be 1 to 128 letters, digits, dots, colons, hyphens or underscores, not {_shown(device_id)}",
+            f"device_id must be 1 to 128 letters, digits, dots, colons, hyphens, underscores, not {_shown(device_id)}",
         )
     if TIMESTAMP not in value:
         raise InvalidReadingError("timestamp is missing")
@@ -196,12 +198,12 @@ def _object(pairs: list[tuple[str, object]]) -> object:
 
 
 # Every number is a Decimal, so that a float in a value is NaN or an infinity.
-_scan = json.JSONDecoder(
+_scan: Callable[[str, int], tuple[object, int]] = json.JSONDecoder(
     parse_float=Decimal,
     parse_int=Decimal,
     parse_constant=float,
     object_pairs_hook=_object,
-).scan_once
+).scan_once  # type: ignore[attr-defined]  # the scanner under raw_decode, which takes a place to begin at
 
 
 def _values(text: str) -> Iterator[tuple[object, int, int]]:
@@ -210,12 +212,12 @@ def _values(text: str) -> Iterator[tuple[object, int, int]]:
     One walk serves one value, an array, and lines: values stand one after the other, with white space between them, or
     commas in an array. What cannot be read costs the rest of its line.
     """
-    position = _blank(text, 0).end()  # type: ignore[union-attr]
+    position = _after_blank(text, 0)
     in_array = text[position : position + 1] == "["
     if in_array:
         position += 1
     while True:
-        position = _blank(text, position).end()  # type: ignore[union-attr]
+        position = _after_blank(text, position)
         if position == len(text):
             if in_array:
                 yield InvalidReadingError("not JSON: the array has no end"), position, position
@@ -228,9 +230,14 @@ def _values(text: str) -> Iterator[tuple[object, int, int]]:
         yield value, position, end
         position = end
         if in_array:
-            position = _blank(text, position).end()  # type: ignore[union-attr]
+            position = _after_blank(text, position)
             if text[position : position + 1] == ",":
                 position += 1
+
+
+def _after_blank(text: str, position: int) -> int:
+    match = _blank.match(text, position)
+    return match.end() if match else position
 
 
 def _value(text: str, position: int) -> tuple[object, int]:
@@ -257,7 +264,9 @@ def _moment(value: object, latest: datetime) -> str:
     """A timestamp in UTC with nine digits of a second: `2026-11-21T08:46:09.120000000Z`."""
     match = _rfc_3339(value) if isinstance(value, str) else None
     if match is None:
-        raise InvalidReadingError(f"timestamp must be RFC 3339 with its zone, like 2026-11-21T08:46:09Z, not {_shown(value)}")
+        raise InvalidReadingError(
+            f"timestamp must be RFC 3339 with its zone, like 2026-11-21T08:46:09Z, not {_shown(value)}"
+        )
     try:
         zone = "+00:00" if match["zone"] == "Z" else match["zone"]
         moment = datetime.fromisoformat(match["seconds"] + zone).astimezone(UTC)
@@ -278,7 +287,9 @@ def _numbers(value: Mapping[str, Any]) -> dict[str, Decimal]:
         if not isinstance(metrics, dict):
             raise InvalidReadingError(f"metrics must be an object of names and numbers, not {_shown(metrics)}")
         if beside := sorted(value.keys() - {DEVICE, TIMESTAMP, METRICS}):
-            raise InvalidReadingError(f"{_shown(beside[0])} stands beside metrics; allowed are device_id, timestamp, metrics")
+            raise InvalidReadingError(
+                f"{_shown(beside[0])} stands beside metrics; allowed are device_id, timestamp, metrics"
+            )
     else:
         metrics = {name: number for name, number in value.items() if name not in (DEVICE, TIMESTAMP)}
     if not 1 <= len(metrics) <= MAXIMUM_METRICS:
@@ -305,10 +316,10 @@ def _number(name: str, value: object) -> Decimal:
         raise InvalidReadingError(
             f"{name} has more than 38 digits, or is too large or too small to be kept exactly: {_shown(value)}",
         ) from None
-    return exact if exact else Decimal(0)
+    return exact or Decimal(0)
 
 
-def _shown(value: object) -> str:
+def _shown(value: object) -> str:  # noqa: PLR0911  one a kind of value
     """A value for a message: short, in one line, and without its content where that is long."""
     match value:
         case None:

@@ -82,6 +82,8 @@ class WorkerSettings(EventSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class IotWorkerSettings(Settings):
+    """Of the worker that takes uploaded readings."""
+
     table_name: str
     bucket_name: str
     alerts_topic_arn: str

@@ -1,10 +1,10 @@
 """Thresholds, pure: when a metric of a device is out of bounds, and when somebody is told. Knows nothing of AWS.
 
-A limit's state is two moments: the newest reading beyond the limit, and the newest one back within it by the hysteresis.
-A reading between the two counts for neither. Newest of a set is the same in whatever order its members come, so whether
-a metric is out of bounds (the first moment is the later one) does not depend on the order in which readings arrive, on
-how late they are, or on how often; no bound on lateness is needed. A reading that is older than what is known moves
-neither moment forward, or not past the other one, and flips nothing.
+A limit's state is two moments: the newest reading beyond the limit, and the newest one back within it by the
+hysteresis. A reading between the two counts for neither. The newest of a set is the same in whatever order its members
+come. So whether a metric is out of bounds (the first moment is the later one) does not depend on the order in which
+readings arrive, on how late they are, or on how often they come; no bound on lateness is needed. A reading that is
+older than what is known moves neither moment, or not past the other one, and flips nothing.
 
 Alerts tell of the present: one when a metric crosses a limit and one when it is back. An excursion that becomes known
 only after it is over is stored with the readings and alerts nobody.
@@ -25,7 +25,7 @@ BOUNDS: tuple[Bound, ...] = ("min", "max")
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The limits of a metric. A reading at a limit is not beyond it. `cooldown` is the least time between two crossing alerts."""
+    """The limits of a metric. `cooldown` is the least time between two alerts of a crossing."""
 
     min: Decimal | None
     max: Decimal | None
@@ -34,10 +34,14 @@ class Threshold:
     severity: str
 
     def limit(self, bound: Bound) -> Decimal | None:
+        """One of the two limits, None when there is none."""
         return self.min if bound == "min" else self.max
 
     def beyond(self, bound: Bound, value: Decimal) -> bool:
-        return self.min is not None and value < self.min if bound == "min" else self.max is not None and value > self.max
+        """Whether a value is out of bounds; at the limit it is not."""
+        return (
+            self.min is not None and value < self.min if bound == "min" else self.max is not None and value > self.max
+        )
 
     def within(self, bound: Bound, value: Decimal) -> bool:
         """Whether a value is back for good."""
@@ -61,6 +65,7 @@ class State:
 
     @property
     def out_of_bounds(self) -> bool:
+        """Whether the metric was beyond the limit last."""
         return self.beyond > self.within
 
 
@@ -100,7 +105,9 @@ class Thresholds:
         return None if devices is None else devices.get(device_id) or devices.get("")
 
 
-def evaluate(threshold: Threshold, bound: Bound, state: State, reading: Reading, metric: str) -> tuple[State, Alert | None]:
+def evaluate(
+    threshold: Threshold, bound: Bound, state: State, reading: Reading, metric: str
+) -> tuple[State, Alert | None]:
     """The state of a limit after a reading that has the metric, and the alert that the reading causes.
 
     The same reading again, and an older one, leave the state as it is and cause no alert.
