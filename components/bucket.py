@@ -77,6 +77,15 @@ class Bucket(pulumi.ComponentResource):
         """To write objects below a prefix (`results/`)."""
         return Grant(("s3:PutObject",), (Output.concat(self.arn, "/", prefix, "*"),), {"BUCKET_NAME": self.name})
 
+    def grants_read_uploads(self, prefix: str) -> tuple[Grant, ...]:
+        """To read what others upload below a prefix, in the very version that a notification names.
+
+        Without the right to list, S3 says of an object that is gone that it may not be read:
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html (Permissions)
+        """
+        read = ("s3:GetObject", "s3:GetObjectVersion")
+        return (Grant(read, (Output.concat(self.arn, "/", prefix, "*"),)), Grant(("s3:ListBucket",), (self.arn,)))
+
     def grant_read(self, prefix: str) -> Grant:
         """To read objects below a prefix, also by a signed URL that the function hands out."""
         return Grant(("s3:GetObject",), (Output.concat(self.arn, "/", prefix, "*"),), {"BUCKET_NAME": self.name})

@@ -7,15 +7,16 @@ names file, key, value and what is allowed.
 
 import json
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args, get_origin
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from components.options.api import ApiPipelineConfig
 from components.options.common import Options
+from components.options.iot import IotPipelineConfig
 
 NAMESPACE = "datapipeline"
 
@@ -54,10 +55,10 @@ class ConfigError(pulumi.RunError):
     """The config of a stack is wrong. One line a problem: file, key, value, what is allowed."""
 
 
-# With a second variant this becomes a union with Field(discriminator="variant").
-PipelineConfig = ApiPipelineConfig
+PipelineConfig = ApiPipelineConfig | IotPipelineConfig
 
-_ADAPTER: TypeAdapter[PipelineConfig] = TypeAdapter(PipelineConfig)
+# By the value of `variant`, which decides what else there is.
+VARIANTS: Mapping[str, type[PipelineConfig]] = {"api": ApiPipelineConfig, "iot": IotPipelineConfig}
 
 
 def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:
@@ -68,10 +69,16 @@ def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:
     """
     prefix = f"{NAMESPACE}:"
     values = {key.removeprefix(prefix): _decoded(value) for key, value in raw.items() if key.startswith(prefix)}
+    variant = values.get("variant")
+    if variant is None:
+        raise ConfigError(f"{file}: {NAMESPACE}:variant is missing")
+    if not isinstance(variant, str) or variant not in VARIANTS:
+        raise ConfigError(f"{file}: {NAMESPACE}:variant = {variant!r}: Input should be {_or(VARIANTS)}")
+    model = VARIANTS[variant]
     try:
-        return _ADAPTER.validate_python(with_environment_defaults(values))
+        return model.model_validate(with_environment_defaults(values))
     except ValidationError as error:
-        raise ConfigError("\n".join(_lines(error, file))) from error
+        raise ConfigError("\n".join(_lines(error, file, model))) from error
 
 
 def load_stack() -> PipelineConfig:
@@ -100,7 +107,11 @@ def _decoded(value: object) -> object:
     return value
 
 
-def _lines(error: ValidationError, file: str) -> list[str]:
+def _or(names: Iterable[str]) -> str:
+    return " or ".join(repr(name) for name in names)
+
+
+def _lines(error: ValidationError, file: str, model: type[PipelineConfig]) -> list[str]:
     lines = []
     for problem in error.errors():
         path = [str(part) for part in problem["loc"] if not str(part).startswith("kind:")]
@@ -110,7 +121,8 @@ def _lines(error: ValidationError, file: str) -> list[str]:
         if problem["type"] == "missing":
             lines.append(f"{file}: {key} is missing")
         elif problem["type"] == "extra_forbidden":
-            lines.append(f"{file}: {key} = {given!r}: unknown key; allowed here: {', '.join(_allowed_keys(path[:-1]))}")
+            allowed = ", ".join(_allowed_keys(model, path[:-1]))
+            lines.append(f"{file}: {key} = {given!r}: unknown key; allowed here: {allowed}")
         elif isinstance(given, Mapping):
             lines.append(f"{file}: {key}: {message}")
         else:
@@ -118,47 +130,63 @@ def _lines(error: ValidationError, file: str) -> list[str]:
     return lines
 
 
-def _allowed_keys(path: list[str]) -> list[str]:
+def _allowed_keys(model: type[Options], path: list[str]) -> list[str]:
     """The keys of the group of options at a path."""
-    model: Any = PipelineConfig
+    annotation: Any = model
     for part in path:
-        if part.isdigit():
-            continue
-        annotation = model.model_fields[part].annotation
-        model = next(candidate for candidate in _models(annotation) if issubclass(candidate, Options))
-    return sorted(model.model_fields)
+        if get_origin(annotation) is Mapping:
+            annotation = get_args(annotation)[1]
+        elif not part.isdigit():
+            annotation = _group(annotation).model_fields[part].annotation
+    return sorted(_group(annotation).model_fields)
 
 
-def _models(annotation: Any) -> list[type]:
+def _group(annotation: Any) -> type[Options]:
+    """The options that an annotation is about: `X`, `X | None`, `tuple[X, ...]`."""
+    return next(model for model in _models(annotation) if issubclass(model, Options))
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for part in getattr(annotation, "__args__", ()) for model in _models(part)]
+    return [model for part in get_args(annotation) for model in _models(part)]
 
 
 def stack_file_schema() -> dict[str, Any]:
     """The JSON Schema of a stack file, for editors: `schemas/stack.schema.json` is this, written out."""
-    config = _ADAPTER.json_schema()
-    definitions = config.pop("$defs", {})
-    for group, model in (("storage", "StorageOptions"), ("logs", "LogOptions")):
-        # What an environment sets need not stand in a stack file.
-        optional = ENVIRONMENT_DEFAULTS["dev"][group]
-        definitions[model]["required"] = [key for key in definitions[model].get("required", []) if key not in optional]
-    properties = {f"{NAMESPACE}:{key}": value for key, value in config["properties"].items()}
+    definitions: dict[str, Any] = {}
+    variants = [_variant_schema(variant, model, definitions) for variant, model in VARIANTS.items()]
+    config = {
+        "type": "object",
+        "properties": {f"{NAMESPACE}:variant": {"enum": list(VARIANTS)}},
+        "required": [f"{NAMESPACE}:variant"],
+        "allOf": variants,
+    }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A stack file of DataPipeline",
         "type": "object",
-        "properties": {
-            "config": {
-                "type": "object",
-                "properties": properties,
-                "required": [f"{NAMESPACE}:variant"],
-                "patternProperties": {f"^(?!{NAMESPACE}:)": True},
-                "additionalProperties": False,
-            },
-        },
+        "properties": {"config": config},
         "required": ["config"],
         "$defs": definitions,
+    }
+
+
+def _variant_schema(variant: str, model: type[PipelineConfig], definitions: dict[str, Any]) -> dict[str, Any]:
+    """What a stack file of a variant may hold. Adds to the definitions that it refers to."""
+    schema = model.model_json_schema()
+    definitions |= schema.get("$defs", {})
+    for group, defaults in ENVIRONMENT_DEFAULTS["dev"].items():
+        # What an environment sets need not stand in a stack file.
+        definition = definitions[schema["properties"][group]["$ref"].rpartition("/")[2]]
+        definition["required"] = [key for key in definition.get("required", []) if key not in defaults]
+    return {
+        "if": {"properties": {f"{NAMESPACE}:variant": {"const": variant}}},
+        "then": {
+            "properties": {f"{NAMESPACE}:{key}": value for key, value in schema["properties"].items()},
+            "patternProperties": {f"^(?!{NAMESPACE}:)": True},
+            "additionalProperties": False,
+        },
     }
 
 

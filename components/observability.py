@@ -6,9 +6,9 @@ Lambda https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.htm
 API Gateway: see ApiMetrics.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 import pulumi
 import pulumi_aws as aws
@@ -17,6 +17,7 @@ from pulumi import Input, Output, ResourceOptions
 from components.api import ApiMetrics
 from components.function import METRICS_NAMESPACE, Function
 from components.options.api import AlarmOptions
+from components.options.iot import ReadingAlarmOptions
 from components.queue import Queue
 
 PERIOD_SECONDS = 300
@@ -51,40 +52,34 @@ class Alarm:
     period_seconds: int = PERIOD_SECONDS
 
 
+@dataclass(frozen=True)
+class Panel:
+    """One chart of the dashboard."""
+
+    title: str
+    metrics: Sequence[Metric]
+
+
 class Observability(pulumi.ComponentResource):
-    """The alarms of a pipeline behind an API, and its dashboard. Alarms tell the alerts topic of trouble and of its end."""
+    """The alarms of a pipeline, by label, and its dashboard. Alarms tell the alerts topic of trouble and of its end."""
 
     def __init__(
         self,
         name: str,
-        options: AlarmOptions,
         *,
         service: str,
-        api: ApiMetrics,
-        queue: Queue,
-        ingest: Function,
-        worker: Function,
+        alarms: Mapping[str, Alarm],
+        panels: Sequence[Panel],
         alerts_arn: Input[str],
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Observability", name, None, opts)
-        functions = {"ingest": ingest, "worker": worker}
-        alarms = {
-            "dead-letters": _dead_letters(queue),
-            "oldest-message": _oldest_message(queue, options),
-            "failed-messages": _failed_messages(service, options),
-            "api-errors": _api_errors(api, options),
-            "api-latency": _api_latency(api, options),
-            **{f"{label}-errors": _errors(label, function, options) for label, function in functions.items()},
-            **{f"{label}-throttles": _throttles(label, function) for label, function in functions.items()},
-            **{f"{label}-duration": _duration(label, function, options) for label, function in functions.items()},
-        }
         for label, alarm in alarms.items():
             self._alarm(f"{name}-{label}", alarm, alerts_arn)
         aws.cloudwatch.Dashboard(
             name,
             dashboard_name=f"{service}-{name}",
-            dashboard_body=_dashboard(service, api, queue, functions),
+            dashboard_body=_dashboard(panels),
             opts=ResourceOptions(parent=self),
         )
         self.register_outputs({})
@@ -103,6 +98,44 @@ class Observability(pulumi.ComponentResource):
             **_watched(alarm),
             opts=ResourceOptions(parent=self),
         )
+
+
+def api_alarms(
+    options: AlarmOptions,
+    service: str,
+    api: ApiMetrics,
+    queue: Queue,
+    functions: Mapping[str, Function],
+) -> dict[str, Alarm]:
+    """The alarms of a pipeline behind an API."""
+    return {
+        "dead-letters": _dead_letters(queue.dead_letters_name),
+        "oldest-message": _oldest_message(queue, options),
+        "failed-messages": _failed_messages(service, options),
+        "api-errors": _api_errors(api, options),
+        "api-latency": _api_latency(api, options),
+        **{f"{label}-errors": _errors(label, function, options) for label, function in functions.items()},
+        **{f"{label}-throttles": _throttles(label, function) for label, function in functions.items()},
+        **{f"{label}-duration": _duration(label, function, options) for label, function in functions.items()},
+    }
+
+
+def reading_alarms(
+    options: ReadingAlarmOptions,
+    service: str,
+    worker: Function,
+    dead_letters_name: Input[str],
+) -> dict[str, Alarm]:
+    """The alarms of a pipeline that S3 invokes."""
+    return {
+        "dead-letters": _dead_letters(dead_letters_name),
+        "event-age": _event_age(worker, options),
+        "undelivered": _undelivered(worker),
+        "rejected-readings": _rejected_readings(service, options),
+        "worker-errors": _errors("worker", worker, options),
+        "worker-throttles": _throttles("worker", worker),
+        "worker-duration": _duration("worker", worker, options),
+    }
 
 
 class _Watched(TypedDict, total=False):
@@ -172,11 +205,11 @@ def _own(metric: str, service: str, statistic: str) -> Metric:
     return Metric(METRICS_NAMESPACE, metric, {"service": service}, statistic)
 
 
-def _dead_letters(queue: Queue) -> Alarm:
+def _dead_letters(queue_name: Input[str]) -> Alarm:
     # Visible depth, not NumberOfMessagesSent: SQS does not count messages it moves there itself.
     return Alarm(
         "Messages lie with the dead letters: look at them and redrive or delete them.",
-        _of_queue("ApproximateNumberOfMessagesVisible", queue.dead_letters_name, "Maximum"),
+        _of_queue("ApproximateNumberOfMessagesVisible", queue_name, "Maximum"),
         threshold=1,
         period_seconds=60,
     )
@@ -217,7 +250,17 @@ def _api_latency(api: ApiMetrics, options: AlarmOptions) -> Alarm:
     )
 
 
-def _errors(label: str, function: Function, options: AlarmOptions) -> Alarm:
+class _FunctionAlarmOptions(Protocol):
+    """What every variant's alarm options have."""
+
+    @property
+    def error_rate_percent(self) -> float: ...
+
+    @property
+    def duration_percent_of_timeout(self) -> int: ...
+
+
+def _errors(label: str, function: Function, options: _FunctionAlarmOptions) -> Alarm:
     return Alarm(
         f"Too many runs of the {label} function end in an error.",
         Rate(_of_function("Errors", function, "Sum"), _of_function("Invocations", function, "Sum")),
@@ -233,7 +276,7 @@ def _throttles(label: str, function: Function) -> Alarm:
     )
 
 
-def _duration(label: str, function: Function, options: AlarmOptions) -> Alarm:
+def _duration(label: str, function: Function, options: _FunctionAlarmOptions) -> Alarm:
     return Alarm(
         f"Runs of the {label} function come near its timeout.",
         _of_function("Duration", function, "Maximum"),
@@ -241,38 +284,76 @@ def _duration(label: str, function: Function, options: AlarmOptions) -> Alarm:
     )
 
 
-def _dashboard(service: str, api: ApiMetrics, queue: Queue, functions: Mapping[str, Function]) -> Output[str]:
+def _event_age(function: Function, options: ReadingAlarmOptions) -> Alarm:
+    return Alarm(
+        "The worker does not keep up: uploads wait too long, or are tried again.",
+        _of_function("AsyncEventAge", function, "Maximum"),
+        threshold=options.event_age_seconds * 1_000,
+    )
+
+
+def _undelivered(function: Function) -> Alarm:
+    # What is neither done nor with the dead letters: the only trace of it is this number.
+    return Alarm(
+        "Lambda could not put failed events with the dead letters: uploads are not processed and nobody has their events.",
+        _of_function("DestinationDeliveryFailures", function, "Sum"),
+        threshold=1,
+    )
+
+
+def _rejected_readings(service: str, options: ReadingAlarmOptions) -> Alarm:
+    return Alarm(
+        "Too many readings are refused; rejected/ says which and why.",
+        Rate(_own("Rejected", service, "Sum"), _own("Received", service, "Sum")),
+        threshold=options.rejected_rate_percent,
+    )
+
+
+def api_panels(service: str, api: ApiMetrics, queue: Queue, functions: Mapping[str, Function]) -> list[Panel]:
     """The flow from left to right, top to bottom: what came in, what waits, what came of it, how long it took."""
-    region = aws.get_region_output().region
-    panels: list[tuple[str, Sequence[Metric]]] = [
-        (
-            "Requests",
-            [_of_api("Count", api, "Sum"), _of_api(api.server_errors, api, "Sum")],
+    return [
+        Panel("Requests", [_of_api("Count", api, "Sum"), _of_api(api.server_errors, api, "Sum")]),
+        Panel("Events in", [_own(metric, service, "Sum") for metric in ("Accepted", "Rejected", "Duplicate")]),
+        Panel("Waiting", [_visible(queue.name), _visible(queue.dead_letters_name)]),
+        Panel(
+            "Age of the oldest message (seconds)",
+            [_of_queue("ApproximateAgeOfOldestMessage", queue.name, "Maximum")],
         ),
-        ("Events in", [_own(metric, service, "Sum") for metric in ("Accepted", "Rejected", "Duplicate")]),
-        (
-            "Waiting",
-            [
-                _of_queue("ApproximateNumberOfMessagesVisible", queue.name, "Maximum"),
-                _of_queue("ApproximateNumberOfMessagesVisible", queue.dead_letters_name, "Maximum"),
-            ],
-        ),
-        ("Age of the oldest message (seconds)", [_of_queue("ApproximateAgeOfOldestMessage", queue.name, "Maximum")]),
-        ("Events out", [_own(metric, service, "Sum") for metric in ("Processed", "Failed", "BatchItemFailures")]),
-        (
-            "Received to completed (ms)",
-            [_own("Latency", service, statistic) for statistic in ("p50", "p95", "Maximum")],
-        ),
-        ("API latency (ms)", [_of_api("Latency", api, statistic) for statistic in ("p50", "p95")]),
-        (
-            "Functions",
-            [
-                _of_function(metric, function, "Sum")
-                for function in functions.values()
-                for metric in ("Invocations", "Errors", "Throttles")
-            ],
-        ),
+        Panel("Events out", [_own(metric, service, "Sum") for metric in ("Processed", "Failed", "BatchItemFailures")]),
+        Panel("Received to completed (ms)", _latencies(service)),
+        Panel("API latency (ms)", [_of_api("Latency", api, statistic) for statistic in ("p50", "p95")]),
+        _function_panel(functions.values()),
     ]
+
+
+def reading_panels(service: str, worker: Function, dead_letters_name: Input[str]) -> list[Panel]:
+    """The flow: what was uploaded, what waits, what came of it, how long it took."""
+    return [
+        Panel("Uploads", [_own("Objects", service, "Sum"), _of_function("AsyncEventsReceived", worker, "Sum")]),
+        Panel("Waiting (ms)", [_of_function("AsyncEventAge", worker, "Maximum")]),
+        Panel("Readings", [_own(metric, service, "Sum") for metric in ("Stored", "Repeated", "Rejected")]),
+        Panel("Alerts", [_own("Alerts", service, "Sum")]),
+        Panel("Uploaded to stored (ms)", _latencies(service)),
+        Panel("Dead letters", [_visible(dead_letters_name)]),
+        _function_panel([worker]),
+    ]
+
+
+def _visible(queue_name: Input[str]) -> Metric:
+    return _of_queue("ApproximateNumberOfMessagesVisible", queue_name, "Maximum")
+
+
+def _latencies(service: str) -> list[Metric]:
+    return [_own("Latency", service, statistic) for statistic in ("p50", "p95", "Maximum")]
+
+
+def _function_panel(functions: Iterable[Function]) -> Panel:
+    names = ("Invocations", "Errors", "Throttles")
+    return Panel("Functions", [_of_function(name, function, "Sum") for function in functions for name in names])
+
+
+def _dashboard(panels: Sequence[Panel]) -> Output[str]:
+    region = aws.get_region_output().region
     columns, width, height = 2, 12, 6
     widgets = [
         {
@@ -282,7 +363,7 @@ def _dashboard(service: str, api: ApiMetrics, queue: Queue, functions: Mapping[s
             "width": width,
             "height": height,
             "properties": {
-                "title": title,
+                "title": panel.title,
                 "region": region,
                 "period": PERIOD_SECONDS,
                 "metrics": [
@@ -292,10 +373,10 @@ def _dashboard(service: str, api: ApiMetrics, queue: Queue, functions: Mapping[s
                         *(part for pair in metric.dimensions.items() for part in pair),
                         {"stat": metric.statistic},
                     ]
-                    for metric in metrics
+                    for metric in panel.metrics
                 ],
             },
         }
-        for position, (title, metrics) in enumerate(panels)
+        for position, panel in enumerate(panels)
     ]
     return Output.json_dumps({"widgets": widgets})

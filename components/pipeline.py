@@ -1,13 +1,15 @@
 """The one component that a program needs."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, assert_never
 
 import pulumi
 from pulumi import ResourceOptions, ResourceTransformationArgs, ResourceTransformationResult
 
 from components.config import PipelineConfig
-from components.variants import api
+from components.options.api import ApiPipelineConfig
+from components.options.iot import IotPipelineConfig
+from components.variants import api, iot
 
 
 class DataPipeline(pulumi.ComponentResource):
@@ -26,7 +28,14 @@ class DataPipeline(pulumi.ComponentResource):
         }
         tagging = ResourceOptions(transformations=[_tagging(tags)])
         super().__init__("datapipeline:index:DataPipeline", name, None, ResourceOptions.merge(tagging, opts))
-        self.outputs: dict[str, pulumi.Output[Any]] = api.build(name, config, parent=self)
+        self.outputs: dict[str, pulumi.Output[Any]]
+        match config:
+            case ApiPipelineConfig():
+                self.outputs = api.build(name, config, parent=self)
+            case IotPipelineConfig():
+                self.outputs = iot.build(name, config, parent=self)
+            case _:
+                assert_never(config)
         self.register_outputs(self.outputs)
 
 

@@ -207,7 +207,8 @@ def _report(upload: Upload, run: str, outcome: Outcome) -> None:
     metrics.emit(
         {
             "Objects": 1,
-            "Readings": len(contents.readings),
+            "Received": len(contents.readings) + contents.repeated + len(contents.rejections),
+            "Stored": len(contents.readings),
             "Repeated": contents.repeated,
             "Rejected": len(contents.rejections),
             "Alerts": len(outcome.alerts),

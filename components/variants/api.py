@@ -11,7 +11,7 @@ from components.api import HttpApi, RestApi
 from components.bucket import Bucket
 from components.function import Function, Runtime, Size, layer_version
 from components.notifications import Notifications
-from components.observability import Observability
+from components.observability import Observability, api_alarms, api_panels
 from components.options.api import ApiOptions, ApiPipelineConfig, read_event_schema
 from components.package import dependency_layer, source_archive
 from components.queue import Queue
@@ -79,14 +79,12 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     )
     make_api = HttpApi if config.api.kind == "http" else RestApi
     api = make_api(f"{name}-api", config.api, config.logs, ingest, opts=child)
+    functions = {"ingest": ingest, "worker": worker.function}
     Observability(
         f"{name}-watch",
-        config.alarms,
         service=service,
-        api=api.metrics,
-        queue=queue,
-        ingest=ingest,
-        worker=worker.function,
+        alarms=api_alarms(config.alarms, service, api.metrics, queue, functions),
+        panels=api_panels(service, api.metrics, queue, functions),
         alerts_arn=alerts.arn,
         opts=child,
     )

@@ -222,7 +222,7 @@ def test_options_do_not_change_once_they_are_read() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"variant": "xml"}, "datapipeline:variant = 'xml': Input should be 'api'"),
+        ({"variant": "xml"}, "datapipeline:variant = 'xml': Input should be 'api' or 'iot'"),
         ({"environment": "qa"}, "datapipeline:environment = 'qa': Input should be 'dev', 'staging' or 'prod'"),
         ({"environment": ["dev"]}, "datapipeline:environment = ['dev']: Input should be 'dev', 'staging' or 'prod'"),
         (
@@ -311,7 +311,7 @@ def test_a_group_that_is_no_map_or_broken_json_is_one_line(group: str, value: st
 @pytest.mark.parametrize(
     ("options", "key", "group"),
     [
-        ({"zz": 1}, "zz", PipelineConfig),
+        ({"zz": 1}, "zz", ApiPipelineConfig),
         ({"api": {"zz": 1}}, "api.zz", ApiOptions),
         (
             {"api": {"auth": "jwt", "jwt": {"issuer": "https://i", "audience": ["a"], "zz": 1}}},

@@ -1,0 +1,89 @@
+"""device -> bucket -> worker (failures to dead letters) -> table, and bucket for what is refused; alerts to a topic."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi import Input, Output, ResourceOptions
+
+from components.bucket import Bucket
+from components.function import Runtime, layer_version
+from components.notifications import Notifications
+from components.observability import Observability, reading_alarms, reading_panels
+from components.options.iot import IotPipelineConfig, ThresholdOptions
+from components.package import dependency_layer, source_archive
+from components.queue import DeadLetterQueue
+from components.reading_table import ReadingTable
+from components.upload_worker import UploadWorker
+
+READINGS = "readings/"
+# The prefix that handlers/reading_objects.py writes to. Below the other, the pipeline would take what it refused.
+REJECTED = "rejected/"
+BYTES_A_MEGABYTE = 1_000_000
+
+
+def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
+    """Builds the variant and returns the outputs of its stack."""
+    child = ResourceOptions(parent=parent)
+    service = f"{pulumi.get_project()}-{pulumi.get_stack()}"
+    storage = config.storage
+    layer_code = dependency_layer(Path("handlers/requirements.txt"))
+    layer = layer_version(f"{name}-dependencies", layer_code, service, opts=child)
+
+    alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
+    table = ReadingTable(f"{name}-table", storage, opts=child)
+    expiries = {READINGS: storage.uploads_expire_after_days, REJECTED: storage.rejected_expire_after_days}
+    bucket = Bucket(f"{name}-bucket", storage, expire_after_days=expiries, opts=child)
+    dead_letters = DeadLetterQueue(
+        f"{name}-dead-letters",
+        retention_days=config.dead_letters.retention_days,
+        opts=child,
+    )
+    worker = UploadWorker(
+        f"{name}-worker",
+        config.worker,
+        bucket=bucket,
+        prefix=READINGS,
+        suffixes=config.readings.suffixes,
+        dead_letters=dead_letters,
+        handler="handlers.iot_worker.handler",
+        code=source_archive("handlers", extra={"thresholds.json": _thresholds(config)}),
+        runtime=Runtime(service, layer.arn, config.logs, config.tracing),
+        grants=[bucket.grant_write(REJECTED), table.grant_store(), alerts.grant_publish()],
+        environment=_environment(config),
+        opts=child,
+    )
+    Observability(
+        f"{name}-watch",
+        service=service,
+        alarms=reading_alarms(config.alarms, service, worker.function, dead_letters.name),
+        panels=reading_panels(service, worker.function, dead_letters.name),
+        alerts_arn=alerts.arn,
+        opts=child,
+    )
+    return {
+        "input_bucket": bucket.name,
+        "table_name": table.name,
+        "dead_letter_queue_url": dead_letters.url,
+        "alerts_topic_arn": alerts.arn,
+    }
+
+
+def _thresholds(config: IotPipelineConfig) -> str:
+    """`{metric: {"": limits, device_id: limits}}` as JSON text; numbers are text, so that they stay exact."""
+    return json.dumps({metric: _by_device(options) for metric, options in config.thresholds.items()}, sort_keys=True)
+
+
+def _by_device(options: ThresholdOptions) -> dict[str, Any]:
+    limits = {"": options.of_all(), **{device_id: options.of_device(device_id) for device_id in options.devices}}
+    return {device_id: of_device.model_dump(mode="json") for device_id, of_device in limits.items()}
+
+
+def _environment(config: IotPipelineConfig) -> dict[str, Input[str]]:
+    return {
+        "MAX_OBJECT_BYTES": str(config.readings.max_object_mb * BYTES_A_MEGABYTE),
+        "MAX_READINGS": str(config.readings.max_per_object),
+        "MAX_AHEAD_SECONDS": str(config.readings.max_ahead_seconds),
+        "READINGS_EXPIRE_AFTER_DAYS": str(config.storage.readings_expire_after_days),
+    }
