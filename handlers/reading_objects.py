@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -56,7 +57,7 @@ def chunks(upload: Upload) -> Iterator[bytes]:
         if error.response["Error"]["Code"] in _GONE:
             raise UnusableObjectError("the object was deleted before it was read") from error
         raise
-    with answer["Body"] as body:
+    with closing(answer["Body"]) as body:
         yield from body.iter_chunks(_READ_BYTES)
 
 
