@@ -18,14 +18,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from handlers import alert_notices, aws, metrics, reading_objects
 from handlers.alerting import Claim, DeviceState, advanced
 from handlers.log import logger
 from handlers.reading_objects import Upload
-from handlers.reading_table import ReadingTable, StoredState
+from handlers.reading_table import ReadingTable, ReadingTableError, StoredState
 from handlers.readings import Contents, Reading, Rejection, UnusableObjectError, decoded, read
 from handlers.settings import IotWorkerSettings
 from handlers.thresholds import Alert, Thresholds
+
+OutsideError = (BotoCoreError, ClientError, ReadingTableError)
 
 THRESHOLDS_FILE = Path(__file__).parent.parent / "thresholds.json"
 SECONDS_A_DAY = 86_400
@@ -35,7 +39,7 @@ LEASE_SECONDS = 120
 PUBLISH_SECONDS = 60
 # Rounds in a row in which other workers were quicker for every device.
 STALLED_ROUNDS = 20
-PUBLISH_ROUNDS = 3
+FAILED_ROUNDS = 3
 # Of each kind, so many in the log line; the rest is in the records and the table.
 LOGGED = 20
 
@@ -133,18 +137,28 @@ class Alerting:
     def take(self, readings: Sequence[Reading]) -> Sequence[Alert]:
         """Returns the alerts that were published. Raises ContendedError and NotPublishedError."""
         left = self._by_device(readings)
-        stalled = refused = 0
+        stalled = refused = failed = 0
         while left:
-            written, missing = self._round(left)
+            try:
+                written, missing = self._round(left)
+                failed = 0
+            except OutsideError:
+                # Whether it was written is not known. An alert that is out must be marked as such if at all possible.
+                failed += 1
+                if failed == FAILED_ROUNDS:
+                    raise
+                logger.warning("the alert states were not read or written", exc_info=True)
+                self._stored.clear()
+                written = missing = 0
             stalled = 0 if written else stalled + 1
             refused = refused + 1 if missing else 0
-            if refused == PUBLISH_ROUNDS:
-                raise NotPublishedError(f"the topic did not take {missing} alerts, {PUBLISH_ROUNDS} times")
+            if refused == FAILED_ROUNDS:
+                raise NotPublishedError(f"the topic did not take {missing} alerts, {FAILED_ROUNDS} times")
             if stalled == STALLED_ROUNDS:
                 raise ContendedError(
-                    f"the states of {len(left)} devices, {next(iter(left))} among them, stayed in other hands"
+                    f"the states of {len(left)} devices, {next(iter(left))} among them, stayed in other hands",
                 )
-            if stalled or refused:
+            if left and (stalled or refused):
                 time.sleep(min(0.02 * 2 ** (stalled + refused), 1) * random.uniform(0.2, 1))  # noqa: S311  no secret
         return list(self._published)
 
