@@ -99,8 +99,8 @@ def _run(command: Callable[[], int]) -> NoReturn:
 def _described(error: Exception) -> str:
     from traceback import extract_tb  # noqa: PLC0415
 
-    if type(error).__name__ == "ConfigError":
-        # Says file, key, value and what is allowed by itself.
+    if any(kind.__name__ == "RunError" for kind in type(error).__mro__):
+        # Pulumi's own kind for what the user is told as it is: file, key, value, what is allowed.
         return str(error)
     own = [
         (path.relative_to(Path.cwd()), frame.lineno)

@@ -169,7 +169,9 @@ class RestApi(pulumi.ComponentResource):
 
     def _error_answers(self, name: str, api: aws.apigateway.RestApi) -> list[pulumi.Resource]:
         """The gateway's own refusals, in the shape that the function answers with."""
-        body = '{"error": {"code": "$context.error.responseType", "message": $context.error.messageString, "details": []}}'
+        body = (
+            '{"error": {"code": "$context.error.responseType", "message": $context.error.messageString, "details": []}}'
+        )
         return [
             aws.apigateway.Response(
                 f"{name}-{kind.lower().replace('_', '-')}",

@@ -93,7 +93,12 @@ class Bucket(pulumi.ComponentResource):
 
 def _lifecycle(expire_after_days: Mapping[str, int | None]) -> list[aws.s3.BucketLifecycleConfigurationRuleArgsDict]:
     rules: list[aws.s3.BucketLifecycleConfigurationRuleArgsDict] = [
-        {"id": f"expire-{prefix.strip('/')}", "status": "Enabled", "filter": {"prefix": prefix}, "expiration": {"days": days}}
+        {
+            "id": f"expire-{prefix.strip('/')}",
+            "status": "Enabled",
+            "filter": {"prefix": prefix},
+            "expiration": {"days": days},
+        }
         for prefix, days in expire_after_days.items()
         if days is not None
     ]

@@ -1,8 +1,8 @@
 """Every option of a stack and every default, as one tree of frozen models.
 
-A stack file says only what differs. `environment` sets the safe defaults of its kind (ENVIRONMENT_DEFAULTS), and each of
-them can be overridden. `load` raises ConfigError before anything is registered; the message has one line a problem and
-names file, key, value and what is allowed.
+A stack file says only what differs. `environment` sets the safe defaults of its kind (ENVIRONMENT_DEFAULTS), and each
+of them can be overridden. `load` raises ConfigError before anything is registered; the message has one line a problem
+and names file, key, value and what is allowed.
 """
 
 import json
@@ -91,7 +91,7 @@ def with_environment_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(values)
     environment = values.get("environment", "dev")
     # An unknown environment is reported by validation; its groups need some defaults to be looked at.
-    for group, defaults in ENVIRONMENT_DEFAULTS.get(environment, ENVIRONMENT_DEFAULTS["dev"]).items():
+    for group, defaults in ENVIRONMENT_DEFAULTS.get(str(environment), ENVIRONMENT_DEFAULTS["dev"]).items():
         given = merged.get(group, {})
         if isinstance(given, Mapping):
             merged[group] = {**defaults, **given}
@@ -118,6 +118,9 @@ def _lines(error: ValidationError, file: str, model: type[PipelineConfig]) -> li
         key = f"{NAMESPACE}:{'.'.join(path)}" if path else NAMESPACE
         message = problem["msg"].removeprefix("Value error, ")
         given = problem["input"]
+        if problem["type"] == "too_short" and given:
+            # A consequence of the bad item that has a line of its own.
+            continue
         if problem["type"] == "missing":
             lines.append(f"{file}: {key} is missing")
         elif problem["type"] == "extra_forbidden":

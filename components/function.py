@@ -66,7 +66,7 @@ class Function(pulumi.ComponentResource):
         super().__init__("datapipeline:index:Function", name, None, opts)
         child = ResourceOptions(parent=self)
         log_group = aws.cloudwatch.LogGroup(name, retention_in_days=runtime.logs.retention_days, opts=child)
-        grants = [*grants, _grant_logs(log_group), *_grants_tracing(runtime.tracing)]
+        grants = [*grants, _grant_logs(log_group), *_grants_tracing(tracing=runtime.tracing)]
         role = aws.iam.Role(name, assume_role_policy=_ASSUMED_BY_LAMBDA, opts=child)
         policy = aws.iam.RolePolicy(name, role=role.id, policy=policy_document(grants), opts=child)
         variables = merged_environment(
@@ -120,6 +120,6 @@ def _grant_logs(group: aws.cloudwatch.LogGroup) -> Grant:
     return Grant(("logs:CreateLogStream", "logs:PutLogEvents"), (pulumi.Output.concat(group.arn, ":*"),))
 
 
-def _grants_tracing(tracing: bool) -> list[Grant]:
+def _grants_tracing(*, tracing: bool) -> list[Grant]:
     # X-Ray has no resources to name: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
     return [Grant(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), ("*",))] if tracing else []

@@ -45,7 +45,7 @@ class Notifications(pulumi.ComponentResource):
 
 
 def _publishers(arn: str) -> str:
-    """Alarms of this account may publish, and nobody over plain HTTP; roles need no mention, their own policies serve."""
+    """Alarms of this account may publish, and nobody over plain HTTP. Roles have policies of their own."""
     account = arn.split(":")[4]
     return json.dumps(
         {

@@ -27,20 +27,30 @@ class ApiError(Exception):
 
 
 class BadRequestError(ApiError):
+    """The request, or every event in it, is not acceptable."""
+
     status = 400
 
 
 class NotFoundError(ApiError):
+    """There is no such event or route."""
+
     status = 404
 
 
 class ConflictError(ApiError):
+    """The idempotency key was used with another body."""
+
     status = 409
 
 
 class TooLargeError(ApiError):
+    """Too many events, or too large a one."""
+
     status = 413
 
 
 class UnavailableError(ApiError):
+    """A service that we need did not answer."""
+
     status = 503

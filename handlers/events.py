@@ -26,7 +26,7 @@ RESERVED_FIELDS = ("id", "received_at")
 MAXIMUM_FIELD_LENGTH = 512
 
 is_id = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}").fullmatch
-_timestamp = re.compile(r"2\d{3}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\d\.\d{6}Z").fullmatch
+_timestamp = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z").fullmatch
 _fingerprint = re.compile(r"([0-9a-f]{64})?").fullmatch
 
 Problem = dict[str, str]
@@ -75,7 +75,7 @@ class Envelope:
         return envelope
 
     def problem(self) -> str | None:
-        """What cannot be so in an event that the ingest function sent: one such message must not take its batch along."""
+        """What ingest would never have sent: one such message must not take its batch along."""
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name == "data":
@@ -84,7 +84,7 @@ class Envelope:
                 usable = isinstance(value, str) and len(value) <= MAXIMUM_FIELD_LENGTH and value.isprintable()
             if not usable:
                 return f"{field.name} is not usable"
-        if not (is_id(self.id) and _timestamp(self.received_at) and _fingerprint(self.fingerprint)):
+        if not (is_id(self.id) and is_timestamp(self.received_at) and _fingerprint(self.fingerprint)):
             return "id, received_at or fingerprint has another form"
         return None
 
@@ -155,7 +155,9 @@ def check(event: object, *, max_depth: int, type_field: str, validators: Mapping
     if not isinstance(event, dict):
         raise InvalidEventError([{"path": "", "message": f"an event is a JSON object, not {_kind(event)}"}])
     if problems := [
-        {"path": f"/{field}", "message": "is set by the server; leave it out"} for field in RESERVED_FIELDS if field in event
+        {"path": f"/{field}", "message": "is set by the server; leave it out"}
+        for field in RESERVED_FIELDS
+        if field in event
     ]:
         raise InvalidEventError(problems)
     if not _is_at_most(event, max_depth):
@@ -169,14 +171,16 @@ def check(event: object, *, max_depth: int, type_field: str, validators: Mapping
 
 def _checked_type(event: Mapping[str, Any], type_field: str, validators: Mapping[str, Validate]) -> str:
     given = event.get(type_field)
-    usable = isinstance(given, str) and 0 < len(given) <= MAXIMUM_TYPE_LENGTH
+    usable = isinstance(given, str) and 0 < len(given) <= MAXIMUM_TYPE_LENGTH and given.isprintable()
     event_type = str(given) if usable else DEFAULT_TYPE
     if not validators:
         return event_type
     validate = validators.get("") or (validators.get(event_type) if usable else None)
     if validate is None:
         known = ", ".join(sorted(validators))
-        message = f"unknown event type {given!r}; known: {known}" if type_field in event else f"is missing; known: {known}"
+        message = (
+            f"unknown event type {given!r}; known: {known}" if type_field in event else f"is missing; known: {known}"
+        )
         raise InvalidEventError([{"path": f"/{type_field}", "message": message[:500]}])
     # The key is about delivery, so that a schema need not mention it.
     if problems := validate({field: value for field, value in event.items() if field != KEY_FIELD}):
@@ -262,7 +266,16 @@ def message_of(envelope: Envelope) -> str:
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with microseconds: `2026-11-21T08:00:00.000000Z`. Sorts as text."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def is_timestamp(text: str) -> bool:
+    """Whether a text is a time as `timestamp` writes it."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return _timestamp(text) is not None
 
 
 def received_times(count: int) -> list[str]:

@@ -4,7 +4,6 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-in
 """
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -47,10 +46,15 @@ def read_request(event: Mapping[str, Any]) -> Request:
         parameters=event.get("queryStringParameters") or {},
         event_id=(event.get("pathParameters") or {}).get("id", ""),
         text=_text(event),
-        source_ip=source_ip,
-        user_agent=(user_agent or "")[:USER_AGENT_LENGTH],
+        source_ip=_printable(source_ip),
+        user_agent=_printable(user_agent),
         correlation_id=_read_correlation_id(headers.get("x-correlation-id"), context["requestId"]),
     )
+
+
+def _printable(text: str | None) -> str:
+    """A client's text as an envelope can hold it: not too long, and a blank for what cannot be printed."""
+    return "".join(character if character.isprintable() else " " for character in (text or "")[:USER_AGENT_LENGTH])
 
 
 def _text(event: Mapping[str, Any]) -> str:
@@ -59,7 +63,7 @@ def _text(event: Mapping[str, Any]) -> str:
         return body
     try:
         return base64.b64decode(body, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise BadRequestError("invalid_json", "the body is not UTF-8 text") from error
 
 

@@ -2,8 +2,8 @@
 
 Nothing accepted is lost, nothing refused leaves a trace. The order of writes makes it so, wherever the function dies:
 
-- An event without an idempotency key is sent first and recorded as `queued` after, so that no item ever claims a message
-  that does not exist. A worker that is quicker has written the item by then, and it stays.
+- An event without an idempotency key is sent first and recorded as `queued` after, so that no item ever claims a
+  message that does not exist. A worker that is quicker has written the item by then, and it stays.
 - An event with a key first claims its id (status `accepting`, shown to nobody), so that one body only is ever sent for
   it; then it is sent, then recorded as `queued`. A repeat that finds such a claim sends the event too: the one before
   it may have died in between, and the worker makes two messages one effect.
@@ -94,7 +94,9 @@ class Ingest:
         except OutsideError as error:
             # Nothing was sent: what is sent is answered for, event by event.
             logger.exception("a service did not answer", extra={"correlation_id": request.correlation_id})
-            unavailable = UnavailableError("unavailable", f"a service did not answer ({type(error).__name__}); try again")
+            unavailable = UnavailableError(
+                "unavailable", f"a service did not answer ({type(error).__name__}); try again"
+            )
             answer = response(unavailable.status, error_body(unavailable))
         logger.info("request", extra={**facts, "status": answer["statusCode"]})
         return answer
@@ -106,7 +108,9 @@ class Ingest:
             case "GET /events/{id}":
                 return self._show(request.event_id)
             case "GET /events" if self._settings.time_index_shards:
-                return response(200, list_events(self._table, request.parameters, self._settings.items_expire_after_days))
+                return response(
+                    200, list_events(self._table, request.parameters, self._settings.items_expire_after_days)
+                )
             case "GET /events":
                 raise NotFoundError("no_time_index", "events are not listed here: storage.time_index is off")
             case "GET /health":
@@ -176,7 +180,7 @@ class Ingest:
             return Entry(refusal=BadRequestError("invalid_event", "the event is not acceptable", error.problems))
 
     def _recognise_repeats(self, keyed: Sequence[Entry]) -> None:
-        """Finds out which keyed events are new, takes their ids, and refuses those whose key stands for another body."""
+        """Finds out which keyed events are new, takes their ids, and refuses those whose key is another body's."""
         groups: dict[str, list[Entry]] = {}
         for entry in keyed:
             groups.setdefault(_envelope(entry).id, []).append(entry)
@@ -200,7 +204,9 @@ class Ingest:
         if not self._settings.track:
             return
         self._after_sending(self._table.record_queued, [entry for entry in entries if not entry.refusal])
-        self._after_sending(self._table.release, [entry for entry in entries if entry.refusal and _envelope(entry).fingerprint])
+        self._after_sending(
+            self._table.release, [entry for entry in entries if entry.refusal and _envelope(entry).fingerprint]
+        )
 
     def _after_sending(self, write: Callable[[Sequence[Envelope]], None], entries: Sequence[Entry]) -> None:
         if not entries:
@@ -220,7 +226,7 @@ def _envelope(entry: Entry) -> Envelope:
 
 
 def _settle(group: Sequence[Entry], holder: Mapping[str, Any] | None) -> None:
-    """Decides about the entries of one idempotency key, in the order of the request. `holder` is the item that has it."""
+    """Decides about the entries of one idempotency key, in the order of the request. `holder` is its item."""
     owner = holder["fingerprint"] if holder else _envelope(group[0]).fingerprint
     leader: Entry | None = None
     for entry in group:
@@ -272,7 +278,11 @@ def _answer_batch(entries: Sequence[Entry]) -> dict[str, Any]:
 def _result(index: int, entry: Entry) -> dict[str, Any]:
     refusal = entry.outcome
     if refusal is not None:
-        return {"index": index, "status": "rejected", "errors": refusal.details or [{"path": "", "message": refusal.message}]}
+        return {
+            "index": index,
+            "status": "rejected",
+            "errors": refusal.details or [{"path": "", "message": refusal.message}],
+        }
     repeat = {"duplicate": True} if entry.duplicate else {}
     return {"index": index, "id": _envelope(entry).id, "status": entry.status, **repeat}
 

@@ -1,6 +1,7 @@
 """The pipeline's own metrics, in CloudWatch's embedded metric format: one line an invocation, dimension `service`.
 
-The alarms and the dashboard (components/observability.py) name these metrics; tests/test_contract.py holds them together.
+The alarms and the dashboard (components/observability.py) name these metrics; tests/test_contract.py holds both
+together.
 """
 
 from collections.abc import Mapping

@@ -29,9 +29,10 @@ def load_processor(name: str) -> Process:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises ProcessingTimeoutError in the block after `seconds`, so that one event that hangs does not take its batch along.
+    """Raises ProcessingTimeoutError in the block after `seconds`: one event that hangs does not take its batch along.
 
-    Works in the main thread only, where Lambda runs handlers.
+    Works in the main thread only, where Lambda runs handlers, and between two steps of Python: a call into C that does
+    not come back is ended by Lambda's own timeout.
     """
 
     def stop(_signal: int, _frame: object) -> None:

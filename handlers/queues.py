@@ -71,7 +71,9 @@ def return_after(queue_url: str, delays: Mapping[str, int]) -> None:
 
 
 def _entry(position: int, message: Outgoing) -> dict[str, Any]:
-    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items() if value}
+    attributes = {
+        name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items() if value
+    }
     return {"Id": str(position), "MessageBody": message.body, "MessageAttributes": attributes}
 
 

@@ -15,10 +15,11 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Base: a frozen dataclass that reads itself from environment variables of type str, int or bool (`true`/`false`)."""
+    """Base: a frozen dataclass of str, int and bool (`true`/`false`) that reads itself from environment variables."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """The settings. Raises SettingsError."""
         values: dict[str, str | int | bool] = {}
         for field in fields(cls):
             variable = field.name.upper()
@@ -60,6 +61,8 @@ class EventSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class IngestSettings(EventSettings):
+    """Of handlers/ingest.py."""
+
     type_field: str
     max_batch: int
     max_depth: int
@@ -70,6 +73,8 @@ class IngestSettings(EventSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings(EventSettings):
+    """Of handlers/worker.py."""
+
     dead_letter_queue_url: str
     alerts_topic_arn: str
     processor: str

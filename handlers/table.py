@@ -11,8 +11,8 @@ idempotency key), `day_shard` and `time_key` (the time index), and when it is do
 - `accepting`: claimed for an idempotency key, not yet known to be in the queue. Nobody is shown such an item.
 - `queued`, `succeeded`, `failed`: as the API says them.
 
-`final_attempt_until` (epoch seconds) is set before the last attempt. A queued item past it is failed: the worker died on
-the last attempt and could not say so.
+`final_attempt_until` (epoch seconds) is set before the last attempt. A queued item past it is failed: the worker died
+on the last attempt and could not say so.
 """
 
 import json
@@ -120,7 +120,9 @@ class EventTable:
 
     def claim(self, envelopes: Sequence[Envelope]) -> list[Item | None]:
         """Takes the ids of keyed events. For each: None when it is ours now, or the item that holds the id already."""
-        refusals = self._execute([self._insert(self._item(envelope, "accepting", indexed=False)) for envelope in envelopes])
+        refusals = self._execute(
+            [self._insert(self._item(envelope, "accepting", indexed=False)) for envelope in envelopes]
+        )
         held = [envelope.id for envelope, refusal in zip(envelopes, refusals, strict=True) if refusal]
         items = self.read(held)
         return [
@@ -148,7 +150,8 @@ class EventTable:
         self._execute(
             [
                 Statement(
-                    f'DELETE FROM "{self._name}" WHERE "id"=? AND "status"=? AND "received_at"=?',
+                    # The table's name is our own setting; values are parameters.
+                    f'DELETE FROM "{self._name}" WHERE "id"=? AND "status"=? AND "received_at"=?',  # noqa: S608
                     [{"S": envelope.id}, {"S": "accepting"}, {"S": envelope.received_at}],
                 )
                 for envelope in envelopes
@@ -171,7 +174,9 @@ class EventTable:
 
     def begin_final_attempt(self, envelopes: Sequence[Envelope], until: int) -> None:
         """Says of events when their last attempt is over at the latest (epoch seconds)."""
-        items = [{**self._item(envelope, "queued", indexed=True), "final_attempt_until": until} for envelope in envelopes]
+        items = [
+            {**self._item(envelope, "queued", indexed=True), "final_attempt_until": until} for envelope in envelopes
+        ]
         self._upsert(
             [self._insert(item) for item in items],
             [self._update(envelope.id, {"final_attempt_until": until}) for envelope in envelopes],
@@ -185,7 +190,10 @@ class EventTable:
         """
         known = set(known)
         refusals = self._upsert(
-            [self._insert({**self._item(each.envelope, each.status, indexed=True), **_outcome(each)}) for each in completions],
+            [
+                self._insert({**self._item(each.envelope, each.status, indexed=True), **_outcome(each)})
+                for each in completions
+            ],
             [self._finish(each) for each in completions],
             insert_first=[each.envelope.id not in known for each in completions],
         )
@@ -317,7 +325,8 @@ def _typed(item: Item) -> dict[str, Item]:
 
 def _plain(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {
-        name: None if "NULL" in value else int(value["N"]) if "N" in value else value["S"] for name, value in item.items()
+        name: None if "NULL" in value else int(value["N"]) if "N" in value else value["S"]
+        for name, value in item.items()
     }
 
 
@@ -341,8 +350,8 @@ def result_of(item: Item) -> Any:
 
 
 def days_back(newest: str, oldest: str) -> Iterator[date]:
-    """The days from one time or `time_key` back to another."""
+    """The days from one time or `time_key` back to another; none when that is not before it."""
     day, last = date.fromisoformat(newest[:10]), date.fromisoformat(oldest[:10])
-    while day >= last:
+    while day >= last and newest > oldest:
         yield day
         day -= timedelta(days=1)

@@ -30,7 +30,7 @@ from handlers.table import Completion, EventTable, TableError
 
 OutsideError = (BotoCoreError, ClientError, TableError)
 
-# What is left of the function's time for storing, when processing has to stop. WorkerOptions.timeout_seconds is at least 10.
+# What is left of the function's time for storing, when processing has to stop; the timeout is at least 10 seconds.
 STORING_SECONDS = 5
 ERROR_LENGTH = 1_000
 EVENTS_A_LOG_LINE = 100
@@ -41,7 +41,8 @@ INLINE_RESULT_BYTES = 350_000
 class Context(Protocol):
     """Of Lambda's context object, what is used here."""
 
-    def get_remaining_time_in_millis(self) -> int: ...
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends the function."""
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Delivery:
 
     @property
     def event(self) -> Envelope:
+        """The event of a message that has one."""
         if self.envelope is None:
             raise ValueError("a message that is no event was taken for one")
         return self.envelope
@@ -168,14 +170,18 @@ class Worker:
         try:
             with time_limit(seconds):
                 result = self._process(copy.deepcopy(event.event.data))
-            event.result = json.dumps(result, allow_nan=False)
-            if self._settings.results == "inline" and len(event.result) > INLINE_RESULT_BYTES:
-                raise Rejected(f"a result of {len(event.result)} bytes is too large for an item; use results: object")
+            event.result = self._result_text(result)
             event.outcome = "succeeded"
         except Rejected as error:
             event.end("rejected", error)
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's function raises is its answer
             self._retry(event, error)
+
+    def _result_text(self, result: object) -> str:
+        text = json.dumps(result, allow_nan=False)
+        if self._settings.results == "inline" and len(text) > INLINE_RESULT_BYTES:
+            raise Rejected(f"a result of {len(text)} bytes is too large for an item; use results: object")
+        return text
 
     def _retry(self, event: Delivery, error: BaseException) -> None:
         event.end("failed" if self._is_last(event) else "retry", error)
@@ -211,7 +217,9 @@ class Worker:
         if not failures:
             return
         try:
-            notices.publish_failures(self._settings.alerts_topic_arn, self._service, [_failure(each) for each in failures])
+            notices.publish_failures(
+                self._settings.alerts_topic_arn, self._service, [_failure(each) for each in failures]
+            )
         except OutsideError:
             # The alarm on the dead letters tells the same story; failing the batch for it would help nobody.
             logger.exception("an alert was not published")
@@ -255,7 +263,7 @@ class Worker:
                 delivery.outcome = "retry"
 
     def _schedule(self, returning: Sequence[Delivery]) -> None:
-        """Sets when messages come back: retries later each time, those that SQS is to move, or that were not tried, now."""
+        """Sets when messages come back: retries later each time; those to be moved by SQS, or not tried, at once."""
         delays = {
             delivery.receipt_handle: self._backoff_seconds(delivery.attempt)
             if delivery.outcome == "retry" and delivery.error
@@ -342,7 +350,7 @@ def _is_other(delivery: Delivery, fingerprint: str) -> bool:
 
 
 def _failure(delivery: Delivery) -> dict[str, Any]:
-    """What an alert says of a failed message. Not the event itself: people who are alerted may not be allowed to see it."""
+    """What an alert says of a failed message. Not the event: not all who are alerted may be allowed to see it."""
     known = delivery.envelope
     return {
         "message_id": delivery.message_id,

@@ -91,6 +91,13 @@ class Emulator:
             time.sleep(POLL_SECONDS)
 
     @property
+    def pid(self) -> int:
+        """The process, which leads a process group of its own. Raises LocalError when there is none."""
+        if self._process is None:
+            raise LocalError("the emulator was not started")
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether the process is alive."""
         return self._process is not None and self._process.poll() is None

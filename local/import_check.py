@@ -30,7 +30,9 @@ def _place(error: BaseException, folder: str) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         places.append((error.filename, error.lineno))
     root = Path(folder).resolve()
-    own = [(Path(file).resolve(), line) for file, line in places if Path(file).resolve().is_relative_to(root)]
+    # Absolute ones only: `<frozen os>` is a place too.
+    paths = [(Path(file).resolve(), line) for file, line in places if Path(file).is_absolute()]
+    own = [(path, line) for path, line in paths if path.is_relative_to(root)]
     return f" ({own[-1][0].relative_to(root)}:{own[-1][1]})" if own else ""
 
 

@@ -113,8 +113,7 @@ class Monitor:
         self.stack_outputs: dict[str, Any] = {}
 
     # The protocol; the SDK calls these by their protocol names, with the engine's requests.
-
-    # Public by the protocol: docs of what each asks for are in Pulumi's resource.proto.
+    # Public by the protocol: what each asks for stands in Pulumi's resource.proto.
     # ruff: noqa: D102
 
     def GetDeploymentInfo(self, _request: object) -> resource_pb2.DeploymentInfo:  # noqa: N802
@@ -380,6 +379,8 @@ def _run(project: Project, backend: Backend, program: Callable[[], object]) -> d
     try:
         loop.run_until_complete(run_in_stack(main))
     except Exception as error:
+        # Each resource that waited for the one that failed fails too, and asyncio would print every one of them.
+        loop.set_exception_handler(lambda _loop, _context: None)
         # What the SDK raises last is rarely the cause: a program's own error comes first, then the first registration.
         cause = program_errors[0] if program_errors else monitor.error
         if cause is None or cause is error:

@@ -70,8 +70,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise LocalError(
             f"there is no {path.name} in {path.parent}: this is not the folder of a Pulumi project"
         ) from None
-    except yaml.YAMLError as error:
-        raise LocalError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise LocalError(f"{path.name}:{line} is not YAML: {error.problem}") from error
     if not isinstance(content, dict):
         raise LocalError(f"{path.name} must hold keys and values")
     return content

@@ -72,12 +72,12 @@ def synthesise(
         project = load_project(directory or Path.cwd(), stack).with_config(config_override or {})
     else:
         project = Project("datapipeline", stack, directory or Path.cwd(), {}).with_config(config or {})
-    recorder = _Recorder(project.config.get("aws:region", DEFAULT_REGION))
+    recorder = Recorder(project.config.get("aws:region", DEFAULT_REGION))
     outputs = run_program(project, recorder, program)
     return Graph(recorder.registered, outputs)
 
 
-class _Recorder:
+class Recorder:
     """A backend that keeps registrations and makes up the outputs that AWS would answer with."""
 
     account = ACCOUNT
@@ -88,10 +88,12 @@ class _Recorder:
         self.registered: list[Registration] = []
 
     def component(self, registration: Registration) -> None:
+        """Keeps a component."""
         with self._lock:
             self.registered.append(registration)
 
     def create(self, registration: Registration) -> Created:
+        """Keeps a resource, and answers as AWS would."""
         self.component(registration)
         if registration.type not in RECORDED:
             raise LocalError("this type is not known to local/recording.py; add what AWS answers for it to RECORDED")
@@ -219,13 +221,22 @@ def _named_id(_scope: Scope, name: str, _inputs: Inputs) -> Created:
     return Created(_id(name), {"name": name})
 
 
+def _api_key(_scope: Scope, name: str, _inputs: Inputs) -> Created:
+    return Created(_id(name), {"name": name, "value": _id(f"{name} value", 40)})
+
+
+def _table(scope: Scope, name: str, inputs: Inputs) -> Created:
+    stream = scope.arn("dynamodb", f"table/{name}/stream/2026-01-01T00:00:00.000")
+    return Created(name, {"name": name, **({"streamArn": stream} if inputs.get("streamEnabled") else {})})
+
+
 def _dashboard(scope: Scope, _name: str, inputs: Inputs) -> Created:
     name = inputs["dashboardName"]
     return Created(name, {"dashboardArn": f"arn:aws:cloudwatch::{scope.account}:dashboard/{name}"})
 
 
 RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
-    "aws:apigateway/apiKey:ApiKey": _named_id,
+    "aws:apigateway/apiKey:ApiKey": _api_key,
     "aws:apigateway/deployment:Deployment": _made_up,
     "aws:apigateway/integration:Integration": _made_up,
     "aws:apigateway/method:Method": _made_up,
@@ -246,7 +257,7 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:cloudwatch/dashboard:Dashboard": _dashboard,
     "aws:cloudwatch/logGroup:LogGroup": _named,
     "aws:cloudwatch/metricAlarm:MetricAlarm": _named,
-    "aws:dynamodb/table:Table": _named,
+    "aws:dynamodb/table:Table": _table,
     "aws:iam/role:Role": _role,
     "aws:iam/rolePolicy:RolePolicy": _role_policy,
     "aws:lambda/eventSourceMapping:EventSourceMapping": _mapping,

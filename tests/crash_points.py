@@ -28,7 +28,7 @@ class Killed(BaseException):
 
 @dataclass(frozen=True)
 class Point:
-    """The call at a position, and what happens there: it fails, or the function dies, before or after it took effect."""
+    """The call at a position, and what happens there: it fails, or the function dies, before or after its effect."""
 
     position: int
     call: str
@@ -40,8 +40,8 @@ class Point:
 
 @contextmanager
 def _tapped(on_call: Callable[[str, Callable[[], Any]], Any]) -> Iterator[None]:
-    """Hands every call of a botocore client to `on_call(name, make)`. One at a time, so that positions mean something."""
-    original = BaseClient._make_api_call
+    """Hands every call of a botocore client to `on_call(name, make)`; one at a time, so that they have an order."""
+    original: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]  # the stubs leave it out
 
     def tap(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
         name = f"{self.meta.service_model.service_name}:{operation}"
@@ -83,8 +83,10 @@ def broken(point: Point) -> Iterator[None]:
             make()
         if point.way.startswith("dies"):
             raise Killed(str(point))
-        error = {"Error": {"Code": "ServiceUnavailable", "Message": "made to fail by a test"}}
-        raise ClientError({**error, "ResponseMetadata": {"HTTPStatusCode": 503}}, name.partition(":")[2])
+        raise ClientError(
+            {"Error": {"Code": "ServiceUnavailable", "Message": "made to fail by a test"}},
+            name.partition(":")[2],
+        )
 
     with _tapped(go_wrong):
         yield

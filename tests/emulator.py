@@ -1,4 +1,4 @@
-"""A running emulator for tests: `from tests.emulator import emulator` in a conftest.py makes the fixture known there."""
+"""A running emulator for tests: importing `emulator` into a conftest.py makes the fixture known there."""
 
 from collections.abc import Iterator
 

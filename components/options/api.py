@@ -21,7 +21,10 @@ def _existing_processor(value: str) -> str:
     path = Path(match[1].replace(".", "/") + ".py")
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    names = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    try:
+        names = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    except SyntaxError as error:
+        raise ValueError(f"{path} is not Python: {error}") from error
     if match[2] not in names:
         raise ValueError(f"{path} has no function {match[2]}; it has {', '.join(names) or 'none'}")
     return value
@@ -50,7 +53,8 @@ def read_event_schema(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: $ref may only point into its own file (#/...), not to {remote[0]}")
     try:
         fastjsonschema.compile(schema, use_default=False)
-    except (fastjsonschema.JsonSchemaDefinitionException, re.error) as error:
+    except (fastjsonschema.JsonSchemaDefinitionException, re.error, AttributeError, TypeError) as error:
+        # The last two: fastjsonschema takes the shape of a schema's parts for granted.
         raise ValueError(f"{path} is not a JSON Schema: {error}") from error
     return schema
 
@@ -101,7 +105,13 @@ class CorsOptions(Options):
     """Which web pages may call the API."""
 
     allow_origins: Annotated[tuple[str, ...], Field(min_length=1)]
-    allow_headers: tuple[str, ...] = ("content-type", "authorization", "idempotency-key", "x-correlation-id", "x-api-key")
+    allow_headers: tuple[str, ...] = (
+        "content-type",
+        "authorization",
+        "idempotency-key",
+        "x-correlation-id",
+        "x-api-key",
+    )
     max_age_seconds: Annotated[int, Field(ge=0, le=86_400)] = 3_600
 
 
@@ -118,33 +128,36 @@ class ApiOptions(Options):
     stage_name: Annotated[str, Field(pattern=r"^(\$default|[A-Za-z0-9_-]{1,128})$")] | None = None
     """Default: `$default` (no path segment) of an HTTP API, `v1` of a REST API."""
     access_logs: bool | None = None
-    """One log line a request, without bodies. Default: on with `http`, off with `rest`, where they need a CloudWatch role
-    that the whole account shares (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html)."""
+    """One log line a request, without bodies. Default: on with `http`, off with `rest`, where they need a CloudWatch
+    role that the whole account shares (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html)."""
     max_batch: Annotated[int, Field(ge=1, le=500)] = 500
     """Events in one POST."""
     max_depth: Annotated[int, Field(ge=1, le=200)] = 64
     """Levels of nesting in one event."""
     track: bool = True
-    """Record an event as `queued` when it is accepted. `false` saves that write: the item appears when it is processed."""
+    """Record an event as `queued` when it is accepted. `false` saves that write: its item appears when it is done."""
     deduplicate: Literal["key", "content"] = "key"
     """`key`: events with the same idempotency key are one event. `content`: events with the same JSON are, too."""
     type_field: Annotated[str, Field(min_length=1, max_length=64)] = "event_type"
     """The field of an event that holds its type."""
     schemas: EventSchemas = "none"
-    """`none`: any JSON object. A path: one JSON Schema for every event. A list of types: `schemas/<type>.json` for each."""
+    """`none`: any JSON object. A path: one JSON Schema for all. A list of types: `schemas/<type>.json` for each."""
     memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 512
     timeout_seconds: Annotated[int, Field(ge=3, le=29)] = 29
     """Of the ingest function; API Gateway gives up after 30 seconds (HTTP) or 29 (REST)."""
 
     @property
     def writes_access_logs(self) -> bool:
+        """What `access_logs` comes to."""
         return self.kind == "http" if self.access_logs is None else self.access_logs
 
     @model_validator(mode="after")
     def _auth_fits_kind(self) -> Self:
         allowed = {"http": ("none", "iam", "jwt"), "rest": ("none", "iam", "api_key")}[self.kind]
         if self.auth not in allowed:
-            raise ValueError(f"auth {self.auth!r} does not go with kind {self.kind!r}: allowed are {', '.join(allowed)}")
+            raise ValueError(
+                f"auth {self.auth!r} does not go with kind {self.kind!r}: allowed are {', '.join(allowed)}"
+            )
         if (self.auth == "jwt") != (self.jwt is not None):
             raise ValueError("auth 'jwt' and the group 'jwt' (issuer, audience) go together")
         if self.kind == "rest" and self.cors is not None:
@@ -163,7 +176,7 @@ class BackoffOptions(Options):
     @model_validator(mode="after")
     def _base_below_maximum(self) -> Self:
         if self.base_seconds > self.maximum_seconds:
-            raise ValueError("base_seconds must not be above maximum_seconds")
+            raise ValueError(f"base_seconds {self.base_seconds} is above maximum_seconds {self.maximum_seconds}")
         return self
 
 
@@ -184,7 +197,7 @@ class WorkerOptions(Options):
     def _large_batches_need_a_window(self) -> Self:
         # https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html (BatchSize)
         if self.batch_size > 10 and self.batching_window_seconds < 1:  # noqa: PLR2004  AWS's number
-            raise ValueError("batch_size above 10 needs batching_window_seconds of at least 1")
+            raise ValueError(f"batch_size {self.batch_size} (above 10) needs batching_window_seconds of at least 1")
         return self
 
 

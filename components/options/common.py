@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 LogRetentionDays = Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365]
 
 
-
 class Options(BaseModel):
     """Base of every group of options: frozen, and an unknown key is an error."""
 
@@ -28,7 +27,7 @@ class QueueOptions(Options):
 
 
 class ProtectionOptions(Options):
-    """How data is kept from getting lost. `environment` sets all of these; a variant's `storage` group inherits them."""
+    """How data is kept from getting lost. `environment` sets all of these; a variant's `storage` has them."""
 
     deletion_protection: bool
     """The table refuses to be deleted."""
@@ -39,6 +38,8 @@ class ProtectionOptions(Options):
 
 
 class LogOptions(Options):
+    """What the functions write, and for how long it is kept."""
+
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     retention_days: LogRetentionDays
 
@@ -52,13 +53,20 @@ class Subscription(Options):
 
     @model_validator(mode="after")
     def _endpoint_fits_protocol(self) -> Self:
-        shapes = {"email": "[^@ ]+@[^@ ]+", "https": "https://.+", "sqs": "arn:aws[a-z-]*:sqs:.+", "lambda": "arn:aws[a-z-]*:lambda:.+"}
+        shapes = {
+            "email": "[^@ ]+@[^@ ]+",
+            "https": "https://.+",
+            "sqs": "arn:aws[a-z-]*:sqs:.+",
+            "lambda": "arn:aws[a-z-]*:lambda:.+",
+        }
         if not re.fullmatch(shapes[self.protocol], self.endpoint):
             raise ValueError(f"endpoint {self.endpoint!r} does not go with protocol {self.protocol!r}")
         return self
 
 
 class NotificationOptions(Options):
+    """Who is told of alerts."""
+
     subscriptions: tuple[Subscription, ...] = ()
 
 

@@ -28,7 +28,9 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     child = ResourceOptions(parent=parent)
     service = f"{pulumi.get_project()}-{pulumi.get_stack()}"
     storage = config.storage
-    layer = layer_version(f"{name}-dependencies", dependency_layer(Path("handlers/requirements.txt")), service, opts=child)
+    layer = layer_version(
+        f"{name}-dependencies", dependency_layer(Path("handlers/requirements.txt")), service, opts=child
+    )
     runtime = Runtime(service, layer.arn, config.logs, config.tracing)
     code = source_archive("handlers", "processors", extra={"schemas.json": _schemas(config.api)})
 

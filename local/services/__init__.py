@@ -62,9 +62,17 @@ class Inputs(Mapping[str, Any]):
 class Clients(Scope):
     """boto3's low-level clients for the emulator, made when first asked for: `aws("sqs").create_queue(...)`."""
 
-    def __init__(self, endpoint: str, region: str) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        region: str,
+        access_key: str = ACCESS_KEY,
+        secret_key: str = SECRET_KEY,
+    ) -> None:
         super().__init__(ACCOUNT, region)
         self._endpoint = endpoint
+        self._access_key = access_key
+        self._secret_key = secret_key
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         # The user's own AWS settings are none of our business; an AWS_PROFILE that does not exist would be an error.
@@ -86,8 +94,8 @@ class Clients(Scope):
                     service,
                     region_name=self.region,
                     endpoint_url=self._endpoint,
-                    aws_access_key_id=ACCESS_KEY,
-                    aws_secret_access_key=SECRET_KEY,
+                    aws_access_key_id=self._access_key,
+                    aws_secret_access_key=self._secret_key,
                     config=Config(
                         proxies={},
                         retries={"mode": "standard", "max_attempts": 2},

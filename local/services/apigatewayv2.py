@@ -63,9 +63,10 @@ def route(aws: Clients, _name: str, inputs: Inputs) -> Created:
 @creates("aws:apigatewayv2/authorizer:Authorizer")
 def authorizer(aws: Clients, name: str, inputs: Inputs) -> Created:
     inputs.get("name")
+    jwt = inputs["jwtConfiguration"]
     made = aws("apigatewayv2").create_authorizer(
         Name=name,
-        JwtConfiguration=pascal(inputs["jwtConfiguration"]),
+        JwtConfiguration={"Issuer": jwt["issuer"], "Audience": jwt["audiences"]},
         **inputs.renamed(ApiId="apiId", AuthorizerType="authorizerType", IdentitySource="identitySources"),
     )
     return Created(made["AuthorizerId"], {"name": name})

@@ -5,7 +5,6 @@ The event source mapping is switched off: tests receive messages themselves, as 
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from handlers.settings import IngestSettings, WorkerSettings
 from handlers.worker import Worker
 from local.engine import Running, running
 from local.project import load_project
+from local.services import Clients
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +47,8 @@ class Answer:
 class Pipeline:
     """Ingest and worker with settings of a test's own, and what they left behind."""
 
+    root: Clients
+    """The test's own clients, which may do everything."""
     environments: Mapping[str, Mapping[str, str]]
     outputs: Mapping[str, str]
     inbox_url: str
@@ -66,7 +68,7 @@ class Pipeline:
 
     # The client's side
 
-    def request(  # noqa: PLR0913  what a request has
+    def request(
         self,
         method: str,
         path: str,
@@ -98,7 +100,7 @@ class Pipeline:
     # Lambda's side
 
     def receive(self) -> list[dict[str, Any]]:
-        answer = aws.client("sqs").receive_message(
+        answer = self.root("sqs").receive_message(
             QueueUrl=self.outputs["queue_url"],
             MaxNumberOfMessages=10,
             AttributeNames=["All"],
@@ -118,7 +120,7 @@ class Pipeline:
         failed = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
         for record in records:
             if record["messageId"] not in failed:
-                aws.client("sqs").delete_message(
+                self.root("sqs").delete_message(
                     QueueUrl=self.outputs["queue_url"],
                     ReceiptHandle=record["receiptHandle"],
                 )
@@ -129,15 +131,15 @@ class Pipeline:
         return self.settle(records, worker.handle(records, time or Time()))
 
     def show_again(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Makes messages visible at once: a test need not wait for their back-off, or for a dead function's time-out."""
+        """Makes messages visible at once: no test waits for a back-off, or for a dead function's time-out."""
         for record in records:
             try:
-                aws.client("sqs").change_message_visibility(
+                self.root("sqs").change_message_visibility(
                     QueueUrl=self.outputs["queue_url"],
                     ReceiptHandle=record["receiptHandle"],
                     VisibilityTimeout=0,
                 )
-            except aws.client("sqs").exceptions.ClientError:
+            except self.root("sqs").exceptions.ClientError:
                 continue  # it is deleted, or with the dead letters
 
     def drain(self, worker: Worker) -> None:
@@ -149,24 +151,29 @@ class Pipeline:
     # What is left
 
     def items(self) -> dict[str, dict[str, Any]]:
-        answer = aws.client("dynamodb").scan(TableName=self.outputs["table_name"], ConsistentRead=True)
+        answer = self.root("dynamodb").scan(TableName=self.outputs["table_name"], ConsistentRead=True)
         return {
-            item["id"]["S"]: {name: next(iter(value.values())) for name, value in item.items()} for item in answer["Items"]
+            item["id"]["S"]: {name: next(iter(value.values())) for name, value in item.items()}
+            for item in answer["Items"]
         }
 
     def objects(self, prefix: str) -> dict[str, bytes]:
-        s3, bucket = aws.client("s3"), self.outputs["bucket_name"]
+        s3, bucket = self.root("s3"), self.outputs["bucket_name"]
         keys = [found["Key"] for found in s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])]
         return {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
     def _messages(self, url: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        while batch := aws.client("sqs").receive_message(
-            QueueUrl=url,
-            MaxNumberOfMessages=10,
-            MessageAttributeNames=["All"],
-            VisibilityTimeout=600,
-        ).get("Messages"):
+        while (
+            batch := self.root("sqs")
+            .receive_message(
+                QueueUrl=url,
+                MaxNumberOfMessages=10,
+                MessageAttributeNames=["All"],
+                VisibilityTimeout=600,
+            )
+            .get("Messages")
+        ):
             found += batch
         return found
 
@@ -181,11 +188,11 @@ class Pipeline:
     def clear(self) -> None:
         """Leaves nothing for the next test."""
         for url in (self.outputs["queue_url"], self.outputs["dead_letter_queue_url"], self.inbox_url):
-            aws.client("sqs").purge_queue(QueueUrl=url)
+            self.root("sqs").purge_queue(QueueUrl=url)
         for event_id in self.items():
-            aws.client("dynamodb").delete_item(TableName=self.outputs["table_name"], Key={"id": {"S": event_id}})
+            self.root("dynamodb").delete_item(TableName=self.outputs["table_name"], Key={"id": {"S": event_id}})
         for key in self.objects(""):
-            aws.client("s3").delete_object(Bucket=self.outputs["bucket_name"], Key=key)
+            self.root("s3").delete_object(Bucket=self.outputs["bucket_name"], Key=key)
 
 
 @pytest.fixture(scope="session")
@@ -196,24 +203,22 @@ def stack() -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def resources(stack: Running) -> Iterator[Callable[[], Pipeline]]:
+    root = Clients(stack.emulator.endpoint, stack.project.region)
+    functions, sqs = root("lambda"), root("sqs")
+    for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
+        functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    inbox_url = sqs.create_queue(QueueName="test-inbox")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=inbox_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    sqs.set_queue_attributes(QueueUrl=inbox_url, Attributes={"Policy": policy})
+    root("sns").subscribe(TopicArn=stack.outputs["alerts_topic_arn"], Protocol="sqs", Endpoint=arn)
+    environments = {function.handler.split(".")[1]: function.environment for function in stack.engine.functions}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in stack.environment().items():
             patch.setenv(name, value)
         aws.client.cache_clear()
-        functions = aws.client("lambda")
-        for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
-            functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-        sqs, sns = aws.client("sqs"), aws.client("sns")
-        inbox_url = sqs.create_queue(QueueName="test-inbox")["QueueUrl"]
-        arn = sqs.get_queue_attributes(QueueUrl=inbox_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
-        sqs.set_queue_attributes(QueueUrl=inbox_url, Attributes={"Policy": policy})
-        sns.subscribe(TopicArn=stack.outputs["alerts_topic_arn"], Protocol="sqs", Endpoint=arn)
-        environments = {
-            function.handler.split(".")[1]: function.environment for function in stack.engine.functions
-        }
-        yield lambda: Pipeline(environments, stack.outputs, inbox_url)
+        yield lambda: Pipeline(root, environments, stack.outputs, inbox_url)
     aws.client.cache_clear()
 
 
@@ -222,7 +227,3 @@ def pipeline(resources: Callable[[], Pipeline]) -> Iterator[Pipeline]:
     made = resources()
     yield made
     made.clear()
-
-
-os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "test")
-os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "DataPipeline")

@@ -1,7 +1,7 @@
 """Every AWS call of ingest and worker, made to fail and made to be the last, before and after it took effect.
 
-Whatever happens, and after redelivery: every accepted event is stored once, none is lost, none claims a state that it is
-not in.
+Whatever happens, and after redelivery: every accepted event is stored once, none is lost, none claims a state that it
+is not in.
 """
 
 import gzip
@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from handlers import aws
 from handlers.processing import Rejected
 from handlers.worker import Worker
 from tests.crash_points import Killed, Point, broken, points, record
@@ -119,7 +118,7 @@ def test_the_worker_loses_nothing_and_doubles_nothing_wherever_it_fails_or_dies(
     def submit() -> set[str]:
         pipeline.clear()
         accepted = set(promised(pipeline.post(BATCH).body))
-        aws.client("sqs").send_message(QueueUrl=pipeline.outputs["queue_url"], MessageBody=POISON)
+        pipeline.root("sqs").send_message(QueueUrl=pipeline.outputs["queue_url"], MessageBody=POISON)
         return accepted
 
     submit()

@@ -12,7 +12,8 @@ ROUTES = {"POST /events", "GET /events", "GET /events/{id}", "GET /health"}
 
 def routes(graph: Graph) -> dict[str, str]:
     return {
-        route.inputs["routeKey"]: route.inputs["authorizationType"] for route in graph.of_type("aws:apigatewayv2/route:Route")
+        route.inputs["routeKey"]: route.inputs["authorizationType"]
+        for route in graph.of_type("aws:apigatewayv2/route:Route")
     }
 
 

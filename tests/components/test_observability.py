@@ -26,7 +26,16 @@ EMITTED: dict[tuple[str, str], list[set[str]]] = {
     },
     **{
         ("DataPipeline", name): [{"service"}]
-        for name in ("Accepted", "Rejected", "Duplicate", "Messages", "Processed", "Failed", "BatchItemFailures", "Latency")
+        for name in (
+            "Accepted",
+            "Rejected",
+            "Duplicate",
+            "Messages",
+            "Processed",
+            "Failed",
+            "BatchItemFailures",
+            "Latency",
+        )
     },
 }
 

@@ -28,7 +28,10 @@ def test_the_queue_gives_up_after_max_receives_and_its_dead_letters_take_only_it
     dead_letters = graph.find("aws:sqs/queue:Queue", "pipeline-queue-dead-letters")
     arn = f"arn:aws:sqs:us-east-1:123456789012:{dead_letters.physical_name}"
     assert json.loads(queue.inputs["redrivePolicy"]) == {"deadLetterTargetArn": arn, "maxReceiveCount": 3}
-    assert (queue.inputs["messageRetentionSeconds"], dead_letters.inputs["messageRetentionSeconds"]) == (2 * DAY, 14 * DAY)
+    assert (queue.inputs["messageRetentionSeconds"], dead_letters.inputs["messageRetentionSeconds"]) == (
+        2 * DAY,
+        14 * DAY,
+    )
     allowed = graph.find("aws:sqs/redriveAllowPolicy:RedriveAllowPolicy", "pipeline-queue").inputs
     assert allowed["queueUrl"].endswith(dead_letters.physical_name)
     source = f"arn:aws:sqs:us-east-1:123456789012:{queue.physical_name}"

@@ -22,7 +22,9 @@ def statements(graph: Graph, role: str) -> list[Statement]:
 def arns(graph: Graph) -> dict[str, str]:
     """ARNs by what they are, spelled out here so that a mistake in the program cannot be on both sides."""
     name = {
-        (resource.type.rsplit(":", 1)[1], resource.name): resource.physical_name for resource in graph if resource.custom
+        (resource.type.rsplit(":", 1)[1], resource.name): resource.physical_name
+        for resource in graph
+        if resource.custom
     }
     account = "us-east-1:123456789012"
     return {

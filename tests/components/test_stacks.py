@@ -77,7 +77,19 @@ def test_two_stacks_in_one_account_share_no_physical_name(tmp_path: Path) -> Non
         return found
 
     mine, others = names("dev"), names("other")
-    kinds = {"Queue", "Table", "Bucket", "Topic", "Role", "Function", "LogGroup", "LayerVersion", "Dashboard", "MetricAlarm", "Api"}
+    kinds = {
+        "Queue",
+        "Table",
+        "Bucket",
+        "Topic",
+        "Role",
+        "Function",
+        "LogGroup",
+        "LayerVersion",
+        "Dashboard",
+        "MetricAlarm",
+        "Api",
+    }
     assert {kind for kind, _ in mine} >= kinds
     # The stage of an HTTP API is `$default` in every API.
     assert mine & others == {("Stage", "$default")}

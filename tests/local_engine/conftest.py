@@ -9,7 +9,9 @@ import pytest
 from local.emulator import Emulator
 from local.project import Project
 from local.services import Clients
-from tests.emulator import emulator as emulator
+from tests.emulator import emulator
+
+__all__ = ["emulator"]
 
 ROOT = Path(__file__).parents[2]
 

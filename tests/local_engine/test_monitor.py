@@ -1,4 +1,4 @@
-"""The engine's share of a run: names, URNs, tags, transforms, and errors where a value is missing. Nothing is created."""
+"""The engine's share of a run: names, URNs, tags, transforms, errors where a value is missing. Nothing is created."""
 
 import asyncio
 import os
@@ -95,7 +95,9 @@ def test_a_type_that_nobody_knows_is_told_with_its_line() -> None:
     def program() -> None:
         aws.ecr.Repository("images")
 
-    with pytest.raises(LocalError, match=r"^aws:ecr/repository:Repository 'images' \(.*test_monitor.py:\d+\): this type"):
+    with pytest.raises(
+        LocalError, match=r"^aws:ecr/repository:Repository 'images' \(.*test_monitor.py:\d+\): this type"
+    ):
         synthesise(program=program, stack="test")
 
 
@@ -104,7 +106,7 @@ def test_the_same_name_twice_is_an_error() -> None:
         aws.sqs.Queue("main")
         aws.sqs.Queue("main")
 
-    with pytest.raises(LocalError, match="aws:sqs/queue:Queue 'main' is registered twice"):
+    with pytest.raises(LocalError, match=r"^aws:sqs/queue:Queue 'main' is registered twice"):
         synthesise(program=program, stack="test")
 
 
@@ -124,7 +126,7 @@ def test_what_the_program_raises_comes_out_as_it_is(late: bool) -> None:  # noqa
         else:
             fail(queue)
 
-    with pytest.raises(OwnError, match="^what was wrong$"):
+    with pytest.raises(OwnError, match=r"^what was wrong$"):
         synthesise(program=program, stack="test")
 
 
@@ -150,7 +152,10 @@ def test_secrets_are_unwrapped() -> None:
     def program() -> None:
         aws.sqs.Queue("main", policy=pulumi.Output.secret("hidden"), tags={"a": pulumi.Output.secret("b")})
 
-    assert synthesise(program=program, stack="test").find(QUEUE, "main").inputs == {"policy": "hidden", "tags": {"a": "b"}}
+    assert synthesise(program=program, stack="test").find(QUEUE, "main").inputs == {
+        "policy": "hidden",
+        "tags": {"a": "b"},
+    }
 
 
 def test_config_reaches_the_program() -> None:
@@ -180,7 +185,7 @@ def test_transforms_change_inputs_from_the_resource_up_to_the_stack() -> None:
         def transform(args: pulumi.ResourceTransformArgs) -> pulumi.ResourceTransformResult | None:
             if args.type_ != QUEUE:
                 return None
-            return pulumi.ResourceTransformResult({**args.props, "policy": args.props["policy"] + mark}, args.opts)
+            return pulumi.ResourceTransformResult({**args.props, "policy": f"{args.props['policy']}{mark}"}, args.opts)
 
         return transform
 
@@ -206,7 +211,7 @@ def test_a_transform_that_fails_is_told_on_one_line() -> None:
         pulumi.runtime.register_resource_transform(transform)
         aws.sqs.Queue("main")
 
-    with pytest.raises(LocalError, match="a transform failed: .*no good") as raised:
+    with pytest.raises(LocalError, match=r"a transform failed: .*no good") as raised:
         synthesise(program=program, stack="test")
     assert "\n" not in str(raised.value)
 
@@ -235,7 +240,9 @@ def test_a_projects_own_file_is_run_in_its_folder(write_project: Callable[[str],
     )
     (project.directory / "Pulumi.yaml").write_text("name: shop\n")
     (project.directory / "Pulumi.test.yaml").write_text("config: {}\n")
-    assert synthesise(project.directory, "test").outputs == {"files": ["Pulumi.test.yaml", "Pulumi.yaml", "__main__.py"]}
+    assert synthesise(project.directory, "test").outputs == {
+        "files": ["Pulumi.test.yaml", "Pulumi.yaml", "__main__.py"]
+    }
 
 
 def test_a_resource_that_is_not_there_is_told_with_those_that_are() -> None:
@@ -249,8 +256,8 @@ def test_a_name_that_the_program_gives_stays() -> None:
 
 
 def test_bucket_names_are_lower_case_and_fifo_names_end_in_fifo() -> None:
-    assert physical_name("aws:s3/bucket:Bucket", "Results", "urn", {}) == "results-28e3f19"
-    assert physical_name(QUEUE, "main", "urn", {"fifoQueue": True}) == "main-28e3f19.fifo"
+    assert physical_name("aws:s3/bucket:Bucket", "Results", "urn", {}) == "results-b05f298"
+    assert physical_name(QUEUE, "main", "urn", {"fifoQueue": True}) == "main-b05f298.fifo"
 
 
 def test_a_name_that_is_too_long_for_aws_is_refused() -> None:

@@ -56,7 +56,7 @@ def test_each_country_has_its_tax(country: str, tax: str) -> None:
         (0.1, "0.10", "0.02", "0.12"),
         ("0.30", "0.30", "0.06", "0.36"),
         (1.005, "1.01", "0.19", "1.20"),
-        ("0.5", "0.50", "0.10", "0.60"),
+        ("1.5", "1.50", "0.29", "1.79"),
         (0.29, "0.29", "0.06", "0.35"),
         (LARGEST_AMOUNT, "1000000000.00", "190000000.00", "1190000000.00"),
     ],
@@ -100,30 +100,19 @@ def test_sums_and_taxes_are_exact(lines: list[tuple[int, Decimal]], country: str
         ({"orderId": "A"}, "amount must be a number"),
         *(
             ({"orderId": "A", "amount": amount}, "amount must be a number")
-            for amount in (None, True, [1], {"a": 1}, "", "ten", "1,5", "1_000", " 1 ", "\u0661")
+            for amount in (None, True, [1], {"a": 1}, "", "ten", "1,5", "1_000", " 1 ", "\u0661", "NaN", float("inf"))
         ),
         *(
             ({"orderId": "A", "amount": amount}, "amount must be above 0 and at most 1000000000")
-            for amount in (
-                0,
-                -1,
-                "-0.01",
-                1_000_000_000.01,
-                "1e99",
-                "NaN",
-                "sNaN",
-                "Infinity",
-                float("nan"),
-                float("inf"),
-            )
+            for amount in (0, -1, "-0.01", 1_000_000_000.01, "1e99")
         ),
-        *(
-            ({"orderId": "A", "lines": lines}, "lines must be a list with at least one line")
-            for lines in ([], {"a": 1}, "tea", 0)
-        ),
+        ({"orderId": "A", "lines": []}, "lines must be a list with at least one line"),
+        ({"orderId": "A", "lines": {"a": 1}}, "lines must be a list with at least one line"),
+        ({"orderId": "A", "lines": "tea"}, "lines must be a list with at least one line"),
+        ({"orderId": "A", "lines": 0}, "lines must be a list with at least one line"),
         ({"orderId": "A", "lines": [line(), "tea"]}, "line 2 must be an object"),
         *(
-            ({"orderId": "A", "lines": [line(quantity)]}, "line 1: quantity must be a whole number of at least 1")
+            ({"orderId": "A", "lines": [line(quantity)]}, "line 1: quantity must be a whole number from 1 to 1000000")
             for quantity in (0, -1, 1.5, 1.0, True, "1", None)
         ),
         ({"orderId": "A", "lines": [line(), line(1, "x")]}, "line 2: unit_price must be a number"),

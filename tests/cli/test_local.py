@@ -1,0 +1,173 @@
+"""`pipeline local`: what it prints, what it exits with, and that nothing is left behind."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.services import Clients
+from tests.cli.conftest import Command, arguments, environment
+from tests.processes import happens, living
+
+
+@contextmanager
+def _serving(project: Path, *more: str) -> Iterator[tuple["subprocess.Popen[str]", Any]]:
+    """A pipeline that serves, and its outputs."""
+    with subprocess.Popen(
+        arguments("local", "--port", "0", "--json", *more),
+        cwd=project,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def _launchers_of(pid: int) -> list[int]:
+    """The emulators that a process has started."""
+    return [process.pid for process in living() if process.parent == pid and "launcher.py" in process.command]
+
+
+def _gone(pid: int) -> bool:
+    return happens(lambda: pid not in [process.pid for process in living()])
+
+
+def test_a_command_gets_the_pipeline_in_its_environment_and_its_code_is_passed_on(
+    pipeline: Command,
+    small_project: Path,
+) -> None:
+    names = "AWS_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_REGION AWS_DEFAULT_REGION"
+    names += " PIPELINE_STACK PIPELINE_OUTPUTS"
+    script = f"import os, json; print(json.dumps([os.environ[name] for name in '{names}'.split()]))"
+    own = {"AWS_PROFILE": "mine", "AWS_SESSION_TOKEN": "mine", "AWS_REGION": "mine"}
+    command = f'python -c "{script}"; test -z "$AWS_PROFILE$AWS_SESSION_TOKEN" && exit 7'
+    result = pipeline("local", "--port", "0", "--exec", command, cwd=small_project, env=own)
+    assert result.returncode == 7, result.stderr
+    endpoint, *keys, stack, outputs = json.loads(result.stdout)
+    assert keys == ["test", "test", "us-east-1", "us-east-1"]
+    assert stack == "dev"
+    assert json.loads(outputs)["queue_url"].startswith(f"{endpoint}/000000000000/main-")
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(endpoint.rpartition(":")[2]))) != 0
+
+
+def test_a_command_that_a_signal_ends_is_told_as_a_shell_does(pipeline: Command, small_project: Path) -> None:
+    result = pipeline("local", "--port", "0", "--exec", "kill -TERM $$", cwd=small_project)
+    assert result.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_it_is_told_to_stop_and_leaves_nothing(small_project: Path, number: signal.Signals) -> None:
+    with _serving(small_project) as (process, outputs):
+        state_file = small_project / ".pipeline" / "local-dev.json"
+        assert happens(lambda: state_file.exists() and state_file.stat().st_size > 0)
+        state = json.loads(state_file.read_text())
+        assert (state["pid"], state["outputs"]) == (process.pid, outputs)
+        assert state_file.stat().st_mode & 0o777 == 0o600
+        sqs = Clients(state["endpoint"], "us-east-1")("sqs")
+        assert sqs.list_queues()["QueueUrls"] == [outputs["queue_url"]]
+        launchers = _launchers_of(process.pid)
+        assert len(launchers) == 1
+        process.send_signal(number)
+        rest, said = process.communicate(timeout=10)
+        assert (process.returncode, rest) == (0, "")
+        assert "Traceback" not in said
+    assert _gone(launchers[0])
+    assert not state_file.exists()
+
+
+def test_nothing_is_left_when_it_is_killed(small_project: Path, pipeline: Command) -> None:
+    with _serving(small_project) as (process, _):
+        launchers = _launchers_of(process.pid)
+        assert len(launchers) == 1
+        process.kill()
+    assert _gone(launchers[0])
+    # The file that it left says that it runs, and is not believed.
+    result = pipeline("status", "x", cwd=small_project, env={"PATH": "/nowhere"})
+    assert "does not run here" in result.stderr
+
+
+def test_a_command_is_ended_with_the_pipeline(small_project: Path) -> None:
+    marker = small_project / "pid"
+    with subprocess.Popen(
+        arguments("local", "--port", "0", "--exec", f"sleep 60 & echo $! > {marker}; wait"),
+        cwd=small_project,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert happens(lambda: marker.exists() and bool(marker.read_text().strip()), seconds=20)
+        sleeper = int(marker.read_text())
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=15)
+    assert _gone(sleeper)
+
+
+def _error(result: "subprocess.CompletedProcess[str]") -> str:
+    """The one line of an error."""
+    assert result.returncode == 1, result
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("starting the emulator")]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def test_a_port_that_is_taken_is_named_in_the_error(pipeline: Command, small_project: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = pipeline("local", "--port", str(port), cwd=small_project)
+    assert f"error: port {port} on 127.0.0.1 is taken" in _error(result)
+
+
+def test_a_stack_that_does_not_exist_is_named_with_those_that_do(pipeline: Command, small_project: Path) -> None:
+    error = _error(pipeline("local", "--stack", "prod", cwd=small_project))
+    assert error == "error: there is no stack 'prod' (no file Pulumi.prod.yaml); there are: dev"
+
+
+def test_a_type_without_a_creator_is_named_with_its_line(pipeline: Command, small_project: Path) -> None:
+    (small_project / "__main__.py").write_text("import pulumi_aws as aws\n\naws.ecr.Repository('images')\n")
+    error = _error(pipeline("local", "--port", "0", "--exec", "true", cwd=small_project))
+    assert error.startswith("error: aws:ecr/repository:Repository 'images' (__main__.py:3): ")
+
+
+def test_what_a_program_raises_is_one_line_with_its_place(pipeline: Command, small_project: Path) -> None:
+    (small_project / "__main__.py").write_text("x = 1\nraise ValueError('what was\\nwrong')\n")
+    error = _error(pipeline("local", "--port", "0", "--exec", "true", cwd=small_project))
+    assert error == "error: ValueError: what was wrong (__main__.py:2)"
+
+
+def test_a_wrong_port_is_a_usage_error(pipeline: Command, small_project: Path) -> None:
+    assert pipeline("local", "--port", "99999", cwd=small_project).returncode == 2
+
+
+def test_a_folder_without_a_project_says_so(pipeline: Command, tmp_path: Path) -> None:
+    assert "there is no Pulumi.yaml" in _error(pipeline("local", cwd=tmp_path))
+
+
+def test_help_does_not_wait_for_pulumi() -> None:
+    code = "import sys; import cli.main; sys.exit(any(name in sys.modules for name in ('pulumi', 'botocore')))"
+    assert subprocess.run([sys.executable, "-c", code], env=environment(), check=False).returncode == 0
+
+
+def test_a_command_runs_in_this_environment_and_the_ready_line_says_where_it_is(
+    pipeline: Command,
+    small_project: Path,
+) -> None:
+    result = pipeline("local", "--port", "0", "--exec", "echo $AWS_ENDPOINT_URL; command -v python", cwd=small_project)
+    endpoint, python = result.stdout.splitlines()
+    assert f"stack 'dev' is up at {endpoint} (" in result.stderr
+    assert Path(python).parent == Path(sys.executable).parent

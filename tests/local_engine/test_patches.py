@@ -1,0 +1,164 @@
+"""What the patches are for: policies that work on AWS work in the emulator, and those that do not, do not."""
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local.emulator import Emulator
+from local.services import Clients
+
+Allow = list[tuple[str, str]]
+
+
+@pytest.fixture
+def client_that_may(emulator: Emulator, aws: Clients) -> Callable[..., Any]:
+    """`client_that_may("sqs", [(action, resource)])`: a client of a user with this policy."""
+    return lambda service, allowed: _client(emulator, aws, service, allowed)
+
+
+def _client(emulator: Emulator, aws: Clients, service: str, allowed: Allow) -> Any:
+    user = f"user-{uuid.uuid4().hex}"
+    aws("iam").create_user(UserName=user)
+    if allowed:
+        statements = [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in allowed]
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        aws("iam").put_user_policy(UserName=user, PolicyName="own", PolicyDocument=document)
+    key = aws("iam").create_access_key(UserName=user)["AccessKey"]
+    return Clients(emulator.endpoint, emulator.region, key["AccessKeyId"], key["SecretAccessKey"])(service)
+
+
+@contextmanager
+def _denied() -> Iterator[None]:
+    with pytest.raises(ClientError) as raised:
+        yield
+    assert raised.value.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException")
+
+
+@pytest.fixture
+def table(aws: Clients) -> str:
+    name = f"table-{uuid.uuid4().hex}"
+    aws("dynamodb").create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+    )
+    return name
+
+
+@pytest.fixture
+def queue(aws: Clients) -> str:
+    url: str = aws("sqs").create_queue(QueueName=f"queue-{uuid.uuid4().hex}")["QueueUrl"]
+    return url
+
+
+STATEMENTS = {
+    "dynamodb:PartiQLInsert": """INSERT INTO "{table}" VALUE {{'id': 'x'}}""",
+    "dynamodb:PartiQLUpdate": """UPDATE "{table}" SET "status" = 'a' WHERE "id" = 'one' AND "status" <> 'b'""",
+    "dynamodb:PartiQLDelete": """DELETE FROM "{table}" WHERE "id" = 'one'""",
+    "dynamodb:PartiQLSelect": """SELECT * FROM "{table}" WHERE "id" = 'one'""",
+}
+
+
+@pytest.mark.parametrize("action", STATEMENTS)
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_statement_needs_the_action_of_its_kind_on_its_table(
+    client_that_may: Callable[..., Any],
+    aws: Clients,
+    table: str,
+    action: str,
+    batch: bool,  # noqa: FBT001
+) -> None:
+    aws("dynamodb").put_item(TableName=table, Item={"id": {"S": "one"}, "status": {"S": "a"}})
+    arn = aws.arn("dynamodb", f"table/{table}")
+    statement = STATEMENTS[action].format(table=table)
+
+    def run(client: Any) -> None:
+        if batch:
+            answer = client.batch_execute_statement(Statements=[{"Statement": statement}])
+            assert "Error" not in answer["Responses"][0]
+        else:
+            client.execute_statement(Statement=statement)
+
+    others = [(other, arn) for other in STATEMENTS if other != action]
+    with _denied():
+        run(client_that_may("dynamodb", others))
+    with _denied():
+        run(client_that_may("dynamodb", [(action, f"{arn}-other")]))
+    run(client_that_may("dynamodb", [(action, arn)]))
+
+
+def test_each_statement_of_a_batch_is_authorised(client_that_may: Callable[..., Any], aws: Clients, table: str) -> None:
+    may_insert = client_that_may("dynamodb", [("dynamodb:PartiQLInsert", aws.arn("dynamodb", f"table/{table}"))])
+    statements = [
+        {"Statement": STATEMENTS[f"dynamodb:PartiQL{kind}"].format(table=table)} for kind in ("Insert", "Delete")
+    ]
+    with _denied():
+        may_insert.batch_execute_statement(Statements=statements)
+
+
+def test_a_batch_of_messages_needs_the_action_of_one(
+    client_that_may: Callable[..., Any],
+    aws: Clients,
+    queue: str,
+) -> None:
+    arn = aws.arn("sqs", queue.rpartition("/")[2])
+    entries = [{"Id": "1", "MessageBody": "x"}]
+    with _denied():
+        client_that_may("sqs", [("sqs:ReceiveMessage", arn)]).send_message_batch(QueueUrl=queue, Entries=entries)
+    client_that_may("sqs", [("sqs:SendMessage", arn)]).send_message_batch(QueueUrl=queue, Entries=entries)
+    message = aws("sqs").receive_message(QueueUrl=queue)["Messages"][0]
+    entry = {"Id": "1", "ReceiptHandle": message["ReceiptHandle"]}
+    may_change = client_that_may("sqs", [("sqs:ChangeMessageVisibility", arn)])
+    may_change.change_message_visibility_batch(QueueUrl=queue, Entries=[{**entry, "VisibilityTimeout": 30}])
+    with _denied():
+        may_change.delete_message_batch(QueueUrl=queue, Entries=[entry])
+    client_that_may("sqs", [("sqs:DeleteMessage", arn)]).delete_message_batch(QueueUrl=queue, Entries=[entry])
+
+
+def test_a_queue_that_refuses_plain_http_takes_messages_from_this_machine(
+    client_that_may: Callable[..., Any],
+    aws: Clients,
+    queue: str,
+) -> None:
+    arn = aws.arn("sqs", queue.rpartition("/")[2])
+
+    def refuse(value: str) -> None:
+        statement = {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "sqs:*",
+            "Resource": arn,
+            "Condition": {"Bool": {"aws:SecureTransport": value}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        aws("sqs").set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+
+    client = client_that_may("sqs", [("sqs:SendMessage", arn)])
+    refuse("false")
+    client.send_message(QueueUrl=queue, MessageBody="x")
+    # The same policy the other way round shows that it is looked at.
+    refuse("true")
+    with _denied():
+        client.send_message(QueueUrl=queue, MessageBody="x")
+
+
+def test_decisions_are_recorded_when_asked_for(tmp_path: Path) -> None:
+    log = tmp_path / "decisions.jsonl"
+    with Emulator(iam_log=log) as emulator:
+        aws = Clients(emulator.endpoint, emulator.region)
+        url = aws("sqs").create_queue(QueueName="main")["QueueUrl"]
+        client = _client(emulator, aws, "sqs", [("sqs:SendMessage", aws.arn("sqs", "main"))])
+        client.send_message(QueueUrl=url, MessageBody="x")
+        with _denied():
+            client.receive_message(QueueUrl=url)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    decisions = [(line["action"], line["resource"], line["allowed"]) for line in lines if ":user/" in line["principal"]]
+    arn = "arn:aws:sqs:us-east-1:000000000000:main"
+    assert decisions == [("sqs:SendMessage", arn, True), ("sqs:ReceiveMessage", arn, False)]

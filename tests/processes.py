@@ -1,0 +1,37 @@
+"""The living processes of this machine, to see that none is left."""
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Process:
+    """One line of `ps`."""
+
+    pid: int
+    parent: int
+    group: int
+    command: str
+
+
+def living() -> list[Process]:
+    """All processes but zombies: those have ended, and wait for an init that a container may not have."""
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid=,pgid=,stat=,args="], capture_output=True, text=True, check=True)
+    found = []
+    for line in listing.stdout.splitlines():
+        pid, parent, group, state, *command = line.split(maxsplit=4)
+        if not state.startswith("Z"):
+            found.append(Process(int(pid), int(parent), int(group), "".join(command)))
+    return found
+
+
+def happens(condition: Callable[[], bool], seconds: float = 5) -> bool:
+    """Whether a condition comes true within some seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True

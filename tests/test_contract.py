@@ -1,0 +1,190 @@
+"""Components and handlers never import each other; these tests hold together what both must know."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components import table as deployed_table
+from components.api import ROUTES
+from components.function import METRICS_NAMESPACE
+from components.variants import api as variant
+from handlers import ingest, metrics, objects, table, worker
+from handlers.events import Envelope, event_id, received_times
+from handlers.ingest import Ingest
+from handlers.settings import IngestSettings, Settings, WorkerSettings
+from local.recording import Graph, synthesise
+
+ROOT = Path(__file__).parents[1]
+POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
+
+FUNCTIONS: dict[str, type[Settings]] = {"pipeline-ingest": IngestSettings, "pipeline-worker": WorkerSettings}
+
+CONFIGS: list[dict[str, Any]] = [
+    {},
+    {"storage": {"results": "inline"}},
+    {"storage": {"results": "inline", "archive": True}},
+    {"storage": {"time_index": False, "archive": True}},
+    {"api": {"kind": "rest", "track": False}, "tracing": True},
+]
+
+
+def graph_of(config: dict[str, Any]) -> Graph:
+    return synthesise(ROOT, "dev", config)
+
+
+def environment(graph: Graph, function: str) -> dict[str, str]:
+    variables: dict[str, str] = graph.find("aws:lambda/function:Function", function).inputs["environment"]["variables"]
+    return variables
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_s_deployed_environment_is_exactly_what_its_settings_read(
+    config: dict[str, Any],
+    function: str,
+) -> None:
+    kind = FUNCTIONS[function]
+    deployed = environment(graph_of(config), function)
+    fields = {field.name.upper(): field for field in dataclasses.fields(kind)}
+    required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
+    assert set(deployed) - POWERTOOLS <= set(fields)
+    assert required | POWERTOOLS <= set(deployed)
+    kind.from_environment(deployed)
+
+
+def test_the_bucket_is_named_to_a_function_when_it_uses_it_and_not_else() -> None:
+    def named(config: dict[str, Any]) -> list[bool]:
+        graph = graph_of(config)
+        return ["BUCKET_NAME" in environment(graph, function) for function in FUNCTIONS]
+
+    assert named({}) == [True, True]
+    assert named({"storage": {"results": "inline"}}) == [False, False]
+    assert named({"storage": {"results": "inline", "archive": True}}) == [False, True]
+
+
+def test_options_reach_the_settings_as_they_are() -> None:
+    config = {
+        "api": {"max_batch": 7, "max_depth": 9, "track": False, "deduplicate": "content", "type_field": "kind"},
+        "queue": {"max_receives": 8},
+        "worker": {"backoff": {"base_seconds": 3, "maximum_seconds": 30}, "processor": "processors.orders:process"},
+        "storage": {"results": "inline", "archive": True, "time_index_shards": 5, "items_expire_after_days": 11},
+    }
+    graph = graph_of(config)
+    ingest = IngestSettings.from_environment(environment(graph, "pipeline-ingest"))
+    worker = WorkerSettings.from_environment(environment(graph, "pipeline-worker"))
+    assert (ingest.max_batch, ingest.max_depth, ingest.track, ingest.deduplicate, ingest.type_field) == (
+        7,
+        9,
+        False,
+        "content",
+        "kind",
+    )
+    assert (worker.max_receives, worker.backoff_base_seconds, worker.backoff_maximum_seconds) == (8, 3, 30)
+    assert (worker.processor, worker.archive) == ("processors.orders:process", True)
+    for settings in (ingest, worker):
+        assert (settings.results, settings.time_index_shards, settings.items_expire_after_days) == ("inline", 5, 11)
+
+
+def test_the_schemas_travel_in_the_archive_where_the_function_reads_them() -> None:
+    def schemas(config: dict[str, Any]) -> Any:
+        function = graph_of(config).find("aws:lambda/function:Function", "pipeline-ingest")
+        return json.loads(function.inputs["code"].assets["schemas.json"].text)
+
+    assert schemas({}) == {}
+    order = json.loads((ROOT / "schemas/order.json").read_text())
+    assert schemas({"api": {"schemas": "schemas/order.json"}}) == {"": order}
+    page_view = json.loads((ROOT / "schemas/page_view.json").read_text())
+    assert schemas({"api": {"schemas": ["page_view"]}}) == {"page_view": page_view}
+
+
+def test_the_archive_holds_every_handler_and_processor_and_nothing_compiled() -> None:
+    function = graph_of({}).find("aws:lambda/function:Function", "pipeline-worker")
+    names = set(function.inputs["code"].assets)
+    sources = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("handlers", "processors")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert names == sources | {"schemas.json"}
+    module, _, attribute = function.inputs["handler"].rpartition(".")
+    assert f"{module.replace('.', '/')}.py" in names
+    assert attribute == "handler"
+
+
+def test_the_api_has_the_routes_that_the_function_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = IngestSettings.from_environment(environment(graph_of({}), "pipeline-ingest"))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    function = Ingest(settings, {})
+
+    def answered(route: str) -> str:
+        context = {"requestId": "r", "http": {"sourceIp": "", "userAgent": ""}}
+        answer = function.handle(
+            {"routeKey": route, "requestContext": context, "queryStringParameters": {"limit": "x"}}
+        )
+        return str(json.loads(answer["body"]).get("error", {}).get("code"))
+
+    codes = {f"{method} {path}": answered(f"{method} {path}") for method, path in ROUTES}
+    assert codes == {
+        "POST /events": "empty_body",
+        "GET /events": "invalid_parameter",
+        "GET /events/{id}": "no_such_event",
+        "GET /health": "None",
+    }
+    assert answered("DELETE /events") == "no_such_route"
+
+
+def test_table_index_and_prefixes_have_the_same_names_on_both_sides() -> None:
+    assert deployed_table.TIME_INDEX == table.TIME_INDEX
+    (received,) = received_times(1)
+    envelope = Envelope(event_id(None), "t", received, "", "", "", "", {})
+    assert objects.result_key(envelope).startswith(variant.RESULTS)
+    deployed = graph_of({}).find("aws:dynamodb/table:Table", "pipeline-table").inputs
+    written = {
+        "id",
+        *table.EventTable("t", time_index_shards=1, items_expire_after_days=1)._item(envelope, "queued", indexed=True),
+    }
+    assert {attribute["name"] for attribute in deployed["attributes"]} <= written
+    assert deployed["ttl"]["attributeName"] in written
+
+
+def test_what_alarms_and_dashboard_watch_of_ours_is_what_the_functions_write(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variables = environment(graph_of({}), "pipeline-worker")
+    for name in POWERTOOLS:
+        monkeypatch.setenv(name, variables[name])
+    metrics.emit(dict.fromkeys([*metrics.INGEST_COUNTS, *metrics.WORKER_COUNTS], 1), [1.5])
+    line = json.loads(capsys.readouterr().out)
+    (written,) = line["_aws"]["CloudWatchMetrics"]
+    assert written["Namespace"] == METRICS_NAMESPACE
+    assert written["Dimensions"] == [["service"]]
+    emitted = {metric["Name"] for metric in written["Metrics"]}
+    graph = graph_of({})
+    inputs = [alarm.inputs for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")]
+    watched = json.dumps([json.loads(json.dumps(each)) for each in inputs])
+    dashboard = graph.of_type("aws:cloudwatch/dashboard:Dashboard")[0].inputs["dashboardBody"]
+    own = set(re.findall(rf'"{METRICS_NAMESPACE}", "(\w+)"', dashboard))
+    for each in inputs:
+        for query in each.get("metricQueries", []):
+            if query.get("metric", {}).get("namespace") == METRICS_NAMESPACE:
+                own.add(query["metric"]["metricName"])
+                assert query["metric"]["dimensions"] == {"service": line["service"]}
+    assert own
+    assert own <= emitted
+    assert line["service"] in watched
+
+
+def counts_used(source: Callable[..., object]) -> set[str]:
+    text = Path(source.__code__.co_filename).read_text()
+    return set(re.findall(r'"([A-Z]\w+)": ', text))
+
+
+def test_the_functions_count_what_the_lists_of_metrics_say() -> None:
+    assert counts_used(ingest.handler) - {"Location"} == set(metrics.INGEST_COUNTS)
+    assert counts_used(worker.handler) == set(metrics.WORKER_COUNTS)
