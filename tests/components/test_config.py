@@ -12,10 +12,11 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from components.config import ENVIRONMENT_DEFAULTS, ConfigError, PipelineConfig, load, load_stack, stack_file_schema
+from components.config import ENVIRONMENT_DEFAULTS, ConfigError, load, load_stack, stack_file_schema
 from components.options.api import (
     AlarmOptions,
     ApiOptions,
+    ApiPipelineConfig,
     BackoffOptions,
     CorsOptions,
     JwtOptions,
@@ -45,8 +46,10 @@ def raw(**options: Any) -> dict[str, str]:
     }
 
 
-def loaded(**options: Any) -> PipelineConfig:
-    return load(raw(**options), file=FILE)
+def loaded(**options: Any) -> ApiPipelineConfig:
+    config = load(raw(**options), file=FILE)
+    assert isinstance(config, ApiPipelineConfig)
+    return config
 
 
 def lines(**options: Any) -> list[str]:
