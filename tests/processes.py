@@ -18,7 +18,9 @@ class Process:
 
 def living() -> list[Process]:
     """All processes but zombies: those have ended, and wait for an init that a container may not have."""
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid=,pgid=,stat=,args="], capture_output=True, text=True, check=True)
+    listing = subprocess.run(
+        ["ps", "-ww", "-eo", "pid=,ppid=,pgid=,stat=,args="], capture_output=True, text=True, check=True
+    )
     found = []
     for line in listing.stdout.splitlines():
         pid, parent, group, state, *command = line.split(maxsplit=4)

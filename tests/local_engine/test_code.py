@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -94,9 +96,17 @@ def test_a_module_that_kills_its_process_is_an_error_too(tmp_path: Path) -> None
     assert problem == "cannot import main.handler: the process ended with 7"
 
 
-def test_what_the_archive_lacks_is_not_found_in_the_project() -> None:
-    # An editable install has the project's root on the path: there the module would be found.
+def test_what_the_archive_lacks_is_not_found_in_the_project(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("import handlers\ndef handler(event, context): ...\n")
     root = Path(__file__).parents[2]
     assert (root / "handlers").is_dir()
-    problem = _problem("main.handler", root, main="import handlers\n")
-    assert "No module named 'handlers'" in problem
+    # An editable install has the project's root on the path, as this has.
+    script = "import sys; sys.path.append(sys.argv[3]); from local.import_check import main; print(main(*sys.argv[1:]))"
+
+    def check(project: Path) -> str:
+        arguments = [sys.executable, "-c", script, str(tmp_path), "main.handler", str(project)]
+        environment = {**os.environ, "PYTHONPATH": ""}
+        result = subprocess.run(arguments, cwd=root, env=environment, capture_output=True, text=True, check=True)
+        return result.stdout.strip()
+
+    assert check(root) == "ModuleNotFoundError: No module named 'handlers' (main.py:1)"

@@ -1,0 +1,33 @@
+"""What the README shows is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.config import ConfigError, load
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_stack_file_in_the_readme_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    config = load(yaml.safe_load(example)["config"], file="README.md")
+    assert (config.environment, config.storage.retain_data) == ("prod", True)
+
+
+def test_the_error_in_the_readme_is_what_a_user_sees() -> None:
+    (shown,) = re.findall(r"^error: (.*)$", README, re.MULTILINE)
+    with pytest.raises(ConfigError) as raised:
+        load({"datapipeline:variant": "api", "datapipeline:api": '{"max_batch": 9000}'}, file="Pulumi.dev.yaml")
+    assert str(raised.value) == shown
+
+
+def test_every_file_that_the_readme_names_exists() -> None:
+    named = re.findall(r"`((?:tests|components|processors|docs|local|\.github)/[\w./-]+)`|\]\(([\w./-]+)\)", README)
+    files = {one or other for one, other in named}
+    assert len(files) > 8
+    assert [file for file in sorted(files) if not (ROOT / file).exists()] == []
