@@ -77,14 +77,24 @@ class Bucket(pulumi.ComponentResource):
         """To write objects below a prefix (`results/`)."""
         return Grant(("s3:PutObject",), (Output.concat(self.arn, "/", prefix, "*"),), {"BUCKET_NAME": self.name})
 
-    def grants_read_uploads(self, prefix: str) -> tuple[Grant, ...]:
-        """To read what others upload below a prefix, in the very version that a notification names.
+    def grant_write_parts(self, prefix: str) -> Grant:
+        """To write large objects below a prefix in parts, to give an upload up, and to see whether an object is there."""
+        return Grant(
+            ("s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject"),
+            (Output.concat(self.arn, "/", prefix, "*"),),
+            {"BUCKET_NAME": self.name},
+        )
 
-        Without the right to list, S3 says of an object that is gone that it may not be read:
+    def grant_read_versions(self, prefix: str) -> Grant:
+        """To read objects below a prefix, old versions too; the bucket is named by whoever announces them.
+
+        Without s3:ListBucket, S3 answers that an object that is gone is forbidden:
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html (Permissions)
         """
-        read = ("s3:GetObject", "s3:GetObjectVersion")
-        return (Grant(read, (Output.concat(self.arn, "/", prefix, "*"),)), Grant(("s3:ListBucket",), (self.arn,)))
+        return Grant(
+            ("s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"),
+            (self.arn, Output.concat(self.arn, "/", prefix, "*")),
+        )
 
     def grant_read(self, prefix: str) -> Grant:
         """To read objects below a prefix, also by a signed URL that the function hands out."""

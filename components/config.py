@@ -7,12 +7,13 @@ and names file, key, value and what is allowed.
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import models_json_schema
 
 from components.options.api import ApiPipelineConfig
 from components.options.common import Options
@@ -57,7 +58,6 @@ class ConfigError(pulumi.RunError):
 
 PipelineConfig = ApiPipelineConfig | IotPipelineConfig
 
-# By the value of `variant`, which decides what else there is.
 VARIANTS: Mapping[str, type[PipelineConfig]] = {"api": ApiPipelineConfig, "iot": IotPipelineConfig}
 
 
@@ -69,12 +69,14 @@ def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:
     """
     prefix = f"{NAMESPACE}:"
     values = {key.removeprefix(prefix): _decoded(value) for key, value in raw.items() if key.startswith(prefix)}
+    # Not pydantic's discriminated union: its errors would name the variant in every key.
     variant = values.get("variant")
     if variant is None:
-        raise ConfigError(f"{file}: {NAMESPACE}:variant is missing")
-    if not isinstance(variant, str) or variant not in VARIANTS:
-        raise ConfigError(f"{file}: {NAMESPACE}:variant = {variant!r}: Input should be {_or(VARIANTS)}")
-    model = VARIANTS[variant]
+        raise ConfigError(f"{file}: {prefix}variant is missing")
+    model = VARIANTS.get(str(variant))
+    if model is None:
+        allowed = " or ".join(map(repr, VARIANTS))
+        raise ConfigError(f"{file}: {prefix}variant = {variant!r}: Input should be {allowed}")
     try:
         return model.model_validate(with_environment_defaults(values))
     except ValidationError as error:
@@ -107,11 +109,7 @@ def _decoded(value: object) -> object:
     return value
 
 
-def _or(names: Iterable[str]) -> str:
-    return " or ".join(repr(name) for name in names)
-
-
-def _lines(error: ValidationError, file: str, model: type[PipelineConfig]) -> list[str]:
+def _lines(error: ValidationError, file: str, model: type[BaseModel]) -> list[str]:
     lines = []
     for problem in error.errors():
         path = [str(part) for part in problem["loc"] if not str(part).startswith("kind:")]
@@ -124,8 +122,9 @@ def _lines(error: ValidationError, file: str, model: type[PipelineConfig]) -> li
         if problem["type"] == "missing":
             lines.append(f"{file}: {key} is missing")
         elif problem["type"] == "extra_forbidden":
-            allowed = ", ".join(_allowed_keys(model, path[:-1]))
-            lines.append(f"{file}: {key} = {given!r}: unknown key; allowed here: {allowed}")
+            lines.append(
+                f"{file}: {key} = {given!r}: unknown key; allowed here: {', '.join(_allowed_keys(model, path[:-1]))}"
+            )
         elif isinstance(given, Mapping):
             lines.append(f"{file}: {key}: {message}")
         else:
@@ -133,7 +132,7 @@ def _lines(error: ValidationError, file: str, model: type[PipelineConfig]) -> li
     return lines
 
 
-def _allowed_keys(model: type[Options], path: list[str]) -> list[str]:
+def _allowed_keys(model: type[BaseModel], path: list[str]) -> list[str]:
     """The keys of the group of options at a path."""
     annotation: Any = model
     for part in path:
@@ -157,39 +156,43 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 def stack_file_schema() -> dict[str, Any]:
     """The JSON Schema of a stack file, for editors: `schemas/stack.schema.json` is this, written out."""
-    definitions: dict[str, Any] = {}
-    variants = [_variant_schema(variant, model, definitions) for variant, model in VARIANTS.items()]
-    config = {
-        "type": "object",
-        "properties": {f"{NAMESPACE}:variant": {"enum": list(VARIANTS)}},
-        "required": [f"{NAMESPACE}:variant"],
-        "allOf": variants,
-    }
+    _, schema = models_json_schema([(model, "validation") for model in VARIANTS.values()])
+    definitions = schema["$defs"]
+    for definition in definitions.values():
+        # What an environment sets need not stand in a stack file.
+        for optional in ENVIRONMENT_DEFAULTS["dev"].values():
+            if optional.keys() <= definition["properties"].keys():
+                definition["required"] = [key for key in definition.get("required", []) if key not in optional]
+    variants = {name: definitions.pop(model.__name__) for name, model in VARIANTS.items()}
+    # What an environment sets makes whole groups optional; with those gone, these are left.
+    optional_groups = ENVIRONMENT_DEFAULTS["dev"].keys()
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A stack file of DataPipeline",
         "type": "object",
-        "properties": {"config": config},
+        "properties": {
+            "config": {
+                "type": "object",
+                "properties": {f"{NAMESPACE}:variant": {"enum": list(VARIANTS)}},
+                "required": [f"{NAMESPACE}:variant"],
+                "allOf": [
+                    {
+                        "if": {"properties": {f"{NAMESPACE}:variant": {"const": name}}},
+                        "then": {
+                            "properties": {f"{NAMESPACE}:{key}": value for key, value in variant["properties"].items()},
+                            "required": [
+                                f"{NAMESPACE}:{key}" for key in variant["required"] if key not in optional_groups
+                            ],
+                            "patternProperties": {f"^(?!{NAMESPACE}:)": True},
+                            "additionalProperties": False,
+                        },
+                    }
+                    for name, variant in variants.items()
+                ],
+            },
+        },
         "required": ["config"],
         "$defs": definitions,
-    }
-
-
-def _variant_schema(variant: str, model: type[PipelineConfig], definitions: dict[str, Any]) -> dict[str, Any]:
-    """What a stack file of a variant may hold. Adds to the definitions that it refers to."""
-    schema = model.model_json_schema()
-    definitions |= schema.get("$defs", {})
-    for group, defaults in ENVIRONMENT_DEFAULTS["dev"].items():
-        # What an environment sets need not stand in a stack file.
-        definition = definitions[schema["properties"][group]["$ref"].rpartition("/")[2]]
-        definition["required"] = [key for key in definition.get("required", []) if key not in defaults]
-    return {
-        "if": {"properties": {f"{NAMESPACE}:variant": {"const": variant}}},
-        "then": {
-            "properties": {f"{NAMESPACE}:{key}": value for key, value in schema["properties"].items()},
-            "patternProperties": {f"^(?!{NAMESPACE}:)": True},
-            "additionalProperties": False,
-        },
     }
 
 

@@ -39,9 +39,9 @@ class Notifications(pulumi.ComponentResource):
         self.arn = topic.arn
         self.register_outputs({"arn": self.arn})
 
-    def grant_publish(self) -> Grant:
-        """To publish alerts."""
-        return Grant(("sns:Publish",), (self.arn,), {"ALERTS_TOPIC_ARN": self.arn})
+    def grant_publish(self, variable: str = "ALERTS_TOPIC_ARN") -> Grant:
+        """To publish; the function learns the topic from `variable`."""
+        return Grant(("sns:Publish",), (self.arn,), {variable: self.arn})
 
 
 def _publishers(arn: str) -> str:

@@ -6,9 +6,9 @@ Lambda https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.htm
 API Gateway: see ApiMetrics.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypedDict
+from typing import TypedDict
 
 import pulumi
 import pulumi_aws as aws
@@ -17,7 +17,7 @@ from pulumi import Input, Output, ResourceOptions
 from components.api import ApiMetrics
 from components.function import METRICS_NAMESPACE, Function
 from components.options.api import AlarmOptions
-from components.options.iot import ReadingAlarmOptions
+from components.options.common import CommonAlarmOptions, FunctionAlarmOptions
 from components.queue import Queue
 
 PERIOD_SECONDS = 300
@@ -54,14 +54,14 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart of the dashboard."""
+    """One graph of the dashboard."""
 
     title: str
     metrics: Sequence[Metric]
 
 
 class Observability(pulumi.ComponentResource):
-    """The alarms of a pipeline, by label, and its dashboard. Alarms tell the alerts topic of trouble and of its end."""
+    """The alarms of a pipeline and its dashboard. Alarms tell the alerts topic of trouble and of its end."""
 
     def __init__(
         self,
@@ -98,44 +98,6 @@ class Observability(pulumi.ComponentResource):
             **_watched(alarm),
             opts=ResourceOptions(parent=self),
         )
-
-
-def api_alarms(
-    options: AlarmOptions,
-    service: str,
-    api: ApiMetrics,
-    queue: Queue,
-    functions: Mapping[str, Function],
-) -> dict[str, Alarm]:
-    """The alarms of a pipeline behind an API."""
-    return {
-        "dead-letters": _dead_letters(queue.dead_letters_name),
-        "oldest-message": _oldest_message(queue, options),
-        "failed-messages": _failed_messages(service, options),
-        "api-errors": _api_errors(api, options),
-        "api-latency": _api_latency(api, options),
-        **{f"{label}-errors": _errors(label, function, options) for label, function in functions.items()},
-        **{f"{label}-throttles": _throttles(label, function) for label, function in functions.items()},
-        **{f"{label}-duration": _duration(label, function, options) for label, function in functions.items()},
-    }
-
-
-def reading_alarms(
-    options: ReadingAlarmOptions,
-    service: str,
-    worker: Function,
-    dead_letters_name: Input[str],
-) -> dict[str, Alarm]:
-    """The alarms of a pipeline that S3 invokes."""
-    return {
-        "dead-letters": _dead_letters(dead_letters_name),
-        "event-age": _event_age(worker, options),
-        "undelivered": _undelivered(worker),
-        "rejected-readings": _rejected_readings(service, options),
-        "worker-errors": _errors("worker", worker, options),
-        "worker-throttles": _throttles("worker", worker),
-        "worker-duration": _duration("worker", worker, options),
-    }
 
 
 class _Watched(TypedDict, total=False):
@@ -205,7 +167,111 @@ def _own(metric: str, service: str, statistic: str) -> Metric:
     return Metric(METRICS_NAMESPACE, metric, {"service": service}, statistic)
 
 
-def _dead_letters(queue_name: Input[str]) -> Alarm:
+def queue_alarms(queue: Queue, service: str, options: CommonAlarmOptions) -> dict[str, Alarm]:
+    """Of a queue with a worker behind it that counts `Messages` and `BatchItemFailures`."""
+    return {
+        "dead-letters": dead_letters_alarm(queue.dead_letters_name),
+        "oldest-message": _oldest_message(queue, options),
+        "failed-messages": _failed_messages(service, options),
+    }
+
+
+def api_alarms(api: ApiMetrics, options: AlarmOptions) -> dict[str, Alarm]:
+    """Of an API of either kind."""
+    return {"api-errors": _api_errors(api, options), "api-latency": _api_latency(api, options)}
+
+
+def function_alarms(label: str, function: Function, options: FunctionAlarmOptions) -> dict[str, Alarm]:
+    """Of a function, which `label` names in the alarms."""
+    return {
+        f"{label}-errors": _errors(label, function, options),
+        f"{label}-throttles": _throttles(label, function),
+        f"{label}-duration": _duration(label, function, options),
+    }
+
+
+def api_panels(api: ApiMetrics) -> tuple[Panel, Panel]:
+    """Requests, and how long they take."""
+    return (
+        Panel("Requests", [_of_api("Count", api, "Sum"), _of_api(api.server_errors, api, "Sum")]),
+        Panel("API latency (ms)", [_of_api("Latency", api, statistic) for statistic in ("p50", "p95")]),
+    )
+
+
+def queue_panels(queue: Queue) -> tuple[Panel, Panel]:
+    """What waits, and for how long."""
+    return (
+        Panel(
+            "Waiting",
+            [
+                _of_queue("ApproximateNumberOfMessagesVisible", queue.name, "Maximum"),
+                _of_queue("ApproximateNumberOfMessagesVisible", queue.dead_letters_name, "Maximum"),
+            ],
+        ),
+        Panel(
+            "Age of the oldest message (seconds)", [_of_queue("ApproximateAgeOfOldestMessage", queue.name, "Maximum")]
+        ),
+    )
+
+
+def counts_panel(title: str, service: str, *names: str) -> Panel:
+    """The pipeline's own counts (handlers/metrics.py)."""
+    return Panel(title, [_own(name, service, "Sum") for name in names])
+
+
+def latency_panel(title: str, service: str) -> Panel:
+    """The pipeline's own measure of how long it takes from one end to the other."""
+    return Panel(title, [_own("Latency", service, statistic) for statistic in ("p50", "p95", "Maximum")])
+
+
+def functions_panel(*functions: Function) -> Panel:
+    """Runs of functions, and those that went wrong."""
+    return Panel(
+        "Functions",
+        [
+            _of_function(metric, function, "Sum")
+            for function in functions
+            for metric in ("Invocations", "Errors", "Throttles")
+        ],
+    )
+
+
+def async_alarms(function: Function, event_age_seconds: int) -> dict[str, Alarm]:
+    """Of a function that is invoked asynchronously."""
+    return {
+        "event-age": Alarm(
+            "The worker does not keep up: uploads wait too long, or are tried again.",
+            _of_function("AsyncEventAge", function, "Maximum"),
+            threshold=event_age_seconds * 1_000,
+        ),
+        # What is neither done nor with the dead letters: this number is the only trace of it.
+        "undelivered": Alarm(
+            "Lambda could not put failed events with the dead letters: uploads are not processed, and nobody has them.",
+            _of_function("DestinationDeliveryFailures", function, "Sum"),
+            threshold=1,
+        ),
+    }
+
+
+def rejections_alarm(service: str, percent: float) -> Alarm:
+    """Of a pipeline that counts what it `Received` and what of it is `Rejected`."""
+    return Alarm(
+        "Too much of what is uploaded is refused; rejected/ says what and why.",
+        Rate(_own("Rejected", service, "Sum"), _own("Received", service, "Sum")),
+        threshold=percent,
+    )
+
+
+def async_panels(function: Function, dead_letters_name: Input[str]) -> tuple[Panel, Panel]:
+    """What waits for a function that is invoked asynchronously, and what it could not do."""
+    return (
+        Panel("Age of the oldest event (ms)", [_of_function("AsyncEventAge", function, "Maximum")]),
+        Panel("Dead letters", [_of_queue("ApproximateNumberOfMessagesVisible", dead_letters_name, "Maximum")]),
+    )
+
+
+def dead_letters_alarm(queue_name: Input[str]) -> Alarm:
+    """Of a queue of dead letters."""
     # Visible depth, not NumberOfMessagesSent: SQS does not count messages it moves there itself.
     return Alarm(
         "Messages lie with the dead letters: look at them and redrive or delete them.",
@@ -215,7 +281,7 @@ def _dead_letters(queue_name: Input[str]) -> Alarm:
     )
 
 
-def _oldest_message(queue: Queue, options: AlarmOptions) -> Alarm:
+def _oldest_message(queue: Queue, options: CommonAlarmOptions) -> Alarm:
     return Alarm(
         "The worker does not keep up: the oldest message waits too long.",
         _of_queue("ApproximateAgeOfOldestMessage", queue.name, "Maximum"),
@@ -223,7 +289,7 @@ def _oldest_message(queue: Queue, options: AlarmOptions) -> Alarm:
     )
 
 
-def _failed_messages(service: str, options: AlarmOptions) -> Alarm:
+def _failed_messages(service: str, options: CommonAlarmOptions) -> Alarm:
     # Lambda's Errors does not see partial batch failures, so the worker counts them itself.
     return Alarm(
         "Too many messages fail and return to the queue.",
@@ -250,17 +316,7 @@ def _api_latency(api: ApiMetrics, options: AlarmOptions) -> Alarm:
     )
 
 
-class _FunctionAlarmOptions(Protocol):
-    """What every variant's alarm options have."""
-
-    @property
-    def error_rate_percent(self) -> float: ...
-
-    @property
-    def duration_percent_of_timeout(self) -> int: ...
-
-
-def _errors(label: str, function: Function, options: _FunctionAlarmOptions) -> Alarm:
+def _errors(label: str, function: Function, options: FunctionAlarmOptions) -> Alarm:
     return Alarm(
         f"Too many runs of the {label} function end in an error.",
         Rate(_of_function("Errors", function, "Sum"), _of_function("Invocations", function, "Sum")),
@@ -276,7 +332,7 @@ def _throttles(label: str, function: Function) -> Alarm:
     )
 
 
-def _duration(label: str, function: Function, options: _FunctionAlarmOptions) -> Alarm:
+def _duration(label: str, function: Function, options: FunctionAlarmOptions) -> Alarm:
     return Alarm(
         f"Runs of the {label} function come near its timeout.",
         _of_function("Duration", function, "Maximum"),
@@ -284,75 +340,8 @@ def _duration(label: str, function: Function, options: _FunctionAlarmOptions) ->
     )
 
 
-def _event_age(function: Function, options: ReadingAlarmOptions) -> Alarm:
-    return Alarm(
-        "The worker does not keep up: uploads wait too long, or are tried again.",
-        _of_function("AsyncEventAge", function, "Maximum"),
-        threshold=options.event_age_seconds * 1_000,
-    )
-
-
-def _undelivered(function: Function) -> Alarm:
-    # What is neither done nor with the dead letters: the only trace of it is this number.
-    return Alarm(
-        "Lambda could not put failed events with the dead letters: uploads are not processed and nobody has their events.",
-        _of_function("DestinationDeliveryFailures", function, "Sum"),
-        threshold=1,
-    )
-
-
-def _rejected_readings(service: str, options: ReadingAlarmOptions) -> Alarm:
-    return Alarm(
-        "Too many readings are refused; rejected/ says which and why.",
-        Rate(_own("Rejected", service, "Sum"), _own("Received", service, "Sum")),
-        threshold=options.rejected_rate_percent,
-    )
-
-
-def api_panels(service: str, api: ApiMetrics, queue: Queue, functions: Mapping[str, Function]) -> list[Panel]:
-    """The flow from left to right, top to bottom: what came in, what waits, what came of it, how long it took."""
-    return [
-        Panel("Requests", [_of_api("Count", api, "Sum"), _of_api(api.server_errors, api, "Sum")]),
-        Panel("Events in", [_own(metric, service, "Sum") for metric in ("Accepted", "Rejected", "Duplicate")]),
-        Panel("Waiting", [_visible(queue.name), _visible(queue.dead_letters_name)]),
-        Panel(
-            "Age of the oldest message (seconds)",
-            [_of_queue("ApproximateAgeOfOldestMessage", queue.name, "Maximum")],
-        ),
-        Panel("Events out", [_own(metric, service, "Sum") for metric in ("Processed", "Failed", "BatchItemFailures")]),
-        Panel("Received to completed (ms)", _latencies(service)),
-        Panel("API latency (ms)", [_of_api("Latency", api, statistic) for statistic in ("p50", "p95")]),
-        _function_panel(functions.values()),
-    ]
-
-
-def reading_panels(service: str, worker: Function, dead_letters_name: Input[str]) -> list[Panel]:
-    """The flow: what was uploaded, what waits, what came of it, how long it took."""
-    return [
-        Panel("Uploads", [_own("Objects", service, "Sum"), _of_function("AsyncEventsReceived", worker, "Sum")]),
-        Panel("Waiting (ms)", [_of_function("AsyncEventAge", worker, "Maximum")]),
-        Panel("Readings", [_own(metric, service, "Sum") for metric in ("Stored", "Repeated", "Rejected")]),
-        Panel("Alerts", [_own("Alerts", service, "Sum")]),
-        Panel("Uploaded to stored (ms)", _latencies(service)),
-        Panel("Dead letters", [_visible(dead_letters_name)]),
-        _function_panel([worker]),
-    ]
-
-
-def _visible(queue_name: Input[str]) -> Metric:
-    return _of_queue("ApproximateNumberOfMessagesVisible", queue_name, "Maximum")
-
-
-def _latencies(service: str) -> list[Metric]:
-    return [_own("Latency", service, statistic) for statistic in ("p50", "p95", "Maximum")]
-
-
-def _function_panel(functions: Iterable[Function]) -> Panel:
-    names = ("Invocations", "Errors", "Throttles")
-    return Panel("Functions", [_of_function(name, function, "Sum") for function in functions for name in names])
-
-
 def _dashboard(panels: Sequence[Panel]) -> Output[str]:
+    """Panels from left to right, top to bottom."""
     region = aws.get_region_output().region
     columns, width, height = 2, 12, 6
     widgets = [

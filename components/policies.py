@@ -1,10 +1,17 @@
 """Resource policies that more than one component needs."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from pulumi import Input, Output
 
 
-def deny_plain_http(actions: str, *resources: Input[str]) -> Output[str]:
-    """A resource policy that refuses every request not made over TLS, whoever asks.
+def deny_plain_http(
+    actions: str,
+    *resources: Input[str],
+    also: Sequence[Mapping[str, Any]] = (),
+) -> Output[str]:
+    """A resource policy that refuses every request not made over TLS, whoever asks. `also`: further statements.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html (aws:SecureTransport)
     """
@@ -20,6 +27,7 @@ def deny_plain_http(actions: str, *resources: Input[str]) -> Output[str]:
                     "Resource": list(resources),
                     "Condition": {"Bool": {"aws:SecureTransport": "false"}},
                 },
+                *also,
             ],
         },
     )

@@ -1,9 +1,12 @@
 """A queue, its dead letters, and the policies of both."""
 
+from typing import Any
+
 import pulumi
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
 
+from components.bucket import Bucket
 from components.grants import Grant
 from components.options.common import QueueOptions
 from components.policies import deny_plain_http
@@ -17,7 +20,8 @@ class Queue(pulumi.ComponentResource):
     """A standard queue with a dead-letter queue behind it, both encrypted and closed to plain HTTP.
 
     The visibility timeout is derived: six times the consumer's timeout plus its batching window, as
-    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html asks for.
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html asks for. `filled_by`: a bucket that may announce
+    its objects in the queue.
     """
 
     def __init__(
@@ -27,6 +31,7 @@ class Queue(pulumi.ComponentResource):
         *,
         consumer_timeout_seconds: int,
         consumer_window_seconds: int,
+        filled_by: Bucket | None = None,
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Queue", name, None, opts)
@@ -55,13 +60,18 @@ class Queue(pulumi.ComponentResource):
             redrive_allow_policy=Output.json_dumps({"redrivePermission": "byQueue", "sourceQueueArns": [queue.arn]}),
             opts=child,
         )
-        for label, target in ((name, queue), (f"{name}-dead-letters", dead_letters)):
-            aws.sqs.QueuePolicy(
-                label,
-                queue_url=target.url,
-                policy=deny_plain_http("sqs:*", target.arn),
-                opts=child,
-            )
+        self.policy = aws.sqs.QueuePolicy(
+            name,
+            queue_url=queue.url,
+            policy=deny_plain_http("sqs:*", queue.arn, also=[] if filled_by is None else [_sent_by(filled_by, queue)]),
+            opts=child,
+        )
+        aws.sqs.QueuePolicy(
+            f"{name}-dead-letters",
+            queue_url=dead_letters.url,
+            policy=deny_plain_http("sqs:*", dead_letters.arn),
+            opts=child,
+        )
         self.arn = queue.arn
         self.url = queue.url
         self.name = queue.name
@@ -109,3 +119,22 @@ class DeadLetterQueue(pulumi.ComponentResource):
     def grant_receive_failures(self) -> Grant:
         """To have Lambda put a function's failed events here, which it does as the function's role."""
         return Grant(("sqs:SendMessage",), (self.arn,))
+
+
+def _sent_by(bucket: Bucket, queue: aws.sqs.Queue) -> dict[str, Any]:
+    """S3 may send on behalf of one bucket.
+
+    The account besides, because whoever deletes a bucket leaves its name to everybody:
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/grant-destinations-permissions-to-s3.html
+    """
+    return {
+        "Sid": "Uploads",
+        "Effect": "Allow",
+        "Principal": {"Service": "s3.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue.arn,
+        "Condition": {
+            "ArnEquals": {"aws:SourceArn": bucket.arn},
+            "StringEquals": {"aws:SourceAccount": queue.arn.apply(lambda arn: arn.split(":")[4])},
+        },
+    }

@@ -44,7 +44,7 @@ class UploadWorker(pulumi.ComponentResource):
             code=code,
             runtime=runtime,
             size=Size(options.memory_mb, options.timeout_seconds),
-            grants=[*bucket.grants_read_uploads(prefix), dead_letters.grant_receive_failures(), *grants],
+            grants=[bucket.grant_read_versions(prefix), dead_letters.grant_receive_failures(), *grants],
             environment=environment,
             opts=child,
         )

@@ -8,7 +8,7 @@ from pulumi import Input, ResourceOptions
 
 from components.function import Function, Runtime, Size
 from components.grants import Grant
-from components.options.api import WorkerOptions
+from components.options.common import PolledOptions
 from components.queue import Queue
 
 
@@ -21,7 +21,7 @@ class Worker(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        options: WorkerOptions,
+        options: PolledOptions,
         *,
         queue: Queue,
         handler: str,

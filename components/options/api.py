@@ -9,7 +9,15 @@ from typing import Annotated, Any, Literal, Self
 import fastjsonschema
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from components.options.common import CommonOptions, Options, ProtectionOptions, QueueOptions
+from components.options.common import (
+    BackoffOptions,
+    CommonAlarmOptions,
+    CommonOptions,
+    Options,
+    PolledOptions,
+    ProtectionOptions,
+    QueueOptions,
+)
 
 type_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 
@@ -167,38 +175,12 @@ class ApiOptions(Options):
         return self
 
 
-class BackoffOptions(Options):
-    """How long a failed message waits: base, doubled at each attempt, at most the maximum; with jitter."""
-
-    base_seconds: Annotated[int, Field(ge=1, le=900)] = 2
-    maximum_seconds: Annotated[int, Field(ge=1, le=43_200)] = 900
-
-    @model_validator(mode="after")
-    def _base_below_maximum(self) -> Self:
-        if self.base_seconds > self.maximum_seconds:
-            raise ValueError(f"base_seconds {self.base_seconds} is above maximum_seconds {self.maximum_seconds}")
-        return self
-
-
-class WorkerOptions(Options):
+class WorkerOptions(PolledOptions):
     """The function behind the queue and how it takes messages."""
 
     processor: Annotated[str, AfterValidator(_existing_processor)] = "processors.echo:process"
     """`module:function` of `process(event) -> result`, a file below processors/."""
-    batch_size: Annotated[int, Field(ge=1, le=10_000)] = 10
-    batching_window_seconds: Annotated[int, Field(ge=0, le=300)] = 0
-    maximum_concurrency: Annotated[int, Field(ge=2, le=1_000)] | None = None
-    """Batches at work at once; without it, Lambda's own limit."""
-    memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 512
-    timeout_seconds: Annotated[int, Field(ge=10, le=900)] = 30
     backoff: BackoffOptions = BackoffOptions()
-
-    @model_validator(mode="after")
-    def _large_batches_need_a_window(self) -> Self:
-        # https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html (BatchSize)
-        if self.batch_size > 10 and self.batching_window_seconds < 1:  # noqa: PLR2004  AWS's number
-            raise ValueError(f"batch_size {self.batch_size} (above 10) needs batching_window_seconds of at least 1")
-        return self
 
 
 class StorageOptions(ProtectionOptions):
@@ -218,13 +200,9 @@ class StorageOptions(ProtectionOptions):
     """Default: the archive is kept."""
 
 
-class AlarmOptions(Options):
+class AlarmOptions(CommonAlarmOptions):
     """Thresholds; what each alarm watches is in docs/alarms.md."""
 
-    oldest_message_seconds: Annotated[int, Field(ge=60)] = 900
-    error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
-    failed_message_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
-    duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 80
     api_error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 1
     api_latency_p95_ms: Annotated[int, Field(ge=1)] = 2_000
 

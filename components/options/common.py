@@ -26,6 +26,37 @@ class QueueOptions(Options):
     dead_letter_retention_days: Annotated[int, Field(ge=1, le=14)] = 14
 
 
+class BackoffOptions(Options):
+    """How long a failed message waits: base, doubled at each attempt, at most the maximum; with jitter."""
+
+    base_seconds: Annotated[int, Field(ge=1, le=900)] = 2
+    maximum_seconds: Annotated[int, Field(ge=1, le=43_200)] = 900
+
+    @model_validator(mode="after")
+    def _base_below_maximum(self) -> Self:
+        if self.base_seconds > self.maximum_seconds:
+            raise ValueError(f"base_seconds {self.base_seconds} is above maximum_seconds {self.maximum_seconds}")
+        return self
+
+
+class PolledOptions(Options):
+    """How a function takes messages from its queue, and what one run may use."""
+
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = 10
+    batching_window_seconds: Annotated[int, Field(ge=0, le=300)] = 0
+    maximum_concurrency: Annotated[int, Field(ge=2, le=1_000)] | None = None
+    """Batches at work at once; without it, Lambda's own limit."""
+    memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 512
+    timeout_seconds: Annotated[int, Field(ge=10, le=900)] = 30
+
+    @model_validator(mode="after")
+    def _large_batches_need_a_window(self) -> Self:
+        # https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html (BatchSize)
+        if self.batch_size > 10 and self.batching_window_seconds < 1:  # noqa: PLR2004  AWS's number
+            raise ValueError(f"batch_size {self.batch_size} (above 10) needs batching_window_seconds of at least 1")
+        return self
+
+
 class ProtectionOptions(Options):
     """How data is kept from getting lost. `environment` sets all of these; a variant's `storage` has them."""
 
@@ -68,6 +99,20 @@ class NotificationOptions(Options):
     """Who is told of alerts."""
 
     subscriptions: tuple[Subscription, ...] = ()
+
+
+class FunctionAlarmOptions(Options):
+    """Thresholds of the alarms of functions."""
+
+    error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
+    duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 80
+
+
+class CommonAlarmOptions(FunctionAlarmOptions):
+    """Thresholds; what each alarm watches is in docs/alarms.md."""
+
+    oldest_message_seconds: Annotated[int, Field(ge=60)] = 900
+    failed_message_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
 
 
 class CommonOptions(Options):

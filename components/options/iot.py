@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.options.common import CommonOptions, Options, ProtectionOptions
+from components.options.common import CommonOptions, FunctionAlarmOptions, Options, ProtectionOptions
 
 # What handlers/readings.py takes for names.
 DeviceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
@@ -48,8 +48,8 @@ class ThresholdOptions(LimitOptions):
                 continue
             if limits.min + limits.hysteresis > limits.max - limits.hysteresis:
                 raise ValueError(
-                    f"{where}min {limits.min} and max {limits.max} leave no room for a hysteresis of {limits.hysteresis} "
-                    "on both sides",
+                    f"{where}min {limits.min} and max {limits.max} leave no room for a hysteresis of "
+                    f"{limits.hysteresis} on both sides",
                 )
         everywhere: list[LimitOptions] = [self, *named.values()]
         if all(limits.min is None and limits.max is None for limits in everywhere):
@@ -109,13 +109,11 @@ class ReadingStorageOptions(ProtectionOptions):
     """`null`: for good."""
 
 
-class ReadingAlarmOptions(Options):
+class ReadingAlarmOptions(FunctionAlarmOptions):
     """When alarms ring; what each one watches is in docs/iot.md."""
 
-    error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
     rejected_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
     event_age_seconds: Annotated[int, Field(ge=1)] = 900
-    duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 80
 
 
 class IotPipelineConfig(CommonOptions):

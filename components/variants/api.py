@@ -11,7 +11,17 @@ from components.api import HttpApi, RestApi
 from components.bucket import Bucket
 from components.function import Function, Runtime, Size, layer_version
 from components.notifications import Notifications
-from components.observability import Observability, api_alarms, api_panels
+from components.observability import (
+    Observability,
+    api_alarms,
+    api_panels,
+    counts_panel,
+    function_alarms,
+    functions_panel,
+    latency_panel,
+    queue_alarms,
+    queue_panels,
+)
 from components.options.api import ApiOptions, ApiPipelineConfig, read_event_schema
 from components.package import dependency_layer, source_archive
 from components.queue import Queue
@@ -81,12 +91,27 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     )
     make_api = HttpApi if config.api.kind == "http" else RestApi
     api = make_api(f"{name}-api", config.api, config.logs, ingest, opts=child)
-    functions = {"ingest": ingest, "worker": worker.function}
+    requests, api_latency = api_panels(api.metrics)
+    waiting, age = queue_panels(queue)
     Observability(
         f"{name}-watch",
         service=service,
-        alarms=api_alarms(config.alarms, service, api.metrics, queue, functions),
-        panels=api_panels(service, api.metrics, queue, functions),
+        alarms={
+            **queue_alarms(queue, service, config.alarms),
+            **api_alarms(api.metrics, config.alarms),
+            **function_alarms("ingest", ingest, config.alarms),
+            **function_alarms("worker", worker.function, config.alarms),
+        },
+        panels=[
+            requests,
+            counts_panel("Events in", service, "Accepted", "Rejected", "Duplicate"),
+            waiting,
+            age,
+            counts_panel("Events out", service, "Processed", "Failed", "BatchItemFailures"),
+            latency_panel("Received to completed (ms)", service),
+            api_latency,
+            functions_panel(ingest, worker.function),
+        ],
         alerts_arn=alerts.arn,
         opts=child,
     )

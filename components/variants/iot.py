@@ -10,7 +10,17 @@ from pulumi import Input, Output, ResourceOptions
 from components.bucket import Bucket
 from components.function import Runtime, layer_version
 from components.notifications import Notifications
-from components.observability import Observability, reading_alarms, reading_panels
+from components.observability import (
+    Observability,
+    async_alarms,
+    async_panels,
+    counts_panel,
+    dead_letters_alarm,
+    function_alarms,
+    functions_panel,
+    latency_panel,
+    rejections_alarm,
+)
 from components.options.iot import IotPipelineConfig, ThresholdOptions
 from components.package import dependency_layer, source_archive
 from components.queue import DeadLetterQueue
@@ -57,8 +67,19 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
     Observability(
         f"{name}-watch",
         service=service,
-        alarms=reading_alarms(config.alarms, service, worker.function, dead_letters.name),
-        panels=reading_panels(service, worker.function, dead_letters.name),
+        alarms={
+            "dead-letters": dead_letters_alarm(dead_letters.name),
+            "rejected-readings": rejections_alarm(service, config.alarms.rejected_rate_percent),
+            **async_alarms(worker.function, config.alarms.event_age_seconds),
+            **function_alarms("worker", worker.function, config.alarms),
+        },
+        panels=[
+            counts_panel("Readings", service, "Stored", "Repeated", "Rejected"),
+            counts_panel("Alerts", service, "Alerts"),
+            *async_panels(worker.function, dead_letters.name),
+            latency_panel("Uploaded to stored (ms)", service),
+            functions_panel(worker.function),
+        ],
         alerts_arn=alerts.arn,
         opts=child,
     )

@@ -17,14 +17,20 @@ from components.options.api import (
     AlarmOptions,
     ApiOptions,
     ApiPipelineConfig,
-    BackoffOptions,
     CorsOptions,
     JwtOptions,
     StorageOptions,
     ThrottlingOptions,
     WorkerOptions,
 )
-from components.options.common import LogOptions, NotificationOptions, Options, QueueOptions, Subscription
+from components.options.common import (
+    BackoffOptions,
+    LogOptions,
+    NotificationOptions,
+    Options,
+    QueueOptions,
+    Subscription,
+)
 
 ROOT = Path(__file__).parents[2]
 FILE = "Pulumi.dev.yaml"
