@@ -18,6 +18,7 @@ app = typer.Typer(
 INTERRUPTED = 130
 
 StackOption = Annotated[str, typer.Option(envvar="PIPELINE_STACK", help="The stack, Pulumi.<stack>.yaml.")]
+IotStackOption = Annotated[str, typer.Option(envvar="PIPELINE_STACK", help="The stack, of the variant iot.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65_535, help="Port on 127.0.0.1; 0 picks a free one.")]
 
 
@@ -77,6 +78,35 @@ def demo(stack: StackOption = "dev", port: PortOption = 0) -> None:
     from cli.demo import run_demo  # noqa: PLC0415
 
     _run(lambda: run_demo(stack, port))
+
+
+@app.command()
+def simulate(
+    stack: IotStackOption = "iot",
+    devices: Annotated[int, typer.Option(min=1, max=10_000, help="How many devices there are.")] = 10,
+    rate: Annotated[float, typer.Option(min=0.1, max=1_000, help="Uploads a second, of all devices together.")] = 10,
+    duration: Annotated[float, typer.Option(min=0.1, max=86_400, help="Seconds.")] = 10,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same data.")] = None,
+    bad_share: Annotated[float, typer.Option(min=0, max=1, help="Malformed payloads for each good reading.")] = 0.05,
+    bucket: Annotated[str | None, typer.Option(help="Upload to this bucket instead of the stack's own.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one line of JSON.")] = False,
+) -> None:
+    """Upload readings of devices that are not there, with all that goes wrong with devices, to an iot stack."""
+    from cli.simulate import run_simulate  # noqa: PLC0415
+
+    _run(
+        lambda: run_simulate(
+            stack,
+            devices=devices,
+            rate=rate,
+            duration=duration,
+            seed=seed,
+            bad_share=bad_share,
+            bucket=bucket,
+            as_json=as_json,
+        ),
+    )
 
 
 def _run(command: Callable[[], int]) -> NoReturn:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local.errors import LocalError
-from local.project import find_project
+from local.project import find_project, load_project
+from local.services import ACCESS_KEY, SECRET_KEY
 
 if TYPE_CHECKING:
     from local.engine import Running
@@ -40,6 +41,19 @@ def output(stack: str, name: str) -> str:
     return str(outputs[name])
 
 
+def aim_at(stack: str) -> None:
+    """Points the AWS clients of this process to where a stack runs, which is here or the user's own account."""
+    project = load_project(find_project(Path.cwd()), stack)
+    if "PIPELINE_OUTPUTS" in os.environ:
+        return
+    state = _state(_state_file(project.directory, stack))
+    if state is not None:
+        keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+        os.environ.update({"AWS_ENDPOINT_URL": state["endpoint"], "AWS_DEFAULT_REGION": project.region, **keys})
+    else:
+        os.environ.setdefault("AWS_DEFAULT_REGION", project.region)
+
+
 @contextmanager
 def leave_state(pipeline: "Running") -> Iterator[None]:
     """Says in a file that a pipeline runs here, as long as it does."""
@@ -62,6 +76,13 @@ def _state_file(directory: Path, stack: str) -> Path:
 
 
 def _running(path: Path) -> Mapping[str, Any] | None:
+    state = _state(path)
+    outputs: Mapping[str, Any] | None = state and state["outputs"]
+    return outputs
+
+
+def _state(path: Path) -> Mapping[str, Any] | None:
+    """What a pipeline that runs here has left, None when none does."""
     if not path.is_file():
         return None
     state = _object(path.read_text(encoding="utf-8"), path.name)
@@ -69,8 +90,7 @@ def _running(path: Path) -> Mapping[str, Any] | None:
         os.kill(state["pid"], 0)
     except ProcessLookupError:
         return None
-    outputs: Mapping[str, Any] = state["outputs"]
-    return outputs
+    return state
 
 
 def _deployed(directory: Path, stack: str) -> Mapping[str, Any]:

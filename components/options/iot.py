@@ -1,5 +1,6 @@
 """Options of the `iot` variant."""
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Literal, Self
@@ -36,14 +37,19 @@ class ThresholdOptions(LimitOptions):
         """What holds for every device that has nothing of its own."""
         return LimitOptions(**{name: getattr(self, name) for name in LimitOptions.model_fields})
 
+    def by_device(self) -> dict[str, LimitOptions]:
+        """What holds, under the device's id; for all others under an empty one."""
+        return {"": self.of_all(), **{device_id: self.of_device(device_id) for device_id in self.devices}}
+
     def of_device(self, device_id: str) -> LimitOptions:
         """What holds for one device: what it has of its own, and the rest as for all."""
         return self.of_all().model_copy(update=self.devices[device_id].model_dump(exclude_unset=True))
 
     @model_validator(mode="after")
     def _limits_leave_room(self) -> Self:
-        named = {f"devices.{device_id}: ": self.of_device(device_id) for device_id in self.devices}
-        for where, limits in {"": self.of_all(), **named}.items():
+        everywhere = self.by_device()
+        for device_id, limits in everywhere.items():
+            where = f"devices.{device_id}: " if device_id else ""
             if limits.min is None or limits.max is None:
                 continue
             if limits.min + limits.hysteresis > limits.max - limits.hysteresis:
@@ -51,8 +57,7 @@ class ThresholdOptions(LimitOptions):
                     f"{where}min {limits.min} and max {limits.max} leave no room for a hysteresis of "
                     f"{limits.hysteresis} on both sides",
                 )
-        everywhere: list[LimitOptions] = [self, *named.values()]
-        if all(limits.min is None and limits.max is None for limits in everywhere):
+        if all(limits.min is None and limits.max is None for limits in everywhere.values()):
             raise ValueError("needs min or max, or a device that has one")
         return self
 
@@ -126,3 +131,11 @@ class IotPipelineConfig(CommonOptions):
     dead_letters: DeadLetterOptions = DeadLetterOptions()
     storage: ReadingStorageOptions
     alarms: ReadingAlarmOptions = ReadingAlarmOptions()
+
+    def thresholds_json(self) -> str:
+        """`{metric: {"": limits, device_id: limits}}`, for handlers/thresholds.py; numbers are text, to be exact."""
+        thresholds = {
+            metric: {device_id: limits.model_dump(mode="json") for device_id, limits in options.by_device().items()}
+            for metric, options in self.thresholds.items()
+        }
+        return json.dumps(thresholds, sort_keys=True)

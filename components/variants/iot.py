@@ -1,6 +1,5 @@
 """device -> bucket -> worker (failures to dead letters) -> table, and bucket for what is refused; alerts to a topic."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from components.observability import (
     latency_panel,
     rejections_alarm,
 )
-from components.options.iot import IotPipelineConfig, ThresholdOptions
+from components.options.iot import IotPipelineConfig
 from components.package import dependency_layer, source_archive
 from components.queue import DeadLetterQueue
 from components.reading_table import ReadingTable
@@ -58,7 +57,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         suffixes=config.readings.suffixes,
         dead_letters=dead_letters,
         handler="handlers.iot_worker.handler",
-        code=source_archive("handlers", extra={"thresholds.json": _thresholds(config)}),
+        code=source_archive("handlers", extra={"thresholds.json": config.thresholds_json()}),
         runtime=Runtime(service, layer.arn, config.logs, config.tracing),
         grants=[bucket.grant_write(REJECTED), table.grant_store(), alerts.grant_publish()],
         environment=_environment(config),
@@ -89,16 +88,6 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         "dead_letter_queue_url": dead_letters.url,
         "alerts_topic_arn": alerts.arn,
     }
-
-
-def _thresholds(config: IotPipelineConfig) -> str:
-    """`{metric: {"": limits, device_id: limits}}` as JSON text; numbers are text, so that they stay exact."""
-    return json.dumps({metric: _by_device(options) for metric, options in config.thresholds.items()}, sort_keys=True)
-
-
-def _by_device(options: ThresholdOptions) -> dict[str, Any]:
-    limits = {"": options.of_all(), **{device_id: options.of_device(device_id) for device_id in options.devices}}
-    return {device_id: of_device.model_dump(mode="json") for device_id, of_device in limits.items()}
 
 
 def _environment(config: IotPipelineConfig) -> dict[str, Input[str]]:
