@@ -19,6 +19,11 @@ INTERRUPTED = 130
 
 StackOption = Annotated[str, typer.Option(envvar="PIPELINE_STACK", help="The stack, Pulumi.<stack>.yaml.")]
 IotStackOption = Annotated[str, typer.Option(envvar="PIPELINE_STACK", help="The stack, of the variant iot.")]
+HeaderOption = Annotated[
+    list[str] | None,
+    typer.Option("--header", metavar="'NAME: VALUE'", help="A header to add, such as an API key or a token."),
+]
+SignOption = Annotated[bool, typer.Option("--sign", help="Sign requests with AWS credentials, for api.auth: iam.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65_535, help="Port on 127.0.0.1; 0 picks a free one.")]
 
 
@@ -52,24 +57,31 @@ def send(
     file: Annotated[str, typer.Argument(help="JSON (an array or one object) or JSON Lines; - is standard input.")],
     stack: StackOption = "dev",
     batch_size: Annotated[int, typer.Option(min=1, max=500, help="Events in one request.")] = 100,
+    header: HeaderOption = None,
+    *,
+    sign: SignOption = False,
 ) -> None:
     """Send events to a stack that runs here or on AWS. Exit 1 if any was rejected."""
+    from cli.http import Access  # noqa: PLC0415
     from cli.send import run_send  # noqa: PLC0415
 
-    _run(lambda: run_send(file, stack, batch_size))
+    _run(lambda: run_send(file, stack, batch_size, Access.from_options(header or [], sign=sign)))
 
 
 @app.command()
 def status(
     event_id: Annotated[str, typer.Argument(metavar="ID", help="The id that sending answered with.")],
     stack: StackOption = "dev",
+    header: HeaderOption = None,
     *,
+    sign: SignOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the API's answer as it is.")] = False,
 ) -> None:
     """Show what became of an event."""
+    from cli.http import Access  # noqa: PLC0415
     from cli.status import run_status  # noqa: PLC0415
 
-    _run(lambda: run_status(event_id, stack, as_json=as_json))
+    _run(lambda: run_status(event_id, stack, Access.from_options(header or [], sign=sign), as_json=as_json))
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.progress import Progress
 
-from cli.http import Answer, request
+from cli.http import Access, Answer, request
 from cli.outputs import output
 from local.errors import LocalError
 
@@ -43,7 +43,7 @@ class Counts:
             self.reasons.append(f"event {number}: {reason}")
 
 
-def run_send(file: str, stack: str, batch_size: int) -> int:
+def run_send(file: str, stack: str, batch_size: int, access: Access) -> int:
     """Sends the events of a file; prints counts. Returns 1 if any was rejected."""
     events = read_events(
         sys.stdin.read() if file == "-" else _read(Path(file)), "standard input" if file == "-" else file
@@ -56,7 +56,7 @@ def run_send(file: str, stack: str, batch_size: int) -> int:
         sent = 0
         for batch in _batches(events, batch_size):
             try:
-                answer = _post(url, f"[{','.join(batch)}]")
+                answer = _post(url, f"[{','.join(batch)}]", access)
             except LocalError as error:
                 raise LocalError(f"{error} ({sent} of {len(events)} events sent before)") from error
             _count(answer, sent, len(batch), counts)
@@ -133,15 +133,15 @@ def _batches(events: list[str], size: int) -> Iterator[list[str]]:
         yield batch
 
 
-def _post(url: str, body: str) -> Answer:
+def _post(url: str, body: str, access: Access) -> Answer:
     wait = FIRST_WAIT_SECONDS
     for _ in range(ATTEMPTS - 1):
-        answer = request("POST", url, body)
+        answer = request("POST", url, body, access=access)
         if answer.status not in RETRIED:
             return answer
         time.sleep(wait)
         wait *= 2
-    return request("POST", url, body)
+    return request("POST", url, body, access=access)
 
 
 def _count(answer: Answer, sent: int, length: int, counts: Counts) -> None:

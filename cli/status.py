@@ -3,16 +3,16 @@
 import sys
 from urllib.parse import quote
 
-from cli.http import request
+from cli.http import Access, request
 from cli.outputs import output
 from local.errors import LocalError
 
 OK, NOT_FOUND = 200, 404
 
 
-def run_status(event_id: str, stack: str, *, as_json: bool) -> int:
+def run_status(event_id: str, stack: str, access: Access, *, as_json: bool) -> int:
     """Prints an event's status, and its result when there is one."""
-    answer = request("GET", f"{output(stack, 'api_url')}/events/{quote(event_id, safe='')}")
+    answer = request("GET", f"{output(stack, 'api_url')}/events/{quote(event_id, safe='')}", access=access)
     if answer.status == NOT_FOUND:
         raise LocalError(f"there is no event {event_id!r} in stack {stack!r}")
     if answer.status != OK or not isinstance(answer.json, dict):

@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from components.config import ConfigError, load
+from local.diagram import mermaid
+from local.recording import synthesise
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -24,6 +26,11 @@ def test_the_error_in_the_readme_is_what_a_user_sees() -> None:
     with pytest.raises(ConfigError) as raised:
         load({"datapipeline:variant": "api", "datapipeline:api": '{"max_batch": 9000}'}, file="Pulumi.dev.yaml")
     assert str(raised.value) == shown
+
+
+def test_the_picture_in_the_readme_is_that_of_the_dev_stack() -> None:
+    (picture,) = re.findall(r"```mermaid\n(.*?)```", README, re.DOTALL)
+    assert picture == mermaid(synthesise(ROOT, "dev"))
 
 
 def test_every_file_that_the_readme_names_exists() -> None:

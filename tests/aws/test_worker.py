@@ -155,13 +155,16 @@ def test_two_workers_with_one_message_have_one_effect_and_the_slower_sees_it(pip
     event_id = pipeline.post({"n": 1}).body["id"]
     records = pipeline.receive()
     fast = pipeline.worker(double)
+    stored: dict[str, Any] = {}
 
     def overtaken(event: Mapping[str, Any]) -> dict[str, Any]:
         fast.handle(records, Time())
+        stored.update(pipeline.items())
         return double(event)
 
     assert pipeline.worker(overtaken).handle(records, Time()) == {"batchItemFailures": []}
-    assert pipeline.shown(event_id).body["status"] == "succeeded"
+    assert stored[event_id]["status"] == "succeeded"
+    assert pipeline.items() == stored
     assert len(pipeline.objects("results/")) == 1
 
 
@@ -191,6 +194,21 @@ def test_a_processor_that_hangs_is_stopped_and_does_not_take_its_batch_along(pip
     assert time.monotonic() - started < 5
     assert len(failed) == 1
     assert [pipeline.shown(event_id).body["status"] for event_id in ids] == ["queued", "succeeded", "succeeded"]
+
+
+def test_an_event_that_took_too_long_before_comes_last_and_has_the_rest_of_the_time(pipeline: Pipeline) -> None:
+    slow = pipeline.post({"n": 0}).body["id"]
+    pipeline.deliver(pipeline.worker(double), records := pipeline.receive(), Time(1))
+    pipeline.show_again(records)
+    pipeline.post({"n": 1})
+
+    def process(event: Mapping[str, Any]) -> dict[str, Any]:
+        # Longer than its share of the two seconds, shorter than both.
+        time.sleep(1.4 if event["n"] == 0 else 0)
+        return double(event)
+
+    second = sorted(pipeline.receive(), key=lambda record: slow not in record["body"])
+    assert pipeline.deliver(pipeline.worker(process), second, Time(7)) == []
 
 
 def test_without_time_left_nothing_is_begun_and_everything_returns_at_once(pipeline: Pipeline) -> None:

@@ -1,0 +1,89 @@
+"""The picture of a stack, made from its graph: what calls what, and with which rights. Mermaid, as GitHub renders it.
+
+python -m local.diagram dev
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from local.monitor import Registration
+from local.recording import Graph, synthesise
+
+# The types that are drawn, with Mermaid's brackets for their shape.
+SHAPES: Mapping[str, tuple[str, str]] = {
+    "aws:apigatewayv2/api:Api": ("([", "])"),
+    "aws:apigateway/restApi:RestApi": ("([", "])"),
+    "aws:lambda/function:Function": ("[", "]"),
+    "aws:sqs/queue:Queue": (">", "]"),
+    "aws:dynamodb/table:Table": ("[(", ")]"),
+    "aws:s3/bucket:Bucket": ("[(", ")]"),
+    "aws:sns/topic:Topic": ("{{", "}}"),
+}
+
+# Said by the edges of triggers, and the same for every function.
+UNSAID = ("logs:", "xray:", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+
+Edge = tuple[str, str, str]
+
+
+def mermaid(graph: Graph) -> str:
+    """The flowchart of a stack: an edge for each trigger, each redrive policy, and what each role may do with what."""
+    drawn = {resource.physical_name: resource for resource in graph if resource.type in SHAPES}
+    edges = sorted({*_triggers(graph, drawn), *_dead_letters(graph, drawn), *_rights(graph, drawn)})
+    lines = ["flowchart LR"]
+    for resource in sorted(drawn.values(), key=lambda each: each.name):
+        opening, closing = SHAPES[resource.type]
+        kind = resource.type.rpartition(":")[2]
+        lines.append(f'    {_node(resource)}{opening}"{resource.name}<br/>{kind}"{closing}')
+    lines += [f'    {source} -->|"{label}"| {target}' for source, target, label in edges]
+    return "\n".join(lines) + "\n"
+
+
+def _node(resource: Registration) -> str:
+    return f"{resource.name}-{resource.type.rpartition(':')[2]}"
+
+
+def _named_in(arn: str, drawn: Mapping[str, Registration]) -> Registration | None:
+    """What an ARN is about: the longest name in it, as one name can begin another."""
+    names = [name for name in drawn if name in arn]
+    return drawn[max(names, key=len)] if names else None
+
+
+def _triggers(graph: Graph, drawn: Mapping[str, Registration]) -> Iterator[Edge]:
+    for mapping in graph.of_type("aws:lambda/eventSourceMapping:EventSourceMapping"):
+        source = _named_in(mapping.inputs["eventSourceArn"], drawn)
+        target = _named_in(mapping.inputs["functionName"], drawn)
+        if source and target:
+            yield _node(source), _node(target), "batches"
+    apis = [resource for resource in drawn.values() if resource.type.endswith(("Api", "RestApi"))]
+    for permission in graph.of_type("aws:lambda/permission:Permission"):
+        target = _named_in(permission.inputs["function"], drawn)
+        for api in apis if permission.inputs["principal"] == "apigateway.amazonaws.com" else ():
+            if target:
+                yield _node(api), _node(target), "requests"
+
+
+def _dead_letters(graph: Graph, drawn: Mapping[str, Registration]) -> Iterator[Edge]:
+    for queue in graph.of_type("aws:sqs/queue:Queue"):
+        policy = json.loads(queue.inputs.get("redrivePolicy", "{}"))
+        if target := _named_in(policy.get("deadLetterTargetArn", ""), drawn):
+            yield _node(queue), _node(target), f"after {policy['maxReceiveCount']} receives"
+
+
+def _rights(graph: Graph, drawn: Mapping[str, Registration]) -> Iterator[Edge]:
+    functions = {function.name: function for function in graph.of_type("aws:lambda/function:Function")}
+    for policy in graph.of_type("aws:iam/rolePolicy:RolePolicy"):
+        rights: dict[str, list[str]] = {}
+        for statement in json.loads(policy.inputs["policy"])["Statement"]:
+            actions = [action.partition(":")[2] for action in statement["Action"] if not action.startswith(UNSAID)]
+            for target in filter(None, (_named_in(arn, drawn) for arn in statement["Resource"])):
+                rights.setdefault(_node(target), []).extend(actions)
+        for node, actions in rights.items():
+            if actions:
+                yield _node(functions[policy.name]), node, "<br/>".join(dict.fromkeys(actions))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(mermaid(synthesise(Path.cwd(), sys.argv[1])))
