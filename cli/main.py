@@ -121,6 +121,29 @@ def simulate(
     )
 
 
+@app.command()
+def readings(
+    device: Annotated[str, typer.Argument(help="The id of the device.")],
+    stack: IotStackOption = "iot",
+    since: Annotated[str | None, typer.Option(help="From this time on, or from so long ago: 90m, 6h, 2d.")] = None,
+    metric: Annotated[str | None, typer.Option(help="This metric only.")] = None,
+    *,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw it, with its thresholds.")] = False,
+) -> None:
+    """Show what a device of an iot stack measured."""
+    from cli.readings import run_readings  # noqa: PLC0415
+
+    _run(lambda: run_readings(stack, device, since, metric, plot=plot))
+
+
+@app.command()
+def replay(stack: IotStackOption = "iot") -> None:
+    """Give the dead letters of an iot stack to its worker again; delete those that it takes. Exit 1 if any is left."""
+    from cli.replay import run_replay  # noqa: PLC0415
+
+    _run(lambda: run_replay(stack))
+
+
 def _run(command: Callable[[], int]) -> NoReturn:
     """Exits with the command's code; an error becomes one line (a config's: one a problem) on standard error."""
     from local.errors import LocalError  # noqa: PLC0415

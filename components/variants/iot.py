@@ -87,6 +87,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         "table_name": table.name,
         "dead_letter_queue_url": dead_letters.url,
         "alerts_topic_arn": alerts.arn,
+        "worker_name": worker.function.name,
     }
 
 

@@ -103,7 +103,8 @@ def test_a_wrong_config_says_where_and_what_is_allowed(options: dict[str, Any], 
 
 
 def test_the_stack_has_these_outputs(iot: Graph) -> None:
-    assert set(iot.outputs) == {"input_bucket", "table_name", "dead_letter_queue_url", "alerts_topic_arn"}
+    names = {"input_bucket", "table_name", "dead_letter_queue_url", "alerts_topic_arn", "worker_name"}
+    assert set(iot.outputs) == names
 
 
 def test_the_worker_may_do_exactly_this(iot: Graph) -> None:

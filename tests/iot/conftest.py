@@ -110,24 +110,32 @@ class Iot:
 
     def rejections(self) -> list[Json]:
         s3 = aws.client("s3")
-        keys = [found["Key"] for found in s3.list_objects_v2(Bucket=self.bucket, Prefix="rejected/").get("Contents", [])]
+        keys = [
+            found["Key"] for found in s3.list_objects_v2(Bucket=self.bucket, Prefix="rejected/").get("Contents", [])
+        ]
         bodies = [s3.get_object(Bucket=self.bucket, Key=key)["Body"].read().decode() for key in keys]
         return [json.loads(line) for body in bodies for line in body.splitlines()]
 
     def notices(self) -> list[Json]:
         """What the topic sent since the last time: SNS's own envelopes, oldest first."""
         found: list[Json] = []
-        while batch := aws.client("sqs").receive_message(
-            QueueUrl=self.inbox_url,
-            MaxNumberOfMessages=10,
-            VisibilityTimeout=600,
-        ).get("Messages"):
+        while (
+            batch := aws.client("sqs")
+            .receive_message(
+                QueueUrl=self.inbox_url,
+                MaxNumberOfMessages=10,
+                VisibilityTimeout=600,
+            )
+            .get("Messages")
+        ):
             found += [json.loads(message["Body"]) for message in batch]
         return found
 
     def alerts(self) -> list[str]:
         """The alerts since the last time: `cold-1 temperature crossed 31`, sorted by the readings' times."""
-        messages = sorted((json.loads(notice["Message"]) for notice in self.notices()), key=lambda alert: alert["timestamp"])
+        messages = sorted(
+            (json.loads(notice["Message"]) for notice in self.notices()), key=lambda alert: alert["timestamp"]
+        )
         return [f"{each['device_id']} {each['metric']} {each['kind']} {each['value']}" for each in messages]
 
     def clear(self) -> None:
@@ -172,7 +180,6 @@ def iot(resources: Callable[[], Iot]) -> Iterator[Iot]:
     made = resources()
     yield made
     made.clear()
-
 
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "test")

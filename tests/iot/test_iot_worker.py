@@ -21,7 +21,12 @@ DAY = "2026-11-20T"
 
 @pytest.mark.parametrize("pack", [str.encode, lambda text: gzip.compress(text.encode())], ids=["plain", "gzip"])
 def test_good_readings_are_stored_exactly_and_bad_ones_recorded_with_their_reason(iot: Iot, pack: Any) -> None:
-    bad = [{}, reading("d1", 1, "21.5"), reading("d2", 2, {"inside": 1}), {**reading("d1", 3), "timestamp": f"{DAY}00:03:00"}]
+    bad = [
+        {},
+        reading("d1", 1, "21.5"),
+        reading("d2", 2, {"inside": 1}),
+        {**reading("d1", 3), "timestamp": f"{DAY}00:03:00"},
+    ]
     text = lines(reading("d1", 0, 0.1), *bad, reading("d2", 4, 25)) + "not JSON\n"
     iot.take(pack(text))
     assert iot.readings() == [
@@ -46,7 +51,11 @@ def test_good_readings_are_stored_exactly_and_bad_ones_recorded_with_their_reaso
         (b"\x00\xff\xfe" * 100, {}, "not JSON: no value"),
         (b" " * 1_001, {"max_object_bytes": 1_000}, "the object holds more than 1000 bytes"),
         (gzip.compress(bytes(5_000_000)), {"max_object_bytes": 1_000_000}, "the object holds more than 1000000 bytes"),
-        (lines(*[reading("d1", minute) for minute in range(3)]), {"max_readings": 2}, "the object holds more than 2 readings"),
+        (
+            lines(*[reading("d1", minute) for minute in range(3)]),
+            {"max_readings": 2},
+            "the object holds more than 2 readings",
+        ),
     ],
     ids=["empty", "no gzip", "binary", "too large", "too large unzipped", "too many"],
 )
