@@ -20,8 +20,8 @@ class Queue(pulumi.ComponentResource):
     """A standard queue with a dead-letter queue behind it, both encrypted and closed to plain HTTP.
 
     The visibility timeout is derived: six times the consumer's timeout plus its batching window, as
-    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html asks for. `filled_by`: a bucket that may announce
-    its objects in the queue.
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html asks for. `filled_by`: a bucket that may
+    announce its objects in the queue.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """The function behind a bucket."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
@@ -13,10 +14,19 @@ from components.options.iot import ReadingWorkerOptions
 from components.queue import DeadLetterQueue
 
 
+@dataclass(frozen=True)
+class Uploads:
+    """The objects that a function is to be invoked for."""
+
+    bucket: Bucket
+    prefix: str
+    suffixes: Sequence[str]
+
+
 class UploadWorker(pulumi.ComponentResource):
     """Is invoked by S3 for each object that is created under a prefix with one of some suffixes.
 
-    Asynchronously: Lambda keeps the event, tries a failed run again, and puts the event with the dead letters in the end.
+    Asynchronously: Lambda keeps the event, tries a failed run again, and puts it with the dead letters in the end.
     https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
     """
 
@@ -25,9 +35,7 @@ class UploadWorker(pulumi.ComponentResource):
         name: str,
         options: ReadingWorkerOptions,
         *,
-        bucket: Bucket,
-        prefix: str,
-        suffixes: Iterable[str],
+        uploads: Uploads,
         dead_letters: DeadLetterQueue,
         handler: str,
         code: pulumi.Archive,
@@ -44,7 +52,7 @@ class UploadWorker(pulumi.ComponentResource):
             code=code,
             runtime=runtime,
             size=Size(options.memory_mb, options.timeout_seconds),
-            grants=[bucket.grant_read_versions(prefix), dead_letters.grant_receive_failures(), *grants],
+            grants=[uploads.bucket.grant_read_versions(uploads.prefix), dead_letters.grant_receive_failures(), *grants],
             environment=environment,
             opts=child,
         )
@@ -62,22 +70,22 @@ class UploadWorker(pulumi.ComponentResource):
             action="lambda:InvokeFunction",
             function=self.function.name,
             principal="s3.amazonaws.com",
-            source_arn=bucket.arn,
+            source_arn=uploads.bucket.arn,
             # A bucket's ARN does not say whose it is, and another account can have the name after us.
             source_account=self.function.arn.apply(lambda arn: arn.split(":")[4]),
             opts=child,
         )
         aws.s3.BucketNotification(
             name,
-            bucket=bucket.name,
+            bucket=uploads.bucket.name,
             lambda_functions=[
                 {
                     "lambda_function_arn": self.function.arn,
                     "events": ["s3:ObjectCreated:*"],
-                    "filter_prefix": prefix,
+                    "filter_prefix": uploads.prefix,
                     "filter_suffix": suffix,
                 }
-                for suffix in suffixes
+                for suffix in uploads.suffixes
             ],
             # S3 refuses a function that it may not invoke; and the first failed run must already have where to go.
             opts=ResourceOptions(parent=self, depends_on=[permission, on_failure]),

@@ -130,8 +130,8 @@ class _Queued(dict[str, Any]):
 def _queue_asynchronous_invocations() -> None:
     """Events wait in a queue until a function is free, as on AWS.
 
-    MiniStack starts a process for each event that finds all others at work: a burst of uploads starts dozens at once, each
-    slower than the one before, and a small machine stands still.
+    MiniStack starts a process for each event that finds all others at work: a burst of uploads starts dozens at once,
+    each slower than the one before, and a small machine stands still.
     """
     slots = threading.Semaphore(2 * (os.cpu_count() or 1))
     invoke, execute = lambda_svc.invoke_async_with_retry, lambda_svc._execute_function  # noqa: SLF001

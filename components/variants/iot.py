@@ -24,7 +24,7 @@ from components.options.iot import IotPipelineConfig
 from components.package import dependency_layer, source_archive
 from components.queue import DeadLetterQueue
 from components.reading_table import ReadingTable
-from components.upload_worker import UploadWorker
+from components.upload_worker import Uploads, UploadWorker
 
 READINGS = "readings/"
 # The prefix that handlers/reading_objects.py writes to. Below the other, the pipeline would take what it refused.
@@ -52,9 +52,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
     worker = UploadWorker(
         f"{name}-worker",
         config.worker,
-        bucket=bucket,
-        prefix=READINGS,
-        suffixes=config.readings.suffixes,
+        uploads=Uploads(bucket, READINGS, config.readings.suffixes),
         dead_letters=dead_letters,
         handler="handlers.iot_worker.handler",
         code=source_archive("handlers", extra={"thresholds.json": config.thresholds_json()}),

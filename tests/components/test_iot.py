@@ -12,6 +12,7 @@ from components.options.iot import IotPipelineConfig
 from local.recording import Graph
 
 IOT = {"datapipeline:variant": "iot"}
+LIMIT_KEYS = "cooldown_minutes, hysteresis, max, min, severity"
 
 
 def config(**options: Any) -> IotPipelineConfig:
@@ -45,7 +46,8 @@ def test_numbers_of_thresholds_are_exact() -> None:
 
 
 def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
-    options = {"min": 0, "max": 30, "hysteresis": 1, "severity": "critical", "devices": {"oven": {"max": 300, "min": None}}}
+    common = {"min": 0, "max": 30, "hysteresis": 1, "severity": "critical"}
+    options = {**common, "devices": {"oven": {"max": 300, "min": None}}}
     oven = config(thresholds={"temperature": options}).thresholds["temperature"].of_device("oven")
     assert (oven.min, oven.max, oven.hysteresis, oven.severity) == (
         None,
@@ -77,12 +79,11 @@ def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
         ),
         (
             {"thresholds": {"t": {"max": 1, "maximum": 2}}},
-            "thresholds.t.maximum = 2: unknown key; allowed here: "
-            "cooldown_minutes, devices, hysteresis, max, min, severity",
+            f"thresholds.t.maximum = 2: unknown key; allowed here: {LIMIT_KEYS.replace('h', 'devices, h', 1)}",
         ),
         (
             {"thresholds": {"t": {"max": 1, "devices": {"d": {"maximum": 2}}}}},
-            "thresholds.t.devices.d.maximum = 2: unknown key; allowed here: cooldown_minutes, hysteresis, max, min, severity",
+            f"thresholds.t.devices.d.maximum = 2: unknown key; allowed here: {LIMIT_KEYS}",
         ),
         (
             {"readings": {"suffixes": [".gz", ".json.gz"]}},
@@ -90,8 +91,10 @@ def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
         ),
         (
             {"api": {}},
-            "api = {}: unknown key; allowed here: alarms, dead_letters, environment, logs, notifications, readings, "
-            "storage, tags, thresholds, tracing, variant, worker",
+            (
+                "api = {}: unknown key; allowed here: alarms, dead_letters, environment, logs, notifications, "
+                "readings, storage, tags, thresholds, tracing, variant, worker"
+            ),
         ),
     ],
 )

@@ -115,7 +115,10 @@ def test_the_simulator_says_exactly_what_the_pipeline_then_makes_of_it(iot: Iot,
     expected = json.loads(simulated.stdout)
     assert expected["crossed"] >= expected["recovered"] >= 1
     assert expected["bad"] > 50
-    counts = lambda: (len(iot.readings()), len(iot.rejections()))  # noqa: E731
+
+    def counts() -> tuple[int, int]:
+        return len(iot.readings()), len(iot.rejections())
+
     eventually(lambda: counts() == (expected["good"], expected["bad"]), seconds=40)
     assert counts() == (expected["good"], expected["bad"])
     told: Counter[str] = Counter()

@@ -206,17 +206,19 @@ def test_alerts_of_a_run_that_died_are_published_by_the_next_one_and_not_before_
         raise SystemExit
 
     event = iot.upload(lines(reading("d1", 1, 40)))
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+    with monkeypatch.context() as patch:
         patch.setattr(alert_notices, "publish_alerts", die)
-        iot.worker().handle(event, "dies")
+        with pytest.raises(SystemExit):
+            iot.worker().handle(event, "dies")
     assert len(iot.states()["d1"]["pending"]) == 1
     # Another object's run leaves the alert to the one that decided it.
     iot.take(lines(reading("d1", 2, 41)))
     assert iot.alerts() == []
     # The same object again, as another run: it does not end well before the alert is out.
-    with monkeypatch.context() as patch, pytest.raises(ContendedError):
+    with monkeypatch.context() as patch:
         patch.setattr(iot_worker, "STALLED_ROUNDS", 3)
-        iot.worker().handle(event, "another")
+        with pytest.raises(ContendedError):
+            iot.worker().handle(event, "another")
     later = time.time() + iot_worker.LEASE_SECONDS + 1
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: later)
@@ -227,9 +229,10 @@ def test_alerts_of_a_run_that_died_are_published_by_the_next_one_and_not_before_
 
 def test_lambda_s_own_retry_publishes_what_the_run_left_at_once(iot: Iot, monkeypatch: pytest.MonkeyPatch) -> None:
     event = iot.upload(lines(reading("d1", 1, 40)))
-    with monkeypatch.context() as patch, pytest.raises(iot_worker.NotPublishedError):
+    with monkeypatch.context() as patch:
         patch.setattr(alert_notices, "publish_alerts", lambda *_: [])
-        iot.worker().handle(event, "the same request id")
+        with pytest.raises(iot_worker.NotPublishedError):
+            iot.worker().handle(event, "the same request id")
     assert iot.alerts() == []
     iot.worker().handle(event, "the same request id")
     assert iot.alerts() == ["d1 temperature crossed 40"]
