@@ -365,7 +365,8 @@ def _failure(delivery: Delivery) -> dict[str, Any]:
 
 def _logged(delivery: Delivery) -> dict[str, Any]:
     logged = {"outcome": delivery.outcome, **_failure(delivery)}
-    return {name: value for name, value in logged.items() if value}
+    # Logs are paid for by the byte: the message's id is of use where there is no event's.
+    return {name: value for name, value in logged.items() if value and not (name == "message_id" and delivery.envelope)}
 
 
 @cache

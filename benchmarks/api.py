@@ -1,0 +1,193 @@
+"""CPU and AWS calls per event of ingest and worker, as ratios to a naive pipeline measured in the same run.
+
+    make bench-api
+
+The naive one does for each event what a first version does: boto3 clients as they come, one PutItem and one SendMessage
+at acceptance; one PutObject and one UpdateItem at processing. It writes no logs and no metrics, recognises nothing and
+promises nothing. Ours is the code that is deployed, with everything at its default but inline results. Only this
+process's CPU time counts; the emulator is another process. Fails when an event is missing at the end.
+"""
+
+import json
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+from botocore.client import BaseClient
+from rich.console import Console
+from rich.table import Table as Grid
+
+from handlers.events import Envelope, event_id, received_times
+from handlers.ingest import Ingest
+from handlers.log import logger
+from handlers.settings import IngestSettings, WorkerSettings
+from handlers.worker import Worker
+from local.engine import Running, running
+from local.project import load_project
+
+ROOT = Path(__file__).parents[1]
+EVENTS = 1_000
+REQUESTS, BATCHES = (1, 10, 100, 500), (1, 10, 100)
+EVENT = {"event_type": "order", "orderId": "A-17", "country": "DE", "amount": 12.5, "note": "x" * 200}
+
+
+class Cost:
+    """CPU microseconds and AWS calls per event of a block of work."""
+
+    def __init__(self, work: Callable[[], object], events: int) -> None:
+        calls = 0
+        original: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]  # noqa: SLF001
+
+        def counted(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return original(*arguments)
+
+        started = time.process_time()
+        with patch.object(BaseClient, "_make_api_call", counted), redirect_stdout(StringIO()):
+            work()
+        self.microseconds = (time.process_time() - started) / events * 1_000_000
+        self.calls = calls / events
+
+
+def request(body: object) -> dict[str, Any]:
+    """A request as an HTTP API hands it to the function."""
+    return {
+        "routeKey": "POST /events",
+        "headers": {},
+        "body": json.dumps(body),
+        "requestContext": {"requestId": "r", "http": {"sourceIp": "192.0.2.1", "userAgent": "benchmark"}},
+    }
+
+
+def records(bodies: list[str]) -> list[dict[str, Any]]:
+    """A batch as Lambda hands it to the worker."""
+    return [
+        {
+            "messageId": str(number),
+            "receiptHandle": str(number),
+            "body": body,
+            "attributes": {"ApproximateReceiveCount": "1"},
+        }
+        for number, body in enumerate(bodies)
+    ]
+
+
+class Enough:
+    """Lambda's context, with time enough."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds that are left."""
+        return 60_000
+
+
+class Naive:
+    """A call for each event and each thing to do."""
+
+    def __init__(self, up: Running) -> None:
+        self._sqs, self._dynamodb, self._s3 = boto3.client("sqs"), boto3.client("dynamodb"), boto3.client("s3")
+        self._outputs = up.outputs
+
+    def ingest(self) -> None:
+        """Accepts all events, one to a request."""
+        for _ in range(EVENTS):
+            text = json.dumps(json.loads(request(EVENT)["body"]))
+            item = {"id": {"S": str(uuid.uuid4())}, "state": {"S": "queued"}, "body": {"S": text}}
+            self._dynamodb.put_item(TableName=self._outputs["table_name"], Item=item)
+            self._sqs.send_message(QueueUrl=self._outputs["queue_url"], MessageBody=text)
+
+    def work(self) -> None:
+        """Processes all events."""
+        for _ in range(EVENTS):
+            event_id = str(uuid.uuid4())
+            result = json.dumps({"seen": len(EVENT)}).encode()
+            self._s3.put_object(Bucket=self._outputs["bucket_name"], Key=f"naive/{event_id}", Body=result)
+            self._dynamodb.update_item(
+                TableName=self._outputs["table_name"],
+                Key={"id": {"S": event_id}},
+                UpdateExpression="SET #state = :state",
+                ExpressionAttributeNames={"#state": "state"},
+                ExpressionAttributeValues={":state": {"S": "succeeded"}},
+            )
+
+
+class Ours:
+    """The functions that are deployed, with the environment that they are deployed with."""
+
+    def __init__(self, up: Running) -> None:
+        environments = {function.handler.split(".")[1]: function.environment for function in up.engine.functions}
+        self._ingest = Ingest(IngestSettings.from_environment(environments["ingest"]), {})
+        settings = WorkerSettings.from_environment(environments["worker"])
+        self._worker = Worker(settings, lambda event: {"seen": len(event)}, "benchmark")
+
+    def ingest(self, size: int) -> None:
+        """Accepts all events, `size` to a request."""
+        for _ in range(EVENTS // size):
+            self._ingest.handle(request(EVENT if size == 1 else [EVENT] * size))
+
+    def work(self, size: int) -> None:
+        """Processes all events in batches of `size`."""
+        for times in batched(received_times(EVENTS), size):
+            envelopes = [Envelope(event_id(None), "order", time, "", "", "", "", EVENT) for time in times]
+            answer = self._worker.handle(records([envelope.to_message() for envelope in envelopes]), Enough())
+            if answer["batchItemFailures"]:
+                raise RuntimeError("an event failed")
+
+
+def batched(items: list[str], size: int) -> list[list[str]]:
+    """`items`, `size` at a time."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def measure(up: Running) -> list[tuple[str, Cost, Cost]]:
+    """What was measured, its cost, and the naive cost of the same."""
+    os.environ.update(up.environment())
+    for mapping in boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"]:
+        boto3.client("lambda").update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+    # Lambda takes the lines from a pipe; here they go nowhere, at about the same price.
+    logger.handlers[0].setStream(StringIO())  # type: ignore[attr-defined]
+    naive, ours = Naive(up), Ours(up)
+    with redirect_stdout(StringIO()):
+        # Clients and connections are made now.
+        ours.ingest(10)
+        ours.work(10)
+    naive_in, naive_out = Cost(naive.ingest, EVENTS), Cost(naive.work, EVENTS)
+    measured = [
+        *((f"ingest, {size} to a request", Cost(partial(ours.ingest, size), EVENTS), naive_in) for size in REQUESTS),
+        *((f"worker, batches of {size}", Cost(partial(ours.work, size), EVENTS), naive_out) for size in BATCHES),
+    ]
+    pages = boto3.client("dynamodb").get_paginator("scan").paginate(TableName=up.outputs["table_name"])
+    found = Counter(item["status"]["S"] for page in pages for item in page["Items"] if "status" in item)
+    expected = {"queued": (1 + len(REQUESTS)) * EVENTS, "succeeded": (1 + len(BATCHES)) * EVENTS}
+    if found != expected:
+        raise RuntimeError(f"events are missing: {dict(found)}, not {expected}")
+    return measured
+
+
+def main() -> None:
+    """Prints the table."""
+    with running(load_project(ROOT, "dev").with_config({"storage": {"results": "inline"}})) as up:
+        measured = measure(up)
+    grid = Grid("what", "CPU µs an event", "AWS calls an event", "naive CPU / ours", "naive calls / ours")
+    for what, ours, naive in measured:
+        grid.add_row(
+            what,
+            f"{ours.microseconds:.0f}",
+            f"{ours.calls:.2f}",
+            f"{naive.microseconds / ours.microseconds:.1f}",
+            f"{naive.calls / ours.calls:.1f}",
+        )
+    Console(width=110).print(grid)
+
+
+if __name__ == "__main__":
+    main()
