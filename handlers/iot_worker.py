@@ -143,12 +143,11 @@ class Alerting:
                 written, missing = self._round(left)
                 failed = 0
             except OutsideError:
-                # Whether it was written is not known. An alert that is out must be marked as such if at all possible.
+                # An alert that is out must be marked as such if at all possible. The conditions find out what was written.
                 failed += 1
                 if failed == FAILED_ROUNDS:
                     raise
                 logger.warning("the alert states were not read or written", exc_info=True)
-                self._stored.clear()
                 written = missing = 0
             stalled = 0 if written else stalled + 1
             refused = refused + 1 if missing else 0
