@@ -110,7 +110,7 @@ def take_naively(bucket: str, key: str, table: str, topic: str) -> None:
 
 
 def megabytes() -> float:
-    """The most that this process has taken so far. Not by getrusage, which counts what the parent had when it forked."""
+    """The most that this process has taken. Not by getrusage, which counts what the parent had when it forked."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1_024
 

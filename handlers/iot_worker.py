@@ -143,7 +143,7 @@ class Alerting:
                 written, missing = self._round(left)
                 failed = 0
             except OutsideError:
-                # An alert that is out must be marked as such if at all possible. The conditions find out what was written.
+                # An alert that is out must be marked as such if at all possible. Conditions find out what was written.
                 failed += 1
                 if failed == FAILED_ROUNDS:
                     raise

@@ -12,6 +12,11 @@ from components.options.common import CommonOptions, FunctionAlarmOptions, Optio
 # What handlers/readings.py takes for names.
 DeviceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+# What the worker takes without an object, and for each megabyte of one: its bytes, its text (four bytes a character when
+# one of them needs four), its readings. Measured: benchmarks/iot.py.
+MEMORY_MB = 128
+MEMORY_MB_A_MEGABYTE = 15
+
 Severity = Literal["info", "warning", "critical"]
 
 
@@ -72,7 +77,7 @@ class ReadingOptions(Options):
     )
     """The objects below `readings/` that are taken, by the end of their key."""
     max_object_mb: Annotated[int, Field(ge=1, le=256)] = 32
-    """Of text, also of what a gzip grows to. A megabyte takes about 15 of the worker's memory."""
+    """Of text, also of what a gzip grows to."""
     max_per_object: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
     max_ahead_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
     """So far a device's clock may run ahead of the time of the upload."""
@@ -131,6 +136,16 @@ class IotPipelineConfig(CommonOptions):
     dead_letters: DeadLetterOptions = DeadLetterOptions()
     storage: ReadingStorageOptions
     alarms: ReadingAlarmOptions = ReadingAlarmOptions()
+
+    @model_validator(mode="after")
+    def _memory_is_enough(self) -> Self:
+        needed = MEMORY_MB + MEMORY_MB_A_MEGABYTE * self.readings.max_object_mb
+        if self.worker.memory_mb < needed:
+            raise ValueError(
+                f"worker.memory_mb {self.worker.memory_mb} is too little for readings.max_object_mb "
+                f"{self.readings.max_object_mb}: it takes {needed}",
+            )
+        return self
 
     def thresholds_json(self) -> str:
         """`{metric: {"": limits, device_id: limits}}`, for handlers/thresholds.py; numbers are text, to be exact."""

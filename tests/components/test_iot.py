@@ -25,7 +25,7 @@ def config(**options: Any) -> IotPipelineConfig:
 def problem(**options: Any) -> str:
     with pytest.raises(ConfigError) as error:
         config(**options)
-    return str(error.value).removeprefix("Pulumi.iot.yaml: datapipeline:")
+    return str(error.value).removeprefix("Pulumi.iot.yaml: datapipeline:").strip()
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,10 @@ def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
         (
             {"readings": {"suffixes": [".gz", ".json.gz"]}},
             "readings: S3 takes no suffixes of which one ends in the other: '.json.gz', '.gz'",
+        ),
+        (
+            {"readings": {"max_object_mb": 100}},
+            "worker.memory_mb 1024 is too little for readings.max_object_mb 100: it takes 1628",
         ),
         (
             {"api": {}},

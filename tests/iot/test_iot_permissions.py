@@ -16,7 +16,7 @@ from local.services import Clients
 
 from .conftest import Iot, lines, reading
 
-# Used by Lambda itself, or where the emulator does not ask for them. Asserted on the graph: tests/components/test_iot.py.
+# Used by Lambda itself, or not asked for by the emulator. Asserted on the graph: tests/components/test_iot.py.
 UNSEEN = {"sqs:SendMessage", "logs:CreateLogStream", "logs:PutLogEvents", "s3:GetObjectVersion", "s3:ListBucket"}
 WORKER = [
     "s3:GetObject",

@@ -109,7 +109,7 @@ def test_a_dead_letter_that_is_no_event_is_left(iot: Iot, command: Callable[...,
 
 def test_the_simulator_says_exactly_what_the_pipeline_then_makes_of_it(iot: Iot, command: Callable[..., Any]) -> None:
     # Half as many bad payloads again as good ones; long enough for excursions.
-    options = ["--devices", "10", "--rate", "20", "--duration", "6", "--seed", "7", "--bad-share", "0.3", "--json"]
+    options = ["--devices", "10", "--rate", "40", "--duration", "3", "--seed", "7", "--bad-share", "0.3", "--json"]
     simulated = command("simulate", *options)
     assert simulated.returncode == 0, simulated.stderr
     expected = json.loads(simulated.stdout)
