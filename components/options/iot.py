@@ -12,7 +12,7 @@ from components.options.common import CommonOptions, FunctionAlarmOptions, Optio
 # What handlers/readings.py takes for names.
 DeviceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
-# What the worker takes without an object, and for each megabyte of one: its bytes, its text (four bytes a character when
+# What the worker takes without an object, and for each megabyte of one: its bytes, its text (four bytes a character if
 # one of them needs four), its readings. Measured: benchmarks/iot.py.
 MEMORY_MB = 128
 MEMORY_MB_A_MEGABYTE = 15
