@@ -3,8 +3,8 @@
 The same seed gives the same bytes. Times are the simulation's own, five minutes between two readings, from a day long
 past, and a device's name holds the seed: run again, a seed's readings are repeats, another seed's are other devices.
 
-What a pipeline alerts of must not depend on which of two uploads that follow each other is taken first. So an excursion
-lasts longer than an upload does, and what is late or twice comes from between excursions.
+What a pipeline alerts of must not depend on which of a device's uploads is taken first, when some are taken at once. So
+an excursion lasts for several uploads, and what is late or twice comes from between excursions.
 """
 
 import gzip
@@ -25,11 +25,10 @@ INTERVAL = timedelta(minutes=5)
 READINGS_A_DAY = 288
 READINGS_AN_UPLOAD = 5
 
-# In readings. Longer than an upload, so that each has its share of at least two.
-EXCURSION_LENGTHS = (7, 12)
-# From the end of one to the beginning of the next at the least.
-EXCURSION_GAP = 12
-EXCURSION_SHARE = 0.015
+# In readings: four uploads at the least, and as long until the next one.
+EXCURSION_LENGTHS = (20, 26)
+EXCURSION_GAP = 20
+EXCURSION_SHARE = 0.03
 EXCURSIONS = {"heat": ("temperature", 24.0), "frost": ("temperature", -45.0), "damp": ("humidity", 43.0)}
 
 SPIKE_SHARE, DROPOUT_SHARE, DUPLICATE_SHARE, LATE_SHARE = 0.02, 0.02, 0.03, 0.03
@@ -114,7 +113,7 @@ class _Device:
         self._drift = self._random.uniform(-1, 1)
         self._excursion = ""
         self._excursion_left = 0
-        self._calm_left = EXCURSION_GAP
+        self._calm_left = READINGS_AN_UPLOAD
 
     def upload(self, *, last: bool) -> Upload:
         late, self.held_back = self.held_back, []

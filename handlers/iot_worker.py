@@ -83,7 +83,7 @@ class IotWorker:
             upload = Upload.from_record(record)
             _report(upload, run, self._take(upload, run))
 
-    def _take(self, upload: Upload, run: str) -> "Outcome":
+    def _take(self, upload: Upload, run: str) -> Outcome:
         contents = self._contents(upload)
         rejections_key = ""
         if contents.rejections:

@@ -3,11 +3,13 @@
 Imported by the launcher only, inside the emulator's own process.
 """
 
+import contextvars
 import json
 import os
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +135,7 @@ def _queue_asynchronous_invocations() -> None:
     MiniStack starts a process for each event that finds all others at work: a burst of uploads starts dozens at once,
     each slower than the one before, and a small machine stands still.
     """
-    slots = threading.Semaphore(2 * (os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(2 * (os.cpu_count() or 1), thread_name_prefix="asynchronous")
     invoke, execute = lambda_svc.invoke_async_with_retry, lambda_svc._execute_function  # noqa: SLF001
 
     def invoke_async_with_retry(func: dict[str, Any], event: dict[str, Any]) -> None:
@@ -142,8 +144,8 @@ def _queue_asynchronous_invocations() -> None:
     def execute_function(func: dict[str, Any], event: dict[str, Any]) -> Any:
         if not isinstance(func, _Queued):
             return execute(func, event)
-        with slots:
-            return execute(func.record, event)
+        # In the order in which they came. The context says whose invocation it is.
+        return pool.submit(contextvars.copy_context().run, execute, func.record, event).result()
 
     lambda_svc.invoke_async_with_retry = invoke_async_with_retry
     lambda_svc._execute_function = execute_function  # noqa: SLF001

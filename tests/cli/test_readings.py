@@ -96,14 +96,16 @@ def test_a_simulation_has_good_bad_and_repeated_readings_and_excursions() -> Non
     assert not any(upload.bad for upload in simulated(bad_share=0))
 
 
-def test_what_is_expected_does_not_depend_on_which_of_two_neighbours_comes_first() -> None:
+def test_what_is_expected_does_not_depend_on_the_order_of_a_device_s_uploads_that_are_taken_at_once() -> None:
     sent = simulated(1_000)
-    swapped = sent[:]
-    # Of one device every fifth: position and position + 5 are neighbours.
-    for start in range(0, 990, 10):
-        swapped[start : start + 10] = sent[start + 5 : start + 10] + sent[start : start + 5]
-    assert swapped != sent
-    assert expected(swapped) == expected(sent)
+    mixed = sent[:]
+    # Every fifth is of one device: three of each in the opposite order.
+    for start in range(0, 990, 15):
+        mixed[start : start + 15] = (
+            sent[start + 10 : start + 15] + sent[start + 5 : start + 10] + sent[start : start + 5]
+        )
+    assert mixed != sent
+    assert expected(mixed) == expected(sent)
 
 
 def test_a_stack_of_another_variant_is_refused() -> None:

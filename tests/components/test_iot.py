@@ -1,5 +1,6 @@
 """The iot variant: its config's errors and its graph."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from decimal import Decimal
@@ -9,6 +10,7 @@ import pytest
 
 from components.config import ConfigError, load
 from components.options.iot import IotPipelineConfig
+from handlers.settings import IotWorkerSettings
 from local.recording import Graph
 
 IOT = {"datapipeline:variant": "iot"}
@@ -242,10 +244,6 @@ def test_the_dashboard_shows_what_the_worker_counts(iot: Graph) -> None:
 
 
 def test_the_worker_reads_exactly_the_environment_that_is_deployed(iot: Graph) -> None:
-    import dataclasses  # noqa: PLC0415
-
-    from handlers.settings import IotWorkerSettings  # noqa: PLC0415
-
     deployed = iot.find("aws:lambda/function:Function", "pipeline-worker").inputs["environment"]["variables"]
     own = {name for name in deployed if not name.startswith("POWERTOOLS_")}
     assert own == {each.name.upper() for each in dataclasses.fields(IotWorkerSettings)}

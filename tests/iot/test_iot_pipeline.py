@@ -1,6 +1,7 @@
 """The whole stack: uploads that S3 tells its function of, dead letters, and the commands."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -62,6 +63,24 @@ def test_an_uploaded_object_is_taken_whatever_its_key(iot: Iot, name: str) -> No
     assert eventually(iot.alerts) == ["d1 temperature crossed 35"]
 
 
+def test_a_burst_of_uploads_waits_for_a_few_functions_instead_of_starting_dozens(iot: Iot, stack: Running) -> None:
+    def processes() -> int:
+        children = subprocess.run(["pgrep", "-P", str(stack.emulator.pid)], capture_output=True, text=True, check=False)
+        return len(children.stdout.split())
+
+    for number in range(40):
+        iot.put(f"readings/burst-{number}.json", lines(reading(f"d{number}", 1)))
+    most = 0
+
+    def all_stored() -> bool:
+        nonlocal most
+        most = max(most, processes())
+        return len(iot.readings()) == 40
+
+    assert eventually(all_stored)
+    assert 1 <= most <= 2 * (os.cpu_count() or 1)
+
+
 def test_what_is_not_below_readings_or_ends_otherwise_is_left_alone(iot: Iot) -> None:
     for key in ("other/a.json", "readings/a.csv", "rejected/a.jsonl"):
         iot.put(key, lines(reading("elsewhere", 1)))
@@ -108,8 +127,8 @@ def test_a_dead_letter_that_is_no_event_is_left(iot: Iot, command: Callable[...,
 
 
 def test_the_simulator_says_exactly_what_the_pipeline_then_makes_of_it(iot: Iot, command: Callable[..., Any]) -> None:
-    # Half as many bad payloads again as good ones; long enough for excursions.
-    options = ["--devices", "10", "--rate", "40", "--duration", "3", "--seed", "7", "--bad-share", "0.3", "--json"]
+    # Long enough for excursions.
+    options = ["--devices", "10", "--rate", "40", "--duration", "4", "--seed", "7", "--bad-share", "0.3", "--json"]
     simulated = command("simulate", *options)
     assert simulated.returncode == 0, simulated.stderr
     expected = json.loads(simulated.stdout)

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -144,6 +145,22 @@ def test_an_alert_says_all_that_is_known_and_carries_attributes_to_filter_by(iot
     assert attributes == {"kind": "crossed", "device_id": "cold-1", "metric": "temperature", "severity": "critical"}
 
 
+def test_the_worker_counts_what_the_alarms_and_the_dashboard_look_at(
+    iot: Iot,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    iot.take(lines(reading("d1", 1, 40), reading("d1", 1, 40), reading("d1", 2, 20), {}))
+    written = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    assert len(written) == 1
+    (directive,) = written[0]["_aws"]["CloudWatchMetrics"]
+    assert (directive["Namespace"], directive["Dimensions"]) == ("DataPipeline", [["service"]])
+    counts = {
+        metric["Name"]: written[0][metric["Name"]] for metric in directive["Metrics"] if metric["Unit"] == "Count"
+    }
+    assert counts == {"Objects": [1], "Received": [4], "Stored": [2], "Repeated": [1], "Rejected": [1], "Alerts": [2]}
+    assert [metric["Name"] for metric in directive["Metrics"] if metric["Unit"] == "Milliseconds"] == ["Latency"]
+
+
 def test_a_crossing_and_a_recovery_over_several_objects_are_one_alert_each(iot: Iot) -> None:
     for minute, value in enumerate([20, 31, 32, 33, 29.5, 20, 20]):
         iot.take(lines(reading("d1", minute, value)))
@@ -256,8 +273,6 @@ def test_a_topic_that_takes_some_alerts_only_is_asked_for_the_rest_again(
 
 
 def test_range_and_latest_are_queries_of_one_device(iot: Iot) -> None:
-    from datetime import UTC, datetime  # noqa: PLC0415
-
     iot.take(lines(*[reading(device, minute, minute) for device in ("d1", "d2") for minute in range(5)]))
     table = ReadingTable(iot.outputs["table_name"])
     since, until = (datetime(2026, 11, 20, 0, minute, tzinfo=UTC) for minute in (1, 3))
