@@ -19,6 +19,7 @@ from local.engine import Running, running
 from local.errors import LocalError
 from local.monitor import Registration
 from local.project import find_project, load_project
+from local.services import ACCESS_KEY, SECRET_KEY
 
 RELOAD_SECONDS = 0.5
 STOP_SECONDS = 5
@@ -88,6 +89,12 @@ def show(pipeline: Running, console: Console) -> None:
     width = max(map(len, pipeline.outputs), default=0)
     for key, value in sorted(pipeline.outputs.items()):
         say(f"{key:<{width}}  {value}")
+    if "input_bucket" in pipeline.outputs:
+        endpoint = pipeline.emulator.endpoint
+        say("\nUpload a file:")
+        say(f"pipeline upload FILE.csv --stack {pipeline.project.stack}")
+        keys = f"AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_REGION={pipeline.project.region}"
+        say(f"{keys} aws --endpoint-url {endpoint} s3 cp FILE.csv s3://{pipeline.outputs['input_bucket']}/raw/")
     if "api_url" in pipeline.outputs:
         url = pipeline.outputs["api_url"]
         say("\nSend an event:")

@@ -144,6 +144,46 @@ def replay(stack: IotStackOption = "iot") -> None:
     _run(lambda: run_replay(stack))
 
 
+csv_app = typer.Typer(no_args_is_help=True, help="CSV files on this disk.")
+app.add_typer(csv_app, name="csv")
+
+CsvStackOption = Annotated[str, typer.Option(envvar="PIPELINE_STACK", help="The stack, of the variant csv.")]
+
+
+@csv_app.callback()
+def csv_main() -> None:
+    """CSV files on this disk."""
+
+
+@csv_app.command()
+def check(
+    file: Annotated[str, typer.Argument(help="A CSV file, gzipped or not.")],
+    stack: CsvStackOption = "csv",
+    rejected: Annotated[str | None, typer.Option(metavar="FILE", help="Write the rejected rows, JSON Lines.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+) -> None:
+    """Read a file as a stack would, and print its report. Exit 1 if it fails or any row was rejected."""
+    from cli.csv_check import run_csv_check  # noqa: PLC0415
+
+    _run(lambda: run_csv_check(file, stack, rejected, as_json=as_json))
+
+
+@app.command()
+def upload(
+    file: Annotated[str, typer.Argument(help="A CSV file, gzipped or not.")],
+    stack: CsvStackOption = "csv",
+    key: Annotated[str | None, typer.Option(help="Where to put it; default: the stack's prefix and the name.")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the report.")] = 3_600,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+) -> None:
+    """Upload a file to a csv stack, wait for its report, print it. Exit 1 if it failed or any row was rejected."""
+    from cli.upload import run_upload  # noqa: PLC0415
+
+    _run(lambda: run_upload(file, stack, key, timeout, as_json=as_json))
+
+
 def _run(command: Callable[[], int]) -> NoReturn:
     """Exits with the command's code; an error becomes one line (a config's: one a problem) on standard error."""
     from local.errors import LocalError  # noqa: PLC0415

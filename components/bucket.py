@@ -78,7 +78,7 @@ class Bucket(pulumi.ComponentResource):
         return Grant(("s3:PutObject",), (Output.concat(self.arn, "/", prefix, "*"),), {"BUCKET_NAME": self.name})
 
     def grant_write_parts(self, prefix: str) -> Grant:
-        """To write large objects below a prefix in parts, to give one up, and to see whether an object is there."""
+        """To write large objects below a prefix in parts, to give up doing so, and to see whether one is there."""
         return Grant(
             ("s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject"),
             (Output.concat(self.arn, "/", prefix, "*"),),

@@ -17,6 +17,7 @@ from pydantic.json_schema import models_json_schema
 
 from components.options.api import ApiPipelineConfig
 from components.options.common import Options
+from components.options.csv import CsvPipelineConfig
 from components.options.iot import IotPipelineConfig
 
 NAMESPACE = "datapipeline"
@@ -56,9 +57,13 @@ class ConfigError(pulumi.RunError):
     """The config of a stack is wrong. One line a problem: file, key, value, what is allowed."""
 
 
-PipelineConfig = ApiPipelineConfig | IotPipelineConfig
+PipelineConfig = ApiPipelineConfig | CsvPipelineConfig | IotPipelineConfig
 
-VARIANTS: Mapping[str, type[PipelineConfig]] = {"api": ApiPipelineConfig, "iot": IotPipelineConfig}
+VARIANTS: Mapping[str, type[PipelineConfig]] = {
+    "api": ApiPipelineConfig,
+    "csv": CsvPipelineConfig,
+    "iot": IotPipelineConfig,
+}
 
 
 def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:

@@ -8,8 +8,9 @@ from pulumi import ResourceOptions, ResourceTransformationArgs, ResourceTransfor
 
 from components.config import PipelineConfig
 from components.options.api import ApiPipelineConfig
+from components.options.csv import CsvPipelineConfig
 from components.options.iot import IotPipelineConfig
-from components.variants import api, iot
+from components.variants import api, csv, iot
 
 
 class DataPipeline(pulumi.ComponentResource):
@@ -28,15 +29,20 @@ class DataPipeline(pulumi.ComponentResource):
         }
         tagging = ResourceOptions(transformations=[_tagging(tags)])
         super().__init__("datapipeline:index:DataPipeline", name, None, ResourceOptions.merge(tagging, opts))
-        self.outputs: dict[str, pulumi.Output[Any]]
-        match config:
-            case ApiPipelineConfig():
-                self.outputs = api.build(name, config, parent=self)
-            case IotPipelineConfig():
-                self.outputs = iot.build(name, config, parent=self)
-            case _:
-                assert_never(config)
+        self.outputs: dict[str, pulumi.Output[Any]] = _build(name, config, self)
         self.register_outputs(self.outputs)
+
+
+def _build(name: str, config: PipelineConfig, parent: pulumi.Resource) -> dict[str, pulumi.Output[Any]]:
+    match config:
+        case ApiPipelineConfig():
+            return api.build(name, config, parent=parent)
+        case CsvPipelineConfig():
+            return csv.build(name, config, parent=parent)
+        case IotPipelineConfig():
+            return iot.build(name, config, parent=parent)
+        case _:
+            assert_never(config)
 
 
 def _tagging(tags: Mapping[str, str]) -> pulumi.ResourceTransformation:

@@ -11,6 +11,16 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 INGEST_COUNTS = ("Accepted", "Rejected", "Duplicate")
 WORKER_COUNTS = ("Messages", "Processed", "Failed", "Repeated", "BatchItemFailures")
+CSV_WORKER_COUNTS = (
+    "Messages",
+    "FilesSucceeded",
+    "FilesFailed",
+    "FilesSkipped",
+    "FilesContinued",
+    "RowsProcessed",
+    "RowsRejected",
+    "BatchItemFailures",
+)
 LATENCY = "Latency"
 
 

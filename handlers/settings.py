@@ -96,3 +96,24 @@ class IotWorkerSettings(Settings):
     max_readings: int
     max_ahead_seconds: int
     readings_expire_after_days: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvWorkerSettings(Settings):
+    """Of the worker that takes uploaded CSV files."""
+
+    table_name: str
+    queue_url: str
+    dead_letter_queue_url: str
+    bucket_name: str
+    """Of the outputs; the inputs' bucket comes with each notification."""
+    alerts_topic_arn: str
+    notifications_topic_arn: str
+    input_prefix: str
+    output_format: str
+    """`jsonl.gz` or `jsonl`."""
+    max_attempts: int
+    """Runs of a file without progress before it is failed."""
+    backoff_base_seconds: int
+    backoff_maximum_seconds: int
+    items_expire_after_days: int

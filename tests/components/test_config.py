@@ -231,7 +231,7 @@ def test_options_do_not_change_once_they_are_read() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"variant": "xml"}, "datapipeline:variant = 'xml': Input should be 'api' or 'iot'"),
+        ({"variant": "xml"}, "datapipeline:variant = 'xml': Input should be 'api' or 'csv' or 'iot'"),
         ({"environment": "qa"}, "datapipeline:environment = 'qa': Input should be 'dev', 'staging' or 'prod'"),
         ({"environment": ["dev"]}, "datapipeline:environment = ['dev']: Input should be 'dev', 'staging' or 'prod'"),
         (

@@ -1,0 +1,289 @@
+"""Rows per CPU second, memory and exactness of the CSV engine and of the whole worker: `make bench-csv`.
+
+Files with a known truth are generated, then read by processes of their own:
+
+- the engine as the worker runs it: streaming, and its output compressed;
+- the whole worker, with S3, SQS, SNS and DynamoDB in the emulator;
+- the baseline, which is the usual way: csv.DictReader over the whole file, the same conditions checked with float, int,
+  strptime and re, the same statistics from lists and sets, and json.dumps(indent=2) of whole lists, not compressed;
+- bare: csv.DictReader and json.dumps(indent=2), and not a single check.
+
+Counts and sums that differ from the truth, more memory or less speed than promised end it with exit code 1.
+"""
+
+import argparse
+import csv
+import gzip
+import io
+import json
+import os
+import random
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from local.engine import Running
+
+ROOT = Path(__file__).parents[1]
+
+LARGEST_PEAK_MB = 100
+SMALLEST_RATIO = 5
+BAD_SHARE = 0.03
+BASELINE_ROWS = 1_000_000
+
+
+def generate(path: Path, rows: int, seed: int = 1) -> dict[str, Any]:
+    """Writes a file of about 60 bytes a row; returns the truth about it."""
+    chance = random.Random(seed)  # noqa: S311  data, not secrets
+    processed = cents = quantities = 0
+    with path.open("w", newline="") as file:
+        file.write("name,email,amount,date,quantity\r\n")
+        for number in range(rows):
+            name, email = f"Customer {chance.randrange(10**6):06}", f"user{chance.randrange(10**6):06}@example.com"
+            amount, quantity = chance.randrange(10**5), chance.randint(1, 100)
+            cells = [
+                name,
+                email,
+                f"{amount // 100}.{amount % 100:02}",
+                f"2024-{chance.randint(1, 12):02}-{chance.randint(1, 28):02}",
+                str(quantity),
+            ]
+            if chance.random() < BAD_SHARE:
+                column, value = ((1, "nobody"), (2, "1_000"), (3, "2024-02-30"), (4, "many"), (0, ""))[number % 5]
+                cells[column] = value
+            else:
+                processed, cents, quantities = processed + 1, cents + amount, quantities + quantity
+            file.write(",".join(cells) + "\r\n")
+    return {"rows": rows, "processed": processed, "amount": cents / 100, "quantity": quantities}
+
+
+def engine(path: Path) -> dict[str, Any]:
+    """What the worker does with a file, but for S3."""
+    from isal import igzip  # noqa: PLC0415  each process measures its own imports
+
+    from handlers.csv.columns import FileFormat  # noqa: PLC0415
+    from handlers.csv.content import Content  # noqa: PLC0415
+    from handlers.csv.engine import CsvEngine, blocks  # noqa: PLC0415
+
+    file_format = FileFormat.from_json(_columns())
+    reader = CsvEngine(file_format)
+    with path.open("rb") as file:
+        for block in blocks(reader, Content(file.read, file_format.max_expansion).read):
+            igzip.compress(block.processed, 1, mtime=0)
+            igzip.compress(block.rejected, 1, mtime=0)
+    report = reader.report()
+    columns = report["columns"]
+    return {
+        "rows": report["rows"],
+        "processed": report["processed"],
+        "amount": columns["amount"]["sum"],
+        "quantity": columns["quantity"]["sum"],
+    }
+
+
+def _require(holds: bool, otherwise: str) -> None:  # noqa: FBT001
+    if not holds:
+        raise ValueError(otherwise)
+
+
+def baseline(path: Path) -> dict[str, Any]:
+    """The usual way. It takes `1_000` for a number: its counts differ from the truth."""
+    is_email = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+").fullmatch
+    good: list[dict[str, Any]] = []
+    bad = []
+    for number, row in enumerate(csv.DictReader(io.StringIO(path.read_bytes().decode())), 1):
+        try:
+            _require(bool(row["name"]), "name is empty")
+            _require(is_email(row["email"]) is not None, "email is none")
+            datetime.strptime(row["date"], "%Y-%m-%d")  # noqa: DTZ007
+            good.append({**row, "amount": float(row["amount"]), "quantity": int(row["quantity"])})
+        except ValueError as error:
+            bad.append({"row": number, "error": str(error), "data": row})
+    statistics: dict[str, Any] = {
+        column: {"count": len([row for row in good if row[column]]), "distinct": len({row[column] for row in good})}
+        for column in ("name", "email")
+    }
+    for column in ("amount", "quantity"):
+        values = [row[column] for row in good]
+        total = sum(values)
+        statistics[column] = {"sum": total, "avg": total / len(values), "min": min(values), "max": max(values)}
+    days = [row["date"] for row in good]
+    statistics["date"] = {"min": min(days), "max": max(days)}
+    json.dumps(good, indent=2)
+    json.dumps(bad, indent=2)
+    json.dumps(statistics, indent=2)
+    return {"rows": len(good) + len(bad)}
+
+
+def bare(path: Path) -> dict[str, Any]:
+    """The baseline without a single check."""
+    rows = list(csv.DictReader(io.StringIO(path.read_bytes().decode())))
+    json.dumps(rows, indent=2)
+    return {"rows": len(rows)}
+
+
+def _columns() -> str:
+    """The shipped stack's."""
+    import yaml  # noqa: PLC0415
+
+    given = yaml.safe_load((ROOT / "Pulumi.csv.yaml").read_text())["config"]["datapipeline:input"]["columns"]
+    return json.dumps({"columns": [{"aliases": [], "choices": [], **column} for column in given]})
+
+
+def worker(path: Path) -> dict[str, Any]:
+    """The whole function, from the message to the report; `path` holds the message."""
+    from handlers import csv_worker  # noqa: PLC0415
+    from handlers.csv.columns import FileFormat  # noqa: PLC0415
+    from handlers.settings import CsvWorkerSettings  # noqa: PLC0415
+
+    class Context:
+        def get_remaining_time_in_millis(self) -> int:
+            return 900_000
+
+    message = json.loads(path.read_text())
+    settings = CsvWorkerSettings.from_environment()
+    made = csv_worker.CsvWorker(settings, FileFormat.from_json(_columns()), "benchmark")
+    answer = made.handle([message], Context())
+    if answer != {"batchItemFailures": []}:
+        raise RuntimeError(f"the worker answered {answer}")
+    return {}
+
+
+WAYS = {"worker": worker, "engine": engine, "baseline": baseline, "bare": bare}
+
+
+def measure_worker(up: "Running", path: Path) -> dict[str, Any]:
+    """As `measure`, for the worker. `up` runs the csv stack, with the event source mapping switched off."""
+    from local.services import Clients  # noqa: PLC0415
+
+    aws = Clients(up.emulator.endpoint, up.project.region)
+    outputs = up.outputs
+    key = f"raw/{uuid.uuid4().hex}.csv"
+    with path.open("rb") as body:
+        aws("s3").put_object(Bucket=outputs["input_bucket"], Key=key, Body=body)
+    while not (
+        found := aws("sqs").receive_message(QueueUrl=outputs["queue_url"], AttributeNames=["All"]).get("Messages")
+    ):
+        time.sleep(0.1)
+    (message,) = found
+    record = {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message["Attributes"],
+    }
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(json.dumps(record))
+        file.flush()
+        (function,) = up.engine.functions
+        result = measure("worker", Path(file.name), {**up.environment(), **function.environment})
+    aws("sqs").delete_message(QueueUrl=outputs["queue_url"], ReceiptHandle=message["ReceiptHandle"])
+    name = key.removeprefix("raw/")
+    (listed,) = aws("s3").list_objects_v2(Bucket=outputs["output_bucket"], Prefix=f"reports/{name}/")["Contents"]
+    report = json.loads(aws("s3").get_object(Bucket=outputs["output_bucket"], Key=listed["Key"])["Body"].read())
+    stored = aws("s3").get_object(Bucket=outputs["output_bucket"], Key=report["processed_key"])["Body"]
+    with gzip.open(stored) as lines:
+        processed = sum(1 for _ in lines)
+    sums = {column: report["columns"][column]["sum"] for column in ("amount", "quantity")}
+    return {**result, "found": {"rows": report["rows"], "processed": processed, **sums}}
+
+
+def measure(way: str, path: Path, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Runs one way in a process of its own: what it found, CPU seconds of the work, and the process's peak memory."""
+    command = [sys.executable, "-m", "benchmarks.csv", "--way", way, "--file", str(path)]
+    done = subprocess.run(  # noqa: S603  our own command
+        command, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, **(environment or {})}
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])  # after the worker's logs
+    return found
+
+
+def _run_one(way: str, path: Path) -> None:
+    if way in ("engine", "worker"):
+        # A cold start's work, not a row's; its memory counts.
+        import handlers.csv_worker  # noqa: F401, PLC0415
+    started = time.process_time()
+    found = WAYS[way](path)
+    seconds = time.process_time() - started
+    _say(json.dumps({"found": found, "seconds": seconds, "peak_mb": _peak_mb()}))
+
+
+def _peak_mb() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        return int(line.split()[1]) / 1024
+    # Elsewhere than on Linux; there this would count the process that started us, too.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+
+
+def main() -> int:
+    """Prints the table. Returns 1 when something is not as promised."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 5_000_000])
+    parser.add_argument("--way", choices=WAYS)
+    parser.add_argument("--file", type=Path)
+    options = parser.parse_args()
+    if options.way:
+        # Before the emulator's side is imported: the memory measured is the function's.
+        _run_one(options.way, options.file)
+        return 0
+    from local.engine import running  # noqa: PLC0415
+    from local.project import load_project  # noqa: PLC0415
+    from local.services import Clients  # noqa: PLC0415
+
+    wrong = []
+    with tempfile.TemporaryDirectory() as folder, running(load_project(ROOT, "csv")) as up:
+        functions = Clients(up.emulator.endpoint, up.project.region)("lambda")
+        for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
+            functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
+        path = Path(folder, "rows.csv")
+        generate(path, BASELINE_ROWS)
+        usual = {way: measure(way, path) for way in ("baseline", "bare")}
+        per_row = {way: each["seconds"] / BASELINE_ROWS for way, each in usual.items()}
+        _say(f"{'':<10}{'rows':>10}{'MB':>6}{'rows / CPU s':>14}{'peak MB':>9}{'x baseline':>12}{'x bare':>8}")
+        for way, each in usual.items():
+            _line(way, BASELINE_ROWS, path, each, per_row)
+        for rows in options.rows:
+            truth = generate(path, rows)
+            for way in ("engine", "worker"):
+                result = measure(way, path) if way == "engine" else measure_worker(up, path)
+                ratio = _line(way, rows, path, result, per_row)
+                found = result["found"]
+                if {**found, "amount": round(found["amount"], 2)} != truth:
+                    wrong.append(f"{way}, {rows} rows: found {found}, the truth is {truth}")
+                if result["peak_mb"] > LARGEST_PEAK_MB:
+                    wrong.append(f"{way}, {rows} rows: {result['peak_mb']:.0f} MB, more than {LARGEST_PEAK_MB}")
+                if way == "engine" and ratio < SMALLEST_RATIO:
+                    wrong.append(f"{way}, {rows} rows: {ratio:.1f} times the baseline, less than {SMALLEST_RATIO}")
+    for line in wrong:
+        sys.stderr.write(f"wrong: {line}\n")
+    return int(bool(wrong))
+
+
+def _line(way: str, rows: int, path: Path, result: dict[str, Any], per_row: dict[str, float]) -> float:
+    own = result["seconds"] / rows
+    ratio: float = per_row["baseline"] / own
+    _say(
+        f"{way:<10}{rows:>10}{path.stat().st_size / 1e6:>6.0f}{1 / own:>14.0f}{result['peak_mb']:>9.0f}"
+        f"{ratio:>12.1f}{per_row['bare'] / own:>8.1f}",
+    )
+    return ratio
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

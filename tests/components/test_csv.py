@@ -1,0 +1,227 @@
+"""The csv variant: its options, its graph, and what its worker may do, by equality."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from typing import Any, get_args
+
+import pytest
+
+from components.config import ConfigError, load
+from components.options import csv as options
+from components.options.csv import CsvPipelineConfig
+from components.variants import csv as variant
+from handlers import csv_worker, metrics
+from handlers.csv.columns import Column, ColumnType, FileFormat
+from handlers.csv.text import ENCODINGS
+from handlers.settings import CsvWorkerSettings
+from local.recording import Graph
+
+FILE = "Pulumi.csv.yaml"
+COLUMNS = [{"name": "a"}]
+
+
+def lines(**given: Any) -> list[str]:
+    raw = {"variant": "csv", "input": {"columns": COLUMNS}, **given}
+    values = {
+        f"datapipeline:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in raw.items()
+    }
+    with pytest.raises(ConfigError) as raised:
+        load(values, file=FILE)
+    return str(raised.value).splitlines()
+
+
+def column(**more: Any) -> dict[str, Any]:
+    return {"input": {"columns": [{"name": "a", **more}]}}
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"input": {}}, "datapipeline:input.columns is missing"),
+        ({"input": {"columns": []}}, "datapipeline:input.columns = []: Tuple should have at least 1 item"),
+        (
+            {"input": {"columns": [{"name": "Order Date"}]}},
+            "datapipeline:input.columns.0.name = 'Order Date': String should match pattern",
+        ),
+        (column(type="money"), "datapipeline:input.columns.0.type = 'money': Input should be"),
+        (column(zz=1), "datapipeline:input.columns.0.zz = 1: unknown key; allowed here: aliases,"),
+        (column(pattern="("), "is not a regular expression"),
+        (column(type="date", pattern="x"), "pattern and choices go with type 'string'"),
+        (column(type="date", min=3), "min 3.0 must be '2024-01-31' with type 'date'"),
+        (column(type="date", max="2024-02-30"), "max '2024-02-30' must be '2024-01-31'"),
+        (column(type="number", min="low"), "min 'low' must be a number"),
+        (column(type="boolean", min=1), "do not go with type 'boolean'"),
+        ({"input": {"columns": [{"name": "a"}, {"name": "a"}]}}, "two columns go by the name 'a'"),
+        ({"input": {"columns": [{"name": "a"}, {"name": "b", "aliases": ["A"]}]}}, "two columns go by the name 'a'"),
+        ({"input": {"columns": COLUMNS, "delimiter": '"'}}, "delimiter '\"' cannot be one"),
+        ({"input": {"columns": COLUMNS, "encoding": "ebcdic"}}, "input.encoding = 'ebcdic': Input should be 'utf-8'"),
+        ({"output": {"format": "xml"}}, "datapipeline:output.format = 'xml': Input should be 'jsonl.gz' or 'jsonl'"),
+        ({"worker": {"timeout_seconds": 30}}, "datapipeline:worker.timeout_seconds = 30: Input should be greater"),
+        ({"api": {}}, "datapipeline:api = {}: unknown key; allowed here: alarms, environment,"),
+    ],
+)  # fmt: skip
+def test_a_bad_option_is_answered_with_file_and_key_and_what_is_allowed(given: dict[str, Any], line: str) -> None:
+    (found,) = lines(**given)
+    assert found.startswith(f"{FILE}: datapipeline:")
+    assert line in found
+
+
+@pytest.fixture(scope="session")
+def graph(graph_of: Callable[..., Graph]) -> Graph:
+    return graph_of("csv")
+
+
+def test_the_stack_has_the_documented_outputs(graph: Graph) -> None:
+    assert set(graph.outputs) == {
+        "input_bucket",
+        "output_bucket",
+        "table_name",
+        "queue_url",
+        "dead_letter_queue_url",
+        "notifications_topic_arn",
+        "alerts_topic_arn",
+    }
+
+
+def test_the_shipped_columns_are_these(graph: Graph) -> None:
+    function = graph.find("aws:lambda/function:Function", "pipeline-worker")
+    shipped = FileFormat.from_json(function.inputs["code"].assets["columns.json"].text)
+    assert [(column.name, column.type, column.required) for column in shipped.columns] == [
+        ("name", "string", True),
+        ("email", "string", True),
+        ("amount", "number", True),
+        ("date", "date", True),
+        ("quantity", "integer", True),
+    ]
+    assert re.fullmatch(shipped.columns[1].pattern or "", "user@mail.example.com")
+
+
+def test_options_of_columns_and_of_handlers_are_the_same() -> None:
+    assert set(options.ColumnOptions.model_fields) == {field.name for field in dataclasses.fields(Column)}
+    assert get_args(options.ColumnOptions.model_fields["type"].annotation) == get_args(ColumnType)
+    assert get_args(options.CsvEncoding) == ENCODINGS
+    known = {field.name for field in dataclasses.fields(FileFormat)}
+    assert set(options.CsvInputOptions.model_fields) - {"prefix"} == known
+    conditions = {"min": 1, "max": 2, "pattern": "x", "choices": ["x"]}
+    full = {"name": "a", "type": "string", "required": True, "aliases": ["b"], **conditions}
+    made = options.CsvInputOptions.model_validate({"columns": [full], "delimiter": ";", "encoding": "utf-8"})
+    read = FileFormat.from_json(made.format_json())
+    assert read == FileFormat((Column("a", "string", True, ("b",), 1, 2, "x", ("x",)),), "drop", ";", "utf-8", 250)  # noqa: FBT003
+
+
+def test_the_functions_environment_is_exactly_what_its_settings_read(graph: Graph) -> None:
+    variables = graph.find("aws:lambda/function:Function", "pipeline-worker").inputs["environment"]["variables"]
+    own = {name for name in variables if not name.startswith("POWERTOOLS_")}
+    assert own == {field.name.upper() for field in dataclasses.fields(CsvWorkerSettings)}
+    settings = CsvWorkerSettings.from_environment(variables)
+    assert settings.bucket_name == graph.outputs["output_bucket"]
+    assert settings.notifications_topic_arn == graph.outputs["notifications_topic_arn"]
+    assert settings.alerts_topic_arn == graph.outputs["alerts_topic_arn"]
+    assert (settings.input_prefix, settings.output_format, settings.max_attempts) == ("raw/", "jsonl.gz", 5)
+
+
+def test_prefixes_and_times_have_the_same_values_on_both_sides() -> None:
+    for name in ("PROCESSED", "REJECTED", "REPORTS", "STATE"):
+        assert getattr(variant, name) == getattr(csv_worker, name)
+    limits = options.CsvWorkerOptions.model_json_schema()["properties"]["timeout_seconds"]
+    assert limits["minimum"] >= 2 * csv_worker.STORING_SECONDS
+    assert options.CsvWorkerOptions().timeout_seconds == 900
+
+
+def test_the_worker_may_do_exactly_this(graph: Graph) -> None:
+    name = {(each.type.rsplit(":", 1)[1], each.name): each.physical_name for each in graph if each.custom}
+    account = "us-east-1:123456789012"
+    source = f"arn:aws:s3:::{name['Bucket', 'pipeline-input']}"
+    target = f"arn:aws:s3:::{name['Bucket', 'pipeline-output']}"
+    parts = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject"]
+    document = json.loads(graph.find("aws:iam/rolePolicy:RolePolicy", "pipeline-worker").inputs["policy"])
+    assert all(statement["Effect"] == "Allow" for statement in document["Statement"])
+    assert [(statement["Action"], statement["Resource"]) for statement in document["Statement"]] == [
+        (
+            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
+            [f"arn:aws:sqs:{account}:{name['Queue', 'pipeline-queue']}"],
+        ),
+        (["sqs:SendMessage"], [f"arn:aws:sqs:{account}:{name['Queue', 'pipeline-queue-dead-letters']}"]),
+        (
+            ["dynamodb:UpdateItem", "dynamodb:GetItem"],
+            [f"arn:aws:dynamodb:{account}:table/{name['Table', 'pipeline-table']}"],
+        ),
+        (["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], [source, f"{source}/raw/*"]),
+        (parts, [f"{target}/processed/*"]),
+        (parts, [f"{target}/rejected/*"]),
+        (["s3:PutObject"], [f"{target}/reports/*"]),
+        (["s3:PutObject"], [f"{target}/state/*"]),
+        (["s3:GetObject"], [f"{target}/state/*"]),
+        (["sns:Publish"], [f"arn:aws:sns:{account}:{name['Topic', 'pipeline-alerts']}"]),
+        (["sns:Publish"], [f"arn:aws:sns:{account}:{name['Topic', 'pipeline-files']}"]),
+        (
+            ["logs:CreateLogStream", "logs:PutLogEvents"],
+            [f"arn:aws:logs:{account}:log-group:{name['LogGroup', 'pipeline-worker']}:*"],
+        ),
+    ]
+
+
+def test_s3_may_announce_objects_of_the_input_bucket_of_this_account_and_nothing_else(graph: Graph) -> None:
+    policy = json.loads(graph.find("aws:sqs/queuePolicy:QueuePolicy", "pipeline-queue").inputs["policy"])
+    queue = graph.find("aws:sqs/queue:Queue", "pipeline-queue").physical_name
+    deny, allow = policy["Statement"]
+    assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    assert allow == {
+        "Sid": "Uploads",
+        "Effect": "Allow",
+        "Principal": {"Service": "s3.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": f"arn:aws:sqs:us-east-1:123456789012:{queue}",
+        "Condition": {
+            "ArnEquals": {"aws:SourceArn": f"arn:aws:s3:::{graph.outputs['input_bucket']}"},
+            "StringEquals": {"aws:SourceAccount": "123456789012"},
+        },
+    }
+
+
+def test_only_csv_files_below_the_prefix_of_the_input_bucket_are_announced_once_the_queue_takes_them(
+    graph: Graph,
+) -> None:
+    (notification,) = graph.of_type("aws:s3/bucketNotification:BucketNotification")
+    assert notification.inputs["bucket"] == graph.outputs["input_bucket"] != graph.outputs["output_bucket"]
+    assert [(each["filterPrefix"], each["filterSuffix"], each["events"]) for each in notification.inputs["queues"]] == [
+        ("raw/", ".csv", ["s3:ObjectCreated:*"]),
+        ("raw/", ".csv.gz", ["s3:ObjectCreated:*"]),
+    ]
+    policy = graph.find("aws:sqs/queuePolicy:QueuePolicy", "pipeline-queue")
+    assert policy.urn in notification.dependencies
+
+
+def test_alarms_and_dashboard_watch_what_is_there(graph: Graph, capsys: pytest.CaptureFixture[str]) -> None:
+    alarms = {
+        alarm.name.removeprefix("pipeline-watch-"): alarm.inputs
+        for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+    }
+    assert set(alarms) == {
+        "dead-letters",
+        "oldest-message",
+        "failed-messages",
+        "worker-errors",
+        "worker-throttles",
+        "worker-duration",
+    }
+    assert alarms["worker-duration"]["threshold"] == 891_000
+    # Runs over long files stop 20 seconds before the timeout, and must not ring.
+    assert alarms["worker-duration"]["threshold"] > (900 - csv_worker.STORING_SECONDS) * 1_000
+    metrics.emit(dict.fromkeys(metrics.CSV_WORKER_COUNTS, 1), [1.0])
+    line = json.loads(capsys.readouterr().out)
+    emitted = {metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+    used = set(
+        re.findall(
+            r'"DataPipeline", "(\w+)"', graph.of_type("aws:cloudwatch/dashboard:Dashboard")[0].inputs["dashboardBody"]
+        )
+    )
+    used |= {query["metric"]["metricName"] for query in alarms["failed-messages"]["metricQueries"] if "metric" in query}
+    assert {"FilesSucceeded", "RowsRejected", "BatchItemFailures"} <= used <= emitted
+
+
+def test_config_loads_as_the_variant_it_says() -> None:
+    values = {"datapipeline:variant": "csv", "datapipeline:input": json.dumps({"columns": COLUMNS})}
+    assert isinstance(load(values, file=FILE), CsvPipelineConfig)

@@ -1,0 +1,428 @@
+"""Files as people send them, and what becomes of each: every row in exactly one place, for a reason that is said."""
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from handlers.csv.columns import Column, FileFormat
+from handlers.csv.content import Content
+from handlers.csv.engine import CsvEngine, read_all
+from handlers.csv.text import LONGEST_ROW_BYTES, FileError
+
+SHIPPED = FileFormat(
+    columns=(
+        Column("name", required=True),
+        Column("email", required=True, pattern=r"[^@\s]++@[^@\s.]++(?:\.[^@\s.]++)+"),
+        Column("amount", "number", required=True),
+        Column("date", "date", required=True),
+        Column("quantity", "integer", required=True),
+    ),
+)
+ANYTHING = FileFormat(columns=(Column("a"), Column("b")))
+HEADER = "name,email,amount,date,quantity\n"
+GOOD = "Ann,ann@example.com,12.50,2024-01-02,3\n"
+GOOD_ROW = {"name": "Ann", "email": "ann@example.com", "amount": 12.5, "date": "2024-01-02", "quantity": 3}
+
+
+class Result:
+    """What a file became."""
+
+    def __init__(self, data: bytes, file_format: FileFormat = SHIPPED) -> None:
+        self.engine = CsvEngine(file_format)
+        content = Content(io.BytesIO(data).read, file_format.max_expansion)
+        processed, rejected = read_all(self.engine, content.read)
+        self.report = self.engine.report()
+        self.rows: list[dict[str, Any]] = list(map(json.loads, processed.splitlines()))
+        self.rejected: list[dict[str, Any]] = list(map(json.loads, rejected.splitlines()))
+        assert self.report["rows"] == self.report["processed"] + self.report["rejected"]
+        assert (self.report["processed"], self.report["rejected"]) == (len(self.rows), len(self.rejected))
+
+    @property
+    def reasons(self) -> list[tuple[str | None, str]]:
+        return [(error["column"], error["reason"]) for row in self.rejected for error in row["errors"]]
+
+
+def read(text: str, file_format: FileFormat = SHIPPED) -> Result:
+    return Result(text.encode(), file_format)
+
+
+def refusal(data: bytes, file_format: FileFormat = SHIPPED) -> str:
+    with pytest.raises(FileError) as caught:
+        Result(data, file_format)
+    return caught.value.reason
+
+
+# Encodings
+
+
+@pytest.mark.parametrize(
+    ("encode", "name"),
+    [
+        (lambda text: text.encode("utf-8"), "utf-8"),
+        (lambda text: text.encode("utf-8-sig"), "utf-8"),
+        (lambda text: b"\xff\xfe" + text.encode("utf-16-le"), "utf-16-le"),
+        (lambda text: b"\xfe\xff" + text.encode("utf-16-be"), "utf-16-be"),
+    ],
+    ids=["utf-8", "utf-8 with mark", "utf-16-le", "utf-16-be"],
+)
+def test_a_file_is_read_in_the_encoding_of_its_byte_order_mark(encode: Callable[[str], bytes], name: str) -> None:
+    result = Result(encode(HEADER + GOOD.replace("Ann,", "Zoë 😀,")))
+    assert result.rows == [{**GOOD_ROW, "name": "Zoë 😀"}]
+    assert result.report["encoding"] == name
+
+
+def test_latin_1_is_read_when_it_is_configured() -> None:
+    data = (HEADER + GOOD.replace("Ann,", "Zoë,")).encode("iso-8859-1")
+    assert Result(data, FileFormat(SHIPPED.columns, encoding="iso-8859-1")).rows == [{**GOOD_ROW, "name": "Zoë"}]
+
+
+def test_bytes_that_are_no_utf_8_cost_their_row_and_nothing_else() -> None:
+    result = Result(HEADER.encode() + GOOD.encode() + b"Zo\xeb,z@example.com,1,2024-01-02,3\n" + GOOD.encode())
+    assert result.rows == [GOOD_ROW, GOOD_ROW]
+    assert result.reasons == [(None, "undecodable")]
+    assert result.rejected[0]["raw"] == "Zo\udceb,z@example.com,1,2024-01-02,3"
+
+
+def test_half_a_character_of_utf_16_at_the_end_costs_the_last_row() -> None:
+    data = b"\xff\xfe" + (HEADER + GOOD + GOOD.rstrip()).encode("utf-16-le")
+    result = Result(data + b"\x41")
+    assert result.rows == [GOOD_ROW]
+    assert result.reasons == [(None, "undecodable")]
+
+
+def test_utf_16_without_a_mark_is_said_to_be_no_text_unless_configured() -> None:
+    data = (HEADER + GOOD).encode("utf-16-le")
+    assert refusal(data) == "not_text"
+    assert Result(data, FileFormat(SHIPPED.columns, encoding="utf-16-le")).rows == [GOOD_ROW]
+
+
+# Dialects
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_found(delimiter: str) -> None:
+    result = read((HEADER + GOOD).replace(",", delimiter))
+    assert result.rows == [GOOD_ROW]
+    assert result.report["delimiter"] == delimiter
+
+
+def test_a_configured_delimiter_is_taken_as_it_is() -> None:
+    assert read("a^b\n1^2,3\n", FileFormat(ANYTHING.columns, delimiter="^")).rows == [{"a": "1", "b": "2,3"}]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_they_like(end: str) -> None:
+    assert read((HEADER + GOOD + GOOD).replace("\n", end)).rows == [GOOD_ROW, GOOD_ROW]
+    assert read((HEADER + GOOD).replace("\n", end).removesuffix(end)).rows == [GOOD_ROW]
+
+
+def test_quoted_cells_hold_delimiters_and_line_breaks_as_they_are() -> None:
+    result = read('a,b\n"x,\r\ny\rz\n","say ""hi"""\n2,3\n', ANYTHING)
+    assert result.rows == [{"a": "x,\r\ny\rz\n", "b": 'say "hi"'}, {"a": "2", "b": "3"}]
+
+
+def test_row_and_line_numbers_count_quoted_line_breaks_and_blank_lines_rightly() -> None:
+    result = read('a,b\n\n"1\n2",3\n\n4\n5,6\n7\n', ANYTHING)
+    assert [(row["row"], row["line"], row["raw"]) for row in result.rejected] == [(2, 6, "4"), (4, 8, "7")]
+    assert result.report["blank_lines"] == 2
+
+
+def test_trailing_blank_lines_are_no_rows() -> None:
+    result = read(HEADER + GOOD + "\n\r\n\n")
+    assert (result.report["rows"], result.report["blank_lines"]) == (1, 3)
+
+
+# Quotes
+
+
+def test_a_quote_that_is_never_closed_costs_its_line() -> None:
+    result = read('a,b\n1,2\n"open,3\n4,5\n6,7\n', ANYTHING)
+    assert [row["a"] for row in result.rows] == ["1", "4", "6"]
+    assert result.reasons == [(None, "bad_quoting")]
+    assert (result.rejected[0]["line"], result.rejected[0]["raw"]) == (3, '"open,3')
+
+
+def test_text_after_a_closing_quote_costs_its_line() -> None:
+    result = read('a,b\n"x"y,1\n2,3\n', ANYTHING)
+    assert [row["a"] for row in result.rows] == ["2"]
+    assert result.reasons == [(None, "bad_quoting")]
+
+
+def test_an_unclosed_quote_in_a_large_file_costs_its_line_and_the_rest_is_read() -> None:
+    rows = LONGEST_ROW_BYTES // 10 + 50_000
+    result = read('a,b\n"open,3\n' + "123456,78\n" * rows, ANYTHING)
+    assert (result.report["processed"], result.report["rejected"]) == (rows, 1)
+
+
+# Characters
+
+
+def test_a_row_with_nul_is_rejected() -> None:
+    result = read("a,b\n1,x\0y\n2,3\n", ANYTHING)
+    assert [row["a"] for row in result.rows] == ["2"]
+    assert result.reasons == [(None, "nul")]
+    assert result.rejected[0]["raw"] == "1,x\0y"
+
+
+def test_control_characters_come_out_as_they_came_in() -> None:
+    assert read("a,b\n\x01\x1f,\x7f\u2028\\\n", ANYTHING).rows == [{"a": "\x01\x1f", "b": "\x7f\u2028\\"}]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"PK\x03\x04\x14\0\x06\0", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"],
+    ids=["png", "zip", "pdf"],
+)
+def test_a_binary_file_is_refused(data: bytes) -> None:
+    assert refusal(data) in ("not_text", "missing_columns")
+
+
+# Headers
+
+
+def test_an_empty_file_and_one_without_a_header_and_one_with_nothing_else() -> None:
+    assert refusal(b"") == "empty_file"
+    assert refusal(b"\xef\xbb\xbf") == "no_header"
+    assert refusal(b"\n\r\n\n") == "no_header"
+    result = read(HEADER)
+    assert (result.report["rows"], result.report["success_rate"]) == (0, None)
+    assert read(HEADER.rstrip()).report["rows"] == 0
+
+
+def test_header_names_are_trimmed_and_in_snake_case_and_have_aliases() -> None:
+    file_format = FileFormat((Column("order_date", "date", aliases=("Datum", "ordered on")), Column("http_code")))
+    for header in (" Order Date ,HTTPCode", "orderDate,http-code", "DATUM,Http Code", "Ordered  On,http_code"):
+        assert read(f"{header}\n2024-01-02,200\n", file_format).rows == [
+            {"order_date": "2024-01-02", "http_code": "200"}
+        ]
+
+
+def test_a_header_that_lacks_required_columns_is_refused_with_their_names() -> None:
+    with pytest.raises(FileError, match="lacks amount, quantity") as caught:
+        read("name,email,date\n")
+    assert caught.value.reason == "missing_columns"
+
+
+def test_a_column_that_is_not_required_may_be_missing_and_is_null() -> None:
+    assert read("a\n1\n", ANYTHING).rows == [{"a": "1", "b": None}]
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    assert refusal(b"a,b,A\n1,2,3\n", ANYTHING) == "duplicate_columns"
+    keeping = FileFormat(ANYTHING.columns, unknown_columns="keep")
+    assert refusal(b"a,b,c,C\n1,2,3,4\n", keeping) == "duplicate_columns"
+    assert read("a,b,c,C\n1,2,3,4\n", ANYTHING).rows == [{"a": "1", "b": "2"}]
+
+
+def test_unknown_columns_are_kept_or_dropped_or_refused() -> None:
+    text = "a,Extra One,,b\n1,2,3,4\n"
+    assert read(text, ANYTHING).rows == [{"a": "1", "b": "4"}]
+    kept = read(text, FileFormat(ANYTHING.columns, unknown_columns="keep"))
+    assert kept.rows == [{"a": "1", "b": "4", "extra_one": "2", "column_3": "3"}]
+    assert refusal(text.encode(), FileFormat(ANYTHING.columns, unknown_columns="reject")) == "unknown_columns"
+
+
+# Shapes
+
+
+def test_short_and_long_rows_are_rejected() -> None:
+    result = read("a,b\n1\n1,2,3\n1,2\n", ANYTHING)
+    assert result.reasons == [(None, "too_few_cells"), (None, "too_many_cells")]
+    assert len(result.rows) == 1
+
+
+def test_a_cell_of_a_megabyte_is_a_cell() -> None:
+    cell = "x" * 1_000_000
+    assert read(f'a,b\n{cell},1\n"{cell}\n{cell}",2\n', ANYTHING).rows == [
+        {"a": cell, "b": "1"},
+        {"a": f"{cell}\n{cell}", "b": "2"},
+    ]
+
+
+def test_a_line_longer_than_any_row_may_be_is_rejected_and_the_rest_is_read() -> None:
+    result = read("a,b\n1,2\n" + "x" * (3 * LONGEST_ROW_BYTES) + "\n3,4\n5\n", ANYTHING)
+    assert [row["a"] for row in result.rows] == ["1", "3"]
+    assert result.reasons == [(None, "row_too_long"), (None, "too_few_cells")]
+    assert [(row["row"], row["line"]) for row in result.rejected] == [(2, 3), (4, 5)]
+    assert refusal(b"x" * (2 * LONGEST_ROW_BYTES), ANYTHING) == "no_header"
+
+
+def test_five_thousand_columns_are_read() -> None:
+    names = [f"c{number}" for number in range(5_000)]
+    file_format = FileFormat(tuple(Column(name, "integer") for name in names))
+    result = read(",".join(names) + "\n" + "\n".join(",".join(["7"] * 5_000) for _ in range(20)), file_format)
+    assert result.report["processed"] == 20
+    assert result.rows[19]["c4999"] == 7
+
+
+# Cells
+
+
+def cell(column_type: Any, text: str, **conditions: Any) -> Any:
+    """What a cell becomes, or the reason of its rejection."""
+    out = io.StringIO()
+    csv.writer(out).writerows([["a", "b"], [text, "x"]])
+    result = read(out.getvalue(), FileFormat((Column("a", column_type, **conditions), Column("b"))))
+    return result.rows[0]["a"] if result.rows else result.reasons[0][1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,234.50",
+        "1_000",
+        " 1",
+        "1 ",
+        "NaN",
+        "nan",
+        "inf",
+        "-Infinity",
+        "0x10",
+        "1e",
+        "e5",
+        ".",
+        "+",
+        "--1",
+        "١٢",
+        "1\n",
+        "1.2.3",
+    ],
+)
+def test_what_is_no_number_is_rejected_and_never_zero(text: str) -> None:
+    assert cell("number", text) == "not_a_number"
+    assert cell("integer", text) == "not_an_integer"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1.5", 1.5), ("-0.50", -0.5), ("+7", 7), ("007", 7), (".5", 0.5), ("5.", 5), ("1E3", 1000.0), ("00.10", 0.1)],
+)
+def test_numbers_are_read(text: str, value: float) -> None:
+    assert cell("number", text) == value
+
+
+def test_a_number_keeps_its_digits() -> None:
+    data = f"a,b\n0.1000000000000000055511151231257827,1\n{10**17 + 1},2\n".encode()
+    processed, _ = read_all(CsvEngine(FileFormat((Column("a", "number"), Column("b")))), io.BytesIO(data).read)
+    assert b'"a":0.1000000000000000055511151231257827,' in processed
+    assert b'"a":100000000000000001,' in processed
+
+
+@pytest.mark.parametrize(
+    ("column_type", "text"),
+    [
+        ("number", "1e999"),
+        ("number", "-1e400"),
+        ("number", "9" * 400),
+        ("integer", str(2**63)),
+        ("integer", str(-(2**63) - 1)),
+        ("integer", "9" * 5_000),
+    ],
+)
+def test_numbers_that_no_machine_holds_are_out_of_range(column_type: str, text: str) -> None:
+    assert cell(column_type, text) == "out_of_range"
+
+
+def test_integers_go_to_their_limits() -> None:
+    assert cell("integer", str(2**63 - 1)) == 2**63 - 1
+    assert cell("integer", str(-(2**63))) == -(2**63)
+    assert cell("integer", "3.0") == "not_an_integer"
+    assert cell("integer", "-0") == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["20240115", "2024-02-30", "2023-02-29", "2024-1-5", "15.01.2024", "2024-01-15T00:00", "2024-W03-1", "0000-01-01"],
+)
+def test_what_is_no_date_is_rejected(text: str) -> None:
+    assert cell("date", text) == "not_a_date"
+
+
+def test_dates_and_times_are_read_as_they_stand() -> None:
+    assert cell("date", "2024-02-29") == "2024-02-29"
+    for text in ("2024-02-29T23:59:59Z", "2024-02-29 10:00", "2024-02-29T10:00:00.123456+05:30"):
+        assert cell("datetime", text) == text
+    for text in (
+        "2024-02-30T10:00:00Z",
+        "2024-02-29T25:00:00Z",
+        "2024-02-29",
+        "yesterday",
+        "2024-02-29T10:00:00+99:00",
+    ):
+        assert cell("datetime", text) == "not_a_datetime"
+
+
+def test_booleans_are_read() -> None:
+    assert [cell("boolean", text) for text in ("true", "Yes", "1", "FALSE", "no", "0")] == [True] * 3 + [False] * 3
+    assert cell("boolean", "maybe") == "not_a_boolean"
+
+
+def test_an_empty_cell_is_null_unless_the_column_is_required() -> None:
+    for column_type in ("string", "integer", "number", "boolean", "date", "datetime"):
+        assert cell(column_type, "") is None
+        assert cell(column_type, "", required=True) == "required"
+
+
+def test_limits_hold_on_both_sides() -> None:
+    limits = {"min": 1, "max": 10}
+    assert [cell("integer", text, **limits) for text in ("0", "1", "10", "11")] == ["too_small", 1, 10, "too_large"]
+    assert [cell("number", text, **limits) for text in ("0.99", "1.0", "10.01")] == ["too_small", 1.0, "too_large"]
+    assert [cell("string", text, **limits, required=True) for text in ("x", "x" * 11)] == ["x", "too_long"]
+    assert cell("string", "x", min=2) == "too_short"
+    days = {"min": "2024-01-01", "max": "2024-12-31"}
+    assert [cell("date", text, **days) for text in ("2023-12-31", "2024-01-01", "2025-01-01")] == [
+        "too_small",
+        "2024-01-01",
+        "too_large",
+    ]
+    assert cell("datetime", "2024-01-01T00:00:00+02:00", min="2024-01-01T00:00:00Z") == "too_small"
+
+
+def test_patterns_match_the_whole_cell_and_choices_are_exact() -> None:
+    assert cell("string", "ab1", pattern="[a-z]+") == "pattern"
+    assert cell("string", "ab\n", pattern="[a-z]+") == "pattern"
+    assert cell("string", "", pattern="[a-z]+") is None
+    assert [cell("string", text, choices=("red", "blue")) for text in ("red", "Red")] == ["red", "choices"]
+    assert cell("string", "red", choices=("red",), pattern="b.*") == "pattern"
+
+
+def test_a_row_says_everything_that_is_wrong_with_it() -> None:
+    result = read(HEADER + ",nomail,x,y,z\n")
+    assert result.reasons == [
+        ("name", "required"),
+        ("email", "pattern"),
+        ("amount", "not_a_number"),
+        ("date", "not_a_date"),
+        ("quantity", "not_an_integer"),
+    ]
+    assert result.report["reasons"][0] == {"column": "amount", "reason": "not_a_number", "count": 1}
+
+
+# Compression
+
+
+def test_gzip_is_recognised_by_its_content_in_several_members_too() -> None:
+    data = gzip.compress((HEADER + GOOD).encode()) + gzip.compress(GOOD.encode()) + b"\0" * 20
+    assert Result(data).rows == [GOOD_ROW, GOOD_ROW]
+
+
+@pytest.mark.parametrize("cut", [1, 8, 9, 40])
+def test_gzip_that_is_cut_off_is_refused(cut: int) -> None:
+    assert refusal(gzip.compress((HEADER + GOOD * 50).encode())[:-cut]) == "gzip_truncated"
+
+
+def test_gzip_that_is_damaged_is_refused() -> None:
+    data = bytearray(gzip.compress((HEADER + GOOD * 50).encode()))
+    data[-6] ^= 0xFF
+    assert refusal(bytes(data)) == "gzip_corrupt"
+    assert refusal(gzip.compress(HEADER.encode()) + b"not another member of it") == "gzip_corrupt"
+
+
+def test_a_gzip_bomb_is_not_read_on() -> None:
+    bomb = gzip.compress((HEADER + GOOD).encode() + (b"x" * 999 + b"\n") * 100_000, 9)
+    assert refusal(bomb) == "expands_too_much"

@@ -1,0 +1,241 @@
+"""Any table in any dialect, any bytes, any place to go on from: no row is lost, doubled or changed."""
+
+import csv
+import gzip
+import io
+import json
+import random
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from handlers.csv import engine as engine_module
+from handlers.csv.columns import Column, FileFormat
+from handlers.csv.content import Content
+from handlers.csv.engine import CsvEngine, blocks, read_all
+from handlers.csv.statistics import EXACT_VALUES, ColumnStatistics, Distinct
+from handlers.csv.text import ENCODINGS, FileError
+
+FORMAT = FileFormat(
+    columns=(Column("text"), Column("number", "number"), Column("integer", "integer"), Column("day", "date")),
+    unknown_columns="keep",
+)
+NAMES = ["text", "number", "integer", "day"]
+
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+numbers = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**30), max_value=10**30).map(str)
+integers = st.integers(-(2**63), 2**63 - 1).map(str)
+days = st.dates().map(str)
+good_rows = st.tuples(texts, numbers | st.just(""), integers | st.just(""), days | st.just(""))
+rows = st.lists(good_rows | st.lists(texts, min_size=1, max_size=6).map(tuple), max_size=30)
+
+
+@st.composite
+def dialects(draw: st.DrawFn) -> dict[str, Any]:
+    return {
+        "delimiter": draw(st.sampled_from(",;\t|^:")),
+        "lineterminator": draw(st.sampled_from(["\n", "\r\n", "\r"])),
+        "quoting": draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])),
+    }
+
+
+def written(table: list[tuple[str, ...]], dialect: dict[str, Any]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, **dialect)
+    # csv.writer leaves a lone CR or LF unquoted where it is not the dialect's line end; no reader would know it.
+    writer.writerow(NAMES)
+    for row in table:
+        plain = all("\r" not in cell and "\n" not in cell for cell in row) and row != ("",)
+        (writer if plain else csv.writer(out, **{**dialect, "quoting": csv.QUOTE_ALL})).writerow(row)
+    return out.getvalue()
+
+
+def is_good(row: tuple[str, ...]) -> bool:
+    """By other means than the engine's."""
+    if len(row) != 4 or not row[1].isascii():
+        return False
+    try:
+        number_is_good = not row[1] or (row[1].strip() == row[1] and "_" not in row[1] and Decimal(row[1]).is_finite())
+        return number_is_good and all(
+            not cell or ok(cell) for cell, ok in zip(row[2:], (_is_integer, _is_day), strict=True)
+        )
+    except ArithmeticError:
+        return False
+
+
+def _is_integer(cell: str) -> bool:
+    return (
+        cell.isascii()
+        and cell.lstrip("+-").isdigit()
+        and cell[1:].isdigit() | (len(cell) == 1)
+        and abs(int(cell)) <= 2**63
+    )
+
+
+def _is_day(cell: str) -> bool:
+    return len(cell) == 10 and cell.isascii() and cell[4] + cell[7] == "--" and cell.replace("-", "").isdigit()
+
+
+@given(table=rows, dialect=dialects(), encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"]))
+def test_every_row_of_any_table_comes_back_exactly_or_is_rejected(
+    table: list[tuple[str, ...]],
+    dialect: dict[str, Any],
+    encoding: str,
+) -> None:
+    data = written(table, dialect).encode(encoding)
+    name = encoding.removesuffix("-sig")
+    file_format = FileFormat(FORMAT.columns, delimiter=dialect["delimiter"], encoding=name)
+    reader = CsvEngine(file_format)
+    processed, rejected = read_all(reader, io.BytesIO(data).read)
+    found = [json.loads(line, parse_float=Decimal, parse_int=Decimal) for line in processed.splitlines()]
+    expected = [row for row in table if is_good(row)]
+    assert [line["text"] for line in found] == [row[0] or None for row in expected]
+    assert [line["day"] for line in found] == [row[3] or None for row in expected]
+    for column, position in (("number", 1), ("integer", 2)):
+        assert [line[column] for line in found] == [
+            Decimal(row[position]) if row[position] else None for row in expected
+        ]
+    refused = [json.loads(line) for line in rejected.splitlines()]
+    assert [line["row"] for line in refused] == [number for number, row in enumerate(table, 1) if not is_good(row)]
+    assert reader.rows == len(table) == reader.processed + reader.rejected
+
+
+def pieces(data: bytes, sizes: Iterator[int]) -> Any:
+    """Reads `data` as a connection gives it: in pieces of any size."""
+    stream = io.BytesIO(data)
+    return lambda size: stream.read(max(1, min(size, next(sizes))))
+
+
+def continued(data: bytes) -> tuple[bytes, bytes, dict[str, Any]]:
+    """Reads with a new engine for each block, from the state of the one before, through JSON."""
+    processed, rejected, state = b"", b"", None
+    while True:
+        reader = CsvEngine(FORMAT, json.loads(json.dumps(state)) if state else None)
+        stream = io.BytesIO(data)
+        stream.seek(reader.offset)
+        block = next(blocks(reader, stream.read), None)
+        if block is None:
+            return processed, rejected, reader.report()
+        processed, rejected, state = processed + block.processed, rejected + block.rejected, reader.state()
+
+
+lines = st.lists(
+    st.sampled_from(['"', '""', "a", "é", ",", ";", "\n", "\r\n", "\r", "\0", "1.5", "2024-01-02", "x" * 50]),
+    max_size=80,
+).map("".join)
+
+
+@given(body=lines, size=st.integers(40, 90), longest=st.integers(90, 200), seed=st.integers(0, 99))
+@example(body='"' + "\n" * 100, size=40, longest=90, seed=0)
+@example(body="x" * 500, size=40, longest=90, seed=0)
+def test_a_file_that_is_continued_after_every_block_gives_the_same_bytes(
+    body: str,
+    size: int,
+    longest: int,
+    seed: int,
+) -> None:
+    data = ",".join(NAMES).encode() + b"\n" + body.encode()
+    chance = random.Random(seed)  # noqa: S311
+    with patch.multiple(engine_module, BLOCK_BYTES=size, LONGEST_ROW_BYTES=longest):
+        reader = CsvEngine(FORMAT)
+        whole = read_all(reader, pieces(data, iter(lambda: chance.randint(1, 60), None)))
+        assert continued(data) == (*whole, reader.report())
+    assert reader.offset == len(data)
+    assert reader.rows == reader.processed + reader.rejected == sum(map(len, map(bytes.splitlines, whole)))
+
+
+@given(
+    data=st.binary(max_size=300) | lines.map(str.encode),
+    encoding=st.sampled_from([None, *ENCODINGS]),
+    size=st.integers(20, 60),
+)
+@example(data=b"\xff\xfea\x00,\x00\n\x00\x00\xd8\x31", encoding=None, size=20)
+def test_no_bytes_do_more_than_refuse_the_file(data: bytes, encoding: str | None, size: int) -> None:
+    file_format = FileFormat((Column("a"), Column("b")), unknown_columns="keep", encoding=encoding)
+    with patch.multiple(engine_module, BLOCK_BYTES=size, LONGEST_ROW_BYTES=60):
+        for prefix in ("", "a,b\n", "\n"):
+            reader = CsvEngine(file_format)
+            name = encoding or "utf-8"
+            try:
+                processed, rejected = read_all(reader, io.BytesIO(prefix.encode(name) + data).read)
+            except FileError:
+                continue
+            assert len(processed.splitlines()) == reader.processed
+            assert len(rejected.splitlines()) == reader.rejected
+            for line in (*processed.splitlines(), *rejected.splitlines()):
+                json.loads(line)
+
+
+@given(
+    data=st.binary(min_size=1, max_size=2_000),
+    sizes=st.lists(st.integers(1, 300), min_size=1, max_size=5),
+    members=st.integers(1, 3),
+)
+def test_gzip_gives_back_its_bytes_however_it_arrives(data: bytes, sizes: list[int], members: int) -> None:
+    compressed = gzip.compress(data) * members
+    endless = iter(lambda: random.choice(sizes), None)  # noqa: S311
+    content = Content(pieces(compressed, endless), max_expansion=250)
+    skipped = len(data) // 2
+    content.skip(skipped)
+    read = b""
+    while piece := content.read(random.choice(sizes)):  # noqa: S311
+        read += piece
+    assert read == (data * members)[skipped:]
+
+
+# Statistics
+
+
+def test_statistics_say_what_is_there() -> None:
+    text = "text,number,integer,day\n" + "x,0.1,9223372036854775807,2024-01-02\n" * 10 + "y,,1,\n,-2.5,,1999-12-31\n"
+    reader = CsvEngine(FORMAT)
+    read_all(reader, io.BytesIO(text.encode()).read)
+    assert reader.report()["columns"] == {
+        "text": {"type": "string", "count": 11, "nulls": 1, "distinct": 2, "distinct_is_approximate": False},
+        "number": {"type": "number", "count": 11, "nulls": 1, "sum": -1.5, "avg": -1.5 / 11, "min": -2.5, "max": 0.1},
+        "integer": {
+            "type": "integer",
+            "count": 11,
+            "nulls": 1,
+            "sum": 92233720368547758071,
+            "avg": 92233720368547758071 / 11,
+            "min": 1,
+            "max": 2**63 - 1,
+        },
+        "day": {"type": "date", "count": 11, "nulls": 1, "min": "1999-12-31", "max": "2024-01-02"},
+    }
+
+
+def test_a_sum_that_no_double_holds_is_none() -> None:
+    statistics = ColumnStatistics("number", 10)
+    statistics.add(["1e308"] * 10)
+    assert statistics.report()["sum"] is None
+
+
+@pytest.mark.parametrize("shape", ["user{}@example.com", "{:08}", "{:x}"])
+def test_distinct_counts_are_exact_up_to_the_bound_and_then_about_right_and_marked(shape: str) -> None:
+    distinct = Distinct(EXACT_VALUES)
+    for start in range(0, EXACT_VALUES, 1_000):
+        distinct.add([shape.format(number) for number in range(start, start + 1_000)] * 2)
+    assert (distinct.count(), distinct.approximate) == (EXACT_VALUES, False)
+    for start in range(EXACT_VALUES, 300_000, 10_000):
+        distinct.add([shape.format(number) for number in range(start, start + 10_000)])
+    assert distinct.approximate
+    assert distinct.count() == pytest.approx(300_000, rel=0.08)
+    again = Distinct(EXACT_VALUES)
+    again.restore(json.loads(json.dumps(distinct.state())))
+    for start in range(0, 300_000, 10_000):
+        again.add([shape.format(number) for number in range(start, start + 10_000)])
+    assert again.count() == distinct.count()
+
+
+def test_long_strings_do_not_fill_the_memory() -> None:
+    distinct = Distinct(100)
+    distinct.add([f"{number}{'x' * 1_000}" for number in range(50)])
+    assert distinct.approximate
+    assert distinct.count() == 50

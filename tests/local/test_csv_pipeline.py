@@ -1,0 +1,114 @@
+"""The csv stack as it ships, in the emulator: a file is put, and everything else happens by itself."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import ROOT, Client, Start
+
+HEADER = "name,email,amount,date,quantity\n"
+GOOD = "Ann,ann@example.com,12.50,2024-01-02,3\n"
+
+
+@pytest.fixture(scope="module")
+def files(start: Start) -> Iterator[Client]:
+    with start("csv", output={"format": "jsonl"}) as client:
+        yield client
+
+
+def put(files: Client, key: str, content: bytes) -> None:
+    files.aws("s3").put_object(Bucket=files.outputs["input_bucket"], Key=key, Body=content)
+
+
+def report(files: Client, name: str) -> Any:
+    """The report of a file as soon as it is there."""
+    s3, bucket = files.aws("s3"), files.outputs["output_bucket"]
+    found = files.until(lambda: s3.list_objects_v2(Bucket=bucket, Prefix=f"reports/{name}/").get("Contents"))
+    return json.loads(s3.get_object(Bucket=bucket, Key=found[0]["Key"])["Body"].read())
+
+
+def test_a_file_that_is_put_ends_in_outputs_and_report(files: Client) -> None:
+    put(files, "raw/a b+ü.csv", (HEADER + GOOD + GOOD.replace("12.50", "1,2")).encode())
+    found = report(files, "a b+ü.csv")
+    assert (found["status"], found["rows"], found["processed"], found["rejected"]) == ("succeeded", 2, 1, 1)
+    processed = files.aws("s3").get_object(Bucket=files.outputs["output_bucket"], Key=found["processed_key"])
+    assert json.loads(processed["Body"].read())["amount"] == 12.5
+
+
+def test_a_gzipped_file_of_many_megabytes_goes_up_in_parts(files: Client) -> None:
+    count = 100_000
+    put(files, "raw/large.csv.gz", gzip.compress((HEADER + GOOD * count).encode(), 1))
+    found = report(files, "large.csv.gz")
+    assert (found["processed"], found["rejected"]) == (count, 0)
+    head = files.aws("s3").head_object(Bucket=files.outputs["output_bucket"], Key=found["processed_key"])
+    assert head["ContentLength"] == count * len(
+        '{"name":"Ann","email":"ann@example.com","amount":12.50,"date":"2024-01-02","quantity":3}\n'
+    )
+    assert head["ETag"].strip('"').endswith("-2")
+
+
+def test_an_unreadable_file_is_reported_and_with_the_dead_letters(files: Client) -> None:
+    put(files, "raw/picture.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    assert report(files, "picture.csv")["reason"] == "not_text"
+    files.until(lambda: files.depth(files.outputs["dead_letter_queue_url"]) == 1)
+    files.until(lambda: files.depth(files.outputs["queue_url"]) == 0)
+
+
+def test_only_files_below_the_prefix_start_the_pipeline(files: Client) -> None:
+    for key in ("processed/a.csv", "a.csv", "raw/a.txt", "rawer/a.csv"):
+        put(files, key, (HEADER + GOOD).encode())
+    put(files, "raw/last.csv", (HEADER + GOOD).encode())
+    report(files, "last.csv")
+    items = files.aws("dynamodb").scan(TableName=files.outputs["table_name"])["Items"]
+    keys = {item["key"]["S"] for item in items}
+    assert "raw/last.csv" in keys
+    assert all(key.startswith("raw/") and key.endswith((".csv", ".csv.gz")) for key in keys)
+
+
+def command(files: Client, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {
+        **os.environ,
+        **files.up.environment(),
+        "PYTHONPATH": str(ROOT),
+        "PIPELINE_OUTPUTS": json.dumps(dict(files.outputs)),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_upload_waits_for_the_report_and_prints_it(files: Client, tmp_path: Path) -> None:
+    path = tmp_path / "good.csv"
+    path.write_text(HEADER + GOOD)
+    done = command(files, "upload", str(path))
+    assert (done.returncode, done.stderr.replace("waiting for the worker", "").strip()) == (0, "")
+    assert "raw/good.csv: succeeded" in done.stdout
+    assert "1 rows: 1 processed (100.00%), 0 rejected" in done.stdout
+    path.write_text(HEADER + GOOD + "x\n")
+    done = command(files, "upload", str(path), "--key", "raw/other name.csv", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["rejected"] == 1
+
+
+def test_upload_says_what_is_wrong_in_one_line(files: Client, tmp_path: Path) -> None:
+    missing = command(files, "upload", str(tmp_path / "none.csv"))
+    assert (missing.returncode, missing.stderr) == (1, f"error: {tmp_path / 'none.csv'}: there is no such file\n")
+    other = tmp_path / "a.txt"
+    other.write_text(HEADER)
+    assert (
+        "files are keys that begin with raw/ and end with .csv or .csv.gz"
+        in command(files, "upload", str(other)).stderr
+    )
