@@ -63,6 +63,7 @@ def request(body: object) -> dict[str, Any]:
     """A request as an HTTP API hands it to the function."""
     return {
         "routeKey": "POST /events",
+        "rawPath": "/events",
         "headers": {},
         "body": json.dumps(body),
         "requestContext": {"requestId": "r", "http": {"sourceIp": "192.0.2.1", "userAgent": "benchmark"}},

@@ -18,6 +18,12 @@ OPEN_ROUTES = (("GET", "/health"),)
 
 INTEGRATION_TIMEOUT_MS = 29_000
 
+# Of a REST API: what it answers itself, and what it takes for a body.
+GATEWAY_ERROR = (
+    '{"error": {"code": "$context.error.responseType", "message": $context.error.messageString, "details": []}}'
+)
+BODY_SCHEMA = json.dumps({"type": ["object", "array"]})
+
 # One JSON line a request: who, what, how long; no body, no query string.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-logging-variables.html
 ACCESS_LOG_FORMAT = json.dumps(
@@ -137,7 +143,7 @@ class RestApi(pulumi.ComponentResource):
             name,
             rest_api=api.id,
             # A REST API serves a snapshot: a change of routes or auth must make a new one.
-            triggers={"definition": _definition_hash(options)},
+            triggers={"definition": _definition_hash(options), "integration": function.invoke_arn},
             opts=ResourceOptions(parent=self, depends_on=[*methods, *answers]),
         )
         stage = aws.apigateway.Stage(
@@ -169,15 +175,12 @@ class RestApi(pulumi.ComponentResource):
 
     def _error_answers(self, name: str, api: aws.apigateway.RestApi) -> list[pulumi.Resource]:
         """The gateway's own refusals, in the shape that the function answers with."""
-        body = (
-            '{"error": {"code": "$context.error.responseType", "message": $context.error.messageString, "details": []}}'
-        )
         return [
             aws.apigateway.Response(
                 f"{name}-{kind.lower().replace('_', '-')}",
                 rest_api_id=api.id,
                 response_type=kind,
-                response_templates={"application/json": body},
+                response_templates={"application/json": GATEWAY_ERROR},
                 opts=ResourceOptions(parent=self),
             )
             for kind in ("DEFAULT_4XX", "DEFAULT_5XX")
@@ -207,7 +210,7 @@ class RestApi(pulumi.ComponentResource):
             rest_api=api.id,
             name="body",
             content_type="application/json",
-            schema=json.dumps({"type": ["object", "array"]}),
+            schema=BODY_SCHEMA,
             opts=child,
         )
         validator = aws.apigateway.RequestValidator(name, rest_api=api.id, validate_request_body=True, opts=child)
@@ -301,5 +304,5 @@ def _allow_invocation(name: str, function: Function, execution_arn: Output[str],
 
 
 def _definition_hash(options: ApiOptions) -> str:
-    definition = [ROUTES, OPEN_ROUTES, options.model_dump(mode="json")]
+    definition = [ROUTES, OPEN_ROUTES, GATEWAY_ERROR, BODY_SCHEMA, options.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()

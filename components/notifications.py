@@ -1,5 +1,6 @@
 """Who is told when something goes wrong."""
 
+import hashlib
 import json
 
 import pulumi
@@ -19,7 +20,7 @@ class Notifications(pulumi.ComponentResource):
         topic = aws.sns.Topic(name, opts=child)
         aws.sns.TopicPolicy(name, arn=topic.arn, policy=topic.arn.apply(_publishers), opts=child)
         for subscription in options.subscriptions:
-            label = f"{name}-{subscription.protocol}-{pulumi_name(subscription.endpoint)}"
+            label = f"{name}-{subscription.protocol}-{_short(subscription.endpoint)}"
             aws.sns.TopicSubscription(
                 label,
                 topic=topic.arn,
@@ -72,6 +73,6 @@ def _publishers(arn: str) -> str:
     )
 
 
-def pulumi_name(text: str) -> str:
-    """`text` as part of a resource's name: letters, digits and hyphens."""
-    return "".join(character if character.isalnum() else "-" for character in text).strip("-")
+def _short(text: str) -> str:
+    """What tells subscriptions apart in names, which AWS keeps short."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -18,15 +18,17 @@ Answer = TypeVar("Answer")
 CALLS_AT_ONCE = 8
 
 _CONFIG = Config(
-    connect_timeout=2,
-    read_timeout=10,
+    # With the retries below the API's 29 seconds: a service that hangs gets an answer of ours, not the gateway's.
+    connect_timeout=1,
+    read_timeout=3,
     retries={"mode": "standard", "max_attempts": 3},
     parameter_validation=False,
     max_pool_connections=CALLS_AT_ONCE,
     tcp_keepalive=True,
 )
-# Without it botocore signs URLs in a way that newer regions refuse.
-_S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4"))
+# For signed URLs: without the signature newer regions refuse them, without the style they name the global endpoint,
+# which redirects for a bucket elsewhere.
+_S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "virtual"}))
 
 
 @cache

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import fastjsonschema
 
@@ -16,9 +17,12 @@ from handlers.errors import BadRequestError, TooLargeError
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MAXIMUM_MESSAGE_BYTES = 1_048_576
 MAXIMUM_KEY_LENGTH = 256
-MAXIMUM_TYPE_LENGTH = 128
+# Percent-encoded, as the archive's keys have it: a key of S3 takes 1,024 bytes in all.
+MAXIMUM_TYPE_BYTES = 512
 DEFAULT_TYPE = "default"
 KEY_FIELD = "idempotency_key"
+FULLY_EXPLAINED_BYTES = 16_384
+LISTED_PROBLEMS = 20
 # The server sets these; a client that sends them believes that it may.
 RESERVED_FIELDS = ("id", "received_at")
 
@@ -84,8 +88,9 @@ class Envelope:
                 usable = isinstance(value, str) and len(value) <= MAXIMUM_FIELD_LENGTH and value.isprintable()
             if not usable:
                 return f"{field.name} is not usable"
-        if not (is_id(self.id) and is_timestamp(self.received_at) and _fingerprint(self.fingerprint)):
-            return "id, received_at or fingerprint has another form"
+        forms = (is_id(self.id), is_type(self.type), is_timestamp(self.received_at), _fingerprint(self.fingerprint))
+        if not all(forms):
+            return "id, type, received_at or fingerprint has another form"
         return None
 
 
@@ -163,15 +168,18 @@ def check(event: object, *, max_depth: int, type_field: str, validators: Mapping
     if not _is_at_most(event, max_depth):
         raise InvalidEventError([{"path": "", "message": f"is nested more than {max_depth} levels deep"}])
     try:
-        json.dumps(event, ensure_ascii=False).encode()
+        size = len(json.dumps(event, ensure_ascii=False).encode())
     except UnicodeEncodeError as error:
         raise InvalidEventError([{"path": "", "message": "has text with half a surrogate pair"}]) from error
+    if size > MAXIMUM_MESSAGE_BYTES:
+        # Before a schema looks at all of it.
+        raise _too_large(size)
     return _checked_type(event, type_field, validators)
 
 
 def _checked_type(event: Mapping[str, Any], type_field: str, validators: Mapping[str, Validate]) -> str:
     given = event.get(type_field)
-    usable = isinstance(given, str) and 0 < len(given) <= MAXIMUM_TYPE_LENGTH and given.isprintable()
+    usable = isinstance(given, str) and is_type(given)
     event_type = str(given) if usable else DEFAULT_TYPE
     if not validators:
         return event_type
@@ -204,21 +212,32 @@ def _inside(value: object) -> Iterator[object]:
 
 
 def compile_schemas(schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Validate]:
-    """A validator for each JSON Schema (draft 4, 6, 7); it answers with every problem it finds."""
+    """A validator for each JSON Schema (draft 4, 6, 7).
+
+    It answers with every problem of an event of usual size, and with the first of a large one: a list of 100,000 items
+    can have as many problems, and nobody reads them.
+    """
     return {event_type: _validator(schema) for event_type, schema in schemas.items()}
 
 
 def _validator(schema: Mapping[str, Any]) -> Validate:
-    run = fastjsonschema.compile(dict(schema), use_default=False, fast_fail=False)
+    first = fastjsonschema.compile(dict(schema), use_default=False)
+    every = fastjsonschema.compile(dict(schema), use_default=False, fast_fail=False)
 
     def validate(event: Mapping[str, Any]) -> list[Problem]:
         try:
-            run(event)
-        except fastjsonschema.JsonSchemaValuesException as error:
-            return [_problem(each) for each in error.errors]
+            first(event)
         except fastjsonschema.JsonSchemaValueException as error:
-            return [_problem(error)]
+            problems = [error] if len(json.dumps(event)) > FULLY_EXPLAINED_BYTES else explained(event)
+            return [_problem(each) for each in problems[:LISTED_PROBLEMS]]
         return []
+
+    def explained(event: Mapping[str, Any]) -> list[fastjsonschema.JsonSchemaValueException]:
+        try:
+            every(event)
+        except fastjsonschema.JsonSchemaValuesException as error:
+            return list(error.errors)
+        raise RuntimeError("an event is refused, and then it is not")
 
     return validate
 
@@ -259,14 +278,23 @@ def message_of(envelope: Envelope) -> str:
     """The envelope's message. Raises EventTooLargeError when SQS would not take it."""
     message = envelope.to_message()
     if len(message) > MAXIMUM_MESSAGE_BYTES:
-        text = f"is too large: {len(message)} bytes as a message, allowed are {MAXIMUM_MESSAGE_BYTES}"
-        raise EventTooLargeError([{"path": "", "message": text}])
+        raise _too_large(len(message))
     return message
+
+
+def _too_large(size: int) -> EventTooLargeError:
+    text = f"is too large: {size} bytes as a message, allowed are {MAXIMUM_MESSAGE_BYTES}"
+    return EventTooLargeError([{"path": "", "message": text}])
 
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with microseconds: `2026-11-21T08:00:00.000000Z`. Sorts as text."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def is_type(text: str) -> bool:
+    """Whether a text can be the type of an event."""
+    return text.isprintable() and 0 < len(quote(text, safe="")) <= MAXIMUM_TYPE_BYTES
 
 
 def is_timestamp(text: str) -> bool:

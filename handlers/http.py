@@ -19,9 +19,10 @@ _correlation_id = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,199}").fullmatch
 
 @dataclass(frozen=True)
 class Request:
-    """One request. `headers` have lower-case names; `route` is `GET /events/{id}`."""
+    """One request. `headers` have lower-case names; `route` is `GET /events/{id}`, `path` begins with the stage."""
 
     route: str
+    path: str
     headers: Mapping[str, str]
     parameters: Mapping[str, str]
     event_id: str
@@ -36,18 +37,18 @@ def read_request(event: Mapping[str, Any]) -> Request:
     context = event["requestContext"]
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     if "http" in context:
-        route, source_ip, user_agent = event["routeKey"], context["http"]["sourceIp"], context["http"]["userAgent"]
+        route, path, client = event["routeKey"], event["rawPath"], context["http"]
     else:
-        route = f"{event['httpMethod']} {event['resource']}"
-        source_ip, user_agent = context["identity"]["sourceIp"], context["identity"]["userAgent"]
+        route, path, client = f"{event['httpMethod']} {event['resource']}", context["path"], context["identity"]
     return Request(
         route=route,
+        path=path,
         headers=headers,
         parameters=event.get("queryStringParameters") or {},
         event_id=(event.get("pathParameters") or {}).get("id", ""),
         text=_text(event),
-        source_ip=_printable(source_ip),
-        user_agent=_printable(user_agent),
+        source_ip=_printable(client.get("sourceIp")),
+        user_agent=_printable(client.get("userAgent")),
         correlation_id=_read_correlation_id(headers.get("x-correlation-id"), context["requestId"]),
     )
 

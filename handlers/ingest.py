@@ -119,7 +119,7 @@ class Ingest:
                 raise NotFoundError("no_such_route", "there is no such route")
 
     def _show(self, event_id: str) -> dict[str, Any]:
-        item = self._table.read([event_id]).get(event_id) if events.is_id(event_id) else None
+        item = self._table.read([event_id], results=True).get(event_id) if events.is_id(event_id) else None
         if item is None or item["status"] == "accepting":
             raise NotFoundError("no_such_event", "there is no event with this id")
         shown = description(item)
@@ -147,7 +147,7 @@ class Ingest:
         self._recognise_repeats([entry for entry in entries if entry.envelope and entry.envelope.fingerprint])
         self._send([entry for entry in entries if entry.sends])
         facts.update(_report(entries))
-        return _answer_batch(entries) if submission.batch else _answer_one(entries[0])
+        return _answer_batch(entries) if submission.batch else _answer_one(entries[0], request.path)
 
     def _read(self, event: Any, request: Request, header: str | None, received_at: str) -> Entry:
         settings = self._settings
@@ -255,12 +255,12 @@ def _report(entries: Sequence[Entry]) -> dict[str, Any]:
     return {**{name.lower(): count for name, count in counts.items()}, "ids": ids}
 
 
-def _answer_one(entry: Entry) -> dict[str, Any]:
+def _answer_one(entry: Entry, path: str) -> dict[str, Any]:
     if entry.outcome is not None:
         raise entry.outcome
     event_id = _envelope(entry).id
     body = {"id": event_id, "status": entry.status, "duplicate": entry.duplicate}
-    return response(202, body, {"Location": f"/events/{event_id}"})
+    return response(202, body, {"Location": f"{path}/{event_id}"})
 
 
 def _answer_batch(entries: Sequence[Entry]) -> dict[str, Any]:

@@ -12,21 +12,27 @@ from handlers.events import MAXIMUM_MESSAGE_BYTES
 from handlers.log import logger
 
 ENTRIES_A_CALL = 10
-SEND_ATTEMPTS = 3
+SEND_ATTEMPTS = 2
 
 Attributes = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A message to send: its body (ASCII) and its attributes, all of them text."""
+    """A message to send: its body and its attributes, all of them text."""
 
     body: str
     attributes: Attributes
 
+    @property
+    def size(self) -> int:
+        """Bytes as SQS counts them: the body, and of each attribute its name, type and value."""
+        parts = (f"{name}String{value}" for name, value in self.attributes.items() if value)
+        return len(self.body.encode()) + sum(len(part.encode()) for part in parts)
+
 
 def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
-    """Sends messages; for each, whether SQS has it. A refusal that is not our fault is tried again twice.
+    """Sends messages; for each, whether SQS has it. A refusal that is not our fault is tried again once.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
     """
@@ -71,6 +77,9 @@ def return_after(queue_url: str, delays: Mapping[str, int]) -> None:
 
 
 def _entry(position: int, message: Outgoing) -> dict[str, Any]:
+    if message.size > MAXIMUM_MESSAGE_BYTES:
+        # A body of nearly the maximum has no room for attributes. It is the event; they only say what is in the item.
+        message = Outgoing(message.body, {})
     attributes = {
         name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items() if value
     }
@@ -83,10 +92,9 @@ def _calls(messages: Sequence[Outgoing], positions: Sequence[int]) -> list[list[
     room = 0
     for position in positions:
         message = messages[position]
-        size = len(message.body) + sum(len(name) + len(value) + 6 for name, value in message.attributes.items())
-        if not calls or len(calls[-1]) == ENTRIES_A_CALL or size > room:
+        if not calls or len(calls[-1]) == ENTRIES_A_CALL or message.size > room:
             calls.append([])
             room = MAXIMUM_MESSAGE_BYTES
         calls[-1].append(position)
-        room -= size
+        room -= message.size
     return calls

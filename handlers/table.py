@@ -30,6 +30,24 @@ STATEMENTS_A_CALL = 25
 KEYS_A_CALL = 100
 SECONDS_A_DAY = 86_400
 TIME_INDEX = "by-time"
+READ_ATTRIBUTES = (
+    "id",
+    "type",
+    "status",
+    "received_at",
+    "completed_at",
+    "attempts",
+    "error",
+    "expires_at",
+    "fingerprint",
+    "final_attempt_until",
+    "rejected_message_id",
+    "result_key",
+)
+# DynamoDB answers these for one statement, within an answer that is a success: botocore does not try them again.
+PASSING = ("ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded", "InternalServerError")
+PASSING_ATTEMPTS = 4
+PAUSE_SECONDS = 0.1
 DIED_ON_LAST_ATTEMPT = "the worker died on the last attempt; the message is with the dead letters"
 
 Item = Mapping[str, Any]
@@ -81,16 +99,29 @@ class EventTable:
 
     # Reading
 
-    def read(self, ids: Iterable[str]) -> dict[str, Item]:
-        """The items that exist, by id, strongly consistent. Expired ones are left out: TTL deletes late."""
+    def read(self, ids: Iterable[str], *, results: bool = False) -> dict[str, Item]:
+        """The items that exist, by id, strongly consistent. Expired ones are left out: TTL deletes late.
+
+        With `results` those that stand in the items come, too.
+        """
         found: dict[str, Item] = {}
-        pending = [{"id": {"S": event_id}} for event_id in ids]
+        names = [*READ_ATTRIBUTES, *(["result"] if results else [])]
+        pending = [{"id": {"S": event_id}} for event_id in dict.fromkeys(ids)]
         while pending:
             now, pending = pending[:KEYS_A_CALL], pending[KEYS_A_CALL:]
-            answer = self._client.batch_get_item(RequestItems={self._name: {"Keys": now, "ConsistentRead": True}})
+            wanted = {
+                "Keys": now,
+                "ConsistentRead": True,
+                "ProjectionExpression": ", ".join(f"#{name}" for name in names),
+                "ExpressionAttributeNames": {f"#{name}": name for name in names},
+            }
+            answer = self._client.batch_get_item(RequestItems={self._name: wanted})
             items = [_plain(item) for item in answer["Responses"].get(self._name, [])]
             found.update({item["id"]: item for item in items if item["expires_at"] > time.time()})
-            pending += answer.get("UnprocessedKeys", {}).get(self._name, {}).get("Keys", [])
+            if unprocessed := answer.get("UnprocessedKeys", {}).get(self._name, {}).get("Keys", []):
+                # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html asks for a pause.
+                time.sleep(PAUSE_SECONDS)
+                pending += unprocessed
         return found
 
     def newest(self, shard_day: date, before: str, since: str, limit: int) -> list[Item]:
@@ -275,6 +306,17 @@ class EventTable:
         return [answer for answers_of_call in answers for answer in answers_of_call]
 
     def _execute_call(self, statements: Sequence[Statement]) -> list[Refusal | None]:
+        errors = self._errors(statements)
+        for attempt in range(PASSING_ATTEMPTS):
+            again = [position for position, error in enumerate(errors) if error and error["Code"] in PASSING]
+            if not again:
+                break
+            time.sleep(PAUSE_SECONDS * 2**attempt)
+            for position, error in zip(again, self._errors([statements[position] for position in again]), strict=True):
+                errors[position] = error
+        return [_refusal(error) for error in errors]
+
+    def _errors(self, statements: Sequence[Statement]) -> list[Item | None]:
         answer = self._client.batch_execute_statement(
             Statements=[
                 {
@@ -285,7 +327,7 @@ class EventTable:
                 for statement in statements
             ],
         )
-        return [_refusal(response.get("Error")) for response in answer["Responses"]]
+        return [response.get("Error") for response in answer["Responses"]]
 
 
 def _refusal(error: Mapping[str, Any] | None) -> Refusal | None:

@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from handlers import aws, metrics, notices, objects, queues
 from handlers.events import Envelope, UnreadableMessageError, timestamp
 from handlers.log import logger
-from handlers.processing import Process, Rejected, load_processor, time_limit
+from handlers.processing import Process, ProcessingTimeoutError, Rejected, load_processor, time_limit
 from handlers.settings import WorkerSettings
 from handlers.table import Completion, EventTable, TableError
 
@@ -33,6 +33,7 @@ OutsideError = (BotoCoreError, ClientError, TableError)
 # What is left of the function's time for storing, when processing has to stop; the timeout is at least 10 seconds.
 STORING_SECONDS = 5
 ERROR_LENGTH = 1_000
+ALERTED_ERROR_LENGTH = 200
 EVENTS_A_LOG_LINE = 100
 # DynamoDB's items take 400 KB: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 INLINE_RESULT_BYTES = 350_000
@@ -162,7 +163,7 @@ class Worker:
         for position, event in enumerate(ordered):
             seconds_left = context.get_remaining_time_in_millis() / 1_000 - STORING_SECONDS
             if seconds_left <= 0:
-                event.outcome = "retry"
+                self._retry(event, ProcessingTimeoutError("the function's time was up before its turn"))
                 continue
             self._process_one(event, seconds_left / (len(ordered) - position))
 
@@ -263,11 +264,9 @@ class Worker:
                 delivery.outcome = "retry"
 
     def _schedule(self, returning: Sequence[Delivery]) -> None:
-        """Sets when messages come back: retries later each time; those to be moved by SQS, or not tried, at once."""
+        """Sets when messages come back: retries later each time; those that SQS is to move, at once."""
         delays = {
-            delivery.receipt_handle: self._backoff_seconds(delivery.attempt)
-            if delivery.outcome == "retry" and delivery.error
-            else 0
+            delivery.receipt_handle: self._backoff_seconds(delivery.attempt) if delivery.outcome == "retry" else 0
             for delivery in returning
         }
         try:
@@ -359,7 +358,8 @@ def _failure(delivery: Delivery) -> dict[str, Any]:
         "correlation_id": known and known.correlation_id,
         "attempts": delivery.attempt,
         "error_type": delivery.error_type,
-        "error": delivery.error,
+        # SNS takes 256 KB, and the item has all of it.
+        "error": delivery.error[:ALERTED_ERROR_LENGTH],
     }
 
 

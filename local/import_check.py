@@ -5,6 +5,7 @@ Arguments: the folder of the unpacked code, the handler (`package.module.functio
 
 import importlib
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -14,7 +15,14 @@ def main(folder: str, handler: str, project: str) -> str | None:
     """What is wrong with the handler, None when nothing is."""
     # An editable install puts the project on the path: its modules must not stand in for what the archive lacks.
     sys.path[:] = [folder, *(entry for entry in sys.path if Path(entry).resolve() != Path(project).resolve())]
-    module, _, function = handler.rpartition(".")
+    return _problem(handler, folder) or _problem(os.environ.get("PROCESSOR", "").replace(":", "."), folder)
+
+
+def _problem(name: str, folder: str) -> str | None:
+    """What is wrong with `module.function`. The user's function is loaded by the handler later, but checked now."""
+    if not name:
+        return None
+    module, _, function = name.rpartition(".")
     try:
         imported = importlib.import_module(module)
     except BaseException as error:  # noqa: BLE001  whatever a module raises, also SystemExit, is what we are here to tell

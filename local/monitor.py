@@ -11,6 +11,7 @@ import contextvars
 import json
 import os
 import runpy
+import signal
 import sys
 import tempfile
 import threading
@@ -377,7 +378,8 @@ def _run(project: Project, backend: Backend, program: Callable[[], object]) -> d
     )
     set_all_config(dict(project.config), secret_keys=[])
     try:
-        loop.run_until_complete(run_in_stack(main))
+        with _interruptible(loop):
+            loop.run_until_complete(run_in_stack(main))
     except Exception as error:
         # Each resource that waited for the one that failed fails too, and asyncio would print every one of them.
         loop.set_exception_handler(lambda _loop, _context: None)
@@ -389,6 +391,37 @@ def _run(project: Project, backend: Backend, program: Callable[[], object]) -> d
     finally:
         _drain(loop, pool)
     return monitor.stack_outputs
+
+
+@contextlib.contextmanager
+def _interruptible(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Lets Ctrl-C and its like end the loop. As exceptions they would land in the SDK, which waits on for answers."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        interrupted = True
+        loop.stop()
+
+    # A signal that is ignored or ends the process stays as it is; only those that Python handles are ours to change.
+    handled = [number for number, handler in before.items() if callable(handler)]
+    for number in handled:
+        loop.add_signal_handler(number, interrupt)
+    try:
+        yield
+    except RuntimeError:
+        # The loop says that it was stopped.
+        if interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])
 
 
 def _drain(loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor) -> None:

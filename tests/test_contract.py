@@ -124,7 +124,7 @@ def test_the_api_has_the_routes_that_the_function_answers(monkeypatch: pytest.Mo
     def answered(route: str) -> str:
         context = {"requestId": "r", "http": {"sourceIp": "", "userAgent": ""}}
         answer = function.handle(
-            {"routeKey": route, "requestContext": context, "queryStringParameters": {"limit": "x"}}
+            {"routeKey": route, "rawPath": "/", "requestContext": context, "queryStringParameters": {"limit": "x"}}
         )
         return str(json.loads(answer["body"]).get("error", {}).get("code"))
 

@@ -82,6 +82,7 @@ class Pipeline:
         event = {
             "version": "2.0",
             "routeKey": f"{method} {path}",
+            "rawPath": path.replace("{id}", event_id or ""),
             "headers": dict(headers or {}),
             "queryStringParameters": dict(parameters or {}),
             "pathParameters": {"id": event_id} if event_id else {},

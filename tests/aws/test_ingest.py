@@ -199,6 +199,7 @@ def test_one_key_from_twenty_threads_is_one_event(pipeline: Pipeline) -> None:
     def post(_number: int) -> dict[str, Any]:
         event = {
             "routeKey": "POST /events",
+            "rawPath": "/events",
             "headers": {"idempotency-key": "one"},
             "body": json.dumps(ORDER),
             "requestContext": {"requestId": "r", "http": {"sourceIp": "", "userAgent": ""}},
@@ -302,6 +303,14 @@ def test_large_events_are_spread_over_calls_that_sqs_takes(pipeline: Pipeline) -
     answer = pipeline.post([big] * 5)
     assert (answer.status, answer.body["accepted"]) == (202, 5)
     assert sum(len(batch) for batch in iter(pipeline.receive, [])) == 5
+
+
+def test_a_large_event_that_a_schema_refuses_is_refused_with_a_short_answer(pipeline: Pipeline) -> None:
+    pipeline.schemas = {"": {"properties": {"a": {"items": {"type": "string"}}}}}
+    large = pipeline.post({"a": [1] * 200_000})
+    assert (large.status, len(large.body["error"]["details"])) == (400, 1)
+    small = pipeline.post({"a": [1] * 200})
+    assert (small.status, len(small.body["error"]["details"])) == (400, 20)
 
 
 def test_schemas_are_told_apart_by_type_and_every_problem_is_named(pipeline: Pipeline) -> None:

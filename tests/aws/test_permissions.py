@@ -77,15 +77,18 @@ def acting_as(pipeline: Pipeline, function: str) -> Iterator[None]:
     arn = iam.get_role(RoleName=role)["Role"]["Arn"]
     keys = pipeline.root("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
     iam.update_assume_role_policy(RoleName=role, PolicyDocument=before)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", keys["AccessKeyId"])
-        patch.setenv("AWS_SECRET_ACCESS_KEY", keys["SecretAccessKey"])
-        patch.setenv("AWS_SESSION_TOKEN", keys["SessionToken"])
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ACCESS_KEY_ID", keys["AccessKeyId"])
+            patch.setenv("AWS_SECRET_ACCESS_KEY", keys["SecretAccessKey"])
+            patch.setenv("AWS_SESSION_TOKEN", keys["SessionToken"])
+            aws._session.cache_clear()
+            aws.client.cache_clear()
+            yield
+    finally:
+        # Also when what was tried in the block failed, as most of it is to.
         aws._session.cache_clear()
         aws.client.cache_clear()
-        yield
-    aws._session.cache_clear()
-    aws.client.cache_clear()
 
 
 def ingest_does_all_it_does(pipeline: Pipeline) -> None:

@@ -211,10 +211,62 @@ def test_an_event_that_took_too_long_before_comes_last_and_has_the_rest_of_the_t
     assert pipeline.deliver(pipeline.worker(process), second, Time(7)) == []
 
 
-def test_without_time_left_nothing_is_begun_and_everything_returns_at_once(pipeline: Pipeline) -> None:
-    pipeline.post({"n": 1})
-    assert len(pipeline.deliver(pipeline.worker(double), pipeline.receive(), Time(1))) == 1
-    assert len(pipeline.receive()) == 1
+def test_without_time_left_nothing_is_begun_and_on_the_last_attempt_that_is_a_failure(pipeline: Pipeline) -> None:
+    event_id = pipeline.post({"n": 1}).body["id"]
+    runs: list[object] = []
+    worker = pipeline.worker(runs.append)
+    for attempt in (1, 2, 3):
+        records = pipeline.receive()
+        assert len(pipeline.deliver(worker, records, Time(1))) == 1, attempt
+        pipeline.show_again(records)
+    assert runs == []
+    shown = pipeline.shown(event_id).body
+    assert (shown["status"], shown["attempts"]) == ("failed", 3)
+    assert "time was up" in shown["error"]
+    assert len(pipeline.alerts()) == 1
+
+
+def test_a_rejected_event_of_the_largest_size_is_with_the_dead_letters_without_attributes(pipeline: Pipeline) -> None:
+    pipeline.post({"text": ""})
+    (record,) = pipeline.receive()
+    event_id = pipeline.post({"text": "x" * (1_048_570 - len(record["body"]))}).body["id"]
+    pipeline.drain(pipeline.worker(rejects))
+    assert pipeline.shown(event_id).body["status"] == "failed"
+    (letter,) = (letter for letter in pipeline.dead_letters() if event_id in letter["Body"])
+    assert len(letter["Body"]) == 1_048_570
+    assert "MessageAttributes" not in letter
+
+
+def test_an_alert_about_fifty_long_errors_is_one_that_sns_takes(pipeline: Pipeline) -> None:
+    def complains(_event: Mapping[str, Any]) -> None:
+        raise Rejected("\u4e2d" * 1_000)
+
+    pipeline.post([{"n": n} for n in range(60)])
+    records = [record for batch in iter(pipeline.receive, []) for record in batch]
+    pipeline.deliver(pipeline.worker(complains), records)
+    (alert,) = pipeline.alerts()
+    assert (alert["failed"], len(alert["events"])) == (60, 50)
+    assert len(json.dumps(alert, indent=2)) < 262_144
+
+
+def test_a_statement_that_is_throttled_is_tried_again_and_does_not_sink_its_batch(pipeline: Pipeline) -> None:
+    ids = [result["id"] for result in pipeline.post([{"n": n} for n in range(5)]).body["results"]]
+    records = pipeline.receive()
+    worker = pipeline.worker(double)
+    original = worker._table._errors
+    throttled: list[int] = []
+
+    def sometimes(statements: Any) -> Any:
+        if len(throttled) == 2:
+            return original(statements)
+        throttled.append(len(statements))
+        done = original(statements[:-1]) if len(statements) > 1 else []
+        return [*done, {"Code": "ThrottlingError", "Message": "too fast"}]
+
+    worker._table._errors = sometimes  # type: ignore[method-assign]
+    assert pipeline.deliver(worker, records) == []
+    assert throttled == [5, 1]
+    assert {pipeline.shown(event_id).body["status"] for event_id in ids} == {"succeeded"}
 
 
 @pytest.mark.parametrize("result", [float("nan"), {1, 2}, object()])

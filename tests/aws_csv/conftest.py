@@ -7,6 +7,7 @@ small, so that a small file has many of them.
 import dataclasses
 import gzip
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,7 +69,19 @@ class Files:
 
     def upload(self, key: str, content: str | bytes) -> None:
         body = content.encode() if isinstance(content, str) else content
+        before = self._depth()
         self.root("s3").put_object(Bucket=self.outputs["input_bucket"], Key=key, Body=body)
+        # S3 announces objects a moment later.
+        deadline = time.monotonic() + 20
+        while self._depth() <= before:
+            assert time.monotonic() < deadline, f"{key} was not announced"
+            time.sleep(0.01)
+
+    def _depth(self) -> int:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        queue = self.outputs["queue_url"]
+        found = self.root("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+        return sum(map(int, found.values()))
 
     def send(self, body: Json) -> None:
         text = body if isinstance(body, str) else json.dumps(body)
@@ -93,9 +106,9 @@ class Files:
             for message in answer.get("Messages", [])
         ]
 
-    def deliver(self, records: Sequence[Mapping[str, Any]], time: Time | None = None) -> list[str]:
+    def deliver(self, records: Sequence[Mapping[str, Any]], left: Time | None = None) -> list[str]:
         """Runs the worker on messages; returns the ids of those that come back."""
-        return self.settle(records, self.worker().handle(records, time or Time()))
+        return self.settle(records, self.worker().handle(records, left or Time()))
 
     def settle(self, records: Sequence[Mapping[str, Any]], answer: Mapping[str, Any]) -> list[str]:
         """Deletes the messages that are done, as Lambda does; returns the ids of the others."""
@@ -125,13 +138,13 @@ class Files:
                 ExpressionAttributeValues={":zero": {"N": "0"}},
             )
 
-    def drain(self, time: Callable[[], Time] = Time, deliveries: int = 60) -> int:
+    def drain(self, left: Callable[[], Time] = Time, deliveries: int = 60) -> int:
         """Delivers until the queue is empty; returns how many deliveries it took."""
         for count in range(deliveries):
             records = self.receive()
             if not records:
                 return count
-            self.deliver(records, time())
+            self.deliver(records, left())
             self.show_again(records)
         raise AssertionError("the queue does not become empty")
 
@@ -226,8 +239,10 @@ def resources(stack: Running) -> Iterator[Callable[[], Files]]:
             patch.setenv(name, value)
         patch.setattr(engine, "BLOCK_BYTES", 2_000)
         patch.setattr(file_objects, "SMALLEST_PART_BYTES", 500)
+        aws._session.cache_clear()
         aws.client.cache_clear()
         yield lambda: Files(root, stack.outputs, worker.environment, inboxes, columns)
+    aws._session.cache_clear()
     aws.client.cache_clear()
 
 

@@ -11,7 +11,7 @@ from tests.crash_points import Killed, Point, broken, points, record
 
 from .conftest import HEADER, Files, Time, rows
 
-COUNT = 150
+COUNT = 90
 GOOD = [number for number in range(COUNT) if number % 7 != 6]
 BAD = [number + 1 for number in range(COUNT) if number % 7 == 6]
 CONTENT = HEADER + rows(COUNT)
@@ -61,7 +61,7 @@ def test_a_file_of_one_run_is_stored_once_wherever_the_worker_fails_or_dies(file
 
 def test_a_file_of_several_runs_is_stored_once_wherever_the_worker_fails_or_dies(files: Files) -> None:
     files.upload("raw/a.csv", CONTENT)
-    first = record(delivered(files, Time(3)))
+    first = record(delivered(files, Time(2)))
     assert first[-3:] == ["s3:PutObject", "dynamodb:UpdateItem", "sqs:ChangeMessageVisibilityBatch"]
     last = record(delivered(files, Time()))
     assert files.item()["status"] == "succeeded"
@@ -70,8 +70,8 @@ def test_a_file_of_several_runs_is_stored_once_wherever_the_worker_fails_or_dies
             files.clear()
             files.upload("raw/a.csv", CONTENT)
             if number:
-                files.deliver(files.receive(), Time(3))
-            attempt(files, point, Time(3) if number == 0 else Time())
+                files.deliver(files.receive(), Time(2))
+            attempt(files, point, Time(2) if number == 0 else Time())
             files.drain()
             check_all_is_there_once(files, point, calls)
 

@@ -76,19 +76,22 @@ def acting_as_the_worker(files: Files) -> Iterator[None]:
     arn = iam.get_role(RoleName=role)["Role"]["Arn"]
     keys = files.root("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
     iam.update_assume_role_policy(RoleName=role, PolicyDocument=before)
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ACCESS_KEY_ID", keys["AccessKeyId"])
-        environment.setenv("AWS_SECRET_ACCESS_KEY", keys["SecretAccessKey"])
-        environment.setenv("AWS_SESSION_TOKEN", keys["SessionToken"])
+    try:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("AWS_ACCESS_KEY_ID", keys["AccessKeyId"])
+            environment.setenv("AWS_SECRET_ACCESS_KEY", keys["SecretAccessKey"])
+            environment.setenv("AWS_SESSION_TOKEN", keys["SessionToken"])
+            aws._session.cache_clear()
+            aws.client.cache_clear()
+            yield
+    finally:
+        # Also when what was tried in the block failed, as most of it is to.
         aws._session.cache_clear()
         aws.client.cache_clear()
-        yield
-    aws._session.cache_clear()
-    aws.client.cache_clear()
 
 
 def it_does_all_it_does(files: Files) -> None:
-    """A file of two runs whose second dies once, the same file again, and one that fails late. Raises AssertionError."""
+    """A file of two runs whose second dies once, the same again, one that fails late. Raises AssertionError."""
     # Each output begins as an upload in parts, so that each has one to complete, to find completed, and to give up.
     files.upload("raw/good.csv", HEADER + rows(400))
     with acting_as_the_worker(files):

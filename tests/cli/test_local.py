@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +88,26 @@ def test_it_serves_until_it_is_told_to_stop_and_leaves_nothing(small_project: Pa
         assert "Traceback" not in said
     assert _gone(launchers[0])
     assert not state_file.exists()
+
+
+@pytest.mark.parametrize("seconds", [0.6, 1.0, 1.4, 1.8])
+def test_it_ends_when_it_is_told_to_while_it_comes_up(seconds: float) -> None:
+    process = subprocess.Popen(
+        arguments("local", "--port", "0", "--exec", "sleep 30"),
+        cwd=Path(__file__).parents[2],
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    time.sleep(seconds)
+    launchers = _launchers_of(process.pid)
+    process.send_signal(signal.SIGINT)
+    try:
+        assert process.wait(10) in (0, 130)
+    finally:
+        process.kill()
+    assert all(_gone(launcher) for launcher in launchers)
 
 
 def test_nothing_is_left_when_it_is_killed(small_project: Path, pipeline: Command) -> None:

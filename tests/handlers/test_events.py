@@ -17,7 +17,7 @@ from handlers.events import (
     MAXIMUM_FIELD_LENGTH,
     MAXIMUM_KEY_LENGTH,
     MAXIMUM_MESSAGE_BYTES,
-    MAXIMUM_TYPE_LENGTH,
+    MAXIMUM_TYPE_BYTES,
     Envelope,
     EventTooLargeError,
     InvalidEventError,
@@ -216,8 +216,11 @@ def test_a_whole_surrogate_pair_is_a_character() -> None:
     ("event", "expected"),
     [
         ({"event_type": "page_view"}, "page_view"),
-        ({"event_type": "x" * MAXIMUM_TYPE_LENGTH}, "x" * MAXIMUM_TYPE_LENGTH),
-        ({"event_type": "x" * (MAXIMUM_TYPE_LENGTH + 1)}, DEFAULT_TYPE),
+        ({"event_type": "x" * MAXIMUM_TYPE_BYTES}, "x" * MAXIMUM_TYPE_BYTES),
+        ({"event_type": "x" * (MAXIMUM_TYPE_BYTES + 1)}, DEFAULT_TYPE),
+        # Nine characters each in a key of the archive.
+        ({"event_type": "\u4e2d" * 56}, "\u4e2d" * 56),
+        ({"event_type": "\u4e2d" * 57}, DEFAULT_TYPE),
         ({"event_type": ""}, DEFAULT_TYPE),
         ({"event_type": 7}, DEFAULT_TYPE),
         ({"event_type": None}, DEFAULT_TYPE),
@@ -409,7 +412,7 @@ def test_any_event_survives_its_message_which_is_ascii(data: JsonObject) -> None
     assert json.dumps(Envelope.from_message(message).data) == json.dumps(data)
 
 
-@given(st.fixed_dictionaries({"event_type": st.text(max_size=MAXIMUM_TYPE_LENGTH + 1)}))
+@given(st.fixed_dictionaries({"event_type": st.text(max_size=MAXIMUM_TYPE_BYTES + 1)}))
 @settings(deadline=None)
 def test_whatever_type_is_accepted_the_worker_can_read(event: JsonObject) -> None:
     # What the API answered 202 for must not end with the dead letters as unreadable.

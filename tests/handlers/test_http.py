@@ -38,7 +38,11 @@ def lambda_event(payload_format: str, **changes: Any) -> Event:
             "resource": "/events/{id}",
             "path": "/events/e-1",
             "body": None,
-            "requestContext": {"requestId": "r-1", "identity": {"sourceIp": "192.0.2.1", "userAgent": "curl/8.5"}},
+            "requestContext": {
+                "requestId": "r-1",
+                "path": "/events/e-1",
+                "identity": {"sourceIp": "192.0.2.1", "userAgent": "curl/8.5"},
+            },
         }
     else:
         own = {
@@ -67,6 +71,7 @@ def with_user_agent(payload_format: str, user_agent: str | None) -> Request:
 def test_both_payload_formats_give_the_same_request(payload_format: str) -> None:
     assert read_request(lambda_event(payload_format, body='{"a": "é"}')) == Request(
         route="GET /events/{id}",
+        path="/events/e-1",
         headers={"content-type": "application/json", "user-agent": "curl/8.5", "x-correlation-id": "c-1"},
         parameters={"limit": "5"},
         event_id="e-1",

@@ -19,7 +19,8 @@ GOOD = "Ann,ann@example.com,12.50,2024-01-02,3\n"
 
 @pytest.fixture(scope="module")
 def files(start: Start) -> Iterator[Client]:
-    with start("csv", output={"format": "jsonl"}) as client:
+    # With versions, as in staging and prod; tests/aws_csv has none.
+    with start("csv", output={"format": "jsonl"}, storage={"bucket_versioning": True}) as client:
         yield client
 
 
@@ -52,6 +53,16 @@ def test_a_gzipped_file_of_many_megabytes_goes_up_in_parts(files: Client) -> Non
         '{"name":"Ann","email":"ann@example.com","amount":12.50,"date":"2024-01-02","quantity":3}\n'
     )
     assert head["ETag"].strip('"').endswith("-2")
+
+
+def test_the_same_content_again_is_another_version_and_another_run(files: Client) -> None:
+    for _ in range(2):
+        put(files, "raw/twice.csv", (HEADER + GOOD).encode())
+    s3, bucket = files.aws("s3"), files.outputs["output_bucket"]
+    files.until(lambda: len(s3.list_objects_v2(Bucket=bucket, Prefix="reports/twice.csv/").get("Contents", [])) == 2)
+    found = files.aws("dynamodb").scan(TableName=files.outputs["table_name"])["Items"]
+    versions = {item["version"]["S"] for item in found if item["key"]["S"] == "raw/twice.csv"}
+    assert len(versions - {""}) == 2
 
 
 def test_an_unreadable_file_is_reported_and_with_the_dead_letters(files: Client) -> None:

@@ -72,6 +72,14 @@ def test_a_handler_is_imported_with_its_environment(tmp_path: Path) -> None:
         check_import(zip_bytes(_archive(app__main=code)), "app.main.handler", {}, tmp_path)
 
 
+def test_the_processor_that_a_handler_loads_later_is_imported_too(tmp_path: Path) -> None:
+    code = "def handler(event, context): ...\n"
+    archive = zip_bytes(_archive(app__main=code, mine__broken="import nothing_of_this_name\ndef process(event): ...\n"))
+    check_import(archive, "app.main.handler", {}, tmp_path)
+    with pytest.raises(LocalError, match=r"nothing_of_this_name.*\(mine/broken.py:1\)$"):
+        check_import(archive, "app.main.handler", {"PROCESSOR": "mine.broken:process"}, tmp_path)
+
+
 def test_what_fails_at_import_is_told_with_file_and_line(tmp_path: Path) -> None:
     problem = _problem("main.handler", tmp_path, main="import other\n", other="\n\nimport no_such_module\n")
     assert problem == "cannot import main.handler: ModuleNotFoundError: No module named 'no_such_module' (other.py:3)"
