@@ -6,7 +6,6 @@ What tests hand to a worker themselves lies under keys that the bucket's notific
 import dataclasses
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from handlers.settings import IotWorkerSettings
 from handlers.thresholds import Thresholds
 from local.engine import Running, running
 from local.project import load_project
+from local.services import Clients
 
 ROOT = Path(__file__).parents[2]
 Json = Any
@@ -158,20 +158,32 @@ def stack() -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
-def resources(stack: Running) -> Iterator[Callable[[], Iot]]:
+def inbox_url(stack: Running) -> str:
+    """A queue that gets what the topic sends."""
+    root = Clients(stack.emulator.endpoint, stack.project.region)
+    url = str(root("sqs").create_queue(QueueName="iot-inbox")["QueueUrl"])
+    arn = root("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    root("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    root("sns").subscribe(TopicArn=stack.outputs["alerts_topic_arn"], Protocol="sqs", Endpoint=arn)
+    return url
+
+
+# By module: in one process other modules' tests have another emulator.
+@pytest.fixture(scope="module")
+def resources(stack: Running, inbox_url: str) -> Iterator[Callable[[], Iot]]:
+    (function,) = stack.engine.functions
     with pytest.MonkeyPatch.context() as patch:
         for name, value in stack.environment().items():
             patch.setenv(name, value)
-        aws.client.cache_clear()
-        sqs, sns = aws.client("sqs"), aws.client("sns")
-        inbox_url = sqs.create_queue(QueueName="iot-inbox")["QueueUrl"]
-        arn = sqs.get_queue_attributes(QueueUrl=inbox_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
-        sqs.set_queue_attributes(QueueUrl=inbox_url, Attributes={"Policy": policy})
-        sns.subscribe(TopicArn=stack.outputs["alerts_topic_arn"], Protocol="sqs", Endpoint=arn)
-        (function,) = stack.engine.functions
+        forget_clients()
         yield lambda: Iot(function.environment, stack.outputs, inbox_url)
+    forget_clients()
+
+
+def forget_clients() -> None:
+    aws._session.cache_clear()
     aws.client.cache_clear()
 
 
@@ -180,7 +192,3 @@ def iot(resources: Callable[[], Iot]) -> Iterator[Iot]:
     made = resources()
     yield made
     made.clear()
-
-
-os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "test")
-os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "DataPipeline")

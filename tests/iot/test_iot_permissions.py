@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from handlers import aws
 from handlers.iot_worker import NotPublishedError
 from handlers.reading_table import ReadingTableError
 from local.engine import Running
 from local.services import Clients
 
-from .conftest import Iot, lines, reading
+from .conftest import Iot, forget_clients, lines, reading
 
 # Used by Lambda itself, or not asked for by the emulator. Asserted on the graph: tests/components/test_iot.py.
 UNSEEN = {"sqs:SendMessage", "logs:CreateLogStream", "logs:PutLogEvents", "s3:GetObjectVersion", "s3:ListBucket"}
@@ -80,11 +79,6 @@ class Role:
                 yield
         finally:
             forget_clients()
-
-
-def forget_clients() -> None:
-    aws._session.cache_clear()
-    aws.client.cache_clear()
 
 
 def worker_does_all_it_does(iot: Iot, role: Role) -> None:
