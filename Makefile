@@ -15,7 +15,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-header --annotation-style line $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help environment run test check bench-api bench-csv format layer requirements clean
+.PHONY: help environment run test check bench-api bench-csv bench-iot format layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ check: $(DEV) ## format, lint, types, and who may import whom
 
 bench-api: $(DEV) ## CPU and AWS calls per event of the api variant, as ratios to a naive pipeline
 	@POWERTOOLS_SERVICE_NAME=benchmark POWERTOOLS_METRICS_NAMESPACE=DataPipeline $(BIN)/python -W ignore -m benchmarks.api
+
+bench-iot: $(DEV) ## readings per CPU second, AWS calls and memory of the iot variant's worker
+	@POWERTOOLS_SERVICE_NAME=benchmark POWERTOOLS_METRICS_NAMESPACE=DataPipeline $(BIN)/python -W ignore -m benchmarks.iot
 
 format: $(DEV) ## format, and mend what ruff can
 	@$(BIN)/ruff check --fix --quiet .

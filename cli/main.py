@@ -18,6 +18,7 @@ app = typer.Typer(
 INTERRUPTED = 130
 
 StackOption = Annotated[str, typer.Option(envvar="PIPELINE_STACK", help="The stack, Pulumi.<stack>.yaml.")]
+IotStackOption = Annotated[str, typer.Option(envvar="PIPELINE_STACK", help="The stack, of the variant iot.")]
 HeaderOption = Annotated[
     list[str] | None,
     typer.Option("--header", metavar="'NAME: VALUE'", help="A header to add, such as an API key or a token."),
@@ -89,6 +90,58 @@ def demo(stack: StackOption = "dev", port: PortOption = 0) -> None:
     from cli.demo import run_demo  # noqa: PLC0415
 
     _run(lambda: run_demo(stack, port))
+
+
+@app.command()
+def simulate(
+    stack: IotStackOption = "iot",
+    devices: Annotated[int, typer.Option(min=1, max=10_000, help="How many devices there are.")] = 10,
+    rate: Annotated[float, typer.Option(min=0.1, max=1_000, help="Uploads a second, of all devices together.")] = 10,
+    duration: Annotated[float, typer.Option(min=0.1, max=86_400, help="Seconds.")] = 10,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same data.")] = None,
+    bad_share: Annotated[float, typer.Option(min=0, max=1, help="Malformed payloads for each good reading.")] = 0.05,
+    bucket: Annotated[str | None, typer.Option(help="Upload to this bucket instead of the stack's own.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one line of JSON.")] = False,
+) -> None:
+    """Upload readings of devices that are not there, with all that goes wrong with devices, to an iot stack."""
+    from cli.simulate import run_simulate  # noqa: PLC0415
+
+    _run(
+        lambda: run_simulate(
+            stack,
+            devices=devices,
+            rate=rate,
+            duration=duration,
+            seed=seed,
+            bad_share=bad_share,
+            bucket=bucket,
+            as_json=as_json,
+        ),
+    )
+
+
+@app.command()
+def readings(
+    device: Annotated[str, typer.Argument(help="The id of the device.")],
+    stack: IotStackOption = "iot",
+    since: Annotated[str | None, typer.Option(help="From this time on, or from so long ago: 90m, 6h, 2d.")] = None,
+    metric: Annotated[str | None, typer.Option(help="This metric only.")] = None,
+    *,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw it, with its thresholds.")] = False,
+) -> None:
+    """Show what a device of an iot stack measured."""
+    from cli.readings import run_readings  # noqa: PLC0415
+
+    _run(lambda: run_readings(stack, device, since, metric, plot=plot))
+
+
+@app.command()
+def replay(stack: IotStackOption = "iot") -> None:
+    """Give the dead letters of an iot stack to its worker again; delete those that it takes. Exit 1 if any is left."""
+    from cli.replay import run_replay  # noqa: PLC0415
+
+    _run(lambda: run_replay(stack))
 
 
 csv_app = typer.Typer(no_args_is_help=True, help="CSV files on this disk.")

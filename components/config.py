@@ -8,7 +8,7 @@ and names file, key, value and what is allowed.
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
@@ -18,6 +18,7 @@ from pydantic.json_schema import models_json_schema
 from components.options.api import ApiPipelineConfig
 from components.options.common import Options
 from components.options.csv import CsvPipelineConfig
+from components.options.iot import IotPipelineConfig
 
 NAMESPACE = "datapipeline"
 
@@ -56,9 +57,13 @@ class ConfigError(pulumi.RunError):
     """The config of a stack is wrong. One line a problem: file, key, value, what is allowed."""
 
 
-PipelineConfig = ApiPipelineConfig | CsvPipelineConfig
+PipelineConfig = ApiPipelineConfig | CsvPipelineConfig | IotPipelineConfig
 
-VARIANTS: Mapping[str, type[PipelineConfig]] = {"api": ApiPipelineConfig, "csv": CsvPipelineConfig}
+VARIANTS: Mapping[str, type[PipelineConfig]] = {
+    "api": ApiPipelineConfig,
+    "csv": CsvPipelineConfig,
+    "iot": IotPipelineConfig,
+}
 
 
 def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:
@@ -132,20 +137,26 @@ def _lines(error: ValidationError, file: str, model: type[BaseModel]) -> list[st
     return lines
 
 
-def _allowed_keys(model: Any, path: list[str]) -> list[str]:
+def _allowed_keys(model: type[BaseModel], path: list[str]) -> list[str]:
     """The keys of the group of options at a path."""
+    annotation: Any = model
     for part in path:
-        if part.isdigit():
-            continue
-        annotation = model.model_fields[part].annotation
-        model = next(candidate for candidate in _models(annotation) if issubclass(candidate, Options))
-    return sorted(model.model_fields)
+        if get_origin(annotation) is Mapping:
+            annotation = get_args(annotation)[1]
+        elif not part.isdigit():
+            annotation = _group(annotation).model_fields[part].annotation
+    return sorted(_group(annotation).model_fields)
 
 
-def _models(annotation: Any) -> list[type]:
+def _group(annotation: Any) -> type[Options]:
+    """The options that an annotation is about: `X`, `X | None`, `tuple[X, ...]`."""
+    return next(model for model in _models(annotation) if issubclass(model, Options))
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for part in getattr(annotation, "__args__", ()) for model in _models(part)]
+    return [model for part in get_args(annotation) for model in _models(part)]
 
 
 def stack_file_schema() -> dict[str, Any]:

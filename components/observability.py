@@ -17,7 +17,7 @@ from pulumi import Input, Output, ResourceOptions
 from components.api import ApiMetrics
 from components.function import METRICS_NAMESPACE, Function
 from components.options.api import AlarmOptions
-from components.options.common import CommonAlarmOptions
+from components.options.common import CommonAlarmOptions, FunctionAlarmOptions
 from components.queue import Queue
 
 PERIOD_SECONDS = 300
@@ -181,7 +181,7 @@ def api_alarms(api: ApiMetrics, options: AlarmOptions) -> dict[str, Alarm]:
     return {"api-errors": _api_errors(api, options), "api-latency": _api_latency(api, options)}
 
 
-def function_alarms(label: str, function: Function, options: CommonAlarmOptions) -> dict[str, Alarm]:
+def function_alarms(label: str, function: Function, options: FunctionAlarmOptions) -> dict[str, Alarm]:
     """Of a function, which `label` names in the alarms."""
     return {
         f"{label}-errors": _errors(label, function, options),
@@ -236,6 +236,40 @@ def functions_panel(*functions: Function) -> Panel:
     )
 
 
+def async_alarms(function: Function, event_age_seconds: int) -> dict[str, Alarm]:
+    """Of a function that is invoked asynchronously."""
+    return {
+        "event-age": Alarm(
+            "The worker does not keep up: uploads wait too long, or are tried again.",
+            _of_function("AsyncEventAge", function, "Maximum"),
+            threshold=event_age_seconds * 1_000,
+        ),
+        # What is neither done nor with the dead letters: this number is the only trace of it.
+        "undelivered": Alarm(
+            "Lambda could not put failed events with the dead letters: uploads are not processed, and nobody has them.",
+            _of_function("DestinationDeliveryFailures", function, "Sum"),
+            threshold=1,
+        ),
+    }
+
+
+def rejections_alarm(service: str, percent: float) -> Alarm:
+    """Of a pipeline that counts what it `Received` and what of it is `Rejected`."""
+    return Alarm(
+        "Too much of what is uploaded is refused; rejected/ says what and why.",
+        Rate(_own("Rejected", service, "Sum"), _own("Received", service, "Sum")),
+        threshold=percent,
+    )
+
+
+def async_panels(function: Function, dead_letters_name: Input[str]) -> tuple[Panel, Panel]:
+    """What waits for a function that is invoked asynchronously, and what it could not do."""
+    return (
+        Panel("Age of the oldest event (ms)", [_of_function("AsyncEventAge", function, "Maximum")]),
+        Panel("Dead letters", [_of_queue("ApproximateNumberOfMessagesVisible", dead_letters_name, "Maximum")]),
+    )
+
+
 def dead_letters_alarm(queue_name: Input[str]) -> Alarm:
     """Of a queue of dead letters."""
     # Visible depth, not NumberOfMessagesSent: SQS does not count messages it moves there itself.
@@ -282,7 +316,7 @@ def _api_latency(api: ApiMetrics, options: AlarmOptions) -> Alarm:
     )
 
 
-def _errors(label: str, function: Function, options: CommonAlarmOptions) -> Alarm:
+def _errors(label: str, function: Function, options: FunctionAlarmOptions) -> Alarm:
     return Alarm(
         f"Too many runs of the {label} function end in an error.",
         Rate(_of_function("Errors", function, "Sum"), _of_function("Invocations", function, "Sum")),
@@ -298,7 +332,7 @@ def _throttles(label: str, function: Function) -> Alarm:
     )
 
 
-def _duration(label: str, function: Function, options: CommonAlarmOptions) -> Alarm:
+def _duration(label: str, function: Function, options: FunctionAlarmOptions) -> Alarm:
     return Alarm(
         f"Runs of the {label} function come near its timeout.",
         _of_function("Duration", function, "Maximum"),

@@ -9,7 +9,8 @@ from pulumi import ResourceOptions, ResourceTransformationArgs, ResourceTransfor
 from components.config import PipelineConfig
 from components.options.api import ApiPipelineConfig
 from components.options.csv import CsvPipelineConfig
-from components.variants import api, csv
+from components.options.iot import IotPipelineConfig
+from components.variants import api, csv, iot
 
 
 class DataPipeline(pulumi.ComponentResource):
@@ -38,6 +39,8 @@ def _build(name: str, config: PipelineConfig, parent: pulumi.Resource) -> dict[s
             return api.build(name, config, parent=parent)
         case CsvPipelineConfig():
             return csv.build(name, config, parent=parent)
+        case IotPipelineConfig():
+            return iot.build(name, config, parent=parent)
         case _:
             assert_never(config)
 

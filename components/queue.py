@@ -96,6 +96,30 @@ class Queue(pulumi.ComponentResource):
         return Grant(("sqs:SendMessage",), (self.dead_letters_arn,), {"DEAD_LETTER_QUEUE_URL": self.dead_letters_url})
 
 
+class DeadLetterQueue(pulumi.ComponentResource):
+    """A queue for what failed for good, where no queue of ours stands before it. Encrypted and closed to plain HTTP."""
+
+    def __init__(self, name: str, *, retention_days: int, opts: ResourceOptions | None = None) -> None:
+        super().__init__("datapipeline:index:DeadLetterQueue", name, None, opts)
+        child = ResourceOptions(parent=self)
+        queue = aws.sqs.Queue(
+            name,
+            message_retention_seconds=retention_days * SECONDS_A_DAY,
+            max_message_size=MAXIMUM_MESSAGE_BYTES,
+            sqs_managed_sse_enabled=True,
+            opts=child,
+        )
+        aws.sqs.QueuePolicy(name, queue_url=queue.url, policy=deny_plain_http("sqs:*", queue.arn), opts=child)
+        self.arn = queue.arn
+        self.url = queue.url
+        self.name = queue.name
+        self.register_outputs({"url": self.url})
+
+    def grant_receive_failures(self) -> Grant:
+        """To have Lambda put a function's failed events here, which it does as the function's role."""
+        return Grant(("sqs:SendMessage",), (self.arn,))
+
+
 def _sent_by(bucket: Bucket, queue: aws.sqs.Queue) -> dict[str, Any]:
     """S3 may send on behalf of one bucket.
 

@@ -86,6 +86,19 @@ class WorkerSettings(EventSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class IotWorkerSettings(Settings):
+    """Of the worker that takes uploaded readings."""
+
+    table_name: str
+    bucket_name: str
+    alerts_topic_arn: str
+    max_object_bytes: int
+    max_readings: int
+    max_ahead_seconds: int
+    readings_expire_after_days: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class CsvWorkerSettings(Settings):
     """Of the worker that takes uploaded CSV files."""
 

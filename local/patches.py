@@ -3,16 +3,19 @@
 Imported by the launcher only, inside the emulator's own process.
 """
 
+import contextvars
 import json
 import os
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from ministack import app  # type: ignore[import-untyped]
 from ministack.core import iam_actions, iam_evaluator  # type: ignore[import-untyped]
+from ministack.services import lambda_svc  # type: ignore[import-untyped]
 
 IAM_LOG_VARIABLE = "PIPELINE_IAM_LOG"
 
@@ -43,6 +46,7 @@ def apply() -> None:
     _take_loopback_for_secure_transport()
     _authorise_batches_as_their_entries()
     _authorise_partiql_by_statement()
+    _queue_asynchronous_invocations()
     if path := os.environ.get(IAM_LOG_VARIABLE):
         _record_decisions(path)
 
@@ -115,6 +119,36 @@ def _authorised_as(statement: str) -> Iterator[tuple[str, str]]:
     for action, pattern in _PARTIQL:
         if match := pattern.match(statement):
             yield action, match[1]
+
+
+class _Queued(dict[str, Any]):
+    """A function's record as an asynchronous invocation has it; `record` is the one that MiniStack keeps."""
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        super().__init__(record)
+        self.record = record
+
+
+def _queue_asynchronous_invocations() -> None:
+    """Events wait in a queue until a function is free, as on AWS.
+
+    MiniStack starts a process for each event that finds all others at work: a burst of uploads starts dozens at once,
+    each slower than the one before, and a small machine stands still.
+    """
+    pool = ThreadPoolExecutor(2 * (os.cpu_count() or 1), thread_name_prefix="asynchronous")
+    invoke, execute = lambda_svc.invoke_async_with_retry, lambda_svc._execute_function  # noqa: SLF001
+
+    def invoke_async_with_retry(func: dict[str, Any], event: dict[str, Any]) -> None:
+        invoke(_Queued(func), event)
+
+    def execute_function(func: dict[str, Any], event: dict[str, Any]) -> Any:
+        if not isinstance(func, _Queued):
+            return execute(func, event)
+        # In the order in which they came. The context says whose invocation it is.
+        return pool.submit(contextvars.copy_context().run, execute, func.record, event).result()
+
+    lambda_svc.invoke_async_with_retry = invoke_async_with_retry
+    lambda_svc._execute_function = execute_function  # noqa: SLF001
 
 
 def _record_decisions(path: str) -> None:

@@ -121,13 +121,18 @@ class NotificationOptions(Options):
     subscriptions: tuple[Subscription, ...] = ()
 
 
-class CommonAlarmOptions(Options):
+class FunctionAlarmOptions(Options):
+    """Thresholds of the alarms of functions."""
+
+    error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
+    duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 80
+
+
+class CommonAlarmOptions(FunctionAlarmOptions):
     """Thresholds; what each alarm watches is in docs/alarms.md."""
 
     oldest_message_seconds: Annotated[int, Field(ge=60)] = 900
-    error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
     failed_message_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
-    duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 80
 
 
 class CommonOptions(Options):

@@ -52,8 +52,10 @@ def raw(**options: Any) -> dict[str, str]:
     }
 
 
-def loaded(**options: Any) -> Any:
-    return load(raw(**options), file=FILE)
+def loaded(**options: Any) -> ApiPipelineConfig:
+    config = load(raw(**options), file=FILE)
+    assert isinstance(config, ApiPipelineConfig)
+    return config
 
 
 def lines(**options: Any) -> list[str]:
@@ -229,7 +231,7 @@ def test_options_do_not_change_once_they_are_read() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"variant": "xml"}, "datapipeline:variant = 'xml': Input should be 'api'"),
+        ({"variant": "xml"}, "datapipeline:variant = 'xml': Input should be 'api' or 'csv' or 'iot'"),
         ({"environment": "qa"}, "datapipeline:environment = 'qa': Input should be 'dev', 'staging' or 'prod'"),
         ({"environment": ["dev"]}, "datapipeline:environment = ['dev']: Input should be 'dev', 'staging' or 'prod'"),
         (

@@ -1,0 +1,218 @@
+"""The worker of the iot variant alone: readings per CPU second, AWS calls per reading, peak memory.
+
+    make bench-iot
+
+Each case is a process of its own, as a function is, and takes one object; what a run costs but once (imports, clients,
+connections) is not counted, because a warm function has it behind it. The naive worker does what a first version does:
+json.loads, floats as text, one PutItem a reading, one Publish a reading out of bounds. It checks nothing and promises
+nothing. Only the worker's own CPU time counts; the emulator is another process. Fails when a reading is missing.
+"""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from botocore.client import BaseClient
+from rich.console import Console
+from rich.table import Table as Grid
+
+from handlers import aws
+from handlers.iot_worker import IotWorker
+from handlers.log import logger
+from handlers.settings import IotWorkerSettings
+from handlers.thresholds import Thresholds
+from local.engine import running
+from local.project import load_project
+
+ROOT = Path(__file__).parents[1]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An object, and who takes it."""
+
+    name: str
+    readings: int
+    devices: int
+    crossings: int = 0
+    packed: bool = False
+    naive: bool = False
+
+
+CASES = (
+    Case("10,000 of one device", 10_000, 1),
+    Case("10,000 of one device, gzip", 10_000, 1, packed=True),
+    Case("10,000 of 1,000 devices", 10_000, 1_000),
+    Case("10,000 of one device, 100 crossings", 10_000, 1, crossings=100),
+    Case("100,000 of 100 devices", 100_000, 100),
+    Case("10 of one device", 10, 1),
+    Case("naive, 1,000 of one device", 1_000, 1, naive=True),
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a case took: CPU seconds, calls, and megabytes at the peak and before the object was there."""
+
+    cpu_seconds: float
+    calls: int
+    peak_mb: float
+    idle_mb: float
+
+
+def content(case: Case) -> bytes:
+    """The object: JSON Lines."""
+    every = case.readings // (2 * case.crossings) if case.crossings else 0
+    lines = []
+    for number in range(case.readings):
+        value = 35.5 if every and number // every % 2 else 20 + number % 70 / 10
+        moment = START + timedelta(seconds=number)
+        metrics = {"temperature": value, "humidity": 45.25, "pressure": 1013.2}
+        device = f"device-{case.name.replace(' ', '-').replace(',', '')}-{number % case.devices}"
+        lines.append(json.dumps({"device_id": device, "timestamp": moment.isoformat(), "metrics": metrics}))
+    data = "\n".join(lines).encode()
+    return gzip.compress(data) if case.packed else data
+
+
+def notification(bucket: str, key: str) -> dict[str, Any]:
+    """What S3 sends."""
+    entry = {"key": key, "sequencer": "1"}
+    time_now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return {"Records": [{"eventTime": time_now, "s3": {"bucket": {"name": bucket}, "object": entry}}]}
+
+
+def take_naively(bucket: str, key: str, table: str, topic: str) -> None:
+    """A call for each reading and each thing to do."""
+    body = aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    for line in body.splitlines():
+        reading = json.loads(line)
+        metrics = {name: {"S": str(value)} for name, value in reading["metrics"].items()}
+        item = {
+            "device_id": {"S": reading["device_id"]},
+            "time_key": {"S": reading["timestamp"]},
+            "metrics": {"M": metrics},
+        }
+        aws.client("dynamodb").put_item(TableName=table, Item=item)
+        if reading["metrics"]["temperature"] > 30:  # noqa: PLR2004  the shipped stack's
+            aws.client("sns").publish(TopicArn=topic, Message=json.dumps(reading))
+
+
+def megabytes() -> float:
+    """The most that this process has taken. Not by getrusage, which counts what the parent had when it forked."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1_024
+
+
+def cost(work: Callable[[], object]) -> Cost:
+    """What a piece of work takes."""
+    calls = 0
+    original: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return original(*arguments)
+
+    idle = megabytes()
+    started = time.process_time()
+    with patch.object(BaseClient, "_make_api_call", counted), redirect_stdout(StringIO()):
+        work()
+    return Cost(time.process_time() - started, calls, megabytes(), idle)
+
+
+def run_case(case: Case, outputs: dict[str, str], thresholds: str) -> None:
+    """In a process of its own: takes the object that lies ready, and prints what that took."""
+    # Lambda takes the lines from a pipe; here they go nowhere, at about the same price.
+    logger.handlers[0].setStream(StringIO())  # type: ignore[attr-defined]
+    bucket, key = outputs["input_bucket"], f"readings/{case.name}.held-back"
+    worker = IotWorker(IotWorkerSettings.from_environment(), Thresholds.from_json(thresholds), "benchmark")
+    with redirect_stdout(StringIO()):
+        # Clients and connections are made now.
+        worker.handle(notification(bucket, "readings/warm.held-back"), "warm")
+        aws.client("sns").list_topics()
+    if case.naive:
+        table, topic = outputs["table_name"], outputs["alerts_topic_arn"]
+        took = cost(lambda: take_naively(bucket, key, table, topic))
+    else:
+        took = cost(lambda: worker.handle(notification(bucket, key), "run"))
+    sys.stdout.write(json.dumps(asdict(took)))
+
+
+def measure() -> list[tuple[Case, Cost]]:
+    """Every case and what it took."""
+    measured = []
+    with running(load_project(ROOT, "iot")) as up:
+        os.environ.update(up.environment())
+        (function,) = up.engine.functions
+        thresholds = json.dumps(
+            {
+                "temperature": {
+                    "": {"min": "-10", "max": "30", "hysteresis": "1", "cooldown_minutes": 0, "severity": "info"}
+                }
+            },
+        )
+        s3 = aws.client("s3")
+        warm = content(Case("warm", 1, 1))
+        s3.put_object(Bucket=up.outputs["input_bucket"], Key="readings/warm.held-back", Body=warm)
+        for case in CASES:
+            s3.put_object(
+                Bucket=up.outputs["input_bucket"],
+                Key=f"readings/{case.name}.held-back",
+                Body=content(case),
+            )
+            command = [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-m",
+                "benchmarks.iot",
+                case.name,
+                json.dumps(up.outputs),
+                thresholds,
+            ]
+            environment = {**os.environ, **function.environment}
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  ourselves
+            if done.returncode:
+                raise RuntimeError(done.stderr)
+            measured.append((case, Cost(**json.loads(done.stdout))))
+        found = 0
+        for page in aws.client("dynamodb").get_paginator("scan").paginate(TableName=up.outputs["table_name"]):
+            found += sum("metrics" in item for item in page["Items"])
+    expected = 1 + sum(case.readings for case in CASES)
+    if found != expected:
+        raise RuntimeError(f"{expected} readings were sent and {found} are stored")
+    return measured
+
+
+def main() -> None:
+    """Prints the table, or runs the case that is named."""
+    if len(sys.argv) > 1:
+        name, outputs, thresholds = sys.argv[1:]
+        run_case(next(case for case in CASES if case.name == name), json.loads(outputs), thresholds)
+        return
+    grid = Grid("object", "readings a CPU second", "CPU µs a reading", "AWS calls a reading", "peak MB (idle)")
+    for case, took in measure():
+        grid.add_row(
+            case.name,
+            f"{case.readings / took.cpu_seconds:,.0f}",
+            f"{took.cpu_seconds / case.readings * 1_000_000:.0f}",
+            f"{took.calls / case.readings:.3f}",
+            f"{took.peak_mb:.0f} ({took.idle_mb:.0f})",
+        )
+    Console(width=110).print(grid)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""`pipeline readings`: what a device measured, as a table or as a plot."""
+
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import islice
+
+from cli.iot import thresholds_of
+from cli.outputs import aim_at, output
+from handlers.reading_table import ReadingTable
+from handlers.readings import Reading, timestamp_of
+from handlers.thresholds import BOUNDS, Threshold
+from local.errors import LocalError
+
+# Without --since.
+NEWEST = 20
+NEWEST_PLOTTED = 500
+
+PLOT_HEIGHT = 16
+UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def run_readings(stack: str, device: str, since: str | None, metric: str | None, *, plot: bool) -> int:
+    """Prints a device's readings, oldest first. Raises LocalError when there are none."""
+    thresholds = thresholds_of(stack)
+    aim_at(stack)
+    table = ReadingTable(output(stack, "table_name"))
+    if since is not None:
+        readings = list(table.between(device, moment(since, datetime.now(UTC))))
+    else:
+        newest = table.between(device, newest_first=True)
+        readings = list(islice(newest, NEWEST_PLOTTED if plot else NEWEST))[::-1]
+    names = sorted({name for reading in readings for name in reading.metrics if metric in (None, name)})
+    readings = [reading for reading in readings if any(name in reading.metrics for name in names)]
+    if not readings:
+        what = f"readings of {metric!r}" if metric else "readings"
+        raise LocalError(f"there are no {what} of device {device!r}{f' since {since}' if since else ''}")
+    if not plot:
+        lines = as_table(readings, names)
+    elif len(names) > 1:
+        raise LocalError(f"which metric? --metric takes one of {', '.join(names)}")
+    else:
+        width = min(shutil.get_terminal_size().columns, 120)
+        lines = as_plot(readings, names[0], thresholds.of(names[0], device), width)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    return 0
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """A time: RFC 3339, or how long ago (`90m`, `6h`, `2d`). Raises LocalError."""
+    if match := re.fullmatch(r"([0-9]{1,6})([mhd])", text):
+        return now - timedelta(**{UNITS[match[2]]: int(match[1])})
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise LocalError(
+            f"--since {text!r}: must be a time like 2026-11-21T08:00:00Z, or how long ago, like 90m, 6h, 2d"
+        )
+    return found
+
+
+def as_table(readings: Sequence[Reading], names: Sequence[str]) -> list[str]:
+    """A line each: the time, and the metrics that it has."""
+    rows = [["time", *names]]
+    for reading in readings:
+        values = [f"{reading.metrics[name]:f}" if name in reading.metrics else "" for name in names]
+        rows.append([timestamp_of(reading.time_key), *values])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    ]
+
+
+def as_plot(readings: Sequence[Reading], metric: str, threshold: Threshold | None, width: int) -> list[str]:
+    """A chart of one metric over time, with its limits as dashed lines."""
+    limits = {bound: limit for bound in BOUNDS if threshold and (limit := threshold.limit(bound)) is not None}
+    values = [reading.metrics[metric] for reading in readings]
+    times = [datetime.fromisoformat(reading.time_key[:19]) for reading in readings]
+    low, high = min([*values, *limits.values()]), max([*values, *limits.values()])
+    span = high - low or Decimal(1)
+    labels = [f"{high - span * row / (PLOT_HEIGHT - 1):.2f}" for row in range(PLOT_HEIGHT)]
+    margin = max(map(len, labels))
+    columns = max(10, width - margin - 2)
+    whole = (times[-1] - times[0]).total_seconds() or 1.0
+
+    def row_of(value: Decimal) -> int:
+        return round((high - value) / span * (PLOT_HEIGHT - 1))
+
+    chart = [[" "] * columns for _ in range(PLOT_HEIGHT)]
+    for bound, limit in limits.items():
+        name = f" {bound} {limit:f} "
+        line = ("- " * columns)[: columns - len(name) - 2] + name
+        chart[row_of(limit)] = list(line.ljust(columns, "-"))
+    for value, time in zip(values, times, strict=True):
+        chart[row_of(value)][round((time - times[0]).total_seconds() / whole * (columns - 1))] = "•"
+    first, last = f"{times[0]:%Y-%m-%d %H:%M}", f"{times[-1]:%Y-%m-%d %H:%M}"
+    return [
+        f"{metric} of {readings[0].device_id}, {len(readings)} readings",
+        *(f"{label:>{margin}} ┤{''.join(row)}" for label, row in zip(labels, chart, strict=True)),
+        f"{'':>{margin}} └{'─' * columns}",
+        f"{'':>{margin}}  {first}{last:>{max(0, columns - len(first))}}",
+    ]

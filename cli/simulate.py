@@ -1,0 +1,92 @@
+"""`pipeline simulate`: devices that upload readings to an `iot` pipeline."""
+
+import json
+import random
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cli.iot import thresholds_of
+from cli.outputs import aim_at, output
+from cli.simulation import Expectation, Summary, Upload, uploads
+from handlers import aws
+
+# Uploads at once. Those of a device are in one lane, so that they go out in their order.
+LANES = aws.CALLS_AT_ONCE
+
+
+def run_simulate(
+    stack: str,
+    *,
+    devices: int,
+    rate: float,
+    duration: float,
+    seed: int | None,
+    bad_share: float,
+    bucket: str | None,
+    as_json: bool,
+) -> int:
+    """Uploads `rate` objects a second for `duration` seconds; prints what was sent and what is to come of it."""
+    seed = random.randrange(1_000_000) if seed is None else seed  # noqa: S311  no secret
+    expectation = Expectation(thresholds_of(stack))
+    aim_at(stack)
+    bucket = bucket or output(stack, "input_bucket")
+    count = max(1, round(rate * duration))
+    s3 = aws.client("s3")
+
+    def put(upload: Upload) -> None:
+        s3.put_object(Bucket=bucket, Key=upload.key, Body=upload.body)
+
+    summary = Summary()
+    pending: list[Future[None]] = []
+    started = time.monotonic()
+    with ExitStack() as stacked:
+        progress = stacked.enter_context(_progress())
+        lanes = [stacked.enter_context(ThreadPoolExecutor(1)) for _ in range(min(LANES, devices))]
+        task = progress.add_task("simulating", total=count, said="")
+        for number, upload in enumerate(uploads(devices=devices, count=count, seed=seed, bad_share=bad_share)):
+            time.sleep(max(0.0, started + number / rate - time.monotonic()))
+            pending.append(lanes[upload.device % len(lanes)].submit(put, upload))
+            summary.add(upload)
+            expectation.add(upload, summary)
+            while pending and pending[0].done():
+                pending.pop(0).result()
+            progress.update(task, completed=number + 1, said=_said(summary))
+        for future in pending:
+            future.result()
+    seconds = time.monotonic() - started
+    if as_json:
+        facts = {"seed": seed, "devices": devices, "seconds": round(seconds, 1), **asdict(summary)}
+        sys.stdout.write(f"{json.dumps(facts)}\n")
+    else:
+        _print(summary, seed, devices, seconds)
+    return 0
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _said(summary: Summary) -> str:
+    return f"{summary.uploads} uploads, {summary.good} readings, {summary.bad} bad, {summary.crossed} crossings"
+
+
+def _print(summary: Summary, seed: int, devices: int, seconds: float) -> None:
+    alerts = summary.crossed + summary.recovered
+    lines = {
+        "seed": f"{seed} (the same seed sends the same again)",
+        "sent": f"{summary.uploads} objects of {devices} devices in {seconds:.1f} s",
+        "good readings": f"{summary.good}, to be stored once each",
+        "repeated": f"{summary.repeated}, of readings sent before",
+        "bad": f"{summary.bad}, to be recorded in rejected/",
+        "alerts to expect": f"{alerts}: {summary.crossed} crossings, {summary.recovered} recoveries",
+    }
+    width = max(map(len, lines))
+    sys.stdout.write("".join(f"{name:<{width}}  {value}\n" for name, value in lines.items()))

@@ -1,0 +1,216 @@
+"""Devices that are not there: what they measure, what goes wrong, and what an `iot` pipeline is to make of it.
+
+The same seed gives the same bytes. Times are the simulation's own, five minutes between two readings, from a day long
+past, and a device's name holds the seed: run again, a seed's readings are repeats, another seed's are other devices.
+
+What a pipeline alerts of must not depend on which of a device's uploads is taken first, when some are taken at once. So
+an excursion lasts for several uploads, and what is late or twice comes from between excursions.
+"""
+
+import gzip
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from math import pi, sin
+from typing import Any
+
+from handlers.alerting import Claim, DeviceState, advanced
+from handlers.readings import Contents, read
+from handlers.thresholds import Thresholds
+
+START = datetime(2020, 1, 1, tzinfo=UTC)
+INTERVAL = timedelta(minutes=5)
+READINGS_A_DAY = 288
+READINGS_AN_UPLOAD = 5
+
+# In readings: four uploads at the least, and as long until the next one.
+EXCURSION_LENGTHS = (20, 26)
+EXCURSION_GAP = 20
+EXCURSION_SHARE = 0.03
+EXCURSIONS = {"heat": ("temperature", 24.0), "frost": ("temperature", -45.0), "damp": ("humidity", 43.0)}
+
+SPIKE_SHARE, DROPOUT_SHARE, DUPLICATE_SHARE, LATE_SHARE = 0.02, 0.02, 0.03, 0.03
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One object. `device` is the number of its device; `good`: readings not sent before; `repeated`: others."""
+
+    device: int
+    key: str
+    body: bytes
+    good: int
+    repeated: int
+    bad: int
+
+
+@dataclass
+class Summary:
+    """What was sent, and what is to come of it."""
+
+    uploads: int = 0
+    good: int = 0
+    repeated: int = 0
+    bad: int = 0
+    crossed: int = 0
+    recovered: int = 0
+
+    def add(self, upload: Upload) -> None:
+        """Counts an upload."""
+        self.uploads += 1
+        self.good += upload.good
+        self.repeated += upload.repeated
+        self.bad += upload.bad
+
+
+class Expectation:
+    """The alerts that follow from uploads that are taken one after the other, by the worker's own rules."""
+
+    def __init__(self, thresholds: Thresholds) -> None:
+        self._thresholds = thresholds
+        self._states: dict[str, DeviceState] = {}
+        self._claim = Claim("simulation", "simulation", 0)
+
+    def add(self, upload: Upload, summary: Summary) -> None:
+        """Counts the alerts of an upload."""
+        for reading in sorted(_contents(upload).readings, key=lambda each: each.time_key):
+            state = self._states.get(reading.device_id, DeviceState())
+            state, _ = advanced(DeviceState(state.limits), self._thresholds, [reading], self._claim)
+            self._states[reading.device_id] = state
+            for pending in state.pending:
+                summary.crossed += pending.alert.kind == "crossed"
+                summary.recovered += pending.alert.kind == "recovered"
+
+
+def uploads(*, devices: int, count: int, seed: int, bad_share: float) -> Iterator[Upload]:
+    """`count` uploads of `devices` devices in turn. `bad_share`: malformed payloads for each good one."""
+    simulated = [_Device(number, seed, bad_share) for number in range(devices)]
+    for number in range(count):
+        device = simulated[number % devices]
+        yield device.upload(last=number + devices >= count)
+
+
+@dataclass
+class _Device:
+    number: int
+    seed: int
+    bad_share: float
+    taken: int = 0
+    sent: int = 0
+    held_back: list[Json] = field(default_factory=list)
+    before: list[Json] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.name = f"sim-{self.seed}-{self.number:04}"
+        self._random = random.Random(f"{self.seed}/{self.number}")  # noqa: S311  it is to be the same again
+        self._base = {"temperature": self._random.uniform(16, 20), "humidity": self._random.uniform(46, 50)}
+        self._phase = self._random.uniform(0, 2 * pi)
+        # A sensor that ages: degrees and percent in a thousand readings, and no more than two in all.
+        self._drift = self._random.uniform(-1, 1)
+        self._excursion = ""
+        self._excursion_left = 0
+        self._calm_left = READINGS_AN_UPLOAD
+
+    def upload(self, *, last: bool) -> Upload:
+        late, self.held_back = self.held_back, []
+        good = [self._next()]
+        for _ in range(READINGS_AN_UPLOAD - 1):
+            reading = self._next()
+            fate = 1.0 if self._excursion_left else self._random.random()
+            if fate < DROPOUT_SHARE:
+                continue
+            if fate < DROPOUT_SHARE + LATE_SHARE and not last:
+                self.held_back.append(reading)
+            else:
+                good.append(reading)
+        good += late
+        twice = [reading for reading in self.before if self._random.random() < DUPLICATE_SHARE]
+        self.before = good
+        bad = [self._bad() for _ in range(self._bad_count(len(good)))]
+        upload = self._packed(good, twice, bad)
+        self.sent += 1
+        return upload
+
+    def _next(self) -> Json:
+        moment = START + self.taken * INTERVAL
+        day = sin(2 * pi * self.taken / READINGS_A_DAY + self._phase)
+        drift = max(-2.0, min(2.0, self._drift * self.taken / 1_000))
+        values = {
+            "temperature": self._base["temperature"] + 3 * day + drift + self._random.gauss(0, 0.2),
+            "humidity": self._base["humidity"] - 3 * day + drift + self._random.gauss(0, 0.2),
+        }
+        self.taken += 1
+        self._advance_excursion()
+        if self._excursion_left:
+            metric, difference = EXCURSIONS[self._excursion]
+            values[metric] += difference
+        elif self._random.random() < SPIKE_SHARE:
+            # A glitch, which stays within what is allowed.
+            values["temperature"] += 2
+        metrics = {name: round(value, 2) for name, value in values.items()}
+        return {"device_id": self.name, "timestamp": f"{moment:%Y-%m-%dT%H:%M:%SZ}", "metrics": metrics}
+
+    def _advance_excursion(self) -> None:
+        if self._excursion_left:
+            self._excursion_left -= 1
+            self._calm_left = EXCURSION_GAP
+        elif self._calm_left:
+            self._calm_left -= 1
+        elif self._random.random() < EXCURSION_SHARE:
+            self._excursion = self._random.choice(list(EXCURSIONS))
+            self._excursion_left = self._random.randint(*EXCURSION_LENGTHS)
+
+    def _bad_count(self, good: int) -> int:
+        expected = good * self.bad_share
+        return int(expected) + (self._random.random() < expected % 1)
+
+    def _bad(self) -> str:
+        """A payload that is no reading, as text without a line break."""
+        good = {
+            "device_id": self.name,
+            "timestamp": f"{START + self.taken * INTERVAL:%Y-%m-%dT%H:%M:%SZ}",
+            "metrics": {"temperature": 20.5},
+        }
+        text = json.dumps(good)
+        kinds = [
+            "{}",
+            text.replace("20.5", '"20.5"'),
+            text.replace("20.5", "Infinity"),
+            text.replace("20.5", '{"inside": 20.5}'),
+            text.replace("Z", ""),
+            text.replace("20.5", "null"),
+            json.dumps({**good, "timestamp": "9999-01-01T00:00:00Z"}),
+            json.dumps({**good, "device_id": ""}),
+            json.dumps({"timestamp": good["timestamp"], "metrics": good["metrics"]}),
+        ]
+        return self._random.choice(kinds)
+
+    def _packed(self, good: Sequence[Json], twice: Sequence[Json], bad: Sequence[str]) -> Upload:
+        texts = [self._written(reading) for reading in [*good, *twice]] + list(bad)
+        form = self._random.choice(["array", "lines", "gzip"])
+        if form == "array":
+            body, suffix = f"[{','.join(texts)}]".encode(), "json"
+        else:
+            # Something that never was JSON costs no more than its line.
+            if bad:
+                texts[-1] = texts[-1][: len(texts[-1]) // 2] or "{"
+            body, suffix = "".join(f"{text}\n" for text in texts).encode(), "jsonl"
+        if form == "gzip":
+            body, suffix = gzip.compress(body, mtime=0), "jsonl.gz"
+        key = f"readings/{self.name}/{self.sent:06}.{suffix}"
+        return Upload(self.number, key, body, len(good), len(twice), len(bad))
+
+    def _written(self, reading: Json) -> str:
+        """Nested or flat: devices differ in that."""
+        if self.number % 2:
+            reading = {**{name: reading[name] for name in ("device_id", "timestamp")}, **reading["metrics"]}
+        return json.dumps(reading)
+
+
+def _contents(upload: Upload) -> Contents:
+    body = gzip.decompress(upload.body) if upload.key.endswith(".gz") else upload.body
+    return read(body.decode(), latest=datetime.now(UTC), maximum_readings=len(body))

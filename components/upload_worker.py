@@ -1,0 +1,93 @@
+"""The function behind a bucket."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+from pulumi import Input, ResourceOptions
+
+from components.bucket import Bucket
+from components.function import Function, Runtime, Size
+from components.grants import Grant
+from components.options.iot import ReadingWorkerOptions
+from components.queue import DeadLetterQueue
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """The objects that a function is to be invoked for."""
+
+    bucket: Bucket
+    prefix: str
+    suffixes: Sequence[str]
+
+
+class UploadWorker(pulumi.ComponentResource):
+    """Is invoked by S3 for each object that is created under a prefix with one of some suffixes.
+
+    Asynchronously: Lambda keeps the event, tries a failed run again, and puts it with the dead letters in the end.
+    https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: ReadingWorkerOptions,
+        *,
+        uploads: Uploads,
+        dead_letters: DeadLetterQueue,
+        handler: str,
+        code: pulumi.Archive,
+        runtime: Runtime,
+        grants: Iterable[Grant],
+        environment: Mapping[str, Input[str]],
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("datapipeline:index:UploadWorker", name, None, opts)
+        child = ResourceOptions(parent=self)
+        self.function = Function(
+            name,
+            handler=handler,
+            code=code,
+            runtime=runtime,
+            size=Size(options.memory_mb, options.timeout_seconds),
+            grants=[uploads.bucket.grant_read_versions(uploads.prefix), dead_letters.grant_receive_failures(), *grants],
+            environment=environment,
+            opts=child,
+        )
+        on_failure = aws.lambda_.FunctionEventInvokeConfig(
+            name,
+            function_name=self.function.name,
+            maximum_retry_attempts=options.retries,
+            maximum_event_age_in_seconds=options.max_event_age_seconds,
+            destination_config={"on_failure": {"destination": dead_letters.arn}},
+            # Lambda looks at the role's rights when the destination is set.
+            opts=ResourceOptions(parent=self, depends_on=[self.function]),
+        )
+        permission = aws.lambda_.Permission(
+            name,
+            action="lambda:InvokeFunction",
+            function=self.function.name,
+            principal="s3.amazonaws.com",
+            source_arn=uploads.bucket.arn,
+            # A bucket's ARN does not say whose it is, and another account can have the name after us.
+            source_account=self.function.arn.apply(lambda arn: arn.split(":")[4]),
+            opts=child,
+        )
+        aws.s3.BucketNotification(
+            name,
+            bucket=uploads.bucket.name,
+            lambda_functions=[
+                {
+                    "lambda_function_arn": self.function.arn,
+                    "events": ["s3:ObjectCreated:*"],
+                    "filter_prefix": uploads.prefix,
+                    "filter_suffix": suffix,
+                }
+                for suffix in uploads.suffixes
+            ],
+            # S3 refuses a function that it may not invoke; and the first failed run must already have where to go.
+            opts=ResourceOptions(parent=self, depends_on=[permission, on_failure]),
+        )
+        self.register_outputs({"function": self.function.name})

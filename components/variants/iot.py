@@ -1,0 +1,98 @@
+"""device -> bucket -> worker (failures to dead letters) -> table, and bucket for what is refused; alerts to a topic."""
+
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi import Input, Output, ResourceOptions
+
+from components.bucket import Bucket
+from components.function import Runtime, layer_version
+from components.notifications import Notifications
+from components.observability import (
+    Observability,
+    async_alarms,
+    async_panels,
+    counts_panel,
+    dead_letters_alarm,
+    function_alarms,
+    functions_panel,
+    latency_panel,
+    rejections_alarm,
+)
+from components.options.iot import IotPipelineConfig
+from components.package import dependency_layer, source_archive
+from components.queue import DeadLetterQueue
+from components.reading_table import ReadingTable
+from components.upload_worker import Uploads, UploadWorker
+
+READINGS = "readings/"
+# The prefix that handlers/reading_objects.py writes to. Below the other, the pipeline would take what it refused.
+REJECTED = "rejected/"
+BYTES_A_MEGABYTE = 1_000_000
+
+
+def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
+    """Builds the variant and returns the outputs of its stack."""
+    child = ResourceOptions(parent=parent)
+    service = f"{pulumi.get_project()}-{pulumi.get_stack()}"
+    storage = config.storage
+    layer_code = dependency_layer(Path("handlers/requirements.txt"))
+    layer = layer_version(f"{name}-dependencies", layer_code, service, opts=child)
+
+    alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
+    table = ReadingTable(f"{name}-table", storage, opts=child)
+    expiries = {READINGS: storage.uploads_expire_after_days, REJECTED: storage.rejected_expire_after_days}
+    bucket = Bucket(f"{name}-bucket", storage, expire_after_days=expiries, opts=child)
+    dead_letters = DeadLetterQueue(
+        f"{name}-dead-letters",
+        retention_days=config.dead_letters.retention_days,
+        opts=child,
+    )
+    worker = UploadWorker(
+        f"{name}-worker",
+        config.worker,
+        uploads=Uploads(bucket, READINGS, config.readings.suffixes),
+        dead_letters=dead_letters,
+        handler="handlers.iot_worker.handler",
+        code=source_archive("handlers", extra={"thresholds.json": config.thresholds_json()}),
+        runtime=Runtime(service, layer.arn, config.logs, config.tracing),
+        grants=[bucket.grant_write(REJECTED), table.grant_store(), alerts.grant_publish()],
+        environment=_environment(config),
+        opts=child,
+    )
+    Observability(
+        f"{name}-watch",
+        service=service,
+        alarms={
+            "dead-letters": dead_letters_alarm(dead_letters.name),
+            "rejected-readings": rejections_alarm(service, config.alarms.rejected_rate_percent),
+            **async_alarms(worker.function, config.alarms.event_age_seconds),
+            **function_alarms("worker", worker.function, config.alarms),
+        },
+        panels=[
+            counts_panel("Readings", service, "Stored", "Repeated", "Rejected"),
+            counts_panel("Alerts", service, "Alerts"),
+            *async_panels(worker.function, dead_letters.name),
+            latency_panel("Uploaded to stored (ms)", service),
+            functions_panel(worker.function),
+        ],
+        alerts_arn=alerts.arn,
+        opts=child,
+    )
+    return {
+        "input_bucket": bucket.name,
+        "table_name": table.name,
+        "dead_letter_queue_url": dead_letters.url,
+        "alerts_topic_arn": alerts.arn,
+        "worker_name": worker.function.name,
+    }
+
+
+def _environment(config: IotPipelineConfig) -> dict[str, Input[str]]:
+    return {
+        "MAX_OBJECT_BYTES": str(config.readings.max_object_mb * BYTES_A_MEGABYTE),
+        "MAX_READINGS": str(config.readings.max_per_object),
+        "MAX_AHEAD_SECONDS": str(config.readings.max_ahead_seconds),
+        "READINGS_EXPIRE_AFTER_DAYS": str(config.storage.readings_expire_after_days),
+    }

@@ -1,0 +1,114 @@
+"""`pipeline readings` and `pipeline simulate`, as far as they need no pipeline."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.readings import as_plot, as_table, moment
+from cli.simulation import Expectation, Summary, Upload, uploads
+from handlers.readings import Reading, first_key
+from handlers.thresholds import Threshold, Thresholds
+from local.errors import LocalError
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def reading(minute: int, **metrics: str) -> Reading:
+    key = f"{first_key(NOW + timedelta(minutes=minute))}#0"
+    return Reading("d1", key, {name: Decimal(value) for name, value in metrics.items()})
+
+
+def test_a_time_is_a_moment_or_so_long_ago() -> None:
+    assert moment("90m", NOW) == NOW - timedelta(minutes=90)
+    assert moment("6h", NOW) == NOW - timedelta(hours=6)
+    assert moment("2d", NOW) == NOW - timedelta(days=2)
+    assert moment("2026-11-21T13:00:00+01:00", NOW) == NOW
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2026-11-21", "2026-11-21T12:00:00", "6w", ""])
+def test_a_time_that_is_none_is_refused_with_what_is_allowed(text: str) -> None:
+    with pytest.raises(LocalError, match="must be a time like 2026-11-21T08:00:00Z, or how long ago"):
+        moment(text, NOW)
+
+
+def test_a_table_leaves_room_for_metrics_that_a_reading_has_not() -> None:
+    assert as_table([reading(0, a="1E+2", b="-0.5"), reading(1, b="12.25")], ["a", "b"]) == [
+        "time                    a      b",
+        "2026-11-21T12:00:00Z  100   -0.5",
+        "2026-11-21T12:01:00Z       12.25",
+    ]
+
+
+def test_a_plot_has_every_limit_and_the_points_where_they_belong() -> None:
+    limits = Threshold(Decimal(0), Decimal(30), Decimal(1), timedelta(0), "warning")
+    lines = as_plot([reading(0, t="0"), reading(30, t="15"), reading(60, t="40")], "t", limits, 60)
+    assert lines[0] == "t of d1, 3 readings"
+    assert lines[1].startswith("40.00 ┤")
+    assert lines[1].endswith("•")
+    assert lines[16].startswith(" 0.00 ┤•")
+    assert [line.partition("max 30")[1] for line in lines].count("max 30") == 1
+    assert max(map(len, lines)) <= 60
+    assert lines[-1].split() == ["2026-11-21", "12:00", "2026-11-21", "13:00"]
+
+
+def test_a_plot_of_one_value_and_no_limit_is_drawn_too() -> None:
+    assert sum(line.count("•") for line in as_plot([reading(0, t="5")], "t", None, 40)) == 1
+
+
+def simulated(count: int = 300, *, seed: int = 7, bad_share: float = 0.1) -> list[Upload]:
+    return list(uploads(devices=5, count=count, seed=seed, bad_share=bad_share))
+
+
+def expected(sent: list[Upload]) -> Summary:
+    expectation = Expectation(
+        Thresholds(
+            {
+                "temperature": {
+                    "": Threshold(Decimal(-10), Decimal(30), Decimal(1), timedelta(minutes=10), "critical")
+                },
+                "humidity": {"": Threshold(None, Decimal(80), Decimal(2), timedelta(minutes=10), "warning")},
+            },
+        ),
+    )
+    summary = Summary()
+    for upload in sent:
+        summary.add(upload)
+        expectation.add(upload, summary)
+    return summary
+
+
+def test_the_same_seed_sends_the_same_bytes_and_another_one_others() -> None:
+    assert simulated() == simulated()
+    assert {upload.key for upload in simulated()}.isdisjoint(upload.key for upload in simulated(seed=8))
+
+
+def test_a_simulation_has_good_bad_and_repeated_readings_and_excursions() -> None:
+    summary = expected(simulated())
+    assert summary.uploads == 300
+    assert summary.good > 1_400
+    assert 100 < summary.bad < 200
+    assert summary.repeated > 10
+    assert summary.crossed > 5
+    assert summary.crossed - summary.recovered in range(6)
+    assert not any(upload.bad for upload in simulated(bad_share=0))
+
+
+def test_what_is_expected_does_not_depend_on_the_order_of_a_device_s_uploads_that_are_taken_at_once() -> None:
+    sent = simulated(1_000)
+    mixed = sent[:]
+    # Every fifth is of one device: three of each in the opposite order.
+    for start in range(0, 990, 15):
+        mixed[start : start + 15] = (
+            sent[start + 10 : start + 15] + sent[start + 5 : start + 10] + sent[start : start + 5]
+        )
+    assert mixed != sent
+    assert expected(mixed) == expected(sent)
+
+
+def test_a_stack_of_another_variant_is_refused() -> None:
+    answer = CliRunner().invoke(app, ["simulate", "--stack", "dev"])
+    assert answer.exit_code == 1
+    assert "stack 'dev' is of the variant 'api'; this command needs one of 'iot'" in answer.stderr

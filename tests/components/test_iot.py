@@ -1,0 +1,260 @@
+"""The iot variant: its config's errors and its graph."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from components.config import ConfigError, load
+from components.options.iot import IotPipelineConfig
+from handlers.settings import IotWorkerSettings
+from local.recording import Graph
+
+IOT = {"datapipeline:variant": "iot"}
+LIMIT_KEYS = "cooldown_minutes, hysteresis, max, min, severity"
+
+
+def config(**options: Any) -> IotPipelineConfig:
+    raw = IOT | {f"datapipeline:{key}": json.dumps(value) for key, value in options.items()}
+    found = load(raw, file="Pulumi.iot.yaml")
+    assert isinstance(found, IotPipelineConfig)
+    return found
+
+
+def problem(**options: Any) -> str:
+    with pytest.raises(ConfigError) as error:
+        config(**options)
+    return str(error.value).removeprefix("Pulumi.iot.yaml: datapipeline:").strip()
+
+
+@pytest.fixture(scope="module")
+def iot(graph_of: Callable[..., Graph]) -> Graph:
+    return graph_of("iot")
+
+
+def name_of(graph: Graph, kind: str, name: str) -> str:
+    return graph.find(kind, name).physical_name
+
+
+# Config
+
+
+def test_numbers_of_thresholds_are_exact() -> None:
+    limits = config(thresholds={"temperature": {"min": -0.1, "max": 0.3, "hysteresis": 0.05}}).thresholds["temperature"]
+    assert (limits.min, limits.max, limits.hysteresis) == (Decimal("-0.1"), Decimal("0.3"), Decimal("0.05"))
+
+
+def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
+    common = {"min": 0, "max": 30, "hysteresis": 1, "severity": "critical"}
+    options = {**common, "devices": {"oven": {"max": 300, "min": None}}}
+    oven = config(thresholds={"temperature": options}).thresholds["temperature"].of_device("oven")
+    assert (oven.min, oven.max, oven.hysteresis, oven.severity) == (
+        None,
+        Decimal(300),
+        Decimal(1),
+        "critical",
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            {"thresholds": {"t": {"min": 5, "max": 6, "hysteresis": 1}}},
+            "thresholds.t: min 5 and max 6 leave no room for a hysteresis of 1 on both sides",
+        ),
+        (
+            {"thresholds": {"t": {"min": 5, "devices": {"d1": {"max": 4}}}}},
+            "thresholds.t: devices.d1: min 5 and max 4 leave no room for a hysteresis of 0 on both sides",
+        ),
+        ({"thresholds": {"t": {"hysteresis": 1}}}, "thresholds.t: needs min or max, or a device that has one"),
+        (
+            {"thresholds": {"t": {"max": 1, "severity": "bad"}}},
+            "thresholds.t.severity = 'bad': Input should be 'info', 'warning' or 'critical'",
+        ),
+        (
+            {"thresholds": {"t": {"max": 1, "cooldown_minutes": -1}}},
+            "thresholds.t.cooldown_minutes = -1: Input should be greater than or equal to 0",
+        ),
+        (
+            {"thresholds": {"t": {"max": 1, "maximum": 2}}},
+            f"thresholds.t.maximum = 2: unknown key; allowed here: {LIMIT_KEYS.replace('h', 'devices, h', 1)}",
+        ),
+        (
+            {"thresholds": {"t": {"max": 1, "devices": {"d": {"maximum": 2}}}}},
+            f"thresholds.t.devices.d.maximum = 2: unknown key; allowed here: {LIMIT_KEYS}",
+        ),
+        (
+            {"readings": {"suffixes": [".gz", ".json.gz"]}},
+            "readings: S3 takes no suffixes of which one ends in the other: '.json.gz', '.gz'",
+        ),
+        (
+            {"readings": {"max_object_mb": 100}},
+            "worker.memory_mb 1024 is too little for readings.max_object_mb 100: it takes 1628",
+        ),
+        (
+            {"api": {}},
+            (
+                "api = {}: unknown key; allowed here: alarms, dead_letters, environment, logs, notifications, "
+                "readings, storage, tags, thresholds, tracing, variant, worker"
+            ),
+        ),
+    ],
+)
+def test_a_wrong_config_says_where_and_what_is_allowed(options: dict[str, Any], line: str) -> None:
+    assert problem(**options) == line
+
+
+# Graph
+
+
+def test_the_stack_has_these_outputs(iot: Graph) -> None:
+    names = {"input_bucket", "table_name", "dead_letter_queue_url", "alerts_topic_arn", "worker_name"}
+    assert set(iot.outputs) == names
+
+
+def test_the_worker_may_do_exactly_this(iot: Graph) -> None:
+    account = "us-east-1:123456789012"
+    bucket = f"arn:aws:s3:::{name_of(iot, 'aws:s3/bucket:Bucket', 'pipeline-bucket')}"
+    queue = name_of(iot, "aws:sqs/queue:Queue", "pipeline-dead-letters")
+    table = name_of(iot, "aws:dynamodb/table:Table", "pipeline-table")
+    topic = name_of(iot, "aws:sns/topic:Topic", "pipeline-alerts")
+    logs = name_of(iot, "aws:cloudwatch/logGroup:LogGroup", "pipeline-worker")
+    (policy,) = iot.of_type("aws:iam/rolePolicy:RolePolicy")
+    statements = json.loads(policy.inputs["policy"])["Statement"]
+    assert [(each["Effect"], each["Action"], each["Resource"]) for each in statements] == [
+        ("Allow", ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], [bucket, f"{bucket}/readings/*"]),
+        ("Allow", ["sqs:SendMessage"], [f"arn:aws:sqs:{account}:{queue}"]),
+        ("Allow", ["s3:PutObject"], [f"{bucket}/rejected/*"]),
+        (
+            "Allow",
+            ["dynamodb:BatchWriteItem", "dynamodb:BatchGetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"],
+            [f"arn:aws:dynamodb:{account}:table/{table}"],
+        ),
+        ("Allow", ["sns:Publish"], [f"arn:aws:sns:{account}:{topic}"]),
+        ("Allow", ["logs:CreateLogStream", "logs:PutLogEvents"], [f"arn:aws:logs:{account}:log-group:{logs}:*"]),
+    ]
+    assert {each.keys() == {"Effect", "Action", "Resource"} for each in statements} == {True}
+
+
+def test_failed_events_go_to_the_dead_letters_after_two_more_attempts(iot: Graph) -> None:
+    (invoke,) = iot.of_type("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
+    queue = name_of(iot, "aws:sqs/queue:Queue", "pipeline-dead-letters")
+    assert invoke.inputs == {
+        "functionName": name_of(iot, "aws:lambda/function:Function", "pipeline-worker"),
+        "maximumRetryAttempts": 2,
+        "maximumEventAgeInSeconds": 21_600,
+        "destinationConfig": {"onFailure": {"destination": f"arn:aws:sqs:us-east-1:123456789012:{queue}"}},
+    }
+
+
+def test_the_bucket_invokes_the_worker_for_readings_only_and_only_this_bucket_may(iot: Graph) -> None:
+    function = name_of(iot, "aws:lambda/function:Function", "pipeline-worker")
+    bucket = name_of(iot, "aws:s3/bucket:Bucket", "pipeline-bucket")
+    arn = f"arn:aws:lambda:us-east-1:123456789012:function:{function}"
+    (notification,) = iot.of_type("aws:s3/bucketNotification:BucketNotification")
+    assert notification.inputs == {
+        "bucket": bucket,
+        "lambdaFunctions": [
+            {
+                "lambdaFunctionArn": arn,
+                "events": ["s3:ObjectCreated:*"],
+                "filterPrefix": "readings/",
+                "filterSuffix": suffix,
+            }
+            for suffix in (".json", ".jsonl", ".gz")
+        ],
+    }
+    (permission,) = iot.of_type("aws:lambda/permission:Permission")
+    assert permission.inputs == {
+        "action": "lambda:InvokeFunction",
+        "function": function,
+        "principal": "s3.amazonaws.com",
+        "sourceArn": f"arn:aws:s3:::{bucket}",
+        "sourceAccount": "123456789012",
+    }
+
+
+def test_the_notification_waits_for_the_permission_and_for_where_failures_go(iot: Graph) -> None:
+    (notification,) = iot.of_type("aws:s3/bucketNotification:BucketNotification")
+    (permission,) = iot.of_type("aws:lambda/permission:Permission")
+    (invoke,) = iot.of_type("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
+    assert {permission.urn, invoke.urn} <= set(notification.dependencies)
+    (policy,) = iot.of_type("aws:iam/rolePolicy:RolePolicy")
+    function = iot.find("aws:lambda/function:Function", "pipeline-worker")
+    assert policy.urn in function.dependencies
+
+
+def test_the_table_has_a_device_s_readings_in_one_partition_by_time(iot: Graph) -> None:
+    (table,) = iot.of_type("aws:dynamodb/table:Table")
+    assert (table.inputs["hashKey"], table.inputs["rangeKey"]) == ("device_id", "time_key")
+    assert table.inputs["ttl"] == {"attributeName": "expires_at", "enabled": True}
+    assert table.inputs["billingMode"] == "PAY_PER_REQUEST"
+
+
+def test_the_worker_s_archive_holds_the_thresholds_and_no_processor(iot: Graph) -> None:
+    function = iot.find("aws:lambda/function:Function", "pipeline-worker")
+    files = function.inputs["code"].assets
+    common = {"cooldown_minutes": 10, "min": None}
+    assert json.loads(files["thresholds.json"].text) == {
+        "temperature": {"": {**common, "min": "-10", "max": "30", "hysteresis": "1", "severity": "critical"}},
+        "humidity": {"": {**common, "max": "80", "hysteresis": "2", "severity": "warning"}},
+    }
+    assert {path.split("/")[0] for path in files} == {"handlers", "thresholds.json"}
+    assert function.inputs["handler"] == "handlers.iot_worker.handler"
+
+
+def test_the_alarms_are_these(iot: Graph) -> None:
+    function = {"FunctionName": name_of(iot, "aws:lambda/function:Function", "pipeline-worker")}
+    queue = {"QueueName": name_of(iot, "aws:sqs/queue:Queue", "pipeline-dead-letters")}
+    own = {"service": "datapipeline-iot"}
+    found = {}
+    for alarm in iot.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):
+        inputs = alarm.inputs
+        metrics = [query["metric"] for query in inputs.get("metricQueries", []) if "metric" in query] or [inputs]
+        assert inputs["alarmActions"] == inputs["okActions"] == [iot.outputs["alerts_topic_arn"]]
+        found[alarm.name.removeprefix("pipeline-watch-")] = (
+            [(metric["namespace"], metric["metricName"], metric["dimensions"]) for metric in metrics],
+            inputs["threshold"],
+        )
+    assert found == {
+        "dead-letters": ([("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue)], 1),
+        "rejected-readings": ([("DataPipeline", "Rejected", own), ("DataPipeline", "Received", own)], 5),
+        # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html (asynchronous invocation metrics)
+        "event-age": ([("AWS/Lambda", "AsyncEventAge", function)], 900_000),
+        "undelivered": ([("AWS/Lambda", "DestinationDeliveryFailures", function)], 1),
+        "worker-errors": ([("AWS/Lambda", "Errors", function), ("AWS/Lambda", "Invocations", function)], 5),
+        "worker-throttles": ([("AWS/Lambda", "Throttles", function)], 1),
+        "worker-duration": ([("AWS/Lambda", "Duration", function)], 300_000 * 0.8),
+    }
+
+
+def test_the_dashboard_shows_what_the_worker_counts(iot: Graph) -> None:
+    (dashboard,) = iot.of_type("aws:cloudwatch/dashboard:Dashboard")
+    widgets = json.loads(dashboard.inputs["dashboardBody"])["widgets"]
+    shown = {(metric[0], metric[1]) for widget in widgets for metric in widget["properties"]["metrics"]}
+    assert shown == {
+        *(("DataPipeline", name) for name in ("Stored", "Repeated", "Rejected", "Alerts", "Latency")),
+        *(("AWS/Lambda", name) for name in ("AsyncEventAge", "Invocations", "Errors", "Throttles")),
+        ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+    }
+
+
+def test_the_worker_reads_exactly_the_environment_that_is_deployed(iot: Graph) -> None:
+    deployed = iot.find("aws:lambda/function:Function", "pipeline-worker").inputs["environment"]["variables"]
+    own = {name for name in deployed if not name.startswith("POWERTOOLS_")}
+    assert own == {each.name.upper() for each in dataclasses.fields(IotWorkerSettings)}
+    settings = IotWorkerSettings.from_environment(deployed)
+    assert settings.max_object_bytes == 32_000_000
+    assert settings.readings_expire_after_days == 90
+
+
+def test_prod_protects_and_keeps_its_data(graph_of: Callable[..., Graph]) -> None:
+    prod = graph_of("iot", environment="prod")
+    (table,) = prod.of_type("aws:dynamodb/table:Table")
+    assert table.inputs["deletionProtectionEnabled"] is True
+    assert table.inputs["pointInTimeRecovery"] == {"enabled": True}
+    assert prod.of_type("aws:s3/bucketVersioning:BucketVersioning")
