@@ -1,7 +1,7 @@
-# PYTHON: the Python (>= 3.11) that makes the environment. WORKERS: test processes; 0 is one, without workers.
+# PYTHON: the Python (>= 3.11) that makes the environment. WORKERS: test processes, each with emulators of its own.
 # UPGRADE=--upgrade: `make requirements` takes the newest versions instead of keeping those that are pinned.
 PYTHON ?= python3
-WORKERS ?= 0
+WORKERS ?= 2
 UPGRADE ?=
 
 BIN := .venv/bin

@@ -7,7 +7,7 @@ import pulumi
 from pulumi import Input, Output, ResourceOptions
 
 from components.bucket import Bucket
-from components.function import Runtime, layer_version
+from components.function import Runtime, layer_version, service_name
 from components.notifications import Notifications
 from components.observability import (
     Observability,
@@ -35,7 +35,7 @@ BYTES_A_MEGABYTE = 1_000_000
 def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     child = ResourceOptions(parent=parent)
-    service = f"{pulumi.get_project()}-{pulumi.get_stack()}"
+    service = service_name()
     storage = config.storage
     layer_code = dependency_layer(Path("handlers/requirements.txt"))
     layer = layer_version(f"{name}-dependencies", layer_code, service, opts=child)

@@ -113,7 +113,8 @@ filters = st.fixed_dictionaries(
 
 def expected(table: MemoryTable, parameters: Mapping[str, str]) -> list[str]:
     # A second for the clock, which has gone on since NOW: an event of just that age is too old by now.
-    a_week_ago = timestamp(NOW - timedelta(days=DEFAULT_DAYS) + timedelta(seconds=1))
+    until = datetime.fromisoformat(parameters["until"]) if "until" in parameters else NOW + timedelta(seconds=1)
+    a_week_ago = timestamp(until - timedelta(days=DEFAULT_DAYS))
     return ids(
         each
         for each in sorted(table.items, key=lambda each: str(each["time_key"]), reverse=True)
