@@ -226,7 +226,7 @@ class CsvWorker:
             outcome.delay = delay if outcome.delay is None else min(delay, outcome.delay)
 
     def _refuse(self, message: Message, error: str, outcome: Outcome) -> None:
-        """A message that nobody will ever be able to read goes to the dead letters, with an alert."""
+        """A message that nobody will ever be able to read goes to the dead letters, whose alarm rings."""
         logger.error("a message is not a notification of S3", extra={"message_id": message.id, "reason": error})
         try:
             file_notices.send_dead_letter(self._settings.dead_letter_queue_url, message.body, "", "unreadable", error)

@@ -7,14 +7,13 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from handlers import aws
 from handlers.processing import Rejected
+from tests.roles import Role
 
 from .conftest import Pipeline, Time
 
@@ -48,54 +47,15 @@ WORKER = [
 ]
 
 
-def role_of(pipeline: Pipeline, function: str) -> tuple[str, str, dict[str, Any]]:
-    """A function's role: its name, and the name and document of its policy."""
-    name = pipeline.environments[function]["AWS_LAMBDA_FUNCTION_NAME"]
-    role = pipeline.root("lambda").get_function_configuration(FunctionName=name)["Role"].rsplit("/", 1)[1]
-    iam = pipeline.root("iam")
-    (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
-    return role, policy, iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
-
-
-def without(document: Mapping[str, Any], action: str) -> str:
-    statements = [
-        {**statement, "Action": [granted for granted in statement["Action"] if granted != action]}
-        for statement in document["Statement"]
-    ]
-    return json.dumps({**document, "Statement": [statement for statement in statements if statement["Action"]]})
-
-
-@contextmanager
-def acting_as(pipeline: Pipeline, function: str) -> Iterator[None]:
-    """The handlers' clients have the rights of a function's role in the block."""
-    role, _, _ = role_of(pipeline, function)
-    iam = pipeline.root("iam")
-    trusted = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [trusted]})
-    before = json.dumps(iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"])
-    iam.update_assume_role_policy(RoleName=role, PolicyDocument=document)
-    arn = iam.get_role(RoleName=role)["Role"]["Arn"]
-    keys = pipeline.root("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-    iam.update_assume_role_policy(RoleName=role, PolicyDocument=before)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("AWS_ACCESS_KEY_ID", keys["AccessKeyId"])
-            patch.setenv("AWS_SECRET_ACCESS_KEY", keys["SecretAccessKey"])
-            patch.setenv("AWS_SESSION_TOKEN", keys["SessionToken"])
-            aws._session.cache_clear()
-            aws.client.cache_clear()
-            yield
-    finally:
-        # Also when what was tried in the block failed, as most of it is to.
-        aws._session.cache_clear()
-        aws.client.cache_clear()
+def role_of(pipeline: Pipeline, function: str) -> Role:
+    return Role(pipeline.root, pipeline.environments[function]["AWS_LAMBDA_FUNCTION_NAME"])
 
 
 def ingest_does_all_it_does(pipeline: Pipeline) -> None:
     """Raises AssertionError when it does not."""
     result = "results/2026/01/01/result.json"
     pipeline.root("s3").put_object(Bucket=pipeline.outputs["bucket_name"], Key=result, Body=b"{}")
-    with acting_as(pipeline, "ingest"):
+    with role_of(pipeline, "ingest").acting():
         plain = pipeline.post({"n": 1})
         keyed = pipeline.post({"n": 2}, Idempotency_Key="key")
         assert (plain.status, keyed.status) == (202, 202)
@@ -147,7 +107,7 @@ def worker_does_all_it_does(pipeline: Pipeline) -> None:
         return 1
 
     records = pipeline.receive()
-    with acting_as(pipeline, "worker"):
+    with role_of(pipeline, "worker").acting():
         answer = pipeline.worker(process).handle(records, Time())
     returned = [json.loads(record["body"])["id"] for record in records if record["messageId"] in str(answer)]
     assert returned == [tracked[2]]
@@ -161,10 +121,7 @@ def worker_does_all_it_does(pipeline: Pipeline) -> None:
 
 def test_the_lists_above_are_all_that_is_granted(pipeline: Pipeline) -> None:
     for function, listed in (("ingest", INGEST), ("worker", WORKER)):
-        granted = [
-            action for statement in role_of(pipeline, function)[2]["Statement"] for action in statement["Action"]
-        ]
-        assert [action for action in granted if action not in UNSEEN] == listed
+        assert [action for _, action in role_of(pipeline, function).actions if action not in UNSEEN] == listed
 
 
 def test_with_all_its_actions_the_ingest_function_works(pipeline: Pipeline) -> None:
@@ -182,11 +139,6 @@ def test_with_all_its_actions_the_worker_works(pipeline: Pipeline) -> None:
     [*(("ingest", action) for action in INGEST), *(("worker", action) for action in WORKER)],
 )
 def test_without_any_one_action_something_breaks(pipeline: Pipeline, function: str, action: str) -> None:
-    role, policy, document = role_of(pipeline, function)
-    iam = pipeline.root("iam")
-    iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=without(document, action))
-    try:
-        with pytest.raises(AssertionError):
-            {"ingest": ingest_does_all_it_does, "worker": worker_does_all_it_does}[function](pipeline)
-    finally:
-        iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
+    does_all_it_does = {"ingest": ingest_does_all_it_does, "worker": worker_does_all_it_does}[function]
+    with role_of(pipeline, function).without(action), pytest.raises(AssertionError):
+        does_all_it_does(pipeline)

@@ -592,7 +592,8 @@ def test_the_schema_for_editors_does_not_ask_for_what_an_environment_sets() -> N
         "datapipeline:logs": {"level": "DEBUG"},
         "aws:region": "us-east-1",
     }
-    fastjsonschema.compile(stack_file_schema())({"config": config, "encryptionsalt": "v1:x"})
+    file = {"config": config, "encryptionsalt": "v1:x"}
+    assert fastjsonschema.compile(stack_file_schema())(file) == file
 
 
 @pytest.mark.parametrize(

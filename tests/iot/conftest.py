@@ -21,6 +21,7 @@ from handlers.thresholds import Thresholds
 from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
+from tests.roles import forget_clients
 
 ROOT = Path(__file__).parents[2]
 Json = Any
@@ -180,11 +181,6 @@ def resources(stack: Running, inbox_url: str) -> Iterator[Callable[[], Iot]]:
         forget_clients()
         yield lambda: Iot(function.environment, stack.outputs, inbox_url)
     forget_clients()
-
-
-def forget_clients() -> None:
-    aws._session.cache_clear()
-    aws.client.cache_clear()
 
 
 @pytest.fixture

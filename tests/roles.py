@@ -1,0 +1,78 @@
+"""A function's role, for tests that act as it and take its actions away one by one."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from handlers import aws
+from local.services import Clients
+
+
+class Role:
+    """The role of a function in the emulator, seen and changed with all rights."""
+
+    def __init__(self, root: Clients, function_name: str) -> None:
+        self._iam, self._sts = root("iam"), root("sts")
+        function = root("lambda").get_function_configuration(FunctionName=function_name)
+        self._name = function["Role"].rsplit("/", 1)[1]
+        (self._policy,) = self._iam.list_role_policies(RoleName=self._name)["PolicyNames"]
+        policy = self._iam.get_role_policy(RoleName=self._name, PolicyName=self._policy)
+        self.document: Mapping[str, Any] = policy["PolicyDocument"]
+
+    @property
+    def actions(self) -> list[tuple[int, str]]:
+        """All that is granted, with the position of its statement."""
+        return [
+            (position, action)
+            for position, statement in enumerate(self.document["Statement"])
+            for action in statement["Action"]
+        ]
+
+    @contextmanager
+    def without(self, taken: str, statement: int | None = None) -> Iterator[None]:
+        """One action is not granted in the block: by one statement, or by none."""
+        changed = [
+            {
+                **each,
+                "Action": [action for action in each["Action"] if action != taken or statement not in (None, position)],
+            }
+            for position, each in enumerate(self.document["Statement"])
+        ]
+        self._write({**self.document, "Statement": [each for each in changed if each["Action"]]})
+        try:
+            yield
+        finally:
+            self._write(self.document)
+
+    def _write(self, document: Mapping[str, Any]) -> None:
+        self._iam.put_role_policy(RoleName=self._name, PolicyName=self._policy, PolicyDocument=json.dumps(document))
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """The handlers' clients have the role's rights in the block."""
+        before = json.dumps(self._iam.get_role(RoleName=self._name)["Role"]["AssumeRolePolicyDocument"])
+        anybody = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [anybody]})
+        self._iam.update_assume_role_policy(RoleName=self._name, PolicyDocument=document)
+        arn = self._iam.get_role(RoleName=self._name)["Role"]["Arn"]
+        keys = self._sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+        self._iam.update_assume_role_policy(RoleName=self._name, PolicyDocument=before)
+        try:
+            with pytest.MonkeyPatch.context() as environment:
+                environment.setenv("AWS_ACCESS_KEY_ID", keys["AccessKeyId"])
+                environment.setenv("AWS_SECRET_ACCESS_KEY", keys["SecretAccessKey"])
+                environment.setenv("AWS_SESSION_TOKEN", keys["SessionToken"])
+                forget_clients()
+                yield
+        finally:
+            # Also when what was tried in the block failed, as most of it is to.
+            forget_clients()
+
+
+def forget_clients() -> None:
+    """The next client is made with the environment as it is then."""
+    aws._session.cache_clear()
+    aws.client.cache_clear()
