@@ -137,7 +137,7 @@ def run_case(case: Case, outputs: dict[str, str], thresholds: str) -> None:
     # Lambda takes the lines from a pipe; here they go nowhere, at about the same price.
     logger.handlers[0].setStream(StringIO())  # type: ignore[attr-defined]
     bucket, key = outputs["input_bucket"], f"readings/{case.name}.held-back"
-    worker = IotWorker(IotWorkerSettings.from_environment(), Thresholds.from_json(thresholds), "benchmark")
+    worker = IotWorker(IotWorkerSettings.from_environment(), Thresholds.from_json(thresholds), "benchmark", {})
     with redirect_stdout(StringIO()):
         # Clients and connections are made now.
         worker.handle(notification(bucket, "readings/warm.held-back"), "warm")

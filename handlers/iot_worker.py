@@ -7,6 +7,7 @@ the alert state takes each reading once, and an alert is part of it until it is 
 What is wrong with an object or a reading is recorded and ends there; only what a service refuses is tried again.
 """
 
+import json
 import os
 import random
 import time
@@ -25,13 +26,23 @@ from handlers.alerting import Claim, DeviceState, advanced
 from handlers.log import logger
 from handlers.reading_objects import Upload
 from handlers.reading_table import ReadingTable, ReadingTableError, StoredState
-from handlers.readings import Contents, Reading, Rejection, UnusableObjectError, decoded, read
+from handlers.readings import (
+    Contents,
+    Objection,
+    Reading,
+    Rejection,
+    UnusableObjectError,
+    decoded,
+    read,
+    timestamp_of,
+)
 from handlers.settings import IotWorkerSettings
 from handlers.thresholds import Alert, Thresholds
 
 OutsideError = (BotoCoreError, ClientError, ReadingTableError)
 
 THRESHOLDS_FILE = Path(__file__).parent.parent / "thresholds.json"
+SCHEMA_FILE = Path(__file__).parent.parent / "schema.json"
 SECONDS_A_DAY = 86_400
 
 # A run publishes what it claimed within PUBLISH_SECONDS; the rest of the lease is for a call that may be under way.
@@ -68,10 +79,17 @@ class Outcome:
 
 
 class IotWorker:
-    """`service` names the pipeline in alerts."""
+    """`service` names the pipeline in alerts, `schema` is the JSON Schema of a reading; the empty one takes all."""
 
-    def __init__(self, settings: IotWorkerSettings, thresholds: Thresholds, service: str) -> None:
+    def __init__(
+        self,
+        settings: IotWorkerSettings,
+        thresholds: Thresholds,
+        service: str,
+        schema: Mapping[str, Any],
+    ) -> None:
         self._settings = settings
+        self._objection = objection_of(schema) if schema else None
         self._service = service
         self._thresholds = thresholds
         self._table = ReadingTable(settings.table_name)
@@ -101,9 +119,27 @@ class IotWorker:
         try:
             text = decoded(reading_objects.chunks(upload), settings.max_object_bytes)
             latest = upload.arrived_at + timedelta(seconds=settings.max_ahead_seconds)
-            return read(text, latest=latest, maximum_readings=settings.max_readings)
+            return read(text, latest=latest, maximum_readings=settings.max_readings, objection=self._objection)
         except UnusableObjectError as error:
             return Contents([], 0, [Rejection(None, str(error), "")])
+
+
+def objection_of(schema: Mapping[str, Any]) -> Objection:
+    """What a JSON Schema has against a reading, seen as `{"device_id", "timestamp", "metrics": {name: number}}`."""
+    from handlers.events import compile_schemas  # noqa: PLC0415  a cold start without a schema does not pay for it
+
+    validate = compile_schemas({"": schema})[""]
+
+    def objection(reading: Reading) -> str | None:
+        seen = {
+            "device_id": reading.device_id,
+            "timestamp": timestamp_of(reading.time_key),
+            # Floats, as JSON Schema has them; what is stored is the exact number.
+            "metrics": {name: float(number) for name, number in reading.metrics.items()},
+        }
+        return "; ".join(f"{problem['path']} {problem['message']}" for problem in validate(seen)) or None
+
+    return objection
 
 
 class Alerting:
@@ -248,7 +284,8 @@ def _report(upload: Upload, run: str, outcome: Outcome) -> None:
 def _worker() -> IotWorker:
     settings = IotWorkerSettings.from_environment()
     thresholds = Thresholds.from_json(THRESHOLDS_FILE.read_text())
-    return IotWorker(settings, thresholds, os.environ["POWERTOOLS_SERVICE_NAME"])
+    schema = json.loads(SCHEMA_FILE.read_text())
+    return IotWorker(settings, thresholds, os.environ["POWERTOOLS_SERVICE_NAME"], schema)
 
 
 def handler(event: Mapping[str, Any], context: Context) -> None:

@@ -77,6 +77,9 @@ class Contents:
     rejections: list[Rejection]
 
 
+Objection = Callable[[Reading], str | None]
+
+
 class InvalidReadingError(Exception):
     """One value of an object is not a reading. The message names the field, and what is allowed."""
 
@@ -111,10 +114,11 @@ def decoded(chunks: Iterable[bytes], maximum_bytes: int) -> str:
     return data.decode("utf-8", "surrogateescape").removeprefix(_BYTE_ORDER_MARK)
 
 
-def read(text: str, *, latest: datetime, maximum_readings: int) -> Contents:
+def read(text: str, *, latest: datetime, maximum_readings: int, objection: Objection | None = None) -> Contents:
     """What an object's text holds. Raises UnusableObjectError.
 
     `latest` is the latest time that a reading may have: a clock that runs ahead would make all that follows look late.
+    `objection` says what else is wrong with a reading, if anything: what the stack's own schema asks for.
     """
     readings: dict[tuple[str, str], Reading] = {}
     rejections: list[Rejection] = []
@@ -125,7 +129,7 @@ def read(text: str, *, latest: datetime, maximum_readings: int) -> Contents:
                 f"the object holds more than {maximum_readings} readings (readings.max_per_object)"
             )
         try:
-            reading = parsed(value, latest)
+            reading = parsed(value, latest, objection)
         except InvalidReadingError as error:
             kept = text[start : min(end, start + KEPT_CHARACTERS)]
             rejections.append(Rejection(position, str(error), kept))
@@ -136,7 +140,7 @@ def read(text: str, *, latest: datetime, maximum_readings: int) -> Contents:
     return Contents(list(readings.values()), position + 1 - len(readings) - len(rejections), rejections)
 
 
-def parsed(value: object, latest: datetime) -> Reading:
+def parsed(value: object, latest: datetime, objection: Objection | None = None) -> Reading:
     """A value as JSON holds it, with every number a Decimal, as a reading. Raises InvalidReadingError."""
     if isinstance(value, InvalidReadingError):
         raise value
@@ -155,7 +159,10 @@ def parsed(value: object, latest: datetime) -> Reading:
     numbers = _numbers(value)
     content = "".join(f"\n{name}={numbers[name]}" for name in sorted(numbers))
     digest = hashlib.sha256(content.encode()).hexdigest()[:16]
-    return Reading(device_id, f"{moment}#{digest}", numbers)
+    reading = Reading(device_id, f"{moment}#{digest}", numbers)
+    if objection and (reason := objection(reading)):
+        raise InvalidReadingError(reason)
+    return reading
 
 
 def _gunzipped(chunks: Iterable[bytes], maximum_bytes: int) -> Iterator[bytes]:

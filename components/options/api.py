@@ -73,6 +73,9 @@ def _existing_schema(value: str) -> str:
     return value
 
 
+ExistingSchema = Annotated[str, AfterValidator(_existing_schema)]
+
+
 def _existing_type(value: str) -> str:
     if not type_name(value):
         raise ValueError("a type name has letters, digits, dot, hyphen and underscore, 64 at most")
@@ -88,7 +91,7 @@ def _kind_of_schemas(value: object) -> str:
 
 EventSchemas = Annotated[
     Annotated[Literal["none"], Tag("kind:none")]
-    | Annotated[str, AfterValidator(_existing_schema), Tag("kind:path")]
+    | Annotated[ExistingSchema, Tag("kind:path")]
     | Annotated[tuple[Annotated[str, AfterValidator(_existing_type)], ...], Field(min_length=1), Tag("kind:types")],
     Discriminator(_kind_of_schemas),
 ]

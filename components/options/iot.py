@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from components.options.api import ExistingSchema
 from components.options.common import CommonOptions, FunctionAlarmOptions, Options, ProtectionOptions
 
 # What handlers/readings.py takes for names.
@@ -81,6 +82,8 @@ class ReadingOptions(Options):
     max_per_object: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
     max_ahead_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
     """So far a device's clock may run ahead of the time of the upload."""
+    reading_schema: Literal["none"] | ExistingSchema = "none"
+    """A JSON Schema (a path) that each reading must satisfy as well, as `{device_id, timestamp, metrics}`."""
 
     @model_validator(mode="after")
     def _suffixes_are_apart(self) -> Self:

@@ -1,5 +1,6 @@
 """device -> bucket -> worker (failures to dead letters) -> table, and bucket for what is refused; alerts to a topic."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from components.observability import (
     latency_panel,
     rejections_alarm,
 )
+from components.options.api import read_event_schema
 from components.options.iot import IotPipelineConfig
 from components.package import dependency_layer, source_archive
 from components.queue import DeadLetterQueue
@@ -55,7 +57,9 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         uploads=Uploads(bucket, READINGS, config.readings.suffixes),
         dead_letters=dead_letters,
         handler="handlers.iot_worker.handler",
-        code=source_archive("handlers", extra={"thresholds.json": config.thresholds_json()}),
+        code=source_archive(
+            "handlers", extra={"thresholds.json": config.thresholds_json(), "schema.json": _schema(config)}
+        ),
         runtime=Runtime(service, layer.arn, config.logs, config.tracing),
         grants=[bucket.grant_write(REJECTED), table.grant_store(), alerts.grant_publish()],
         environment=_environment(config),
@@ -87,6 +91,11 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         "alerts_topic_arn": alerts.arn,
         "worker_name": worker.function.name,
     }
+
+
+def _schema(config: IotPipelineConfig) -> str:
+    path = config.readings.reading_schema
+    return json.dumps({} if path == "none" else read_event_schema(Path(path)), sort_keys=True)
 
 
 def _environment(config: IotPipelineConfig) -> dict[str, Input[str]]:

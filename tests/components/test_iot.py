@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,7 +204,8 @@ def test_the_worker_s_archive_holds_the_thresholds_and_no_processor(iot: Graph) 
         "temperature": {"": {**common, "min": "-10", "max": "30", "hysteresis": "1", "severity": "critical"}},
         "humidity": {"": {**common, "max": "80", "hysteresis": "2", "severity": "warning"}},
     }
-    assert {path.split("/")[0] for path in files} == {"handlers", "thresholds.json"}
+    assert {path.split("/")[0] for path in files} == {"handlers", "thresholds.json", "schema.json"}
+    assert json.loads(files["schema.json"].text) == {}
     assert function.inputs["handler"] == "handlers.iot_worker.handler"
 
 
@@ -258,3 +260,10 @@ def test_prod_protects_and_keeps_its_data(graph_of: Callable[..., Graph]) -> Non
     assert table.inputs["deletionProtectionEnabled"] is True
     assert table.inputs["pointInTimeRecovery"] == {"enabled": True}
     assert prod.of_type("aws:s3/bucketVersioning:BucketVersioning")
+
+
+def test_a_schema_of_readings_travels_in_the_archive(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of("iot", readings={"reading_schema": "schemas/page_view.json"})
+    function = graph.find("aws:lambda/function:Function", "pipeline-worker")
+    schema = json.loads((Path(__file__).parents[2] / "schemas/page_view.json").read_text())
+    assert json.loads(function.inputs["code"].assets["schema.json"].text) == schema

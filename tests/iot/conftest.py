@@ -54,10 +54,11 @@ class Iot:
     inbox_url: str
     settings: dict[str, Any] = field(default_factory=dict)
     thresholds: Json = field(default_factory=lambda: THRESHOLDS)
+    schema: Json = field(default_factory=dict)
 
     def worker(self) -> IotWorker:
         settings = dataclasses.replace(IotWorkerSettings.from_environment(self.environment), **self.settings)
-        return IotWorker(settings, Thresholds.from_json(json.dumps(self.thresholds)), "test")
+        return IotWorker(settings, Thresholds.from_json(json.dumps(self.thresholds)), "test", self.schema)
 
     @property
     def bucket(self) -> str:

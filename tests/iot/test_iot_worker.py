@@ -281,3 +281,20 @@ def test_range_and_latest_are_queries_of_one_device(iot: Iot) -> None:
     assert latest is not None
     assert latest.metrics["temperature"] == 4
     assert table.latest("d3") is None
+
+
+def test_a_reading_that_the_stack_s_own_schema_refuses_is_recorded_with_its_reasons(iot: Iot) -> None:
+    iot.schema = {
+        "properties": {
+            "device_id": {"pattern": "^d"},
+            "metrics": {"required": ["temperature"], "properties": {"temperature": {"maximum": 100}}},
+        },
+    }
+    flat = {"device_id": "d1", "timestamp": "2026-11-20T00:03:00Z", "temperature": 100.5}
+    event = iot.upload(lines(reading("d1", 1, 20.25), reading("x1", 2, 20), flat))
+    iot.worker().handle(event, "run")
+    assert [(device, metrics) for device, _, metrics in iot.readings()] == [("d1", {"temperature": "20.25"})]
+    reasons = sorted(rejection["reason"] for rejection in iot.rejections())
+    assert len(reasons) == 2
+    assert reasons[0].startswith("/device_id must match pattern")
+    assert reasons[1].startswith("/metrics/temperature must be smaller than or equal to 100")
