@@ -10,7 +10,7 @@ import pulumi_aws as aws
 from pulumi import Input, ResourceOptions
 
 from components.grants import Grant, merged_environment, policy_document
-from components.options.common import LogOptions
+from components.options.common import CommonOptions, LogOptions
 
 RUNTIME = "python3.13"
 ARCHITECTURE = "arm64"
@@ -34,16 +34,18 @@ class Runtime:
     tracing: bool
 
 
-def layer_version(name: str, code: pulumi.Archive, service: str, *, opts: ResourceOptions) -> aws.lambda_.LayerVersion:
-    """The layer with the packages that functions import. Its name is the stack's own: layers are not auto-named."""
-    return aws.lambda_.LayerVersion(
-        name,
-        layer_name=f"{service}-{name}",
-        code=code,
+def shared_runtime(name: str, config: CommonOptions, layer: pulumi.Archive, *, opts: ResourceOptions) -> Runtime:
+    """What the functions of a pipeline share. The layer's name is the stack's own: layers are not auto-named."""
+    service = service_name()
+    dependencies = aws.lambda_.LayerVersion(
+        f"{name}-dependencies",
+        layer_name=f"{service}-{name}-dependencies",
+        code=layer,
         compatible_runtimes=[RUNTIME],
         compatible_architectures=[ARCHITECTURE],
         opts=opts,
     )
+    return Runtime(service, dependencies.arn, config.logs, config.tracing)
 
 
 def service_name() -> str:

@@ -35,6 +35,7 @@ ARNS: Mapping[str, Callable[[Scope, str], str]] = {
     "aws:iam/role:Role": lambda scope, name: f"arn:aws:iam::{scope.account}:role/{name}",
     "aws:lambda/function:Function": lambda scope, name: scope.arn("lambda", f"function:{name}"),
     "aws:s3/bucket:Bucket": lambda _scope, name: f"arn:aws:s3:::{name}",
+    "aws:scheduler/schedule:Schedule": lambda scope, name: scope.arn("scheduler", f"schedule/default/{name}"),
     "aws:sns/topic:Topic": lambda scope, name: scope.arn("sns", name),
     "aws:sqs/queue:Queue": lambda scope, name: scope.arn("sqs", name),
 }

@@ -28,6 +28,7 @@ NAMED: Mapping[str, tuple[str, int]] = {
     "aws:iam/rolePolicy:RolePolicy": ("name", 128),
     "aws:lambda/function:Function": ("name", 64),
     "aws:s3/bucket:Bucket": ("bucket", 63),
+    "aws:scheduler/schedule:Schedule": ("name", 64),
     "aws:sns/topic:Topic": ("name", 256),
     "aws:sqs/queue:Queue": ("name", 80),
 }

@@ -230,6 +230,10 @@ def _table(scope: Scope, name: str, inputs: Inputs) -> Created:
     return Created(name, {"name": name, **({"streamArn": stream} if inputs.get("streamEnabled") else {})})
 
 
+def _schedule(_scope: Scope, name: str, _inputs: Inputs) -> Created:
+    return Created(f"default/{name}", {"name": name})
+
+
 def _dashboard(scope: Scope, _name: str, inputs: Inputs) -> Created:
     name = inputs["dashboardName"]
     return Created(name, {"dashboardArn": f"arn:aws:cloudwatch::{scope.account}:dashboard/{name}"})
@@ -273,6 +277,7 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": _by("bucket"),
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": _by("bucket"),
     "aws:s3/bucketVersioning:BucketVersioning": _by("bucket"),
+    "aws:scheduler/schedule:Schedule": _schedule,
     "aws:sns/topic:Topic": _topic,
     "aws:sns/topicPolicy:TopicPolicy": _by("arn"),
     "aws:sns/topicSubscription:TopicSubscription": _subscription,

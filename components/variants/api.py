@@ -9,7 +9,7 @@ from pulumi import Input, Output, ResourceOptions
 
 from components.api import HttpApi, RestApi
 from components.bucket import Bucket
-from components.function import Function, Runtime, Size, layer_version, service_name
+from components.function import Function, Size, shared_runtime
 from components.notifications import Notifications
 from components.observability import (
     Observability,
@@ -36,12 +36,9 @@ ARCHIVE = "archive/"
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     child = ResourceOptions(parent=parent)
-    service = service_name()
     storage = config.storage
-    layer = layer_version(
-        f"{name}-dependencies", dependency_layer(Path("handlers/requirements.txt")), service, opts=child
-    )
-    runtime = Runtime(service, layer.arn, config.logs, config.tracing)
+    runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), opts=child)
+    service = runtime.service
     code = source_archive("handlers", "processors", extra={"schemas.json": _schemas(config.api)})
 
     alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)

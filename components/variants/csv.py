@@ -8,7 +8,7 @@ from pulumi import Output, ResourceOptions
 
 from components.bucket import Bucket
 from components.files import FileTable, Uploads
-from components.function import Runtime, layer_version, service_name
+from components.function import shared_runtime
 from components.notifications import Notifications
 from components.observability import (
     Observability,
@@ -33,12 +33,9 @@ STATE_EXPIRES_AFTER_DAYS = 15
 def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     child = ResourceOptions(parent=parent)
-    service = service_name()
     storage = config.storage
-    layer = layer_version(
-        f"{name}-dependencies", dependency_layer(Path("handlers/requirements.txt")), service, opts=child
-    )
-    runtime = Runtime(service, layer.arn, config.logs, config.tracing)
+    runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), opts=child)
+    service = runtime.service
 
     alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
     notifications = Notifications(f"{name}-files", config.file_notifications, opts=child)

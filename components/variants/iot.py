@@ -8,7 +8,7 @@ import pulumi
 from pulumi import Input, Output, ResourceOptions
 
 from components.bucket import Bucket
-from components.function import Runtime, layer_version, service_name
+from components.function import shared_runtime
 from components.notifications import Notifications
 from components.observability import (
     Observability,
@@ -37,10 +37,9 @@ BYTES_A_MEGABYTE = 1_000_000
 def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     child = ResourceOptions(parent=parent)
-    service = service_name()
     storage = config.storage
-    layer_code = dependency_layer(Path("handlers/requirements.txt"))
-    layer = layer_version(f"{name}-dependencies", layer_code, service, opts=child)
+    runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), opts=child)
+    service = runtime.service
 
     alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
     table = ReadingTable(f"{name}-table", storage, opts=child)
@@ -60,7 +59,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         code=source_archive(
             "handlers", extra={"thresholds.json": config.thresholds_json(), "schema.json": _schema(config)}
         ),
-        runtime=Runtime(service, layer.arn, config.logs, config.tracing),
+        runtime=runtime,
         grants=[bucket.grant_write(REJECTED), table.grant_store(), alerts.grant_publish()],
         environment=_environment(config),
         opts=child,

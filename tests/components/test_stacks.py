@@ -16,7 +16,7 @@ UNTAGGED = {
     "Dashboard", "Deployment", "Integration", "LayerVersion", "Permission", "QueuePolicy", "RedriveAllowPolicy",
     "RolePolicy", "Route", "TopicPolicy", "TopicSubscription", "BucketLifecycleConfiguration", "BucketNotification",
     "BucketOwnershipControls", "BucketPolicy", "BucketPublicAccessBlock", "BucketServerSideEncryptionConfiguration",
-    "BucketVersioning", "FunctionEventInvokeConfig",
+    "BucketVersioning", "FunctionEventInvokeConfig", "Schedule",
 }  # fmt: skip
 
 

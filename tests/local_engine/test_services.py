@@ -121,6 +121,18 @@ def _odds_and_ends() -> None:
         maximum_retry_attempts=1,
         destination_config={"on_failure": {"destination": dead.arn}},
     )
+    aws_.scheduler.Schedule(
+        "odds",
+        schedule_expression="rate(5 minutes)",
+        flexible_time_window={"mode": "OFF"},
+        target={
+            "arn": function.arn,
+            "role_arn": role.arn,
+            "input": "{}",
+            "retry_policy": {"maximum_retry_attempts": 1},
+            "dead_letter_config": {"arn": dead.arn},
+        },
+    )
 
 
 PROGRAMS: dict[str, tuple[Any, dict[str, Any]]] = {

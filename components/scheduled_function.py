@@ -1,0 +1,131 @@
+"""A function that runs by the clock."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+from pulumi import Input, ResourceOptions
+
+from components.function import Function, Runtime, Size
+from components.grants import Grant, policy_document
+from components.queue import DeadLetterQueue
+
+# The run after a missed one makes up for it; an event that waited for longer is of no use to anybody.
+MAXIMUM_EVENT_AGE_SECONDS = 3_600
+RETRIES = 2
+DEAD_LETTERS_KEPT_DAYS = 14
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """When a function runs, and the event that it gets.
+
+    `expression`: `rate(1 minute)`, or `cron(5 * * * ? *)` in UTC:
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
+    """
+
+    expression: str
+    event: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ScheduledFunction(pulumi.ComponentResource):
+    """A function with its timetables, which EventBridge Scheduler invokes it by, and the dead letters of both.
+
+    Scheduler hands the event to Lambda, Lambda tries a failed run again; what either gives up lies with `dead_letters`.
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets.html
+    """
+
+    def __init__(
+        self,
+        name: str,
+        timetables: Mapping[str, Timetable],
+        *,
+        handler: str,
+        code: pulumi.Archive,
+        runtime: Runtime,
+        size: Size,
+        grants: Iterable[Grant],
+        environment: Mapping[str, Input[str]],
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("datapipeline:index:ScheduledFunction", name, None, opts)
+        child = ResourceOptions(parent=self)
+        self.dead_letters = DeadLetterQueue(f"{name}-dead-letters", retention_days=DEAD_LETTERS_KEPT_DAYS, opts=child)
+        self.function = Function(
+            name,
+            handler=handler,
+            code=code,
+            runtime=runtime,
+            size=size,
+            grants=[self.dead_letters.grant_receive_failures(), *grants],
+            environment=environment,
+            opts=child,
+        )
+        aws.lambda_.FunctionEventInvokeConfig(
+            name,
+            function_name=self.function.name,
+            maximum_retry_attempts=RETRIES,
+            maximum_event_age_in_seconds=MAXIMUM_EVENT_AGE_SECONDS,
+            destination_config={"on_failure": {"destination": self.dead_letters.arn}},
+            # Lambda looks at the role's rights when the destination is set.
+            opts=ResourceOptions(parent=self, depends_on=[self.function]),
+        )
+        role = aws.iam.Role(f"{name}-schedule", assume_role_policy=self.function.arn.apply(_assumed_by), opts=child)
+        policy = aws.iam.RolePolicy(
+            f"{name}-schedule",
+            role=role.id,
+            policy=policy_document(
+                [
+                    Grant(("lambda:InvokeFunction",), (self.function.arn,)),
+                    Grant(("sqs:SendMessage",), (self.dead_letters.arn,)),
+                ],
+            ),
+            opts=child,
+        )
+        for label, timetable in timetables.items():
+            aws.scheduler.Schedule(
+                f"{name}-{label}",
+                schedule_expression=timetable.expression,
+                flexible_time_window={"mode": "OFF"},
+                target={
+                    "arn": self.function.arn,
+                    "role_arn": role.arn,
+                    "input": json.dumps(timetable.event),
+                    "retry_policy": {
+                        "maximum_event_age_in_seconds": MAXIMUM_EVENT_AGE_SECONDS,
+                        "maximum_retry_attempts": RETRIES,
+                    },
+                    "dead_letter_config": {"arn": self.dead_letters.arn},
+                },
+                opts=ResourceOptions(parent=self, depends_on=[policy]),
+            )
+        self.register_outputs({"function": self.function.name})
+
+
+def _assumed_by(function_arn: str) -> str:
+    """Scheduler, for schedules of this account in the group that ours are in.
+
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html
+    """
+    _, partition, _, region, account, *_ = function_arn.split(":")
+    return json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Effect": "Allow",
+                    "Principal": {"Service": "scheduler.amazonaws.com"},
+                    "Action": "sts:AssumeRole",
+                    "Condition": {
+                        "StringEquals": {
+                            "aws:SourceAccount": account,
+                            "aws:SourceArn": f"arn:{partition}:scheduler:{region}:{account}:schedule-group/default",
+                        },
+                    },
+                },
+            ],
+        },
+    )
