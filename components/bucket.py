@@ -96,6 +96,17 @@ class Bucket(pulumi.ComponentResource):
             (self.arn, Output.concat(self.arn, "/", prefix, "*")),
         )
 
+    def grant_keep(self, prefix: str) -> Grant:
+        """To write, read and delete objects below a prefix, and to tell one that is not there from a forbidden one.
+
+        For the last, s3:ListBucket: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html (Permissions)
+        """
+        return Grant(
+            ("s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket"),
+            (self.arn, Output.concat(self.arn, "/", prefix, "*")),
+            {"BUCKET_NAME": self.name},
+        )
+
     def grant_read(self, prefix: str) -> Grant:
         """To read objects below a prefix, also by a signed URL that the function hands out."""
         return Grant(("s3:GetObject",), (Output.concat(self.arn, "/", prefix, "*"),), {"BUCKET_NAME": self.name})

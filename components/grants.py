@@ -1,6 +1,6 @@
 """Grants are values: a component returns what others may need, a function collects them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -9,11 +9,15 @@ from pulumi import Input
 
 @dataclass(frozen=True)
 class Grant:
-    """What a function needs to use a resource: IAM actions, their resources, and environment variables."""
+    """What a function needs to use a resource: IAM actions, their resources, and environment variables.
+
+    `condition` narrows the resources where an ARN cannot: `{"StringEquals": {"aws:...": [...]}}`.
+    """
 
     actions: tuple[str, ...]
     resources: tuple[Input[str], ...]
     environment: Mapping[str, Input[str]] = field(default_factory=dict)
+    condition: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
 
 def policy_document(grants: Iterable[Grant]) -> pulumi.Output[str]:
@@ -22,7 +26,12 @@ def policy_document(grants: Iterable[Grant]) -> pulumi.Output[str]:
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
     """
     statements = [
-        {"Effect": "Allow", "Action": list(grant.actions), "Resource": list(grant.resources)}
+        {
+            "Effect": "Allow",
+            "Action": list(grant.actions),
+            "Resource": list(grant.resources),
+            **({"Condition": grant.condition} if grant.condition else {}),
+        }
         for grant in grants
         if grant.actions
     ]

@@ -11,6 +11,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 INGEST_COUNTS = ("Accepted", "Rejected", "Duplicate")
 WORKER_COUNTS = ("Messages", "Processed", "Failed", "Repeated", "BatchItemFailures")
+# The first two by whoever changes the circuit; the last, 0 or 1, each minute, too.
+CIRCUIT_COUNTS = ("CircuitOpened", "CircuitClosed", "CircuitOpen")
 CSV_WORKER_COUNTS = (
     "Messages",
     "FilesSucceeded",

@@ -278,6 +278,7 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": _by("bucket"),
     "aws:s3/bucketVersioning:BucketVersioning": _by("bucket"),
     "aws:scheduler/schedule:Schedule": _schedule,
+    "aws:ssm/parameter:Parameter": _named,
     "aws:sns/topic:Topic": _topic,
     "aws:sns/topicPolicy:TopicPolicy": _by("arn"),
     "aws:sns/topicSubscription:TopicSubscription": _subscription,
