@@ -49,7 +49,10 @@ class CircuitBreaker(pulumi.ComponentResource):
         aws.iam.RolePolicy(
             f"{name}-pause",
             role=worker.function.role_name,
-            policy=policy_document([finds, Grant(("lambda:UpdateEventSourceMapping",), (worker.mapping_arn,))]),
+            policy=policy_document(
+                [finds, Grant(("lambda:UpdateEventSourceMapping",), (worker.mapping_arn,))],
+                key_arn=None,
+            ),
             opts=child,
         )
         self.scheduled = ScheduledFunction(

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pulumi
-from pulumi import Input, Output, ResourceOptions
+from pulumi import Input, Output
 
 from components.api import HttpApi, RestApi
 from components.bucket import Bucket
 from components.circuit_breaker import CircuitBreaker, mapping_parameter_name
+from components.encryption import customer_key, encrypted
 from components.function import Function, Size, shared_runtime
 from components.notifications import Notifications
 from components.observability import (
@@ -39,9 +40,10 @@ CIRCUIT = "circuit/"
 
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
-    child = ResourceOptions(parent=parent)
     storage = config.storage
-    runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), opts=child)
+    key = customer_key(f"{name}-key", config.encryption, storage, parent=parent)
+    child = encrypted(parent, key)
+    runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
     code = source_archive("handlers", "processors", extra={"schemas.json": _schemas(config.api)})
 
@@ -109,7 +111,12 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             parameter_name=mapping_parameter_name(service, name),
             code=code,
             runtime=runtime,
-            grants=[*works_on_events, table.grant_keep(CIRCUIT_ITEM), bucket.grant_keep(CIRCUIT)],
+            grants=[
+                *works_on_events,
+                table.grant_keep(CIRCUIT_ITEM),
+                bucket.grant_keep(CIRCUIT),
+                bucket.grant_see_missing(),
+            ],
             environment={**worker_environment, "QUEUE_URL": queue.url},
             opts=child,
         )

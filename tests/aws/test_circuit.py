@@ -1,4 +1,4 @@
-"""The circuit breaker on real (emulated) services: worker and breaker function in this process, as two functions would be.
+"""The circuit breaker on real (emulated) services: worker and breaker function in this process.
 
 Messages are made here and not received, so the event source mapping may be on: its queue is empty. Time passes by
 setting the times that are stored.
@@ -85,6 +85,11 @@ class Guarded:
         self.forget_counts()
         settings = WorkerSettings.from_environment(self.environments["breaker"])
         Breaker(settings, self.downstream.process, "test").run(Time())
+
+    def try_minute(self) -> None:
+        """What the schedule does, which goes on when it fails."""
+        with contextlib.suppress(ClientError):
+            self.minute()
 
     def forget_counts(self) -> None:
         """Powertools counts by process; here two functions share one."""
@@ -433,7 +438,7 @@ def test_a_probe_that_succeeds_closes_it_is_done_and_its_message_has_no_second_e
 
 
 def test_probes_that_tell_nothing_give_way_to_the_next(guarded: Guarded) -> None:
-    first, second, third = guarded.open()
+    third = guarded.open()[-1]
     probes = [circuit.Probe(each["messageId"], each["body"], 1) for each in (guarded.message(does="fail"), third)]
     rejected = guarded.message(does="reject")
     probes.append(circuit.Probe(rejected["messageId"], rejected["body"], 1))
@@ -587,3 +592,104 @@ def test_wherever_the_breaker_function_fails_or_dies_the_next_minute_mends_it(gu
         guarded.handle(*messages)
         assert {guarded.event(message)["status"] for message in messages} == {"succeeded"}, point
         assert guarded.dead_letters() == [], point
+
+
+# Rights. What the worker's code does with events is granted to both, and shown in test_permissions.py.
+
+CIRCUIT_OF_WORKER = [
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+    "s3:PutObject",
+    "ssm:GetParameter",
+    "lambda:UpdateEventSourceMapping",
+]
+CIRCUIT_OF_BREAKER = [
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+    "s3:PutObject",
+    "s3:GetObject",
+    "s3:DeleteObject",
+    "ssm:GetParameter",
+    "lambda:GetEventSourceMapping",
+    "lambda:UpdateEventSourceMapping",
+]
+# S3 answers AccessDenied for an object that is gone to who may not list; the emulator does not. The rest is Lambda's.
+UNSEEN = {
+    "s3:ListBucket",
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+}
+ON_EVENTS = {
+    "sqs:ChangeMessageVisibility",
+    "sqs:SendMessage",
+    "dynamodb:BatchGetItem",
+    "dynamodb:PartiQLInsert",
+    "dynamodb:PartiQLUpdate",
+    "sns:Publish",
+}
+
+
+def worker_does_all_of_the_circuit(guarded: Guarded) -> None:
+    """Raises AssertionError when it does not."""
+    with Role(guarded.root, guarded.names["worker"]).acting():
+        guarded.downstream.out = True
+        guarded.handle(*(guarded.message() for _ in range(3)))
+        assert (guarded.state(), guarded.takes_messages()) == ("OPEN", False)
+        assert len(guarded.kept() or []) == 3
+        guarded.downstream.runs.clear()
+        guarded.handle(guarded.message())
+        assert guarded.downstream.runs == []
+        guarded.recovered()
+        guarded.downstream.out = False
+        guarded.handle(guarded.message())
+        assert guarded.state() == "CLOSED"
+
+
+def breaker_does_all_of_the_circuit(guarded: Guarded) -> None:
+    """Raises AssertionError when it does not."""
+    message = guarded.open()[0]
+    probe = circuit.Probe(message["messageId"], message["body"], 1)
+    guarded.root("s3").delete_object(Bucket=guarded.outputs["bucket_name"], Key=PROBES_KEY)
+    with Role(guarded.root, guarded.names["breaker"]).acting():
+        guarded.try_minute()
+        assert guarded.kept() == [], "the pause was to be taken down"
+        put_probes(guarded, [probe])
+        guarded.recovered()
+        guarded.downstream.out = False
+        guarded.try_minute()
+        assert (guarded.state(), guarded.takes_messages(), guarded.kept()) == ("CLOSED", True, None)
+
+
+DOES_ALL = {
+    "worker": (worker_does_all_of_the_circuit, CIRCUIT_OF_WORKER),
+    "breaker": (breaker_does_all_of_the_circuit, CIRCUIT_OF_BREAKER),
+}
+
+
+def of_the_circuit(role: Role) -> list[tuple[int, str]]:
+    return [(position, action) for position, action in role.actions if action not in UNSEEN | ON_EVENTS]
+
+
+@pytest.mark.parametrize("function", DOES_ALL)
+def test_the_lists_above_are_all_that_is_granted_for_the_circuit_and_with_it_all_works(
+    guarded: Guarded,
+    function: str,
+) -> None:
+    does_all, listed = DOES_ALL[function]
+    assert [action for _, action in of_the_circuit(Role(guarded.root, guarded.names[function]))] == listed
+    does_all(guarded)
+
+
+@pytest.mark.parametrize(
+    ("function", "action"), [(function, action) for function, (_, listed) in DOES_ALL.items() for action in listed]
+)
+def test_without_any_one_action_something_breaks(guarded: Guarded, function: str, action: str) -> None:
+    role = Role(guarded.root, guarded.names[function])
+    does_all, _ = DOES_ALL[function]
+    with role.without(action), pytest.raises(AssertionError):
+        does_all(guarded)

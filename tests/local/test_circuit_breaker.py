@@ -4,8 +4,9 @@ import io
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -44,6 +45,10 @@ class Downstream:
                 """Says nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    def called_since(self, calls: int) -> bool:
+        """Whether there were more calls than these."""
+        return self.calls > calls
 
     @property
     def port(self) -> int:
@@ -88,10 +93,15 @@ class Guarded:
         answer = self.client.aws("lambda").get_event_source_mapping(UUID=self.mapping)
         return bool(answer["State"] == "Enabled")
 
-    def minute(self) -> None:
-        """What the schedule does each minute."""
-        answer = self.client.aws("lambda").invoke(FunctionName=self.functions["breaker"], Payload=b"{}")
-        assert "FunctionError" not in answer, answer["Payload"].read()
+    def minutes_until(self, holds: Callable[[], bool]) -> None:
+        """Does what the schedule does each minute, until something is so."""
+
+        def minute() -> bool:
+            answer = self.client.aws("lambda").invoke(FunctionName=self.functions["breaker"], Payload=b"{}")
+            assert "FunctionError" not in answer, answer["Payload"].read()
+            return holds()
+
+        self.client.until(minute)
 
     def state(self) -> str:
         return self.client.items().get("circuit#processor", {}).get("state", "CLOSED")
@@ -120,6 +130,8 @@ class Guarded:
 def guarded(start: Start, downstream: Downstream) -> Iterator[Guarded]:
     options = {
         "timeout_seconds": 10,
+        # Few: each is a process to start.
+        "maximum_concurrency": 3,
         "backoff": {"base_seconds": 1, "maximum_seconds": 1},
         "circuit_breaker": {"failure_threshold": 3, "recovery_seconds": 1},
     }
@@ -157,7 +169,7 @@ def test_an_outage_under_load_pauses_the_queue_and_in_the_end_every_event_succee
     for _ in range(3):
         # The recovery time is a second; each of these minutes has its probe, and it fails.
         before = downstream.calls
-        client.until(lambda seen=before: pipeline.minute() or downstream.calls > seen)
+        pipeline.minutes_until(partial(downstream.called_since, before))
         assert pipeline.state() == "OPEN"
         assert not pipeline.takes_messages()
     assert downstream.calls - calls < 20, "the outage is hammered on"
@@ -166,7 +178,7 @@ def test_an_outage_under_load_pauses_the_queue_and_in_the_end_every_event_succee
     assert max(received.values()) <= 3, received
 
     downstream.out = False
-    client.until(lambda: pipeline.minute() or pipeline.takes_messages())
+    pipeline.minutes_until(pipeline.takes_messages)
     assert pipeline.state() == "CLOSED"
     ids += later
     assert Counter(client.finished(event_id)["status"] for event_id in ids) == {"succeeded": 230}
