@@ -267,7 +267,9 @@ def test_an_event_that_succeeds_ends_the_row(guarded: Guarded) -> None:
     assert guarded.state() == "CLOSED"
 
 
-def test_two_workers_that_open_it_at_once_do_no_harm(guarded: Guarded) -> None:
+def test_two_workers_that_open_it_at_once_do_no_harm(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    # However slow this machine is, neither learns of the other in time.
+    monkeypatch.setattr(circuit, "STATE_CACHE_SECONDS", 600)
     first, second = guarded.worker(), guarded.worker()
     plain, inside = guarded.downstream.process, [guarded.message() for _ in range(3)]
 
@@ -590,7 +592,8 @@ def test_wherever_the_breaker_function_fails_or_dies_the_next_minute_mends_it(gu
         return messages
 
     due()
-    for point in points(record(guarded.minute)):
+    # What raises ends this function, as dying does: two ways of the four.
+    for point in (each for each in points(record(guarded.minute)) if each.way in ("fails before", "dies after")):
         messages = due()
         with contextlib.suppress(Killed, ClientError), broken(point):
             guarded.minute()
