@@ -10,7 +10,7 @@ from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 INGEST_COUNTS = ("Accepted", "Rejected", "Duplicate")
-WORKER_COUNTS = ("Messages", "Processed", "Failed", "Repeated", "BatchItemFailures")
+WORKER_COUNTS = ("Messages", "Processed", "Failed", "Repeated", "BatchItemFailures", "OutcomesUndelivered")
 CSV_WORKER_COUNTS = (
     "Messages",
     "FilesSucceeded",

@@ -83,6 +83,8 @@ class WorkerSettings(EventSettings):
     backoff_base_seconds: int
     backoff_maximum_seconds: int
     archive: bool
+    event_bus_name: str = ""
+    """Of outcome events; empty when there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ CONFIGS: list[dict[str, Any]] = [
     {"storage": {"results": "inline", "archive": True}},
     {"storage": {"time_index": False, "archive": True}},
     {"api": {"kind": "rest", "track": False}, "tracing": True},
+    {"outcomes": {}},
 ]
 
 

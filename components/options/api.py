@@ -211,6 +211,10 @@ class AlarmOptions(CommonAlarmOptions):
     api_latency_p95_ms: Annotated[int, Field(ge=1)] = 2_000
 
 
+class OutcomeOptions(Options):
+    """Outcome events on an EventBridge bus of the pipeline's own: docs/outcomes.md. `{}` turns them on."""
+
+
 class ApiPipelineConfig(CommonOptions):
     """A pipeline that takes events over HTTP."""
 
@@ -220,6 +224,8 @@ class ApiPipelineConfig(CommonOptions):
     worker: WorkerOptions = WorkerOptions()
     storage: StorageOptions
     alarms: AlarmOptions = AlarmOptions()
+    outcomes: OutcomeOptions | None = None
+    """Tell an event bus what became of each event. Default: nobody is told."""
 
     @model_validator(mode="after")
     def _messages_outlast_their_attempts(self) -> Self:

@@ -19,10 +19,12 @@ from components.observability import (
     function_alarms,
     functions_panel,
     latency_panel,
+    outcomes_alarm,
     queue_alarms,
     queue_panels,
 )
 from components.options.api import ApiOptions, ApiPipelineConfig, read_event_schema
+from components.outcomes import Outcomes
 from components.package import dependency_layer, source_archive
 from components.queue import Queue
 from components.table import Table
@@ -52,6 +54,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         consumer_window_seconds=config.worker.batching_window_seconds,
         opts=child,
     )
+    outcomes = None if config.outcomes is None else Outcomes(f"{name}-outcomes", opts=child)
     ingest = Function(
         f"{name}-ingest",
         handler="handlers.ingest.handler",
@@ -82,6 +85,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             *([bucket.grant_write(RESULTS)] if storage.results == "object" else []),
             *([bucket.grant_write(ARCHIVE)] if storage.archive else []),
             alerts.grant_publish(),
+            *([] if outcomes is None else [outcomes.grant_put()]),
         ],
         environment=_worker_environment(config),
         opts=child,
@@ -98,6 +102,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             **api_alarms(api.metrics, config.alarms),
             **function_alarms("ingest", ingest, config.alarms),
             **function_alarms("worker", worker.function, config.alarms),
+            **({} if outcomes is None else {"outcomes-undelivered": outcomes_alarm(service)}),
         },
         panels=[
             requests,
@@ -119,6 +124,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "table_name": table.name,
         "bucket_name": bucket.name,
         "alerts_topic_arn": alerts.arn,
+        **({} if outcomes is None else {"event_bus_name": outcomes.name}),
         **({"api_key_id": api.key_id} if api.key_id is not None else {}),
     }
 

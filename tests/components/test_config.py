@@ -19,6 +19,7 @@ from components.options.api import (
     ApiPipelineConfig,
     CorsOptions,
     JwtOptions,
+    OutcomeOptions,
     StorageOptions,
     ThrottlingOptions,
     WorkerOptions,
@@ -124,6 +125,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "api_latency_p95_ms": 2_000,
         },
         "notifications": {"subscriptions": ()},
+        "outcomes": None,
     }
 
 
@@ -331,6 +333,7 @@ def test_a_group_that_is_no_map_or_broken_json_is_one_line(group: str, value: st
         ({"api": {"cors": {"allow_origins": ["*"], "zz": 1}}}, "api.cors.zz", CorsOptions),
         ({"queue": {"zz": 1}}, "queue.zz", QueueOptions),
         ({"worker": {"zz": 1}}, "worker.zz", WorkerOptions),
+        ({"outcomes": {"zz": 1}}, "outcomes.zz", OutcomeOptions),
         ({"worker": {"backoff": {"zz": 1}}}, "worker.backoff.zz", BackoffOptions),
         ({"storage": {"zz": 1}}, "storage.zz", StorageOptions),
         ({"logs": {"zz": 1}}, "logs.zz", LogOptions),
