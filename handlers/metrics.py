@@ -10,7 +10,9 @@ from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 INGEST_COUNTS = ("Accepted", "Rejected", "Duplicate")
-WORKER_COUNTS = ("Messages", "Processed", "Failed", "Repeated", "BatchItemFailures", "OutcomesUndelivered")
+WORKER_COUNTS = ("Messages", "Processed", "Failed", "Repeated", "BatchItemFailures")
+# Of the worker, too, where there is a bus.
+OUTCOME_COUNTS = ("OutcomesUndelivered",)
 CSV_WORKER_COUNTS = (
     "Messages",
     "FilesSucceeded",

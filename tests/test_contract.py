@@ -160,18 +160,20 @@ def test_what_alarms_and_dashboard_watch_of_ours_is_what_the_functions_write(
     variables = environment(graph_of({}), "pipeline-worker")
     for name in POWERTOOLS:
         monkeypatch.setenv(name, variables[name])
-    metrics.emit(dict.fromkeys([*metrics.INGEST_COUNTS, *metrics.WORKER_COUNTS], 1), [1.5])
+    metrics.emit(dict.fromkeys([*metrics.INGEST_COUNTS, *metrics.WORKER_COUNTS, *metrics.OUTCOME_COUNTS], 1), [1.5])
     line = json.loads(capsys.readouterr().out)
     (written,) = line["_aws"]["CloudWatchMetrics"]
     assert written["Namespace"] == METRICS_NAMESPACE
     assert written["Dimensions"] == [["service"]]
     emitted = {metric["Name"] for metric in written["Metrics"]}
-    graph = graph_of({})
+    graph = graph_of({"outcomes": {}})
     inputs = [alarm.inputs for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")]
     watched = json.dumps([json.loads(json.dumps(each)) for each in inputs])
     dashboard = graph.of_type("aws:cloudwatch/dashboard:Dashboard")[0].inputs["dashboardBody"]
     own = set(re.findall(rf'"{METRICS_NAMESPACE}", "(\w+)"', dashboard))
     for each in inputs:
+        if each.get("namespace") == METRICS_NAMESPACE:
+            own.add(each["metricName"])
         for query in each.get("metricQueries", []):
             if query.get("metric", {}).get("namespace") == METRICS_NAMESPACE:
                 own.add(query["metric"]["metricName"])
@@ -188,4 +190,4 @@ def counts_used(source: Callable[..., object]) -> set[str]:
 
 def test_the_functions_count_what_the_lists_of_metrics_say() -> None:
     assert counts_used(ingest.handler) - {"Location"} == set(metrics.INGEST_COUNTS)
-    assert counts_used(worker.handler) == set(metrics.WORKER_COUNTS)
+    assert counts_used(worker.handler) == {*metrics.WORKER_COUNTS, *metrics.OUTCOME_COUNTS}

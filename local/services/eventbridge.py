@@ -12,7 +12,9 @@ from local.services.lambda_ import pascal
 def event_bus(aws: Clients, name: str, inputs: Inputs) -> Created:
     inputs.get("name")
     made = aws("events").create_event_bus(
-        Name=name, Tags=pairs(inputs.tags), **inputs.renamed(Description="description")
+        Name=name,
+        Tags=pairs(inputs.tags),
+        **inputs.renamed(Description="description", KmsKeyIdentifier="kmsKeyIdentifier"),
     )
     return Created(name, {"name": name, "arn": made["EventBusArn"]})
 

@@ -126,6 +126,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         },
         "notifications": {"subscriptions": ()},
         "outcomes": None,
+        "encryption": {"customer_key": False},
     }
 
 
