@@ -277,6 +277,15 @@ def circuit_alarms(breaker: ScheduledFunction, service: str, options: FunctionAl
     }
 
 
+def outcomes_alarm(service: str) -> Alarm:
+    """Of a worker that says on an event bus what became of events."""
+    return Alarm(
+        "The event bus did not take outcome events, and they were given up: subscribers do not know of these events.",
+        _own("OutcomesUndelivered", service, "Sum"),
+        threshold=1,
+    )
+
+
 def async_panels(function: Function, dead_letters_name: Input[str]) -> tuple[Panel, Panel]:
     """What waits for a function that is invoked asynchronously, and what it could not do."""
     return (

@@ -25,7 +25,7 @@ class Breaker:
 
     def __init__(self, settings: WorkerSettings, process: Process, service: str) -> None:
         # The pause is there already when a probe fails.
-        self._circuit = Circuit(settings, lambda _probes: None)
+        self._circuit = Circuit(settings, service, lambda _probes: None)
         self._pause = Pause(settings)
         self._worker = Worker(settings, process, service, self._circuit)
 

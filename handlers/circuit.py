@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -25,7 +26,8 @@ from aws_lambda_powertools.utilities.circuit_breaker import (
 from aws_lambda_powertools.utilities.circuit_breaker.persistence import CircuitBreakerDynamoDBPersistence
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handlers import aws, metrics
+from handlers import aws, metrics, outcomes
+from handlers.events import timestamp
 from handlers.log import logger
 from handlers.processing import CircuitOpenError, is_outage
 from handlers.settings import WorkerSettings
@@ -70,10 +72,12 @@ class _OutageError(Exception):
 
 
 class Circuit:
-    """One circuit. `opened` is called with the messages of the events that opened it."""
+    """One circuit. `service` names the pipeline; `opened` is called with the messages of the events that opened it."""
 
-    def __init__(self, settings: WorkerSettings, opened: Callable[[Sequence[Probe]], None]) -> None:
+    def __init__(self, settings: WorkerSettings, service: str, opened: Callable[[Sequence[Probe]], None]) -> None:
         self._table_name = settings.table_name
+        self._bus_name = settings.event_bus_name
+        self._service = service
         self._recovery_seconds = settings.circuit_recovery_seconds
         self._opened = opened
         # The events that failed since one succeeded, and the message of each that will be delivered again.
@@ -133,14 +137,25 @@ class Circuit:
         self._tell(change)
 
     def _tell(self, change: CircuitTransition) -> None:
-        steps = {
-            (CircuitState.CLOSED, CircuitState.OPEN): {"CircuitOpened": 1, "CircuitOpen": 1},
-            (CircuitState.HALF_OPEN, CircuitState.CLOSED): {"CircuitClosed": 1},
+        if change.to_state == CircuitState.HALF_OPEN:
+            return
+        opened_at = change.opened_at and timestamp(datetime.fromtimestamp(change.opened_at, UTC))
+        detail = {
+            "from": str(change.from_state),
+            "to": str(change.to_state),
+            "opened_at": opened_at,
+            "reason": self._reason or None,
         }
-        if counts := steps.get((change.from_state, change.to_state)):
-            metrics.emit(counts)
-        told = {"from": str(change.from_state), "to": str(change.to_state), "opened_at": change.opened_at}
-        logger.warning("the circuit changed", extra={**told, "reason": self._reason})
+        logger.warning("the circuit changed", extra=detail)
+        closed = change.to_state == CircuitState.CLOSED
+        # A probe that fails opens it again, which is no other outage.
+        if change.from_state == CircuitState.CLOSED:
+            metrics.emit({"CircuitOpened": 1, "CircuitOpen": 1})
+        elif closed:
+            metrics.emit({"CircuitClosed": 1})
+        if self._bus_name:
+            outcome = outcomes.Outcome("Circuit Closed" if closed else "Circuit Opened", detail)
+            outcomes.publish(self._bus_name, self._service, [outcome])
 
     def state(self) -> "State":
         """The state as it is, not as it was a second ago, and never guessed. Raises botocore's errors."""

@@ -83,6 +83,8 @@ class WorkerSettings(EventSettings):
     backoff_base_seconds: int
     backoff_maximum_seconds: int
     archive: bool
+    event_bus_name: str = ""
+    """Of outcome events; empty when there are none."""
     circuit_failure_threshold: int = 0
     """0: there is no circuit breaker, and what follows is not set."""
     circuit_recovery_seconds: int = 0

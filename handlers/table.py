@@ -40,6 +40,7 @@ READ_ATTRIBUTES = (
     "completed_at",
     "attempts",
     "error",
+    "error_type",
     "expires_at",
     "fingerprint",
     "final_attempt_until",
@@ -356,6 +357,8 @@ def _outcome(completion: Completion) -> dict[str, Any]:
         "error": completion.error,
         "error_type": completion.error_type,
         "rejected_message_id": completion.rejected_message_id,
+        # A redriven message is another one, with deliveries of its own.
+        **({"refusals": 0} if completion.status == "failed" else {}),
     }
 
 

@@ -2,7 +2,8 @@
 
 Whatever is done twice has one effect, and the steps stand in an order that loses nothing wherever the function dies:
 results and archive are written first, the alert goes out, messages that cannot succeed go to the dead letters, and only
-then the items say that events are done. A batch that comes again finds what is done, and repeats the rest.
+then the items say that events are done. A batch that comes again finds what is done, and repeats the rest. Outcome
+events follow the items, so that whoever hears of an outcome finds it there; a message returns until its own is told.
 
 Attempts are SQS's receive counts. On the last one a failure is final: the event is `failed`, and SQS moves the message.
 
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handlers import aws, metrics, notices, objects, queues
+from handlers import aws, metrics, notices, objects, outcomes, queues
 from handlers.events import Envelope, UnreadableMessageError, timestamp
 from handlers.log import logger
 from handlers.processing import (
@@ -50,6 +51,8 @@ ALERTED_ERROR_LENGTH = 200
 EVENTS_A_LOG_LINE = 100
 # DynamoDB's items take 400 KB: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 INLINE_RESULT_BYTES = 350_000
+# Of an item, what its outcome event says besides.
+OUTCOME_ATTRIBUTES = ("status", "attempts", "completed_at", "result_key", "error", "error_type")
 
 
 class Context(Protocol):
@@ -84,6 +87,10 @@ class Delivery:
     error: str = ""
     error_type: str = ""
     moved: bool = False
+    stored: Mapping[str, Any] | None = None
+    """What the item says of the event, once it is done."""
+    untold: bool = False
+    """Returns to the queue, though the event is done: its outcome event did not get to the bus."""
 
     @property
     def attempt(self) -> int:
@@ -93,7 +100,9 @@ class Delivery:
     @property
     def returns(self) -> bool:
         """Whether the message goes back to the queue."""
-        return self.outcome in ("retry", "refused") or (self.outcome in ("failed", "unreadable") and not self.moved)
+        if self.outcome in ("failed", "unreadable"):
+            return not self.moved
+        return self.outcome in ("retry", "refused") or self.untold
 
     @property
     def event(self) -> Envelope:
@@ -148,16 +157,17 @@ class Worker:
             for delivery in deliveries:
                 if delivery.outcome not in ("done", "unreadable"):
                     delivery.end("retry", error)
+        undelivered = self._tell(deliveries)
         returning = [delivery for delivery in deliveries if delivery.returns]
         self._schedule(returning)
-        self._report(deliveries, returning)
+        self._report(deliveries, returning, undelivered)
         return {"batchItemFailures": [{"itemIdentifier": delivery.message_id} for delivery in returning]}
 
     def probe(self, message_id: str, body: str, attempt: int, context: Context) -> str:
         """Works on one message that was not received just now. Returns what became of it, a `Delivery.outcome`."""
         delivery = Delivery(message_id, "", body, attempt)
         self._run([delivery], context)
-        self._report([delivery], [])
+        self._report([delivery], [], self._tell([delivery]))
         return delivery.outcome
 
     def _run(self, deliveries: Sequence[Delivery], context: Context) -> None:
@@ -315,8 +325,11 @@ class Worker:
             for event in completed
         ]
         late_conflicts = []
-        for event, item in zip(completed, self._table.complete(completions, known), strict=True):
-            if item is not None and _compare(event, item) == "conflict":
+        items = self._table.complete(completions, known)
+        for event, completion, item in zip(completed, completions, items, strict=True):
+            if item is None:
+                event.stored = vars(completion)
+            elif _compare(event, item) == "conflict":
                 late_conflicts.append(event)
         self._alert(late_conflicts)
         self._send_dead_letters(late_conflicts)
@@ -340,6 +353,24 @@ class Worker:
             if not sent:
                 delivery.outcome = "retry"
 
+    def _tell(self, deliveries: Sequence[Delivery]) -> int:
+        """Says on the bus what became of events that are done, also those that an earlier delivery finished.
+
+        What the bus does not take returns; on its last receive it does not, and is counted: an event that is done is no
+        dead letter. Returns that count.
+        """
+        told = [delivery for delivery in deliveries if delivery.stored is not None]
+        if not told or not self._settings.event_bus_name:
+            return 0
+        sent = outcomes.publish(self._settings.event_bus_name, self._service, [_outcome(each) for each in told])
+        missing = [delivery for delivery, arrived in zip(told, sent, strict=True) if not arrived]
+        for delivery in missing:
+            delivery.untold = not self._is_last(delivery)
+        undelivered = [delivery for delivery in missing if not delivery.untold]
+        if undelivered:
+            logger.error("outcome events were given up", extra={"events": [_logged(each) for each in undelivered]})
+        return len(undelivered)
+
     def _schedule(self, returning: Sequence[Delivery]) -> None:
         """Sets when messages come back: retries later each time; those that SQS is to move, at once."""
         delays = {delivery.receipt_handle: self._delay_seconds(delivery) for delivery in returning}
@@ -350,13 +381,9 @@ class Worker:
             logger.exception("the visibility of messages was not changed")
 
     def _delay_seconds(self, delivery: Delivery) -> int:
-        match delivery.outcome:
-            case "retry":
-                return self._backoff_seconds(delivery.attempt)
-            case "refused":
-                return self._settings.circuit_recovery_seconds
-            case _:
-                return 0
+        if delivery.outcome == "retry" or delivery.untold:
+            return self._backoff_seconds(delivery.attempt)
+        return self._settings.circuit_recovery_seconds if delivery.outcome == "refused" else 0
 
     def _backoff_seconds(self, attempt: int) -> int:
         settings = self._settings
@@ -364,7 +391,7 @@ class Worker:
         # Jitter, so that messages that failed together do not come back together.
         return max(1, round(min(doubled, settings.backoff_maximum_seconds) * random.uniform(0.5, 1)))  # noqa: S311
 
-    def _report(self, deliveries: Sequence[Delivery], returning: Sequence[Delivery]) -> None:
+    def _report(self, deliveries: Sequence[Delivery], returning: Sequence[Delivery], undelivered: int) -> None:
         counts = Counter(delivery.outcome for delivery in deliveries)
         now = datetime.now(UTC)
         metrics.emit(
@@ -374,6 +401,8 @@ class Worker:
                 "Failed": counts["failed"] + counts["rejected"] + counts["conflict"],
                 "Repeated": counts["done"],
                 "BatchItemFailures": len(returning),
+                # A metric is paid for as soon as it is written.
+                **({"OutcomesUndelivered": undelivered} if self._settings.event_bus_name else {}),
             },
             [
                 (now - datetime.fromisoformat(delivery.event.received_at)).total_seconds() * 1_000
@@ -419,7 +448,7 @@ def _compare(delivery: Delivery, item: Mapping[str, Any]) -> str:
         # We put that message with the dead letters already. Redriven from there, it has another id and is tried again.
         rejected_before = item["status"] == "failed" and item.get("rejected_message_id") == delivery.message_id
         if item["status"] == "succeeded" or rejected_before:
-            delivery.outcome = "done"
+            delivery.outcome, delivery.stored = "done", item
     return delivery.outcome
 
 
@@ -453,6 +482,19 @@ def _failure(delivery: Delivery) -> dict[str, Any]:
     }
 
 
+def _outcome(delivery: Delivery) -> outcomes.Outcome:
+    """What the bus is told of an event that is done: schemas/outcome.json. Nothing of what the client sent."""
+    envelope, stored = delivery.event, delivery.stored or {}
+    detail = {
+        "id": envelope.id,
+        "type": envelope.type,
+        "correlation_id": envelope.correlation_id,
+        "received_at": envelope.received_at,
+        **{name: stored.get(name) for name in OUTCOME_ATTRIBUTES},
+    }
+    return outcomes.Outcome("Event Succeeded" if detail["status"] == "succeeded" else "Event Failed", detail)
+
+
 def _logged(delivery: Delivery) -> dict[str, Any]:
     logged = {"outcome": delivery.outcome, **_failure(delivery)}
     # Logs are paid for by the byte: the message's id is of use where there is no event's.
@@ -467,7 +509,7 @@ def _worker() -> Worker:
         return Worker(settings, process, service)
     from handlers.circuit import Circuit, Pause  # noqa: PLC0415  see there what it costs
 
-    return Worker(settings, process, service, Circuit(settings, Pause(settings).begin))
+    return Worker(settings, process, service, Circuit(settings, service, Pause(settings).begin))
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:

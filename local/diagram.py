@@ -20,6 +20,7 @@ SHAPES: Mapping[str, tuple[str, str]] = {
     "aws:dynamodb/table:Table": ("[(", ")]"),
     "aws:s3/bucket:Bucket": ("[(", ")]"),
     "aws:sns/topic:Topic": ("{{", "}}"),
+    "aws:cloudwatch/eventBus:EventBus": ("{{", "}}"),
 }
 
 # Said by the edges of triggers, and the same for every function.

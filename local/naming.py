@@ -21,6 +21,8 @@ NAMED: Mapping[str, tuple[str, int]] = {
     "aws:apigatewayv2/api:Api": ("name", 128),
     "aws:apigatewayv2/authorizer:Authorizer": ("name", 128),
     "aws:apigatewayv2/stage:Stage": ("name", 128),
+    "aws:cloudwatch/eventBus:EventBus": ("name", 256),
+    "aws:cloudwatch/eventRule:EventRule": ("name", 64),
     "aws:cloudwatch/logGroup:LogGroup": ("name", 512),
     "aws:cloudwatch/metricAlarm:MetricAlarm": ("name", 255),
     "aws:dynamodb/table:Table": ("name", 255),

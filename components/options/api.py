@@ -226,6 +226,10 @@ class AlarmOptions(CommonAlarmOptions):
     api_latency_p95_ms: Annotated[int, Field(ge=1)] = 2_000
 
 
+class OutcomeOptions(Options):
+    """Outcome events on an EventBridge bus of the pipeline's own: docs/outcomes.md. `{}` turns them on."""
+
+
 class ApiPipelineConfig(CommonOptions):
     """A pipeline that takes events over HTTP."""
 
@@ -235,13 +239,16 @@ class ApiPipelineConfig(CommonOptions):
     worker: WorkerOptions = WorkerOptions()
     storage: StorageOptions
     alarms: AlarmOptions = AlarmOptions()
+    outcomes: OutcomeOptions | None = None
+    """Tell an event bus what became of each event. Default: nobody is told."""
 
     @model_validator(mode="after")
     def _messages_outlast_their_attempts(self) -> Self:
         retention_seconds = self.queue.retention_days * SECONDS_A_DAY
-        waits = self.worker.backoff.seconds_until(self.queue.max_receives)
+        waits, options = self.worker.backoff.seconds_until(self.queue.max_receives), "worker.backoff"
         if breaker := self.worker.circuit_breaker:
             waits += SPARE_RECEIVES * breaker.recovery_seconds
+            options += " and worker.circuit_breaker"
             # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
             if self.queue.max_receives + SPARE_RECEIVES > MAXIMUM_RECEIVES:
                 raise ValueError(
@@ -250,7 +257,7 @@ class ApiPipelineConfig(CommonOptions):
                 )
         if waits >= retention_seconds:
             raise ValueError(
-                f"queue.max_receives {self.queue.max_receives} with worker.backoff takes up to {waits} seconds, and "
+                f"queue.max_receives {self.queue.max_receives} with {options} takes up to {waits} seconds, and "
                 f"queue.retention_days {self.queue.retention_days} keeps a message for {retention_seconds}",
             )
         if self.storage.items_expire_after_days <= self.queue.dead_letter_retention_days:

@@ -22,10 +22,12 @@ from components.observability import (
     function_alarms,
     functions_panel,
     latency_panel,
+    outcomes_alarm,
     queue_alarms,
     queue_panels,
 )
 from components.options.api import SPARE_RECEIVES, ApiOptions, ApiPipelineConfig, read_event_schema
+from components.outcomes import Outcomes
 from components.package import dependency_layer, source_archive
 from components.queue import Queue
 from components.table import Table
@@ -41,7 +43,7 @@ CIRCUIT = "circuit/"
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     storage = config.storage
-    key = customer_key(f"{name}-key", config.encryption, storage, parent=parent)
+    key = customer_key(f"{name}-key", config.encryption, storage, event_bus=config.outcomes is not None, parent=parent)
     child = encrypted(parent, key)
     runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
@@ -63,6 +65,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         spare_receives=SPARE_RECEIVES if breaker_options else 0,
         opts=child,
     )
+    outcomes = None if config.outcomes is None else Outcomes(f"{name}-outcomes", opts=child)
     ingest = Function(
         f"{name}-ingest",
         handler="handlers.ingest.handler",
@@ -87,6 +90,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         *([bucket.grant_write(RESULTS)] if storage.results == "object" else []),
         *([bucket.grant_write(ARCHIVE)] if storage.archive else []),
         alerts.grant_publish(),
+        *([] if outcomes is None else [outcomes.grant_put()]),
     ]
     worker_environment = _worker_environment(config, mapping_parameter_name(service, name))
     worker = Worker(
@@ -136,6 +140,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             **function_alarms("ingest", ingest, config.alarms),
             **function_alarms("worker", worker.function, config.alarms),
             **(circuit_alarms(breaker.scheduled, service, config.alarms) if breaker else {}),
+            **({} if outcomes is None else {"outcomes-undelivered": outcomes_alarm(service)}),
         },
         panels=[
             requests,
@@ -158,6 +163,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "table_name": table.name,
         "bucket_name": bucket.name,
         "alerts_topic_arn": alerts.arn,
+        **({} if outcomes is None else {"event_bus_name": outcomes.name}),
         **({"api_key_id": api.key_id} if api.key_id is not None else {}),
     }
 

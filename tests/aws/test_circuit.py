@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ class Guarded:
 
     def worker(self) -> Worker:
         self.forget_counts()
-        guard = Circuit(self.settings, Pause(self.settings).begin)
+        guard = Circuit(self.settings, "test", Pause(self.settings).begin)
         return Worker(self.settings, self.downstream.process, "test", guard)
 
     def minute(self) -> None:
@@ -160,6 +161,23 @@ class Guarded:
         )
         return list(answer.get("Messages", []))
 
+    def subscribe(self, *kinds: str) -> Callable[[], list[Json]]:
+        """What is put on the bus from now on, when asked."""
+        sqs, events, bus = self.root("sqs"), self.root("events"), self.outputs["event_bus_name"]
+        url = sqs.create_queue(QueueName="heard")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        events.put_rule(Name="heard", EventBusName=bus, EventPattern=json.dumps({"detail-type": kinds}))
+        events.put_targets(Rule="heard", EventBusName=bus, Targets=[{"Id": "heard", "Arn": arn}])
+
+        def heard() -> list[Json]:
+            messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+            return [json.loads(message["Body"]) for message in messages]
+
+        return heard
+
     # Time
 
     def recovered(self) -> None:
@@ -196,6 +214,7 @@ def stack() -> Iterator[Running]:
         "worker": {"circuit_breaker": {"failure_threshold": 3, "recovery_seconds": 60}},
         "queue": {"max_receives": MAX_RECEIVES},
         "storage": {"results": "inline"},
+        "outcomes": {},
     }
     with running(load_project(ROOT, "dev").with_config(options)) as up:
         yield up
@@ -364,7 +383,8 @@ def test_an_event_whose_worker_died_on_the_last_attempt_is_failed_at_the_next_de
     message = guarded.message(receives=MAX_RECEIVES)
     calls = record(lambda: guarded.handle(message))
     guarded.clear()
-    with contextlib.suppress(Killed), broken(Point(len(calls) - 1, "", "dies before")):
+    completing = max(position for position, call in enumerate(calls) if call == "dynamodb:BatchExecuteStatement")
+    with contextlib.suppress(Killed), broken(Point(completing, "", "dies before")):
         guarded.handle(message)
     assert guarded.event(message)["status"] == "queued"
     guarded.downstream.runs.clear()
@@ -521,6 +541,36 @@ def test_a_mapping_that_is_still_changing_is_switched_a_minute_later(
     assert (guarded.takes_messages(), guarded.kept()) == (True, None)
 
 
+def test_each_transition_is_on_the_bus_and_counted(guarded: Guarded, capsys: pytest.CaptureFixture[str]) -> None:
+    heard = guarded.subscribe("Circuit Opened", "Circuit Closed")
+    guarded.open()
+    opened_at = int(guarded.item(NAME)["opened_at"])
+    guarded.recovered()
+    guarded.minute()
+    guarded.recovered()
+    guarded.downstream.out = False
+    guarded.minute()
+    guarded.minute()
+    told = heard()
+    first = datetime.fromtimestamp(opened_at, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    assert (told[0]["source"], told[0]["detail-type"]) == ("test", "Circuit Opened")
+    reason = "Unavailable: come back later"
+    assert told[0]["detail"] == {"from": "CLOSED", "to": "OPEN", "opened_at": first, "reason": reason}
+    assert [(each["detail-type"], each["detail"]["from"], each["detail"]["to"]) for each in told[1:]] == [
+        ("Circuit Opened", "HALF_OPEN", "OPEN"),
+        ("Circuit Closed", "HALF_OPEN", "CLOSED"),
+    ]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"Circuit' in line]
+    counted = [{name: line[name] for name in line if name.startswith("Circuit")} for line in lines if "_aws" in line]
+    assert counted == [
+        {"CircuitOpened": [1.0], "CircuitOpen": [1.0]},
+        {"CircuitOpen": [1.0]},
+        {"CircuitClosed": [1.0]},
+        {"CircuitOpen": [0.0]},
+        {"CircuitOpen": [0.0]},
+    ]
+
+
 def test_the_circuits_item_is_no_event_to_anybody(guarded: Guarded) -> None:
     guarded.open()
     settings = IngestSettings.from_environment(guarded.environments["ingest"])
@@ -641,6 +691,7 @@ ON_EVENTS = {
     "dynamodb:PartiQLInsert",
     "dynamodb:PartiQLUpdate",
     "sns:Publish",
+    "events:PutEvents",
 }
 
 
