@@ -11,9 +11,9 @@ KIND = "aws:ssm/parameter:Parameter"
 def parameter(aws: Clients, name: str, inputs: Inputs) -> Created:
     inputs.get("name")
     tags = [{"Key": key, "Value": value} for key, value in inputs.tags.items()]
-    made = aws("ssm").put_parameter(
+    aws("ssm").put_parameter(
         Name=name,
         Tags=tags,
         **inputs.renamed(Description="description", Type="type", Value="value"),
     )
-    return Created(name, {"name": name, "arn": ARNS[KIND](aws, name), "version": made["Version"]})
+    return Created(name, {"name": name, "arn": ARNS[KIND](aws, name)})
