@@ -6,11 +6,12 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-in
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handlers.errors import ApiError, BadRequestError
+from handlers.errors import ApiError, BadRequestError, UnavailableError
+from handlers.log import logger
 
 USER_AGENT_LENGTH = 512
 
@@ -30,6 +31,37 @@ class Request:
     source_ip: str
     user_agent: str
     correlation_id: str
+
+
+# Answers a request; what it adds to the facts goes into the request's log line.
+Route = Callable[[Request, dict[str, Any]], dict[str, Any]]
+
+
+def answer(event: Mapping[str, Any], route: Route, outside_errors: tuple[type[Exception], ...]) -> dict[str, Any]:
+    """The response to a request of API Gateway: that of `route`, or of the error that it raised.
+
+    `outside_errors` are those of services. Whoever raises one has done nothing that the client must know of.
+    """
+    try:
+        request = read_request(event)
+    except ApiError as error:
+        return response(error.status, error_body(error))
+    facts: dict[str, Any] = {"correlation_id": request.correlation_id, "route": request.route}
+    try:
+        answered = route(request, facts)
+    except ApiError as error:
+        answered = response(error.status, error_body(error))
+    except outside_errors as error:
+        logger.exception("a service did not answer", extra={"correlation_id": request.correlation_id})
+        unavailable = unavailable_error(error)
+        answered = response(unavailable.status, error_body(unavailable))
+    logger.info("request", extra={**facts, "status": answered["statusCode"]})
+    return answered
+
+
+def unavailable_error(error: Exception) -> UnavailableError:
+    """What a client is told of a service's error."""
+    return UnavailableError("unavailable", f"a service did not answer ({type(error).__name__}); try again")
 
 
 def read_request(event: Mapping[str, Any]) -> Request:
