@@ -9,22 +9,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from handlers import dead_letters
 from handlers.processing import Rejected
 from tests.roles import Role
 
 from .conftest import Pipeline, Time
 
 # Used by Lambda's poller and by Lambda's log delivery. Asserted on the graph: tests/components/test_roles.py.
-UNSEEN = {
-    "sqs:ReceiveMessage",
-    "sqs:DeleteMessage",
-    "sqs:GetQueueAttributes",
-    "logs:CreateLogStream",
-    "logs:PutLogEvents",
-}
+LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+UNSEEN = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", *LOGS}
 
 INGEST = [
     "sqs:SendMessage",
@@ -44,6 +41,14 @@ WORKER = [
     "dynamodb:PartiQLUpdate",
     "s3:PutObject",
     "sns:Publish",
+]
+REDRIVE = [
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ChangeMessageVisibility",
+    "sqs:SendMessage",
+    "dynamodb:BatchGetItem",
 ]
 
 
@@ -119,7 +124,26 @@ def worker_does_all_it_does(pipeline: Pipeline) -> None:
     assert pipeline.receive(), "its back-off was not set"
 
 
+def redrive_does_all_it_does(pipeline: Pipeline) -> None:
+    """Raises AssertionError when it does not."""
+    url = pipeline.outputs["dead_letter_queue_url"]
+    event_id = pipeline.post({"n": 1}).body["id"]
+    (message,) = pipeline.receive()
+    pipeline.settle([message], {"batchItemFailures": []})
+    pipeline.root("sqs").send_message(QueueUrl=url, MessageBody=message["body"])
+    with role_of(pipeline, "redrive").acting(), patch.object(dead_letters, "POLL_SECONDS", 0):
+        shown = pipeline.request("GET", "/redrive/preview").body
+        assert [letter["id"] for letter in shown.get("messages", [])] == [event_id]
+        assert shown["remaining"] == 1
+        answer = pipeline.root("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+        assert answer["Attributes"]["ApproximateNumberOfMessages"] == "1", "it was not made visible again"
+        assert pipeline.request("POST", "/redrive/start", {}).body["redriven"] == 1
+    assert [json.loads(record["body"])["id"] for record in pipeline.receive()] == [event_id]
+
+
 def test_the_lists_above_are_all_that_is_granted(pipeline: Pipeline) -> None:
+    redrive = [action for _, action in role_of(pipeline, "redrive").actions if action not in LOGS]
+    assert redrive == REDRIVE
     for function, listed in (("ingest", INGEST), ("worker", WORKER)):
         assert [action for _, action in role_of(pipeline, function).actions if action not in UNSEEN] == listed
 
@@ -134,11 +158,24 @@ def test_with_all_its_actions_the_worker_works(pipeline: Pipeline) -> None:
     assert pipeline.items()
 
 
+def test_with_all_its_actions_the_redrive_function_works(pipeline: Pipeline) -> None:
+    redrive_does_all_it_does(pipeline)
+    assert pipeline.items()
+
+
 @pytest.mark.parametrize(
     ("function", "action"),
-    [*(("ingest", action) for action in INGEST), *(("worker", action) for action in WORKER)],
+    [
+        *(("ingest", action) for action in INGEST),
+        *(("worker", action) for action in WORKER),
+        *(("redrive", action) for action in REDRIVE),
+    ],
 )
 def test_without_any_one_action_something_breaks(pipeline: Pipeline, function: str, action: str) -> None:
-    does_all_it_does = {"ingest": ingest_does_all_it_does, "worker": worker_does_all_it_does}[function]
+    does_all_it_does = {
+        "ingest": ingest_does_all_it_does,
+        "worker": worker_does_all_it_does,
+        "redrive": redrive_does_all_it_does,
+    }[function]
     with role_of(pipeline, function).without(action), pytest.raises(AssertionError):
         does_all_it_does(pipeline)
