@@ -164,7 +164,13 @@ def _table(messages: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line each; the error last, as long as it is: ids are there to be copied."""
     if not messages:
         return []
-    rows = [COLUMNS, *([_printable(str(message[name] or "")) for name in COLUMNS] for message in messages)]
+    rows = [
+        COLUMNS,
+        *(
+            [_printable("" if message[name] is None else str(message[name])) for name in COLUMNS]
+            for message in messages
+        ),
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -20,7 +20,10 @@ _correlation_id = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,199}").fullmatch
 
 @dataclass(frozen=True)
 class Request:
-    """One request. `headers` have lower-case names; `route` is `GET /events/{id}`, `path` begins with the stage."""
+    """One request. `headers` have lower-case names; `route` is `GET /events/{id}`, `path` begins with the stage.
+
+    `caller`: the ARN of who signed it, where the route wants that; else empty.
+    """
 
     route: str
     path: str
@@ -31,6 +34,7 @@ class Request:
     source_ip: str
     user_agent: str
     correlation_id: str
+    caller: str
 
 
 # Answers a request; what it adds to the facts goes into the request's log line.
@@ -70,8 +74,10 @@ def read_request(event: Mapping[str, Any]) -> Request:
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     if "http" in context:
         route, path, client = event["routeKey"], event["rawPath"], context["http"]
+        signer = (context.get("authorizer") or {}).get("iam") or {}
     else:
         route, path, client = f"{event['httpMethod']} {event['resource']}", context["path"], context["identity"]
+        signer = client
     return Request(
         route=route,
         path=path,
@@ -82,6 +88,7 @@ def read_request(event: Mapping[str, Any]) -> Request:
         source_ip=_printable(client.get("sourceIp")),
         user_agent=_printable(client.get("userAgent")),
         correlation_id=_read_correlation_id(headers.get("x-correlation-id"), context["requestId"]),
+        caller=signer.get("userArn") or "",
     )
 
 

@@ -19,7 +19,7 @@ from handlers.dead_letters import (
     Pass,
     Wanted,
 )
-from handlers.errors import BadRequestError, NotFoundError
+from handlers.errors import BadRequestError, ForbiddenError, NotFoundError
 from handlers.http import Request, answer, error_body, response, unavailable_error
 from handlers.settings import RedriveSettings
 
@@ -57,6 +57,10 @@ class Redrive:
         return answer(event, lambda request, facts: self._route(request, seconds, facts), OutsideError)
 
     def _route(self, request: Request, seconds: float, facts: dict[str, Any]) -> dict[str, Any]:
+        # The routes are AWS_IAM's. Who opens them by mistake has not opened the dead letters to everybody.
+        if not request.caller:
+            raise ForbiddenError("not_signed", "sign the request with AWS credentials")
+        facts["caller"] = request.caller
         match request.route:
             case "GET /redrive/preview":
                 messages, done = self._dead_letters.look(*_asked(_numbers(request.parameters)), seconds)

@@ -81,7 +81,8 @@ def test_the_redrive_function_answers_its_routes(monkeypatch: pytest.MonkeyPatch
     function = redrive.Redrive(RedriveSettings(table_name="", queue_url="", dead_letter_queue_url=""), lambda _: [])
 
     def answered(route: str) -> str:
-        context = {"requestId": "r", "http": {"sourceIp": "", "userAgent": ""}}
+        signed = {"iam": {"userArn": "arn:aws:iam::123456789012:user/ann"}}
+        context = {"requestId": "r", "http": {"sourceIp": "", "userAgent": ""}, "authorizer": signed}
         event = {"routeKey": route, "rawPath": "/", "requestContext": context, "queryStringParameters": {"x": "y"}}
         answer = function.handle({**event, "body": "no json"}, Time())
         return str(json.loads(answer["body"])["error"]["code"])

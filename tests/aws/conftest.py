@@ -94,7 +94,11 @@ class Pipeline:
             "queryStringParameters": dict(parameters or {}),
             "pathParameters": {"id": event_id} if event_id else {},
             "body": text if text is not None else None if body is None else json.dumps(body),
-            "requestContext": {"requestId": "request-1", "http": {"sourceIp": "192.0.2.1", "userAgent": "test"}},
+            "requestContext": {
+                "requestId": "request-1",
+                "http": {"sourceIp": "192.0.2.1", "userAgent": "test"},
+                "authorizer": {"iam": {"userArn": "arn:aws:iam::123456789012:user/ann"}},
+            },
         }
         answer = self.redrive().handle(event, time) if path.startswith("/redrive") else self.ingest().handle(event)
         return Answer(answer["statusCode"], answer["headers"], json.loads(answer["body"]))

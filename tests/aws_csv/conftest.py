@@ -75,7 +75,11 @@ class Files:
             "routeKey": route,
             "rawPath": "/",
             "body": json.dumps(body or {}),
-            "requestContext": {"requestId": "r", "http": {"sourceIp": "", "userAgent": ""}},
+            "requestContext": {
+                "requestId": "r",
+                "http": {"sourceIp": "", "userAgent": ""},
+                "authorizer": {"iam": {"userArn": "arn:aws:iam::123456789012:user/ann"}},
+            },
         }
         answer = Redrive(settings, FileCauses(settings.table_name)).handle(event, Time())
         return json.loads(answer["body"])

@@ -11,6 +11,7 @@ from handlers.redrive import Redrive
 from handlers.settings import RedriveSettings
 
 SETTINGS = RedriveSettings(table_name="t", queue_url="q", dead_letter_queue_url="d")
+SIGNED = {"iam": {"userArn": "arn:aws:iam::123456789012:user/ann"}}
 KNOWN = "there are max_messages, min_age_seconds, error_type"
 
 
@@ -44,7 +45,7 @@ def start(redrive: Redrive, text: str | None) -> tuple[int, Any]:
 
 
 def answered(redrive: Redrive, route: str, more: dict[str, Any]) -> tuple[int, Any]:
-    context = {"requestId": "r", "http": {"sourceIp": "", "userAgent": ""}}
+    context = {"requestId": "r", "http": {"sourceIp": "", "userAgent": ""}, "authorizer": SIGNED}
     answer = redrive.handle({"routeKey": route, "rawPath": "/", "requestContext": context, **more}, Time())
     return answer["statusCode"], json.loads(answer["body"])
 
@@ -134,3 +135,19 @@ def test_a_body_that_is_no_json_object_is_refused(redrive: Redrive, text: str | 
     status, body = start(redrive, text)
     assert (status, body["error"]["code"]) == (400, code)
     assert len(body["error"]["message"]) <= 300
+
+
+@pytest.mark.parametrize("authorizer", [None, {}, {"iam": None}, {"iam": {}}, {"jwt": {"claims": {"sub": "x"}}}])
+@pytest.mark.parametrize("route", ["GET /redrive/preview", "POST /redrive/start", "GET /other"])
+def test_a_request_that_nobody_signed_is_refused_whatever_the_route_lets_in(
+    redrive: Redrive, route: str, authorizer: Any
+) -> None:
+    context = {"requestId": "r", "http": {"sourceIp": "", "userAgent": ""}, "authorizer": authorizer}
+    answer = redrive.handle({"routeKey": route, "rawPath": "/", "requestContext": context, "body": "{}"}, Time())
+    assert (answer["statusCode"], json.loads(answer["body"])["error"]["code"]) == (403, "not_signed")
+
+
+def test_the_log_says_who_asked_and_what_was_done(redrive: Redrive, caplog: pytest.LogCaptureFixture) -> None:
+    start(redrive, "{}")
+    (line,) = caplog.records
+    assert (line.caller, line.redriven, line.complete) == (SIGNED["iam"]["userArn"], 0, False)  # type: ignore[attr-defined]
