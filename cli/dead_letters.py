@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,10 +105,14 @@ def _variant(stack: str) -> str:
 def _dead_letters(stack: str) -> DeadLetters:
     variant = _variant(stack)
     aim_at(stack)
-    explain: Explain = invocation_causes
-    if variant != "iot":
-        causes: Callable[[str], Explain] = {"api": EventCauses, "csv": FileCauses}[variant]
-        explain = causes(output(stack, "table_name"))
+    explain: Explain
+    match variant:
+        case "api":
+            explain = EventCauses(output(stack, "table_name"))
+        case "csv":
+            explain = FileCauses(output(stack, "table_name"))
+        case "iot":
+            explain = invocation_causes
     return DeadLetters(output(stack, "dead_letter_queue_url"), explain)
 
 

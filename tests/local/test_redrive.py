@@ -65,8 +65,7 @@ def test_signed_requests_show_what_is_there_and_send_back_what_is_asked_for(dev:
     assert "s3cr3t" not in json.dumps(shown)
     status, moved = dev.signed("POST", "/redrive/start", {"error_type": "OldError"})
     assert (status, moved["redriven"], moved["remaining"], moved["complete"]) == (200, 2, 1, True)
-    for event_id in dead[:2]:
-        dev.until(lambda event_id=event_id: dev.shown(event_id).get("status") == "succeeded")
+    dev.until(lambda: [dev.shown(event_id).get("status") for event_id in dead[:2]] == ["succeeded"] * 2)
     assert dev.depth(dev.outputs["dead_letter_queue_url"]) == 1
 
 
