@@ -144,6 +144,67 @@ def replay(stack: IotStackOption = "iot") -> None:
     _run(lambda: run_replay(stack))
 
 
+@app.command()
+def cost(
+    stack: StackOption = "dev",
+    events_per_month: Annotated[int, typer.Option(min=0, help="Events that come in.")] = 1_000_000,
+    events_per_request: Annotated[
+        int, typer.Option(min=1, max=500, help="How many of them a client sends at once.")
+    ] = 1,
+    event_bytes: Annotated[int, typer.Option(min=2, max=1_000_000, help="The size of one, and of its result.")] = 500,
+    prices: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A price table of your own, like cli/prices.json.")
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the bill as one line of JSON.")] = False,
+) -> None:
+    """Estimate what a stack of the variant api costs a month, by service."""
+    from cli.cost import Traffic, run_cost  # noqa: PLC0415
+
+    traffic = Traffic(events_per_month, events_per_request, event_bytes)
+    _run(lambda: run_cost(stack, traffic, prices, as_json=as_json))
+
+
+csv_app = typer.Typer(no_args_is_help=True, help="CSV files on this disk.")
+app.add_typer(csv_app, name="csv")
+
+CsvStackOption = Annotated[str, typer.Option(envvar="PIPELINE_STACK", help="The stack, of the variant csv.")]
+
+
+@csv_app.callback()
+def csv_main() -> None:
+    """CSV files on this disk."""
+
+
+@csv_app.command()
+def check(
+    file: Annotated[str, typer.Argument(help="A CSV file, gzipped or not.")],
+    stack: CsvStackOption = "csv",
+    rejected: Annotated[str | None, typer.Option(metavar="FILE", help="Write the rejected rows, JSON Lines.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+) -> None:
+    """Read a file as a stack would, and print its report. Exit 1 if it fails or any row was rejected."""
+    from cli.csv_check import run_csv_check  # noqa: PLC0415
+
+    _run(lambda: run_csv_check(file, stack, rejected, as_json=as_json))
+
+
+@app.command()
+def upload(
+    file: Annotated[str, typer.Argument(help="A CSV file, gzipped or not.")],
+    stack: CsvStackOption = "csv",
+    key: Annotated[str | None, typer.Option(help="Where to put it; default: the stack's prefix and the name.")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the report.")] = 3_600,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+) -> None:
+    """Upload a file to a csv stack, wait for its report, print it. Exit 1 if it failed or any row was rejected."""
+    from cli.upload import run_upload  # noqa: PLC0415
+
+    _run(lambda: run_upload(file, stack, key, timeout, as_json=as_json))
+
+
 dead_letters_app = typer.Typer(no_args_is_help=True, help="What failed for good, in a stack that runs here or on AWS.")
 app.add_typer(dead_letters_app, name="dead-letters")
 
@@ -217,46 +278,6 @@ def purge_dead_letters(
     from cli.dead_letters import Asked, run_purge  # noqa: PLC0415
 
     _run(lambda: run_purge(stack, Asked(error_type, min_age, maximum, as_json), sure=yes))
-
-
-csv_app = typer.Typer(no_args_is_help=True, help="CSV files on this disk.")
-app.add_typer(csv_app, name="csv")
-
-CsvStackOption = Annotated[str, typer.Option(envvar="PIPELINE_STACK", help="The stack, of the variant csv.")]
-
-
-@csv_app.callback()
-def csv_main() -> None:
-    """CSV files on this disk."""
-
-
-@csv_app.command()
-def check(
-    file: Annotated[str, typer.Argument(help="A CSV file, gzipped or not.")],
-    stack: CsvStackOption = "csv",
-    rejected: Annotated[str | None, typer.Option(metavar="FILE", help="Write the rejected rows, JSON Lines.")] = None,
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
-) -> None:
-    """Read a file as a stack would, and print its report. Exit 1 if it fails or any row was rejected."""
-    from cli.csv_check import run_csv_check  # noqa: PLC0415
-
-    _run(lambda: run_csv_check(file, stack, rejected, as_json=as_json))
-
-
-@app.command()
-def upload(
-    file: Annotated[str, typer.Argument(help="A CSV file, gzipped or not.")],
-    stack: CsvStackOption = "csv",
-    key: Annotated[str | None, typer.Option(help="Where to put it; default: the stack's prefix and the name.")] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the report.")] = 3_600,
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
-) -> None:
-    """Upload a file to a csv stack, wait for its report, print it. Exit 1 if it failed or any row was rejected."""
-    from cli.upload import run_upload  # noqa: PLC0415
-
-    _run(lambda: run_upload(file, stack, key, timeout, as_json=as_json))
 
 
 def _run(command: Callable[[], int]) -> NoReturn:
