@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 import pytest
 
-from handlers import dead_letters, file_objects
+from handlers import dead_letters, file_objects, queues
 from handlers.dead_letters import SUCCEEDED_SINCE
 from handlers.file_objects import Source
 from tests.roles import Role
@@ -77,6 +77,19 @@ def test_of_a_message_that_sqs_moved_the_table_says_why(files: Files) -> None:
     reasons = shown(files)
     assert [reason for reason, _ in reasons] == ["missing_columns", "unknown", "unknown", "unreadable"]
     assert sorted(error for reason, error in reasons if reason == "unknown") == ["None", SUCCEEDED_SINCE]
+
+
+def test_a_file_that_fails_again_and_was_sent_back_twice_is_read_and_told_of_twice(files: Files) -> None:
+    files.upload("raw/a.csv", b"")
+    files.drain()
+    with patch.object(queues, "delete", lambda _url, handles: [False for _ in handles]):
+        assert files.redrive("POST /redrive/start")["not_deleted"] == 1
+    files.drain()
+    files.told()
+    assert files.redrive("POST /redrive/start")["redriven"] == 2
+    files.drain()
+    assert [told["reason"] for told in files.told()] == ["empty_file"] * 2
+    assert files.item()["status"] == "failed"
 
 
 def it_does_all_it_does(files: Files) -> None:

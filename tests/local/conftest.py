@@ -21,6 +21,9 @@ from local.services import ACCESS_KEY, SECRET_KEY, Clients
 
 ROOT = Path(__file__).parents[2]
 
+# May do everything.
+ROOT_KEYS = Credentials(ACCESS_KEY, SECRET_KEY)
+
 Json = Any
 
 
@@ -59,12 +62,12 @@ class Client:
             with error:
                 return error.code, json.load(error)
 
-    def signed(self, method: str, path: str, body: Json = None) -> tuple[int, Json]:
+    def signed(self, method: str, path: str, body: Json = None, keys: Credentials = ROOT_KEYS) -> tuple[int, Json]:
         """A request with a signature of AWS credentials."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         request = AWSRequest(method, self.api_url + path, data=data, headers=headers)
-        SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "execute-api", self.up.project.region).add_auth(request)
+        SigV4Auth(keys, "execute-api", self.up.project.region).add_auth(request)
         return self.request(method, path, headers=dict(request.headers.items()), raw=data)
 
     def post(self, body: Json, headers: Mapping[str, str] | None = None) -> tuple[int, Json]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.credentials import Credentials
 from typer.testing import CliRunner
 
 from cli.main import app
@@ -55,6 +56,23 @@ def test_nobody_without_a_signature_gets_in_although_the_api_is_open(dev: Client
     # The emulator's HTTP APIs take any Authorization header for a signature; the function does not.
     for headers in ({}, {"Authorization": "Bearer x"}, {"x-api-key": "x"}):
         assert dev.request(method, path, {} if method == "POST" else None, headers)[0] == 403
+
+
+def test_who_signs_needs_the_right_to_call_this_very_route(dev: Client) -> None:
+    iam = dev.aws("iam")
+    iam.create_user(UserName="ann")
+    key = iam.create_access_key(UserName="ann")["AccessKey"]
+    ann = Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+    assert dev.signed("GET", "/redrive/preview", keys=ann)[0] == 403
+    api_id = dev.api_url.rsplit("/", 1)[1]
+    route = f"arn:aws:execute-api:us-east-1:{dev.aws.account}:{api_id}/*/GET/redrive/preview"
+    allowed = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": route}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    iam.put_user_policy(UserName="ann", PolicyName="looks", PolicyDocument=document)
+    assert dev.signed("GET", "/redrive/preview", keys=ann)[0] == 200
+    assert dev.signed("POST", "/redrive/start", {}, keys=ann)[0] == 403
+    forged = Credentials(key["AccessKeyId"], "not the secret")
+    assert dev.signed("GET", "/redrive/preview", keys=forged)[0] == 403
 
 
 def test_signed_requests_show_what_is_there_and_send_back_what_is_asked_for(dev: Client, dead: list[str]) -> None:
