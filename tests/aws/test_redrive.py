@@ -180,6 +180,16 @@ def received(pipeline: Pipeline) -> list[dict[str, Any]]:
     )
 
 
+@pytest.mark.parametrize(("maximum", "complete"), [(3, False), (10, False), (12, False), (13, True), (14, True)])
+def test_an_answer_is_complete_only_when_there_is_nothing_that_it_does_not_show(
+    pipeline: Pipeline, *, maximum: int, complete: bool
+) -> None:
+    for _ in range(13):
+        bury(pipeline, UNREADABLE)
+    answer = preview(pipeline, max_messages=str(maximum)).body
+    assert (len(answer["messages"]), answer["complete"], answer["remaining"]) == (min(maximum, 13), complete, 13)
+
+
 # Moving
 
 
