@@ -109,8 +109,9 @@ class Wanted:
 class Pass:
     """What a pass over the dead letters came to.
 
-    `complete`: all of them were looked at. Else its time was up, it had as many as it was asked for, or something went
-    wrong. `remaining`: how many lie there after it, by SQS's count, which is approximate; None when SQS did not say.
+    `complete`: all that lay there when it began were looked at. Else its time was up, it had as many as it was asked
+    for, or something went wrong. `remaining`: how many lie there after it, by SQS's count, which is approximate; None
+    when SQS did not say.
     """
 
     counts: dict[str, int]
@@ -221,10 +222,13 @@ class DeadLetters:
     def _rounds(self, wanted: Wanted, maximum: int, seconds: float, act: Act, done: Pass, held: dict[str, str]) -> None:
         """`held` is kept: the newest receipt handle, by message id, of each message that this pass hides."""
         deadline = time.monotonic() + seconds
+        started_at = time.time()
         room = maximum
         while time.monotonic() < deadline:
             letters = self._receive(int(deadline - time.monotonic()) + ROUND_SECONDS)
-            new = [letter for letter in letters if letter.message_id not in held]
+            # Not what a quick worker has put back in the meantime: one pass would move it again and again.
+            old = [letter for letter in letters if letter.sent_at <= started_at]
+            new = [letter for letter in old if letter.message_id not in held]
             held.update({letter.message_id: letter.receipt_handle for letter in letters})
             if not letters:
                 done.complete = True

@@ -218,6 +218,23 @@ def test_a_redriven_event_that_is_rejected_again_is_a_dead_letter_again_with_its
     assert (letter["id"], letter["error_type"], letter["error"]) == (event_id, "Rejected", "now we know")
 
 
+def test_what_fails_again_while_a_redrive_is_under_way_is_not_for_this_one(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury(pipeline, UNREADABLE)
+    send = queues.send
+
+    def with_a_quick_worker(url: str, messages: Sequence[queues.Outgoing]) -> list[bool]:
+        for _ in messages:
+            bury(pipeline, UNREADABLE)
+        return send(url, messages)
+
+    monkeypatch.setattr(queues, "send", with_a_quick_worker)
+    moved = start(pipeline).body
+    assert (moved["redriven"], moved["not_matching"], moved["remaining"], moved["complete"]) == (1, 0, 1, True)
+    assert visible(pipeline) == 1
+
+
 def test_a_message_goes_back_as_it_was_without_the_attributes_that_say_why_it_was_dead(pipeline: Pipeline) -> None:
     bury(pipeline, UNREADABLE, error="e", error_type="t", event_id="i")
     assert start(pipeline).body["redriven"] == 1
