@@ -239,8 +239,8 @@ class Files:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Running]:
-    with running(load_project(ROOT, "csv").with_config({"queue": {"redrive_api": True}})) as up:
+def stack(decisions: Path) -> Iterator[Running]:
+    with running(load_project(ROOT, "csv").with_config({"queue": {"redrive_api": True}}), iam_log=decisions) as up:
         yield up
 
 

@@ -1,6 +1,7 @@
 """Dead letters of files: why they are there, and what becomes of those that go back."""
 
 import json
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from handlers import dead_letters, file_objects, queues
 from handlers.dead_letters import SUCCEEDED_SINCE
 from handlers.file_objects import Source
+from tests.decisions import denied, recorded, unused
 from tests.roles import Role
 
 from .conftest import HEADER, Files, rows
@@ -106,11 +108,13 @@ def it_does_all_it_does(files: Files) -> None:
     assert [record["body"] for record in files.receive()] == [body]
 
 
-def test_with_all_its_actions_it_works_and_these_are_all(files: Files) -> None:
+def test_with_all_its_actions_it_works_and_all_are_used_and_nothing_is_denied(files: Files, decisions: Path) -> None:
     role = Role(files.root, files.redrive_environment["AWS_LAMBDA_FUNCTION_NAME"])
     assert [(position, action) for position, action in role.actions if action not in LOGS] == REDRIVE
-    it_does_all_it_does(files)
-    assert files.items() == {}
+    with recorded(decisions) as recording:
+        it_does_all_it_does(files)
+    assert denied(recording.of(role.name)) == []
+    assert {action for action, _ in unused(role.document, recording.of(role.name))} == LOGS
 
 
 @pytest.mark.parametrize(("position", "action"), REDRIVE)
