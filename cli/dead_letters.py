@@ -1,9 +1,11 @@
 """`pipeline dead-letters`: what failed for good, seen, sent back, deleted; with the operator's own AWS credentials."""
 
 import json
+import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import typer
 from cli.outputs import aim_at, output
 from components.config import load
 from handlers.dead_letters import UNKNOWN, Cause, DeadLetters, EventCauses, Explain, FileCauses, Letter, Pass, Wanted
+from handlers.log import logger
 from local.errors import LocalError
 from local.project import find_project, load_project
 
@@ -40,6 +43,24 @@ class Asked:
         return Wanted(self.error_type, int(match[1]) * UNITS[match[2]])
 
 
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """What the functions' code would log as JSON, with its traceback, is told on standard error in a line."""
+
+    def tell(record: logging.LogRecord) -> bool:
+        reason = getattr(record, "reason", "") or (record.exc_info and record.exc_info[1]) or ""
+        sys.stderr.write(f"{record.getMessage()}: {' '.join(str(reason).split())}\n")
+        return False
+
+    functions = logging.getLogger(logger.name)
+    functions.addFilter(tell)
+    try:
+        yield
+    finally:
+        functions.removeFilter(tell)
+
+
+@_in_one_line()
 def run_list(stack: str, asked: Asked) -> int:
     """Prints the dead letters, and leaves them there."""
     wanted, letters = asked.wanted, _dead_letters(stack)
@@ -54,6 +75,7 @@ def run_list(stack: str, asked: Asked) -> int:
     return 0
 
 
+@_in_one_line()
 def run_show(stack: str, wanted_id: str, *, as_json: bool) -> int:
     """Prints all of one dead letter."""
     found, done = _dead_letters(stack).find(wanted_id, SECONDS)
@@ -73,6 +95,7 @@ def run_show(stack: str, wanted_id: str, *, as_json: bool) -> int:
     return 0
 
 
+@_in_one_line()
 def run_redrive(stack: str, asked: Asked) -> int:
     """Moves dead letters back into their queue. Returns 1 when any could not be."""
     wanted = asked.wanted
@@ -82,6 +105,7 @@ def run_redrive(stack: str, asked: Asked) -> int:
     return _told(letters.redrive(output(stack, "queue_url"), wanted, asked.maximum, SECONDS), asked)
 
 
+@_in_one_line()
 def run_purge(stack: str, asked: Asked, *, sure: bool) -> int:
     """Deletes dead letters for good, once somebody said yes. Returns 1 when any could not be."""
     wanted, letters = asked.wanted, _dead_letters(stack)

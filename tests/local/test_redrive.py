@@ -153,8 +153,25 @@ def test_redrive_exits_1_when_the_queue_does_not_take_them(
     monkeypatch.setenv("PIPELINE_OUTPUTS", json.dumps(outputs))
     refused = command("redrive")
     assert refused.exit_code == 1
-    assert "0 redriven, 3 not sent" in refused.stdout
+    assert refused.stdout == "0 redriven, 3 not sent, 0 not deleted; not all were looked at; about 3 are there now\n"
+    # Tried twice; a reason a line, and neither JSON nor a traceback.
+    reasons = refused.stderr.splitlines()
+    assert len(reasons) == 2
+    assert all("the queue did not take messages: " in line and "NonExistentQueue" in line for line in reasons)
     assert dev.depth(dev.outputs["dead_letter_queue_url"]) == len(dead)
+
+
+def test_a_service_s_refusal_is_a_line_and_no_traceback(
+    command: Any, dev: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = {**dev.outputs, "dead_letter_queue_url": f"{dev.outputs['queue_url']}-that-is-not-there"}
+    monkeypatch.setenv("PIPELINE_OUTPUTS", json.dumps(outputs))
+    for arguments in (("list", "--json"), ("show", "x"), ("purge", "--yes")):
+        refused = command(*arguments)
+        assert refused.exit_code == 1
+        assert "Traceback" not in refused.stderr + refused.stdout
+        assert refused.stderr.splitlines()[-1].startswith("error: "), refused.stderr
+    assert command("list", "--json").stdout == ""
 
 
 def test_purge_without_a_terminal_wants_a_yes_and_deletes_only_what_is_asked_for(
