@@ -31,7 +31,9 @@ class Breaker:
 
     def run(self, context: Context) -> None:
         """Probes when it is time to, and switches the worker's event source mapping as the circuit then is."""
-        state, probes = self._circuit.state(), self._pause.probes()
+        # In this order: a worker writes the state before its probes, so who has seen these sees that it is open.
+        probes = self._pause.probes()
+        state = self._circuit.state()
         no_probe_left = False
         if state.due:
             state, no_probe_left = self._find_out(probes or [], context)
@@ -42,7 +44,7 @@ class Breaker:
         elif no_probe_left:
             # The worker's next message is the probe then: it costs that one a receive.
             self._pause.let_in()
-        elif probes is None:
+        elif probes is None and self._pause.probes() is None:
             self._pause.begin([])
         else:
             self._pause.keep_up()

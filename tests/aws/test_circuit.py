@@ -519,6 +519,26 @@ def test_without_a_probe_the_workers_next_message_is_one(guarded: Guarded, kept:
     assert (guarded.takes_messages(), guarded.kept()) == (True, None)
 
 
+@pytest.mark.parametrize("before", ["state", "probes"])
+def test_a_minute_that_a_worker_opens_the_circuit_in_leaves_it_paused_with_its_probes(
+    guarded: Guarded,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+) -> None:
+    owner = {"state": Circuit, "probes": Pause}[before]
+    look = getattr(owner, before)
+
+    def opened_meanwhile(self: object) -> Any:
+        monkeypatch.setattr(owner, before, look)
+        guarded.open()
+        return look(self)
+
+    monkeypatch.setattr(owner, before, opened_meanwhile)
+    guarded.minute()
+    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", False)
+    assert len(guarded.kept() or []) == 3
+
+
 @pytest.mark.parametrize("code", circuit.CHANGING)
 def test_a_mapping_that_is_still_changing_is_switched_a_minute_later(
     guarded: Guarded,
