@@ -286,6 +286,31 @@ def test_an_event_that_succeeds_ends_the_row(guarded: Guarded) -> None:
     assert guarded.state() == "CLOSED"
 
 
+@pytest.mark.parametrize("ended_by", ["a success", "an open circuit"])
+def test_after_a_row_has_ended_the_same_events_count_again(
+    guarded: Guarded,
+    monkeypatch: pytest.MonkeyPatch,
+    ended_by: str,
+) -> None:
+    monkeypatch.setattr(circuit, "STATE_CACHE_SECONDS", 0)
+    worker, messages = guarded.worker(), [guarded.message() for _ in range(3)]
+    guarded.downstream.out = True
+    guarded.handle(*messages[:2], worker=worker)
+    if ended_by == "a success":
+        guarded.downstream.out = False
+        guarded.handle(guarded.message(), worker=worker)
+    else:
+        # Another worker opened it, and it was closed again.
+        opened = {"id": {"S": NAME}, "state": {"S": "OPEN"}, "opened_at": {"N": str(int(time.time()))}}
+        guarded.root("dynamodb").put_item(TableName=guarded.outputs["table_name"], Item=opened)
+        guarded.handle(guarded.message(), worker=worker)
+        guarded.clear_circuit()
+    guarded.downstream.out = True
+    guarded.handle(*messages, worker=worker)
+    assert guarded.state() == "OPEN"
+    assert guarded.kept() == [message["messageId"] for message in messages]
+
+
 def test_two_workers_that_open_it_at_once_do_no_harm(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
     # However slow this machine is, neither learns of the other in time.
     monkeypatch.setattr(circuit, "STATE_CACHE_SECONDS", 600)
