@@ -14,6 +14,16 @@ class Grant:
     actions: tuple[str, ...]
     resources: tuple[Input[str], ...]
     environment: Mapping[str, Input[str]] = field(default_factory=dict)
+    condition: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """When it holds: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition.html"""
+    used_by_lambda: bool = False
+    """Used by Lambda in the function's name, not by its code: the function's network need not lead there."""
+
+
+def services_called(grants: Iterable[Grant]) -> list[str]:
+    """The services that a function's code calls, as IAM abbreviates them."""
+    called = (action for grant in grants if not grant.used_by_lambda for action in grant.actions)
+    return sorted({action.partition(":")[0] for action in called})
 
 
 # What a caller of these actions needs of the customer key that encrypts what they are about.
@@ -50,7 +60,12 @@ def policy_document(grants: Iterable[Grant], *, key_arn: Input[str] | None) -> p
         needed = {right for grant in granted for action in grant.actions for right in _key_actions(action)}
         granted.append(Grant(tuple(sorted(needed)), (key_arn,)))
     statements = [
-        {"Effect": "Allow", "Action": list(grant.actions), "Resource": list(grant.resources)}
+        {
+            "Effect": "Allow",
+            "Action": list(grant.actions),
+            "Resource": list(grant.resources),
+            **({"Condition": grant.condition} if grant.condition else {}),
+        }
         for grant in granted
         if grant.actions
     ]

@@ -117,7 +117,7 @@ class DeadLetterQueue(pulumi.ComponentResource):
 
     def grant_receive_failures(self) -> Grant:
         """To have Lambda put a function's failed events here, which it does as the function's role."""
-        return Grant(("sqs:SendMessage",), (self.arn,))
+        return Grant(("sqs:SendMessage",), (self.arn,), used_by_lambda=True)
 
 
 def _sent_by(bucket: Bucket, queue: aws.sqs.Queue) -> dict[str, Any]:

@@ -291,6 +291,9 @@ class Monitor:
             case "aws:index/getRegion:getRegion":
                 names = {"description": region, "endpoint": f"ec2.{region}.amazonaws.com"}
                 return {"id": region, "name": region, "region": region, **names}
+            case "aws:index/getAvailabilityZones:getAvailabilityZones":
+                zones = [f"{region}{letter}" for letter in "abc"]
+                return {"id": region, "names": zones, "zoneIds": zones, "groupNames": [region]}
             case "aws:index/getPartition:getPartition":
                 return {
                     "id": "aws",

@@ -240,6 +240,20 @@ def _alias(scope: Scope, _name: str, inputs: Inputs) -> Created:
     return Created(name, {"name": name, "arn": scope.arn("kms", name)})
 
 
+def _prefixed(prefix: str) -> Callable[[Scope, str, Inputs], Created]:
+    """For what EC2 knows by ids that say of which type they are."""
+    return lambda _scope, name, _inputs: Created(f"{prefix}-{_id(name, 17)}")
+
+
+def _security_group(_scope: Scope, name: str, _inputs: Inputs) -> Created:
+    return Created(f"sg-{_id(name, 17)}", {"name": name})
+
+
+def _endpoint(_scope: Scope, name: str, inputs: Inputs) -> Created:
+    gateway = inputs["vpcEndpointType"] == "Gateway"
+    return Created(f"vpce-{_id(name, 17)}", {"prefixListId": f"pl-{_id(name, 17)}"} if gateway else {})
+
+
 def _schedule(_scope: Scope, name: str, _inputs: Inputs) -> Created:
     return Created(f"default/{name}", {"name": name})
 
@@ -272,6 +286,13 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:cloudwatch/logGroup:LogGroup": _named,
     "aws:cloudwatch/metricAlarm:MetricAlarm": _named,
     "aws:dynamodb/table:Table": _table,
+    "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": _prefixed("sg"),
+    "aws:ec2/routeTable:RouteTable": _prefixed("rtb"),
+    "aws:ec2/routeTableAssociation:RouteTableAssociation": _prefixed("rtbassoc"),
+    "aws:ec2/securityGroup:SecurityGroup": _security_group,
+    "aws:ec2/subnet:Subnet": _prefixed("subnet"),
+    "aws:ec2/vpc:Vpc": _prefixed("vpc"),
+    "aws:ec2/vpcEndpoint:VpcEndpoint": _endpoint,
     "aws:iam/role:Role": _role,
     "aws:iam/rolePolicy:RolePolicy": _role_policy,
     "aws:kms/alias:Alias": _alias,
@@ -297,4 +318,6 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:sqs/queuePolicy:QueuePolicy": _by("queueUrl"),
     "aws:sqs/redriveAllowPolicy:RedriveAllowPolicy": _by("queueUrl"),
     "aws:sqs/redrivePolicy:RedrivePolicy": _by("queueUrl"),
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": _prefixed("sgr"),
+    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": _prefixed("sgr"),
 }

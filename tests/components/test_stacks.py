@@ -17,6 +17,7 @@ UNTAGGED = {
     "RolePolicy", "Route", "TopicPolicy", "TopicSubscription", "BucketLifecycleConfiguration", "BucketNotification",
     "BucketOwnershipControls", "BucketPolicy", "BucketPublicAccessBlock", "BucketServerSideEncryptionConfiguration",
     "BucketVersioning", "FunctionEventInvokeConfig", "Schedule", "Alias",
+    "RouteTableAssociation",
 }  # fmt: skip
 
 
