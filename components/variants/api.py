@@ -43,7 +43,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     service = runtime.service
     code = source_archive("handlers", "processors", extra={"schemas.json": _schemas(config.api)})
 
-    alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
     table = Table(f"{name}-table", storage, opts=child)
     expiries = {RESULTS: storage.results_expire_after_days, ARCHIVE: storage.archive_expires_after_days}
     bucket = Bucket(f"{name}-bucket", storage, expire_after_days=expiries, opts=child)

@@ -39,8 +39,8 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
     runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
 
-    alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
-    notifications = Notifications(f"{name}-files", config.file_notifications, opts=child)
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
+    notifications = Notifications(f"{name}-files", config.file_notifications, alarms=False, opts=child)
     table = FileTable(f"{name}-table", storage, opts=child)
     inputs = Bucket(
         f"{name}-input",

@@ -43,7 +43,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
     runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
 
-    alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
     table = ReadingTable(f"{name}-table", storage, opts=child)
     expiries = {READINGS: storage.uploads_expire_after_days, REJECTED: storage.rejected_expire_after_days}
     bucket = Bucket(f"{name}-bucket", storage, expire_after_days=expiries, opts=child)

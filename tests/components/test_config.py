@@ -319,7 +319,7 @@ def test_options_do_not_change_once_they_are_read() -> None:
         ),
         (
             {"network": {"vpc": {"subnet_ids": ["subnet-0a"], "security_group_ids": ["sg-0"] * 6}}},
-            "datapipeline:network.vpc.security_group_ids = ['sg-0', 'sg-0', 'sg-0', 'sg-0', 'sg-0', 'sg-0']: Tuple should",
+            "datapipeline:network.vpc.security_group_ids = ['sg-0', 'sg-0', 'sg-0', 'sg-0', 'sg-0', 'sg-0']: ",
         ),
     ],
 )

@@ -149,20 +149,23 @@ def test_the_alerts_topic_takes_alarms_of_this_account_and_no_plain_http(dev: Gr
     policy = json.loads(dev.find("aws:sns/topicPolicy:TopicPolicy", "pipeline-alerts").inputs["policy"])
     assert policy["Statement"] == [
         {
+            "Sid": "DenyPlainHttp",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "sns:Publish",
+            "Resource": [topic],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        },
+        {
             "Sid": "Alarms",
             "Effect": "Allow",
             "Principal": {"Service": "cloudwatch.amazonaws.com"},
             "Action": "sns:Publish",
             "Resource": topic,
-            "Condition": {"StringEquals": {"aws:SourceAccount": "123456789012"}},
-        },
-        {
-            "Sid": "DenyPlainHttp",
-            "Effect": "Deny",
-            "Principal": "*",
-            "Action": "sns:Publish",
-            "Resource": topic,
-            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": "123456789012"},
+                "ArnLike": {"aws:SourceArn": "arn:aws:cloudwatch:us-east-1:123456789012:alarm:*"},
+            },
         },
     ]
 
