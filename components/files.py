@@ -69,4 +69,6 @@ class FileTable(pulumi.ComponentResource):
 
     def grant_track(self) -> Grant:
         """To take files, and to record what becomes of them."""
-        return Grant(("dynamodb:UpdateItem", "dynamodb:GetItem"), (self.arn,), {"TABLE_NAME": self.name})
+        return Grant(
+            ("dynamodb:UpdateItem", "dynamodb:GetItem"), (self.arn,), {"TABLE_NAME": self.name}, why="track files"
+        )

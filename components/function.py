@@ -153,12 +153,12 @@ METRICS_NAMESPACE = "DataPipeline"
 
 def _grant_logs(group: aws.cloudwatch.LogGroup) -> Grant:
     resources = (pulumi.Output.concat(group.arn, ":*"),)
-    return Grant(("logs:CreateLogStream", "logs:PutLogEvents"), resources, used_by_lambda=True)
+    return Grant(("logs:CreateLogStream", "logs:PutLogEvents"), resources, why="write logs", used_by_lambda=True)
 
 
 def _grants_tracing(*, tracing: bool) -> list[Grant]:
     # X-Ray has no resources to name: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
-    return [Grant(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), ("*",))] if tracing else []
+    return [Grant(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), ("*",), why="send traces")] if tracing else []
 
 
 # Lambda connects a function to a VPC with the function's own role, and these actions take no resource that is known
@@ -175,5 +175,6 @@ _INTERFACES = Grant(
     ),
     ("*",),
     condition={"Null": {"lambda:SourceFunctionArn": "true"}},
+    why="be connected to the network",
     used_by_lambda=True,
 )

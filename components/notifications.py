@@ -46,12 +46,13 @@ class Notifications(pulumi.ComponentResource):
                     source_arn=topic.arn,
                     opts=child,
                 )
+        self._name = name
         self.arn = topic.arn
         self.register_outputs({"arn": self.arn})
 
     def grant_publish(self, variable: str = "ALERTS_TOPIC_ARN") -> Grant:
         """To publish; the function learns the topic from `variable`."""
-        return Grant(("sns:Publish",), (self.arn,), {variable: self.arn})
+        return Grant(("sns:Publish",), (self.arn,), {variable: self.arn}, why=f"publish to {self._name}")
 
 
 def _alarms(topic: aws.sns.Topic) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class Queue(pulumi.ComponentResource):
 
     def grant_send(self) -> Grant:
         """To put messages into the queue."""
-        return Grant(("sqs:SendMessage",), (self.arn,), {"QUEUE_URL": self.url})
+        return Grant(("sqs:SendMessage",), (self.arn,), {"QUEUE_URL": self.url}, why="put messages into the queue")
 
     def grant_consume(self) -> Grant:
         """To take messages, as an event source mapping does, and to set when a failed one comes back."""
@@ -89,11 +89,17 @@ class Queue(pulumi.ComponentResource):
             ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"),
             (self.arn,),
             {"QUEUE_URL": self.url},
+            why="take messages from the queue",
         )
 
     def grant_send_dead_letters(self) -> Grant:
         """To put a message that will never succeed with the dead letters at once."""
-        return Grant(("sqs:SendMessage",), (self.dead_letters_arn,), {"DEAD_LETTER_QUEUE_URL": self.dead_letters_url})
+        return Grant(
+            ("sqs:SendMessage",),
+            (self.dead_letters_arn,),
+            {"DEAD_LETTER_QUEUE_URL": self.dead_letters_url},
+            why="put messages with the dead letters",
+        )
 
 
 class DeadLetterQueue(pulumi.ComponentResource):
@@ -117,7 +123,7 @@ class DeadLetterQueue(pulumi.ComponentResource):
 
     def grant_receive_failures(self) -> Grant:
         """To have Lambda put a function's failed events here, which it does as the function's role."""
-        return Grant(("sqs:SendMessage",), (self.arn,), used_by_lambda=True)
+        return Grant(("sqs:SendMessage",), (self.arn,), why="keep events that fail", used_by_lambda=True)
 
 
 def _sent_by(bucket: Bucket, queue: aws.sqs.Queue) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class Graph:
 
     resources: list[Registration] = field(default_factory=list)
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    arns: Mapping[str, Registration] = field(default_factory=dict)
+    """Whose ARN is which."""
 
     def __iter__(self) -> Iterator[Registration]:
         """All resources."""
@@ -74,7 +76,7 @@ def synthesise(
         project = Project("datapipeline", stack, directory or Path.cwd(), {}).with_config(config or {})
     recorder = Recorder(project.config.get("aws:region", DEFAULT_REGION))
     outputs = run_program(project, recorder, program)
-    return Graph(recorder.registered, outputs)
+    return Graph(recorder.registered, outputs, recorder.arns)
 
 
 class Recorder:
@@ -86,6 +88,7 @@ class Recorder:
         self._scope = Scope(ACCOUNT, region)
         self._lock = threading.Lock()
         self.registered: list[Registration] = []
+        self.arns: dict[str, Registration] = {}
 
     def component(self, registration: Registration) -> None:
         """Keeps a component."""
@@ -100,7 +103,11 @@ class Recorder:
         name = registration.physical_name
         created = RECORDED[registration.type](self._scope, name, registration.inputs)
         arn = {"arn": ARNS[registration.type](self._scope, name)} if registration.type in ARNS else {}
-        return Created(created.id, {**arn, **created.outputs})
+        outputs = {**arn, **created.outputs}
+        if "arn" in outputs:
+            with self._lock:
+                self.arns[outputs["arn"]] = registration
+        return Created(created.id, outputs)
 
 
 def _id(name: str, length: int = 10) -> str:

@@ -154,7 +154,7 @@ NEEDED = {
 def test_each_action_needs_this_of_the_key() -> None:
     def program() -> None:
         for action in NEEDED:
-            document = policy_document([Grant((action,), ("arn",))], key_arn="key")
+            document = policy_document([Grant((action,), ("arn",), why="do")], key_arn="key")
             aws.iam.RolePolicy(action.replace(":", "-"), role="role", policy=document)
 
     graph = synthesise(program=program)

@@ -9,6 +9,7 @@ import pytest
 from local.recording import Graph
 
 INTERFACES = {
+    "Sid": "BeConnectedToTheNetwork",
     "Effect": "Allow",
     "Action": [
         "ec2:CreateNetworkInterface",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from components.config import ConfigError
-from components.grants import Grant, merged_environment
+from components.grants import Grant, merged_environment, policy_document
 from local.recording import Graph
 
 DAY = 86_400
@@ -158,6 +158,12 @@ def test_two_grants_that_name_one_variable_differently_are_refused() -> None:
     assert merged_environment([one, one]) == {"QUEUE_URL": "a"}
     with pytest.raises(ValueError, match="QUEUE_URL"):
         merged_environment([one, other])
+
+
+def test_two_grants_of_one_role_with_one_why_are_refused() -> None:
+    one, other = Grant(("s3:GetObject",), ("a",), why="read"), Grant(("s3:GetObject",), ("b",), why="read")
+    with pytest.raises(ValueError, match="two grants of one role are both to read"):
+        policy_document([one, other], key_arn=None)
 
 
 def test_a_wrong_config_stops_before_anything_is_registered(graph_of: Callable[..., Graph]) -> None:

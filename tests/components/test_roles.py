@@ -14,7 +14,7 @@ def statements(graph: Graph, role: str) -> list[Statement]:
     assert document.keys() == {"Version", "Statement"}
     assert document["Version"] == "2012-10-17"
     for statement in document["Statement"]:
-        assert statement.keys() == {"Effect", "Action", "Resource"}
+        assert statement.keys() == {"Sid", "Effect", "Action", "Resource"}
         assert statement["Effect"] == "Allow"
     return [(statement["Action"], statement["Resource"]) for statement in document["Statement"]]
 
