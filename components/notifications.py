@@ -10,10 +10,16 @@ from pulumi import ResourceOptions
 from components.grants import Grant
 from components.options.common import NotificationOptions
 from components.policies import deny_plain_http
+from components.queue import DeadLetterQueue
+
+UNDELIVERED_KEPT_DAYS = 14
 
 
 class Notifications(pulumi.ComponentResource):
-    """A topic and its subscriptions. Functions publish to it by their own rights, and `alarms` of this account."""
+    """A topic and its subscriptions. Functions publish to it by their own rights, and `alarms` of this account.
+
+    What cannot be delivered to a queue, a function or an address lies with `dead_letters`.
+    """
 
     def __init__(
         self,
@@ -28,6 +34,13 @@ class Notifications(pulumi.ComponentResource):
         topic = aws.sns.Topic(name, opts=child)
         policy = deny_plain_http("sns:Publish", topic.arn, also=[_alarms(topic)] if alarms else [])
         aws.sns.TopicPolicy(name, arn=topic.arn, policy=policy, opts=child)
+        self.dead_letters: DeadLetterQueue | None = None
+        redrive: pulumi.Output[str] | None = None
+        if options.to_machines:
+            self.dead_letters = DeadLetterQueue(
+                f"{name}-dead-letters", retention_days=UNDELIVERED_KEPT_DAYS, topic_arn=topic.arn, opts=child
+            )
+            redrive = pulumi.Output.json_dumps({"deadLetterTargetArn": self.dead_letters.arn})
         for subscription in options.subscriptions:
             label = f"{name}-{subscription.protocol}-{_short(subscription.endpoint)}"
             aws.sns.TopicSubscription(
@@ -35,6 +48,7 @@ class Notifications(pulumi.ComponentResource):
                 topic=topic.arn,
                 protocol=subscription.protocol,
                 endpoint=subscription.endpoint,
+                redrive_policy=None if subscription.protocol == "email" else redrive,
                 opts=child,
             )
             if subscription.protocol == "lambda":

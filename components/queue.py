@@ -103,9 +103,19 @@ class Queue(pulumi.ComponentResource):
 
 
 class DeadLetterQueue(pulumi.ComponentResource):
-    """A queue for what failed for good, where no queue of ours stands before it. Encrypted and closed to plain HTTP."""
+    """A queue for what failed for good, where no queue of ours stands before it. Encrypted and closed to plain HTTP.
 
-    def __init__(self, name: str, *, retention_days: int, opts: ResourceOptions | None = None) -> None:
+    `topic_arn`: a topic that may put here what it could not deliver.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        retention_days: int,
+        topic_arn: Output[str] | None = None,
+        opts: ResourceOptions | None = None,
+    ) -> None:
         super().__init__("datapipeline:index:DeadLetterQueue", name, None, opts)
         child = ResourceOptions(parent=self)
         queue = aws.sqs.Queue(
@@ -115,7 +125,9 @@ class DeadLetterQueue(pulumi.ComponentResource):
             sqs_managed_sse_enabled=True,
             opts=child,
         )
-        aws.sqs.QueuePolicy(name, queue_url=queue.url, policy=deny_plain_http("sqs:*", queue.arn), opts=child)
+        also = [] if topic_arn is None else [_undelivered_by(topic_arn, queue)]
+        policy = deny_plain_http("sqs:*", queue.arn, also=also)
+        aws.sqs.QueuePolicy(name, queue_url=queue.url, policy=policy, opts=child)
         self.arn = queue.arn
         self.url = queue.url
         self.name = queue.name
@@ -142,4 +154,19 @@ def _sent_by(bucket: Bucket, queue: aws.sqs.Queue) -> dict[str, Any]:
             "ArnEquals": {"aws:SourceArn": bucket.arn},
             "StringEquals": {"aws:SourceAccount": queue.arn.apply(lambda arn: arn.split(":")[4])},
         },
+    }
+
+
+def _undelivered_by(topic_arn: Output[str], queue: aws.sqs.Queue) -> dict[str, Any]:
+    """SNS may send on behalf of one topic, whose ARN has the account in it.
+
+    https://docs.aws.amazon.com/sns/latest/dg/sns-configure-dead-letter-queue.html
+    """
+    return {
+        "Sid": "Undelivered",
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue.arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
     }

@@ -120,6 +120,16 @@ class NotificationOptions(Options):
 
     subscriptions: tuple[Subscription, ...] = ()
 
+    @property
+    def to_machines(self) -> bool:
+        """Whether anything that can fail for good is told: whoever gets an e-mail looks after it himself."""
+        return any(subscription.protocol != "email" for subscription in self.subscriptions)
+
+    @property
+    def senders(self) -> tuple[str, ...]:
+        """The services that put something into a queue for these: SNS, where it keeps what it cannot deliver."""
+        return ("sns",) if self.to_machines else ()
+
 
 class FunctionAlarmOptions(Options):
     """Thresholds of the alarms of functions."""

@@ -22,6 +22,7 @@ from components.observability import (
     latency_panel,
     queue_alarms,
     queue_panels,
+    undelivered_alarms,
 )
 from components.options.api import ApiOptions, ApiPipelineConfig, read_event_schema
 from components.package import dependency_layer, source_archive
@@ -37,7 +38,7 @@ ARCHIVE = "archive/"
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     storage = config.storage
-    key = customer_key(f"{name}-key", config.encryption, storage, parent=parent)
+    key = customer_key(f"{name}-key", config.encryption, storage, senders=config.notifications.senders, parent=parent)
     child = encrypted(parent, key)
     runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
@@ -100,6 +101,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             **api_alarms(api.metrics, config.alarms),
             **function_alarms("ingest", ingest, config.alarms),
             **function_alarms("worker", worker.function, config.alarms),
+            **undelivered_alarms("alerts", alerts.dead_letters),
         },
         panels=[
             requests,

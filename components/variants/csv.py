@@ -19,6 +19,7 @@ from components.observability import (
     latency_panel,
     queue_alarms,
     queue_panels,
+    undelivered_alarms,
 )
 from components.options.csv import SUFFIXES, CsvPipelineConfig
 from components.package import dependency_layer, source_archive
@@ -34,7 +35,8 @@ STATE_EXPIRES_AFTER_DAYS = 15
 def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     storage = config.storage
-    key = customer_key(f"{name}-key", config.encryption, storage, senders=("s3",), parent=parent)
+    senders = {"s3", *config.notifications.senders, *config.file_notifications.senders}
+    key = customer_key(f"{name}-key", config.encryption, storage, senders=sorted(senders), parent=parent)
     child = encrypted(parent, key)
     runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
@@ -105,6 +107,8 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         alarms={
             **queue_alarms(queue, service, config.alarms),
             **function_alarms("worker", worker.function, config.alarms),
+            **undelivered_alarms("alerts", alerts.dead_letters),
+            **undelivered_alarms("files", notifications.dead_letters),
         },
         panels=[
             counts_panel("Files", service, "FilesSucceeded", "FilesFailed", "FilesSkipped", "FilesContinued"),
