@@ -39,7 +39,8 @@ class PrivateNetwork(pulumi.ComponentResource):
     """A VPC with a private subnet in each of two zones: no internet gateway, no NAT, nobody gets in.
 
     The only ways out are endpoints of the services that functions call, made as functions ask for them, and the
-    security groups let HTTPS through to just these.
+    security groups let HTTPS through to just these. They serve credentials of this account only, and S3 and DynamoDB
+    its buckets and tables only, so that whoever takes a function over cannot carry data off with keys of his own.
     https://docs.aws.amazon.com/vpc/latest/privatelink/privatelink-access-aws-services.html
     """
 
@@ -117,6 +118,7 @@ class PrivateNetwork(pulumi.ComponentResource):
             vpc_id=self._vpc_id,
             service_name=_service_name(service),
             vpc_endpoint_type="Gateway",
+            policy=_own_account("aws:PrincipalAccount", "aws:ResourceAccount"),
             route_table_ids=[self._route_table_id],
             opts=child,
         )
@@ -135,6 +137,7 @@ class PrivateNetwork(pulumi.ComponentResource):
             vpc_id=self._vpc_id,
             service_name=_service_name(service),
             vpc_endpoint_type="Interface",
+            policy=_own_account("aws:PrincipalAccount"),
             # The service's usual name leads to the endpoint.
             private_dns_enabled=True,
             subnet_ids=self.subnet_ids,
@@ -161,3 +164,14 @@ def network_of(name: str, options: NetworkOptions, *, opts: ResourceOptions) -> 
 def _service_name(service: str) -> Output[str]:
     region = aws.get_region_output().region
     return Output.concat("com.amazonaws.", region, ".", _ENDPOINT_NAMES.get(service, service))
+
+
+def _own_account(*keys: str) -> Output[str]:
+    """An endpoint's policy, which limits what roles may do besides their own policies.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_data-perimeters.html
+    """
+    allowed = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}
+    account = aws.get_caller_identity_output().account_id
+    condition = {"StringEquals": dict.fromkeys(keys, account)}
+    return Output.json_dumps({"Version": "2012-10-17", "Statement": [{**allowed, "Condition": condition}]})

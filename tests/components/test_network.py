@@ -117,6 +117,8 @@ def test_endpoints_are_for_just_the_services_that_the_functions_call(graph_of: C
 
 def test_gateways_are_routes_and_the_others_have_their_services_own_names(private: Graph) -> None:
     made = untagged(private, "aws:ec2/vpcEndpoint:VpcEndpoint")
+    for endpoint in made.values():
+        del endpoint["policy"]
     vpc = one_id(private, "subnet:Subnet", "vpcId")
     _, endpoints = groups(private)
     assert made["-s3"] == {
@@ -134,6 +136,16 @@ def test_gateways_are_routes_and_the_others_have_their_services_own_names(privat
         "subnetIds": subnets(private),
         "securityGroupIds": [endpoints],
     }
+
+
+def test_endpoints_serve_this_account_only_and_gateways_its_buckets_and_tables_only(private: Graph) -> None:
+    made = untagged(private, "aws:ec2/vpcEndpoint:VpcEndpoint")
+    allowed = {name: json.loads(endpoint["policy"])["Statement"] for name, endpoint in made.items()}
+    anything = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}
+    ours = {"aws:PrincipalAccount": "123456789012"}
+    interface = [{**anything, "Condition": {"StringEquals": ours}}]
+    gateway = [{**anything, "Condition": {"StringEquals": {**ours, "aws:ResourceAccount": "123456789012"}}}]
+    assert allowed == {"-sqs": interface, "-sns": interface, "-dynamodb": gateway, "-s3": gateway}
 
 
 def test_security_groups_let_https_to_the_endpoints_through_and_nothing_else(private: Graph) -> None:
