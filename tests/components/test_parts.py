@@ -116,7 +116,9 @@ def test_prod_keeps_data_and_dev_destroys_cleanly(
     environment: str,
     kept: bool,  # noqa: FBT001  a parameter of the test
 ) -> None:
-    graph = graph_of(environment=environment)
+    graph = graph_of(environment=environment, encryption={"customer_key": True})
+    retained = {each.type.rsplit(":", 1)[1] for each in graph if each.retained}
+    assert retained == ({"Table", "Bucket", "Key"} if kept else set())
     table = graph.find("aws:dynamodb/table:Table", "pipeline-table").inputs
     bucket = graph.find("aws:s3/bucket:Bucket", "pipeline-bucket").inputs
     assert table["deletionProtectionEnabled"] is kept
