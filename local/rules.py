@@ -152,8 +152,7 @@ def _customer_key(graph: Graph) -> Iterator[Problem]:
 )
 def _tls_only(graph: Graph) -> Iterator[Problem]:
     refusing = {
-        # By name, by ARN, or by URL.
-        re.split("[:/]", policy.inputs[RESOURCE_POLICIES[policy.type]])[-1]
+        _owner(policy)
         for policy, statement in _resource_statements(graph)
         if statement["Effect"] == "Deny"
         and statement["Principal"] == "*"
@@ -186,9 +185,16 @@ def _log_retention(graph: Graph) -> Iterator[Problem]:
 )
 def _no_wildcard_actions(graph: Graph) -> Iterator[Problem]:
     for policy, statement in [*_role_statements(graph), *_resource_statements(graph)]:
-        for action in _listed(statement["Action"]) if statement["Effect"] == "Allow" else ():
+        if statement["Effect"] != "Allow":
+            continue
+        for action in _listed(statement.get("Action", [])):
             if "*" in action:
                 yield policy, f"it allows {action}"
+        if "NotAction" in statement:
+            yield policy, "it allows all actions but some"
+    for role in graph.of_type(ROLE):
+        for arn in role.inputs.get("managedPolicyArns", []):
+            yield role, f"it has {arn}, which is about all resources there are"
 
 
 @rule(
@@ -199,8 +205,12 @@ def _no_wildcard_actions(graph: Graph) -> Iterator[Problem]:
 def _no_wildcard_resources(graph: Graph) -> Iterator[Problem]:
     names = {resource.physical_name for resource in graph if resource.custom}
     for policy, statement in _role_statements(graph):
-        limited = [action for action in _listed(statement["Action"]) if action not in UNLIMITED]
-        for resource in _listed(statement["Resource"]) if limited and statement["Effect"] == "Allow" else ():
+        if statement["Effect"] != "Allow":
+            continue
+        if "NotResource" in statement:
+            yield policy, "it allows something on all resources but some"
+        limited = [action for action in _listed(statement.get("Action", [])) if action not in UNLIMITED]
+        for resource in _listed(statement.get("Resource", [])) if limited else ():
             # `*` after the name of something (`bucket/results/*`) is a part of that thing.
             if "*" in resource and not any(name in resource.partition("*")[0] for name in names):
                 yield policy, f"it allows {', '.join(limited)} on {resource}"
@@ -267,7 +277,7 @@ def _queue_dead_letters(graph: Graph) -> Iterator[Problem]:
     redriven = {queue.physical_name for queue in graph.of_type(QUEUE) if "redrivePolicy" in queue.inputs}
     for policy in graph.of_type("aws:sqs/redrivePolicy:RedrivePolicy"):
         redriven.add(policy.inputs["queueUrl"].rpartition("/")[2])
-    fed = {_of_arn(mapping.inputs["eventSourceArn"]) for mapping in graph.of_type(MAPPING)}
+    fed = {_of_arn(mapping.inputs.get("eventSourceArn", "")) for mapping in graph.of_type(MAPPING)}
     for queue in graph.of_type(QUEUE):
         if ("sqs", queue.physical_name) in fed and queue.physical_name not in redriven:
             yield queue, "it gives its function a message that fails again and again"
@@ -318,7 +328,7 @@ def _undelivered_events(graph: Graph) -> Iterator[Problem]:
 )
 def _dead_letter_alarm(graph: Graph) -> Iterator[Problem]:
     watched = {
-        alarm.inputs["dimensions"]["QueueName"]
+        alarm.inputs.get("dimensions", {}).get("QueueName")
         for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
         if alarm.inputs.get("metricName") == "ApproximateNumberOfMessagesVisible" and alarm.inputs.get("alarmActions")
     }
@@ -356,20 +366,31 @@ def _functions_in_vpc(graph: Graph) -> Iterator[Problem]:
 
 
 def _statements(document: str | None) -> list[Statement]:
-    return list(json.loads(document)["Statement"]) if document else []
+    statements = json.loads(document)["Statement"] if document else []
+    return [statements] if isinstance(statements, dict) else statements
 
 
 def _role_statements(graph: Graph) -> Iterator[tuple[Registration, Statement]]:
-    for policy in graph.of_type(ROLE_POLICY):
-        for statement in _statements(policy.inputs["policy"]):
+    documents = [(policy, policy.inputs["policy"]) for policy in graph.of_type(ROLE_POLICY)]
+    documents += [
+        (role, inline.get("policy")) for role in graph.of_type(ROLE) for inline in role.inputs.get("inlinePolicies", [])
+    ]
+    for policy, document in documents:
+        for statement in _statements(document):
             yield policy, statement
 
 
 def _resource_statements(graph: Graph) -> Iterator[tuple[Registration, Statement]]:
     for policy in graph:
-        if policy.type in RESOURCE_POLICIES:
-            for statement in _statements(policy.inputs["policy"]):
+        if policy.type in (*RESOURCE_POLICIES, QUEUE, TOPIC, BUCKET):
+            for statement in _statements(policy.inputs.get("policy")):
                 yield policy, statement
+
+
+def _owner(policy: Registration) -> str:
+    """The name of what a policy is about, which is named by name, by ARN or by URL; or has its policy with it."""
+    key = RESOURCE_POLICIES.get(policy.type)
+    return policy.physical_name if key is None else re.split("[:/]", policy.inputs[key])[-1]
 
 
 def _listed(value: str | list[str]) -> list[str]:
@@ -399,8 +420,8 @@ def _names_account(condition: Mapping[str, Mapping[str, str | list[str]]]) -> bo
 
 def _of_arn(arn: str) -> tuple[str, str]:
     """Service and name."""
-    _, _, service, _, _, resource = str(arn).split(":", 5)
-    return service, resource.rpartition(":")[2]
+    parts = arn.split(":")
+    return parts[2] if len(parts) > 2 else "", parts[-1]  # noqa: PLR2004  arn:partition:service
 
 
 def _invoked_asynchronously(graph: Graph) -> set[str]:
@@ -415,7 +436,7 @@ def _invoked_asynchronously(graph: Graph) -> set[str]:
         *(each.inputs["target"]["arn"] for each in graph.of_type(SCHEDULE)),
         *(each.inputs["arn"] for each in graph.of_type(EVENT_TARGET)),
     ]
-    return {_of_arn(arn)[1] for arn in targets if str(arn).startswith("arn:") and _of_arn(arn)[0] == "lambda"}
+    return {name for service, name in map(_of_arn, targets) if service == "lambda"}
 
 
 def _dead_letter_targets(graph: Graph) -> Iterator[str]:

@@ -234,6 +234,39 @@ def test_a_broken_rule_is_found_where_it_is_broken(rule: str, name: str, change:
     assert finding.why.startswith("https://docs.aws.amazon.com/")
 
 
+ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
+EVERYTHING = json.dumps({"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}})
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (given("Role worker", managedPolicyArns=[ADMINISTRATOR]), {"no-wildcard-actions"}),
+        (
+            given("Role worker", inlinePolicies=[{"name": "all", "policy": EVERYTHING}]),
+            {"no-wildcard-actions", "no-wildcard-resources"},
+        ),
+        (
+            policy(
+                "RolePolicy worker", lambda statements: statements.append({"Effect": "Allow", "NotAction": "iam:*"})
+            ),
+            {"no-wildcard-actions"},
+        ),
+        (
+            policy("RolePolicy worker", lambda statements: statements.append({"Effect": "Allow", "NotResource": "x"})),
+            {"no-wildcard-resources"},
+        ),
+        (
+            given("Queue queue", policy=json.dumps({"Statement": {**EVERYBODY, "Action": "sqs:*"}})),
+            {"no-wildcard-actions", "no-public-access"},
+        ),
+        (added("aws:lambda/eventSourceMapping:EventSourceMapping", "kafka", {"topics": ["a"]}), set()),
+    ],
+)
+def test_what_our_own_program_does_not_do_but_a_users_may_is_understood(change: Change, found: set[str]) -> None:
+    assert {finding.rule for finding in findings(Graph(list(change(stack("dev")))))} == found
+
+
 def test_each_rule_has_a_stack_that_breaks_it() -> None:
     assert {rule for rule, *_ in BROKEN} == {rule.name for rule in RULES}
     assert len({rule.name for rule in RULES}) == len(RULES)
