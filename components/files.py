@@ -72,3 +72,7 @@ class FileTable(pulumi.ComponentResource):
         return Grant(
             ("dynamodb:UpdateItem", "dynamodb:GetItem"), (self.arn,), {"TABLE_NAME": self.name}, why="track files"
         )
+
+    def grant_read(self) -> Grant:
+        """To look files up by id."""
+        return Grant(("dynamodb:GetItem",), (self.arn,), {"TABLE_NAME": self.name}, why="look files up")

@@ -101,6 +101,15 @@ class Queue(pulumi.ComponentResource):
             why="put messages with the dead letters",
         )
 
+    def grant_take_dead_letters(self) -> Grant:
+        """To look at dead letters, to leave them there or delete them, and to count them."""
+        return Grant(
+            ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"),
+            (self.dead_letters_arn,),
+            {"DEAD_LETTER_QUEUE_URL": self.dead_letters_url},
+            why="look at dead letters and delete those sent back",
+        )
+
 
 class DeadLetterQueue(pulumi.ComponentResource):
     """A queue for what failed for good, where no queue of ours stands before it. Encrypted and closed to plain HTTP.
