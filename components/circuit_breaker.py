@@ -44,13 +44,13 @@ class CircuitBreaker(pulumi.ComponentResource):
         super().__init__("datapipeline:index:CircuitBreaker", name, None, opts)
         child = ResourceOptions(parent=self)
         parameter = aws.ssm.Parameter(name, name=parameter_name, type="String", value=worker.mapping_id, opts=child)
-        finds = Grant(("ssm:GetParameter",), (parameter.arn,))
+        finds = Grant(("ssm:GetParameter",), (parameter.arn,), why="find the event source mapping")
         # A policy of its own: the worker's first one is there before the mapping is.
         aws.iam.RolePolicy(
             f"{name}-pause",
             role=worker.function.role_name,
             policy=policy_document(
-                [finds, Grant(("lambda:UpdateEventSourceMapping",), (worker.mapping_arn,))],
+                [finds, Grant(("lambda:UpdateEventSourceMapping",), (worker.mapping_arn,), why="pause the worker")],
                 key_arn=None,
             ),
             opts=child,
@@ -68,6 +68,7 @@ class CircuitBreaker(pulumi.ComponentResource):
                 Grant(
                     ("lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"),
                     (worker.mapping_arn,),
+                    why="pause the worker and end the pause",
                 ),
             ],
             environment=environment,

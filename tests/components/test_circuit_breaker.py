@@ -24,6 +24,7 @@ def graph(graph_of: Callable[..., Graph]) -> Graph:
 def statements(graph: Graph, policy: str) -> list[tuple[Any, ...]]:
     document = json.loads(graph.find("aws:iam/rolePolicy:RolePolicy", policy).inputs["policy"])
     assert {statement.pop("Effect") for statement in document["Statement"]} == {"Allow"}
+    assert all(statement.pop("Sid") for statement in document["Statement"])
     return [tuple(statement.values()) for statement in document["Statement"]]
 
 
