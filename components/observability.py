@@ -190,6 +190,23 @@ def function_alarms(label: str, function: Function, options: FunctionAlarmOption
     }
 
 
+def scheduled_alarms(
+    label: str,
+    function: Function,
+    dead_letters_name: Input[str],
+    options: FunctionAlarmOptions,
+) -> dict[str, Alarm]:
+    """Of a function that runs by the clock: nobody waits for its answer, so that its dead letters are watched, too."""
+    return {
+        **function_alarms(label, function, options),
+        f"{label}-dead-letters": Alarm(
+            f"Runs of the {label} function were given up: its dead letters say which ones, its logs why.",
+            _of_queue("ApproximateNumberOfMessagesVisible", dead_letters_name, "Maximum"),
+            threshold=1,
+        ),
+    }
+
+
 def api_panels(api: ApiMetrics) -> tuple[Panel, Panel]:
     """Requests, and how long they take."""
     return (

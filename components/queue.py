@@ -95,6 +95,11 @@ class Queue(pulumi.ComponentResource):
         """To put a message that will never succeed with the dead letters at once."""
         return Grant(("sqs:SendMessage",), (self.dead_letters_arn,), {"DEAD_LETTER_QUEUE_URL": self.dead_letters_url})
 
+    def grant_measure(self) -> Grant:
+        """To see how many messages are in the queue and with the dead letters."""
+        urls = {"QUEUE_URL": self.url, "DEAD_LETTER_QUEUE_URL": self.dead_letters_url}
+        return Grant(("sqs:GetQueueAttributes",), (self.arn, self.dead_letters_arn), urls)
+
 
 class DeadLetterQueue(pulumi.ComponentResource):
     """A queue for what failed for good, where no queue of ours stands before it. Encrypted and closed to plain HTTP."""

@@ -82,18 +82,19 @@ class Ingest:
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """The response to a request of API Gateway."""
+        facts: dict[str, Any] = {}
+        # Of a request that cannot be read; every line until the next request has it.
+        logger.set_correlation_id(event["requestContext"]["requestId"])
         try:
             request = read_request(event)
-        except ApiError as error:
-            return response(error.status, error_body(error))
-        facts: dict[str, Any] = {"correlation_id": request.correlation_id, "route": request.route}
-        try:
+            logger.set_correlation_id(request.correlation_id)
+            facts["route"] = request.route
             answer = self._route(request, facts)
         except ApiError as error:
             answer = response(error.status, error_body(error))
         except OutsideError as error:
             # Nothing was sent: what is sent is answered for, event by event.
-            logger.exception("a service did not answer", extra={"correlation_id": request.correlation_id})
+            logger.exception("a service did not answer")
             unavailable = UnavailableError(
                 "unavailable", f"a service did not answer ({type(error).__name__}); try again"
             )

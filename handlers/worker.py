@@ -106,6 +106,10 @@ class Worker:
     def handle(self, records: Sequence[Mapping[str, Any]], context: Context) -> dict[str, Any]:
         """`{"batchItemFailures": [{"itemIdentifier"}]}`: the messages that return to the queue."""
         deliveries = [_delivery(record) for record in records]
+        for delivery in deliveries:
+            _read(delivery)
+        # Whatever goes wrong from here on is found by the correlation id of each request that it may be about.
+        logger.append_keys(correlation_ids=_correlation_ids(deliveries))
         try:
             self._run(deliveries, context)
         except OutsideError as error:
@@ -115,12 +119,12 @@ class Worker:
                     delivery.end("retry", error)
         returning = [delivery for delivery in deliveries if delivery.outcome in ("retry", "failed", "unreadable")]
         self._schedule(returning)
+        # The lines of the batch say it of each event.
+        logger.remove_keys(["correlation_ids"])
         self._report(deliveries, returning)
         return {"batchItemFailures": [{"itemIdentifier": delivery.message_id} for delivery in returning]}
 
     def _run(self, deliveries: Sequence[Delivery], context: Context) -> None:
-        for delivery in deliveries:
-            _read(delivery)
         leaders = _leaders(deliveries)
         known = self._skip_done(leaders)
         open_events = [leader for leader in leaders if leader.outcome == "open"]
@@ -168,6 +172,8 @@ class Worker:
             self._process_one(event, seconds_left / (len(ordered) - position))
 
     def _process_one(self, event: Delivery, seconds: float) -> None:
+        # For what the user's function logs, and what is logged of it.
+        logger.set_correlation_id(event.event.correlation_id)
         try:
             with time_limit(seconds):
                 result = self._process(copy.deepcopy(event.event.data))
@@ -177,6 +183,8 @@ class Worker:
             event.end("rejected", error)
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's function raises is its answer
             self._retry(event, error)
+        finally:
+            logger.set_correlation_id(None)
 
     def _result_text(self, result: object) -> str:
         text = json.dumps(result, allow_nan=False)
@@ -316,6 +324,12 @@ def _read(delivery: Delivery) -> None:
         delivery.envelope = Envelope.from_message(delivery.body)
     except UnreadableMessageError as error:
         delivery.end("unreadable", error)
+
+
+def _correlation_ids(deliveries: Sequence[Delivery]) -> list[str]:
+    """Of a batch's events, each once; of a very large batch the first."""
+    known = [delivery.envelope.correlation_id for delivery in deliveries if delivery.envelope]
+    return list(dict.fromkeys(known))[:EVENTS_A_LOG_LINE]
 
 
 def _leaders(deliveries: Sequence[Delivery]) -> list[Delivery]:

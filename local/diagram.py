@@ -19,6 +19,7 @@ SHAPES: Mapping[str, tuple[str, str]] = {
     "aws:sqs/queue:Queue": (">", "]"),
     "aws:dynamodb/table:Table": ("[(", ")]"),
     "aws:s3/bucket:Bucket": ("[(", ")]"),
+    "aws:scheduler/schedule:Schedule": ("((", "))"),
     "aws:sns/topic:Topic": ("{{", "}}"),
 }
 
@@ -57,6 +58,9 @@ def _triggers(graph: Graph, drawn: Mapping[str, Registration]) -> Iterator[Edge]
         target = _named_in(mapping.inputs["functionName"], drawn)
         if source and target:
             yield _node(source), _node(target), "batches"
+    for schedule in graph.of_type("aws:scheduler/schedule:Schedule"):
+        if target := _named_in(schedule.inputs["target"]["arn"], drawn):
+            yield _node(schedule), _node(target), schedule.inputs["scheduleExpression"]
     apis = [resource for resource in drawn.values() if resource.type.endswith(("Api", "RestApi"))]
     for permission in graph.of_type("aws:lambda/permission:Permission"):
         target = _named_in(permission.inputs["function"], drawn)
@@ -80,7 +84,8 @@ def _rights(graph: Graph, drawn: Mapping[str, Registration]) -> Iterator[Edge]:
             actions = [action.partition(":")[2] for action in statement["Action"] if not action.startswith(UNSAID)]
             for target in filter(None, (_named_in(arn, drawn) for arn in statement["Resource"])):
                 rights.setdefault(_node(target), []).extend(actions)
-        for node, actions in rights.items():
+        # A schedule's role is not a function's: what it does is said by its edge.
+        for node, actions in rights.items() if policy.name in functions else ():
             if actions:
                 yield _node(functions[policy.name]), node, "<br/>".join(dict.fromkeys(actions))
 

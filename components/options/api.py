@@ -14,6 +14,7 @@ from components.options.common import (
     BackoffOptions,
     CommonAlarmOptions,
     CommonOptions,
+    NotificationOptions,
     Options,
     PolledOptions,
     ProtectionOptions,
@@ -202,6 +203,7 @@ class StorageOptions(ProtectionOptions):
     results_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
     archive_expires_after_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     """Default: the archive is kept."""
+    reports_expire_after_days: Annotated[int, Field(ge=1, le=36_500)] = 365
 
 
 class AlarmOptions(CommonAlarmOptions):
@@ -220,6 +222,20 @@ class ApiPipelineConfig(CommonOptions):
     worker: WorkerOptions = WorkerOptions()
     storage: StorageOptions
     alarms: AlarmOptions = AlarmOptions()
+    reports: tuple[Literal["hourly", "daily"], ...] = ()
+    """Summaries of the last full hour, the last full day in UTC, or both: to `reports/` and to the reports topic."""
+    report_notifications: NotificationOptions = NotificationOptions()
+    """Who is told of reports; `notifications` is who is told of trouble."""
+
+    @model_validator(mode="after")
+    def _reports_have_an_index(self) -> Self:
+        if self.reports and not self.storage.time_index:
+            raise ValueError("reports read the time index: storage.time_index must be true")
+        if len(set(self.reports)) < len(self.reports):
+            raise ValueError(f"reports names one twice: {', '.join(self.reports)}")
+        if self.report_notifications.subscriptions and not self.reports:
+            raise ValueError("report_notifications has subscriptions, and reports is empty: nobody would be told")
+        return self
 
     @model_validator(mode="after")
     def _messages_outlast_their_attempts(self) -> Self:

@@ -21,10 +21,12 @@ from components.observability import (
     latency_panel,
     queue_alarms,
     queue_panels,
+    scheduled_alarms,
 )
 from components.options.api import ApiOptions, ApiPipelineConfig, read_event_schema
 from components.package import dependency_layer, source_archive
 from components.queue import Queue
+from components.reports import REPORTS, Reports
 from components.table import Table
 from components.worker import Worker
 
@@ -43,7 +45,11 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
 
     alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
     table = Table(f"{name}-table", storage, opts=child)
-    expiries = {RESULTS: storage.results_expire_after_days, ARCHIVE: storage.archive_expires_after_days}
+    expiries = {
+        RESULTS: storage.results_expire_after_days,
+        ARCHIVE: storage.archive_expires_after_days,
+        **({REPORTS: storage.reports_expire_after_days} if config.reports else {}),
+    }
     bucket = Bucket(f"{name}-bucket", storage, expire_after_days=expiries, opts=child)
     queue = Queue(
         f"{name}-queue",
@@ -88,6 +94,22 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     )
     make_api = HttpApi if config.api.kind == "http" else RestApi
     api = make_api(f"{name}-api", config.api, config.logs, ingest, opts=child)
+    reports = (
+        Reports(
+            f"{name}-report",
+            config.reports,
+            config.report_notifications,
+            table=table,
+            queue=queue,
+            bucket=bucket,
+            code=code,
+            runtime=runtime,
+            environment={"TIME_INDEX_SHARDS": str(storage.time_index_shards)},
+            opts=child,
+        )
+        if config.reports
+        else None
+    )
     requests, api_latency = api_panels(api.metrics)
     waiting, age = queue_panels(queue)
     Observability(
@@ -98,6 +120,11 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             **api_alarms(api.metrics, config.alarms),
             **function_alarms("ingest", ingest, config.alarms),
             **function_alarms("worker", worker.function, config.alarms),
+            **(
+                scheduled_alarms("report", reports.function, reports.dead_letters_name, config.alarms)
+                if reports
+                else {}
+            ),
         },
         panels=[
             requests,
@@ -119,6 +146,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "table_name": table.name,
         "bucket_name": bucket.name,
         "alerts_topic_arn": alerts.arn,
+        **({"reports_topic_arn": reports.topic.arn} if reports else {}),
         **({"api_key_id": api.key_id} if api.key_id is not None else {}),
     }
 
