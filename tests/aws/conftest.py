@@ -198,7 +198,9 @@ class Pipeline:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Running]:
-    with running(load_project(ROOT, "dev").with_config({"queue": {"max_receives": 3}})) as up:
+    with running(
+        load_project(ROOT, "dev").with_config({"queue": {"max_receives": 3}, "reports": ["hourly", "daily"]})
+    ) as up:
         yield up
 
 
