@@ -286,8 +286,9 @@ class Worker:
     def _backoff_seconds(self, attempt: int) -> int:
         settings = self._settings
         doubled: int = settings.backoff_base_seconds * 2 ** min(attempt - 1, 16)
-        # Jitter, so that messages that failed together do not come back together.
-        return max(1, round(min(doubled, settings.backoff_maximum_seconds) * random.uniform(0.5, 1)))  # noqa: S311
+        # Jitter, so that messages that failed together do not come back together. The system's: environments that start
+        # from one snapshot (worker.snap_start) would all draw the same.
+        return max(1, round(min(doubled, settings.backoff_maximum_seconds) * random.SystemRandom().uniform(0.5, 1)))
 
     def _report(self, deliveries: Sequence[Delivery], returning: Sequence[Delivery]) -> None:
         counts = Counter(delivery.outcome for delivery in deliveries)

@@ -26,6 +26,7 @@ NAMED: Mapping[str, tuple[str, int]] = {
     "aws:dynamodb/table:Table": ("name", 255),
     "aws:iam/role:Role": ("name", 64),
     "aws:iam/rolePolicy:RolePolicy": ("name", 128),
+    "aws:lambda/alias:Alias": ("name", 128),
     "aws:lambda/function:Function": ("name", 64),
     "aws:s3/bucket:Bucket": ("bucket", 63),
     "aws:scheduler/schedule:Schedule": ("name", 64),

@@ -149,10 +149,16 @@ def _role_policy(_scope: Scope, name: str, inputs: Inputs) -> Created:
     return Created(f"{inputs['role']}:{name}", {"name": name})
 
 
-def _function(scope: Scope, name: str, _inputs: Inputs) -> Created:
+def _function(scope: Scope, name: str, inputs: Inputs) -> Created:
     arn = scope.arn("lambda", f"function:{name}")
-    qualified = {"qualifiedArn": f"{arn}:$LATEST", "version": "$LATEST"}
+    version = "1" if inputs.get("publish") else "$LATEST"
+    qualified = {"qualifiedArn": f"{arn}:{version}", "version": version}
     return Created(name, {"name": name, "invokeArn": scope.invoke_arn(arn), **qualified})
+
+
+def _alias(scope: Scope, name: str, inputs: Inputs) -> Created:
+    arn = scope.arn("lambda", f"function:{inputs['functionName']}:{name}")
+    return Created(arn, {"name": name, "arn": arn, "invokeArn": scope.invoke_arn(arn)})
 
 
 def _layer(scope: Scope, _name: str, inputs: Inputs) -> Created:
@@ -264,11 +270,13 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:dynamodb/table:Table": _table,
     "aws:iam/role:Role": _role,
     "aws:iam/rolePolicy:RolePolicy": _role_policy,
+    "aws:lambda/alias:Alias": _alias,
     "aws:lambda/eventSourceMapping:EventSourceMapping": _mapping,
     "aws:lambda/function:Function": _function,
     "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig": _by("functionName"),
     "aws:lambda/layerVersion:LayerVersion": _layer,
     "aws:lambda/permission:Permission": _made_up,
+    "aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig": _by("functionName"),
     "aws:s3/bucket:Bucket": _bucket,
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _by("bucket"),
     "aws:s3/bucketNotification:BucketNotification": _by("bucket"),

@@ -19,6 +19,7 @@ from components.options.common import (
     PolledOptions,
     ProtectionOptions,
     QueueOptions,
+    StartOptions,
 )
 
 type_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
@@ -128,7 +129,7 @@ class CorsOptions(Options):
     max_age_seconds: Annotated[int, Field(ge=0, le=86_400)] = 3_600
 
 
-class ApiOptions(Options):
+class ApiOptions(StartOptions):
     """The API in front of the pipeline, and what it accepts."""
 
     kind: Literal["http", "rest"] = "http"
@@ -180,7 +181,7 @@ class ApiOptions(Options):
         return self
 
 
-class WorkerOptions(PolledOptions):
+class WorkerOptions(PolledOptions, StartOptions):
     """The function behind the queue and how it takes messages."""
 
     processor: Annotated[str, AfterValidator(_existing_processor)] = "processors.echo:process"

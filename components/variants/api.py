@@ -72,6 +72,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             *([bucket.grant_read(RESULTS)] if storage.results == "object" else []),
         ],
         environment=_ingest_environment(config),
+        start=config.api,
         opts=child,
     )
     worker = Worker(
@@ -90,6 +91,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             alerts.grant_publish(),
         ],
         environment=_worker_environment(config),
+        start=config.worker,
         opts=child,
     )
     make_api = HttpApi if config.api.kind == "http" else RestApi

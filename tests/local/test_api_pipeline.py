@@ -12,9 +12,11 @@ import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zipfile import ZipFile
 
 import pytest
 from botocore.auth import SigV4Auth
@@ -221,3 +223,16 @@ def test_untracked_events_with_inline_results_and_an_archive_flow_too(start: Sta
         assert client.post({"orderId": "", "amount": "nan"})[0] == 400
         assert client.request("GET", "/events")[0] == 404
         assert client.objects("results/") == []
+
+
+def test_functions_that_are_kept_ready_run_as_the_version_that_their_alias_names(start: Start) -> None:
+    with start(api={"snap_start": True}, worker={"provisioned_concurrency": 2}) as client:
+        broken = BytesIO()
+        with ZipFile(broken, "w") as archive:
+            archive.writestr("handlers/none.py", "")
+        for function in client.up.engine.functions:
+            # What is not published is not run.
+            client.aws("lambda").update_function_code(FunctionName=function.name, ZipFile=broken.getvalue())
+        status, answer = client.post({"n": 1})
+        assert status == 202
+        assert client.finished(answer["id"])["status"] == "succeeded"
