@@ -1,5 +1,6 @@
 """A Lambda function with its role, the policy its grants add up to, and its log group."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -49,8 +50,16 @@ def shared_runtime(name: str, config: CommonOptions, layer: pulumi.Archive, *, o
 
 
 def service_name() -> str:
-    """The stack as metrics, alerts, layer and dashboard name it: project and stack, in letters that AWS takes."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", f"{pulumi.get_project()}-{pulumi.get_stack()}")
+    """The stack as metrics, alerts, layer, dashboard and queries name it: project and stack, in letters that AWS takes.
+
+    Stack `dev` of `shop-api` and stack `api-dev` of `shop` are two: where the plain name could be another stack's, it
+    ends with a digest.
+    """
+    project, stack = pulumi.get_project(), pulumi.get_stack()
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", f"{project}-{stack}")
+    if "-" not in stack and name == f"{project}-{stack}":
+        return name
+    return f"{name}-{hashlib.sha256(f'{project}/{stack}'.encode()).hexdigest()[:6]}"
 
 
 class Function(pulumi.ComponentResource):
@@ -104,6 +113,7 @@ class Function(pulumi.ComponentResource):
             opts=ResourceOptions(parent=self, depends_on=[policy]),
         )
         self.name = function.name
+        self.log_group_name = log_group.name
         self.arn = function.arn
         self.invoke_arn = function.invoke_arn
         self.qualifier: Output[str] | None = None

@@ -3,6 +3,8 @@
 Every metric is one that AWS, or our own functions (handlers/metrics.py), really emit with just these dimensions:
 SQS https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 Lambda https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+DynamoDB https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
+Logs https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CloudWatch-Logs-Monitoring-CloudWatch-Metrics.html
 API Gateway: see ApiMetrics.
 """
 
@@ -19,6 +21,7 @@ from components.function import METRICS_NAMESPACE, Function
 from components.options.api import AlarmOptions
 from components.options.common import CommonAlarmOptions, FunctionAlarmOptions
 from components.queue import Queue
+from components.table import Table
 
 PERIOD_SECONDS = 300
 
@@ -250,6 +253,24 @@ def functions_panel(*functions: Function) -> Panel:
             for function in functions
             for metric in ("Invocations", "Errors", "Throttles")
         ],
+    )
+
+
+def cost_panels(functions: Sequence[Function], table: Table, queue: Queue) -> tuple[Panel, Panel, Panel]:
+    """What the bill comes from: what functions take, what the table reads and writes, what is sent and logged."""
+    units = ("ConsumedWriteCapacityUnits", "ConsumedReadCapacityUnits")
+    logged = [Metric("AWS/Logs", "IncomingBytes", {"LogGroupName": each.log_group_name}, "Sum") for each in functions]
+    return (
+        Panel("Cost: time of functions (ms)", [_of_function("Duration", function, "Sum") for function in functions]),
+        Panel(
+            "Cost: request units of the table",
+            [
+                Metric("AWS/DynamoDB", unit, dimensions, "Sum")
+                for dimensions in table.metric_dimensions
+                for unit in units
+            ],
+        ),
+        Panel("Cost: messages sent, bytes logged", [_of_queue("NumberOfMessagesSent", queue.name, "Sum"), *logged]),
     )
 
 

@@ -301,14 +301,10 @@ class Worker:
                 "Repeated": counts["done"],
                 "BatchItemFailures": len(returning),
             },
-            [
-                (now - datetime.fromisoformat(delivery.event.received_at)).total_seconds() * 1_000
-                for delivery in deliveries
-                if delivery.outcome == "succeeded"
-            ],
+            [_latency_ms(delivery, now) for delivery in deliveries if delivery.outcome == "succeeded"],
         )
         for part in aws.chunks(list(deliveries), EVENTS_A_LOG_LINE):
-            logger.info("batch", extra={"events": [_logged(delivery) for delivery in part]})
+            logger.info("batch", extra={"events": [_logged(delivery, now) for delivery in part]})
 
 
 def _delivery(record: Mapping[str, Any]) -> Delivery:
@@ -378,8 +374,15 @@ def _failure(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def _logged(delivery: Delivery) -> dict[str, Any]:
+def _latency_ms(delivery: Delivery, now: datetime) -> float:
+    """From received to completed."""
+    return (now - datetime.fromisoformat(delivery.event.received_at)).total_seconds() * 1_000
+
+
+def _logged(delivery: Delivery, now: datetime) -> dict[str, Any]:
     logged = {"outcome": delivery.outcome, **_failure(delivery)}
+    if delivery.outcome == "succeeded":
+        logged["latency_ms"] = round(_latency_ms(delivery, now))
     # Logs are paid for by the byte: the message's id is of use where there is no event's.
     return {name: value for name, value in logged.items() if value and not (name == "message_id" and delivery.envelope)}
 

@@ -23,6 +23,7 @@ NAMED: Mapping[str, tuple[str, int]] = {
     "aws:apigatewayv2/stage:Stage": ("name", 128),
     "aws:cloudwatch/logGroup:LogGroup": ("name", 512),
     "aws:cloudwatch/metricAlarm:MetricAlarm": ("name", 255),
+    "aws:cloudwatch/queryDefinition:QueryDefinition": ("name", 255),
     "aws:dynamodb/table:Table": ("name", 255),
     "aws:iam/role:Role": ("name", 64),
     "aws:iam/rolePolicy:RolePolicy": ("name", 128),

@@ -240,6 +240,11 @@ def _schedule(_scope: Scope, name: str, _inputs: Inputs) -> Created:
     return Created(f"default/{name}", {"name": name})
 
 
+def _query_definition(scope: Scope, name: str, _inputs: Inputs) -> Created:
+    query_id = _id(name, 32)
+    return Created(query_id, {"arn": scope.arn("logs", f"query-definition:{query_id}"), "queryDefinitionId": query_id})
+
+
 def _dashboard(scope: Scope, _name: str, inputs: Inputs) -> Created:
     name = inputs["dashboardName"]
     return Created(name, {"dashboardArn": f"arn:aws:cloudwatch::{scope.account}:dashboard/{name}"})
@@ -267,6 +272,7 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:cloudwatch/dashboard:Dashboard": _dashboard,
     "aws:cloudwatch/logGroup:LogGroup": _named,
     "aws:cloudwatch/metricAlarm:MetricAlarm": _named,
+    "aws:cloudwatch/queryDefinition:QueryDefinition": _query_definition,
     "aws:dynamodb/table:Table": _table,
     "aws:iam/role:Role": _role,
     "aws:iam/rolePolicy:RolePolicy": _role_policy,

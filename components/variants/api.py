@@ -15,6 +15,7 @@ from components.observability import (
     Observability,
     api_alarms,
     api_panels,
+    cost_panels,
     counts_panel,
     function_alarms,
     functions_panel,
@@ -25,6 +26,7 @@ from components.observability import (
 )
 from components.options.api import ApiOptions, ApiPipelineConfig, read_event_schema
 from components.package import dependency_layer, source_archive
+from components.queries import EVENT_QUERIES, SavedQueries
 from components.queue import Queue
 from components.reports import REPORTS, Reports
 from components.table import Table
@@ -112,6 +114,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         if config.reports
         else None
     )
+    functions = [ingest, worker.function, *([reports.function] if reports else [])]
     requests, api_latency = api_panels(api.metrics)
     waiting, age = queue_panels(queue)
     Observability(
@@ -136,11 +139,13 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             counts_panel("Events out", service, "Processed", "Failed", "BatchItemFailures"),
             latency_panel("Received to completed (ms)", service),
             api_latency,
-            functions_panel(ingest, worker.function),
+            functions_panel(*functions),
+            *cost_panels(functions, table, queue),
         ],
         alerts_arn=alerts.arn,
         opts=child,
     )
+    SavedQueries(f"{name}-queries", EVENT_QUERIES, service=service, functions=functions, opts=child)
     return {
         "api_url": api.url,
         "queue_url": queue.url,

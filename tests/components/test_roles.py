@@ -102,6 +102,23 @@ def test_archive_and_tracing_add_what_they_need_and_no_more(graph_of: Callable[.
     assert [statement for statement in ingest if statement not in statements(plain, "pipeline-ingest")] == [tracing]
 
 
+def test_the_report_function_may_do_exactly_this(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of("analytics")
+    arn, account = arns(graph), "us-east-1:123456789012"
+    failures = graph.find("aws:sqs/queue:Queue", "pipeline-report-dead-letters").physical_name
+    topic = graph.find("aws:sns/topic:Topic", "pipeline-report-topic").physical_name
+    logs = graph.find("aws:cloudwatch/logGroup:LogGroup", "pipeline-report").physical_name
+    assert statements(graph, "pipeline-report") == [
+        (["sqs:SendMessage"], [f"arn:aws:sqs:{account}:{failures}"]),
+        (["dynamodb:Query"], [arn["index"]]),
+        (READ, [arn["table"]]),
+        (["sqs:GetQueueAttributes"], [arn["queue"], arn["dead letters"]]),
+        (["s3:PutObject"], [arn["results"].replace("/results/", "/reports/")]),
+        (["sns:Publish"], [f"arn:aws:sns:{account}:{topic}"]),
+        (LOGS, [f"arn:aws:logs:{account}:log-group:{logs}:*"]),
+    ]
+
+
 def test_only_lambda_may_take_the_roles(dev: Graph) -> None:
     roles = dev.of_type("aws:iam/role:Role")
     assert sorted(role.name for role in roles) == ["pipeline-ingest", "pipeline-worker"]
