@@ -19,11 +19,11 @@ EVENT_QUERIES: Mapping[str, str] = {
     # Put the id in: every line of both functions that is about the request.
     "follow-a-request": (
         "fields @timestamp, @log, level, message, @message"
-        ' | filter @message like "CORRELATION-ID" | sort @timestamp asc | limit 1000'
+        " | filter @message like /CORRELATION-ID/ | sort @timestamp asc | limit 1000"
     ),
     # Put the event's id in, twice.
     "attempts-of-an-event": (
-        f'filter @message like "EVENT-ID" | {_EACH_EVENT} | filter event.id = "EVENT-ID"'
+        f'filter @message like /EVENT-ID/ | {_EACH_EVENT} | filter event.id = "EVENT-ID"'
         " | display @timestamp, event.attempts, event.outcome, event.error_type, event.error | sort @timestamp asc"
     ),
     "failures-by-error": (
