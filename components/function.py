@@ -1,8 +1,6 @@
 """A Lambda function with its role, the policy its grants add up to, and its log group."""
 
-import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -10,7 +8,9 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
+from components.encryption import Key
 from components.grants import Grant, merged_environment, policy_document
+from components.names import service_name
 from components.options.common import CommonOptions, LogOptions, StartOptions
 
 RUNTIME = "python3.13"
@@ -27,15 +27,24 @@ class Size:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What all functions of a pipeline share: their layer, logs, tracing, and the name they report metrics under."""
+    """What all functions of a pipeline share: layer, logs, tracing, key, and the name they report metrics under."""
 
     service: str
     layer: Input[str]
     logs: LogOptions
     tracing: bool
+    key_arn: Input[str] | None = None
+    """The customer key: what a role may do with encrypted things, it needs rights on the key for."""
 
 
-def shared_runtime(name: str, config: CommonOptions, layer: pulumi.Archive, *, opts: ResourceOptions) -> Runtime:
+def shared_runtime(
+    name: str,
+    config: CommonOptions,
+    layer: pulumi.Archive,
+    key: Key | None,
+    *,
+    opts: ResourceOptions,
+) -> Runtime:
     """What the functions of a pipeline share. The layer's name is the stack's own: layers are not auto-named."""
     service = service_name()
     dependencies = aws.lambda_.LayerVersion(
@@ -46,20 +55,7 @@ def shared_runtime(name: str, config: CommonOptions, layer: pulumi.Archive, *, o
         compatible_architectures=[ARCHITECTURE],
         opts=opts,
     )
-    return Runtime(service, dependencies.arn, config.logs, config.tracing)
-
-
-def service_name() -> str:
-    """The stack as metrics, alerts, layer, dashboard and queries name it: project and stack, in letters that AWS takes.
-
-    Stack `dev` of `shop-api` and stack `api-dev` of `shop` are two: where the plain name could be another stack's, it
-    ends with a digest.
-    """
-    project, stack = pulumi.get_project(), pulumi.get_stack()
-    name = re.sub(r"[^A-Za-z0-9_-]", "-", f"{project}-{stack}")
-    if "-" not in stack and name == f"{project}-{stack}":
-        return name
-    return f"{name}-{hashlib.sha256(f'{project}/{stack}'.encode()).hexdigest()[:6]}"
+    return Runtime(service, dependencies.arn, config.logs, config.tracing, None if key is None else key.arn)
 
 
 class Function(pulumi.ComponentResource):
@@ -90,7 +86,8 @@ class Function(pulumi.ComponentResource):
         log_group = aws.cloudwatch.LogGroup(name, retention_in_days=runtime.logs.retention_days, opts=child)
         grants = [*grants, _grant_logs(log_group), *_grants_tracing(tracing=runtime.tracing)]
         role = aws.iam.Role(name, assume_role_policy=_ASSUMED_BY_LAMBDA, opts=child)
-        policy = aws.iam.RolePolicy(name, role=role.id, policy=policy_document(grants), opts=child)
+        document = policy_document(grants, key_arn=runtime.key_arn)
+        policy = aws.iam.RolePolicy(name, role=role.id, policy=document, opts=child)
         variables = merged_environment(
             [*grants, Grant((), (), environment), Grant((), (), _powertools(runtime.service, runtime.logs))],
         )

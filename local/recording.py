@@ -156,7 +156,7 @@ def _function(scope: Scope, name: str, inputs: Inputs) -> Created:
     return Created(name, {"name": name, "invokeArn": scope.invoke_arn(arn), **qualified})
 
 
-def _alias(scope: Scope, name: str, inputs: Inputs) -> Created:
+def _function_alias(scope: Scope, name: str, inputs: Inputs) -> Created:
     arn = scope.arn("lambda", f"function:{inputs['functionName']}:{name}")
     return Created(arn, {"name": name, "arn": arn, "invokeArn": scope.invoke_arn(arn)})
 
@@ -236,6 +236,16 @@ def _table(scope: Scope, name: str, inputs: Inputs) -> Created:
     return Created(name, {"name": name, **({"streamArn": stream} if inputs.get("streamEnabled") else {})})
 
 
+def _key(scope: Scope, name: str, _inputs: Inputs) -> Created:
+    key_id = _id(name, 32)
+    return Created(key_id, {"keyId": key_id, "arn": scope.arn("kms", f"key/{key_id}")})
+
+
+def _alias(scope: Scope, _name: str, inputs: Inputs) -> Created:
+    name = inputs["name"]
+    return Created(name, {"name": name, "arn": scope.arn("kms", name)})
+
+
 def _schedule(_scope: Scope, name: str, _inputs: Inputs) -> Created:
     return Created(f"default/{name}", {"name": name})
 
@@ -276,7 +286,9 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:dynamodb/table:Table": _table,
     "aws:iam/role:Role": _role,
     "aws:iam/rolePolicy:RolePolicy": _role_policy,
-    "aws:lambda/alias:Alias": _alias,
+    "aws:kms/alias:Alias": _alias,
+    "aws:kms/key:Key": _key,
+    "aws:lambda/alias:Alias": _function_alias,
     "aws:lambda/eventSourceMapping:EventSourceMapping": _mapping,
     "aws:lambda/function:Function": _function,
     "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig": _by("functionName"),

@@ -197,10 +197,9 @@ class Pipeline:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Running]:
-    with running(
-        load_project(ROOT, "dev").with_config({"queue": {"max_receives": 3}, "reports": ["hourly", "daily"]})
-    ) as up:
+def stack(decisions: Path) -> Iterator[Running]:
+    project = load_project(ROOT, "dev").with_config({"queue": {"max_receives": 3}, "reports": ["hourly", "daily"]})
+    with running(project, iam_log=decisions) as up:
         yield up
 
 

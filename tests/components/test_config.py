@@ -131,6 +131,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         "notifications": {"subscriptions": ()},
         "reports": (),
         "report_notifications": {"subscriptions": ()},
+        "encryption": {"customer_key": False},
     }
 
 

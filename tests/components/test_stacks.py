@@ -70,10 +70,15 @@ def names(directory: Path, project: str, stack: str) -> set[tuple[str, str]]:
         (directory / file).symlink_to(ROOT / file)
     (directory / f"Pulumi.{stack}.yaml").symlink_to(ROOT / "Pulumi.analytics.yaml")
     (directory / "Pulumi.yaml").write_text((ROOT / "Pulumi.yaml").read_text().replace("datapipeline", project, 1))
-    ready = {"api": {"snap_start": True}, "worker": {"provisioned_concurrency": 1}}
+    options = {
+        "api": {"snap_start": True},
+        "worker": {"provisioned_concurrency": 1},
+        "encryption": {"customer_key": True},
+    }
     found = set()
-    for resource in synthesise(directory, stack, {f"datapipeline:{key}": value for key, value in ready.items()}):
-        given = resource.inputs.get("layerName") or resource.inputs.get("dashboardName") or resource.physical_name
+    for resource in synthesise(directory, stack, {f"datapipeline:{key}": value for key, value in options.items()}):
+        keys = ("layerName", "dashboardName", "name")
+        given = next((resource.inputs[key] for key in keys if key in resource.inputs), resource.physical_name)
         if resource.custom and given != resource.name:
             found.add((resource.type.rsplit(":", 1)[1], given))
     return found
@@ -148,4 +153,4 @@ def test_no_physical_name_is_fixed_but_those_that_aws_wants_given(graph: Graph) 
         for resource in graph
         if resource.custom and "name" in resource.inputs
     }
-    assert set(fixed) <= {"Stage", "Model", "QueryDefinition"}
+    assert set(fixed) <= {"Stage", "Model", "Alias", "QueryDefinition"}
