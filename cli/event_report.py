@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli.outputs import aim_at, find_outputs
@@ -51,10 +52,10 @@ def show(report: Report, console: Console) -> None:
     if report["by_type"]:
         by_type = Table("type", *STATUSES, title="By type", **STYLE)
         for name, counts in report["by_type"].items():
-            by_type.add_row(name, *(f"{counts[status]:,}" for status in STATUSES))
+            by_type.add_row(escape(name), *(f"{counts[status]:,}" for status in STATUSES))
         console.print(by_type)
     if rows := failures(report):
         errors = Table("error", "events", title="Failures", **STYLE)
         for name, count in rows:
-            errors.add_row(name, f"{count:,}")
+            errors.add_row(escape(name), f"{count:,}")
         console.print(errors)
