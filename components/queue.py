@@ -100,6 +100,14 @@ class Queue(pulumi.ComponentResource):
         urls = {"QUEUE_URL": self.url, "DEAD_LETTER_QUEUE_URL": self.dead_letters_url}
         return Grant(("sqs:GetQueueAttributes",), (self.arn, self.dead_letters_arn), urls)
 
+    def grant_take_dead_letters(self) -> Grant:
+        """To look at dead letters, to leave them there or delete them, and to count them."""
+        return Grant(
+            ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"),
+            (self.dead_letters_arn,),
+            {"DEAD_LETTER_QUEUE_URL": self.dead_letters_url},
+        )
+
 
 class DeadLetterQueue(pulumi.ComponentResource):
     """A queue for what failed for good, where no queue of ours stands before it. Encrypted and closed to plain HTTP."""

@@ -98,6 +98,15 @@ class ReportSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RedriveSettings(Settings):
+    """Of handlers/redrive.py."""
+
+    table_name: str
+    queue_url: str
+    dead_letter_queue_url: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class IotWorkerSettings(Settings):
     """Of the worker that takes uploaded readings."""
 

@@ -40,6 +40,7 @@ READ_ATTRIBUTES = (
     "completed_at",
     "attempts",
     "error",
+    "error_type",
     "expires_at",
     "fingerprint",
     "final_attempt_until",

@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 from pulumi import Input, Output
 
-from components.api import HttpApi, RestApi
+from components.api import Backend, HttpApi, RestApi
 from components.bucket import Bucket
 from components.encryption import customer_key, encrypted
 from components.function import Function, Size, shared_runtime
@@ -29,6 +29,7 @@ from components.options.api import ApiOptions, ApiPipelineConfig, read_event_sch
 from components.package import dependency_layer, source_archive
 from components.queries import EVENT_QUERIES, SavedQueries
 from components.queue import Queue
+from components.redrive import redrive_backend
 from components.reports import REPORTS, Reports
 from components.table import Table
 from components.worker import Worker
@@ -98,8 +99,21 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         start=config.worker,
         opts=child,
     )
+    redrive = None
+    if config.queue.redrive_api:
+        redrive = redrive_backend(
+            f"{name}-redrive",
+            handler="handlers.redrive.event_handler",
+            code=code,
+            runtime=runtime,
+            queue=queue,
+            read_table=table.grant_read(),
+            opts=child,
+        )
     make_api = HttpApi if config.api.kind == "http" else RestApi
-    api = make_api(f"{name}-api", config.api, config.logs, ingest, opts=child)
+    api = make_api(
+        f"{name}-api", config.api, config.logs, [Backend(ingest), *([redrive] if redrive else [])], opts=child
+    )
     reports = (
         Reports(
             f"{name}-report",
@@ -116,7 +130,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         if config.reports
         else None
     )
-    functions = [ingest, worker.function, *([reports.function] if reports else [])]
+    functions = [ingest, worker.function, *(each.function for each in (redrive, reports) if each)]
     requests, api_latency = api_panels(api.metrics)
     waiting, age = queue_panels(queue)
     Observability(
@@ -132,6 +146,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
                 if reports
                 else {}
             ),
+            **(function_alarms("redrive", redrive.function, config.alarms) if redrive else {}),
         },
         panels=[
             requests,
