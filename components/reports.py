@@ -43,7 +43,7 @@ class Reports(pulumi.ComponentResource):
     ) -> None:
         super().__init__("datapipeline:index:Reports", name, None, opts)
         child = ResourceOptions(parent=self)
-        self.topic = Notifications(f"{name}-topic", notifications, opts=child)
+        self.topic = Notifications(f"{name}-topic", notifications, alarms=False, opts=child)
         scheduled = ScheduledFunction(
             name,
             {period: Timetable(EXPRESSIONS[period], {"period": period, "time": SCHEDULED_TIME}) for period in periods},

@@ -25,6 +25,7 @@ NAMED: Mapping[str, tuple[str, int]] = {
     "aws:cloudwatch/metricAlarm:MetricAlarm": ("name", 255),
     "aws:cloudwatch/queryDefinition:QueryDefinition": ("name", 255),
     "aws:dynamodb/table:Table": ("name", 255),
+    "aws:ec2/securityGroup:SecurityGroup": ("name", 255),
     "aws:iam/role:Role": ("name", 64),
     "aws:iam/rolePolicy:RolePolicy": ("name", 128),
     "aws:lambda/alias:Alias": ("name", 128),

@@ -24,6 +24,7 @@ from components.observability import (
     queue_alarms,
     queue_panels,
     scheduled_alarms,
+    undelivered_alarms,
 )
 from components.options.api import ApiOptions, ApiPipelineConfig, read_event_schema
 from components.package import dependency_layer, source_archive
@@ -42,13 +43,13 @@ ARCHIVE = "archive/"
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     storage = config.storage
-    key = customer_key(f"{name}-key", config.encryption, storage, parent=parent)
+    key = customer_key(f"{name}-key", config.encryption, storage, senders=config.notifications.senders, parent=parent)
     child = encrypted(parent, key)
     runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
     code = source_archive("handlers", "processors", extra={"schemas.json": _schemas(config.api)})
 
-    alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
     table = Table(f"{name}-table", storage, opts=child)
     expiries = {
         RESULTS: storage.results_expire_after_days,
@@ -147,6 +148,8 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
                 else {}
             ),
             **(function_alarms("redrive", redrive.function, config.alarms) if redrive else {}),
+            **undelivered_alarms("alerts", alerts.dead_letters),
+            **(undelivered_alarms("reports", reports.topic.dead_letters) if reports else {}),
         },
         panels=[
             requests,

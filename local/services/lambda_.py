@@ -28,6 +28,9 @@ def function(aws: Clients, name: str, inputs: Inputs) -> Created:
     )
     if "environment" in inputs:
         request["Environment"] = {"Variables": inputs["environment"].get("variables", {})}
+    if "vpcConfig" in inputs:
+        network = inputs["vpcConfig"]
+        request["VpcConfig"] = {"SubnetIds": network["subnetIds"], "SecurityGroupIds": network["securityGroupIds"]}
     for key in ("tracingConfig", "ephemeralStorage", "loggingConfig", "deadLetterConfig", "snapStart"):
         if key in inputs:
             request[key[0].upper() + key[1:]] = pascal(inputs[key])

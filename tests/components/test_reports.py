@@ -51,6 +51,14 @@ def test_who_is_told_of_reports_subscribes_to_their_topic_and_not_to_alerts(grap
     assert subscription.inputs["topic"] == graph.outputs["reports_topic_arn"]
 
 
+def test_a_report_that_a_queue_does_not_take_is_kept_and_rings(graph_of: Callable[..., Graph]) -> None:
+    told = {"subscriptions": [{"protocol": "sqs", "endpoint": "arn:aws:sqs:us-east-1:123456789012:team"}]}
+    graph = graph_of("analytics", report_notifications=told)
+    kept = graph.find("aws:sqs/queue:Queue", "pipeline-report-topic-dead-letters").physical_name
+    alarm = graph.find("aws:cloudwatch/metricAlarm:MetricAlarm", "pipeline-watch-reports-undelivered")
+    assert alarm.inputs["dimensions"] == {"QueueName": kept}
+
+
 def test_the_function_has_time_to_tell_before_its_time_is_up() -> None:
     assert SIZE.timeout_seconds > TELLING_SECONDS
 
