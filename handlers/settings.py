@@ -95,6 +95,18 @@ class WorkerSettings(EventSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportSettings(Settings):
+    """Of handlers/report.py."""
+
+    table_name: str
+    time_index_shards: int
+    queue_url: str
+    dead_letter_queue_url: str
+    bucket_name: str
+    reports_topic_arn: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RedriveSettings(Settings):
     """Of handlers/redrive.py."""
 

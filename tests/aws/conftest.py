@@ -214,7 +214,11 @@ class Pipeline:
 
 @pytest.fixture(scope="session")
 def stack(decisions: Path) -> Iterator[Running]:
-    config = {"queue": {"max_receives": 3, "redrive_api": True}, "outcomes": {}}
+    config = {
+        "queue": {"max_receives": 3, "redrive_api": True},
+        "outcomes": {},
+        "reports": ["hourly", "daily"],
+    }
     project = load_project(ROOT, "dev").with_config(config)
     with running(project, iam_log=decisions) as up:
         yield up
