@@ -70,7 +70,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         config.worker,
         queue=queue,
         handler="handlers.csv_worker.handler",
-        code=source_archive("handlers", extra={"columns.json": config.input.format_json()}),
+        code=source_archive("handlers", extra={"columns.json": config.format_json()}),
         runtime=runtime,
         grants=[
             queue.grant_send_dead_letters(),

@@ -1,4 +1,4 @@
-"""The CSV engine: blocks of bytes in, JSON Lines of good rows and of rejected rows out, every row in one of them.
+"""The CSV engine: blocks of bytes in, good rows and rejected rows out, every row in one of them.
 
 A file is taken in blocks of 256 KiB (more when a row is longer) that begin where a row begins. What a block makes
 depends on its own bytes and the state at its beginning only, so a file that is continued from a saved state gives the
@@ -9,16 +9,16 @@ A quote that is opened and not closed as CSV asks for costs the line it stands o
 
 import csv
 import gc
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from json.encoder import encode_basestring
-from typing import Any
+from typing import Any, Protocol
 
-from handlers.csv.columns import Check, Column, FileFormat, Problem, check_of, normalised
+from handlers.csv.columns import Cells, Check, Column, FileFormat, Problem, check_of, normalised
+from handlers.csv.json_lines import json_lines
 from handlers.csv.statistics import ColumnStatistics, exact_values
 from handlers.csv.text import (
     LONGEST_ROW_BYTES,
@@ -36,7 +36,6 @@ RAW_CHARACTERS_OF_ENDLESS_ROW = 1_000
 
 _not_text = re.compile("[\x00\ud800-\udfff]").search
 _surrogate = re.compile("[\ud800-\udfff]").search
-_needs_escape = re.compile(r'["\\\x00-\x1f]').search
 # The same, but for line ends: these are in no cell where there are no quotes.
 _ESCAPED_BYTES = bytes({*range(32), *b'"\\'} - {*b"\r\n"})
 
@@ -52,7 +51,7 @@ def _has_undecoded(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Block:
-    """What became of a block: `consumed` bytes of it, JSON Lines of its processed and of its rejected rows.
+    """What became of a block: `consumed` bytes of it, and what its processed and its rejected rows add to the outputs.
 
     `consumed` 0: it holds no whole row; give more of the file.
     """
@@ -87,11 +86,31 @@ class _Rows:
         return text.removesuffix("\n").removesuffix("\r")
 
 
-class CsvEngine:
-    """Reads one file. `take` its blocks in order; `report` at the end, or `state` in between to go on elsewhere."""
+class Encode(Protocol):
+    """What `count` processed rows (one at least) add to the output, from the cells of its columns.
 
-    def __init__(self, file_format: FileFormat, state: Mapping[str, Any] | None = None) -> None:
+    `is_plain`: no cell has a character that JSON escapes.
+    """
+
+    def __call__(  # noqa: D102  the class says it
+        self, checks: Sequence[Check], columns: Sequence[Cells], count: int, *, is_plain: bool
+    ) -> bytes: ...
+
+
+class CsvEngine:
+    """Reads one file. `take` its blocks in order; `report` at the end, or `state` in between to go on elsewhere.
+
+    Processed rows are written by `encode`, rejected ones as JSON Lines.
+    """
+
+    def __init__(
+        self,
+        file_format: FileFormat,
+        state: Mapping[str, Any] | None = None,
+        encode: Encode = json_lines,
+    ) -> None:
         self._format = file_format
+        self._encode = encode
         self.offset = 0
         """Bytes taken, after decompression."""
         self.rows = 0
@@ -108,6 +127,11 @@ class CsvEngine:
         self._outputs: list[Output] = []
         if state is not None:
             self._restore(state)
+
+    @property
+    def checks(self) -> list[Check]:
+        """Of the output's columns, which are known once the header is."""
+        return [output.check for output in self._outputs]
 
     # Blocks
 
@@ -226,7 +250,12 @@ class CsvEngine:
         places = found | kept
         bound = exact_values(sum(column.type == "string" for column in columns))
         self._outputs = [
-            Output(column.name, places.get(column.name), check_of(column), ColumnStatistics(column.type, bound))
+            Output(
+                column.name,
+                places.get(column.name),
+                check_of(column, self._format.numbers),
+                ColumnStatistics(column.type, bound),
+            )
             for column in columns
         ]
         self._header = list(header)
@@ -269,7 +298,7 @@ class CsvEngine:
         return parsed
 
     def _process(self, parsed: _Rows, text: str) -> tuple[bytes, bytes]:
-        """The JSON Lines of processed and of rejected rows of a text."""
+        """What the processed and the rejected rows of a text add to the outputs."""
         rows = parsed.rows
         problems: dict[int, list[Problem]] = {position: [problem] for position, problem in parsed.broken.items()}
         blank = self._check_shapes(parsed, problems)
@@ -282,7 +311,11 @@ class CsvEngine:
             rows = [rows[position] for position in good]
         cells, bad = self._check_cells(list(zip(*rows, strict=True)), good, problems)
         count = len(good) - len(bad)
-        processed = self._encode(cells, count, is_plain=is_plain).encode() if count else b""
+        processed = b""
+        if count:
+            for output, column in zip(self._outputs, cells, strict=True):
+                output.statistics.add([""] * count if column is None else column)
+            processed = self._encode(self.checks, cells, count, is_plain=is_plain)
         rejected = self._reject_all(parsed, problems, blank)
         self.rows += len(parsed.rows) - len(blank)
         self.processed += count
@@ -323,10 +356,10 @@ class CsvEngine:
         columns: Sequence[Sequence[str]],
         rows: Sequence[int],
         problems: dict[int, list[Problem]],
-    ) -> tuple[list[Sequence[str] | None], set[int]]:
+    ) -> tuple[list[Cells], set[int]]:
         """The output's cells, column by column, of the rows without problems; and which of `rows` had some."""
         bad: set[int] = set()
-        cells: list[Sequence[str] | None] = []
+        cells: list[Cells] = []
         for output in self._outputs:
             if output.position is None or not columns:
                 cells.append(None)
@@ -345,37 +378,6 @@ class CsvEngine:
             wanted = [position not in bad for position in range(len(rows))]
             cells = [column and list(compress(column, wanted)) for column in cells]
         return cells, bad
-
-    def _encode(self, columns: Sequence[Sequence[str] | None], count: int, *, is_plain: bool) -> str:
-        """JSON Lines: constant texts and cells interleaved in one list, which is joined once.
-
-        `is_plain`: no cell has a character that JSON escapes.
-        """
-        parts: list[Sequence[str]] = []
-        before = "{"
-        for output, column in zip(self._outputs, columns, strict=True):
-            before += f"{json.dumps(output.name, ensure_ascii=False)}:"
-            if column is None:
-                before += "null,"
-                output.statistics.add([""] * count)
-                continue
-            output.statistics.add(column)
-            after = ","
-            if "" in column:
-                text: Callable[[str], str] = encode_basestring if output.check.quoted else str
-                column = [text(cell) if cell else "null" for cell in column]  # noqa: PLW2901
-            elif output.check.quoted:
-                if not is_plain and _needs_escape("".join(column)):
-                    column = list(map(encode_basestring, column))  # noqa: PLW2901
-                else:
-                    before, after = before + '"', '",'
-            parts += [[before] * count, column]
-            before = after
-        end = before.removesuffix(",") + "}\n"
-        interleaved = [end] * (count * (len(parts) + 1))
-        for position, column in enumerate(parts):
-            interleaved[position :: len(parts) + 1] = column
-        return "".join(interleaved)
 
     def _reject_all(self, parsed: _Rows, problems: Mapping[int, list[Problem]], blank: set[int]) -> bytes:
         lines = []
