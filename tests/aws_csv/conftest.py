@@ -251,7 +251,7 @@ def resources(stack: Running) -> Iterator[Callable[[], Files]]:
             patch.setenv(name, value)
         patch.setattr(engine, "BLOCK_BYTES", 2_000)
         patch.setattr(file_objects, "SMALLEST_PART_BYTES", 500)
-        patch.setattr(parquet_writer, "ROW_GROUP_BYTES", 1_000)
+        patch.setattr(parquet_writer, "ROW_GROUP_BYTES", 2_500)
         aws._session.cache_clear()
         aws.client.cache_clear()
         yield lambda: Files(root, stack.outputs, worker.environment, inboxes, columns)

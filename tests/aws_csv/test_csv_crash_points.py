@@ -10,6 +10,7 @@ from contextlib import suppress
 import pytest
 
 from handlers import file_objects
+from handlers.csv import parquet
 from tests.crash_points import Killed, Point, broken, points, record
 
 from .conftest import HEADER, Files, Time, rows
@@ -84,6 +85,7 @@ def test_the_end_of_a_parquet_file_is_written_once_wherever_the_worker_fails_or_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Few parts, but one before the checkpoint.
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 1_000)
     monkeypatch.setattr(file_objects, "SMALLEST_PART_BYTES", 1_000)
     files.write_parquet()
     files.upload("raw/a.csv", CONTENT)

@@ -132,6 +132,11 @@ def test_a_large_file_has_few_row_groups_and_several_pages_in_each() -> None:
         data, _ = converted(content, file_format(columns))
     metadata = parquet.ParquetFile(io.BytesIO(data)).metadata
     assert (metadata.num_rows, metadata.num_row_groups) == (100_000, 2)
+    groups = [metadata.row_group(position).column(0) for position in range(2)]
+    assert sum(chunk.total_compressed_size for chunk in groups) < len(data)
+    # Four bytes of length before each text; and a header of some 20 bytes before each page.
+    size = sum(4 + len(f"name {number}") for number in range(100_000))
+    assert size < sum(chunk.total_uncompressed_size for chunk in groups) < size + 1_000
     assert read(data)["integer"].to_pylist() == list(range(100_000))
 
 
