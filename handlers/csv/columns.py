@@ -165,7 +165,8 @@ class PatternCheck(Check):
         suspects: list[int] = []
         for _ in range(found.count(None)):
             suspects.append(found.index(None, suspects[-1] + 1 if suspects else 0))
-        return suspects
+        # A pattern may match nothing, too, and a required cell be empty all the same.
+        return {*suspects, *super()._suspects(cells)}
 
     def _text(self, cell: str) -> str:
         if not self._matches(cell):

@@ -27,6 +27,7 @@ from handlers.csv.text import (
     detect_encoding,
     encoding_named,
     known_names,
+    plain_columns,
     read_header,
     split_lines,
 )
@@ -84,6 +85,23 @@ class _Rows:
         """A row as it stands in the file, without the end of its last line."""
         text = "".join(self.lines[self.starts[position] : self.starts[position + 1]])
         return text.removesuffix("\n").removesuffix("\r")
+
+
+@dataclass
+class _Columns:
+    """The rows of a block, column by column, each of them a line."""
+
+    columns: list[list[str]]
+    delimiter: str
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """As in `_Rows`."""
+        return range(len(self.columns[0]) + 1)
+
+    def raw(self, position: int) -> str:
+        """A row as it stands in the file, without the end of its line."""
+        return self.delimiter.join([column[position] for column in self.columns])
 
 
 class Encode(Protocol):
@@ -160,6 +178,11 @@ class CsvEngine:
         text = decoded if final else complete_lines(decoded)
         if self._skipping or (not text and full):
             return self._skip(data, decoded, text, final=final)
+        if self._header is not None and (columns := self._split(text)):
+            parsed_columns = _Columns(columns, self._delimiter)
+            end = parsed_columns.starts[-1]
+            processed, rejected = self._process(parsed_columns, columns, range(end), {}, set(), text)
+            return self._taken(data, decoded, len(text), end, processed, rejected, final=final)
         lines = split_lines(text)
         first_row = 0
         if self._header is None:
@@ -170,12 +193,24 @@ class CsvEngine:
         end = parsed.starts[-1]
         if end == 0 and not final:
             return Block(0)
-        processed, rejected = self._process(parsed, text)
-        self._lines += end
-        left_over = sum(map(len, lines[end:])) + len(decoded) - len(text)
-        consumed = len(data) if final else self._encoding.length(decoded[: len(decoded) - left_over])
+        processed, rejected = self._process_rows(parsed, text)
+        used = len(text) - sum(map(len, lines[end:]))
+        return self._taken(data, decoded, used, end, processed, rejected, final=final)
+
+    def _taken(
+        self, data: bytes, decoded: str, used: int, lines: int, processed: bytes, rejected: bytes, *, final: bool
+    ) -> Block:
+        """The block of the first `used` characters, which are so many lines."""
+        self._lines += lines
+        consumed = len(data) if final else self._encoding.length(decoded[:used])
         self.offset += consumed
         return Block(consumed, processed, rejected)
+
+    def _split(self, text: str) -> list[list[str]] | None:
+        """The columns of a text where that is so simple that nothing can be wrong but cells."""
+        if _has_undecoded(text) or "\0" in text:
+            return None
+        return plain_columns(text, self._delimiter, len(self._header or ()))
 
     def _skip(self, data: bytes, decoded: str, text: str, *, final: bool) -> Block:
         """Goes to the end of a line that is too long to be a row."""
@@ -297,27 +332,38 @@ class CsvEngine:
                 starts.append(starts[-1] + 1)
         return parsed
 
-    def _process(self, parsed: _Rows, text: str) -> tuple[bytes, bytes]:
+    def _process_rows(self, parsed: _Rows, text: str) -> tuple[bytes, bytes]:
         """What the processed and the rejected rows of a text add to the outputs."""
         rows = parsed.rows
         problems: dict[int, list[Problem]] = {position: [problem] for position, problem in parsed.broken.items()}
         blank = self._check_shapes(parsed, problems)
-        is_plain = _is_plain(text)
-        if _has_undecoded(text) or (not is_plain and "\0" in text):
+        if _has_undecoded(text) or "\0" in text:
             self._check_characters(parsed, problems)
         good: Sequence[int] = range(len(rows))
         if blank or problems:
             good = [position for position in good if position not in problems and position not in blank]
             rows = [rows[position] for position in good]
-        cells, bad = self._check_cells(list(zip(*rows, strict=True)), good, problems)
+        return self._process(parsed, list(zip(*rows, strict=True)), good, problems, blank, text)
+
+    def _process(
+        self,
+        parsed: _Rows | _Columns,
+        columns: Sequence[Sequence[str]],
+        good: Sequence[int],
+        problems: dict[int, list[Problem]],
+        blank: set[int],
+        text: str,
+    ) -> tuple[bytes, bytes]:
+        """The same, of the columns of the rows at `good`, which have no problems so far."""
+        cells, bad = self._check_cells(columns, good, problems)
         count = len(good) - len(bad)
         processed = b""
         if count:
             for output, column in zip(self._outputs, cells, strict=True):
                 output.statistics.add([""] * count if column is None else column)
-            processed = self._encode(self.checks, cells, count, is_plain=is_plain)
+            processed = self._encode(self.checks, cells, count, is_plain=_is_plain(text))
         rejected = self._reject_all(parsed, problems, blank)
-        self.rows += len(parsed.rows) - len(blank)
+        self.rows += len(parsed.starts) - 1 - len(blank)
         self.processed += count
         self._blank_lines += len(blank)
         return processed, rejected
@@ -379,7 +425,7 @@ class CsvEngine:
             cells = [column and list(compress(column, wanted)) for column in cells]
         return cells, bad
 
-    def _reject_all(self, parsed: _Rows, problems: Mapping[int, list[Problem]], blank: set[int]) -> bytes:
+    def _reject_all(self, parsed: _Rows | _Columns, problems: Mapping[int, list[Problem]], blank: set[int]) -> bytes:
         lines = []
         blank_before = 0
         blanks = sorted(blank)
