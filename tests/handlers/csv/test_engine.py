@@ -157,26 +157,51 @@ def test_a_file_that_is_continued_after_every_block_gives_the_same_bytes(
 
 
 @given(
-    cells=st.lists(st.lists(st.sampled_from(["", "a", "é", " ", "\u2028", "'"]), min_size=2, max_size=3), max_size=6),
+    widths=st.lists(st.sampled_from([1, 2, 3, 3, 3, 4, 6]), max_size=6),
+    cells=st.lists(st.sampled_from(["", "a", "é", " ", "\u2028", "'"]), min_size=36, max_size=36),
     ends=st.lists(st.sampled_from(["\n", "\r\n", "\r"]), min_size=6, max_size=6),
     uniform=st.booleans(),
     rest=st.sampled_from(["", "a,b,c", '"', "\n", "\n\n", ",\n"]),
 )
+@example(widths=[2, 4], cells=["a"] * 36, ends=["\n"] * 6, uniform=True, rest="")
+@example(widths=[3, 6], cells=["a"] * 36, ends=["\n"] * 6, uniform=True, rest="")
 def test_columns_split_without_a_reader_are_what_the_reader_makes(
-    cells: list[list[str]],
+    widths: list[int],
+    cells: list[str],
     ends: list[str],
     rest: str,
     *,
     uniform: bool,
 ) -> None:
-    text = "".join(",".join(row) + (ends[0] if uniform else end) for row, end in zip(cells, ends, strict=False)) + rest
+    given_cells = iter(cells)
+    rows = [",".join(next(given_cells) for _ in range(width)) for width in widths]
+    text = "".join(row + (ends[0] if uniform else end) for row, end in zip(rows, ends, strict=False)) + rest
     columns = plain_columns(text, ",", 3)
-    expected = [] if '"' in text else list(csv.reader(split_lines(text), strict=True))
     if columns is not None:
-        assert [list(row) for row in zip(*columns, strict=True)] == expected
+        assert list(map(list, zip(*columns, strict=True))) == list(csv.reader(split_lines(text), strict=True))
     else:
-        is_simple = uniform and rest == "" and ends[0] != "\r" and cells and {len(row) for row in cells} == {3}
-        assert not is_simple
+        assert not (uniform and rest == "" and ends[0] != "\r" and set(widths) == {3})
+
+
+unquoted = st.lists(
+    st.sampled_from(
+        [b"a,1.5,7,2024-01-02", b"b,,8,", b"\xff,1,1,", b"\0,1,1,", b"a,b", b"", b",x,y,z", b"\xc3\xa9,1,2,"]
+    )
+)
+
+
+@given(rows=unquoted, size=st.integers(40, 200))
+@example(rows=[b"a,1.5,7,2024-01-02"] * 3 + [b"\0,1,1,"] + [b"a,1.5,7,2024-01-02"] * 3, size=40)
+@example(rows=[b"a,1.5,7,2024-01-02"] * 3 + [b"\xff,1,1,"] + [b"a,1.5,7,2024-01-02"] * 3, size=40)
+@example(rows=[b"a,1.5,7,2024-01-02"] * 3 + [b",x,y,z"] + [b"a,1.5,7,2024-01-02"] * 3, size=40)
+def test_the_size_of_blocks_makes_no_difference(rows: list[bytes], size: int) -> None:
+    # The first block has the header and goes through csv.reader, the others need not.
+    data = b"".join(line + b"\n" for line in [",".join(NAMES).encode(), *rows])
+    engines = [CsvEngine(FORMAT), CsvEngine(FORMAT)]
+    whole = read_all(engines[0], io.BytesIO(data).read)
+    with patch.object(engine_module, "BLOCK_BYTES", size):
+        assert read_all(engines[1], io.BytesIO(data).read) == whole
+    assert engines[0].report() == engines[1].report()
 
 
 def test_a_file_without_quotes_is_read_without_a_reader() -> None:
