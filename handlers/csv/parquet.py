@@ -1,7 +1,6 @@
 """Rows as Parquet, in pieces: a writer that goes on from a state makes the bytes that one without an end makes.
 
-No library for it can do that: their writers hold the metadata of all row groups until they end. And the usual one
-(pyarrow) is 156 MB, too large to be uploaded as a layer, and takes more memory than everything else here together
+No library's writer can be continued, since each holds the metadata of all row groups until it ends
 (docs/decisions/0006-parquet.md). A flat table needs little of the format:
 https://parquet.apache.org/docs/file-format/, https://github.com/apache/parquet-format
 
