@@ -232,8 +232,8 @@ def _rows(key: str, body: bytes) -> list[Json]:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Running]:
-    with running(load_project(ROOT, "csv")) as up:
+def stack(decisions: Path) -> Iterator[Running]:
+    with running(load_project(ROOT, "csv"), iam_log=decisions) as up:
         yield up
 
 
