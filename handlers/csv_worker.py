@@ -176,7 +176,7 @@ class Run:
     def _restore(self) -> None:
         if key := self.item.get("state_key"):
             state, rests = file_objects.get_state(self._bucket, key)
-            if state["made_with"] != self._made_with:
+            if state.get("made_with") != self._made_with:
                 raise StaleCheckpointError("the stack's columns or its output format have changed since the checkpoint")
             count = len(self._outputs)
             self._outputs = self._writers(state["outputs"], rests[:count])

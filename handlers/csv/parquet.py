@@ -35,7 +35,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def _strings(cells: Sequence[str]) -> bytes:
-    texts = [cell.encode() for cell in cells]
+    texts = list(map(str.encode, cells))
     interleaved = [b""] * (2 * len(texts))
     interleaved[::2] = map(struct.Struct("<I").pack, map(len, texts))
     interleaved[1::2] = texts

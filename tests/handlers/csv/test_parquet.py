@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -96,6 +96,7 @@ def read(data: bytes) -> Any:
     return table
 
 
+@settings(deadline=None)  # pyarrow loads parts of itself when they are first used
 @given(table=st.lists(rows_with_nulls, min_size=1, max_size=40), size=st.integers(100, 3_000))
 def test_every_value_of_any_table_comes_back_exactly(table: list[tuple[Any, ...]], size: int) -> None:
     with patch.object(engine_module, "BLOCK_BYTES", size), patch.object(parquet_module, "ROW_GROUP_BYTES", 2 * size):
@@ -106,6 +107,7 @@ def test_every_value_of_any_table_comes_back_exactly(table: list[tuple[Any, ...]
     assert [tuple(row.values()) for row in found.to_pylist()] == table
 
 
+@settings(deadline=None)  # pyarrow loads parts of itself when they are first used
 @given(table=st.lists(filled, min_size=1, max_size=40))
 def test_required_columns_come_back_and_are_marked_so(table: list[tuple[Any, ...]]) -> None:
     data, _ = converted(written(table), file_format(REQUIRED))
@@ -114,6 +116,7 @@ def test_required_columns_come_back_and_are_marked_so(table: list[tuple[Any, ...
     assert [tuple(row.values()) for row in found.to_pylist()] == table
 
 
+@settings(deadline=None)  # pyarrow loads parts of itself when they are first used
 @given(table=st.lists(rows_with_nulls, min_size=1, max_size=40), groups=st.integers(1, 1_000))
 def test_a_file_that_is_continued_after_every_block_gives_the_same_bytes(
     table: list[tuple[Any, ...]],
@@ -239,6 +242,7 @@ def test_a_number_that_a_double_changes_is_rejected_and_not_changed(text: str) -
     assert numbers("1.5", text, "2.5") == ([1.5, 2.5], [(2, "not_exact")])
 
 
+@settings(deadline=None)  # pyarrow loads parts of itself when they are first used
 @given(texts=st.lists(st.decimals(allow_nan=False, allow_infinity=False, places=None).map(str), max_size=20))
 def test_whatever_number_is_written_is_the_one_that_was_read(texts: list[str]) -> None:
     found, refused = numbers(*texts)
