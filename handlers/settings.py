@@ -141,7 +141,7 @@ class CsvWorkerSettings(Settings):
     notifications_topic_arn: str
     input_prefix: str
     output_format: str
-    """`jsonl.gz` or `jsonl`."""
+    """`jsonl.gz`, `jsonl` or `parquet`."""
     max_attempts: int
     """Runs of a file without progress before it is failed."""
     backoff_base_seconds: int
