@@ -32,16 +32,21 @@ class Request:
     correlation_id: str
 
 
+def read_route(event: Mapping[str, Any]) -> str:
+    """The route that API Gateway chose, which is known of every request: `GET /events/{id}`."""
+    return str(event["routeKey"]) if "http" in event["requestContext"] else f"{event['httpMethod']} {event['resource']}"
+
+
 def read_request(event: Mapping[str, Any]) -> Request:
     """The request in a Lambda event. Raises BadRequestError for a body or header that cannot be read."""
     context = event["requestContext"]
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     if "http" in context:
-        route, path, client = event["routeKey"], event["rawPath"], context["http"]
+        path, client = event["rawPath"], context["http"]
     else:
-        route, path, client = f"{event['httpMethod']} {event['resource']}", context["path"], context["identity"]
+        path, client = context["path"], context["identity"]
     return Request(
-        route=route,
+        route=read_route(event),
         path=path,
         headers=headers,
         parameters=event.get("queryStringParameters") or {},

@@ -28,7 +28,7 @@ from handlers.errors import (
     UnavailableError,
 )
 from handlers.events import Envelope, EventTooLargeError, InvalidEventError
-from handlers.http import Request, error_body, read_request, response
+from handlers.http import Request, error_body, read_request, read_route, response
 from handlers.listing import list_events
 from handlers.log import logger
 from handlers.settings import IngestSettings
@@ -36,6 +36,7 @@ from handlers.table import EventTable, TableError, description, result_of
 
 SCHEMAS_FILE = Path(__file__).parent.parent / "schemas.json"
 
+SUBMIT = "POST /events"
 LOGGED_IDS = 20
 
 OutsideError = (BotoCoreError, ClientError, TableError)
@@ -82,18 +83,17 @@ class Ingest:
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """The response to a request of API Gateway."""
+        facts: dict[str, Any] = {"correlation_id": event["requestContext"]["requestId"], "route": read_route(event)}
         try:
-            request = read_request(event)
+            answer = self._answer(event, facts)
         except ApiError as error:
-            return response(error.status, error_body(error))
-        facts: dict[str, Any] = {"correlation_id": request.correlation_id, "route": request.route}
-        try:
-            answer = self._route(request, facts)
-        except ApiError as error:
+            if facts["route"] == SUBMIT and "rejected" not in facts:
+                # The body as a whole: how many events it was meant to have, nobody knows.
+                facts.update(_counted({"Accepted": 0, "Duplicate": 0, "Rejected": 1}))
             answer = response(error.status, error_body(error))
         except OutsideError as error:
             # Nothing was sent: what is sent is answered for, event by event.
-            logger.exception("a service did not answer", extra={"correlation_id": request.correlation_id})
+            logger.exception("a service did not answer", extra={"correlation_id": facts["correlation_id"]})
             unavailable = UnavailableError(
                 "unavailable", f"a service did not answer ({type(error).__name__}); try again"
             )
@@ -101,7 +101,12 @@ class Ingest:
         logger.info("request", extra={**facts, "status": answer["statusCode"]})
         return answer
 
-    def _route(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, event: Mapping[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+        if facts["route"] == "GET /health":
+            # Whatever else the request holds: nothing of it is used.
+            return response(200, {"status": "ok"})
+        request = read_request(event)
+        facts["correlation_id"] = request.correlation_id
         match request.route:
             case "POST /events":
                 return self._submit(request, facts)
@@ -113,8 +118,6 @@ class Ingest:
                 )
             case "GET /events":
                 raise NotFoundError("no_time_index", "events are not listed here: storage.time_index is off")
-            case "GET /health":
-                return response(200, {"status": "ok"})
             case _:
                 raise NotFoundError("no_such_route", "there is no such route")
 
@@ -250,9 +253,13 @@ def _report(entries: Sequence[Entry]) -> dict[str, Any]:
     accepted = [entry for entry in entries if entry.outcome is None]
     repeats = sum(entry.duplicate for entry in accepted)
     counts = {"Accepted": len(accepted) - repeats, "Duplicate": repeats, "Rejected": len(entries) - len(accepted)}
+    return {**_counted(counts), "ids": [_envelope(entry).id for entry in accepted[:LOGGED_IDS]]}
+
+
+def _counted(counts: Mapping[str, int]) -> dict[str, int]:
+    """Writes counts as metrics, and returns them for the log line."""
     metrics.emit(counts)
-    ids = [_envelope(entry).id for entry in accepted[:LOGGED_IDS]]
-    return {**{name.lower(): count for name, count in counts.items()}, "ids": ids}
+    return {name.lower(): count for name, count in counts.items()}
 
 
 def _answer_one(entry: Entry, path: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 # Retention periods that CloudWatch Logs accepts, up to a year:
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -135,11 +135,18 @@ class CommonAlarmOptions(FunctionAlarmOptions):
     failed_message_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
 
 
+def _own_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
+    # https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
+    if reserved := [name for name in tags if name.lower().startswith("aws:")]:
+        raise ValueError(f"names that begin with aws: are AWS's own; rename {', '.join(reserved)}")
+    return tags
+
+
 class CommonOptions(Options):
     """What stands at the top of every stack file, whatever its variant."""
 
     environment: Literal["dev", "staging", "prod"] = "dev"
-    tags: Mapping[str, str] = Field(default_factory=dict)
+    tags: Annotated[Mapping[str, str], AfterValidator(_own_tags)] = Field(default_factory=dict)
     tracing: bool = False
     """X-Ray active tracing of the functions."""
     logs: LogOptions

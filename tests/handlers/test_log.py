@@ -1,0 +1,44 @@
+"""What a log line may hold: everything that an attacker can have written into it, and still be one line."""
+
+import io
+import json
+import logging
+
+import pytest
+
+from handlers.log import logger
+
+HOSTILE = {
+    "newlines": 'a\nb\r\n{"level":"INFO","message":"forged"}',
+    "terminal": "\x1b[2J\x1b]0;title\x07\x9b31m\x7f\x08",
+    "other ends of lines": "\x0b\x0c\x1c\x85\u2028\u2029",
+    "half a pair": "\ud800",
+    "nul": "\x00",
+    "markup": "[red]x[/red]",
+    "quotes": '","level":"DEBUG',
+}
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> io.TextIOWrapper:
+    """What the logger writes, as Lambda's standard output takes it."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
+    for handler in logger._logger.handlers:
+        assert isinstance(handler, logging.StreamHandler)
+        monkeypatch.setattr(handler, "stream", stream)
+    return stream
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_whatever_a_client_writes_into_a_field_a_log_line_stays_one_line_of_json(
+    written: io.TextIOWrapper, text: str
+) -> None:
+    extra = {"correlation_id": text, "ids": [text], "reasons": {text: 1}}
+    logger.error("failed", exc_info=ValueError(text), extra=extra)
+    written.flush()
+    raw = written.buffer.getvalue()  # type: ignore[attr-defined]
+    (line,) = raw.decode("ascii").splitlines()
+    assert line.isprintable()
+    said = json.loads(line)
+    assert (said["message"], said["level"], said["correlation_id"], said["ids"]) == ("failed", "ERROR", text, [text])
+    assert said["reasons"] == {text: 1}
