@@ -85,6 +85,14 @@ def status(
 
 
 @app.command()
+def openapi(stack: StackOption = "dev") -> None:
+    """Print the OpenAPI document of a stack's API: its routes, limits, event schemas and who may call."""
+    from cli.openapi import run_openapi  # noqa: PLC0415
+
+    _run(lambda: run_openapi(stack))
+
+
+@app.command()
 def demo(stack: StackOption = "dev", port: PortOption = 0) -> None:
     """Run a stack here, send sample events, and show each one's way. On a terminal it serves on until Ctrl-C."""
     from cli.demo import run_demo  # noqa: PLC0415

@@ -29,7 +29,9 @@ RESERVED_FIELDS = ("id", "received_at")
 # Of the server's fields in a message; the longest is the user agent.
 MAXIMUM_FIELD_LENGTH = 512
 
-is_id = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}").fullmatch
+ID_PATTERN = "[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
+
+is_id = re.compile(ID_PATTERN).fullmatch
 _timestamp = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z").fullmatch
 _list_place = re.compile(r"\[([0-9]+)\]").match
 _fingerprint = re.compile(r"([0-9a-f]{64})?").fullmatch
@@ -120,7 +122,7 @@ def read_body(text: str, max_batch: int) -> Submission:
         raise BadRequestError("empty_body", "the body is empty; send one JSON object, or an array of them")
     try:
         body = json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_without_repeated_names
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=without_repeated_names
         )
     except RecursionError as error:
         raise BadRequestError("too_deep", "the body is nested too deeply") from error
@@ -150,7 +152,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def _without_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, for `object_pairs_hook`. Raises ValueError when a name stands twice."""
     # RFC 8259 leaves open which value counts, so that who checks an event and who uses it may see different ones.
     fields = dict(pairs)
     if len(fields) < len(pairs):

@@ -14,7 +14,9 @@ from handlers.errors import ApiError, BadRequestError
 
 USER_AGENT_LENGTH = 512
 
-_correlation_id = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,199}").fullmatch
+CORRELATION_ID_PATTERN = "[!-~][ -~]{0,199}"
+
+_correlation_id = re.compile(CORRELATION_ID_PATTERN).fullmatch
 
 
 @dataclass(frozen=True)

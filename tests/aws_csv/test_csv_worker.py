@@ -81,7 +81,7 @@ def test_a_new_version_is_a_new_run(files: Files) -> None:
 
 
 @pytest.mark.parametrize("key", ["raw/../../etc/passwd", "raw/./..", "raw//a", "../processed/x.csv", "raw/\x00.csv"])
-def test_a_key_is_a_name_and_no_path_so_that_outputs_stay_below_their_prefix(files: Files, key: str) -> None:
+def test_a_key_is_a_name_and_no_path_so_that_outputs_stay_below_their_prefix(key: str) -> None:
     (file,) = read_notification(notification(key=quote_plus(key)))
     assert file.key == key
     output = file.output_key("processed/", "raw/", ".jsonl")
