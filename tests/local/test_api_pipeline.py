@@ -6,22 +6,17 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
-from .conftest import ROOT, Client, Start
+from .conftest import Client, Start
 
 
 def test_an_event_goes_from_the_request_to_its_stored_result(dev: Client) -> None:
@@ -179,30 +174,6 @@ def test_a_rest_api_with_keys_serves_the_same_events_and_nobody_without_a_key(st
         client.until(done)
         assert len(client.request("GET", "/events", headers=headers)[1]["events"]) == 1
         assert client.post([1], headers)[0] == 400
-
-
-def test_iam_auth_lets_in_signed_requests_only(start: Start, tmp_path: Path) -> None:
-    with start(api={"auth": "iam"}) as client:
-        assert client.request("GET", "/health")[0] == 200
-        assert client.post({"n": 1})[0] == 403
-        url = f"{client.outputs['api_url']}/events"
-        request = AWSRequest("POST", url, data=b'{"n": 1}', headers={"Content-Type": "application/json"})
-        SigV4Auth(Credentials("test", "test"), "execute-api", "us-east-1").add_auth(request)
-        assert client.request("POST", "/events", headers=dict(request.headers.items()), raw=b'{"n": 1}')[0] == 202
-        file = tmp_path / "events.jsonl"
-        file.write_text('{"n": 1}\n{"n": 2}\n')
-        environment = {**os.environ, **client.up.environment(), "PIPELINE_OUTPUTS": json.dumps(client.outputs)}
-        command = [sys.executable, "-m", "cli.main", "send", str(file)]
-        for options, code in ((["--sign"], 0), ([], 1)):
-            sent = subprocess.run(
-                [*command, *options],
-                env=environment,
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert (sent.returncode, "2 accepted" in sent.stdout) == (code, code == 0), sent
 
 
 def test_untracked_events_with_inline_results_and_an_archive_flow_too(start: Start) -> None:

@@ -29,8 +29,8 @@ from .conftest import Client, Start
 
 Json = Any
 
-EXAMPLES = {"POST /events": 30, "GET /events": 20, "GET /events/{id}": 10, "GET /health": 1}
-WARM_UP, ROUNDS = 5, 15
+EXAMPLES = {"POST /events": 20, "GET /events": 12, "GET /events/{id}": 6, "GET /health": 1}
+WARM_UP, ROUNDS = 4, 8
 
 QUIET = settings(
     deadline=None,
@@ -168,6 +168,24 @@ def test_what_the_document_allows_is_taken_and_what_it_forbids_is_refused_as_doc
         run()
     assert ids or mode == GenerationMode.NEGATIVE
     assert_stored(api, before, ids)
+
+
+@pytest.mark.parametrize("headers", [{}, {"x_api_key": ""}, {"x_api_key": "another"}, {"Authorization": "KEY"}])
+def test_without_its_key_nobody_is_let_in(orders: Target, headers: dict[str, str]) -> None:
+    key = orders.headers["x-api-key"]
+    stranger = Target(orders.client, orders.document, {})
+    given = {name: value.replace("KEY", key) for name, value in headers.items()}
+    for method, path in (
+        ("POST", "/events"),
+        ("GET", "/events"),
+        ("GET", "/events/x"),
+        ("GET", f"/events?x-api-key={key}"),
+    ):
+        status, answer = stranger.send(
+            method, path, b'{"orderId": "1", "amount": 1}' if method == "POST" else None, **given
+        )
+        assert (status, set(json.loads(answer))) == (403, {"error"})
+    assert stranger.send("GET", "/health")[0] == 200
 
 
 @pytest.fixture(scope="module")
