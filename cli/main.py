@@ -199,7 +199,7 @@ def _run(command: Callable[[], int]) -> NoReturn:
     try:
         code = command()
     except LocalError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {_inert_lines(error)}\n")
         code = 1
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -207,6 +207,13 @@ def _run(command: Callable[[], int]) -> NoReturn:
         sys.stderr.write(f"error: {_described(error)}\n")
         code = 1
     raise SystemExit(code)
+
+
+def _inert_lines(error: Exception) -> str:
+    from cli.terminal import inert  # noqa: PLC0415
+
+    # A server's words can be part of it.
+    return "\n".join(map(inert, str(error).split("\n")))
 
 
 def _described(error: Exception) -> str:

@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from cli.http import Access, Answer, request
 from cli.outputs import output
+from cli.terminal import inert
 from handlers.events import without_repeated_names
 from local.errors import LocalError
 
@@ -64,7 +65,7 @@ def run_send(file: str, stack: str, batch_size: int, access: Access) -> int:
             sent += len(batch)
             progress.update(task, completed=sent)
     for reason in counts.reasons:
-        errors.print(f"rejected: {reason}", soft_wrap=True, markup=False, highlight=False)
+        errors.print(f"rejected: {inert(reason)}", soft_wrap=True, markup=False, highlight=False)
     if counts.rejected > len(counts.reasons):
         errors.print(f"... and {counts.rejected - len(counts.reasons)} more", highlight=False)
     summary = (
