@@ -109,7 +109,7 @@ def test_without_a_signature_or_with_a_wrong_one_nobody_is_let_in(
     if signed.rest:  # of an HTTP API the emulator lets this pass, AWS does not
         assert client.request("POST", "/events", raw=BODY, headers={"Authorization": "Bearer x"})[0] in (400, 403)
     assert signed.post(Credentials(keys.access_key, "another secret")) == 403
-    assert signed.post(Credentials("AKIAIOSFODNN7EXAMPLE", keys.secret_key)) == 403
+    assert signed.post(Credentials("AKIDNOBODY", keys.secret_key)) == 403
     assert signed.post(keys, sent=b'{"n": 2}') == 403
     assert signed.post(keys, path="/events?n=1") == 403
     hours_ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=2)
