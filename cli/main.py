@@ -152,6 +152,27 @@ def replay(stack: IotStackOption = "iot") -> None:
     _run(lambda: run_replay(stack))
 
 
+@app.command()
+def cost(
+    stack: StackOption = "dev",
+    events_per_month: Annotated[int, typer.Option(min=0, help="Events that come in.")] = 1_000_000,
+    events_per_request: Annotated[
+        int, typer.Option(min=1, max=500, help="How many of them a client sends at once.")
+    ] = 1,
+    event_bytes: Annotated[int, typer.Option(min=2, max=1_000_000, help="The size of one, and of its result.")] = 500,
+    prices: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A price table of your own, like cli/prices.json.")
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the bill as one line of JSON.")] = False,
+) -> None:
+    """Estimate what a stack of the variant api costs a month, by service."""
+    from cli.cost import Traffic, run_cost  # noqa: PLC0415
+
+    traffic = Traffic(events_per_month, events_per_request, event_bytes)
+    _run(lambda: run_cost(stack, traffic, prices, as_json=as_json))
+
+
 csv_app = typer.Typer(no_args_is_help=True, help="CSV files on this disk.")
 app.add_typer(csv_app, name="csv")
 

@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Input, ResourceOptions
 
+from components.encryption import Key
 from components.grants import Grant, merged_environment, policy_document
 from components.options.common import CommonOptions, LogOptions
 
@@ -26,15 +27,24 @@ class Size:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What all functions of a pipeline share: their layer, logs, tracing, and the name they report metrics under."""
+    """What all functions of a pipeline share: layer, logs, tracing, key, and the name they report metrics under."""
 
     service: str
     layer: Input[str]
     logs: LogOptions
     tracing: bool
+    key_arn: Input[str] | None = None
+    """The customer key: what a role may do with encrypted things, it needs rights on the key for."""
 
 
-def shared_runtime(name: str, config: CommonOptions, layer: pulumi.Archive, *, opts: ResourceOptions) -> Runtime:
+def shared_runtime(
+    name: str,
+    config: CommonOptions,
+    layer: pulumi.Archive,
+    key: Key | None,
+    *,
+    opts: ResourceOptions,
+) -> Runtime:
     """What the functions of a pipeline share. The layer's name is the stack's own: layers are not auto-named."""
     service = service_name()
     dependencies = aws.lambda_.LayerVersion(
@@ -45,7 +55,7 @@ def shared_runtime(name: str, config: CommonOptions, layer: pulumi.Archive, *, o
         compatible_architectures=[ARCHITECTURE],
         opts=opts,
     )
-    return Runtime(service, dependencies.arn, config.logs, config.tracing)
+    return Runtime(service, dependencies.arn, config.logs, config.tracing, None if key is None else key.arn)
 
 
 def service_name() -> str:
@@ -76,7 +86,8 @@ class Function(pulumi.ComponentResource):
         log_group = aws.cloudwatch.LogGroup(name, retention_in_days=runtime.logs.retention_days, opts=child)
         grants = [*grants, _grant_logs(log_group), *_grants_tracing(tracing=runtime.tracing)]
         role = aws.iam.Role(name, assume_role_policy=_ASSUMED_BY_LAMBDA, opts=child)
-        policy = aws.iam.RolePolicy(name, role=role.id, policy=policy_document(grants), opts=child)
+        document = policy_document(grants, key_arn=runtime.key_arn)
+        policy = aws.iam.RolePolicy(name, role=role.id, policy=document, opts=child)
         variables = merged_environment(
             [*grants, Grant((), (), environment), Grant((), (), _powertools(runtime.service, runtime.logs))],
         )

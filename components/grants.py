@@ -16,17 +16,55 @@ class Grant:
     environment: Mapping[str, Input[str]] = field(default_factory=dict)
 
 
-def policy_document(grants: Iterable[Grant]) -> pulumi.Output[str]:
-    """An IAM policy with one statement a grant, as JSON text.
+# What a caller of these actions needs of the customer key that encrypts what they are about.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
+# https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html (parts of an upload are decrypted, too)
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.howitworks.html (each use of a table)
+_READS, _WRITES = ("kms:Decrypt",), ("kms:Decrypt", "kms:GenerateDataKey")
+_KEY_ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "sqs:SendMessage": _WRITES,
+    "sqs:ReceiveMessage": _READS,
+    "sqs:DeleteMessage": (),
+    "sqs:ChangeMessageVisibility": (),
+    "sqs:GetQueueAttributes": (),
+    "sns:Publish": _WRITES,
+    "s3:PutObject": _WRITES,
+    "s3:GetObject": _READS,
+    "s3:GetObjectVersion": _READS,
+    "s3:ListBucket": (),
+    "s3:AbortMultipartUpload": (),
+    "dynamodb:*": _READS,
+}
+_ENCRYPTED_SERVICES = {action.partition(":")[0] for action in _KEY_ACTIONS}
 
+
+def policy_document(grants: Iterable[Grant], *, key_arn: Input[str] | None) -> pulumi.Output[str]:
+    """An IAM policy with one statement a grant, as JSON text; with a customer key one more, for what they need of it.
+
+    Raises ValueError for an action of which nobody has said what it needs of the key.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
     """
+    granted = list(grants)
+    if key_arn is not None:
+        needed = {right for grant in granted for action in grant.actions for right in _key_actions(action)}
+        granted.append(Grant(tuple(sorted(needed)), (key_arn,)))
     statements = [
         {"Effect": "Allow", "Action": list(grant.actions), "Resource": list(grant.resources)}
-        for grant in grants
+        for grant in granted
         if grant.actions
     ]
     return pulumi.Output.json_dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+def _key_actions(action: str) -> tuple[str, ...]:
+    service = action.partition(":")[0]
+    if service not in _ENCRYPTED_SERVICES:
+        return ()
+    needed = _KEY_ACTIONS.get(action, _KEY_ACTIONS.get(f"{service}:*"))
+    if needed is None:
+        raise ValueError(f"_KEY_ACTIONS in components/grants.py does not say what {action} needs of the customer key")
+    return needed
 
 
 def merged_environment(grants: Iterable[Grant]) -> dict[str, Input[str]]:

@@ -82,6 +82,7 @@ class ScheduledFunction(pulumi.ComponentResource):
                     Grant(("lambda:InvokeFunction",), (self.function.arn,)),
                     Grant(("sqs:SendMessage",), (self.dead_letters.arn,)),
                 ],
+                key_arn=runtime.key_arn,
             ),
             opts=child,
         )

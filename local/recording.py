@@ -230,6 +230,16 @@ def _table(scope: Scope, name: str, inputs: Inputs) -> Created:
     return Created(name, {"name": name, **({"streamArn": stream} if inputs.get("streamEnabled") else {})})
 
 
+def _key(scope: Scope, name: str, _inputs: Inputs) -> Created:
+    key_id = _id(name, 32)
+    return Created(key_id, {"keyId": key_id, "arn": scope.arn("kms", f"key/{key_id}")})
+
+
+def _alias(scope: Scope, _name: str, inputs: Inputs) -> Created:
+    name = inputs["name"]
+    return Created(name, {"name": name, "arn": scope.arn("kms", name)})
+
+
 def _schedule(_scope: Scope, name: str, _inputs: Inputs) -> Created:
     return Created(f"default/{name}", {"name": name})
 
@@ -264,6 +274,8 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:dynamodb/table:Table": _table,
     "aws:iam/role:Role": _role,
     "aws:iam/rolePolicy:RolePolicy": _role_policy,
+    "aws:kms/alias:Alias": _alias,
+    "aws:kms/key:Key": _key,
     "aws:lambda/eventSourceMapping:EventSourceMapping": _mapping,
     "aws:lambda/function:Function": _function,
     "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig": _by("functionName"),

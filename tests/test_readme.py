@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from cli.main import app
 from components.config import ConfigError, load
 from local.diagram import mermaid
 from local.recording import synthesise
@@ -38,3 +40,11 @@ def test_every_file_that_the_readme_names_exists() -> None:
     files = {one or other for one, other in named}
     assert len(files) > 8
     assert [file for file in sorted(files) if not (ROOT / file).exists()] == []
+
+
+def test_the_bill_in_the_readme_is_what_the_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    ((command, shown),) = re.findall(r"\$ \.venv/bin/pipeline (cost .*)\n([^`]*)```", README)
+    printed = CliRunner().invoke(app, command.split())
+    assert printed.exit_code == 0
+    assert shown == printed.stdout

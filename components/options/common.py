@@ -142,6 +142,14 @@ def _own_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
     return tags
 
 
+class EncryptionOptions(Options):
+    """What data is encrypted with where it lies. It always is; without a key of the stack's own, with keys of AWS."""
+
+    customer_key: bool = False
+    """One KMS key of the stack's own for queues, topics, tables, buckets, log groups and the functions' environment.
+    It rotates every year and costs a dollar a month, and its use by request: https://aws.amazon.com/kms/pricing/"""
+
+
 class CommonOptions(Options):
     """What stands at the top of every stack file, whatever its variant."""
 
@@ -151,3 +159,4 @@ class CommonOptions(Options):
     """X-Ray active tracing of the functions."""
     logs: LogOptions
     notifications: NotificationOptions = NotificationOptions()
+    encryption: EncryptionOptions = EncryptionOptions()

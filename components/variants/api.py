@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pulumi
-from pulumi import Input, Output, ResourceOptions
+from pulumi import Input, Output
 
 from components.api import HttpApi, RestApi
 from components.bucket import Bucket
+from components.encryption import customer_key, encrypted
 from components.function import Function, Size, shared_runtime
 from components.notifications import Notifications
 from components.observability import (
@@ -35,9 +36,10 @@ ARCHIVE = "archive/"
 
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
-    child = ResourceOptions(parent=parent)
     storage = config.storage
-    runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), opts=child)
+    key = customer_key(f"{name}-key", config.encryption, storage, parent=parent)
+    child = encrypted(parent, key)
+    runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
     code = source_archive(
         "handlers", "processors", extra={"schemas.json": json.dumps(event_schemas(config.api), sort_keys=True)}

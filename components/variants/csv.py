@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pulumi
-from pulumi import Output, ResourceOptions
+from pulumi import Output
 
 from components.bucket import Bucket
+from components.encryption import customer_key, encrypted
 from components.files import FileTable, Uploads
 from components.function import shared_runtime
 from components.notifications import Notifications
@@ -32,9 +33,10 @@ STATE_EXPIRES_AFTER_DAYS = 15
 
 def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
-    child = ResourceOptions(parent=parent)
     storage = config.storage
-    runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), opts=child)
+    key = customer_key(f"{name}-key", config.encryption, storage, senders=("s3",), parent=parent)
+    child = encrypted(parent, key)
+    runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
 
     alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
@@ -76,6 +78,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             queue.grant_send_dead_letters(),
             table.grant_track(),
             inputs.grant_read_versions(config.input.prefix),
+            inputs.grant_see_missing(),
             outputs.grant_write_parts(PROCESSED),
             outputs.grant_write_parts(REJECTED),
             outputs.grant_write(REPORTS),

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pulumi
-from pulumi import Input, Output, ResourceOptions
+from pulumi import Input, Output
 
 from components.bucket import Bucket
+from components.encryption import customer_key, encrypted
 from components.function import shared_runtime
 from components.notifications import Notifications
 from components.observability import (
@@ -36,9 +37,10 @@ BYTES_A_MEGABYTE = 1_000_000
 
 def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
-    child = ResourceOptions(parent=parent)
     storage = config.storage
-    runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), opts=child)
+    key = customer_key(f"{name}-key", config.encryption, storage, parent=parent)
+    child = encrypted(parent, key)
+    runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
 
     alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)

@@ -8,7 +8,7 @@ from local.services import Clients, Inputs, creates
 from local.services.iam import pairs
 
 
-@creates("aws:dynamodb/table:Table", ignores={"serverSideEncryption": "nothing is encrypted here"})
+@creates("aws:dynamodb/table:Table")
 def table(aws: Clients, name: str, inputs: Inputs) -> Created:
     inputs.get("name")
     client = aws("dynamodb")
@@ -27,6 +27,12 @@ def table(aws: Clients, name: str, inputs: Inputs) -> Created:
         request["ProvisionedThroughput"] = _throughput(inputs)
     if indexes := [_index(index) for index in inputs.get("globalSecondaryIndexes", ())]:
         request["GlobalSecondaryIndexes"] = indexes
+    if encryption := inputs.get("serverSideEncryption"):
+        request["SSESpecification"] = {
+            "Enabled": encryption["enabled"],
+            "SSEType": "KMS",
+            "KMSMasterKeyId": encryption["kmsKeyArn"],
+        }
     outputs = {"name": name}
     if inputs.get("streamEnabled"):
         request["StreamSpecification"] = {"StreamEnabled": True, "StreamViewType": inputs["streamViewType"]}

@@ -197,8 +197,9 @@ class Pipeline:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Running]:
-    with running(load_project(ROOT, "dev").with_config({"queue": {"max_receives": 3}})) as up:
+def stack(decisions: Path) -> Iterator[Running]:
+    project = load_project(ROOT, "dev").with_config({"queue": {"max_receives": 3}})
+    with running(project, iam_log=decisions) as up:
         yield up
 
 

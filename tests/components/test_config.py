@@ -124,6 +124,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "api_latency_p95_ms": 2_000,
         },
         "notifications": {"subscriptions": ()},
+        "encryption": {"customer_key": False},
     }
 
 

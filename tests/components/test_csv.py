@@ -59,7 +59,7 @@ def column(**more: Any) -> dict[str, Any]:
         ({"input": {"columns": COLUMNS, "encoding": "ebcdic"}}, "input.encoding = 'ebcdic': Input should be 'utf-8'"),
         ({"output": {"format": "xml"}}, "datapipeline:output.format = 'xml': Input should be 'jsonl.gz' or 'jsonl'"),
         ({"worker": {"timeout_seconds": 30}}, "datapipeline:worker.timeout_seconds = 30: Input should be greater"),
-        ({"api": {}}, "datapipeline:api = {}: unknown key; allowed here: alarms, environment,"),
+        ({"api": {}}, "datapipeline:api = {}: unknown key; allowed here: alarms, encryption, environment,"),
     ],
 )  # fmt: skip
 def test_a_bad_option_is_answered_with_file_and_key_and_what_is_allowed(given: dict[str, Any], line: str) -> None:
@@ -148,7 +148,8 @@ def test_the_worker_may_do_exactly_this(graph: Graph) -> None:
             ["dynamodb:UpdateItem", "dynamodb:GetItem"],
             [f"arn:aws:dynamodb:{account}:table/{name['Table', 'pipeline-table']}"],
         ),
-        (["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], [source, f"{source}/raw/*"]),
+        (["s3:GetObject", "s3:GetObjectVersion"], [f"{source}/raw/*"]),
+        (["s3:ListBucket"], [source]),
         (parts, [f"{target}/processed/*"]),
         (parts, [f"{target}/rejected/*"]),
         (["s3:PutObject"], [f"{target}/reports/*"]),

@@ -99,8 +99,8 @@ def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
         (
             {"api": {}},
             (
-                "api = {}: unknown key; allowed here: alarms, dead_letters, environment, logs, notifications, "
-                "readings, storage, tags, thresholds, tracing, variant, worker"
+                "api = {}: unknown key; allowed here: alarms, dead_letters, encryption, environment, logs, "
+                "notifications, readings, storage, tags, thresholds, tracing, variant, worker"
             ),
         ),
     ],
@@ -127,7 +127,8 @@ def test_the_worker_may_do_exactly_this(iot: Graph) -> None:
     (policy,) = iot.of_type("aws:iam/rolePolicy:RolePolicy")
     statements = json.loads(policy.inputs["policy"])["Statement"]
     assert [(each["Effect"], each["Action"], each["Resource"]) for each in statements] == [
-        ("Allow", ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], [bucket, f"{bucket}/readings/*"]),
+        ("Allow", ["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket}/readings/*"]),
+        ("Allow", ["s3:ListBucket"], [bucket]),
         ("Allow", ["sqs:SendMessage"], [f"arn:aws:sqs:{account}:{queue}"]),
         ("Allow", ["s3:PutObject"], [f"{bucket}/rejected/*"]),
         (

@@ -16,7 +16,7 @@ UNTAGGED = {
     "Dashboard", "Deployment", "Integration", "LayerVersion", "Permission", "QueuePolicy", "RedriveAllowPolicy",
     "RolePolicy", "Route", "TopicPolicy", "TopicSubscription", "BucketLifecycleConfiguration", "BucketNotification",
     "BucketOwnershipControls", "BucketPolicy", "BucketPublicAccessBlock", "BucketServerSideEncryptionConfiguration",
-    "BucketVersioning", "FunctionEventInvokeConfig", "Schedule",
+    "BucketVersioning", "FunctionEventInvokeConfig", "Schedule", "Alias",
 }  # fmt: skip
 
 
@@ -134,4 +134,4 @@ def test_no_physical_name_is_fixed_but_those_that_aws_wants_given(graph: Graph) 
         for resource in graph
         if resource.custom and "name" in resource.inputs
     }
-    assert set(fixed) <= {"Stage", "Model"}
+    assert set(fixed) <= {"Stage", "Model", "Alias"}

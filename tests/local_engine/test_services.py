@@ -137,7 +137,7 @@ def _odds_and_ends() -> None:
 
 PROGRAMS: dict[str, tuple[Any, dict[str, Any]]] = {
     "dev": (None, {}),
-    "rest": (None, {"api": {"kind": "rest", "auth": "api_key"}}),
+    "rest": (None, {"api": {"kind": "rest", "auth": "api_key"}, "encryption": {"customer_key": True}}),
     "odds": (_odds_and_ends, {}),
 }
 

@@ -1,0 +1,77 @@
+"""That `pipeline cost` counts what the functions really ask of AWS."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from botocore.client import BaseClient
+
+from cli.calls import ingest_calls, worker_calls
+from components.config import load
+from components.options.api import ApiPipelineConfig
+
+from .conftest import Pipeline, Time
+
+# How AWS bills a call, by what is in it.
+UNITS: dict[str, Callable[[Any], tuple[str, int]]] = {
+    "SendMessageBatch": lambda _: ("sqs.requests", 1),
+    "ChangeMessageVisibilityBatch": lambda _: ("sqs.requests", 1),
+    "BatchExecuteStatement": lambda call: ("dynamodb.writes", len(call["Statements"])),
+    "BatchGetItem": lambda call: ("dynamodb.reads", sum(len(each["Keys"]) for each in call["RequestItems"].values())),
+    "PutObject": lambda _: ("s3.put_requests", 1),
+    "Publish": lambda _: ("sns.requests", 1),
+}
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """What the block asks of AWS, in the units that are billed. A call of a kind that is not known here fails."""
+    calls: Counter[str] = Counter()
+    original = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    def make(client: BaseClient, operation: str, parameters: Any) -> Any:
+        unit, quantity = UNITS[operation](parameters)
+        calls[unit] += quantity
+        return original(client, operation, parameters)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseClient, "_make_api_call", make)
+        yield calls
+
+
+def without_index(calls: Counter[str]) -> Counter[str]:
+    """The calls alone. A write to the index is none: it is paid for where the table has one."""
+    return +Counter({unit: quantity for unit, quantity in calls.items() if unit != "dynamodb.index_writes"})
+
+
+@pytest.mark.parametrize("track", [True, False])
+@pytest.mark.parametrize("results", ["object", "inline"])
+@pytest.mark.parametrize("archive", [True, False])
+@pytest.mark.parametrize("events", [1, 10])
+def test_the_model_of_cost_counts_what_the_functions_do(
+    pipeline: Pipeline,
+    events: int,
+    results: str,
+    *,
+    track: bool,
+    archive: bool,
+) -> None:
+    raw = {
+        "datapipeline:variant": "api",
+        "datapipeline:api": {"track": track},
+        "datapipeline:storage": {"results": results, "archive": archive},
+    }
+    config = load(raw, file="test")
+    assert isinstance(config, ApiPipelineConfig)
+    pipeline.settings = {"track": track, "results": results, "archive": archive}
+    with counted() as accepting:
+        assert pipeline.post([{"n": n} for n in range(events)]).status == 202
+    records = pipeline.receive()
+    assert len(records) == events
+    worker = pipeline.worker(lambda event: event)
+    with counted() as processing:
+        assert worker.handle(records, Time()) == {"batchItemFailures": []}
+    assert accepting == without_index(ingest_calls(config, events))
+    assert processing == without_index(worker_calls(config, events))

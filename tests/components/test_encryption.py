@@ -1,0 +1,168 @@
+"""The customer key: who may use it, what is under it, and what roles may do with it. All by equality."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pulumi_aws as aws
+import pytest
+
+from components.grants import Grant, policy_document
+from local.recording import Graph, synthesise
+
+from .test_roles import statements
+
+ACCOUNT = "123456789012"
+BOTH = ["kms:Decrypt", "kms:GenerateDataKey"]
+VARIANTS = ["dev", "analytics", "csv", "iot"]
+
+
+@pytest.fixture(params=VARIANTS)
+def graph(request: pytest.FixtureRequest, graph_of: Callable[..., Graph]) -> Graph:
+    return graph_of(request.param, encryption={"customer_key": True})
+
+
+def key_arn(graph: Graph) -> str:
+    (alias,) = graph.of_type("aws:kms/alias:Alias")
+    return f"arn:aws:kms:us-east-1:{ACCOUNT}:key/{alias.inputs['targetKeyId']}"
+
+
+def encrypted_with(graph: Graph) -> dict[tuple[str, str], Any]:
+    """The key of everything that can have one, by type and name."""
+    found: dict[tuple[str, str], Any] = {}
+    for each in graph:
+        inputs = each.inputs
+        match each.type.rsplit(":", 1)[1]:
+            case "Queue" if each.custom:
+                found["Queue", each.name] = inputs.get("kmsMasterKeyId"), "sqsManagedSseEnabled" in inputs
+            case "Topic":
+                found["Topic", each.name] = inputs.get("kmsMasterKeyId")
+            case "Table" if each.custom:
+                found["Table", each.name] = inputs.get("serverSideEncryption")
+            case "BucketServerSideEncryptionConfiguration":
+                found["Bucket", each.name] = inputs["rules"]
+            case "LogGroup":
+                found["LogGroup", each.name] = inputs.get("kmsKeyId")
+            case "Function" if each.custom:
+                found["Function", each.name] = inputs.get("kmsKeyArn")
+            case _:
+                continue
+    return found
+
+
+def test_everything_that_can_be_is_encrypted_with_the_one_key(graph: Graph) -> None:
+    key = key_arn(graph)
+    rule = {
+        "applyServerSideEncryptionByDefault": {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": key},
+        "bucketKeyEnabled": True,
+    }
+    expected = {
+        "Queue": (key, False),
+        "Topic": key,
+        "Table": {"enabled": True, "kmsKeyArn": key},
+        "Bucket": [rule],
+        "LogGroup": key,
+        "Function": key,
+    }
+    found = encrypted_with(graph)
+    assert {kind for kind, _ in found} == set(expected)
+    assert found == {(kind, name): expected[kind] for kind, name in found}
+
+
+def test_without_a_customer_key_there_is_none_and_keys_of_aws_encrypt(dev: Graph) -> None:
+    assert not [each for each in dev if each.type.startswith("aws:kms/")]
+    found = encrypted_with(dev)
+    assert {found[each] for each in found if each[0] == "Queue"} == {(None, True)}
+    assert not any(found[each] for each in found if each[0] in ("Topic", "Table", "LogGroup", "Function"))
+    assert not [each for each in dev.of_type("aws:iam/rolePolicy:RolePolicy") if "kms:" in each.inputs["policy"]]
+
+
+def test_the_key_rotates_has_the_stack_in_its_alias_and_is_deleted_late(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of("csv", encryption={"customer_key": True})
+    (key,) = graph.of_type("aws:kms/key:Key")
+    assert key.inputs["enableKeyRotation"] is True
+    assert key.inputs["deletionWindowInDays"] == 30
+    (alias,) = graph.of_type("aws:kms/alias:Alias")
+    assert alias.inputs["name"] == "alias/datapipeline-csv-pipeline-key"
+
+
+@pytest.mark.parametrize("stack", VARIANTS)
+def test_the_keys_policy_names_exactly_who_uses_it(graph_of: Callable[..., Graph], stack: str) -> None:
+    (key,) = graph_of(stack, encryption={"customer_key": True}).of_type("aws:kms/key:Key")
+
+    def allowed(sid: str, principal: dict[str, str], action: Any, **condition: Any) -> dict[str, Any]:
+        given = {"Sid": sid, "Effect": "Allow", "Principal": principal, "Action": action, "Resource": "*"}
+        return {**given, "Condition": condition} if condition else given
+
+    ours = {"aws:SourceAccount": ACCOUNT}
+    uploads = [allowed("MessagesS3", {"Service": "s3.amazonaws.com"}, BOTH, StringEquals=ours)]
+    assert json.loads(key.inputs["policy"]) == {
+        "Version": "2012-10-17",
+        "Statement": [
+            allowed("AdministeredByIam", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "kms:*"),
+            allowed(
+                "Logs",
+                {"Service": "logs.us-east-1.amazonaws.com"},
+                [
+                    "kms:Encrypt",
+                    "kms:Decrypt",
+                    "kms:ReEncryptFrom",
+                    "kms:ReEncryptTo",
+                    "kms:GenerateDataKey",
+                    "kms:GenerateDataKeyWithoutPlaintext",
+                    "kms:DescribeKey",
+                ],
+                ArnLike={"kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:*"},
+            ),
+            allowed(
+                "Alarms",
+                {"Service": "cloudwatch.amazonaws.com"},
+                BOTH,
+                StringEquals=ours,
+                ArnLike={"aws:SourceArn": f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:*"},
+            ),
+            *(uploads if stack == "csv" else []),
+        ],
+    }
+
+
+def test_roles_get_what_their_grants_need_of_the_key_and_nothing_else_changes(
+    graph_of: Callable[..., Graph],
+) -> None:
+    for stack in VARIANTS:
+        plain, graph = graph_of(stack), graph_of(stack, encryption={"customer_key": True})
+        for role in (policy.name for policy in plain.of_type("aws:iam/rolePolicy:RolePolicy")):
+            before, after = statements(plain, role), statements(graph, role)
+            assert [actions for actions, _ in after[:-1]] == [actions for actions, _ in before]
+            assert after[-1] == (BOTH, [key_arn(graph)])
+
+
+NEEDED = {
+    "sqs:SendMessage": BOTH,
+    "sqs:ReceiveMessage": ["kms:Decrypt"],
+    "sqs:DeleteMessage": [],
+    "sqs:ChangeMessageVisibility": [],
+    "sns:Publish": BOTH,
+    "s3:PutObject": BOTH,
+    "s3:GetObject": ["kms:Decrypt"],
+    "s3:ListBucket": [],
+    "dynamodb:PutItem": ["kms:Decrypt"],
+    "logs:PutLogEvents": [],
+}
+
+
+def test_each_action_needs_this_of_the_key() -> None:
+    def program() -> None:
+        for action in NEEDED:
+            document = policy_document([Grant((action,), ("arn",))], key_arn="key")
+            aws.iam.RolePolicy(action.replace(":", "-"), role="role", policy=document)
+
+    graph = synthesise(program=program)
+    for action, needed in NEEDED.items():
+        own, key = ([action], ["arn"]), (needed, ["key"])
+        assert statements(graph, action.replace(":", "-")) == ([own, key] if needed else [own])
+
+
+def test_an_action_that_nobody_has_thought_of_is_refused_with_the_place_to_say_it() -> None:
+    with pytest.raises(ValueError, match=r"components/grants\.py does not say what sqs:PurgeQueue needs"):
+        policy_document([Grant(("sqs:PurgeQueue",), ("arn",))], key_arn="key")
