@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -12,14 +13,16 @@ REQUIREMENTS = ("handlers/requirements.txt", "requirements.txt", "requirements-d
 OFFLINE = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), "http://127.0.0.1:9")
 
 
-def make(*arguments: str, cwd: Path = ROOT, **environment: str) -> "subprocess.CompletedProcess[str]":
+def make(
+    *arguments: str, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
     """A target, in the environment that runs this test: its installation is not looked at again."""
     stamps = [argument for stamp in (".venv/.installed", ".venv/.installed-dev") for argument in ("--old-file", stamp)]
     command = ["make", "--no-print-directory", "--file", str(ROOT / "Makefile"), *stamps, *arguments]
     return subprocess.run(
         [*command, f"BIN={ROOT / '.venv/bin'}"],
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
         check=False,
@@ -41,13 +44,13 @@ def test_the_bill_of_materials_lists_exactly_what_the_layer_is_made_of(tmp_path:
 
 
 def test_an_audit_that_could_not_be_made_says_so_and_fails() -> None:
-    done = make("audit", **OFFLINE)
+    done = make("audit", environment=OFFLINE)
     assert done.returncode != 0
     assert f"NOT AUDITED (see above): {' '.join(REQUIREMENTS)}; without a network: make check AUDIT=skip" in done.stderr
 
 
 def test_an_audit_that_is_not_wanted_says_what_was_not_audited() -> None:
-    done = make("audit", "AUDIT=skip", **OFFLINE)
+    done = make("audit", "AUDIT=skip", environment=OFFLINE)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == f"NOT AUDITED, as AUDIT=skip says: {' '.join(REQUIREMENTS)}\n"
 
