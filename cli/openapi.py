@@ -8,13 +8,14 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from components.api import OPEN_ROUTES, ROUTES
+from components.api import OPEN_ROUTES, ROUTES, Route
 from components.config import load
 from components.options.api import ApiPipelineConfig
+from components.redrive import REDRIVE_ROUTES
 from components.variants.api import event_schemas
-from handlers import events, listing
+from handlers import events, listing, redrive
 from handlers.http import CORRELATION_ID_PATTERN
 from local.errors import LocalError
 from local.project import find_project, load_project
@@ -39,6 +40,17 @@ CORRELATION_ID: Json = {
 }
 
 
+Auth = Literal["none", "iam", "jwt", "api_key"]
+
+REDRIVE_PARAMETERS: Mapping[str, Json] = {
+    **{
+        name: {"type": "integer", "minimum": lowest, "maximum": highest}
+        for name, (lowest, highest) in redrive.NUMBERS.items()
+    },
+    "error_type": {**TEXT, "minLength": 1, "maxLength": redrive.MAXIMUM_TYPE_LENGTH},
+}
+
+
 def run_openapi(stack: str) -> int:
     """Prints the document."""
     project = load_project(find_project(Path.cwd()), stack)
@@ -49,15 +61,22 @@ def run_openapi(stack: str) -> int:
     return 0
 
 
+def routes(config: ApiPipelineConfig) -> tuple[Route, ...]:
+    """The routes of a stack."""
+    return ROUTES + (REDRIVE_ROUTES if config.queue.redrive_api else ())
+
+
 def document(config: ApiPipelineConfig) -> Json:
     """The OpenAPI document of a stack."""
-    schemes = _security_schemes(config)
+    schemes: Json = {}
     paths: dict[str, Json] = {}
-    for method, path in ROUTES:
-        closed = (method, path) not in OPEN_ROUTES
+    for method, path in routes(config):
+        auth = _auth(config, (method, path))
+        scheme = _security_scheme(config, auth)
         operation = OPERATIONS[method, path](config)
-        operation["responses"] |= _gateway_answers(config, closed=closed)
-        operation["security"] = [{name: []} for name in schemes] if closed else []
+        operation["responses"] |= _gateway_answers(config, auth)
+        operation["security"] = [{name: []} for name in scheme]
+        schemes |= scheme
         paths.setdefault(path, {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
@@ -171,11 +190,41 @@ def _health(_config: ApiPipelineConfig) -> Json:
     }
 
 
-OPERATIONS: Mapping[tuple[str, str], Callable[[ApiPipelineConfig], Json]] = {
+def _preview(_config: ApiPipelineConfig) -> Json:
+    parameters = [{"name": name, "in": "query", "schema": schema} for name, schema in REDRIVE_PARAMETERS.items()]
+    return {
+        "operationId": "previewRedrive",
+        "summary": "Show dead letters, and leave them where they are",
+        "parameters": [*parameters, CORRELATION_ID],
+        "responses": {
+            "200": _answer("Those that fit, once each.", "DeadLetters"),
+            "400": _answer("A parameter or header is not acceptable.", "Error"),
+            "503": _answer("A service did not answer; what was found until then, if anything.", "Error", "DeadLetters"),
+        },
+    }
+
+
+def _redrive(_config: ApiPipelineConfig) -> Json:
+    return {
+        "operationId": "startRedrive",
+        "summary": "Send dead letters back into their queue",
+        "parameters": [CORRELATION_ID],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Redrive")}}},
+        "responses": {
+            "200": _answer("What was done.", "Redriven"),
+            "400": _answer("The body or a header is not acceptable.", "Error"),
+            "503": _answer("A service did not answer; what was done until then, if anything.", "Error", "Redriven"),
+        },
+    }
+
+
+OPERATIONS: Mapping[Route, Callable[[ApiPipelineConfig], Json]] = {
     ("POST", "/events"): _submit,
     ("GET", "/events"): _list,
     ("GET", "/events/{id}"): _show,
     ("GET", "/health"): _health,
+    ("GET", "/redrive/preview"): _preview,
+    ("POST", "/redrive/start"): _redrive,
 }
 
 
@@ -192,12 +241,12 @@ def _gateway_error(config: ApiPipelineConfig) -> tuple[str, ...]:
     return ("GatewayError",) if config.api.kind == "http" else ()
 
 
-def _gateway_answers(config: ApiPipelineConfig, *, closed: bool) -> Json:
+def _gateway_answers(config: ApiPipelineConfig, auth: Auth) -> Json:
     (shape,) = _gateway_error(config) or ("Error",)
     answers = {"429": _answer("More requests than the stage lets through.", shape)}
-    if closed and config.api.auth == "jwt":
+    if auth == "jwt":
         answers["401"] = _answer("No token, or not one of the issuer for this audience.", shape)
-    if closed and config.api.auth != "none":
+    if auth != "none":
         answers["403"] = _answer("The caller may not do this.", shape)
     return answers
 
@@ -205,8 +254,14 @@ def _gateway_answers(config: ApiPipelineConfig, *, closed: bool) -> Json:
 # Who may call
 
 
-def _security_schemes(config: ApiPipelineConfig) -> Json:
-    match config.api.auth:
+def _auth(config: ApiPipelineConfig, route: Route) -> Auth:
+    if route in OPEN_ROUTES:
+        return "none"
+    return "iam" if route in REDRIVE_ROUTES else config.api.auth
+
+
+def _security_scheme(config: ApiPipelineConfig, auth: Auth) -> Json:
+    match auth:
         case "none":
             return {}
         case "iam":
@@ -269,6 +324,29 @@ def _schemas(config: ApiPipelineConfig) -> Json:
         "Health": _object({"status": {"const": "ok"}}),
         "Error": _object({"error": error}),
         **({name: _object({"message": TEXT}) for name in _gateway_error(config)}),
+        **(_redrive_schemas(error) if config.queue.redrive_api else {}),
+    }
+
+
+def _redrive_schemas(error: Json) -> Json:
+    left = {
+        "not_matching": COUNT,
+        "remaining": {"type": ["integer", "null"], "minimum": 0},
+        "complete": {"type": "boolean"},
+    }
+    letter = {
+        "message_id": TEXT,
+        "id": {"type": ["string", "null"]},
+        "age_seconds": COUNT,
+        "receive_count": COUNT,
+        "error_type": TEXT,
+        "error": {"type": ["string", "null"]},
+    }
+    counts = dict.fromkeys(("redriven", "not_sent", "not_deleted"), COUNT)
+    return {
+        "Redrive": _object({}, REDRIVE_PARAMETERS),
+        "Redriven": _object({**counts, **left}, {"error": error}),
+        "DeadLetters": _object({"messages": _list_of(_object(letter)), **left}, {"error": error}),
     }
 
 

@@ -28,7 +28,7 @@ from handlers.errors import (
     UnavailableError,
 )
 from handlers.events import Envelope, EventTooLargeError, InvalidEventError
-from handlers.http import Request, error_body, read_request, read_route, response
+from handlers.http import Request, answer, error_body, read_route, response
 from handlers.listing import list_events
 from handlers.log import logger
 from handlers.settings import IngestSettings
@@ -36,7 +36,7 @@ from handlers.table import EventTable, TableError, description, result_of
 
 SCHEMAS_FILE = Path(__file__).parent.parent / "schemas.json"
 
-SUBMIT = "POST /events"
+SUBMIT, HEALTH = "POST /events", "GET /health"
 LOGGED_IDS = 20
 
 OutsideError = (BotoCoreError, ClientError, TableError)
@@ -83,30 +83,13 @@ class Ingest:
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """The response to a request of API Gateway."""
-        facts: dict[str, Any] = {"correlation_id": event["requestContext"]["requestId"], "route": read_route(event)}
-        try:
-            answer = self._answer(event, facts)
-        except ApiError as error:
-            if facts["route"] == SUBMIT and "rejected" not in facts:
-                # The body as a whole: how many events it was meant to have, nobody knows.
-                facts.update(_counted({"Accepted": 0, "Duplicate": 0, "Rejected": 1}))
-            answer = response(error.status, error_body(error))
-        except OutsideError as error:
-            # Nothing was sent: what is sent is answered for, event by event.
-            logger.exception("a service did not answer", extra={"correlation_id": facts["correlation_id"]})
-            unavailable = UnavailableError(
-                "unavailable", f"a service did not answer ({type(error).__name__}); try again"
-            )
-            answer = response(unavailable.status, error_body(unavailable))
-        logger.info("request", extra={**facts, "status": answer["statusCode"]})
-        return answer
+        if read_route(event) == HEALTH:
+            # Whatever else the request holds: nothing of it is read.
+            event = {**event, "headers": None, "body": None}
+        # What was sent is answered for, event by event: an error of a service comes from before.
+        return answer(event, self._route, OutsideError, _count_refused_body)
 
-    def _answer(self, event: Mapping[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
-        if facts["route"] == "GET /health":
-            # Whatever else the request holds: nothing of it is used.
-            return response(200, {"status": "ok"})
-        request = read_request(event)
-        facts["correlation_id"] = request.correlation_id
+    def _route(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
         match request.route:
             case "POST /events":
                 return self._submit(request, facts)
@@ -118,6 +101,8 @@ class Ingest:
                 )
             case "GET /events":
                 raise NotFoundError("no_time_index", "events are not listed here: storage.time_index is off")
+            case "GET /health":
+                return response(200, {"status": "ok"})
             case _:
                 raise NotFoundError("no_such_route", "there is no such route")
 
@@ -254,6 +239,12 @@ def _report(entries: Sequence[Entry]) -> dict[str, Any]:
     repeats = sum(entry.duplicate for entry in accepted)
     counts = {"Accepted": len(accepted) - repeats, "Duplicate": repeats, "Rejected": len(entries) - len(accepted)}
     return {**_counted(counts), "ids": [_envelope(entry).id for entry in accepted[:LOGGED_IDS]]}
+
+
+def _count_refused_body(facts: dict[str, Any]) -> None:
+    """Counts a body that was refused as a whole: of how many events it was meant to be, nobody knows."""
+    if facts["route"] == SUBMIT and "rejected" not in facts:
+        facts.update(_counted({"Accepted": 0, "Duplicate": 0, "Rejected": 1}))
 
 
 def _counted(counts: Mapping[str, int]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -19,10 +19,15 @@ Attributes = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A message to send: its body and its attributes, all of them text."""
+    """A message to send: its body and its attributes, all of them text.
+
+    For a FIFO queue also the group whose order it keeps, and the id that SQS knows a repeat by for five minutes.
+    """
 
     body: str
     attributes: Attributes
+    group: str = ""
+    deduplication_id: str = ""
 
     @property
     def size(self) -> int:
@@ -60,6 +65,26 @@ def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
     return sent
 
 
+def delete(queue_url: str, handles: Sequence[str]) -> list[bool]:
+    """Deletes messages, by receipt handle; for each, whether SQS has confirmed it."""
+    client = aws.client("sqs")
+
+    def delete_call(entries: list[tuple[int, str]]) -> list[int]:
+        try:
+            answer = client.delete_message_batch(
+                QueueUrl=queue_url,
+                Entries=[{"Id": str(position), "ReceiptHandle": handle} for position, handle in entries],
+            )
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("messages were not deleted", extra={"queue": queue_url, "reason": str(error)})
+            return []
+        return [int(entry["Id"]) for entry in answer.get("Successful", [])]
+
+    answers = aws.each(delete_call, aws.chunks(list(enumerate(handles)), ENTRIES_A_CALL))
+    gone = {position for answer in answers for position in answer}
+    return [position in gone for position in range(len(handles))]
+
+
 def return_after(queue_url: str, delays: Mapping[str, int]) -> None:
     """Sets how many seconds messages, by receipt handle, stay hidden before they are delivered again."""
     client = aws.client("sqs")
@@ -79,11 +104,14 @@ def return_after(queue_url: str, delays: Mapping[str, int]) -> None:
 def _entry(position: int, message: Outgoing) -> dict[str, Any]:
     if message.size > MAXIMUM_MESSAGE_BYTES:
         # A body of nearly the maximum has no room for attributes. It is the event; they only say what is in the item.
-        message = Outgoing(message.body, {})
+        message = replace(message, attributes={})
     attributes = {
         name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items() if value
     }
-    return {"Id": str(position), "MessageBody": message.body, "MessageAttributes": attributes}
+    fifo = {}
+    if message.group:
+        fifo = {"MessageGroupId": message.group, "MessageDeduplicationId": message.deduplication_id}
+    return {"Id": str(position), "MessageBody": message.body, "MessageAttributes": attributes, **fifo}
 
 
 def _calls(messages: Sequence[Outgoing], positions: Sequence[int]) -> list[list[int]]:

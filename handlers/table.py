@@ -38,6 +38,7 @@ READ_ATTRIBUTES = (
     "completed_at",
     "attempts",
     "error",
+    "error_type",
     "expires_at",
     "fingerprint",
     "final_attempt_until",

@@ -9,9 +9,10 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from cli.openapi import OPERATIONS, document
-from components.api import OPEN_ROUTES, ROUTES
+from components.api import OPEN_ROUTES, ROUTES, Route
 from components.config import load
 from components.options.api import ApiPipelineConfig
+from components.redrive import REDRIVE_ROUTES
 from local.project import load_project
 
 from .conftest import Command
@@ -42,10 +43,25 @@ def references(value: Json) -> list[str]:
     return [found for inner in value for found in references(inner)] if isinstance(value, list) else []
 
 
-def test_every_route_that_is_deployed_has_an_operation_and_no_other() -> None:
-    assert set(OPERATIONS) == set(ROUTES)
-    found = {(method.upper(), path) for path, methods in made()["paths"].items() for method in methods}
-    assert found == set(ROUTES)
+@pytest.mark.parametrize(("redrive", "deployed"), [(False, ROUTES), (True, ROUTES + REDRIVE_ROUTES)])
+def test_every_route_that_is_deployed_has_an_operation_and_no_other(
+    redrive: bool,  # noqa: FBT001
+    deployed: tuple[Route, ...],
+) -> None:
+    assert set(OPERATIONS) == {*ROUTES, *REDRIVE_ROUTES}
+    found = made(queue={"redrive_api": redrive})["paths"]
+    assert {(method.upper(), path) for path, methods in found.items() for method in methods} == set(deployed)
+
+
+def test_redrive_wants_a_signature_whatever_the_other_routes_want() -> None:
+    found = made(queue={"redrive_api": True}, api={"kind": "rest", "auth": "api_key"})
+    assert list(found["components"]["securitySchemes"]) == ["api_key", "sigv4"]
+    for path, method in (("/redrive/preview", "get"), ("/redrive/start", "post")):
+        operation = found["paths"][path][method]
+        assert operation["security"] == [{"sigv4": []}]
+        assert "403" in operation["responses"]
+    (limit,) = (each["schema"] for each in found["paths"]["/redrive/preview"]["get"]["parameters"][:1])
+    assert limit == {"type": "integer", "minimum": 1, "maximum": 1_000}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +72,7 @@ def test_every_route_that_is_deployed_has_an_operation_and_no_other() -> None:
         ("analytics", {}),
         ("dev", {"api": {"kind": "rest", "auth": "api_key"}}),
         ("dev", {"api": {"auth": "jwt", "jwt": JWT}}),
+        ("dev", {"queue": {"redrive_api": True}, "api": {"kind": "rest"}}),
         ("dev", {"storage": {"time_index": False, "results": "inline"}}),
     ],
 )

@@ -158,8 +158,11 @@ def test_a_long_key_and_a_header_with_control_characters_are_refused(dev: Client
     assert answer.split()[1] == b"400"
 
 
+EMPTY = {"messages": [], "not_matching": 0, "remaining": 0, "complete": True}
+
+
 def test_a_rest_api_with_keys_serves_the_same_events_and_nobody_without_a_key(start: Start) -> None:
-    with start(api={"kind": "rest", "auth": "api_key"}) as client:
+    with start(api={"kind": "rest", "auth": "api_key"}, queue={"redrive_api": True}) as client:
         assert client.outputs["api_url"].endswith("/v1")
         assert client.request("GET", "/health")[0] == 200
         assert client.post({"n": 1})[0] == 403
@@ -174,6 +177,10 @@ def test_a_rest_api_with_keys_serves_the_same_events_and_nobody_without_a_key(st
         client.until(done)
         assert len(client.request("GET", "/events", headers=headers)[1]["events"]) == 1
         assert client.post([1], headers)[0] == 400
+        # Redrive wants a signature and no key.
+        assert client.request("GET", "/redrive/preview", headers=headers)[0] == 403
+        assert client.request("POST", "/redrive/start", {}, headers)[0] == 403
+        assert client.signed("GET", "/redrive/preview?max_messages=1") == (200, EMPTY)
 
 
 def test_untracked_events_with_inline_results_and_an_archive_flow_too(start: Start) -> None:
