@@ -74,7 +74,7 @@ def document(config: ApiPipelineConfig) -> Json:
         auth = _auth(config, (method, path))
         scheme = _security_scheme(config, auth)
         operation = OPERATIONS[method, path](config)
-        operation["responses"] |= _gateway_answers(config, auth)
+        operation["responses"] = _gateway_answers(config, auth) | operation["responses"]
         operation["security"] = [{name: []} for name in scheme]
         schemes |= scheme
         paths.setdefault(path, {})[method.lower()] = operation
@@ -190,7 +190,7 @@ def _health(_config: ApiPipelineConfig) -> Json:
     }
 
 
-def _preview(_config: ApiPipelineConfig) -> Json:
+def _preview(config: ApiPipelineConfig) -> Json:
     parameters = [{"name": name, "in": "query", "schema": schema} for name, schema in REDRIVE_PARAMETERS.items()]
     return {
         "operationId": "previewRedrive",
@@ -199,12 +199,13 @@ def _preview(_config: ApiPipelineConfig) -> Json:
         "responses": {
             "200": _answer("Those that fit, once each.", "DeadLetters"),
             "400": _answer("A parameter or header is not acceptable.", "Error"),
+            "403": _not_signed(config),
             "503": _answer("A service did not answer; what was found until then, if anything.", "Error", "DeadLetters"),
         },
     }
 
 
-def _redrive(_config: ApiPipelineConfig) -> Json:
+def _redrive(config: ApiPipelineConfig) -> Json:
     return {
         "operationId": "startRedrive",
         "summary": "Send dead letters back into their queue",
@@ -213,6 +214,7 @@ def _redrive(_config: ApiPipelineConfig) -> Json:
         "responses": {
             "200": _answer("What was done.", "Redriven"),
             "400": _answer("The body or a header is not acceptable.", "Error"),
+            "403": _not_signed(config),
             "503": _answer("A service did not answer; what was done until then, if anything.", "Error", "Redriven"),
         },
     }
@@ -234,6 +236,11 @@ OPERATIONS: Mapping[Route, Callable[[ApiPipelineConfig], Json]] = {
 def _answer(description: str, *schemas: str) -> Json:
     schema = _ref(schemas[0]) if len(schemas) == 1 else {"anyOf": [_ref(name) for name in schemas]}
     return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _not_signed(config: ApiPipelineConfig) -> Json:
+    """Refused by the gateway, and were it not, by the function."""
+    return _answer("The request is not signed, or the signer may not do this.", "Error", *_gateway_error(config))
 
 
 def _gateway_error(config: ApiPipelineConfig) -> tuple[str, ...]:

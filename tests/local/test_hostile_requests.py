@@ -34,7 +34,14 @@ from .conftest import Client, Start
 Json = Any
 AnyCase = Case[Any]
 
-EXAMPLES = {"POST /events": 12, "GET /events": 8, "GET /events/{id}": 4, "GET /health": 1}
+EXAMPLES = {
+    "POST /events": 12,
+    "GET /events": 8,
+    "GET /events/{id}": 4,
+    "GET /health": 1,
+    "GET /redrive/preview": 3,
+    "POST /redrive/start": 3,
+}
 WARM_UP, ROUNDS = 20, 4
 AT_REST_KIB = 256
 
@@ -101,7 +108,7 @@ def anything(dev: Client) -> Target:
 @pytest.fixture(scope="module")
 def orders(start: Start) -> Iterator[Target]:
     api = {"kind": "rest", "auth": "api_key", "schemas": "schemas/order.json", "max_batch": 5, "max_depth": 8}
-    with start(api=api, worker={"processor": "processors.orders:process"}) as client:
+    with start(api=api, worker={"processor": "processors.orders:process"}, queue={"redrive_api": True}) as client:
         key = client.aws("apigateway").get_api_key(apiKey=client.outputs["api_key_id"], includeValue=True)["value"]
         yield target(client, {"x-api-key": key})
 
