@@ -59,7 +59,7 @@ class Registration:
 
     `inputs` are plain: wire names (camelCase), no secrets' wrapping, whole numbers as int; assets stay live objects.
     `physical_name` is what AWS will know it by. `tags` are the inputs' tags above the provider's default tags.
-    `position` is where the program makes it, `components/queue.py:31`.
+    `position` is where the program makes it, `components/queue.py:31`. `retained`: `pulumi destroy` leaves it.
     """
 
     type: str
@@ -72,6 +72,7 @@ class Registration:
     position: str
     physical_name: str
     tags: Mapping[str, str]
+    retained: bool
 
     def __str__(self) -> str:
         """How errors name it."""
@@ -256,6 +257,7 @@ class Monitor:
             position=position,
             physical_name=name,
             tags={**self._tags_by_default(request.provider), **(inputs.get("tags") or {})},
+            retained=request.retainOnDelete,
         )
 
     def _tags_by_default(self, provider: str) -> Mapping[str, str]:
@@ -291,6 +293,9 @@ class Monitor:
             case "aws:index/getRegion:getRegion":
                 names = {"description": region, "endpoint": f"ec2.{region}.amazonaws.com"}
                 return {"id": region, "name": region, "region": region, **names}
+            case "aws:index/getAvailabilityZones:getAvailabilityZones":
+                zones = [f"{region}{letter}" for letter in "abc"]
+                return {"id": region, "names": zones, "zoneIds": zones, "groupNames": [region]}
             case "aws:index/getPartition:getPartition":
                 return {
                     "id": "aws",

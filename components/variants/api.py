@@ -22,6 +22,7 @@ from components.observability import (
     latency_panel,
     queue_alarms,
     queue_panels,
+    undelivered_alarms,
 )
 from components.options.api import ApiOptions, ApiPipelineConfig, read_event_schema
 from components.package import dependency_layer, source_archive
@@ -38,7 +39,7 @@ ARCHIVE = "archive/"
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     storage = config.storage
-    key = customer_key(f"{name}-key", config.encryption, storage, parent=parent)
+    key = customer_key(f"{name}-key", config.encryption, storage, senders=config.notifications.senders, parent=parent)
     child = encrypted(parent, key)
     runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
@@ -46,7 +47,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "handlers", "processors", extra={"schemas.json": json.dumps(event_schemas(config.api), sort_keys=True)}
     )
 
-    alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
     table = Table(f"{name}-table", storage, opts=child)
     expiries = {RESULTS: storage.results_expire_after_days, ARCHIVE: storage.archive_expires_after_days}
     bucket = Bucket(f"{name}-bucket", storage, expire_after_days=expiries, opts=child)
@@ -117,6 +118,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             **function_alarms("ingest", ingest, config.alarms),
             **function_alarms("worker", worker.function, config.alarms),
             **(function_alarms("redrive", redrive.function, config.alarms) if redrive else {}),
+            **undelivered_alarms("alerts", alerts.dead_letters),
         },
         panels=[
             requests,
