@@ -80,7 +80,7 @@ def test_an_answer_of_the_api_is_shown_and_not_obeyed(pipeline: Command, hostile
 def test_a_file_with_a_hostile_name_and_header_is_checked_like_any_other(pipeline: Command, tmp_path: Path) -> None:
     path = tmp_path / "[red]\x1b[2J.csv"
     path.write_text("name,email,amount,date,quantity,[/]\x1b[2J\nAnn,ann@example.com,1,2024-01-02,=1+1,x\n")
-    done = pipeline("csv", "check", str(path))
+    done = pipeline("csv", "check", str(path), env={"COLUMNS": "400"})
     assert (done.returncode, done.stderr) == (1, "")
     assert r"[red]\x1b[2J.csv" in done.stdout
     assert all(line.isprintable() for line in done.stdout.split("\n"))
