@@ -28,6 +28,7 @@ _ENCRYPTED: Mapping[str, Callable[[Output[str]], Mapping[str, Any]]] = {
     },
     "aws:cloudwatch/logGroup:LogGroup": lambda key: {"kms_key_id": key},
     "aws:lambda/function:Function": lambda key: {"kms_key_arn": key},
+    "aws:cloudwatch/eventBus:EventBus": lambda key: {"kms_key_identifier": key},
 }
 
 
@@ -35,8 +36,8 @@ class Key(pulumi.ComponentResource):
     """A KMS key with yearly rotation and an alias by the stack.
 
     The account's administrators manage it through IAM, as AWS recommends, and the functions' roles use it by their own
-    policies; the services that do so by themselves are named in its policy: CloudWatch Logs and alarms, and `senders`
-    (`s3`, `sns`) that put messages into an encrypted queue.
+    policies; the services that do so by themselves are named in its policy: CloudWatch Logs and alarms, `senders`
+    (`s3`, `sns`) that put messages into an encrypted queue, and EventBridge where there is a bus.
     https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
     """
 
@@ -45,6 +46,7 @@ class Key(pulumi.ComponentResource):
         name: str,
         *,
         senders: Sequence[str],
+        event_bus: bool,
         retain: bool,
         opts: ResourceOptions | None = None,
     ) -> None:
@@ -55,7 +57,7 @@ class Key(pulumi.ComponentResource):
             description=f"All data of {stack}",
             enable_key_rotation=True,
             deletion_window_in_days=DELETION_WINDOW_DAYS,
-            policy=_policy(senders),
+            policy=_policy(senders, event_bus=event_bus),
             # Data that is kept must stay readable.
             opts=ResourceOptions(parent=self, retain_on_delete=retain),
         )
@@ -81,12 +83,14 @@ def customer_key(
     storage: ProtectionOptions,
     *,
     senders: Sequence[str] = (),
+    event_bus: bool = False,
     parent: pulumi.Resource,
 ) -> Key | None:
     """The key of a stack that wants one of its own."""
     if not options.customer_key:
         return None
-    return Key(name, senders=senders, retain=storage.retain_data, opts=ResourceOptions(parent=parent))
+    child = ResourceOptions(parent=parent)
+    return Key(name, senders=senders, event_bus=event_bus, retain=storage.retain_data, opts=child)
 
 
 def encrypted(parent: pulumi.Resource, key: Key | None) -> ResourceOptions:
@@ -106,7 +110,7 @@ _LOGS_USE = (
 )
 
 
-def _policy(senders: Sequence[str]) -> Output[str]:
+def _policy(senders: Sequence[str], *, event_bus: bool) -> Output[str]:
     """The account's own roles by IAM, and services for this account only."""
 
     def document(known: Sequence[str]) -> Mapping[str, Any]:
@@ -135,6 +139,12 @@ def _policy(senders: Sequence[str]) -> Output[str]:
                 *(
                     _allowed(f"Messages{sender.capitalize()}", f"{sender}.amazonaws.com", _USE, sources[sender])
                     for sender in senders
+                ),
+                # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-key-policy.html
+                *(
+                    [_allowed("EventBus", "events.amazonaws.com", ("kms:DescribeKey", *_USE), in_account)]
+                    if event_bus
+                    else []
                 ),
             ],
         }

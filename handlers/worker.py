@@ -2,9 +2,13 @@
 
 Whatever is done twice has one effect, and the steps stand in an order that loses nothing wherever the function dies:
 results and archive are written first, the alert goes out, messages that cannot succeed go to the dead letters, and only
-then the items say that events are done. A batch that comes again finds what is done, and repeats the rest.
+then the items say that events are done. A batch that comes again finds what is done, and repeats the rest. Outcome
+events follow the items, so that whoever hears of an outcome finds it there; a message returns until its own is told.
 
 Attempts are SQS's receive counts. On the last one a failure is final: the event is `failed`, and SQS moves the message.
+
+With a circuit breaker (docs/circuit-breaker.md) a delivery that meets an open circuit is no attempt. SQS counts it all
+the same and would move the message too early, so it is given more receives, and we put it with the dead letters.
 """
 
 import copy
@@ -17,16 +21,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handlers import aws, metrics, notices, objects, queues
+from handlers import aws, metrics, notices, objects, outcomes, queues
 from handlers.events import Envelope, UnreadableMessageError, timestamp
 from handlers.log import logger
-from handlers.processing import Process, ProcessingTimeoutError, Rejected, load_processor, time_limit
+from handlers.processing import (
+    CircuitOpenError,
+    Process,
+    ProcessingTimeoutError,
+    Rejected,
+    load_processor,
+    time_limit,
+)
 from handlers.settings import WorkerSettings
-from handlers.table import Completion, EventTable, TableError
+from handlers.table import DIED_ON_LAST_ATTEMPT, Completion, EventTable, TableError
+
+if TYPE_CHECKING:
+    from handlers.circuit import Circuit
 
 OutsideError = (BotoCoreError, ClientError, TableError)
 
@@ -37,6 +51,8 @@ ALERTED_ERROR_LENGTH = 200
 EVENTS_A_LOG_LINE = 100
 # DynamoDB's items take 400 KB: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 INLINE_RESULT_BYTES = 350_000
+# Of an item, what its outcome event says besides.
+OUTCOME_ATTRIBUTES = ("status", "attempts", "completed_at", "result_key", "error", "error_type")
 
 
 class Context(Protocol):
@@ -53,21 +69,40 @@ class Delivery:
     `outcome`: `open` until something is known; then
     - `done`: an earlier delivery, or another message of this batch, stands for the event;
     - `succeeded`;
-    - `failed`: that was the last attempt; SQS moves the message when it returns;
+    - `failed`: that was the last attempt; SQS moves the message when it returns, unless we did (`moved`);
     - `rejected`: can never succeed; we put it with the dead letters;
     - `conflict`: as `rejected`, but the item with its id is another event's;
-    - `retry`: returns to the queue; `unreadable`: does so, too, and nothing is known of it.
+    - `retry`: returns to the queue; `unreadable`: does so, too, and nothing is known of it;
+    - `refused`: the circuit is open; returns to the queue, and that was no attempt.
     """
 
     message_id: str
     receipt_handle: str
     body: str
-    attempt: int
+    receives: int
+    refusals: int = 0
     envelope: Envelope | None = None
     outcome: str = "open"
     result: str | None = None
     error: str = ""
     error_type: str = ""
+    moved: bool = False
+    stored: Mapping[str, Any] | None = None
+    """What the item says of the event, once it is done."""
+    untold: bool = False
+    """Returns to the queue, though the event is done: its outcome event did not get to the bus."""
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is: deliveries that the circuit refused are none."""
+        return max(1, self.receives - self.refusals)
+
+    @property
+    def returns(self) -> bool:
+        """Whether the message goes back to the queue."""
+        if self.outcome in ("failed", "unreadable"):
+            return not self.moved
+        return self.outcome in ("retry", "refused") or self.untold
 
     @property
     def event(self) -> Envelope:
@@ -78,7 +113,9 @@ class Delivery:
 
     def end(self, outcome: str, error: BaseException) -> None:
         """Takes down why this attempt did not succeed."""
-        own_words = isinstance(error, Rejected | ConflictError | UnreadableMessageError)
+        own_words = isinstance(
+            error, Rejected | ConflictError | UnreadableMessageError | CircuitOpenError | LastAttemptError
+        )
         self.outcome = outcome
         text = str(error) if own_words else f"{type(error).__name__}: {error}"
         # Only what every service stores: no half surrogate pairs, no control characters.
@@ -90,13 +127,20 @@ class ConflictError(Exception):
     """Two accepted events share an idempotency key and differ. The first stays; the other goes to the dead letters."""
 
 
+class LastAttemptError(Exception):
+    """The function died on an event's last attempt, and could not say so."""
+
+
 class Worker:
     """`process` is the user's function; `service` names the pipeline in alerts."""
 
-    def __init__(self, settings: WorkerSettings, process: Process, service: str) -> None:
+    def __init__(
+        self, settings: WorkerSettings, process: Process, service: str, circuit: "Circuit | None" = None
+    ) -> None:
         self._settings = settings
         self._process = process
         self._service = service
+        self._circuit = circuit
         self._table = EventTable(
             settings.table_name,
             time_index_shards=settings.time_index_shards,
@@ -113,10 +157,18 @@ class Worker:
             for delivery in deliveries:
                 if delivery.outcome not in ("done", "unreadable"):
                     delivery.end("retry", error)
-        returning = [delivery for delivery in deliveries if delivery.outcome in ("retry", "failed", "unreadable")]
+        undelivered = self._tell(deliveries)
+        returning = [delivery for delivery in deliveries if delivery.returns]
         self._schedule(returning)
-        self._report(deliveries, returning)
+        self._report(deliveries, returning, undelivered)
         return {"batchItemFailures": [{"itemIdentifier": delivery.message_id} for delivery in returning]}
+
+    def probe(self, message_id: str, body: str, attempt: int, context: Context) -> str:
+        """Works on one message that was not received just now. Returns what became of it, a `Delivery.outcome`."""
+        delivery = Delivery(message_id, "", body, attempt)
+        self._run([delivery], context)
+        self._report([delivery], [], self._tell([delivery]))
+        return delivery.outcome
 
     def _run(self, deliveries: Sequence[Delivery], context: Context) -> None:
         for delivery in deliveries:
@@ -126,11 +178,12 @@ class Worker:
         open_events = [leader for leader in leaders if leader.outcome == "open"]
         self._begin_final_attempts(open_events, context)
         self._process_all(open_events, context)
+        self._record_refusals(open_events)
         self._store_results([event for event in open_events if event.outcome == "succeeded"])
-        completed = [event for event in open_events if event.outcome in ("succeeded", "failed", "rejected")]
+        completed = [event for event in leaders if event.outcome in ("succeeded", "failed", "rejected")]
         self._archive(completed)
         self._alert(deliveries)
-        self._send_dead_letters([delivery for delivery in deliveries if delivery.outcome in ("rejected", "conflict")])
+        self._send_dead_letters([delivery for delivery in deliveries if self._is_ours_to_move(delivery)])
         self._complete([event for event in completed if event.outcome != "retry"], known)
 
     def _skip_done(self, leaders: Sequence[Delivery]) -> set[str]:
@@ -142,7 +195,9 @@ class Worker:
         for leader in leaders:
             item = items.get(leader.event.id)
             if item is not None:
-                _compare(leader, item)
+                leader.refusals = item.get("refusals") or 0
+                if _compare(leader, item) == "open" and leader.attempt > self._settings.max_receives:
+                    _end_dead(leader, item)
         return set(items)
 
     def _begin_final_attempts(self, events: Sequence[Delivery], context: Context) -> None:
@@ -151,7 +206,17 @@ class Worker:
             self._table.begin_final_attempt(last, int(time.time() + context.get_remaining_time_in_millis() / 1_000) + 1)
 
     def _is_last(self, delivery: Delivery) -> bool:
-        return delivery.attempt >= self._settings.max_receives
+        settings = self._settings
+        return (
+            delivery.attempt >= settings.max_receives
+            or delivery.receives >= settings.max_receives + settings.spare_receives
+        )
+
+    def _is_ours_to_move(self, delivery: Delivery) -> bool:
+        """Whether a message goes to the dead letters by our own hand. SQS moves the others when they return."""
+        if delivery.outcome in ("rejected", "conflict"):
+            return True
+        return self._circuit is not None and delivery.outcome in ("failed", "unreadable") and self._is_last(delivery)
 
     def _process_all(self, events: Sequence[Delivery], context: Context) -> None:
         """Runs the user's function on each event.
@@ -169,14 +234,31 @@ class Worker:
 
     def _process_one(self, event: Delivery, seconds: float) -> None:
         try:
-            with time_limit(seconds):
-                result = self._process(copy.deepcopy(event.event.data))
-            event.result = self._result_text(result)
+            event.result = self._result_text(self._answer(event, seconds))
             event.outcome = "succeeded"
         except Rejected as error:
             event.end("rejected", error)
+        except CircuitOpenError as error:
+            # One more receive, and SQS would move a message that claims to be queued.
+            last_receive = self._settings.max_receives + self._settings.spare_receives
+            event.end("failed" if event.receives >= last_receive else "refused", error)
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's function raises is its answer
             self._retry(event, error)
+
+    def _answer(self, event: Delivery, seconds: float) -> Any:
+        """What the user's function answers, or raises. Raises CircuitOpenError when it was not called."""
+
+        def process() -> Any:
+            with time_limit(seconds):
+                return self._process(copy.deepcopy(event.event.data))
+
+        if self._circuit is None:
+            return process()
+        return self._circuit.call(event.event.id, None if self._is_last(event) else event, process)
+
+    def _record_refusals(self, events: Sequence[Delivery]) -> None:
+        if refused := [event for event in events if event.outcome == "refused"]:
+            self._table.record_refusals([(event.event, event.refusals + 1) for event in refused])
 
     def _result_text(self, result: object) -> str:
         text = json.dumps(result, allow_nan=False)
@@ -238,13 +320,16 @@ class Worker:
                 result_key=objects.result_key(event.event) if event.outcome == "succeeded" and not inline else None,
                 error=event.error or None,
                 error_type=event.error_type or None,
-                rejected_message_id=event.message_id if event.outcome == "rejected" else None,
+                rejected_message_id=event.message_id if event.moved else None,
             )
             for event in completed
         ]
         late_conflicts = []
-        for event, item in zip(completed, self._table.complete(completions, known), strict=True):
-            if item is not None and _compare(event, item) == "conflict":
+        items = self._table.complete(completions, known)
+        for event, completion, item in zip(completed, completions, items, strict=True):
+            if item is None:
+                event.stored = vars(completion)
+            elif _compare(event, item) == "conflict":
                 late_conflicts.append(event)
         self._alert(late_conflicts)
         self._send_dead_letters(late_conflicts)
@@ -255,25 +340,50 @@ class Worker:
         messages = [
             queues.Outgoing(
                 delivery.body,
-                {"event_id": delivery.event.id, "error": delivery.error, "error_type": delivery.error_type},
+                {
+                    "event_id": delivery.envelope.id if delivery.envelope else "",
+                    "error": delivery.error,
+                    "error_type": delivery.error_type,
+                },
             )
             for delivery in deliveries
         ]
         for delivery, sent in zip(deliveries, queues.send(self._settings.dead_letter_queue_url, messages), strict=True):
+            delivery.moved = sent
             if not sent:
                 delivery.outcome = "retry"
 
+    def _tell(self, deliveries: Sequence[Delivery]) -> int:
+        """Says on the bus what became of events that are done, also those that an earlier delivery finished.
+
+        What the bus does not take returns; on its last receive it does not, and is counted: an event that is done is no
+        dead letter. Returns that count.
+        """
+        told = [delivery for delivery in deliveries if delivery.stored is not None]
+        if not told or not self._settings.event_bus_name:
+            return 0
+        sent = outcomes.publish(self._settings.event_bus_name, self._service, [_outcome(each) for each in told])
+        missing = [delivery for delivery, arrived in zip(told, sent, strict=True) if not arrived]
+        for delivery in missing:
+            delivery.untold = not self._is_last(delivery)
+        undelivered = [delivery for delivery in missing if not delivery.untold]
+        if undelivered:
+            logger.error("outcome events were given up", extra={"events": [_logged(each) for each in undelivered]})
+        return len(undelivered)
+
     def _schedule(self, returning: Sequence[Delivery]) -> None:
         """Sets when messages come back: retries later each time; those that SQS is to move, at once."""
-        delays = {
-            delivery.receipt_handle: self._backoff_seconds(delivery.attempt) if delivery.outcome == "retry" else 0
-            for delivery in returning
-        }
+        delays = {delivery.receipt_handle: self._delay_seconds(delivery) for delivery in returning}
         try:
             queues.return_after(self._settings.queue_url, delays)
         except OutsideError:
             # They come back all the same, after the queue's own visibility timeout.
             logger.exception("the visibility of messages was not changed")
+
+    def _delay_seconds(self, delivery: Delivery) -> int:
+        if delivery.outcome == "retry" or delivery.untold:
+            return self._backoff_seconds(delivery.attempt)
+        return self._settings.circuit_recovery_seconds if delivery.outcome == "refused" else 0
 
     def _backoff_seconds(self, attempt: int) -> int:
         settings = self._settings
@@ -281,7 +391,7 @@ class Worker:
         # Jitter, so that messages that failed together do not come back together.
         return max(1, round(min(doubled, settings.backoff_maximum_seconds) * random.uniform(0.5, 1)))  # noqa: S311
 
-    def _report(self, deliveries: Sequence[Delivery], returning: Sequence[Delivery]) -> None:
+    def _report(self, deliveries: Sequence[Delivery], returning: Sequence[Delivery], undelivered: int) -> None:
         counts = Counter(delivery.outcome for delivery in deliveries)
         now = datetime.now(UTC)
         metrics.emit(
@@ -291,6 +401,8 @@ class Worker:
                 "Failed": counts["failed"] + counts["rejected"] + counts["conflict"],
                 "Repeated": counts["done"],
                 "BatchItemFailures": len(returning),
+                # A metric is paid for as soon as it is written.
+                **({"OutcomesUndelivered": undelivered} if self._settings.event_bus_name else {}),
             },
             [
                 (now - datetime.fromisoformat(delivery.event.received_at)).total_seconds() * 1_000
@@ -307,7 +419,7 @@ def _delivery(record: Mapping[str, Any]) -> Delivery:
         message_id=record["messageId"],
         receipt_handle=record["receiptHandle"],
         body=record["body"],
-        attempt=int(record["attributes"]["ApproximateReceiveCount"]),
+        receives=int(record["attributes"]["ApproximateReceiveCount"]),
     )
 
 
@@ -336,8 +448,15 @@ def _compare(delivery: Delivery, item: Mapping[str, Any]) -> str:
         # We put that message with the dead letters already. Redriven from there, it has another id and is tried again.
         rejected_before = item["status"] == "failed" and item.get("rejected_message_id") == delivery.message_id
         if item["status"] == "succeeded" or rejected_before:
-            delivery.outcome = "done"
+            delivery.outcome, delivery.stored = "done", item
     return delivery.outcome
+
+
+def _end_dead(delivery: Delivery, item: Mapping[str, Any]) -> None:
+    """Ends an event whose last attempt was begun and not ended. Where SQS moves messages, such a one does not come."""
+    until = item.get("final_attempt_until")
+    if until is not None:
+        delivery.end("failed" if until < time.time() else "retry", LastAttemptError(DIED_ON_LAST_ATTEMPT))
 
 
 def _is_other(delivery: Delivery, fingerprint: str) -> bool:
@@ -363,6 +482,19 @@ def _failure(delivery: Delivery) -> dict[str, Any]:
     }
 
 
+def _outcome(delivery: Delivery) -> outcomes.Outcome:
+    """What the bus is told of an event that is done: schemas/outcome.json. Nothing of what the client sent."""
+    envelope, stored = delivery.event, delivery.stored or {}
+    detail = {
+        "id": envelope.id,
+        "type": envelope.type,
+        "correlation_id": envelope.correlation_id,
+        "received_at": envelope.received_at,
+        **{name: stored.get(name) for name in OUTCOME_ATTRIBUTES},
+    }
+    return outcomes.Outcome("Event Succeeded" if detail["status"] == "succeeded" else "Event Failed", detail)
+
+
 def _logged(delivery: Delivery) -> dict[str, Any]:
     logged = {"outcome": delivery.outcome, **_failure(delivery)}
     # Logs are paid for by the byte: the message's id is of use where there is no event's.
@@ -372,7 +504,12 @@ def _logged(delivery: Delivery) -> dict[str, Any]:
 @cache
 def _worker() -> Worker:
     settings = WorkerSettings.from_environment()
-    return Worker(settings, load_processor(settings.processor), os.environ["POWERTOOLS_SERVICE_NAME"])
+    process, service = load_processor(settings.processor), os.environ["POWERTOOLS_SERVICE_NAME"]
+    if not settings.circuit_failure_threshold:
+        return Worker(settings, process, service)
+    from handlers.circuit import Circuit, Pause  # noqa: PLC0415  see there what it costs
+
+    return Worker(settings, process, service, Circuit(settings, service, Pause(settings).begin))
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:

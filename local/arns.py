@@ -22,6 +22,10 @@ class Scope:
         """What a lambda.Permission for an API names, without stage and route."""
         return self.arn("execute-api", api_id)
 
+    def rule_path(self, name: str, bus: str | None) -> str:
+        """A rule as ids and ARNs have it, below its bus unless that is the account's own."""
+        return name if bus in (None, "default") else f"{bus}/{name}"
+
     def invoke_arn(self, function_arn: str) -> str:
         """What an API's integration names."""
         return f"arn:aws:apigateway:{self.region}:lambda:path/2015-03-31/functions/{function_arn}/invocations"
@@ -29,6 +33,7 @@ class Scope:
 
 # The attributes that a resource's ARN is made of, for types whose ARN the name decides.
 ARNS: Mapping[str, Callable[[Scope, str], str]] = {
+    "aws:cloudwatch/eventBus:EventBus": lambda scope, name: scope.arn("events", f"event-bus/{name}"),
     "aws:cloudwatch/logGroup:LogGroup": lambda scope, name: scope.arn("logs", f"log-group:{name}"),
     "aws:cloudwatch/metricAlarm:MetricAlarm": lambda scope, name: scope.arn("cloudwatch", f"alarm:{name}"),
     "aws:dynamodb/table:Table": lambda scope, name: scope.arn("dynamodb", f"table/{name}"),
@@ -37,5 +42,6 @@ ARNS: Mapping[str, Callable[[Scope, str], str]] = {
     "aws:s3/bucket:Bucket": lambda _scope, name: f"arn:aws:s3:::{name}",
     "aws:scheduler/schedule:Schedule": lambda scope, name: scope.arn("scheduler", f"schedule/default/{name}"),
     "aws:sns/topic:Topic": lambda scope, name: scope.arn("sns", name),
+    "aws:ssm/parameter:Parameter": lambda scope, name: scope.arn("ssm", f"parameter/{name.removeprefix('/')}"),
     "aws:sqs/queue:Queue": lambda scope, name: scope.arn("sqs", name),
 }

@@ -21,6 +21,8 @@ NAMED: Mapping[str, tuple[str, int]] = {
     "aws:apigatewayv2/api:Api": ("name", 128),
     "aws:apigatewayv2/authorizer:Authorizer": ("name", 128),
     "aws:apigatewayv2/stage:Stage": ("name", 128),
+    "aws:cloudwatch/eventBus:EventBus": ("name", 256),
+    "aws:cloudwatch/eventRule:EventRule": ("name", 64),
     "aws:cloudwatch/logGroup:LogGroup": ("name", 512),
     "aws:cloudwatch/metricAlarm:MetricAlarm": ("name", 255),
     "aws:dynamodb/table:Table": ("name", 255),
@@ -31,6 +33,7 @@ NAMED: Mapping[str, tuple[str, int]] = {
     "aws:s3/bucket:Bucket": ("bucket", 63),
     "aws:scheduler/schedule:Schedule": ("name", 64),
     "aws:sns/topic:Topic": ("name", 256),
+    "aws:ssm/parameter:Parameter": ("name", 1_011),
     "aws:sqs/queue:Queue": ("name", 80),
 }
 

@@ -237,6 +237,11 @@ def _table(scope: Scope, name: str, inputs: Inputs) -> Created:
     return Created(name, {"name": name, **({"streamArn": stream} if inputs.get("streamEnabled") else {})})
 
 
+def _rule(scope: Scope, name: str, inputs: Inputs) -> Created:
+    path = scope.rule_path(name, inputs.get("eventBusName"))
+    return Created(path, {"name": name, "arn": scope.arn("events", f"rule/{path}")})
+
+
 def _key(scope: Scope, name: str, _inputs: Inputs) -> Created:
     key_id = _id(name, 32)
     return Created(key_id, {"keyId": key_id, "arn": scope.arn("kms", f"key/{key_id}")})
@@ -290,6 +295,9 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:apigatewayv2/route:Route": _made_up,
     "aws:apigatewayv2/stage:Stage": _http_stage,
     "aws:cloudwatch/dashboard:Dashboard": _dashboard,
+    "aws:cloudwatch/eventBus:EventBus": _named,
+    "aws:cloudwatch/eventRule:EventRule": _rule,
+    "aws:cloudwatch/eventTarget:EventTarget": _made_up,
     "aws:cloudwatch/logGroup:LogGroup": _named,
     "aws:cloudwatch/metricAlarm:MetricAlarm": _named,
     "aws:dynamodb/table:Table": _table,
@@ -318,6 +326,7 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": _by("bucket"),
     "aws:s3/bucketVersioning:BucketVersioning": _by("bucket"),
     "aws:scheduler/schedule:Schedule": _schedule,
+    "aws:ssm/parameter:Parameter": _named,
     "aws:sns/topic:Topic": _topic,
     "aws:sns/topicPolicy:TopicPolicy": _by("arn"),
     "aws:sns/topicSubscription:TopicSubscription": _subscription,

@@ -54,6 +54,7 @@ class Pipeline:
     environments: Mapping[str, Mapping[str, str]]
     outputs: Mapping[str, str]
     inbox_url: str
+    told_url: str
     settings: dict[str, Any] = field(default_factory=dict)
     schemas: dict[str, Json] = field(default_factory=dict)
 
@@ -197,9 +198,13 @@ class Pipeline:
         """The alerts published since the last time, oldest first."""
         return [json.loads(json.loads(message["Body"])["Message"]) for message in self._messages(self.inbox_url)]
 
+    def told(self) -> list[Json]:
+        """The outcome events that a subscriber got since the last time."""
+        return [json.loads(message["Body"]) for message in self._messages(self.told_url)]
+
     def clear(self) -> None:
         """Leaves nothing for the next test."""
-        for url in (self.outputs["queue_url"], self.outputs["dead_letter_queue_url"], self.inbox_url):
+        for url in (self.outputs["queue_url"], self.outputs["dead_letter_queue_url"], self.inbox_url, self.told_url):
             self.root("sqs").purge_queue(QueueUrl=url)
         for event_id in self.items():
             self.root("dynamodb").delete_item(TableName=self.outputs["table_name"], Key={"id": {"S": event_id}})
@@ -209,7 +214,8 @@ class Pipeline:
 
 @pytest.fixture(scope="session")
 def stack(decisions: Path) -> Iterator[Running]:
-    project = load_project(ROOT, "dev").with_config({"queue": {"max_receives": 3, "redrive_api": True}})
+    config = {"queue": {"max_receives": 3, "redrive_api": True}, "outcomes": {}}
+    project = load_project(ROOT, "dev").with_config(config)
     with running(project, iam_log=decisions) as up:
         yield up
 
@@ -220,18 +226,29 @@ def resources(stack: Running) -> Iterator[Callable[[], Pipeline]]:
     functions, sqs = root("lambda"), root("sqs")
     for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
         functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-    inbox_url = sqs.create_queue(QueueName="test-inbox")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=inbox_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
-    sqs.set_queue_attributes(QueueUrl=inbox_url, Attributes={"Policy": policy})
+
+    def subscriber(name: str) -> tuple[str, str]:
+        """A queue that anybody may send to: its address and its ARN."""
+        url = sqs.create_queue(QueueName=name)["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        return url, arn
+
+    inbox_url, arn = subscriber("test-inbox")
     root("sns").subscribe(TopicArn=stack.outputs["alerts_topic_arn"], Protocol="sqs", Endpoint=arn)
+    told_url, arn = subscriber("test-told")
+    bus = stack.outputs["event_bus_name"]
+    pattern = json.dumps({"detail-type": ["Event Succeeded", "Event Failed"]})
+    root("events").put_rule(Name="test-told", EventBusName=bus, EventPattern=pattern)
+    root("events").put_targets(Rule="test-told", EventBusName=bus, Targets=[{"Id": "told", "Arn": arn}])
     environments = {function.handler.split(".")[1]: function.environment for function in stack.engine.functions}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in stack.environment().items():
             patch.setenv(name, value)
         aws.client.cache_clear()
-        yield lambda: Pipeline(root, environments, stack.outputs, inbox_url)
+        yield lambda: Pipeline(root, environments, stack.outputs, inbox_url, told_url)
     aws.client.cache_clear()
 
 

@@ -21,6 +21,7 @@ UNITS: dict[str, Callable[[Any], tuple[str, int]]] = {
     "BatchExecuteStatement": lambda call: ("dynamodb.writes", len(call["Statements"])),
     "BatchGetItem": lambda call: ("dynamodb.reads", sum(len(each["Keys"]) for each in call["RequestItems"].values())),
     "PutObject": lambda _: ("s3.put_requests", 1),
+    "PutEvents": lambda call: ("eventbridge.events", len(call["Entries"])),
     "Publish": lambda _: ("sns.requests", 1),
 }
 
@@ -58,14 +59,18 @@ def test_the_model_of_cost_counts_what_the_functions_do(
     track: bool,
     archive: bool,
 ) -> None:
+    outcomes = not track  # half of them, as good as any
     raw = {
         "datapipeline:variant": "api",
         "datapipeline:api": {"track": track},
         "datapipeline:storage": {"results": results, "archive": archive},
+        **({"datapipeline:outcomes": {}} if outcomes else {}),
     }
     config = load(raw, file="test")
     assert isinstance(config, ApiPipelineConfig)
     pipeline.settings = {"track": track, "results": results, "archive": archive}
+    if not outcomes:
+        pipeline.settings["event_bus_name"] = ""
     with counted() as accepting:
         assert pipeline.post([{"n": n} for n in range(events)]).status == 202
     records = pipeline.receive()

@@ -64,12 +64,16 @@ def check_what_is_left(pipeline: Pipeline, point: Point) -> None:
         for line in gzip.decompress(body).splitlines()
     }
     items = pipeline.items()
+    told: dict[str, set[str]] = {}
+    for told_event in pipeline.told():
+        told.setdefault(told_event["detail"]["id"], set()).add(told_event["detail"]["status"])
     for event_id, item in items.items():
         shown = pipeline.shown(event_id)
         if item["status"] == "accepting":
             assert shown.status == 404, point
             continue
         assert event_id in archived, f"{point}: {event_id} is not in the archive"
+        assert told.get(event_id) == {item["status"]}, f"{point}: subscribers heard of {told.get(event_id)}"
         if shown.body["status"] == "succeeded":
             assert json.loads(results[event_id])["doubled"] in (2, 8), point
             assert not letters[event_id], f"{point}: succeeded, and with the dead letters"
@@ -127,6 +131,7 @@ def test_the_worker_loses_nothing_and_doubles_nothing_wherever_it_fails_or_dies(
     assert sorted(set(calls)) == [
         "dynamodb:BatchExecuteStatement",
         "dynamodb:BatchGetItem",
+        "events:PutEvents",
         "s3:PutObject",
         "sns:Publish",
         "sqs:ChangeMessageVisibilityBatch",

@@ -44,6 +44,7 @@ WORKER = [
     "dynamodb:PartiQLUpdate",
     "s3:PutObject",
     "sns:Publish",
+    "events:PutEvents",
 ]
 REDRIVE = [
     "sqs:ReceiveMessage",
@@ -122,6 +123,7 @@ def worker_does_all_it_does(pipeline: Pipeline) -> None:
     assert [pipeline.items()[event_id]["status"] for event_id in tracked] == ["succeeded", "failed", "queued"]
     assert len(pipeline.dead_letters()) == 1
     assert len(pipeline.alerts()) == 1
+    assert sorted(event["detail"]["status"] for event in pipeline.told()) == ["failed", "succeeded", "succeeded"]
     time.sleep(1.1)
     assert pipeline.receive(), "its back-off was not set"
 

@@ -326,7 +326,11 @@ def test_a_batch_of_ten_costs_one_read_and_one_write_of_the_table(pipeline: Pipe
     pipeline.post([{"n": n} for n in range(10)])
     records = pipeline.receive()
     worker = pipeline.worker(double)
-    assert record(lambda: worker.handle(records, Time())) == ["dynamodb:BatchGetItem", "dynamodb:BatchExecuteStatement"]
+    assert record(lambda: worker.handle(records, Time())) == [
+        "dynamodb:BatchGetItem",
+        "dynamodb:BatchExecuteStatement",
+        "events:PutEvents",
+    ]
 
 
 def test_an_event_whose_worker_died_on_the_last_attempt_is_shown_as_failed(pipeline: Pipeline) -> None:

@@ -19,6 +19,7 @@ from components.options.api import (
     ApiPipelineConfig,
     CorsOptions,
     JwtOptions,
+    OutcomeOptions,
     StorageOptions,
     ThrottlingOptions,
     WorkerOptions,
@@ -103,6 +104,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "memory_mb": 512,
             "timeout_seconds": 30,
             "backoff": {"base_seconds": 2, "maximum_seconds": 900},
+            "circuit_breaker": None,
         },
         "storage": {
             "results": "object",
@@ -127,6 +129,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "api_latency_p95_ms": 2_000,
         },
         "notifications": {"subscriptions": ()},
+        "outcomes": None,
         "encryption": {"customer_key": False},
         "network": {"vpc": "none"},
     }
@@ -280,6 +283,18 @@ def test_options_do_not_change_once_they_are_read() -> None:
             "datapipeline:worker.maximum_concurrency = 1: Input should be greater than or equal to 2",
         ),
         (
+            {"worker": {"circuit_breaker": {"failure_threshold": 0}}},
+            "datapipeline:worker.circuit_breaker.failure_threshold = 0: Input should be greater than or equal to 1",
+        ),
+        (
+            {"worker": {"circuit_breaker": {"recovery_seconds": 3_601}}},
+            "datapipeline:worker.circuit_breaker.recovery_seconds = 3601: Input should be less than or equal to 3600",
+        ),
+        (
+            {"worker": {"circuit_breaker": True}},
+            "datapipeline:worker.circuit_breaker = True: Input should be a valid dictionary or instance",
+        ),
+        (
             {"worker": {"timeout_seconds": 901}},
             "datapipeline:worker.timeout_seconds = 901: Input should be less than or equal to 900",
         ),
@@ -366,6 +381,7 @@ def test_a_group_that_is_no_map_or_broken_json_is_one_line(group: str, value: st
         ({"api": {"cors": {"allow_origins": ["*"], "zz": 1}}}, "api.cors.zz", CorsOptions),
         ({"queue": {"zz": 1}}, "queue.zz", QueueOptions),
         ({"worker": {"zz": 1}}, "worker.zz", WorkerOptions),
+        ({"outcomes": {"zz": 1}}, "outcomes.zz", OutcomeOptions),
         ({"worker": {"backoff": {"zz": 1}}}, "worker.backoff.zz", BackoffOptions),
         ({"storage": {"zz": 1}}, "storage.zz", StorageOptions),
         ({"logs": {"zz": 1}}, "logs.zz", LogOptions),
@@ -647,6 +663,20 @@ def test_the_schema_for_editors_does_not_ask_for_what_an_environment_sets() -> N
         ),
         ({"queue": {"max_receives": 1000}}, "max_receives 1000 with worker.backoff takes up to 8"),
         ({"storage": {"items_expire_after_days": 14}}, "items_expire_after_days 14 must be above"),
+        (
+            {
+                "queue": {"max_receives": 991},
+                "worker": {"circuit_breaker": {}, "backoff": {"base_seconds": 1, "maximum_seconds": 1}},
+            },
+            "max_receives 991 leaves no room for the 10 more that worker.circuit_breaker needs; SQS allows 1000",
+        ),
+        (
+            {
+                "queue": {"max_receives": 100, "retention_days": 1},
+                "worker": {"circuit_breaker": {"recovery_seconds": 3_600}},
+            },
+            "max_receives 100 with worker.backoff and worker.circuit_breaker takes up to",
+        ),
     ],
 )
 def test_messages_and_items_outlast_what_is_to_happen_to_them(options: dict[str, Any], said: str) -> None:

@@ -34,6 +34,10 @@ EMITTED: dict[tuple[str, str], list[set[str]]] = {
             "Processed",
             "Failed",
             "BatchItemFailures",
+            "OutcomesUndelivered",
+            "CircuitOpened",
+            "CircuitClosed",
+            "CircuitOpen",
             "Latency",
         )
     },
@@ -105,6 +109,16 @@ def test_the_alarms_are_these(dev: Graph) -> None:
         "ingest-duration": ([of_lambda("Duration", ingest, "Maximum")], 29_000 * 0.8),
         "worker-duration": ([of_lambda("Duration", worker, "Maximum")], 30_000 * 0.8),
     }
+
+
+def test_outcome_events_that_are_given_up_ring(graph_of: Callable[..., Graph], dev: Graph) -> None:
+    name = "pipeline-watch-outcomes-undelivered"
+    alarm = graph_of(outcomes={}).find("aws:cloudwatch/metricAlarm:MetricAlarm", name)
+    own = {"service": "datapipeline-dev"}
+    assert watched(alarm.inputs) == [("DataPipeline", "OutcomesUndelivered", own, "Sum")]
+    assert alarm.inputs["threshold"] == 1
+    # A metric that is not written is not watched.
+    assert name not in {each.name for each in dev}
 
 
 @pytest.mark.parametrize("stack", ["dev", "csv"])

@@ -102,6 +102,16 @@ def test_archive_and_tracing_add_what_they_need_and_no_more(graph_of: Callable[.
     assert [statement for statement in ingest if statement not in statements(plain, "pipeline-ingest")] == [tracing]
 
 
+def test_outcome_events_add_the_right_to_put_them_on_their_bus(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of(outcomes={})
+    bus = graph.find("aws:cloudwatch/eventBus:EventBus", "pipeline-outcomes").physical_name
+    put: Statement = (["events:PutEvents"], [f"arn:aws:events:us-east-1:123456789012:event-bus/{bus}"])
+    worker, plain = statements(graph, "pipeline-worker"), statements(graph_of(), "pipeline-worker")
+    assert [statement for statement in worker if statement not in plain] == [put]
+    assert statements(graph, "pipeline-ingest") == statements(graph_of(), "pipeline-ingest")
+    assert graph.outputs["event_bus_name"] == bus
+
+
 def test_the_redrive_function_may_do_exactly_this(graph_of: Callable[..., Graph]) -> None:
     for stack, read in (("dev", READ), ("csv", ["dynamodb:GetItem"])):
         graph = graph_of(stack, queue={"redrive_api": True})

@@ -133,11 +133,21 @@ def _odds_and_ends() -> None:
             "dead_letter_config": {"arn": dead.arn},
         },
     )
+    bus = aws_.cloudwatch.EventBus("odds", tags={"team": "odds"})
+    rule = aws_.cloudwatch.EventRule("odds", event_bus_name=bus.name, event_pattern=json.dumps({"source": ["odds"]}))
+    aws_.cloudwatch.EventTarget(
+        "odds",
+        event_bus_name=bus.name,
+        rule=rule.name,
+        arn=inbox.arn,
+        input_path="$.detail",
+        dead_letter_config={"arn": dead.arn},
+    )
 
 
 OWN: dict[str, Any] = {"encryption": {"customer_key": True}, "network": {"vpc": "create"}}
 PROGRAMS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "dev": (None, {}),
+    "dev": (None, {"worker": {"circuit_breaker": {}}}),
     "rest": (None, {"api": {"kind": "rest", "auth": "api_key"}, **OWN}),
     "odds": (_odds_and_ends, {}),
 }
@@ -212,6 +222,14 @@ def test_settings_arrive_as_they_were_given(answers: Any, aws: Clients) -> None:
     assert table["StreamSpecification"]["StreamViewType"] == "KEYS_ONLY"
     function = real["aws:lambda/function:Function", "odds"].id
     assert aws("lambda").get_function_concurrency(FunctionName=function)["ReservedConcurrentExecutions"] == 2
+    bus = real["aws:cloudwatch/eventBus:EventBus", "odds"].id
+    (rule,) = aws("events").list_rules(EventBusName=bus)["Rules"]
+    assert json.loads(rule["EventPattern"]) == {"source": ["odds"]}
+    (target,) = aws("events").list_targets_by_rule(EventBusName=bus, Rule=rule["Name"])["Targets"]
+    assert (target["InputPath"], target["DeadLetterConfig"]["Arn"]) == (
+        "$.detail",
+        real["aws:sqs/queue:Queue", "odds-dead"].outputs["arn"],
+    )
 
 
 def test_the_dev_stacks_table_has_its_index_its_expiry_and_its_key(answers: Any, aws: Clients) -> None:
