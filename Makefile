@@ -3,6 +3,8 @@
 PYTHON ?= python3
 WORKERS ?= 2
 UPGRADE ?=
+# AUDIT=skip: `make check` where there is no network; it says what was not audited.
+AUDIT ?=
 
 BIN := .venv/bin
 # Each stamp is written last, so an installation that was cut off is done again.
@@ -14,8 +16,11 @@ BYTECODE := $(BIN)/python -m compileall -qq --workers 0 .venv/lib
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --annotation-style line $(UPGRADE)
 
+REQUIREMENTS := handlers/requirements.txt requirements.txt requirements-dev.txt
+SBOM := .build/sbom.cdx.json
+
 .DEFAULT_GOAL := help
-.PHONY: help environment run test check bench-api bench-csv bench-iot format layer requirements clean
+.PHONY: help environment run test check secrets audit sbom bench-api bench-csv bench-iot format layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,11 +33,31 @@ run: $(RUN) ## the pipeline on this machine, with sample events on their way to 
 test: $(DEV) ## all tests
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
-check: $(DEV) ## format, lint, types, and who may import whom
+check: $(DEV) ## format, lint, types, who may import whom, secrets, known vulnerabilities (AUDIT=skip: without these)
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory secrets audit
+
+secrets: $(DEV) ## secrets in the files that git knows; one that is none says so: "pragma: allowlist secret"
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify --exclude-files 'requirements.*\.txt$$'
+
+# --strict: a package that the vulnerability service does not answer for is an error, not a line that nobody reads.
+audit: $(DEV) ## known vulnerabilities in everything that is pinned; needs a network
+ifeq ($(AUDIT),skip)
+	@echo "NOT AUDITED, as AUDIT=skip says: $(REQUIREMENTS)" >&2
+else
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+		$(addprefix --requirement ,$(REQUIREMENTS)) || { echo \
+		"vulnerable, or NOT AUDITED (see above): $(REQUIREMENTS); without a network: make check AUDIT=skip" >&2; exit 1; }
+endif
+
+sbom: $(DEV) ## what the functions' layer is made of, CycloneDX JSON, into .build/
+	@mkdir -p $(dir $(SBOM))
+	@$(BIN)/cyclonedx-py requirements handlers/requirements.txt --output-reproducible --output-format JSON \
+		--output-file $(SBOM)
+	@echo $(SBOM)
 
 bench-api: $(DEV) ## CPU and AWS calls per event of the api variant, as ratios to a naive pipeline
 	@POWERTOOLS_SERVICE_NAME=benchmark POWERTOOLS_METRICS_NAMESPACE=DataPipeline $(BIN)/python -W ignore -m benchmarks.api

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cli.report import show_report
+from cli.terminal import label
 from components.config import load
 from components.options.csv import CsvPipelineConfig
 from handlers.csv.columns import FileFormat
@@ -46,7 +47,7 @@ def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: 
         progress = stack_of_files.enter_context(
             Progress(console=errors, transient=True, disable=not errors.is_terminal),
         )
-        task = progress.add_task(path.name, total=path.stat().st_size)
+        task = progress.add_task(label(path.name), total=path.stat().st_size)
         try:
             for block in blocks(engine, Content(source.read, config.input.max_expansion).read):
                 progress.update(task, completed=source.tell())

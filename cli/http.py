@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from cli.terminal import inert
 from local.errors import LocalError
 from local.project import DEFAULT_REGION
 
@@ -79,8 +80,8 @@ class Answer:
         """What the body says went wrong, else the body's beginning."""
         body = self.json
         if isinstance(body, dict) and isinstance(body.get("error"), dict):
-            return str(body["error"].get("message", body["error"]))
-        return f"HTTP {self.status} {self.text[:200]}"
+            return inert(str(body["error"].get("message", body["error"])))
+        return inert(f"HTTP {self.status} {self.text[:200]}")
 
 
 def request(

@@ -85,6 +85,14 @@ def status(
 
 
 @app.command()
+def openapi(stack: StackOption = "dev") -> None:
+    """Print the OpenAPI document of a stack's API: its routes, limits, event schemas and who may call."""
+    from cli.openapi import run_openapi  # noqa: PLC0415
+
+    _run(lambda: run_openapi(stack))
+
+
+@app.command()
 def demo(stack: StackOption = "dev", port: PortOption = 0) -> None:
     """Run a stack here, send sample events, and show each one's way. On a terminal it serves on until Ctrl-C."""
     from cli.demo import run_demo  # noqa: PLC0415
@@ -324,7 +332,7 @@ def _run(command: Callable[[], int]) -> NoReturn:
     try:
         code = command()
     except LocalError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {_inert_lines(error)}\n")
         code = 1
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -332,6 +340,13 @@ def _run(command: Callable[[], int]) -> NoReturn:
         sys.stderr.write(f"error: {_described(error)}\n")
         code = 1
     raise SystemExit(code)
+
+
+def _inert_lines(error: Exception) -> str:
+    from cli.terminal import inert  # noqa: PLC0415
+
+    # A server's words can be part of it.
+    return "\n".join(map(inert, str(error).split("\n")))
 
 
 def _described(error: Exception) -> str:

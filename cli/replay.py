@@ -10,6 +10,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from cli.outputs import aim_at, output
+from cli.terminal import inert
 
 # As long as a function may run. Until then nobody else gets a message, and the answer is waited for.
 LONGEST_RUN_SECONDS = 900
@@ -55,7 +56,7 @@ class Replay:
                         done += 1
                     else:
                         left.append(message)
-                        sys.stderr.write(f"left: message {message['MessageId']}: {reason}\n")
+                        sys.stderr.write(f"left: message {message['MessageId']}: {inert(reason)}\n")
         finally:
             self._show_again(left)
         sys.stdout.write(f"{done + len(left)} dead letters: {done} replayed and deleted, {len(left)} left\n")

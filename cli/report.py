@@ -7,6 +7,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from cli.terminal import cell, inert
+
 MEASURES = ("count", "nulls", "distinct", "sum", "avg", "min", "max")
 SHOWN_REASONS = 20
 STYLE: dict[str, Any] = {"title_justify": "left", "box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
@@ -14,9 +16,9 @@ STYLE: dict[str, Any] = {"title_justify": "left", "box": box.SIMPLE_HEAD, "pad_e
 
 def show_report(report: Mapping[str, Any], console: Console) -> None:
     """Prints what became of a file: counts, why rows were rejected, its columns."""
-    console.print(f"{report['key']}: {report['status']}", markup=False, highlight=False)
+    console.print(f"{inert(report['key'])}: {report['status']}", markup=False, highlight=False)
     if report.get("error"):
-        console.print(f"{report['reason']}: {report['error']}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{report['reason']}: {inert(report['error'])}", markup=False, highlight=False, soft_wrap=True)
     rate = report["success_rate"]
     share = "" if rate is None else f" ({rate:.2%})"
     console.print(
@@ -26,12 +28,12 @@ def show_report(report: Mapping[str, Any], console: Console) -> None:
     )
     for name in ("processed_key", "rejected_key", "report_key"):
         if report.get(name):
-            place = f"{name.removesuffix('_key'):<9} {report['output_bucket']}/{report[name]}"
+            place = f"{name.removesuffix('_key'):<9} {report['output_bucket']}/{inert(report[name])}"
             console.print(place, markup=False, highlight=False, soft_wrap=True)
     if report["reasons"]:
         reasons = Table("column", "rejected for", "rows", title="Rejected", **STYLE)
         for reason in report["reasons"][:SHOWN_REASONS]:
-            reasons.add_row(reason["column"] or "(row)", reason["reason"], str(reason["count"]))
+            reasons.add_row(cell(reason["column"] or "(row)"), cell(reason["reason"]), str(reason["count"]))
         console.print(reasons)
     if report["columns"]:
         console.print(_columns(report["columns"]))
@@ -46,7 +48,7 @@ def _columns(columns: Mapping[str, Mapping[str, Any]]) -> Table:
             f"{about if measure == 'distinct' else ''}{_number(column[measure])}" if measure in column else ""
             for measure in MEASURES
         ]
-        table.add_row(name, column["type"], *cells)
+        table.add_row(cell(name), column["type"], *map(cell, cells))
     return table
 
 

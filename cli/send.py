@@ -14,6 +14,8 @@ from rich.progress import Progress
 
 from cli.http import Access, Answer, request
 from cli.outputs import output
+from cli.terminal import inert
+from handlers.events import without_repeated_names
 from local.errors import LocalError
 
 # Lambda takes 6 MB in one request, and the API passes the body on as text inside JSON.
@@ -63,7 +65,7 @@ def run_send(file: str, stack: str, batch_size: int, access: Access) -> int:
             sent += len(batch)
             progress.update(task, completed=sent)
     for reason in counts.reasons:
-        errors.print(f"rejected: {reason}", soft_wrap=True, markup=False, highlight=False)
+        errors.print(f"rejected: {inert(reason)}", soft_wrap=True, markup=False, highlight=False)
     if counts.rejected > len(counts.reasons):
         errors.print(f"... and {counts.rejected - len(counts.reasons)} more", highlight=False)
     summary = (
@@ -100,8 +102,8 @@ def _line(line: str, number: int, source: str) -> str:
 
 
 def _parse(text: str) -> Any:
-    """JSON without what only Python takes for it: one such event would make the API refuse its whole batch."""
-    return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    """JSON as the API takes it: one event that is not would make it refuse the whole batch."""
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=without_repeated_names)
 
 
 def _finite(text: str) -> float:

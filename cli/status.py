@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from cli.http import Access, request
 from cli.outputs import output
+from cli.terminal import inert
 from local.errors import LocalError
 
 OK, NOT_FOUND = 200, 404
@@ -28,5 +29,5 @@ def run_status(event_id: str, stack: str, access: Access, *, as_json: bool) -> i
     for key, value in shown.items():
         if value is not None:
             # Plain text: a table of Rich's cuts long values to the terminal's width, and ids are there to be copied.
-            sys.stdout.write(f"{key:<{width}}  {value}\n")
+            sys.stdout.write(f"{inert(key):<{width}}  {inert(str(value))}\n")
     return 0

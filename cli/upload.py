@@ -15,6 +15,7 @@ from rich.progress import Progress
 from cli.csv_check import csv_config
 from cli.outputs import aim_at, output
 from cli.report import show_report
+from cli.terminal import label
 from components.options.csv import SUFFIXES
 from handlers.files import PROCESSING, SUCCEEDED, File
 from local.errors import LocalError
@@ -52,7 +53,7 @@ def run_upload(path: str, stack: str, key: str | None, timeout: float, *, as_jso
 def _upload(s3: Any, file: Path, bucket: str, key: str, errors: Console) -> str:
     """Uploads, and returns the id that the worker gives the file."""
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        task = progress.add_task(f"uploading {file.name}", total=file.stat().st_size)
+        task = progress.add_task(f"uploading {label(file.name)}", total=file.stat().st_size)
         s3.upload_file(str(file), bucket, key, Callback=lambda sent: progress.advance(task, sent))
     head = s3.head_object(Bucket=bucket, Key=key)
     version = head.get("VersionId", "")

@@ -29,8 +29,11 @@ RESERVED_FIELDS = ("id", "received_at")
 # Of the server's fields in a message; the longest is the user agent.
 MAXIMUM_FIELD_LENGTH = 512
 
-is_id = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}").fullmatch
+ID_PATTERN = "[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
+
+is_id = re.compile(ID_PATTERN).fullmatch
 _timestamp = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z").fullmatch
+_list_place = re.compile(r"\[([0-9]+)\]").match
 _fingerprint = re.compile(r"([0-9a-f]{64})?").fullmatch
 
 Problem = dict[str, str]
@@ -118,7 +121,9 @@ def read_body(text: str, max_batch: int) -> Submission:
     if not text.strip():
         raise BadRequestError("empty_body", "the body is empty; send one JSON object, or an array of them")
     try:
-        body = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        body = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=without_repeated_names
+        )
     except RecursionError as error:
         raise BadRequestError("too_deep", "the body is nested too deeply") from error
     except ValueError as error:
@@ -145,6 +150,17 @@ def _finite(text: str) -> float:
     if number in (float("inf"), float("-inf")):
         raise ValueError(f"the number {text[:40]} is too large")
     return number
+
+
+def without_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, for `object_pairs_hook`. Raises ValueError when a name stands twice."""
+    # RFC 8259 leaves open which value counts, so that who checks an event and who uses it may see different ones.
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        seen: set[str] = set()
+        name = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"the name {json.dumps(name[:60])} stands twice in one object")
+    return fields
 
 
 def _kind(value: object) -> str:
@@ -226,10 +242,17 @@ def _validator(schema: Mapping[str, Any]) -> Validate:
 
     def validate(event: Mapping[str, Any]) -> list[Problem]:
         try:
+            return refused(event)
+        except OverflowError:
+            # fastjsonschema's `multipleOf` divides, and an integer can be larger than any float.
+            return [{"path": "", "message": "has an integer that is too large for its schema"}]
+
+    def refused(event: Mapping[str, Any]) -> list[Problem]:
+        try:
             first(event)
         except fastjsonschema.JsonSchemaValueException as error:
             problems = [error] if len(json.dumps(event)) > FULLY_EXPLAINED_BYTES else explained(event)
-            return [_problem(each) for each in problems[:LISTED_PROBLEMS]]
+            return [_problem(each, event) for each in problems[:LISTED_PROBLEMS]]
         return []
 
     def explained(event: Mapping[str, Any]) -> list[fastjsonschema.JsonSchemaValueException]:
@@ -242,9 +265,27 @@ def _validator(schema: Mapping[str, Any]) -> Validate:
     return validate
 
 
-def _problem(error: fastjsonschema.JsonSchemaValueException) -> Problem:
-    path = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in error.path[1:])
-    return {"path": path, "message": error.message.removeprefix(error.name or "").strip()[:500]}
+def _problem(error: fastjsonschema.JsonSchemaValueException, event: Mapping[str, Any]) -> Problem:
+    name = error.name or ""
+    # `data.lines[0].price`, where a field's own dots and brackets look the same: the event tells which it is, and where
+    # two places are written alike, the value does.
+    places = list(_places(event, name.removeprefix("data")))
+    exact = [pointer for pointer, value in places if value is error.value]
+    pointer = (exact or [pointer for pointer, _ in places] or [""])[0]
+    return {"path": pointer, "message": error.message.removeprefix(name).strip()[:500]}
+
+
+def _places(value: object, name: str, pointer: str = "") -> Iterator[tuple[str, object]]:
+    """Every place below a value that fastjsonschema writes as `name`, as a JSON Pointer, and what stands there."""
+    if not name:
+        yield pointer, value
+    elif isinstance(value, dict):
+        for field, inner in value.items():
+            if name.startswith(f".{field}"):
+                written = field.replace("~", "~0").replace("/", "~1")
+                yield from _places(inner, name[len(field) + 1 :], f"{pointer}/{written}")
+    elif isinstance(value, list) and (match := _list_place(name)) and int(match[1]) < len(value):
+        yield from _places(value[int(match[1])], name[match.end() :], f"{pointer}/{match[1]}")
 
 
 def idempotency_key(event: Mapping[str, Any], header: str | None) -> str | None:

@@ -25,6 +25,8 @@ from handlers import aws
 PROCESSING, SUCCEEDED, FAILED, SKIPPED = "processing", "succeeded", "failed", "skipped"
 # Keys of S3 take 1,024 bytes; what is left is for prefix, id and ending.
 READABLE_BYTES = 800
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+MAXIMUM_OBJECT_BYTES = 50 * 1024**4
 
 Item = Mapping[str, Any]
 
@@ -80,14 +82,21 @@ def read_notification(body: str) -> list[File]:
 
 def _file(record: Mapping[str, Any]) -> File:
     entity = record["s3"]["object"]
-    return File(
+    size = int(entity.get("size", 0))
+    if not 0 <= size <= MAXIMUM_OBJECT_BYTES:
+        raise ValueError("an object has no such size")
+    file = File(
         bucket=str(record["s3"]["bucket"]["name"]),
         key=unquote_plus(entity["key"], errors="strict"),
         version=str(entity.get("versionId") or ""),
         etag=str(entity["eTag"]),
-        size=int(entity.get("size", 0)),
+        size=size,
         record=record,
     )
+    for name in (file.bucket, file.key, file.version, file.etag):
+        # Half a surrogate pair, which JSON can say and nothing else can hold.
+        name.encode()
+    return file
 
 
 class FileTable:

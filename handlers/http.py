@@ -15,7 +15,9 @@ from handlers.log import logger
 
 USER_AGENT_LENGTH = 512
 
-_correlation_id = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,199}").fullmatch
+CORRELATION_ID_PATTERN = "[!-~][ -~]{0,199}"
+
+_correlation_id = re.compile(CORRELATION_ID_PATTERN).fullmatch
 
 
 @dataclass(frozen=True)
@@ -41,20 +43,26 @@ class Request:
 Route = Callable[[Request, dict[str, Any]], dict[str, Any]]
 
 
-def answer(event: Mapping[str, Any], route: Route, outside_errors: tuple[type[Exception], ...]) -> dict[str, Any]:
+def answer(
+    event: Mapping[str, Any],
+    route: Route,
+    outside_errors: tuple[type[Exception], ...],
+    refused: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
     """The response to a request of API Gateway: that of `route`, or of the error that it raised.
 
-    `outside_errors` are those of services. Whoever raises one has done nothing that the client must know of.
+    `outside_errors` are those of services. Whoever raises one has done nothing that the client must know of. `refused`
+    is told of a request that is refused, in time to add to its log line.
     """
-    facts: dict[str, Any] = {}
     # Of a request that cannot be read. Every line has it until the next request.
     logger.set_correlation_id(event["requestContext"]["requestId"])
+    facts: dict[str, Any] = {"route": read_route(event)}
     try:
         request = read_request(event)
         logger.set_correlation_id(request.correlation_id)
-        facts["route"] = request.route
         answered = route(request, facts)
     except ApiError as error:
+        refused(facts)
         answered = response(error.status, error_body(error))
     except outside_errors as error:
         logger.exception("a service did not answer")
@@ -69,18 +77,23 @@ def unavailable_error(error: Exception) -> UnavailableError:
     return UnavailableError("unavailable", f"a service did not answer ({type(error).__name__}); try again")
 
 
+def read_route(event: Mapping[str, Any]) -> str:
+    """The route that API Gateway chose, which is known of every request: `GET /events/{id}`."""
+    return str(event["routeKey"]) if "http" in event["requestContext"] else f"{event['httpMethod']} {event['resource']}"
+
+
 def read_request(event: Mapping[str, Any]) -> Request:
     """The request in a Lambda event. Raises BadRequestError for a body or header that cannot be read."""
     context = event["requestContext"]
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     if "http" in context:
-        route, path, client = event["routeKey"], event["rawPath"], context["http"]
+        path, client = event["rawPath"], context["http"]
         signer = (context.get("authorizer") or {}).get("iam") or {}
     else:
-        route, path, client = f"{event['httpMethod']} {event['resource']}", context["path"], context["identity"]
+        path, client = context["path"], context["identity"]
         signer = client
     return Request(
-        route=route,
+        route=read_route(event),
         path=path,
         headers=headers,
         parameters=event.get("queryStringParameters") or {},

@@ -28,7 +28,7 @@ from handlers.errors import (
     UnavailableError,
 )
 from handlers.events import Envelope, EventTooLargeError, InvalidEventError
-from handlers.http import Request, answer, error_body, response
+from handlers.http import Request, answer, error_body, read_route, response
 from handlers.listing import list_events
 from handlers.log import logger
 from handlers.settings import IngestSettings
@@ -36,6 +36,7 @@ from handlers.table import EventTable, TableError, description, result_of
 
 SCHEMAS_FILE = Path(__file__).parent.parent / "schemas.json"
 
+SUBMIT, HEALTH = "POST /events", "GET /health"
 LOGGED_IDS = 20
 
 OutsideError = (BotoCoreError, ClientError, TableError)
@@ -82,8 +83,11 @@ class Ingest:
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """The response to a request of API Gateway."""
+        if read_route(event) == HEALTH:
+            # Whatever else the request holds: nothing of it is read.
+            event = {**event, "headers": None, "body": None}
         # What was sent is answered for, event by event: an error of a service comes from before.
-        return answer(event, self._route, OutsideError)
+        return answer(event, self._route, OutsideError, _count_refused_body)
 
     def _route(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
         match request.route:
@@ -234,9 +238,19 @@ def _report(entries: Sequence[Entry]) -> dict[str, Any]:
     accepted = [entry for entry in entries if entry.outcome is None]
     repeats = sum(entry.duplicate for entry in accepted)
     counts = {"Accepted": len(accepted) - repeats, "Duplicate": repeats, "Rejected": len(entries) - len(accepted)}
+    return {**_counted(counts), "ids": [_envelope(entry).id for entry in accepted[:LOGGED_IDS]]}
+
+
+def _count_refused_body(facts: dict[str, Any]) -> None:
+    """Counts a body that was refused as a whole: of how many events it was meant to be, nobody knows."""
+    if facts["route"] == SUBMIT and "rejected" not in facts:
+        facts.update(_counted({"Accepted": 0, "Duplicate": 0, "Rejected": 1}))
+
+
+def _counted(counts: Mapping[str, int]) -> dict[str, int]:
+    """Writes counts as metrics, and returns them for the log line."""
     metrics.emit(counts)
-    ids = [_envelope(entry).id for entry in accepted[:LOGGED_IDS]]
-    return {**{name.lower(): count for name, count in counts.items()}, "ids": ids}
+    return {name.lower(): count for name, count in counts.items()}
 
 
 def _answer_one(entry: Entry, path: str) -> dict[str, Any]:

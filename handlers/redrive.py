@@ -20,6 +20,7 @@ from handlers.dead_letters import (
     Wanted,
 )
 from handlers.errors import BadRequestError, ForbiddenError, NotFoundError
+from handlers.events import without_repeated_names
 from handlers.http import Request, answer, error_body, response, unavailable_error
 from handlers.settings import RedriveSettings
 
@@ -91,7 +92,7 @@ def _numbers(parameters: Mapping[str, str]) -> dict[str, Any]:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        body = json.loads(text)
+        body = json.loads(text, object_pairs_hook=without_repeated_names)
     except (ValueError, RecursionError) as error:
         raise BadRequestError("invalid_json", f"the body is not JSON: {error}"[:300]) from error
     if not isinstance(body, dict):

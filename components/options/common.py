@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 # Retention periods that CloudWatch Logs accepts, up to a year:
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -163,6 +163,13 @@ class CommonAlarmOptions(FunctionAlarmOptions):
     failed_message_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
 
 
+def _own_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
+    # https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
+    if reserved := [name for name in tags if name.lower().startswith("aws:")]:
+        raise ValueError(f"names that begin with aws: are AWS's own; rename {', '.join(reserved)}")
+    return tags
+
+
 class EncryptionOptions(Options):
     """What data is encrypted with where it lies. It always is; without a key of the stack's own, with keys of AWS."""
 
@@ -205,7 +212,7 @@ class CommonOptions(Options):
     """What stands at the top of every stack file, whatever its variant."""
 
     environment: Literal["dev", "staging", "prod"] = "dev"
-    tags: Mapping[str, str] = Field(default_factory=dict)
+    tags: Annotated[Mapping[str, str], AfterValidator(_own_tags)] = Field(default_factory=dict)
     tracing: bool = False
     """X-Ray active tracing of the functions."""
     logs: LogOptions

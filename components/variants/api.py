@@ -60,7 +60,9 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     child = encrypted(parent, key)
     runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
-    code = source_archive("handlers", "processors", extra={"schemas.json": _schemas(config.api)})
+    code = source_archive(
+        "handlers", "processors", extra={"schemas.json": json.dumps(event_schemas(config.api), sort_keys=True)}
+    )
 
     alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
     table = Table(f"{name}-table", storage, opts=child)
@@ -227,16 +229,15 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     }
 
 
-def _schemas(options: ApiOptions) -> str:
-    """`{"": schema}` for one schema for all, `{type: schema}` for one a type, `{}` for none; as JSON text."""
+def event_schemas(options: ApiOptions) -> dict[str, dict[str, Any]]:
+    """`{"": schema}` for one schema for all, `{type: schema}` for one a type, `{}` for none."""
     match options.schemas:
         case "none":
-            schemas = {}
+            return {}
         case str() as path:
-            schemas = {"": read_event_schema(Path(path))}
+            return {"": read_event_schema(Path(path))}
         case types:
-            schemas = {event_type: read_event_schema(Path("schemas") / f"{event_type}.json") for event_type in types}
-    return json.dumps(schemas, sort_keys=True)
+            return {event_type: read_event_schema(Path("schemas") / f"{event_type}.json") for event_type in types}
 
 
 def _events_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:

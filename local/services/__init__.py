@@ -24,7 +24,7 @@ from local.errors import LocalError
 from local.monitor import Created, Registration
 
 # The emulator's own access key, which may do everything.
-ACCESS_KEY, SECRET_KEY = "test", "test"
+ACCESS_KEY, SECRET_KEY = "test", "test"  # pragma: allowlist secret
 
 
 class Inputs(Mapping[str, Any]):

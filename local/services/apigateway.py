@@ -75,7 +75,7 @@ def method(aws: Clients, _name: str, inputs: Inputs) -> Created:
             httpMethod="httpMethod",
             authorizationType="authorization",
             authorizerId="authorizerId",
-            apiKeyRequired="apiKeyRequired",
+            apiKeyRequired="apiKeyRequired",  # pragma: allowlist secret
             requestModels="requestModels",
             requestParameters="requestParameters",
             requestValidatorId="requestValidatorId",

@@ -337,6 +337,39 @@ def test_health_answers_without_asking_anybody(pipeline: Pipeline) -> None:
     assert pipeline.request("GET", "/health").body == {"status": "ok"}
 
 
+@pytest.mark.parametrize("body", ["", "{", "[]", '{"a": 1, "a": 2}', json.dumps([{}] * 501)])
+def test_a_body_that_is_refused_as_a_whole_is_counted_and_logged_once(
+    pipeline: Pipeline, body: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert pipeline.request("POST", "/events", text=body).status in (400, 413)
+    (metric,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (metric["Accepted"], metric["Rejected"], metric["Duplicate"]) == ([0.0], [1.0], [0.0])
+    (line,) = (vars(record) for record in caplog.records)
+    assert (line["route"], line["rejected"], line["correlation_id"]) == ("POST /events", 1, "request-1")
+
+
+def test_an_event_that_is_refused_on_its_own_is_counted_once(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pipeline.post({"id": "mine"}).status == 400
+    (metric,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert metric["Rejected"] == [1.0]
+
+
+def test_a_request_that_reads_counts_no_event(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert pipeline.request("GET", "/events", headers={"x-correlation-id": "é"}).status == 400
+    assert capsys.readouterr().out == ""
+    (line,) = (vars(record) for record in caplog.records)
+    assert (line["route"], line["status"], line["correlation_id"]) == ("GET /events", 400, "request-1")
+
+
+def test_health_does_not_look_at_headers_or_body(pipeline: Pipeline) -> None:
+    answer = pipeline.request("GET", "/health", headers={"x-correlation-id": "a\nb"}, text="\ud800")
+    assert (answer.status, answer.body) == (200, {"status": "ok"})
+
+
 def test_events_are_listed_newest_first_by_page_type_and_status(pipeline: Pipeline) -> None:
     sent = [pipeline.post({"event_type": kind, "n": n}).body["id"] for n, kind in enumerate("abab")]
     pipeline.deliver(pipeline.worker(lambda event: event), [r for r in pipeline.receive() if '"n":3' in r["body"]])

@@ -6,6 +6,7 @@ import json
 from datetime import date
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import quote_plus
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -15,6 +16,12 @@ from handlers import aws, file_objects
 from handlers.files import File, UnreadableNotificationError, read_notification
 
 from .conftest import HEADER, Files, Time, rows
+
+
+def notification(**facts: Any) -> str:
+    """A notification of S3 about an object, for which these facts are told."""
+    entity = {"key": "raw/a.csv", "size": 1, "eTag": "e", **facts}
+    return json.dumps({"Records": [{"s3": {"bucket": {"name": "b"}, "object": entity}}]})
 
 
 def test_a_file_ends_in_outputs_and_report_and_item_and_one_notification(files: Files) -> None:
@@ -76,6 +83,21 @@ def test_a_new_version_is_a_new_run(files: Files) -> None:
     assert len(files.objects("reports/")) == 2
 
 
+@pytest.mark.parametrize("key", ["raw/../../etc/passwd", "raw/./..", "raw//a", "../processed/x.csv", "raw/\x00.csv"])
+def test_a_key_is_a_name_and_no_path_so_that_outputs_stay_below_their_prefix(key: str) -> None:
+    (file,) = read_notification(notification(key=quote_plus(key)))
+    assert file.key == key
+    output = file.output_key("processed/", "raw/", ".jsonl")
+    assert output.startswith("processed/")
+    assert output.endswith(f"/{file.id}.jsonl")
+
+
+def test_of_a_name_that_stands_twice_in_a_notification_the_last_counts() -> None:
+    # As S3 and every other reader of its notifications has it: the sender is S3, held by the queue's policy.
+    (file,) = read_notification(notification().replace('"key": "raw/a.csv"', '"key": "raw/a.csv", "key": "raw/b.csv"'))
+    assert file.key == "raw/b.csv"
+
+
 def test_several_files_in_one_message_are_all_read(files: Files) -> None:
     for number in range(3):
         files.upload(f"raw/{number}.csv", HEADER + rows(number + 1))
@@ -93,7 +115,16 @@ def test_s3s_test_message_is_passed_over(files: Files) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["", "no json", "[]", "null", "{}", '{"Records": [{}]}', '{"Records": 1}', "[" * 10_000]
+    "body",
+    [
+        *("", "no json", "[]", "null", "{}", '{"Records": [{}]}', '{"Records": 1}', "[" * 10_000),
+        notification().replace('"size": 1', '"size": 1' + "0" * 4_400),
+        notification(size=10**400),
+        notification(size=-1),
+        notification(key="raw/\ud800.csv"),
+        notification(key="raw/%FF.csv"),
+        notification(versionId="\ud800"),
+    ],
 )
 def test_a_message_that_is_no_notification_goes_to_the_dead_letters_at_once_with_an_alert(
     files: Files,

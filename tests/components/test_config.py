@@ -279,6 +279,11 @@ def test_options_do_not_change_once_they_are_read() -> None:
             {"tracing": "maybe"},
             "datapipeline:tracing = 'maybe': Input should be a valid boolean, unable to interpret input",
         ),
+        (
+            {"tags": {"team": "a", "aws:owner": "b"}},
+            "datapipeline:tags: names that begin with aws: are AWS's own; rename aws:owner",
+        ),
+        ({"tags": {"AWS:Owner": "b"}}, "datapipeline:tags: names that begin with aws: are AWS's own; rename AWS:Owner"),
         ({"tags": {"team": 5}}, "datapipeline:tags.team = 5: Input should be a valid string"),
         ({"api": {"kind": "soap"}}, "datapipeline:api.kind = 'soap': Input should be 'http' or 'rest'"),
         ({"api": {"max_batch": 501}}, "datapipeline:api.max_batch = 501: Input should be less than or equal to 500"),

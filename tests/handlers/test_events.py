@@ -102,6 +102,11 @@ def nested(levels: int) -> JsonObject:
         ('{"a": 1e999}', "invalid_json", "the number 1e999 is too large"),
         ('{"a": -1e999}', "invalid_json", "the number -1e999 is too large"),
         ('{"a": ' + "1" * 5_000 + "}", "invalid_json", "not JSON"),
+        ('{"a": 1, "a": 1}', "invalid_json", 'the name "a" stands twice in one object'),
+        ('[{"b": {"a": 1, "c": {}, "a": 2}}]', "invalid_json", 'the name "a" stands twice in one object'),
+        ('{"a": 1, "\\u0061": 2}', "invalid_json", 'the name "a" stands twice in one object'),
+        ('{"\\ud800\\n": 1, "\\ud800\\n": 2}', "invalid_json", r'the name "\ud800\n" stands twice'),
+        ("{" + ",".join(['"' + "a" * 9_000 + '": 1'] * 2) + "}", "invalid_json", "stands twice"),
     ],
 )
 def test_a_body_that_is_no_event_is_refused_with_what_is_wrong(body: str, code: str, words: str) -> None:
@@ -281,6 +286,42 @@ def test_every_problem_is_reported_with_its_json_pointer() -> None:
     assert {problem["path"] for problem in found} == {"", "/count", "/lines/1/a~1b~0c"}
     assert {problem["path"]: problem["message"] for problem in found}["/count"] == "must be integer"
     assert "name" in {problem["path"]: problem["message"] for problem in found}[""]
+
+
+def test_a_problem_stands_where_it_is_also_when_names_have_dots_and_brackets() -> None:
+    integer = {"type": "integer"}
+    schema = {
+        "properties": {
+            "a.b": integer,
+            "a": {"properties": {"b": {"type": "boolean"}, "x[0]": {"items": integer}, "": integer}},
+            "n": {"items": {"required": ["p.q"], "properties": {"p.q": integer, "p": {"maxProperties": 0}}}},
+        },
+        "patternProperties": {"^z": integer},
+    }
+    event = {
+        "a.b": "wrong",
+        "a": {"b": "wrong too", "x[0]": [1, "x"], "": "x"},
+        "n": [{"p": {"q": 1}}, {"p.q": "x"}],
+        "z.[1].~/": "x",
+    }
+    found = {problem["path"]: problem["message"] for problem in problems(event, compile_schemas({"": schema}))}
+    assert found == {
+        "/a.b": "must be integer",
+        "/a/b": "must be boolean",
+        "/a/x[0]/1": "must be integer",
+        "/a/": "must be integer",
+        "/n/0": "must contain ['p.q'] properties",
+        "/n/0/p": "must contain less than or equal to 0 properties",
+        "/n/1/p.q": "must be integer",
+        "/z.[1].~0~1": "must be integer",
+    }
+
+
+@pytest.mark.parametrize("others", [{}, {"text": 5}])
+def test_an_integer_that_no_float_can_hold_is_refused_where_a_schema_divides(others: JsonObject) -> None:
+    schema = {"properties": {"price": {"multipleOf": 0.01}, "text": {"type": "string"}}}
+    found = problems({**others, "price": 10**400}, compile_schemas({"": schema}))
+    assert found == [{"path": "", "message": "has an integer that is too large for its schema"}]
 
 
 @pytest.mark.parametrize("value", [True, False, "1", "nan", "Infinity", "", None, [1]])

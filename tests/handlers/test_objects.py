@@ -16,7 +16,7 @@ def test_a_result_s_url_names_the_bucket_s_region_and_has_the_current_signature(
     for name, value in {
         "AWS_DEFAULT_REGION": region,
         "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SECRET_ACCESS_KEY": "secret",  # pragma: allowlist secret
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)

@@ -360,3 +360,32 @@ def test_every_value_is_read_or_recorded(values: list[Any], as_array: bool) -> N
     found = contents(f"[{','.join(mixed)}]" if as_array else "\n".join(mixed))
     assert {each.device_id for each in found.readings} >= {f"d{number}" for number in range(len(values))}
     assert len(found.readings) + found.repeated + len(found.rejections) == len(mixed)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"device_id": "d", "device_id": "e"}', 'a field stands twice: "device_id"'),
+        ('{"device_id": "d", "timestamp": "2026-11-21T08:00:00Z", "metrics": {"t": 1, "\\u0074": 2}}', "stands twice"),
+        ('{"device_id": "d\\ud800", "timestamp": "2026-11-21T08:00:00Z", "t": 1}', r'"d\ud800"'),
+        ('{"device_id": "d", "timestamp": "2026-11-21T08:00:00Z", "t\\ud800": 1}', r'"t\ud800"'),
+        ('{"device_id": "d\\n{\\"forged\\": 1}", "timestamp": "2026-11-21T08:00:00Z", "t": 1}', r"d\n{"),
+        ('{"device_id": "\\u001b[31m", "timestamp": "2026-11-21T08:00:00Z", "t": 1}', r"\u001b[31m"),
+        ('{"device_id": "../../d", "timestamp": "2026-11-21T08:00:00Z", "t": 1}', "../../d"),
+        ('{"device_id": "=1+1", "timestamp": "2026-11-21T08:00:00Z", "t": 1}', "=1+1"),
+        ('{"device_id": "d", "timestamp": "2026-11-21T08:00:00Z", "t": 1%s}' % ("0" * 400), "more than 38 digits"),
+        ('{"device_id": "d", "timestamp": "2026-11-21T08:00:00Z", "t": 1%s}' % ("0" * 99_999), "more than 38 digits"),
+        ('{"device_id": "d", "timestamp": "2026-11-21T08:00:00Z", "t": 1e999999999}', "more than 38 digits"),
+        ('{"device_id": "d", "timestamp": "2026-11-21T08:00:00Z", "t": 1e9999999999999999999}', "too large"),
+        ('{"device_id": "d", "timestamp": "2026-11-21T08:00:00Z", "t": NaN}', "NaN"),
+        ("[" * 100_000, "too many levels"),
+    ],
+)
+def test_a_hostile_reading_is_refused_with_a_reason_of_one_line_of_ascii(text: str, reason: str) -> None:
+    contents = read(text, latest=LATEST, maximum_readings=10)
+    assert contents.readings == []
+    (rejection, *_) = contents.rejections
+    assert reason in rejection.reason
+    assert rejection.reason.isascii()
+    assert rejection.reason.isprintable()
+    assert len(rejection.reason) < 300

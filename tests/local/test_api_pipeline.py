@@ -13,7 +13,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from zipfile import ZipFile
@@ -198,27 +197,6 @@ def test_a_rest_api_with_keys_serves_the_same_events_and_nobody_without_a_key(st
         assert client.request("GET", "/redrive/preview", headers=headers)[0] == 403
         assert client.request("POST", "/redrive/start", {}, headers)[0] == 403
         assert client.signed("GET", "/redrive/preview?max_messages=1") == (200, EMPTY)
-
-
-def test_iam_auth_lets_in_signed_requests_only(start: Start, tmp_path: Path) -> None:
-    with start(api={"auth": "iam"}) as client:
-        assert client.request("GET", "/health")[0] == 200
-        assert client.post({"n": 1})[0] == 403
-        assert client.signed("POST", "/events", {"n": 1})[0] == 202
-        file = tmp_path / "events.jsonl"
-        file.write_text('{"n": 1}\n{"n": 2}\n')
-        environment = {**os.environ, **client.up.environment(), "PIPELINE_OUTPUTS": json.dumps(client.outputs)}
-        command = [sys.executable, "-m", "cli.main", "send", str(file)]
-        for options, code in ((["--sign"], 0), ([], 1)):
-            sent = subprocess.run(
-                [*command, *options],
-                env=environment,
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert (sent.returncode, "2 accepted" in sent.stdout) == (code, code == 0), sent
 
 
 def test_untracked_events_with_inline_results_and_an_archive_flow_too(start: Start) -> None:

@@ -112,6 +112,18 @@ def test_every_row_of_any_table_comes_back_exactly_or_is_rejected(
     assert reader.rows == len(table) == reader.processed + reader.rejected
 
 
+@pytest.mark.parametrize(
+    "cell", ["=1+1", "+1", "-cmd|' /C calc'!A0", "@SUM(A1)", "\t=1+1", "[red]", "\x1b[2J", "\u2028"]
+)
+def test_a_cell_that_a_spreadsheet_or_terminal_would_obey_is_text_in_json_and_nothing_else(cell: str) -> None:
+    processed, rejected = read_all(
+        CsvEngine(FORMAT), io.BytesIO(f'text,number\n"{cell}",1\n"{cell}",x\n'.encode()).read
+    )
+    assert json.loads(processed)["text"] == cell
+    (refused,) = (json.loads(line) for line in rejected.decode().split("\n") if line)
+    assert refused["raw"] == f'"{cell}",x' or cell in refused["raw"]
+
+
 def pieces(data: bytes, sizes: Iterator[int]) -> Any:
     """Reads `data` as a connection gives it: in pieces of any size."""
     stream = io.BytesIO(data)

@@ -1,0 +1,400 @@
+"""`pipeline openapi`: the API of a stack as an OpenAPI 3.1 document, from its routes, its config and its event schemas.
+
+Paths are those that `components.api` deploys, limits and patterns those that the functions check. A new route needs its
+operation in OPERATIONS; a test holds both together, and sends what the document says to a running pipeline.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from components.api import OPEN_ROUTES, ROUTES, Route
+from components.config import load
+from components.options.api import ApiPipelineConfig
+from components.redrive import REDRIVE_ROUTES
+from components.variants.api import event_schemas
+from handlers import events, listing, redrive
+from handlers.http import CORRELATION_ID_PATTERN
+from local.errors import LocalError
+from local.project import find_project, load_project
+
+Json = dict[str, Any]
+
+# Of the API itself: raised when a client that kept to the document would not be understood any more.
+API_VERSION = "1.0.0"
+# What fastjsonschema checks events by, so that their schemas can stand here as they are.
+DIALECT = "http://json-schema.org/draft-07/schema#"
+
+TEXT: Json = {"type": "string"}
+TIME: Json = {"type": "string", "format": "date-time"}
+COUNT: Json = {"type": "integer", "minimum": 0}
+ID: Json = {"type": "string", "pattern": f"^{events.ID_PATTERN}$"}
+STATUS: Json = {"enum": list(listing.STATUSES)}
+CORRELATION_ID: Json = {
+    "name": "X-Correlation-Id",
+    "in": "header",
+    "description": "Travels with the events, into every log line about them. Default: the id of the request.",
+    "schema": {"type": "string", "pattern": f"^{CORRELATION_ID_PATTERN}$"},
+}
+
+
+Auth = Literal["none", "iam", "jwt", "api_key"]
+
+REDRIVE_PARAMETERS: Mapping[str, Json] = {
+    **{
+        name: {"type": "integer", "minimum": lowest, "maximum": highest}
+        for name, (lowest, highest) in redrive.NUMBERS.items()
+    },
+    "error_type": {**TEXT, "minLength": 1, "maxLength": redrive.MAXIMUM_TYPE_LENGTH},
+}
+
+
+def run_openapi(stack: str) -> int:
+    """Prints the document."""
+    project = load_project(find_project(Path.cwd()), stack)
+    config = load(project.config, file=f"Pulumi.{stack}.yaml")
+    if not isinstance(config, ApiPipelineConfig):
+        raise LocalError(f"stack {stack!r} is of the variant {config.variant!r}, which has no API")
+    sys.stdout.write(json.dumps(document(config), indent=2) + "\n")
+    return 0
+
+
+def routes(config: ApiPipelineConfig) -> tuple[Route, ...]:
+    """The routes of a stack."""
+    return ROUTES + (REDRIVE_ROUTES if config.queue.redrive_api else ())
+
+
+def document(config: ApiPipelineConfig) -> Json:
+    """The OpenAPI document of a stack."""
+    schemes: Json = {}
+    paths: dict[str, Json] = {}
+    for method, path in routes(config):
+        auth = _auth(config, (method, path))
+        scheme = _security_scheme(config, auth)
+        operation = OPERATIONS[method, path](config)
+        operation["responses"] = _gateway_answers(config, auth) | operation["responses"]
+        operation["security"] = [{name: []} for name in scheme]
+        schemes |= scheme
+        paths.setdefault(path, {})[method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "jsonSchemaDialect": DIALECT,
+        "info": {
+            "title": "DataPipeline",
+            "version": API_VERSION,
+            "description": "Takes events, and tells what became of them.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [
+            {
+                "url": "{api_url}",
+                "variables": {
+                    "api_url": {
+                        "default": "https://example.execute-api.us-east-1.amazonaws.com",
+                        "description": "The stack's output of this name.",
+                    },
+                },
+            },
+        ],
+        "paths": paths,
+        "components": {"schemas": _schemas(config), **({"securitySchemes": schemes} if schemes else {})},
+    }
+
+
+# Operations, one a route
+
+
+def _submit(config: ApiPipelineConfig) -> Json:
+    key = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": f"With one event only; in a batch, put `{events.KEY_FIELD}` into each event.",
+        "schema": {"type": "string", "pattern": f"^[!-~]([ -~]{{0,{events.MAXIMUM_KEY_LENGTH - 2}}}[!-~])?$"},
+    }
+    result_link = {"description": "Where the event is shown.", "schema": {"type": "string"}}
+    return {
+        "operationId": "submitEvents",
+        "summary": "Submit one event, or a batch of events",
+        "description": (
+            f"An event is nested {config.api.max_depth} levels deep at most, and takes {events.MAXIMUM_MESSAGE_BYTES} "
+            "bytes at most with what the server adds. One bad event of a batch does not sink its neighbours."
+        ),
+        "parameters": [key, CORRELATION_ID],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Submission")}}},
+        "responses": {
+            "202": {
+                **_answer("Accepted: the event, or at least one of the batch, is in the queue.", "Accepted", "Results"),
+                "headers": {"Location": result_link},
+            },
+            "400": _answer("Nothing of it is acceptable.", "Error", "NothingAccepted"),
+            "409": _answer("The idempotency key was used with another event.", "Error"),
+            "413": _answer("Too many events, or too large a one.", "Error", *_gateway_error(config)),
+            "503": _answer("Nothing was accepted; send it again.", "Error", "NothingAccepted"),
+        },
+    }
+
+
+def _show(_config: ApiPipelineConfig) -> Json:
+    return {
+        "operationId": "showEvent",
+        "summary": "Show what became of an event",
+        "parameters": [{"name": "id", "in": "path", "required": True, "schema": ID}, CORRELATION_ID],
+        "responses": {
+            "200": _answer("The event.", "Shown"),
+            "400": _answer("A header is not acceptable.", "Error"),
+            "404": _answer("There is no event with this id.", "Error"),
+            "503": _answer("A service did not answer.", "Error"),
+        },
+    }
+
+
+def _list(config: ApiPipelineConfig) -> Json:
+    parameters = {
+        "since": (TIME, f"Included. Default: {listing.DEFAULT_DAYS} days before `until`."),
+        "until": (TIME, "Excluded. Default: now."),
+        "type": (TEXT, "Events of this type only."),
+        "status": (STATUS, "Events with this status only."),
+        "limit": (
+            {"type": "integer", "minimum": 1, "maximum": listing.MAXIMUM_LIMIT, "default": listing.DEFAULT_LIMIT},
+            "A page can have fewer events and a next one all the same.",
+        ),
+        "cursor": (TEXT, "The `cursor` of the page before."),
+    }
+    found = {
+        "200": _answer("A page of the list.", "Page"),
+        "400": _answer("A parameter or header is not acceptable.", "Error"),
+        "503": _answer("A service did not answer.", "Error"),
+    }
+    missing = {"400": found["400"], "404": _answer("The stack has no time index to list events by.", "Error")}
+    return {
+        "operationId": "listEvents",
+        "summary": "List events, newest first",
+        "parameters": [
+            *(
+                {"name": name, "in": "query", "schema": schema, "description": description}
+                for name, (schema, description) in parameters.items()
+            ),
+            CORRELATION_ID,
+        ],
+        "responses": found if config.storage.time_index else missing,
+    }
+
+
+def _health(_config: ApiPipelineConfig) -> Json:
+    return {
+        "operationId": "health",
+        "summary": "Whether the API answers",
+        "responses": {"200": _answer("It does.", "Health")},
+    }
+
+
+def _preview(config: ApiPipelineConfig) -> Json:
+    parameters = [{"name": name, "in": "query", "schema": schema} for name, schema in REDRIVE_PARAMETERS.items()]
+    return {
+        "operationId": "previewRedrive",
+        "summary": "Show dead letters, and leave them where they are",
+        "parameters": [*parameters, CORRELATION_ID],
+        "responses": {
+            "200": _answer("Those that fit, once each.", "DeadLetters"),
+            "400": _answer("A parameter or header is not acceptable.", "Error"),
+            "403": _not_signed(config),
+            "503": _answer("A service did not answer; what was found until then, if anything.", "Error", "DeadLetters"),
+        },
+    }
+
+
+def _redrive(config: ApiPipelineConfig) -> Json:
+    return {
+        "operationId": "startRedrive",
+        "summary": "Send dead letters back into their queue",
+        "parameters": [CORRELATION_ID],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Redrive")}}},
+        "responses": {
+            "200": _answer("What was done.", "Redriven"),
+            "400": _answer("The body or a header is not acceptable.", "Error"),
+            "403": _not_signed(config),
+            "503": _answer("A service did not answer; what was done until then, if anything.", "Error", "Redriven"),
+        },
+    }
+
+
+OPERATIONS: Mapping[Route, Callable[[ApiPipelineConfig], Json]] = {
+    ("POST", "/events"): _submit,
+    ("GET", "/events"): _list,
+    ("GET", "/events/{id}"): _show,
+    ("GET", "/health"): _health,
+    ("GET", "/redrive/preview"): _preview,
+    ("POST", "/redrive/start"): _redrive,
+}
+
+
+# Answers
+
+
+def _answer(description: str, *schemas: str) -> Json:
+    schema = _ref(schemas[0]) if len(schemas) == 1 else {"anyOf": [_ref(name) for name in schemas]}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _not_signed(config: ApiPipelineConfig) -> Json:
+    """Refused by the gateway, and were it not, by the function."""
+    return _answer("The request is not signed, or the signer may not do this.", "Error", *_gateway_error(config))
+
+
+def _gateway_error(config: ApiPipelineConfig) -> tuple[str, ...]:
+    """The shape of API Gateway's own refusals, where it is not ours: a REST API can be told to use ours."""
+    return ("GatewayError",) if config.api.kind == "http" else ()
+
+
+def _gateway_answers(config: ApiPipelineConfig, auth: Auth) -> Json:
+    (shape,) = _gateway_error(config) or ("Error",)
+    answers = {"429": _answer("More requests than the stage lets through.", shape)}
+    if auth == "jwt":
+        answers["401"] = _answer("No token, or not one of the issuer for this audience.", shape)
+    if auth != "none":
+        answers["403"] = _answer("The caller may not do this.", shape)
+    return answers
+
+
+# Who may call
+
+
+def _auth(config: ApiPipelineConfig, route: Route) -> Auth:
+    if route in OPEN_ROUTES:
+        return "none"
+    return "iam" if route in REDRIVE_ROUTES else config.api.auth
+
+
+def _security_scheme(config: ApiPipelineConfig, auth: Auth) -> Json:
+    match auth:
+        case "none":
+            return {}
+        case "iam":
+            # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-swagger-extensions-authtype.html
+            signed = {"type": "apiKey", "name": "Authorization", "in": "header"}
+            return {"sigv4": {**signed, "x-amazon-apigateway-authtype": "awsSigv4"}}
+        case "jwt":
+            issuer = config.api.jwt.issuer if config.api.jwt else ""
+            return {
+                "jwt": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": f"Issued by {issuer}"}
+            }
+        case "api_key":
+            return {"api_key": {"type": "apiKey", "name": "x-api-key", "in": "header"}}
+
+
+# Schemas
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(required: Mapping[str, Json], optional: Mapping[str, Json] | None = None) -> Json:
+    properties = {**required, **(optional or {})}
+    return {"type": "object", "required": list(required), "properties": properties, "additionalProperties": False}
+
+
+def _list_of(schema: Json, **limits: int) -> Json:
+    return {"type": "array", "items": schema, **limits}
+
+
+def _schemas(config: ApiPipelineConfig) -> Json:
+    problems = _list_of(_object({"path": TEXT, "message": TEXT}))
+    error = _object({"code": TEXT, "message": TEXT, "details": problems})
+    description = {
+        "id": ID,
+        "type": TEXT,
+        "status": STATUS,
+        "received_at": TIME,
+        "completed_at": {"anyOf": [TIME, {"type": "null"}]},
+        "attempts": COUNT,
+        "error": {"type": ["string", "null"]},
+    }
+    result = {"result": {}} if config.storage.results == "inline" else {"result_url": {**TEXT, "format": "uri"}}
+    results = _list_of({"anyOf": [_ref("Result"), _ref("Refusal")]}, minItems=1)
+    counts = {"accepted": COUNT, "rejected": COUNT, "results": results}
+    batch = _list_of(_ref("Event"), minItems=1, maxItems=config.api.max_batch)
+    wrapped = {"type": "object", "required": ["events"], "properties": {"events": batch}, "maxProperties": 1}
+    looks_wrapped = {"required": ["events"], "properties": {"events": {"type": "array"}}, "maxProperties": 1}
+    return {
+        **_event_schemas(config),
+        "Submission": {"anyOf": [{"allOf": [_ref("Event"), {"not": looks_wrapped}]}, batch, wrapped]},
+        "Accepted": _object({"id": ID, "status": STATUS, "duplicate": {"type": "boolean"}}),
+        "Results": _object(counts),
+        "Result": _object({"index": COUNT, "id": ID, "status": STATUS}, {"duplicate": {"const": True}}),
+        "Refusal": _object({"index": COUNT, "status": {"const": "rejected"}, "errors": problems}),
+        "NothingAccepted": _object({**counts, "error": error}),
+        "Shown": _object(description, result),
+        "Page": _object({"events": _list_of(_object(description)), "cursor": {"type": ["string", "null"]}}),
+        "Health": _object({"status": {"const": "ok"}}),
+        "Error": _object({"error": error}),
+        **({name: _object({"message": TEXT}) for name in _gateway_error(config)}),
+        **(_redrive_schemas(error) if config.queue.redrive_api else {}),
+    }
+
+
+def _redrive_schemas(error: Json) -> Json:
+    left = {
+        "not_matching": COUNT,
+        "remaining": {"type": ["integer", "null"], "minimum": 0},
+        "complete": {"type": "boolean"},
+    }
+    letter = {
+        "message_id": TEXT,
+        "id": {"type": ["string", "null"]},
+        "age_seconds": COUNT,
+        "receive_count": COUNT,
+        "error_type": TEXT,
+        "error": {"type": ["string", "null"]},
+    }
+    counts = dict.fromkeys(("redriven", "not_sent", "not_deleted"), COUNT)
+    return {
+        "Redrive": _object({}, REDRIVE_PARAMETERS),
+        "Redriven": _object({**counts, **left}, {"error": error}),
+        "DeadLetters": _object({"messages": _list_of(_object(letter)), **left}, {"error": error}),
+    }
+
+
+def _event_schemas(config: ApiPipelineConfig) -> Json:
+    """`Event`, which is what the server asks of every event and the schema of its type; and these schemas."""
+    key = {"type": ["string", "null"], "minLength": 1, "maxLength": events.MAXIMUM_KEY_LENGTH}
+    anything = {
+        "type": "object",
+        "properties": {events.KEY_FIELD: {**key, "description": "Printable characters."}},
+        "not": {"anyOf": [{"required": [field]} for field in events.RESERVED_FIELDS]},
+        "description": f"{' and '.join(events.RESERVED_FIELDS)} are the server's.",
+    }
+    given = event_schemas(config.api)
+    named = {f"event.{event_type}" if event_type else "event": schema for event_type, schema in given.items()}
+    own = {name: _moved(schema, name) for name, schema in named.items()}
+    kinds = [
+        {"allOf": [_of_type(config.api.type_field, event_type), _ref(name)]} if event_type else _ref(name)
+        for event_type, name in zip(given, named, strict=True)
+    ]
+    return {"Event": {"allOf": [anything, *([{"anyOf": kinds}] if kinds else [])]}, **own}
+
+
+def _of_type(type_field: str, event_type: str) -> Json:
+    return {"type": "object", "required": [type_field], "properties": {type_field: {"const": event_type}}}
+
+
+def _moved(schema: Json, name: str) -> Json:
+    """An event schema as a part of the document: its references into itself lead to where it stands now."""
+    moved: Json = _redirected(schema, f"#/components/schemas/{name}")
+    if moved.get("$schema") == DIALECT:
+        del moved["$schema"]
+    return moved
+
+
+def _redirected(value: Any, place: str) -> Any:
+    if isinstance(value, list):
+        return [_redirected(inner, place) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    redirected = {name: _redirected(inner, place) for name, inner in value.items()}
+    reference = value.get("$ref")
+    if isinstance(reference, str) and (reference == "#" or reference.startswith("#/")):
+        redirected["$ref"] = place + reference[1:]
+    return redirected

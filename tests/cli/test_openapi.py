@@ -1,0 +1,165 @@
+"""The OpenAPI document of a stack: valid, about the routes that are deployed, with the limits that hold."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator, validate
+
+from cli.openapi import OPERATIONS, document
+from components.api import OPEN_ROUTES, ROUTES, Route
+from components.config import load
+from components.options.api import ApiPipelineConfig
+from components.redrive import REDRIVE_ROUTES
+from local.project import load_project
+
+from .conftest import Command
+
+ROOT = Path(__file__).parents[2]
+JWT = {"issuer": "https://issuer.example.com", "audience": ["a"]}
+
+Json = Any
+
+
+def made(stack: str = "dev", **options: Any) -> Json:
+    project = load_project(ROOT, stack).with_config(options)
+    config = load(project.config, file="the test's own")
+    assert isinstance(config, ApiPipelineConfig)
+    return document(config)
+
+
+def resolved(document: Json, value: Json) -> Json:
+    for part in value["$ref"].removeprefix("#/").split("/") if "$ref" in value else []:
+        document = document[part]
+    return document if "$ref" in value else value
+
+
+def references(value: Json) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["$ref"]] if "$ref" in value else []
+        return own + [found for inner in value.values() for found in references(inner)]
+    return [found for inner in value for found in references(inner)] if isinstance(value, list) else []
+
+
+@pytest.mark.parametrize(("redrive", "deployed"), [(False, ROUTES), (True, ROUTES + REDRIVE_ROUTES)])
+def test_every_route_that_is_deployed_has_an_operation_and_no_other(
+    redrive: bool,  # noqa: FBT001
+    deployed: tuple[Route, ...],
+) -> None:
+    assert set(OPERATIONS) == {*ROUTES, *REDRIVE_ROUTES}
+    found = made(queue={"redrive_api": redrive})["paths"]
+    assert {(method.upper(), path) for path, methods in found.items() for method in methods} == set(deployed)
+
+
+def test_redrive_wants_a_signature_whatever_the_other_routes_want() -> None:
+    found = made(queue={"redrive_api": True}, api={"kind": "rest", "auth": "api_key"})
+    assert list(found["components"]["securitySchemes"]) == ["api_key", "sigv4"]
+    for path, method in (("/redrive/preview", "get"), ("/redrive/start", "post")):
+        operation = found["paths"][path][method]
+        assert operation["security"] == [{"sigv4": []}]
+        assert "403" in operation["responses"]
+    (limit,) = (each["schema"] for each in found["paths"]["/redrive/preview"]["get"]["parameters"][:1])
+    assert limit == {"type": "integer", "minimum": 1, "maximum": 1_000}
+
+
+@pytest.mark.parametrize(
+    ("stack", "options"),
+    [
+        ("dev", {}),
+        ("ingestion", {}),
+        ("analytics", {}),
+        ("dev", {"api": {"kind": "rest", "auth": "api_key"}}),
+        ("dev", {"api": {"auth": "jwt", "jwt": JWT}}),
+        ("dev", {"queue": {"redrive_api": True}, "api": {"kind": "rest"}}),
+        ("dev", {"storage": {"time_index": False, "results": "inline"}}),
+    ],
+)
+def test_a_document_is_valid_whatever_the_config(stack: str, options: Mapping[str, Any]) -> None:
+    found = made(stack, **options)
+    validate(found, cls=OpenAPIV31SpecValidator)
+    for reference in references(found):
+        assert resolved(found, {"$ref": reference})
+    json.dumps(found)
+
+
+def test_the_command_prints_it_and_says_so_when_there_is_no_api(pipeline: Command) -> None:
+    printed = pipeline("openapi", "--stack", "ingestion")
+    assert json.loads(printed.stdout) == made("ingestion")
+    refused = pipeline("openapi", "--stack", "csv")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "error: stack 'csv' is of the variant 'csv', which has no API\n"
+
+
+@pytest.mark.parametrize(
+    ("api", "scheme", "statuses"),
+    [
+        ({}, None, set()),
+        ({"auth": "iam"}, "sigv4", {"403"}),
+        ({"auth": "jwt", "jwt": JWT}, "jwt", {"401", "403"}),
+        ({"kind": "rest", "auth": "api_key"}, "api_key", {"403"}),
+    ],
+)
+def test_it_says_who_may_call_and_how_others_are_refused(
+    api: Mapping[str, Any], scheme: str | None, statuses: set[str]
+) -> None:
+    found = made(api=api)
+    assert list(found["components"].get("securitySchemes", {})) == ([scheme] if scheme else [])
+    for method, path in ROUTES:
+        operation = found["paths"][path][method.lower()]
+        closed = scheme is not None and (method, path) not in OPEN_ROUTES
+        assert operation["security"] == ([{scheme: []}] if closed else [])
+        assert {"401", "403"} & operation["responses"].keys() == (statuses if closed else set())
+        assert "429" in operation["responses"]
+
+
+def test_limits_are_those_of_the_config_and_of_the_functions() -> None:
+    found = made(api={"max_batch": 7, "max_depth": 9})
+    batch = found["components"]["schemas"]["Submission"]["anyOf"][1]
+    assert (batch["minItems"], batch["maxItems"]) == (1, 7)
+    assert "9 levels deep" in found["paths"]["/events"]["post"]["description"]
+    parameters = {each["name"]: each["schema"] for each in found["paths"]["/events"]["get"]["parameters"]}
+    assert parameters["limit"] == {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
+    assert parameters["status"] == {"enum": ["queued", "succeeded", "failed"]}
+
+
+def test_event_schemas_stand_in_it_by_type_and_their_references_lead_to_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "schemas").mkdir()
+    monkeypatch.chdir(tmp_path)
+    schema = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "definitions": {"name": {"type": "string"}, "tree": {"properties": {"left": {"$ref": "#/definitions/tree"}}}},
+        "properties": {"name": {"$ref": "#/definitions/name"}, "again": {"$ref": "#"}},
+    }
+    (tmp_path / "schemas" / "a.b.json").write_text(json.dumps(schema))
+    (tmp_path / "schemas" / "c.json").write_text("{}")
+    (tmp_path / "processors").mkdir()
+    (tmp_path / "processors" / "echo.py").write_text("def process(event): ...\n")
+    found = made(api={"schemas": ["a.b", "c"], "type_field": "kind"})
+    schemas = found["components"]["schemas"]
+    assert schemas["event.a.b"] == {
+        "definitions": {
+            "name": {"type": "string"},
+            "tree": {"properties": {"left": {"$ref": "#/components/schemas/event.a.b/definitions/tree"}}},
+        },
+        "properties": {
+            "name": {"$ref": "#/components/schemas/event.a.b/definitions/name"},
+            "again": {"$ref": "#/components/schemas/event.a.b"},
+        },
+    }
+    kinds = schemas["Event"]["allOf"][1]["anyOf"]
+    assert [kind["allOf"][0]["properties"] for kind in kinds] == [{"kind": {"const": "a.b"}}, {"kind": {"const": "c"}}]
+    assert [kind["allOf"][1]["$ref"] for kind in kinds] == [
+        "#/components/schemas/event.a.b",
+        "#/components/schemas/event.c",
+    ]
+    validate(found, cls=OpenAPIV31SpecValidator)
+
+
+@pytest.mark.parametrize("time_index", [True, False])
+def test_a_list_that_is_not_kept_is_a_404_only(time_index: bool) -> None:  # noqa: FBT001
+    answers = made(storage={"time_index": time_index})["paths"]["/events"]["get"]["responses"].keys()
+    assert answers == ({"200", "400", "503", "429"} if time_index else {"400", "404", "429"})
