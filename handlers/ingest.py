@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -33,6 +33,9 @@ from handlers.listing import list_events
 from handlers.log import logger
 from handlers.settings import IngestSettings
 from handlers.table import EventTable, TableError, description, result_of
+
+if TYPE_CHECKING:
+    from handlers.faults import Faults
 
 SCHEMAS_FILE = Path(__file__).parent.parent / "schemas.json"
 
@@ -69,6 +72,11 @@ class Ingest:
     def __init__(self, settings: IngestSettings, schemas: Mapping[str, Mapping[str, Any]]) -> None:
         self._settings = settings
         self._schemas = schemas
+        self._faults: Faults | None = None
+        if settings.fault_parameter_name:
+            from handlers import faults  # noqa: PLC0415  nowhere else is it even imported
+
+            self._faults = faults.Faults(settings.fault_parameter_name)
         self._table = EventTable(
             settings.table_name,
             time_index_shards=settings.time_index_shards,
@@ -197,7 +205,12 @@ class Ingest:
 
     def _send(self, entries: Sequence[Entry]) -> None:
         """Sends events, and records those that are in the queue; refuses those that SQS did not take."""
-        sent = queues.send(self._settings.queue_url, [queues.Outgoing(entry.message, {}) for entry in entries])
+        messages = [queues.Outgoing(entry.message, {}) for entry in entries]
+        sent = queues.send(self._settings.queue_url, messages)
+        if self._faults and self._faults.sends_twice:
+            queues.send(
+                self._settings.queue_url, [each for each, arrived in zip(messages, sent, strict=True) if arrived]
+            )
         for entry, arrived in zip(entries, sent, strict=True):
             if not arrived:
                 entry.refusal = UnavailableError("queue_unavailable", "the queue did not take the event; send it again")

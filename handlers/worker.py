@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -28,6 +28,9 @@ from handlers.log import logger
 from handlers.processing import Process, ProcessingTimeoutError, Rejected, load_processor, time_limit
 from handlers.settings import WorkerSettings
 from handlers.table import Completion, EventTable, TableError
+
+if TYPE_CHECKING:
+    from handlers.faults import Faults
 
 OutsideError = (BotoCoreError, ClientError, TableError)
 
@@ -102,6 +105,12 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings, process: Process, service: str) -> None:
         self._settings = settings
+        self._faults: Faults | None = None
+        if settings.fault_parameter_name:
+            from handlers import faults  # noqa: PLC0415  nowhere else is it even imported
+
+            self._faults = faults.Faults(settings.fault_parameter_name)
+            process = self._faults.around(process)
         self._process = process
         self._service = service
         self._table = EventTable(
@@ -132,7 +141,7 @@ class Worker:
 
     def _run(self, deliveries: Sequence[Delivery], context: Context) -> None:
         for delivery in deliveries:
-            _read(delivery)
+            _read(delivery, self._faults)
         leaders = _leaders(deliveries)
         known = self._skip_done(leaders)
         open_events = [leader for leader in leaders if leader.outcome == "open"]
@@ -348,9 +357,10 @@ def _delivery(record: Mapping[str, Any]) -> Delivery:
     )
 
 
-def _read(delivery: Delivery) -> None:
+def _read(delivery: Delivery, faults: "Faults | None") -> None:
+    body = faults.received(delivery.message_id, delivery.body) if faults else delivery.body
     try:
-        delivery.envelope = Envelope.from_message(delivery.body)
+        delivery.envelope = Envelope.from_message(body)
     except UnreadableMessageError as error:
         delivery.end("unreadable", error)
 

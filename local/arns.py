@@ -42,5 +42,6 @@ ARNS: Mapping[str, Callable[[Scope, str], str]] = {
     "aws:s3/bucket:Bucket": lambda _scope, name: f"arn:aws:s3:::{name}",
     "aws:scheduler/schedule:Schedule": lambda scope, name: scope.arn("scheduler", f"schedule/default/{name}"),
     "aws:sns/topic:Topic": lambda scope, name: scope.arn("sns", name),
+    "aws:ssm/parameter:Parameter": lambda scope, name: scope.arn("ssm", f"parameter/{name.removeprefix('/')}"),
     "aws:sqs/queue:Queue": lambda scope, name: scope.arn("sqs", name),
 }

@@ -72,6 +72,8 @@ class Registration:
     position: str
     physical_name: str
     tags: Mapping[str, str]
+    ignored_changes: tuple[str, ...] = ()
+    """Inputs that `pulumi up` leaves as they are once the resource exists."""
 
     def __str__(self) -> str:
         """How errors name it."""
@@ -256,6 +258,7 @@ class Monitor:
             position=position,
             physical_name=name,
             tags={**self._tags_by_default(request.provider), **(inputs.get("tags") or {})},
+            ignored_changes=tuple(request.ignoreChanges),
         )
 
     def _tags_by_default(self, provider: str) -> Mapping[str, str]:

@@ -33,6 +33,7 @@ NAMED: Mapping[str, tuple[str, int]] = {
     "aws:scheduler/schedule:Schedule": ("name", 64),
     "aws:sns/topic:Topic": ("name", 256),
     "aws:sqs/queue:Queue": ("name", 80),
+    "aws:ssm/parameter:Parameter": ("name", 1_011),
 }
 
 

@@ -305,4 +305,5 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:sqs/queuePolicy:QueuePolicy": _by("queueUrl"),
     "aws:sqs/redriveAllowPolicy:RedriveAllowPolicy": _by("queueUrl"),
     "aws:sqs/redrivePolicy:RedrivePolicy": _by("queueUrl"),
+    "aws:ssm/parameter:Parameter": _named,
 }

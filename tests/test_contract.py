@@ -31,6 +31,7 @@ CONFIGS: list[dict[str, Any]] = [
     {"storage": {"time_index": False, "archive": True}},
     {"api": {"kind": "rest", "track": False}, "tracing": True},
     {"outcomes": {}},
+    {"fault_injection": True},
 ]
 
 

@@ -226,6 +226,14 @@ class ApiPipelineConfig(CommonOptions):
     alarms: AlarmOptions = AlarmOptions()
     outcomes: OutcomeOptions | None = None
     """Tell an event bus what became of each event. Default: nobody is told."""
+    fault_injection: bool = False
+    """Let faults be switched on for game days, with `pipeline faults`: docs/faults.md. Never in `prod`."""
+
+    @model_validator(mode="after")
+    def _no_faults_in_production(self) -> Self:
+        if self.fault_injection and self.environment == "prod":
+            raise ValueError("fault_injection true does not go with environment 'prod': use a stack of its own for it")
+        return self
 
     @model_validator(mode="after")
     def _messages_outlast_their_attempts(self) -> Self:

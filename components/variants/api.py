@@ -10,6 +10,7 @@ from pulumi import Input, Output
 from components.api import HttpApi, RestApi
 from components.bucket import Bucket
 from components.encryption import customer_key, encrypted
+from components.faults import FaultSwitch
 from components.function import Function, Size, shared_runtime
 from components.notifications import Notifications
 from components.observability import (
@@ -57,6 +58,8 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         opts=child,
     )
     outcomes = None if config.outcomes is None else Outcomes(f"{name}-outcomes", opts=child)
+    faults = FaultSwitch(f"{name}-faults", opts=child) if config.fault_injection else None
+    faults_grants = [] if faults is None else [faults.grant_read()]
     ingest = Function(
         f"{name}-ingest",
         handler="handlers.ingest.handler",
@@ -69,6 +72,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             *([table.grant_accept()] if config.api.track else []),
             *([table.grant_list()] if storage.time_index else []),
             *([bucket.grant_read(RESULTS)] if storage.results == "object" else []),
+            *faults_grants,
         ],
         environment=_ingest_environment(config),
         opts=child,
@@ -88,6 +92,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             *([bucket.grant_write(ARCHIVE)] if storage.archive else []),
             alerts.grant_publish(),
             *([] if outcomes is None else [outcomes.grant_put()]),
+            *faults_grants,
         ],
         environment=_worker_environment(config),
         opts=child,
@@ -127,6 +132,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "bucket_name": bucket.name,
         "alerts_topic_arn": alerts.arn,
         **({} if outcomes is None else {"event_bus_name": outcomes.name}),
+        **({} if faults is None else {"fault_parameter_name": faults.name}),
         **({"api_key_id": api.key_id} if api.key_id is not None else {}),
     }
 

@@ -23,6 +23,9 @@ from local.services import Clients
 
 ROOT = Path(__file__).parents[2]
 
+# What only adds something is on, so that all tests run with it.
+CONFIG = {"queue": {"max_receives": 3}, "outcomes": {}, "fault_injection": True}
+
 Json = Any
 
 
@@ -58,7 +61,9 @@ class Pipeline:
 
     def _settings(self, kind: type[Any], function: str) -> Any:
         known = {name.name for name in dataclasses.fields(kind)}
-        changes = {name: value for name, value in self.settings.items() if name in known}
+        # Faults are looked for by the tests that switch them on, and by no other.
+        given = {"fault_parameter_name": "", **self.settings}
+        changes = {name: value for name, value in given.items() if name in known}
         return dataclasses.replace(kind.from_environment(self.environments[function]), **changes)
 
     def ingest(self) -> Ingest:
@@ -203,7 +208,7 @@ class Pipeline:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Running]:
-    with running(load_project(ROOT, "dev").with_config({"queue": {"max_receives": 3}, "outcomes": {}})) as up:
+    with running(load_project(ROOT, "dev").with_config(CONFIG)) as up:
         yield up
 
 

@@ -24,6 +24,8 @@ UNSEEN = {
     "sqs:GetQueueAttributes",
     "logs:CreateLogStream",
     "logs:PutLogEvents",
+    # test_faults.py
+    "ssm:GetParameter",
 }
 
 INGEST = [

@@ -126,6 +126,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         },
         "notifications": {"subscriptions": ()},
         "outcomes": None,
+        "fault_injection": False,
         "encryption": {"customer_key": False},
     }
 
@@ -356,6 +357,13 @@ def test_an_unknown_key_at_any_level_is_answered_with_the_known_ones(
     value = "'1'" if key == "zz" else "1"
     known = ", ".join(sorted(group.model_fields))
     assert line == f"{FILE}: datapipeline:{key} = {value}: unknown key; allowed here: {known}"
+
+
+def test_faults_are_not_injected_in_production() -> None:
+    assert lines(environment="prod", fault_injection=True) == [
+        f"{FILE}: datapipeline: fault_injection true does not go with environment 'prod': use a stack of its own for it"
+    ]
+    assert loaded(environment="staging", fault_injection=True).fault_injection
 
 
 def test_the_known_keys_stand_in_order() -> None:
