@@ -54,6 +54,7 @@ class Entry:
 
     envelope: Envelope | None = None
     message: str = ""
+    group: str = ""
     refusal: ApiError | None = None
     sends: bool = False
     duplicate: bool = False
@@ -166,6 +167,7 @@ class Ingest:
                 type_field=settings.type_field,
                 validators=self._validators,
             )
+            group = events.group(event, settings.group_field) if settings.group_field else ""
             key = events.idempotency_key(event, header)
             fingerprint = ""
             if key is not None or settings.deduplicate == "content":
@@ -181,7 +183,7 @@ class Ingest:
                 fingerprint=fingerprint,
                 data=event,
             )
-            return Entry(envelope, events.message_of(envelope), sends=True)
+            return Entry(envelope, events.message_of(envelope), group, sends=True)
         except EventTooLargeError as error:
             return Entry(refusal=TooLargeError("event_too_large", f"the event {error}", error.problems))
         except InvalidEventError as error:
@@ -205,12 +207,13 @@ class Ingest:
 
     def _send(self, entries: Sequence[Entry]) -> None:
         """Sends events, and records those that are in the queue; refuses those that SQS did not take."""
-        messages = [queues.Outgoing(entry.message, {}) for entry in entries]
+        messages = [_outgoing(entry) for entry in entries]
         sent = queues.send(self._settings.queue_url, messages)
         if self._faults and self._faults.sends_twice:
-            queues.send(
-                self._settings.queue_url, [each for each, arrived in zip(messages, sent, strict=True) if arrived]
-            )
+            taken = [message for message, arrived in zip(messages, sent, strict=True) if arrived]
+            # By another id, or a FIFO queue would drop it.
+            again = [replace(message, deduplication_id=f"{message.deduplication_id}-again") for message in taken]
+            queues.send(self._settings.queue_url, again)
         for entry, arrived in zip(entries, sent, strict=True):
             if not arrived:
                 entry.refusal = UnavailableError("queue_unavailable", "the queue did not take the event; send it again")
@@ -236,6 +239,12 @@ def _envelope(entry: Entry) -> Envelope:
     if entry.envelope is None:
         raise ValueError("an entry that is not an event was taken for one")
     return entry.envelope
+
+
+def _outgoing(entry: Entry) -> queues.Outgoing:
+    """The message of an event. A FIFO queue drops it if it was sent before, but not another event with the same key."""
+    envelope = _envelope(entry)
+    return queues.Outgoing(entry.message, {}, entry.group, f"{envelope.id}-{envelope.fingerprint[:32]}")
 
 
 def _settle(group: Sequence[Entry], holder: Mapping[str, Any] | None) -> None:

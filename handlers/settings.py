@@ -71,6 +71,8 @@ class IngestSettings(EventSettings):
     track: bool
     deduplicate: str
     """`key` or `content`."""
+    group_field: str
+    """Of a FIFO queue; empty where the queue is a standard one."""
 
 
 @dataclass(frozen=True, kw_only=True)

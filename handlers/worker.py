@@ -62,13 +62,17 @@ class Delivery:
     - `failed`: that was the last attempt; SQS moves the message when it returns;
     - `rejected`: can never succeed; we put it with the dead letters;
     - `conflict`: as `rejected`, but the item with its id is another event's;
-    - `retry`: returns to the queue; `unreadable`: does so, too, and nothing is known of it.
+    - `retry`: returns to the queue; `unreadable`: does so, too, and nothing is known of it;
+    - `held`: returns as well, behind another message of its group.
+
+    `group`: of a FIFO queue, whose order stays within a group; else empty.
     """
 
     message_id: str
     receipt_handle: str
     body: str
     attempt: int
+    group: str = ""
     envelope: Envelope | None = None
     outcome: str = "open"
     result: str | None = None
@@ -133,7 +137,7 @@ class Worker:
         returning = [
             delivery
             for delivery in deliveries
-            if delivery.outcome in ("retry", "failed", "unreadable") or delivery.untold
+            if delivery.outcome in ("retry", "failed", "unreadable", "held") or delivery.untold
         ]
         self._schedule(returning)
         self._report(deliveries, returning, undelivered)
@@ -146,8 +150,9 @@ class Worker:
         known = self._skip_done(leaders)
         open_events = [leader for leader in leaders if leader.outcome == "open"]
         self._begin_final_attempts(open_events, context)
-        self._process_all(open_events, context)
+        self._process_all(open_events, deliveries, context)
         self._store_results([event for event in open_events if event.outcome == "succeeded"])
+        self._hold(deliveries)
         completed = [event for event in open_events if event.outcome in ("succeeded", "failed", "rejected")]
         self._archive(completed)
         self._alert(deliveries)
@@ -174,14 +179,33 @@ class Worker:
     def _is_last(self, delivery: Delivery) -> bool:
         return delivery.attempt >= self._settings.max_receives
 
-    def _process_all(self, events: Sequence[Delivery], context: Context) -> None:
+    def _hold(self, deliveries: Sequence[Delivery]) -> None:
+        """Sets aside what stands behind a message of its group that comes back: a FIFO queue's order is kept.
+
+        Not what is here for the last time, which SQS would move without a try.
+        """
+        waiting: set[str] = set()
+        for delivery in deliveries:
+            comes_back = delivery.outcome in ("retry", "unreadable") and not self._is_last(delivery)
+            if delivery.group in waiting:
+                if delivery.outcome in ("open", "succeeded", "rejected") and not self._is_last(delivery):
+                    delivery.outcome = "held"
+            elif delivery.group and comes_back:
+                waiting.add(delivery.group)
+
+    def _process_all(self, events: Sequence[Delivery], deliveries: Sequence[Delivery], context: Context) -> None:
         """Runs the user's function on each event.
 
         Each gets its share of the time that is left. Those that failed before come last, so that an event that hangs
-        does not starve the others at every attempt, and has the rest of the time when it is alone at the end.
+        does not starve the others at every attempt, and has the rest of the time when it is alone at the end. Not those
+        with groups: they stay in order, and behind one that comes back.
         """
-        ordered = sorted(events, key=lambda event: event.attempt)
+        ordered = sorted(events, key=lambda event: 0 if event.group else event.attempt)
         for position, event in enumerate(ordered):
+            if event.group:
+                self._hold(deliveries)
+            if event.outcome == "held":
+                continue
             seconds_left = context.get_remaining_time_in_millis() / 1_000 - STORING_SECONDS
             if seconds_left <= 0:
                 self._retry(event, ProcessingTimeoutError("the function's time was up before its turn"))
@@ -280,6 +304,9 @@ class Worker:
             queues.Outgoing(
                 delivery.body,
                 {"event_id": delivery.event.id, "error": delivery.error, "error_type": delivery.error_type},
+                delivery.group,
+                # Not the event's id: sent again and rejected again, it must not be dropped.
+                delivery.message_id,
             )
             for delivery in deliveries
         ]
@@ -354,6 +381,7 @@ def _delivery(record: Mapping[str, Any]) -> Delivery:
         receipt_handle=record["receiptHandle"],
         body=record["body"],
         attempt=int(record["attributes"]["ApproximateReceiveCount"]),
+        group=record["attributes"].get("MessageGroupId", ""),
     )
 
 

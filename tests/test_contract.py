@@ -32,6 +32,7 @@ CONFIGS: list[dict[str, Any]] = [
     {"api": {"kind": "rest", "track": False}, "tracing": True},
     {"outcomes": {}},
     {"fault_injection": True},
+    {"queue": {"fifo": {"group_field": "customer_id"}}},
 ]
 
 

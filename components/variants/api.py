@@ -55,6 +55,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         config.queue,
         consumer_timeout_seconds=config.worker.timeout_seconds,
         consumer_window_seconds=config.worker.batching_window_seconds,
+        fifo=config.queue.fifo is not None,
         opts=child,
     )
     outcomes = None if config.outcomes is None else Outcomes(f"{name}-outcomes", opts=child)
@@ -167,6 +168,7 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         "MAX_DEPTH": str(options.max_depth),
         "TRACK": json.dumps(options.track),
         "DEDUPLICATE": options.deduplicate,
+        "GROUP_FIELD": "" if config.queue.fifo is None else config.queue.fifo.group_field,
     }
 
 

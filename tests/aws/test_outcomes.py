@@ -184,7 +184,7 @@ def test_ten_of_the_largest_outcomes_fit_the_smallest_quota() -> None:
     envelope = Envelope(
         events.event_id(None), text * 128, "2026-01-01T00:00:00.000000Z", text * 512, text * 512, text * 512, "", {}
     )
-    delivery = Delivery("m", "r", "", 1, envelope)
+    delivery = Delivery("m", "r", "", 1, envelope=envelope)
     delivery.end("failed", RuntimeError(text * 5_000))
     item = {"status": "failed", "attempts": 1, "completed_at": envelope.received_at, "result_key": "k" * 1_024}
     delivery.stored = {**item, "error": delivery.error, "error_type": delivery.error_type}
