@@ -86,15 +86,15 @@ class Bucket(pulumi.ComponentResource):
         )
 
     def grant_read_versions(self, prefix: str) -> Grant:
-        """To read objects below a prefix, old versions too; the bucket is named by whoever announces them.
+        """To read objects below a prefix, old versions too; the bucket is named by whoever announces them."""
+        return Grant(("s3:GetObject", "s3:GetObjectVersion"), (Output.concat(self.arn, "/", prefix, "*"),))
 
-        Without s3:ListBucket, S3 answers that an object that is gone is forbidden:
+    def grant_see_missing(self) -> Grant:
+        """To be told that an object is gone; without it, S3 answers that it is forbidden.
+
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html (Permissions)
         """
-        return Grant(
-            ("s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"),
-            (self.arn, Output.concat(self.arn, "/", prefix, "*")),
-        )
+        return Grant(("s3:ListBucket",), (self.arn,))
 
     def grant_read(self, prefix: str) -> Grant:
         """To read objects below a prefix, also by a signed URL that the function hands out."""

@@ -52,7 +52,12 @@ class UploadWorker(pulumi.ComponentResource):
             code=code,
             runtime=runtime,
             size=Size(options.memory_mb, options.timeout_seconds),
-            grants=[uploads.bucket.grant_read_versions(uploads.prefix), dead_letters.grant_receive_failures(), *grants],
+            grants=[
+                uploads.bucket.grant_read_versions(uploads.prefix),
+                uploads.bucket.grant_see_missing(),
+                dead_letters.grant_receive_failures(),
+                *grants,
+            ],
             environment=environment,
             opts=child,
         )

@@ -71,7 +71,7 @@ class IngestSettings(EventSettings):
     track: bool
     deduplicate: str
     """`key` or `content`."""
-    group_field: str
+    group_field: str = ""
     """Of a FIFO queue; empty where the queue is a standard one."""
 
 

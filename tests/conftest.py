@@ -1,6 +1,15 @@
-"""What Lambda sets for every function, before any of our modules is imported."""
+"""What Lambda sets for every function, before any of our modules is imported; what several folders of tests need."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "test")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "DataPipeline")
+
+
+@pytest.fixture(scope="session")
+def decisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where emulators write their policy decisions."""
+    return tmp_path_factory.mktemp("iam") / "decisions.jsonl"

@@ -17,9 +17,9 @@ class Role:
     def __init__(self, root: Clients, function_name: str) -> None:
         self._iam, self._sts = root("iam"), root("sts")
         function = root("lambda").get_function_configuration(FunctionName=function_name)
-        self._name = function["Role"].rsplit("/", 1)[1]
-        (self._policy,) = self._iam.list_role_policies(RoleName=self._name)["PolicyNames"]
-        policy = self._iam.get_role_policy(RoleName=self._name, PolicyName=self._policy)
+        self.name = function["Role"].rsplit("/", 1)[1]
+        (self._policy,) = self._iam.list_role_policies(RoleName=self.name)["PolicyNames"]
+        policy = self._iam.get_role_policy(RoleName=self.name, PolicyName=self._policy)
         self.document: Mapping[str, Any] = policy["PolicyDocument"]
 
     @property
@@ -48,18 +48,18 @@ class Role:
             self._write(self.document)
 
     def _write(self, document: Mapping[str, Any]) -> None:
-        self._iam.put_role_policy(RoleName=self._name, PolicyName=self._policy, PolicyDocument=json.dumps(document))
+        self._iam.put_role_policy(RoleName=self.name, PolicyName=self._policy, PolicyDocument=json.dumps(document))
 
     @contextmanager
     def acting(self) -> Iterator[None]:
         """The handlers' clients have the role's rights in the block."""
-        before = json.dumps(self._iam.get_role(RoleName=self._name)["Role"]["AssumeRolePolicyDocument"])
+        before = json.dumps(self._iam.get_role(RoleName=self.name)["Role"]["AssumeRolePolicyDocument"])
         anybody = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [anybody]})
-        self._iam.update_assume_role_policy(RoleName=self._name, PolicyDocument=document)
-        arn = self._iam.get_role(RoleName=self._name)["Role"]["Arn"]
+        self._iam.update_assume_role_policy(RoleName=self.name, PolicyDocument=document)
+        arn = self._iam.get_role(RoleName=self.name)["Role"]["Arn"]
         keys = self._sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
-        self._iam.update_assume_role_policy(RoleName=self._name, PolicyDocument=before)
+        self._iam.update_assume_role_policy(RoleName=self.name, PolicyDocument=before)
         try:
             with pytest.MonkeyPatch.context() as environment:
                 environment.setenv("AWS_ACCESS_KEY_ID", keys["AccessKeyId"])

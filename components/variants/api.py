@@ -168,7 +168,7 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         "MAX_DEPTH": str(options.max_depth),
         "TRACK": json.dumps(options.track),
         "DEDUPLICATE": options.deduplicate,
-        "GROUP_FIELD": "" if config.queue.fifo is None else config.queue.fifo.group_field,
+        **({} if config.queue.fifo is None else {"GROUP_FIELD": config.queue.fifo.group_field}),
     }
 
 

@@ -207,8 +207,9 @@ class Pipeline:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Running]:
-    with running(load_project(ROOT, "dev").with_config(CONFIG)) as up:
+def stack(decisions: Path) -> Iterator[Running]:
+    project = load_project(ROOT, "dev").with_config(CONFIG)
+    with running(project, iam_log=decisions) as up:
         yield up
 
 

@@ -8,11 +8,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from handlers import queues
 from handlers.processing import Rejected
+from tests.decisions import denied, recorded, unused
 from tests.roles import Role
 
 from .conftest import Pipeline, Time
@@ -80,9 +84,8 @@ def ingest_does_all_it_does(pipeline: Pipeline) -> None:
         )
         url = pipeline.shown(keyed.body["id"]).body["result_url"]
         assert fetched(url) == b"{}"
-        queue_url, pipeline.settings = pipeline.outputs["queue_url"], {"queue_url": "http://127.0.0.1:1/nowhere"}
-        assert pipeline.post({"n": 3}, Idempotency_Key="other").status == 503
-        pipeline.settings = {"queue_url": queue_url}
+        with patch.object(queues, "send", return_value=[False]):
+            assert pipeline.post({"n": 3}, Idempotency_Key="other").status == 503
     assert len(pipeline.items()) == 2
 
 
@@ -123,19 +126,25 @@ def worker_does_all_it_does(pipeline: Pipeline) -> None:
     assert pipeline.receive(), "its back-off was not set"
 
 
+DOES_ALL = {"ingest": ingest_does_all_it_does, "worker": worker_does_all_it_does}
+
+
 def test_the_lists_above_are_all_that_is_granted(pipeline: Pipeline) -> None:
     for function, listed in (("ingest", INGEST), ("worker", WORKER)):
         assert [action for _, action in role_of(pipeline, function).actions if action not in UNSEEN] == listed
 
 
-def test_with_all_its_actions_the_ingest_function_works(pipeline: Pipeline) -> None:
-    ingest_does_all_it_does(pipeline)
-    assert pipeline.items()
-
-
-def test_with_all_its_actions_the_worker_works(pipeline: Pipeline) -> None:
-    worker_does_all_it_does(pipeline)
-    assert pipeline.items()
+@pytest.mark.parametrize("function", DOES_ALL)
+def test_all_that_is_granted_is_used_where_it_is_granted_and_nothing_is_denied(
+    pipeline: Pipeline, decisions: Path, function: str
+) -> None:
+    role = role_of(pipeline, function)
+    with recorded(decisions) as recording:
+        DOES_ALL[function](pipeline)
+    assert denied(recording.of(role.name)) == []
+    assert {action for action, _ in unused(role.document, recording.of(role.name))} == UNSEEN & {
+        action for _, action in role.actions
+    }
 
 
 @pytest.mark.parametrize(
@@ -143,6 +152,5 @@ def test_with_all_its_actions_the_worker_works(pipeline: Pipeline) -> None:
     [*(("ingest", action) for action in INGEST), *(("worker", action) for action in WORKER)],
 )
 def test_without_any_one_action_something_breaks(pipeline: Pipeline, function: str, action: str) -> None:
-    does_all_it_does = {"ingest": ingest_does_all_it_does, "worker": worker_does_all_it_does}[function]
     with role_of(pipeline, function).without(action), pytest.raises(AssertionError):
-        does_all_it_does(pipeline)
+        DOES_ALL[function](pipeline)

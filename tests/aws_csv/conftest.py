@@ -220,8 +220,8 @@ class Files:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Running]:
-    with running(load_project(ROOT, "csv")) as up:
+def stack(decisions: Path) -> Iterator[Running]:
+    with running(load_project(ROOT, "csv"), iam_log=decisions) as up:
         yield up
 
 

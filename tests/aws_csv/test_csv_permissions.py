@@ -5,11 +5,13 @@ What Lambda does with the role itself, and not our code, cannot be seen in this 
 
 import gzip
 from contextlib import suppress
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
 from handlers import file_objects
+from tests.decisions import denied, recorded, unused
 from tests.roles import Role
 
 from .conftest import HEADER, Files, Time, rows
@@ -33,17 +35,17 @@ SEEN = [
     (2, "dynamodb:UpdateItem"),
     (2, "dynamodb:GetItem"),
     (3, "s3:GetObject"),
-    (4, "s3:PutObject"),
-    (4, "s3:AbortMultipartUpload"),
-    (4, "s3:GetObject"),
     (5, "s3:PutObject"),
     (5, "s3:AbortMultipartUpload"),
     (5, "s3:GetObject"),
     (6, "s3:PutObject"),
+    (6, "s3:AbortMultipartUpload"),
+    (6, "s3:GetObject"),
     (7, "s3:PutObject"),
-    (8, "s3:GetObject"),
-    (9, "sns:Publish"),
+    (8, "s3:PutObject"),
+    (9, "s3:GetObject"),
     (10, "sns:Publish"),
+    (11, "sns:Publish"),
 ]
 
 
@@ -86,8 +88,14 @@ def test_the_lists_above_are_all_that_is_granted(files: Files) -> None:
     assert [(position, action) for position, action in role_of(files).actions if action not in UNSEEN] == SEEN
 
 
-def test_with_all_its_actions_the_worker_works(files: Files) -> None:
-    it_does_all_it_does(files)
+def test_with_all_its_actions_the_worker_works_all_are_used_and_nothing_is_denied(
+    files: Files, decisions: Path
+) -> None:
+    role = role_of(files)
+    with recorded(decisions) as recording:
+        it_does_all_it_does(files)
+    assert denied(recording.of(role.name)) == []
+    assert {action for action, _ in unused(role.document, recording.of(role.name))} == UNSEEN
     assert files.items()
 
 

@@ -127,7 +127,8 @@ def test_the_worker_may_do_exactly_this(iot: Graph) -> None:
     (policy,) = iot.of_type("aws:iam/rolePolicy:RolePolicy")
     statements = json.loads(policy.inputs["policy"])["Statement"]
     assert [(each["Effect"], each["Action"], each["Resource"]) for each in statements] == [
-        ("Allow", ["s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"], [bucket, f"{bucket}/readings/*"]),
+        ("Allow", ["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket}/readings/*"]),
+        ("Allow", ["s3:ListBucket"], [bucket]),
         ("Allow", ["sqs:SendMessage"], [f"arn:aws:sqs:{account}:{queue}"]),
         ("Allow", ["s3:PutObject"], [f"{bucket}/rejected/*"]),
         (

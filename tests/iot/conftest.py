@@ -153,9 +153,10 @@ class Iot:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Running]:
+def stack(decisions: Path) -> Iterator[Running]:
     # A run that is to fail in the end need not fail three times.
-    with running(load_project(ROOT, "iot").with_config({"worker": {"retries": 0, "timeout_seconds": 60}})) as up:
+    project = load_project(ROOT, "iot").with_config({"worker": {"retries": 0, "timeout_seconds": 60}})
+    with running(project, iam_log=decisions) as up:
         yield up
 
 

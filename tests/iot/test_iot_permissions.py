@@ -1,5 +1,7 @@
 """Each action of the worker's role is needed: acting as its role, without any one of them something breaks."""
 
+from pathlib import Path
+
 import pytest
 from botocore.exceptions import ClientError
 
@@ -7,6 +9,7 @@ from handlers.iot_worker import NotPublishedError
 from handlers.reading_table import ReadingTableError
 from local.engine import Running
 from local.services import Clients
+from tests.decisions import denied, recorded, unused
 from tests.roles import Role
 
 from .conftest import Iot, lines, reading
@@ -39,8 +42,14 @@ def test_the_list_above_is_all_that_is_granted(stack: Running) -> None:
     assert sorted({action for _, action in role_of(stack).actions} - UNSEEN) == sorted(WORKER)
 
 
-def test_with_all_its_actions_the_worker_works(iot: Iot, stack: Running) -> None:
-    worker_does_all_it_does(iot, role_of(stack))
+def test_with_all_its_actions_the_worker_works_all_are_used_and_nothing_is_denied(
+    iot: Iot, stack: Running, decisions: Path
+) -> None:
+    role = role_of(stack)
+    with recorded(decisions) as recording:
+        worker_does_all_it_does(iot, role)
+    assert denied(recording.of(role.name)) == []
+    assert {action for action, _ in unused(role.document, recording.of(role.name))} == UNSEEN
     assert len(iot.readings()) == 1
     assert len(iot.rejections()) == 1
     assert iot.alerts() == ["d1 temperature crossed 40"]

@@ -1,0 +1,58 @@
+"""What a role asked for and was answered, as the emulator recorded it (local/patches.py)."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One policy decision."""
+
+    principal: str
+    action: str
+    resource: str
+    allowed: bool
+
+
+@dataclass
+class Recording:
+    """The decisions of a block."""
+
+    decisions: list[Decision] = field(default_factory=list)
+
+    def of(self, role: str) -> list[Decision]:
+        """Those about a role, by its name: `arn:aws:sts::000000000000:assumed-role/<role>/<session>`."""
+        return [decision for decision in self.decisions if role in decision.principal.split("/")]
+
+
+@contextmanager
+def recorded(log: Path) -> Iterator[Recording]:
+    """The decisions that the emulator takes during the block; they are there when it is over."""
+    start = log.stat().st_size
+    recording = Recording()
+    yield recording
+    with log.open(encoding="utf-8") as lines:
+        lines.seek(start)
+        recording.decisions += [Decision(**json.loads(line)) for line in lines]
+
+
+def unused(policy: Mapping[str, Any], decisions: Iterable[Decision]) -> list[tuple[str, str]]:
+    """What a policy grants (action, resource) and nobody used there."""
+    used = {(decision.action, decision.resource) for decision in decisions if decision.allowed}
+    return [
+        (action, pattern)
+        for statement in policy["Statement"]
+        for action in statement["Action"]
+        for pattern in statement["Resource"]
+        if not any(action == did and fnmatchcase(where, pattern) for did, where in used)
+    ]
+
+
+def denied(decisions: Iterable[Decision]) -> list[tuple[str, str]]:
+    """What was refused (action, resource)."""
+    return [(decision.action, decision.resource) for decision in decisions if not decision.allowed]
