@@ -230,6 +230,81 @@ def upload(
     _run(lambda: run_upload(file, stack, key, timeout, as_json=as_json))
 
 
+dead_letters_app = typer.Typer(no_args_is_help=True, help="What failed for good, in a stack that runs here or on AWS.")
+app.add_typer(dead_letters_app, name="dead-letters")
+
+ErrorTypeOption = Annotated[
+    str | None,
+    typer.Option("--error-type", help="Only those of this error, as the list names it."),
+]
+MinAgeOption = Annotated[str, typer.Option("--min-age", help="Only those that are so old: seconds, 90s, 15m, 6h, 2d.")]
+MaximumOption = Annotated[int, typer.Option("--max", min=1, help="So many at most.")]
+
+
+@dead_letters_app.callback()
+def dead_letters_main() -> None:
+    """What failed for good, in a stack that runs here or on AWS."""
+
+
+@dead_letters_app.command("list")
+def list_dead_letters(
+    stack: StackOption = "dev",
+    error_type: ErrorTypeOption = None,
+    min_age: MinAgeOption = "0",
+    maximum: MaximumOption = 100,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """List the dead letters: age, receives, error. They stay where they are."""
+    from cli.dead_letters import Asked, run_list  # noqa: PLC0415
+
+    _run(lambda: run_list(stack, Asked(error_type, min_age, maximum, as_json)))
+
+
+@dead_letters_app.command("show")
+def show_dead_letter(
+    wanted_id: Annotated[str, typer.Argument(metavar="ID", help="Of the message, or of its event or file.")],
+    stack: StackOption = "dev",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """Show all of one dead letter, with what it carries."""
+    from cli.dead_letters import run_show  # noqa: PLC0415
+
+    _run(lambda: run_show(stack, wanted_id, as_json=as_json))
+
+
+@dead_letters_app.command("redrive")
+def redrive_dead_letters(
+    stack: StackOption = "dev",
+    error_type: ErrorTypeOption = None,
+    min_age: MinAgeOption = "0",
+    maximum: MaximumOption = 100,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """Send dead letters of an api or csv stack back into their queue. Exit 1 if any could not be."""
+    from cli.dead_letters import Asked, run_redrive  # noqa: PLC0415
+
+    _run(lambda: run_redrive(stack, Asked(error_type, min_age, maximum, as_json)))
+
+
+@dead_letters_app.command("purge")
+def purge_dead_letters(
+    stack: StackOption = "dev",
+    error_type: ErrorTypeOption = None,
+    min_age: MinAgeOption = "0",
+    maximum: MaximumOption = 100,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
+) -> None:
+    """Delete dead letters for good. Asks first. Exit 1 if any could not be."""
+    from cli.dead_letters import Asked, run_purge  # noqa: PLC0415
+
+    _run(lambda: run_purge(stack, Asked(error_type, min_age, maximum, as_json), sure=yes))
+
+
 def _run(command: Callable[[], int]) -> NoReturn:
     """Exits with the command's code; an error becomes one line (a config's: one a problem) on standard error."""
     from local.errors import LocalError  # noqa: PLC0415

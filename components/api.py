@@ -1,8 +1,8 @@
-"""The API in front of a pipeline: an HTTP API or a REST API, with the same routes and one function behind them."""
+"""The API in front of a pipeline: an HTTP API or a REST API, with the same functions behind the same routes."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -13,8 +13,10 @@ from components.function import Function
 from components.options.api import ApiOptions
 from components.options.common import LogOptions
 
-ROUTES = (("POST", "/events"), ("GET", "/events"), ("GET", "/events/{id}"), ("GET", "/health"))
-OPEN_ROUTES = (("GET", "/health"),)
+Route = tuple[str, str]
+
+ROUTES: tuple[Route, ...] = (("POST", "/events"), ("GET", "/events"), ("GET", "/events/{id}"), ("GET", "/health"))
+OPEN_ROUTES: tuple[Route, ...] = (("GET", "/health"),)
 
 INTEGRATION_TIMEOUT_MS = 29_000
 
@@ -42,6 +44,24 @@ ACCESS_LOG_FORMAT = json.dumps(
 
 
 @dataclass(frozen=True)
+class Backend:
+    """A function and the routes that lead to it.
+
+    `label` tells its resources from another backend's. `signed`: its routes want a signature with AWS credentials,
+    whatever the API's options say.
+    """
+
+    function: Function
+    routes: tuple[Route, ...] = ROUTES
+    label: str = ""
+    signed: bool = False
+
+    def named(self, name: str) -> str:
+        """The name of one of its resources."""
+        return f"{name}-{self.label}" if self.label else name
+
+
+@dataclass(frozen=True)
 class ApiMetrics:
     """What CloudWatch knows an API by, and what it calls a server error.
 
@@ -61,33 +81,17 @@ class HttpApi(pulumi.ComponentResource):
         name: str,
         options: ApiOptions,
         logs: LogOptions,
-        function: Function,
+        backends: Sequence[Backend],
         *,
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:HttpApi", name, None, opts)
         child = ResourceOptions(parent=self)
-        api = aws.apigatewayv2.Api(name, protocol_type="HTTP", cors_configuration=_cors(options), opts=child)
-        integration = aws.apigatewayv2.Integration(
-            name,
-            api_id=api.id,
-            integration_type="AWS_PROXY",
-            integration_method="POST",
-            integration_uri=function.invoke_arn,
-            payload_format_version="2.0",
-            timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
-            opts=child,
-        )
+        cors = _cors(options, backends)
+        api = aws.apigatewayv2.Api(name, protocol_type="HTTP", cors_configuration=cors, opts=child)
         authorization = self._authorization(name, options, api)
-        for method, path in ROUTES:
-            aws.apigatewayv2.Route(
-                f"{name}-{_label(method, path)}",
-                api_id=api.id,
-                route_key=f"{method} {path}",
-                target=Output.concat("integrations/", integration.id),
-                **({"authorization_type": "NONE"} if (method, path) in OPEN_ROUTES else authorization),
-                opts=child,
-            )
+        for backend in backends:
+            self._routes(name, api, backend, {"authorization_type": "AWS_IAM"} if backend.signed else authorization)
         stage = aws.apigatewayv2.Stage(
             name,
             api_id=api.id,
@@ -102,11 +106,35 @@ class HttpApi(pulumi.ComponentResource):
             else None,
             opts=child,
         )
-        _allow_invocation(name, function, api.execution_arn, child)
+        _allow_invocation(name, backends, api.execution_arn, child)
         self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
         self.metrics = ApiMetrics({"ApiId": api.id}, "5xx")
         self.key_id: Output[str] | None = None
         self.register_outputs({"url": self.url})
+
+    def _routes(
+        self, name: str, api: aws.apigatewayv2.Api, backend: Backend, authorization: dict[str, Input[str]]
+    ) -> None:
+        child = ResourceOptions(parent=self)
+        integration = aws.apigatewayv2.Integration(
+            backend.named(name),
+            api_id=api.id,
+            integration_type="AWS_PROXY",
+            integration_method="POST",
+            integration_uri=backend.function.invoke_arn,
+            payload_format_version="2.0",
+            timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
+            opts=child,
+        )
+        for method, path in backend.routes:
+            aws.apigatewayv2.Route(
+                f"{name}-{_label(method, path)}",
+                api_id=api.id,
+                route_key=f"{method} {path}",
+                target=Output.concat("integrations/", integration.id),
+                **({"authorization_type": "NONE"} if (method, path) in OPEN_ROUTES else authorization),
+                opts=child,
+            )
 
     def _authorization(self, name: str, options: ApiOptions, api: aws.apigatewayv2.Api) -> dict[str, Input[str]]:
         if options.jwt is not None:
@@ -130,7 +158,7 @@ class RestApi(pulumi.ComponentResource):
         name: str,
         options: ApiOptions,
         logs: LogOptions,
-        function: Function,
+        backends: Sequence[Backend],
         *,
         opts: ResourceOptions | None = None,
     ) -> None:
@@ -138,12 +166,15 @@ class RestApi(pulumi.ComponentResource):
         child = ResourceOptions(parent=self)
         api = aws.apigateway.RestApi(name, endpoint_configuration={"types": "REGIONAL"}, opts=child)
         answers = self._error_answers(name, api)
-        methods = self._methods(name, options, api, function)
+        methods = self._methods(name, options, api, backends)
         deployment = aws.apigateway.Deployment(
             name,
             rest_api=api.id,
             # A REST API serves a snapshot: a change of routes or auth must make a new one.
-            triggers={"definition": _definition_hash(options), "integration": function.invoke_arn},
+            triggers={
+                "definition": _definition_hash(options, backends),
+                **{backend.named("integration"): backend.function.invoke_arn for backend in backends},
+            },
             opts=ResourceOptions(parent=self, depends_on=[*methods, *answers]),
         )
         stage = aws.apigateway.Stage(
@@ -167,7 +198,7 @@ class RestApi(pulumi.ComponentResource):
             },
             opts=child,
         )
-        _allow_invocation(name, function, api.execution_arn, child)
+        _allow_invocation(name, backends, api.execution_arn, child)
         self.key_id = self._key(name, options, api, stage) if options.auth == "api_key" else None
         self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
         self.metrics = ApiMetrics({"ApiName": api.name, "Stage": stage.stage_name}, "5XXError")
@@ -191,11 +222,11 @@ class RestApi(pulumi.ComponentResource):
         name: str,
         options: ApiOptions,
         api: aws.apigateway.RestApi,
-        function: Function,
+        backends: Sequence[Backend],
     ) -> list[pulumi.Resource]:
         child = ResourceOptions(parent=self)
         resources: dict[str, Output[str]] = {"": api.root_resource_id}
-        for path in sorted({path for _, path in ROUTES}):
+        for path in _paths(backends):
             parent, _, part = path.rpartition("/")
             resource = aws.apigateway.Resource(
                 f"{name}-{_label('', path)}",
@@ -215,8 +246,9 @@ class RestApi(pulumi.ComponentResource):
         )
         validator = aws.apigateway.RequestValidator(name, rest_api=api.id, validate_request_body=True, opts=child)
         made: list[pulumi.Resource] = []
-        for method, path in ROUTES:
+        for backend, (method, path) in ((each, route) for each in backends for route in each.routes):
             closed = (method, path) not in OPEN_ROUTES
+            signed = backend.signed or (closed and options.auth == "iam")
             label = f"{name}-{_label(method, path)}"
             made.append(
                 route := aws.apigateway.Method(
@@ -224,8 +256,8 @@ class RestApi(pulumi.ComponentResource):
                     rest_api=api.id,
                     resource_id=resources[path],
                     http_method=method,
-                    authorization="AWS_IAM" if closed and options.auth == "iam" else "NONE",
-                    api_key_required=closed and options.auth == "api_key",
+                    authorization="AWS_IAM" if signed else "NONE",
+                    api_key_required=closed and not signed and options.auth == "api_key",
                     request_models={"application/json": body.name} if method == "POST" else None,
                     request_validator_id=validator.id if method == "POST" else None,
                     request_parameters={"method.request.path.id": True} if path.endswith("{id}") else None,
@@ -240,7 +272,7 @@ class RestApi(pulumi.ComponentResource):
                     http_method=route.http_method,
                     type="AWS_PROXY",
                     integration_http_method="POST",
-                    uri=function.invoke_arn,
+                    uri=backend.function.invoke_arn,
                     timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
                     opts=child,
                 ),
@@ -275,13 +307,22 @@ def _label(method: str, path: str) -> str:
     return "-".join(part for part in parts if part)
 
 
-def _cors(options: ApiOptions) -> aws.apigatewayv2.ApiCorsConfigurationArgsDict | None:
+def _paths(backends: Sequence[Backend]) -> list[str]:
+    """The paths of all routes and those above them, parents first."""
+    found: set[str] = set()
+    for _, path in (route for backend in backends for route in backend.routes):
+        parts = path.split("/")
+        found |= {"/".join(parts[:end]) for end in range(2, len(parts) + 1)}
+    return sorted(found)
+
+
+def _cors(options: ApiOptions, backends: Sequence[Backend]) -> aws.apigatewayv2.ApiCorsConfigurationArgsDict | None:
     if options.cors is None:
         return None
     return {
         "allow_origins": list(options.cors.allow_origins),
         "allow_headers": list(options.cors.allow_headers),
-        "allow_methods": sorted({method for method, _ in ROUTES}),
+        "allow_methods": sorted({method for backend in backends for method, _ in backend.routes}),
         "expose_headers": ["location"],
         "max_age": options.cors.max_age_seconds,
     }
@@ -292,17 +333,21 @@ def _access_logs(name: str, logs: LogOptions, child: ResourceOptions) -> Output[
     return group.arn
 
 
-def _allow_invocation(name: str, function: Function, execution_arn: Output[str], child: ResourceOptions) -> None:
-    aws.lambda_.Permission(
-        name,
-        action="lambda:InvokeFunction",
-        function=function.name,
-        principal="apigateway.amazonaws.com",
-        source_arn=Output.concat(execution_arn, "/*/*"),
-        opts=child,
-    )
+def _allow_invocation(
+    name: str, backends: Sequence[Backend], execution_arn: Output[str], child: ResourceOptions
+) -> None:
+    for backend in backends:
+        aws.lambda_.Permission(
+            backend.named(name),
+            action="lambda:InvokeFunction",
+            function=backend.function.name,
+            principal="apigateway.amazonaws.com",
+            source_arn=Output.concat(execution_arn, "/*/*"),
+            opts=child,
+        )
 
 
-def _definition_hash(options: ApiOptions) -> str:
-    definition = [ROUTES, OPEN_ROUTES, GATEWAY_ERROR, BODY_SCHEMA, options.model_dump(mode="json")]
+def _definition_hash(options: ApiOptions, backends: Sequence[Backend]) -> str:
+    routes = [[backend.label, backend.routes, backend.signed] for backend in backends]
+    definition = [routes, OPEN_ROUTES, GATEWAY_ERROR, BODY_SCHEMA, options.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()

@@ -70,3 +70,7 @@ class FileTable(pulumi.ComponentResource):
     def grant_track(self) -> Grant:
         """To take files, and to record what becomes of them."""
         return Grant(("dynamodb:UpdateItem", "dynamodb:GetItem"), (self.arn,), {"TABLE_NAME": self.name})
+
+    def grant_read(self) -> Grant:
+        """To look files up by id."""
+        return Grant(("dynamodb:GetItem",), (self.arn,), {"TABLE_NAME": self.name})

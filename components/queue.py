@@ -113,6 +113,14 @@ class Queue(pulumi.ComponentResource):
         """To put a message that will never succeed with the dead letters at once."""
         return Grant(("sqs:SendMessage",), (self.dead_letters_arn,), {"DEAD_LETTER_QUEUE_URL": self.dead_letters_url})
 
+    def grant_take_dead_letters(self) -> Grant:
+        """To look at dead letters, to leave them there or delete them, and to count them."""
+        return Grant(
+            ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"),
+            (self.dead_letters_arn,),
+            {"DEAD_LETTER_QUEUE_URL": self.dead_letters_url},
+        )
+
 
 class DeadLetterQueue(pulumi.ComponentResource):
     """A queue for what failed for good, where no queue of ours stands before it. Encrypted and closed to plain HTTP."""

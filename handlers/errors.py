@@ -2,6 +2,7 @@
 
 ApiError
 ├── BadRequestError       400  the request, or every event in it, is not acceptable
+├── ForbiddenError        403  nobody signed the request
 ├── NotFoundError         404  no such event or route
 ├── ConflictError         409  the idempotency key was used with another body
 ├── TooLargeError         413  too many events, or too large a one
@@ -30,6 +31,12 @@ class BadRequestError(ApiError):
     """The request, or every event in it, is not acceptable."""
 
     status = 400
+
+
+class ForbiddenError(ApiError):
+    """Nobody signed the request, and this route is for signed ones."""
+
+    status = 403
 
 
 class NotFoundError(ApiError):

@@ -6,11 +6,12 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-in
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handlers.errors import ApiError, BadRequestError
+from handlers.errors import ApiError, BadRequestError, UnavailableError
+from handlers.log import logger
 
 USER_AGENT_LENGTH = 512
 
@@ -19,7 +20,10 @@ _correlation_id = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,199}").fullmatch
 
 @dataclass(frozen=True)
 class Request:
-    """One request. `headers` have lower-case names; `route` is `GET /events/{id}`, `path` begins with the stage."""
+    """One request. `headers` have lower-case names; `route` is `GET /events/{id}`, `path` begins with the stage.
+
+    `caller`: the ARN of who signed it, where the route wants that; else empty.
+    """
 
     route: str
     path: str
@@ -30,6 +34,38 @@ class Request:
     source_ip: str
     user_agent: str
     correlation_id: str
+    caller: str
+
+
+# Answers a request; what it adds to the facts goes into the request's log line.
+Route = Callable[[Request, dict[str, Any]], dict[str, Any]]
+
+
+def answer(event: Mapping[str, Any], route: Route, outside_errors: tuple[type[Exception], ...]) -> dict[str, Any]:
+    """The response to a request of API Gateway: that of `route`, or of the error that it raised.
+
+    `outside_errors` are those of services. Whoever raises one has done nothing that the client must know of.
+    """
+    try:
+        request = read_request(event)
+    except ApiError as error:
+        return response(error.status, error_body(error))
+    facts: dict[str, Any] = {"correlation_id": request.correlation_id, "route": request.route}
+    try:
+        answered = route(request, facts)
+    except ApiError as error:
+        answered = response(error.status, error_body(error))
+    except outside_errors as error:
+        logger.exception("a service did not answer", extra={"correlation_id": request.correlation_id})
+        unavailable = unavailable_error(error)
+        answered = response(unavailable.status, error_body(unavailable))
+    logger.info("request", extra={**facts, "status": answered["statusCode"]})
+    return answered
+
+
+def unavailable_error(error: Exception) -> UnavailableError:
+    """What a client is told of a service's error."""
+    return UnavailableError("unavailable", f"a service did not answer ({type(error).__name__}); try again")
 
 
 def read_request(event: Mapping[str, Any]) -> Request:
@@ -38,8 +74,10 @@ def read_request(event: Mapping[str, Any]) -> Request:
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     if "http" in context:
         route, path, client = event["routeKey"], event["rawPath"], context["http"]
+        signer = (context.get("authorizer") or {}).get("iam") or {}
     else:
         route, path, client = f"{event['httpMethod']} {event['resource']}", context["path"], context["identity"]
+        signer = client
     return Request(
         route=route,
         path=path,
@@ -50,6 +88,7 @@ def read_request(event: Mapping[str, Any]) -> Request:
         source_ip=_printable(client.get("sourceIp")),
         user_agent=_printable(client.get("userAgent")),
         correlation_id=_read_correlation_id(headers.get("x-correlation-id"), context["requestId"]),
+        caller=signer.get("userArn") or "",
     )
 
 

@@ -28,7 +28,7 @@ from handlers.errors import (
     UnavailableError,
 )
 from handlers.events import Envelope, EventTooLargeError, InvalidEventError
-from handlers.http import Request, error_body, read_request, response
+from handlers.http import Request, answer, error_body, response
 from handlers.listing import list_events
 from handlers.log import logger
 from handlers.settings import IngestSettings
@@ -91,24 +91,8 @@ class Ingest:
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """The response to a request of API Gateway."""
-        try:
-            request = read_request(event)
-        except ApiError as error:
-            return response(error.status, error_body(error))
-        facts: dict[str, Any] = {"correlation_id": request.correlation_id, "route": request.route}
-        try:
-            answer = self._route(request, facts)
-        except ApiError as error:
-            answer = response(error.status, error_body(error))
-        except OutsideError as error:
-            # Nothing was sent: what is sent is answered for, event by event.
-            logger.exception("a service did not answer", extra={"correlation_id": request.correlation_id})
-            unavailable = UnavailableError(
-                "unavailable", f"a service did not answer ({type(error).__name__}); try again"
-            )
-            answer = response(unavailable.status, error_body(unavailable))
-        logger.info("request", extra={**facts, "status": answer["statusCode"]})
-        return answer
+        # What was sent is answered for, event by event: an error of a service comes from before.
+        return answer(event, self._route, OutsideError)
 
     def _route(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
         match request.route:

@@ -69,6 +69,26 @@ def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
     return sent
 
 
+def delete(queue_url: str, handles: Sequence[str]) -> list[bool]:
+    """Deletes messages, by receipt handle; for each, whether SQS has confirmed it."""
+    client = aws.client("sqs")
+
+    def delete_call(entries: list[tuple[int, str]]) -> list[int]:
+        try:
+            answer = client.delete_message_batch(
+                QueueUrl=queue_url,
+                Entries=[{"Id": str(position), "ReceiptHandle": handle} for position, handle in entries],
+            )
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("messages were not deleted", extra={"queue": queue_url, "reason": str(error)})
+            return []
+        return [int(entry["Id"]) for entry in answer.get("Successful", [])]
+
+    answers = aws.each(delete_call, aws.chunks(list(enumerate(handles)), ENTRIES_A_CALL))
+    gone = {position for answer in answers for position in answer}
+    return [position in gone for position in range(len(handles))]
+
+
 def return_after(queue_url: str, delays: Mapping[str, int]) -> None:
     """Sets how many seconds messages, by receipt handle, stay hidden before they are delivered again."""
     client = aws.client("sqs")

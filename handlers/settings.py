@@ -92,6 +92,15 @@ class WorkerSettings(EventSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RedriveSettings(Settings):
+    """Of handlers/redrive.py."""
+
+    table_name: str
+    queue_url: str
+    dead_letter_queue_url: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class IotWorkerSettings(Settings):
     """Of the worker that takes uploaded readings."""
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import pytest
 from components import table as deployed_table
 from components.api import ROUTES
 from components.function import METRICS_NAMESPACE
+from components.redrive import REDRIVE_ROUTES
+from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
-from handlers import ingest, metrics, objects, table, worker
+from handlers import ingest, metrics, objects, redrive, table, worker
+from handlers.dead_letters import ROUND_SECONDS
 from handlers.events import Envelope, event_id, received_times
 from handlers.ingest import Ingest
-from handlers.settings import IngestSettings, Settings, WorkerSettings
+from handlers.settings import IngestSettings, RedriveSettings, Settings, WorkerSettings
 from local.recording import Graph, synthesise
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +62,44 @@ def test_a_function_s_deployed_environment_is_exactly_what_its_settings_read(
     assert set(deployed) - POWERTOOLS <= set(fields)
     assert required | POWERTOOLS <= set(deployed)
     kind.from_environment(deployed)
+
+
+@pytest.mark.parametrize("stack", ["dev", "csv"])
+def test_the_redrive_function_s_environment_is_exactly_what_its_settings_read(stack: str) -> None:
+    graph = synthesise(ROOT, stack, {"queue": {"redrive_api": True}})
+    deployed = environment(graph, "pipeline-redrive")
+    assert set(deployed) - POWERTOOLS == {field.name.upper() for field in dataclasses.fields(RedriveSettings)}
+    settings = RedriveSettings.from_environment(deployed)
+    assert settings.queue_url == graph.outputs["queue_url"]
+    assert settings.dead_letter_queue_url == graph.outputs["dead_letter_queue_url"]
+    assert settings.table_name == graph.outputs["table_name"]
+    module, _, function = (
+        graph.find("aws:lambda/function:Function", "pipeline-redrive").inputs["handler"].rpartition(".")
+    )
+    assert callable(getattr(import_module(module), function))
+
+
+def test_the_redrive_function_answers_its_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    function = redrive.Redrive(RedriveSettings(table_name="", queue_url="", dead_letter_queue_url=""), lambda _: [])
+
+    def answered(route: str) -> str:
+        signed = {"iam": {"userArn": "arn:aws:iam::123456789012:user/ann"}}
+        context = {"requestId": "r", "http": {"sourceIp": "", "userAgent": ""}, "authorizer": signed}
+        event = {"routeKey": route, "rawPath": "/", "requestContext": context, "queryStringParameters": {"x": "y"}}
+        answer = function.handle({**event, "body": "no json"}, Time())
+        return str(json.loads(answer["body"])["error"]["code"])
+
+    codes = {f"{method} {path}": answered(f"{method} {path}") for method, path in REDRIVE_ROUTES}
+    assert codes == {"GET /redrive/preview": "invalid_parameter", "POST /redrive/start": "invalid_json"}
+    assert answered("GET /events") == "no_such_route"
+    # A pass and its last round end within the function's time, and a pass gets most of it.
+    assert REDRIVE_SIZE.timeout_seconds - redrive.STOPPING_SECONDS > redrive.STOPPING_SECONDS > ROUND_SECONDS
+
+
+class Time:
+    def get_remaining_time_in_millis(self) -> int:
+        return 29_000
 
 
 def test_the_bucket_is_named_to_a_function_when_it_uses_it_and_not_else() -> None:

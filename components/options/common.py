@@ -27,6 +27,8 @@ class QueueOptions(Options):
     """Attempts before a message goes to the dead letters."""
     retention_days: Annotated[int, Field(ge=1, le=13)] = 4
     dead_letter_retention_days: Annotated[int, Field(ge=2, le=14)] = 14
+    redrive_api: bool = False
+    """Routes that show dead letters and send them back, for signed requests only (docs/dead-letters.md)."""
 
     @model_validator(mode="after")
     def _dead_letters_are_kept_longer(self) -> Self:

@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 from pulumi import Input, Output
 
-from components.api import HttpApi, RestApi
+from components.api import Backend, HttpApi, RestApi
 from components.bucket import Bucket
 from components.encryption import customer_key, encrypted
 from components.faults import FaultSwitch
@@ -29,6 +29,7 @@ from components.options.api import ApiOptions, ApiPipelineConfig, read_event_sch
 from components.outcomes import Outcomes
 from components.package import dependency_layer, source_archive
 from components.queue import Queue
+from components.redrive import redrive_backend
 from components.table import Table
 from components.worker import Worker
 
@@ -98,8 +99,21 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         environment=_worker_environment(config),
         opts=child,
     )
+    redrive = None
+    if config.queue.redrive_api:
+        redrive = redrive_backend(
+            f"{name}-redrive",
+            handler="handlers.redrive.event_handler",
+            code=code,
+            runtime=runtime,
+            queue=queue,
+            read_table=table.grant_read(),
+            opts=child,
+        )
     make_api = HttpApi if config.api.kind == "http" else RestApi
-    api = make_api(f"{name}-api", config.api, config.logs, ingest, opts=child)
+    api = make_api(
+        f"{name}-api", config.api, config.logs, [Backend(ingest), *([redrive] if redrive else [])], opts=child
+    )
     requests, api_latency = api_panels(api.metrics)
     waiting, age = queue_panels(queue)
     Observability(
@@ -111,6 +125,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             **function_alarms("ingest", ingest, config.alarms),
             **function_alarms("worker", worker.function, config.alarms),
             **({} if outcomes is None else {"outcomes-undelivered": outcomes_alarm(service)}),
+            **(function_alarms("redrive", redrive.function, config.alarms) if redrive else {}),
         },
         panels=[
             requests,
@@ -120,7 +135,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             counts_panel("Events out", service, "Processed", "Failed", "BatchItemFailures"),
             latency_panel("Received to completed (ms)", service),
             api_latency,
-            functions_panel(ingest, worker.function),
+            functions_panel(ingest, worker.function, *([redrive.function] if redrive else [])),
         ],
         alerts_arn=alerts.arn,
         opts=child,

@@ -6,6 +6,7 @@ from typing import Any
 import pulumi
 from pulumi import Output
 
+from components.api import HttpApi
 from components.bucket import Bucket
 from components.encryption import customer_key, encrypted
 from components.files import FileTable, Uploads
@@ -20,9 +21,11 @@ from components.observability import (
     queue_alarms,
     queue_panels,
 )
+from components.options.api import ApiOptions
 from components.options.csv import SUFFIXES, CsvPipelineConfig
 from components.package import dependency_layer, source_archive
 from components.queue import Queue
+from components.redrive import redrive_backend
 from components.worker import Worker
 
 # The prefixes that handlers/csv_worker.py writes to, in a bucket of their own: nothing it writes can start it.
@@ -67,12 +70,13 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         filled_by=inputs,
         opts=child,
     )
+    code = source_archive("handlers", extra={"columns.json": config.input.format_json()})
     worker = Worker(
         f"{name}-worker",
         config.worker,
         queue=queue,
         handler="handlers.csv_worker.handler",
-        code=source_archive("handlers", extra={"columns.json": config.input.format_json()}),
+        code=code,
         runtime=runtime,
         grants=[
             queue.grant_send_dead_letters(),
@@ -98,6 +102,18 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         opts=child,
     )
     Uploads(f"{name}-uploads", inputs, queue, prefix=config.input.prefix, suffixes=SUFFIXES, opts=child)
+    redrive, redrive_api = None, None
+    if config.queue.redrive_api:
+        redrive = redrive_backend(
+            f"{name}-redrive",
+            handler="handlers.redrive.file_handler",
+            code=code,
+            runtime=runtime,
+            queue=queue,
+            read_table=table.grant_read(),
+            opts=child,
+        )
+        redrive_api = HttpApi(f"{name}-redrive-api", ApiOptions(), config.logs, [redrive], opts=child)
     waiting, age = queue_panels(queue)
     Observability(
         f"{name}-watch",
@@ -105,6 +121,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         alarms={
             **queue_alarms(queue, service, config.alarms),
             **function_alarms("worker", worker.function, config.alarms),
+            **(function_alarms("redrive", redrive.function, config.alarms) if redrive else {}),
         },
         panels=[
             counts_panel("Files", service, "FilesSucceeded", "FilesFailed", "FilesSkipped", "FilesContinued"),
@@ -112,7 +129,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             waiting,
             age,
             latency_panel("First run to report (ms)", service),
-            functions_panel(worker.function),
+            functions_panel(worker.function, *([redrive.function] if redrive else [])),
         ],
         alerts_arn=alerts.arn,
         opts=child,
@@ -125,4 +142,5 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         "dead_letter_queue_url": queue.dead_letters_url,
         "notifications_topic_arn": notifications.arn,
         "alerts_topic_arn": alerts.arn,
+        **({"redrive_api_url": redrive_api.url} if redrive_api else {}),
     }

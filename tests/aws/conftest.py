@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from handlers import aws
+from handlers.dead_letters import EventCauses
 from handlers.ingest import Ingest
 from handlers.processing import Process
-from handlers.settings import IngestSettings, WorkerSettings
+from handlers.redrive import Redrive
+from handlers.settings import IngestSettings, RedriveSettings, WorkerSettings
 from handlers.worker import Worker
 from local.engine import Running, running
 from local.project import load_project
@@ -24,7 +26,7 @@ from local.services import Clients
 ROOT = Path(__file__).parents[2]
 
 # What only adds something is on, so that all tests run with it.
-CONFIG = {"queue": {"max_receives": 3}, "outcomes": {}, "fault_injection": True}
+CONFIG = {"queue": {"max_receives": 3, "redrive_api": True}, "outcomes": {}, "fault_injection": True}
 
 Json = Any
 
@@ -72,6 +74,10 @@ class Pipeline:
     def worker(self, process: Process) -> Worker:
         return Worker(self._settings(WorkerSettings, "worker"), process, "test")
 
+    def redrive(self) -> Redrive:
+        settings = self._settings(RedriveSettings, "redrive")
+        return Redrive(settings, EventCauses(settings.table_name))
+
     # The client's side
 
     def request(
@@ -84,6 +90,7 @@ class Pipeline:
         parameters: Mapping[str, str] | None = None,
         event_id: str | None = None,
         text: str | None = None,
+        time: Time = Time(),  # noqa: B008  it is only read
     ) -> Answer:
         event = {
             "version": "2.0",
@@ -93,9 +100,13 @@ class Pipeline:
             "queryStringParameters": dict(parameters or {}),
             "pathParameters": {"id": event_id} if event_id else {},
             "body": text if text is not None else None if body is None else json.dumps(body),
-            "requestContext": {"requestId": "request-1", "http": {"sourceIp": "192.0.2.1", "userAgent": "test"}},
+            "requestContext": {
+                "requestId": "request-1",
+                "http": {"sourceIp": "192.0.2.1", "userAgent": "test"},
+                "authorizer": {"iam": {"userArn": "arn:aws:iam::123456789012:user/ann"}},
+            },
         }
-        answer = self.ingest().handle(event)
+        answer = self.redrive().handle(event, time) if path.startswith("/redrive") else self.ingest().handle(event)
         return Answer(answer["statusCode"], answer["headers"], json.loads(answer["body"]))
 
     def post(self, body: Json, **headers: str) -> Answer:

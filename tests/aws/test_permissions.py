@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 import pytest
 
-from handlers import queues
+from handlers import dead_letters, queues
 from handlers.processing import Rejected
 from tests.decisions import denied, recorded, unused
 from tests.roles import Role
@@ -22,15 +22,11 @@ from tests.roles import Role
 from .conftest import Pipeline, Time
 
 # Used by Lambda's poller and by Lambda's log delivery. Asserted on the graph: tests/components/test_roles.py.
-UNSEEN = {
-    "sqs:ReceiveMessage",
-    "sqs:DeleteMessage",
-    "sqs:GetQueueAttributes",
-    "logs:CreateLogStream",
-    "logs:PutLogEvents",
-    # test_faults.py
-    "ssm:GetParameter",
-}
+LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+POLLER = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+# test_faults.py
+FAULTS = {"ssm:GetParameter"}
+UNSEEN = {"ingest": LOGS | FAULTS, "worker": POLLER | LOGS | FAULTS, "redrive": LOGS}
 
 INGEST = [
     "sqs:SendMessage",
@@ -51,6 +47,14 @@ WORKER = [
     "s3:PutObject",
     "sns:Publish",
     "events:PutEvents",
+]
+REDRIVE = [
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ChangeMessageVisibility",
+    "sqs:SendMessage",
+    "dynamodb:BatchGetItem",
 ]
 
 
@@ -126,12 +130,34 @@ def worker_does_all_it_does(pipeline: Pipeline) -> None:
     assert pipeline.receive(), "its back-off was not set"
 
 
-DOES_ALL = {"ingest": ingest_does_all_it_does, "worker": worker_does_all_it_does}
+def redrive_does_all_it_does(pipeline: Pipeline) -> None:
+    """Raises AssertionError when it does not."""
+    url = pipeline.outputs["dead_letter_queue_url"]
+    event_id = pipeline.post({"n": 1}).body["id"]
+    (message,) = pipeline.receive()
+    pipeline.settle([message], {"batchItemFailures": []})
+    pipeline.root("sqs").send_message(QueueUrl=url, MessageBody=message["body"])
+    with role_of(pipeline, "redrive").acting(), patch.object(dead_letters, "POLL_SECONDS", 0):
+        shown = pipeline.request("GET", "/redrive/preview").body
+        assert [letter["id"] for letter in shown.get("messages", [])] == [event_id]
+        assert shown["remaining"] == 1
+        answer = pipeline.root("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
+        assert answer["Attributes"]["ApproximateNumberOfMessages"] == "1", "it was not made visible again"
+        assert pipeline.request("POST", "/redrive/start", {}).body["redriven"] == 1
+    assert [json.loads(record["body"])["id"] for record in pipeline.receive()] == [event_id]
+
+
+DOES_ALL = {
+    "ingest": ingest_does_all_it_does,
+    "worker": worker_does_all_it_does,
+    "redrive": redrive_does_all_it_does,
+}
 
 
 def test_the_lists_above_are_all_that_is_granted(pipeline: Pipeline) -> None:
-    for function, listed in (("ingest", INGEST), ("worker", WORKER)):
-        assert [action for _, action in role_of(pipeline, function).actions if action not in UNSEEN] == listed
+    for function, listed in (("ingest", INGEST), ("worker", WORKER), ("redrive", REDRIVE)):
+        granted = [action for _, action in role_of(pipeline, function).actions]
+        assert [action for action in granted if action not in UNSEEN[function]] == listed
 
 
 @pytest.mark.parametrize("function", DOES_ALL)
@@ -142,14 +168,16 @@ def test_all_that_is_granted_is_used_where_it_is_granted_and_nothing_is_denied(
     with recorded(decisions) as recording:
         DOES_ALL[function](pipeline)
     assert denied(recording.of(role.name)) == []
-    assert {action for action, _ in unused(role.document, recording.of(role.name))} == UNSEEN & {
-        action for _, action in role.actions
-    }
+    assert {action for action, _ in unused(role.document, recording.of(role.name))} == UNSEEN[function]
 
 
 @pytest.mark.parametrize(
     ("function", "action"),
-    [*(("ingest", action) for action in INGEST), *(("worker", action) for action in WORKER)],
+    [
+        *(("ingest", action) for action in INGEST),
+        *(("worker", action) for action in WORKER),
+        *(("redrive", action) for action in REDRIVE),
+    ],
 )
 def test_without_any_one_action_something_breaks(pipeline: Pipeline, function: str, action: str) -> None:
     with role_of(pipeline, function).without(action), pytest.raises(AssertionError):

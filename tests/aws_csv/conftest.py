@@ -19,7 +19,9 @@ from handlers import aws, file_objects
 from handlers.csv import engine
 from handlers.csv.columns import FileFormat
 from handlers.csv_worker import CsvWorker
-from handlers.settings import CsvWorkerSettings
+from handlers.dead_letters import FileCauses
+from handlers.redrive import Redrive
+from handlers.settings import CsvWorkerSettings, RedriveSettings
 from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
@@ -57,6 +59,7 @@ class Files:
     root: Clients
     outputs: Mapping[str, str]
     environment: Mapping[str, str]
+    redrive_environment: Mapping[str, str]
     inboxes: Mapping[str, str]
     columns: str
     settings: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +67,22 @@ class Files:
     def worker(self) -> CsvWorker:
         settings = dataclasses.replace(CsvWorkerSettings.from_environment(self.environment), **self.settings)
         return CsvWorker(settings, FileFormat.from_json(self.columns), "test")
+
+    def redrive(self, route: str, body: Json = None) -> Json:
+        """The redrive function's answer to a request; it has all the time."""
+        settings = RedriveSettings.from_environment(self.redrive_environment)
+        event = {
+            "routeKey": route,
+            "rawPath": "/",
+            "body": json.dumps(body or {}),
+            "requestContext": {
+                "requestId": "r",
+                "http": {"sourceIp": "", "userAgent": ""},
+                "authorizer": {"iam": {"userArn": "arn:aws:iam::123456789012:user/ann"}},
+            },
+        }
+        answer = Redrive(settings, FileCauses(settings.table_name)).handle(event, Time())
+        return json.loads(answer["body"])
 
     # The uploader's side
 
@@ -221,7 +240,7 @@ class Files:
 
 @pytest.fixture(scope="module")
 def stack(decisions: Path) -> Iterator[Running]:
-    with running(load_project(ROOT, "csv"), iam_log=decisions) as up:
+    with running(load_project(ROOT, "csv").with_config({"queue": {"redrive_api": True}}), iam_log=decisions) as up:
         yield up
 
 
@@ -232,7 +251,9 @@ def resources(stack: Running) -> Iterator[Callable[[], Files]]:
     for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
         functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
     inboxes = {topic: _inbox(root, topic, stack.outputs[f"{topic}_topic_arn"]) for topic in ("notifications", "alerts")}
-    (worker,) = stack.engine.functions
+    functions_by_handler = {function.handler: function for function in stack.engine.functions}
+    worker = functions_by_handler["handlers.csv_worker.handler"]
+    redrive = functions_by_handler["handlers.redrive.file_handler"]
     columns = worker.archive.assets["columns.json"].text  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
         for name, value in stack.environment().items():
@@ -241,7 +262,7 @@ def resources(stack: Running) -> Iterator[Callable[[], Files]]:
         patch.setattr(file_objects, "SMALLEST_PART_BYTES", 500)
         aws._session.cache_clear()
         aws.client.cache_clear()
-        yield lambda: Files(root, stack.outputs, worker.environment, inboxes, columns)
+        yield lambda: Files(root, stack.outputs, worker.environment, redrive.environment, inboxes, columns)
     aws._session.cache_clear()
     aws.client.cache_clear()
 

@@ -8,6 +8,7 @@ import pytest
 from local.recording import Graph
 
 ROUTES = {"POST /events", "GET /events", "GET /events/{id}", "GET /health"}
+REDRIVE = {"GET /redrive/preview", "POST /redrive/start"}
 
 
 def routes(graph: Graph) -> dict[str, str]:
@@ -17,18 +18,24 @@ def routes(graph: Graph) -> dict[str, str]:
     }
 
 
+PATHS = {
+    "events": "/events",
+    "events-id": "/events/{id}",
+    "health": "/health",
+    "redrive-preview": "/redrive/preview",
+    "redrive-start": "/redrive/start",
+}
+
+
 def methods(graph: Graph) -> dict[str, tuple[str, bool]]:
-    """Route -> (authorization, key required), with the path put together from the resources."""
-    parts = {
-        resource.inputs["pathPart"]: resource.inputs["parentId"]
-        for resource in graph.of_type("aws:apigateway/resource:Resource")
-    }
-    assert set(parts) == {"events", "{id}", "health"}
+    """Route -> (authorization, key required). That the paths are put together so, the emulator shows."""
     found = {}
     for method in graph.of_type("aws:apigateway/method:Method"):
-        path = {"events-id": "/events/{id}", "events": "/events", "health": "/health"}[method.name.split("-", 3)[3]]
         inputs = method.inputs
+        path = PATHS[method.name.split("-", 3)[3]]
         found[f"{inputs['httpMethod']} {path}"] = (inputs["authorization"], inputs["apiKeyRequired"])
+    parts = {resource.inputs["pathPart"] for resource in graph.of_type("aws:apigateway/resource:Resource")}
+    assert parts == {part for route in found for part in route.split("/")[1:]}
     return found
 
 
@@ -87,6 +94,67 @@ def test_a_rest_api_has_the_same_routes(
     found = methods(graph)
     assert found == {route: ("NONE", False) if route == "GET /health" else expected for route in ROUTES}
     assert graph.outputs["api_url"].endswith("/v1")
+
+
+JWT = {"issuer": "https://issuer.example", "audience": ["pipeline"]}
+
+
+@pytest.mark.parametrize("api", [{"auth": "none"}, {"auth": "iam"}, {"auth": "jwt", "jwt": JWT}])
+def test_redrive_wants_a_signature_whatever_an_http_api_wants_else(
+    graph_of: Callable[..., Graph], api: dict[str, object]
+) -> None:
+    plain, graph = graph_of(api=api), graph_of(api=api, queue={"redrive_api": True})
+    assert routes(graph) == {**routes(plain), **dict.fromkeys(REDRIVE, "AWS_IAM")}
+    assert leads_to_redrive(graph) == REDRIVE
+    authorizers = {
+        route.inputs["routeKey"]
+        for route in graph.of_type("aws:apigatewayv2/route:Route")
+        if "authorizerId" in route.inputs
+    }
+    assert not authorizers & REDRIVE
+
+
+def leads_to_redrive(graph: Graph) -> set[str]:
+    function = graph.find("aws:lambda/function:Function", "pipeline-redrive").physical_name
+    integrations = {
+        integration.name: integration.inputs["integrationUri"]
+        for integration in graph.of_type("aws:apigatewayv2/integration:Integration")
+    }
+    (name,) = (name for name, uri in integrations.items() if f":function:{function}/" in uri)
+    by_urn = {route.inputs["routeKey"]: route.dependencies for route in graph.of_type("aws:apigatewayv2/route:Route")}
+    return {
+        route
+        for route, dependencies in by_urn.items()
+        if any(
+            graph.by_urn(urn).type.endswith(":Integration") and graph.by_urn(urn).name == name for urn in dependencies
+        )
+    }
+
+
+@pytest.mark.parametrize("auth", ["none", "iam", "api_key"])
+def test_redrive_wants_a_signature_whatever_a_rest_api_wants_else(graph_of: Callable[..., Graph], auth: str) -> None:
+    api = {"kind": "rest", "auth": auth}
+    plain, graph = graph_of(api=api), graph_of(api=api, queue={"redrive_api": True})
+    assert methods(graph) == {**methods(plain), **dict.fromkeys(REDRIVE, ("AWS_IAM", False))}
+    function = graph.find("aws:lambda/function:Function", "pipeline-redrive").physical_name
+    leading = {
+        integration.name.removeprefix("pipeline-api-")
+        for integration in graph.of_type("aws:apigateway/integration:Integration")
+        if f":function:{function}/" in integration.inputs["uri"]
+    }
+    assert leading == {"get-redrive-preview", "post-redrive-start"}
+
+    def triggers(of: Graph) -> dict[str, str]:
+        return dict(of.of_type("aws:apigateway/deployment:Deployment")[0].inputs["triggers"])
+
+    assert triggers(plain)["definition"] != triggers(graph)["definition"]
+
+
+def test_a_csv_stack_has_an_api_for_redrive_only_when_it_is_asked_for(graph_of: Callable[..., Graph]) -> None:
+    assert graph_of("csv").of_type("aws:apigatewayv2/api:Api") == []
+    graph = graph_of("csv", queue={"redrive_api": True})
+    assert routes(graph) == dict.fromkeys(REDRIVE, "AWS_IAM")
+    assert set(graph.outputs) - set(graph_of("csv").outputs) == {"redrive_api_url"}
 
 
 def test_an_api_key_comes_with_a_usage_plan_and_only_its_id_is_an_output(graph_of: Callable[..., Graph]) -> None:

@@ -93,7 +93,13 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "memory_mb": 512,
             "timeout_seconds": 29,
         },
-        "queue": {"max_receives": 5, "retention_days": 4, "dead_letter_retention_days": 14, "fifo": None},
+        "queue": {
+            "max_receives": 5,
+            "retention_days": 4,
+            "dead_letter_retention_days": 14,
+            "redrive_api": False,
+            "fifo": None,
+        },
         "worker": {
             "processor": "processors.echo:process",
             "batch_size": 10,

@@ -118,6 +118,34 @@ def test_outcome_events_that_are_given_up_ring(graph_of: Callable[..., Graph], d
     assert name not in {each.name for each in dev}
 
 
+@pytest.mark.parametrize("stack", ["dev", "csv"])
+def test_the_redrive_function_has_its_alarms_and_is_on_the_dashboard(
+    graph_of: Callable[..., Graph], stack: str
+) -> None:
+    def alarms(graph: Graph) -> dict[str, Any]:
+        return {
+            alarm.name.removeprefix("pipeline-watch-"): (watched(alarm.inputs), alarm.inputs["threshold"])
+            for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+        }
+
+    graph = graph_of(stack, queue={"redrive_api": True})
+    name = graph.find("aws:lambda/function:Function", "pipeline-redrive").physical_name
+    added = {label: alarm for label, alarm in alarms(graph).items() if label not in alarms(graph_of(stack))}
+
+    def of_lambda(metric: str, statistic: str = "Sum") -> tuple[str, str, dict[str, str], str]:
+        return ("AWS/Lambda", metric, {"FunctionName": name}, statistic)
+
+    percent = 99 if stack == "csv" else 80
+    assert added == {
+        "redrive-errors": ([of_lambda("Errors"), of_lambda("Invocations")], 5),
+        "redrive-throttles": ([of_lambda("Throttles")], 1),
+        "redrive-duration": ([of_lambda("Duration", "Maximum")], 29_000 * percent / 100),
+    }
+    (dashboard,) = graph.of_type("aws:cloudwatch/dashboard:Dashboard")
+    functions = json.loads(dashboard.inputs["dashboardBody"])["widgets"][-1]["properties"]["metrics"]
+    assert [metric[1] for metric in functions if metric[3] == name] == ["Invocations", "Errors", "Throttles"]
+
+
 def test_alarms_ring_at_the_threshold_say_so_to_the_topic_and_stay_quiet_without_traffic(dev: Graph) -> None:
     topic = dev.outputs["alerts_topic_arn"]
     for alarm in dev.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):

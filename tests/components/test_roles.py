@@ -132,6 +132,27 @@ def test_fault_injection_lets_both_functions_read_its_switch_and_is_nowhere_else
         assert "ssm:" not in json.dumps([p.inputs["policy"] for p in off.of_type("aws:iam/rolePolicy:RolePolicy")])
 
 
+def test_the_redrive_function_may_do_exactly_this(graph_of: Callable[..., Graph]) -> None:
+    for stack, read in (("dev", READ), ("csv", ["dynamodb:GetItem"])):
+        graph = graph_of(stack, queue={"redrive_api": True})
+        queue, dead, table = (
+            graph.find(kind, f"pipeline-{name}").physical_name
+            for kind, name in (
+                ("aws:sqs/queue:Queue", "queue"),
+                ("aws:sqs/queue:Queue", "queue-dead-letters"),
+                ("aws:dynamodb/table:Table", "table"),
+            )
+        )
+        log_group = graph.find("aws:cloudwatch/logGroup:LogGroup", "pipeline-redrive").physical_name
+        account = "us-east-1:123456789012"
+        assert statements(graph, "pipeline-redrive") == [
+            (CONSUME, [f"arn:aws:sqs:{account}:{dead}"]),
+            (["sqs:SendMessage"], [f"arn:aws:sqs:{account}:{queue}"]),
+            (read, [f"arn:aws:dynamodb:{account}:table/{table}"]),
+            (LOGS, [f"arn:aws:logs:{account}:log-group:{log_group}:*"]),
+        ]
+
+
 def test_only_lambda_may_take_the_roles(dev: Graph) -> None:
     roles = dev.of_type("aws:iam/role:Role")
     assert sorted(role.name for role in roles) == ["pipeline-ingest", "pipeline-worker"]
@@ -195,6 +216,20 @@ def test_the_alerts_topic_takes_alarms_of_this_account_and_no_plain_http(dev: Gr
             "Condition": {"Bool": {"aws:SecureTransport": "false"}},
         },
     ]
+
+
+def test_only_its_api_may_invoke_the_redrive_function(graph_of: Callable[..., Graph]) -> None:
+    for stack, api in (("dev", "pipeline-api"), ("csv", "pipeline-redrive-api")):
+        graph = graph_of(stack, queue={"redrive_api": True})
+        granted = dict(graph.find("aws:lambda/permission:Permission", f"{api}-redrive").inputs)
+        (stage,) = graph.of_type("aws:apigatewayv2/stage:Stage")
+        source = f"arn:aws:execute-api:us-east-1:123456789012:{stage.inputs['apiId']}/*/*"
+        assert granted == {
+            "action": "lambda:InvokeFunction",
+            "function": graph.find("aws:lambda/function:Function", "pipeline-redrive").physical_name,
+            "principal": "apigateway.amazonaws.com",
+            "sourceArn": source,
+        }
 
 
 def test_only_this_api_may_invoke_the_ingest_function_and_nothing_the_worker(dev: Graph) -> None:

@@ -79,7 +79,22 @@ def test_both_payload_formats_give_the_same_request(payload_format: str) -> None
         source_ip="192.0.2.1",
         user_agent="curl/8.5",
         correlation_id="c-1",
+        caller="",
     )
+
+
+@pytest.mark.parametrize("payload_format", FORMATS)
+def test_the_caller_is_who_signed_the_request(payload_format: str) -> None:
+    event = lambda_event(payload_format)
+    signer = {"userArn": "arn:aws:iam::123456789012:user/ann"}
+    context = event["requestContext"]
+    if payload_format == "1.0":
+        context["identity"].update(signer)
+    else:
+        context["authorizer"] = {"iam": signer}
+    assert read_request(event).caller == signer["userArn"]
+    context.update({"identity": {**context.get("identity", {}), "userArn": None}, "authorizer": None})
+    assert read_request(event).caller == ""
 
 
 @pytest.mark.parametrize("payload_format", FORMATS)

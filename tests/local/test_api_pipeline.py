@@ -17,9 +17,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 
 from .conftest import ROOT, Client, Start
 
@@ -163,8 +160,11 @@ def test_a_long_key_and_a_header_with_control_characters_are_refused(dev: Client
     assert answer.split()[1] == b"400"
 
 
+EMPTY = {"messages": [], "not_matching": 0, "remaining": 0, "complete": True}
+
+
 def test_a_rest_api_with_keys_serves_the_same_events_and_nobody_without_a_key(start: Start) -> None:
-    with start(api={"kind": "rest", "auth": "api_key"}) as client:
+    with start(api={"kind": "rest", "auth": "api_key"}, queue={"redrive_api": True}) as client:
         assert client.outputs["api_url"].endswith("/v1")
         assert client.request("GET", "/health")[0] == 200
         assert client.post({"n": 1})[0] == 403
@@ -179,16 +179,17 @@ def test_a_rest_api_with_keys_serves_the_same_events_and_nobody_without_a_key(st
         client.until(done)
         assert len(client.request("GET", "/events", headers=headers)[1]["events"]) == 1
         assert client.post([1], headers)[0] == 400
+        # Redrive wants a signature and no key.
+        assert client.request("GET", "/redrive/preview", headers=headers)[0] == 403
+        assert client.request("POST", "/redrive/start", {}, headers)[0] == 403
+        assert client.signed("GET", "/redrive/preview?max_messages=1") == (200, EMPTY)
 
 
 def test_iam_auth_lets_in_signed_requests_only(start: Start, tmp_path: Path) -> None:
     with start(api={"auth": "iam"}) as client:
         assert client.request("GET", "/health")[0] == 200
         assert client.post({"n": 1})[0] == 403
-        url = f"{client.outputs['api_url']}/events"
-        request = AWSRequest("POST", url, data=b'{"n": 1}', headers={"Content-Type": "application/json"})
-        SigV4Auth(Credentials("test", "test"), "execute-api", "us-east-1").add_auth(request)
-        assert client.request("POST", "/events", headers=dict(request.headers.items()), raw=b'{"n": 1}')[0] == 202
+        assert client.signed("POST", "/events", {"n": 1})[0] == 202
         file = tmp_path / "events.jsonl"
         file.write_text('{"n": 1}\n{"n": 2}\n')
         environment = {**os.environ, **client.up.environment(), "PIPELINE_OUTPUTS": json.dumps(client.outputs)}

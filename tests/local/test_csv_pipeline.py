@@ -20,7 +20,9 @@ GOOD = "Ann,ann@example.com,12.50,2024-01-02,3\n"
 @pytest.fixture(scope="module")
 def files(start: Start) -> Iterator[Client]:
     # With versions, as in staging and prod; tests/aws_csv has none.
-    with start("csv", output={"format": "jsonl"}, storage={"bucket_versioning": True}) as client:
+    with start(
+        "csv", output={"format": "jsonl"}, storage={"bucket_versioning": True}, queue={"redrive_api": True}
+    ) as client:
         yield client
 
 
@@ -70,6 +72,12 @@ def test_an_unreadable_file_is_reported_and_with_the_dead_letters(files: Client)
     assert report(files, "picture.csv")["reason"] == "not_text"
     files.until(lambda: files.depth(files.outputs["dead_letter_queue_url"]) == 1)
     files.until(lambda: files.depth(files.outputs["queue_url"]) == 0)
+    # And its dead letter over the API, to signed requests only.
+    assert files.request("GET", "/redrive/preview")[0] == 403
+    assert files.request("POST", "/redrive/start", {})[0] == 403
+    status, shown = files.signed("GET", "/redrive/preview?error_type=not_text")
+    assert (status, [message["error_type"] for message in shown["messages"]]) == (200, ["not_text"])
+    assert files.signed("POST", "/redrive/start", {"error_type": "other"})[1]["not_matching"] == 1
 
 
 def test_only_files_below_the_prefix_start_the_pipeline(files: Client) -> None:
