@@ -190,6 +190,30 @@ def faults_set(
     _run(lambda: run_set(stack, mode))
 
 
+@app.command("check")
+def check_stack(
+    stack: StackOption = "dev",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as one line of JSON.")] = False,
+) -> None:
+    """Check a stack against rules of security and operation, without deploying it. Exit 1 if any is not kept."""
+    from cli.check import run_check  # noqa: PLC0415
+
+    _run(lambda: run_check(stack, as_json=as_json))
+
+
+@app.command()
+def permissions(
+    stack: StackOption = "dev",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as one line of JSON.")] = False,
+) -> None:
+    """Show what each function of a stack may do, with which resource, and what for."""
+    from cli.permissions import run_permissions  # noqa: PLC0415
+
+    _run(lambda: run_permissions(stack, as_json=as_json))
+
+
 csv_app = typer.Typer(no_args_is_help=True, help="CSV files on this disk.")
 app.add_typer(csv_app, name="csv")
 

@@ -75,7 +75,12 @@ class Bucket(pulumi.ComponentResource):
 
     def grant_write(self, prefix: str) -> Grant:
         """To write objects below a prefix (`results/`)."""
-        return Grant(("s3:PutObject",), (Output.concat(self.arn, "/", prefix, "*"),), {"BUCKET_NAME": self.name})
+        return Grant(
+            ("s3:PutObject",),
+            (Output.concat(self.arn, "/", prefix, "*"),),
+            {"BUCKET_NAME": self.name},
+            why=f"write to {prefix}",
+        )
 
     def grant_write_parts(self, prefix: str) -> Grant:
         """To write large objects below a prefix in parts, to give up doing so, and to see whether one is there."""
@@ -83,22 +88,32 @@ class Bucket(pulumi.ComponentResource):
             ("s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject"),
             (Output.concat(self.arn, "/", prefix, "*"),),
             {"BUCKET_NAME": self.name},
+            why=f"write to {prefix} in parts",
         )
 
     def grant_read_versions(self, prefix: str) -> Grant:
         """To read objects below a prefix, old versions too; the bucket is named by whoever announces them."""
-        return Grant(("s3:GetObject", "s3:GetObjectVersion"), (Output.concat(self.arn, "/", prefix, "*"),))
+        return Grant(
+            ("s3:GetObject", "s3:GetObjectVersion"),
+            (Output.concat(self.arn, "/", prefix, "*"),),
+            why=f"read from {prefix}",
+        )
 
     def grant_see_missing(self) -> Grant:
         """To be told that an object is gone; without it, S3 answers that it is forbidden.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html (Permissions)
         """
-        return Grant(("s3:ListBucket",), (self.arn,))
+        return Grant(("s3:ListBucket",), (self.arn,), why="be told that an object is gone")
 
     def grant_read(self, prefix: str) -> Grant:
         """To read objects below a prefix, also by a signed URL that the function hands out."""
-        return Grant(("s3:GetObject",), (Output.concat(self.arn, "/", prefix, "*"),), {"BUCKET_NAME": self.name})
+        return Grant(
+            ("s3:GetObject",),
+            (Output.concat(self.arn, "/", prefix, "*"),),
+            {"BUCKET_NAME": self.name},
+            why=f"read from {prefix}",
+        )
 
 
 def _lifecycle(expire_after_days: Mapping[str, int | None]) -> list[aws.s3.BucketLifecycleConfigurationRuleArgsDict]:

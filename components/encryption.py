@@ -37,7 +37,7 @@ class Key(pulumi.ComponentResource):
 
     The account's administrators manage it through IAM, as AWS recommends, and the functions' roles use it by their own
     policies; the services that do so by themselves are named in its policy: CloudWatch Logs and alarms, `senders`
-    (`s3`) that put messages into an encrypted queue, and EventBridge where there is a bus.
+    (`s3`, `sns`) that put messages into an encrypted queue, and EventBridge where there is a bus.
     https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
     """
 
@@ -119,6 +119,8 @@ def _policy(senders: Sequence[str], *, event_bus: bool) -> Output[str]:
         in_account = {"StringEquals": {"aws:SourceAccount": account}}
         log_groups = {"kms:EncryptionContext:aws:logs:arn": f"arn:{partition}:logs:{here}:log-group:*"}
         alarms = {"aws:SourceArn": f"arn:{partition}:cloudwatch:{here}:alarm:*"}
+        topics = {"ArnLike": {"aws:SourceArn": f"arn:{partition}:sns:{here}:*"}}
+        sources = {"s3": in_account, "sns": topics}
         return {
             "Version": "2012-10-17",
             "Statement": [
@@ -135,7 +137,7 @@ def _policy(senders: Sequence[str], *, event_bus: bool) -> Output[str]:
                 _allowed("Alarms", "cloudwatch.amazonaws.com", _USE, {**in_account, "ArnLike": alarms}),
                 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
                 *(
-                    _allowed(f"Messages{sender.capitalize()}", f"{sender}.amazonaws.com", _USE, in_account)
+                    _allowed(f"Messages{sender.capitalize()}", f"{sender}.amazonaws.com", _USE, sources[sender])
                     for sender in senders
                 ),
                 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-key-policy.html

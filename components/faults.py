@@ -28,4 +28,4 @@ class FaultSwitch(pulumi.ComponentResource):
 
     def grant_read(self) -> Grant:
         """To look at it."""
-        return Grant(("ssm:GetParameter",), (self.arn,), {"FAULT_PARAMETER_NAME": self.name})
+        return Grant(("ssm:GetParameter",), (self.arn,), {"FAULT_PARAMETER_NAME": self.name}, why="look what to break")

@@ -69,8 +69,10 @@ class FileTable(pulumi.ComponentResource):
 
     def grant_track(self) -> Grant:
         """To take files, and to record what becomes of them."""
-        return Grant(("dynamodb:UpdateItem", "dynamodb:GetItem"), (self.arn,), {"TABLE_NAME": self.name})
+        return Grant(
+            ("dynamodb:UpdateItem", "dynamodb:GetItem"), (self.arn,), {"TABLE_NAME": self.name}, why="track files"
+        )
 
     def grant_read(self) -> Grant:
         """To look files up by id."""
-        return Grant(("dynamodb:GetItem",), (self.arn,), {"TABLE_NAME": self.name})
+        return Grant(("dynamodb:GetItem",), (self.arn,), {"TABLE_NAME": self.name}, why="look files up")

@@ -10,7 +10,8 @@ import pulumi_aws as aws
 from pulumi import Input, ResourceOptions
 
 from components.encryption import Key
-from components.grants import Grant, merged_environment, policy_document
+from components.grants import Grant, merged_environment, policy_document, services_called
+from components.network import Network, network_of
 from components.options.common import CommonOptions, LogOptions
 
 RUNTIME = "python3.13"
@@ -27,7 +28,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Runtime:
-    """What all functions of a pipeline share: layer, logs, tracing, key, and the name they report metrics under."""
+    """What all functions of a pipeline share, and the name that they report metrics under."""
 
     service: str
     layer: Input[str]
@@ -35,6 +36,7 @@ class Runtime:
     tracing: bool
     key_arn: Input[str] | None = None
     """The customer key: what a role may do with encrypted things, it needs rights on the key for."""
+    network: Network | None = None
 
 
 def shared_runtime(
@@ -55,7 +57,14 @@ def shared_runtime(
         compatible_architectures=[ARCHITECTURE],
         opts=opts,
     )
-    return Runtime(service, dependencies.arn, config.logs, config.tracing, None if key is None else key.arn)
+    return Runtime(
+        service,
+        dependencies.arn,
+        config.logs,
+        config.tracing,
+        None if key is None else key.arn,
+        network_of(f"{name}-network", config.network, opts=opts),
+    )
 
 
 def service_name() -> str:
@@ -85,6 +94,9 @@ class Function(pulumi.ComponentResource):
         child = ResourceOptions(parent=self)
         log_group = aws.cloudwatch.LogGroup(name, retention_in_days=runtime.logs.retention_days, opts=child)
         grants = [*grants, _grant_logs(log_group), *_grants_tracing(tracing=runtime.tracing)]
+        network = runtime.network
+        ways = [] if network is None else network.ways_to(services_called(grants))
+        grants += [] if network is None else [_INTERFACES]
         role = aws.iam.Role(name, assume_role_policy=_ASSUMED_BY_LAMBDA, opts=child)
         document = policy_document(grants, key_arn=runtime.key_arn)
         policy = aws.iam.RolePolicy(name, role=role.id, policy=document, opts=child)
@@ -104,8 +116,12 @@ class Function(pulumi.ComponentResource):
             environment={"variables": variables},
             logging_config={"log_format": "Text", "log_group": log_group.name},
             tracing_config={"mode": "Active" if runtime.tracing else "PassThrough"},
-            # Without the dependency an event source mapping can be created before the role may read its queue.
-            opts=ResourceOptions(parent=self, depends_on=[policy]),
+            vpc_config=None
+            if network is None
+            else {"subnet_ids": network.subnet_ids, "security_group_ids": network.security_group_ids},
+            # Without the policy an event source mapping can be created before the role may read its queue; without the
+            # ways out the first events would wait for calls that get no answer.
+            opts=ResourceOptions(parent=self, depends_on=[policy, *ways]),
         )
         self.name = function.name
         self.arn = function.arn
@@ -136,9 +152,29 @@ METRICS_NAMESPACE = "DataPipeline"
 
 
 def _grant_logs(group: aws.cloudwatch.LogGroup) -> Grant:
-    return Grant(("logs:CreateLogStream", "logs:PutLogEvents"), (pulumi.Output.concat(group.arn, ":*"),))
+    resources = (pulumi.Output.concat(group.arn, ":*"),)
+    return Grant(("logs:CreateLogStream", "logs:PutLogEvents"), resources, why="write logs", used_by_lambda=True)
 
 
 def _grants_tracing(*, tracing: bool) -> list[Grant]:
     # X-Ray has no resources to name: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
-    return [Grant(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), ("*",))] if tracing else []
+    return [Grant(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), ("*",), why="send traces")] if tracing else []
+
+
+# Lambda connects a function to a VPC with the function's own role, and these actions take no resource that is known
+# before. The code must not use them: a request that it makes carries the function's ARN, one of Lambda does not.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions
+_INTERFACES = Grant(
+    (
+        "ec2:CreateNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:DeleteNetworkInterface",
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:UnassignPrivateIpAddresses",
+    ),
+    ("*",),
+    condition={"Null": {"lambda:SourceFunctionArn": "true"}},
+    why="be connected to the network",
+    used_by_lambda=True,
+)

@@ -1,5 +1,6 @@
 """Grants are values: a component returns what others may need, a function collects them."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,18 @@ class Grant:
     actions: tuple[str, ...]
     resources: tuple[Input[str], ...]
     environment: Mapping[str, Input[str]] = field(default_factory=dict)
+    condition: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """When it holds: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition.html"""
+    why: str = ""
+    """What for, in a few words (`put messages into the queue`): the statement is called after it."""
+    used_by_lambda: bool = False
+    """Used by Lambda in the function's name, not by its code: the function's network need not lead there."""
+
+
+def services_called(grants: Iterable[Grant]) -> list[str]:
+    """The services that a function's code calls, as IAM abbreviates them."""
+    called = (action for grant in grants if not grant.used_by_lambda for action in grant.actions)
+    return sorted({action.partition(":")[0] for action in called})
 
 
 # What a caller of these actions needs of the customer key that encrypts what they are about.
@@ -42,19 +55,34 @@ _ENCRYPTED_SERVICES = {action.partition(":")[0] for action in _KEY_ACTIONS}
 def policy_document(grants: Iterable[Grant], *, key_arn: Input[str] | None) -> pulumi.Output[str]:
     """An IAM policy with one statement a grant, as JSON text; with a customer key one more, for what they need of it.
 
-    Raises ValueError for an action of which nobody has said what it needs of the key.
+    Raises ValueError for an action of which nobody has said what it needs of the key, and for two grants that say the
+    same `why`, as IAM takes no two statements of one name.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
     """
     granted = list(grants)
     if key_arn is not None:
         needed = {right for grant in granted for action in grant.actions for right in _key_actions(action)}
-        granted.append(Grant(tuple(sorted(needed)), (key_arn,)))
+        granted.append(Grant(tuple(sorted(needed)), (key_arn,), why="decrypt and encrypt these"))
+    whys = [grant.why for grant in granted if grant.why and grant.actions]
+    if repeated := next((why for why in whys if whys.count(why) > 1), None):
+        raise ValueError(f"two grants of one role are both to {repeated}")
     statements = [
-        {"Effect": "Allow", "Action": list(grant.actions), "Resource": list(grant.resources)}
+        {
+            **({"Sid": _sid(grant.why)} if grant.why else {}),
+            "Effect": "Allow",
+            "Action": list(grant.actions),
+            "Resource": list(grant.resources),
+            **({"Condition": grant.condition} if grant.condition else {}),
+        }
         for grant in granted
         if grant.actions
     ]
     return pulumi.Output.json_dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+def _sid(why: str) -> str:
+    """IAM takes letters and digits: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_sid.html."""
+    return "".join(word[0].upper() + word[1:] for word in re.findall("[A-Za-z0-9]+", why))
 
 
 def _key_actions(action: str) -> tuple[str, ...]:

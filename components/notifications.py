@@ -1,7 +1,7 @@
 """Who is told when something goes wrong."""
 
 import hashlib
-import json
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
@@ -9,16 +9,38 @@ from pulumi import ResourceOptions
 
 from components.grants import Grant
 from components.options.common import NotificationOptions
+from components.policies import deny_plain_http
+from components.queue import DeadLetterQueue
+
+UNDELIVERED_KEPT_DAYS = 14
 
 
 class Notifications(pulumi.ComponentResource):
-    """A topic for alerts and its subscriptions. Alarms and functions publish to it."""
+    """A topic and its subscriptions. Functions publish to it by their own rights, and `alarms` of this account.
 
-    def __init__(self, name: str, options: NotificationOptions, *, opts: ResourceOptions | None = None) -> None:
+    What cannot be delivered to a queue, a function or an address lies with `dead_letters`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: NotificationOptions,
+        *,
+        alarms: bool,
+        opts: ResourceOptions | None = None,
+    ) -> None:
         super().__init__("datapipeline:index:Notifications", name, None, opts)
         child = ResourceOptions(parent=self)
         topic = aws.sns.Topic(name, opts=child)
-        aws.sns.TopicPolicy(name, arn=topic.arn, policy=topic.arn.apply(_publishers), opts=child)
+        policy = deny_plain_http("sns:Publish", topic.arn, also=[_alarms(topic)] if alarms else [])
+        aws.sns.TopicPolicy(name, arn=topic.arn, policy=policy, opts=child)
+        self.dead_letters: DeadLetterQueue | None = None
+        redrive: pulumi.Output[str] | None = None
+        if options.to_machines:
+            self.dead_letters = DeadLetterQueue(
+                f"{name}-dead-letters", retention_days=UNDELIVERED_KEPT_DAYS, topic_arn=topic.arn, opts=child
+            )
+            redrive = pulumi.Output.json_dumps({"deadLetterTargetArn": self.dead_letters.arn})
         for subscription in options.subscriptions:
             label = f"{name}-{subscription.protocol}-{_short(subscription.endpoint)}"
             aws.sns.TopicSubscription(
@@ -26,6 +48,7 @@ class Notifications(pulumi.ComponentResource):
                 topic=topic.arn,
                 protocol=subscription.protocol,
                 endpoint=subscription.endpoint,
+                redrive_policy=None if subscription.protocol == "email" else redrive,
                 opts=child,
             )
             if subscription.protocol == "lambda":
@@ -37,40 +60,34 @@ class Notifications(pulumi.ComponentResource):
                     source_arn=topic.arn,
                     opts=child,
                 )
+        self._name = name
         self.arn = topic.arn
         self.register_outputs({"arn": self.arn})
 
     def grant_publish(self, variable: str = "ALERTS_TOPIC_ARN") -> Grant:
         """To publish; the function learns the topic from `variable`."""
-        return Grant(("sns:Publish",), (self.arn,), {variable: self.arn})
+        return Grant(("sns:Publish",), (self.arn,), {variable: self.arn}, why=f"publish to {self._name}")
 
 
-def _publishers(arn: str) -> str:
-    """Alarms of this account may publish, and nobody over plain HTTP. Roles have policies of their own."""
-    account = arn.split(":")[4]
-    return json.dumps(
-        {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Sid": "Alarms",
-                    "Effect": "Allow",
-                    "Principal": {"Service": "cloudwatch.amazonaws.com"},
-                    "Action": "sns:Publish",
-                    "Resource": arn,
-                    "Condition": {"StringEquals": {"aws:SourceAccount": account}},
-                },
-                {
-                    "Sid": "DenyPlainHttp",
-                    "Effect": "Deny",
-                    "Principal": "*",
-                    "Action": "sns:Publish",
-                    "Resource": arn,
-                    "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-                },
-            ],
-        },
-    )
+def _alarms(topic: aws.sns.Topic) -> dict[str, Any]:
+    """Alarms of this account and region may publish.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Notify_Users_Alarm_Changes.html
+    """
+
+    def condition(arn: str) -> dict[str, dict[str, str]]:
+        _, partition, _, region, account, _ = arn.split(":")
+        alarms = f"arn:{partition}:cloudwatch:{region}:{account}:alarm:*"
+        return {"StringEquals": {"aws:SourceAccount": account}, "ArnLike": {"aws:SourceArn": alarms}}
+
+    return {
+        "Sid": "Alarms",
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+        "Action": "sns:Publish",
+        "Resource": topic.arn,
+        "Condition": topic.arn.apply(condition),
+    }
 
 
 def _short(text: str) -> str:

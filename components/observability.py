@@ -18,7 +18,7 @@ from components.api import ApiMetrics
 from components.function import METRICS_NAMESPACE, Function
 from components.options.api import AlarmOptions
 from components.options.common import CommonAlarmOptions, FunctionAlarmOptions
-from components.queue import Queue
+from components.queue import DeadLetterQueue, Queue
 
 PERIOD_SECONDS = 300
 
@@ -288,6 +288,11 @@ def dead_letters_alarm(queue_name: Input[str]) -> Alarm:
         threshold=1,
         period_seconds=60,
     )
+
+
+def undelivered_alarms(label: str, dead_letters: DeadLetterQueue | None) -> dict[str, Alarm]:
+    """Of the notifications that could not be delivered, when somebody gets any that could fail."""
+    return {} if dead_letters is None else {f"{label}-undelivered": dead_letters_alarm(dead_letters.name)}
 
 
 def _oldest_message(queue: Queue, options: CommonAlarmOptions) -> Alarm:

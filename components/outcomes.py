@@ -23,4 +23,4 @@ class Outcomes(pulumi.ComponentResource):
 
     def grant_put(self) -> Grant:
         """To put events on the bus."""
-        return Grant(("events:PutEvents",), (self.arn,), {"EVENT_BUS_NAME": self.name})
+        return Grant(("events:PutEvents",), (self.arn,), {"EVENT_BUS_NAME": self.name}, why="tell outcomes")

@@ -99,7 +99,7 @@ class Queue(pulumi.ComponentResource):
 
     def grant_send(self) -> Grant:
         """To put messages into the queue."""
-        return Grant(("sqs:SendMessage",), (self.arn,), {"QUEUE_URL": self.url})
+        return Grant(("sqs:SendMessage",), (self.arn,), {"QUEUE_URL": self.url}, why="put messages into the queue")
 
     def grant_consume(self) -> Grant:
         """To take messages, as an event source mapping does, and to set when a failed one comes back."""
@@ -107,11 +107,17 @@ class Queue(pulumi.ComponentResource):
             ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"),
             (self.arn,),
             {"QUEUE_URL": self.url},
+            why="take messages from the queue",
         )
 
     def grant_send_dead_letters(self) -> Grant:
         """To put a message that will never succeed with the dead letters at once."""
-        return Grant(("sqs:SendMessage",), (self.dead_letters_arn,), {"DEAD_LETTER_QUEUE_URL": self.dead_letters_url})
+        return Grant(
+            ("sqs:SendMessage",),
+            (self.dead_letters_arn,),
+            {"DEAD_LETTER_QUEUE_URL": self.dead_letters_url},
+            why="put messages with the dead letters",
+        )
 
     def grant_take_dead_letters(self) -> Grant:
         """To look at dead letters, to leave them there or delete them, and to count them."""
@@ -119,13 +125,24 @@ class Queue(pulumi.ComponentResource):
             ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"),
             (self.dead_letters_arn,),
             {"DEAD_LETTER_QUEUE_URL": self.dead_letters_url},
+            why="look at dead letters and delete those sent back",
         )
 
 
 class DeadLetterQueue(pulumi.ComponentResource):
-    """A queue for what failed for good, where no queue of ours stands before it. Encrypted and closed to plain HTTP."""
+    """A queue for what failed for good, where no queue of ours stands before it. Encrypted and closed to plain HTTP.
 
-    def __init__(self, name: str, *, retention_days: int, opts: ResourceOptions | None = None) -> None:
+    `topic_arn`: a topic that may put here what it could not deliver.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        retention_days: int,
+        topic_arn: Output[str] | None = None,
+        opts: ResourceOptions | None = None,
+    ) -> None:
         super().__init__("datapipeline:index:DeadLetterQueue", name, None, opts)
         child = ResourceOptions(parent=self)
         queue = aws.sqs.Queue(
@@ -135,7 +152,9 @@ class DeadLetterQueue(pulumi.ComponentResource):
             sqs_managed_sse_enabled=True,
             opts=child,
         )
-        aws.sqs.QueuePolicy(name, queue_url=queue.url, policy=deny_plain_http("sqs:*", queue.arn), opts=child)
+        also = [] if topic_arn is None else [_undelivered_by(topic_arn, queue)]
+        policy = deny_plain_http("sqs:*", queue.arn, also=also)
+        aws.sqs.QueuePolicy(name, queue_url=queue.url, policy=policy, opts=child)
         self.arn = queue.arn
         self.url = queue.url
         self.name = queue.name
@@ -143,7 +162,7 @@ class DeadLetterQueue(pulumi.ComponentResource):
 
     def grant_receive_failures(self) -> Grant:
         """To have Lambda put a function's failed events here, which it does as the function's role."""
-        return Grant(("sqs:SendMessage",), (self.arn,))
+        return Grant(("sqs:SendMessage",), (self.arn,), why="keep events that fail", used_by_lambda=True)
 
 
 def _sent_by(bucket: Bucket, queue: aws.sqs.Queue) -> dict[str, Any]:
@@ -162,4 +181,19 @@ def _sent_by(bucket: Bucket, queue: aws.sqs.Queue) -> dict[str, Any]:
             "ArnEquals": {"aws:SourceArn": bucket.arn},
             "StringEquals": {"aws:SourceAccount": queue.arn.apply(lambda arn: arn.split(":")[4])},
         },
+    }
+
+
+def _undelivered_by(topic_arn: Output[str], queue: aws.sqs.Queue) -> dict[str, Any]:
+    """SNS may send on behalf of one topic, whose ARN has the account in it.
+
+    https://docs.aws.amazon.com/sns/latest/dg/sns-configure-dead-letter-queue.html
+    """
+    return {
+        "Sid": "Undelivered",
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue.arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
     }

@@ -41,4 +41,5 @@ class ReadingTable(pulumi.ComponentResource):
             ("dynamodb:BatchWriteItem", "dynamodb:BatchGetItem", "dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
             (self.arn,),
             {"TABLE_NAME": self.name},
+            why="store readings and alert states",
         )

@@ -79,8 +79,8 @@ class ScheduledFunction(pulumi.ComponentResource):
             role=role.id,
             policy=policy_document(
                 [
-                    Grant(("lambda:InvokeFunction",), (self.function.arn,)),
-                    Grant(("sqs:SendMessage",), (self.dead_letters.arn,)),
+                    Grant(("lambda:InvokeFunction",), (self.function.arn,), why="run the function"),
+                    self.dead_letters.grant_receive_failures(),
                 ],
                 key_arn=runtime.key_arn,
             ),

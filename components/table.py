@@ -50,7 +50,7 @@ class Table(pulumi.ComponentResource):
 
     def grant_read(self) -> Grant:
         """To look events up by id."""
-        return Grant(("dynamodb:BatchGetItem",), (self.arn,), {"TABLE_NAME": self.name})
+        return Grant(("dynamodb:BatchGetItem",), (self.arn,), {"TABLE_NAME": self.name}, why="look events up")
 
     def grant_accept(self) -> Grant:
         """To claim ids, to record accepted events, and to give claims up.
@@ -62,13 +62,19 @@ class Table(pulumi.ComponentResource):
             ("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:PartiQLDelete", "dynamodb:PutItem"),
             (self.arn,),
             {"TABLE_NAME": self.name},
+            why="accept events",
         )
 
     def grant_list(self) -> Grant:
         """To list events by time, where there is a time index."""
         resources = (Output.concat(self.arn, "/index/", TIME_INDEX),)
-        return Grant(("dynamodb:Query",), resources, {"TABLE_NAME": self.name})
+        return Grant(("dynamodb:Query",), resources, {"TABLE_NAME": self.name}, why="list events by time")
 
     def grant_complete(self) -> Grant:
         """To record what became of events."""
-        return Grant(("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"), (self.arn,), {"TABLE_NAME": self.name})
+        return Grant(
+            ("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate"),
+            (self.arn,),
+            {"TABLE_NAME": self.name},
+            why="record what became of events",
+        )

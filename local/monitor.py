@@ -59,7 +59,8 @@ class Registration:
 
     `inputs` are plain: wire names (camelCase), no secrets' wrapping, whole numbers as int; assets stay live objects.
     `physical_name` is what AWS will know it by. `tags` are the inputs' tags above the provider's default tags.
-    `position` is where the program makes it, `components/queue.py:31`.
+    `position` is where the program makes it, `components/queue.py:31`. `retained`: `pulumi destroy` leaves it.
+    `ignored_changes`: inputs that `pulumi up` leaves as they are once it exists.
     """
 
     type: str
@@ -72,8 +73,8 @@ class Registration:
     position: str
     physical_name: str
     tags: Mapping[str, str]
-    ignored_changes: tuple[str, ...] = ()
-    """Inputs that `pulumi up` leaves as they are once the resource exists."""
+    retained: bool
+    ignored_changes: tuple[str, ...]
 
     def __str__(self) -> str:
         """How errors name it."""
@@ -259,6 +260,7 @@ class Monitor:
             physical_name=name,
             tags={**self._tags_by_default(request.provider), **(inputs.get("tags") or {})},
             ignored_changes=tuple(request.ignoreChanges),
+            retained=request.retainOnDelete,
         )
 
     def _tags_by_default(self, provider: str) -> Mapping[str, str]:
@@ -294,6 +296,9 @@ class Monitor:
             case "aws:index/getRegion:getRegion":
                 names = {"description": region, "endpoint": f"ec2.{region}.amazonaws.com"}
                 return {"id": region, "name": region, "region": region, **names}
+            case "aws:index/getAvailabilityZones:getAvailabilityZones":
+                zones = [f"{region}{letter}" for letter in "abc"]
+                return {"id": region, "names": zones, "zoneIds": zones, "groupNames": [region]}
             case "aws:index/getPartition:getPartition":
                 return {
                     "id": "aws",

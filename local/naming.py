@@ -26,6 +26,7 @@ NAMED: Mapping[str, tuple[str, int]] = {
     "aws:cloudwatch/logGroup:LogGroup": ("name", 512),
     "aws:cloudwatch/metricAlarm:MetricAlarm": ("name", 255),
     "aws:dynamodb/table:Table": ("name", 255),
+    "aws:ec2/securityGroup:SecurityGroup": ("name", 255),
     "aws:iam/role:Role": ("name", 64),
     "aws:iam/rolePolicy:RolePolicy": ("name", 128),
     "aws:lambda/function:Function": ("name", 64),

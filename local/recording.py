@@ -28,6 +28,8 @@ class Graph:
 
     resources: list[Registration] = field(default_factory=list)
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    arns: Mapping[str, Registration] = field(default_factory=dict)
+    """Whose ARN is which."""
 
     def __iter__(self) -> Iterator[Registration]:
         """All resources."""
@@ -74,7 +76,7 @@ def synthesise(
         project = Project("datapipeline", stack, directory or Path.cwd(), {}).with_config(config or {})
     recorder = Recorder(project.config.get("aws:region", DEFAULT_REGION))
     outputs = run_program(project, recorder, program)
-    return Graph(recorder.registered, outputs)
+    return Graph(recorder.registered, outputs, recorder.arns)
 
 
 class Recorder:
@@ -86,6 +88,7 @@ class Recorder:
         self._scope = Scope(ACCOUNT, region)
         self._lock = threading.Lock()
         self.registered: list[Registration] = []
+        self.arns: dict[str, Registration] = {}
 
     def component(self, registration: Registration) -> None:
         """Keeps a component."""
@@ -100,7 +103,11 @@ class Recorder:
         name = registration.physical_name
         created = RECORDED[registration.type](self._scope, name, registration.inputs)
         arn = {"arn": ARNS[registration.type](self._scope, name)} if registration.type in ARNS else {}
-        return Created(created.id, {**arn, **created.outputs})
+        outputs = {**arn, **created.outputs}
+        if "arn" in outputs:
+            with self._lock:
+                self.arns[outputs["arn"]] = registration
+        return Created(created.id, outputs)
 
 
 def _id(name: str, length: int = 10) -> str:
@@ -245,6 +252,20 @@ def _alias(scope: Scope, _name: str, inputs: Inputs) -> Created:
     return Created(name, {"name": name, "arn": scope.arn("kms", name)})
 
 
+def _prefixed(prefix: str) -> Callable[[Scope, str, Inputs], Created]:
+    """For what EC2 knows by ids that say of which type they are."""
+    return lambda _scope, name, _inputs: Created(f"{prefix}-{_id(name, 17)}")
+
+
+def _security_group(_scope: Scope, name: str, _inputs: Inputs) -> Created:
+    return Created(f"sg-{_id(name, 17)}", {"name": name})
+
+
+def _endpoint(_scope: Scope, name: str, inputs: Inputs) -> Created:
+    gateway = inputs["vpcEndpointType"] == "Gateway"
+    return Created(f"vpce-{_id(name, 17)}", {"prefixListId": f"pl-{_id(name, 17)}"} if gateway else {})
+
+
 def _schedule(_scope: Scope, name: str, _inputs: Inputs) -> Created:
     return Created(f"default/{name}", {"name": name})
 
@@ -280,6 +301,13 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:cloudwatch/logGroup:LogGroup": _named,
     "aws:cloudwatch/metricAlarm:MetricAlarm": _named,
     "aws:dynamodb/table:Table": _table,
+    "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": _prefixed("sg"),
+    "aws:ec2/routeTable:RouteTable": _prefixed("rtb"),
+    "aws:ec2/routeTableAssociation:RouteTableAssociation": _prefixed("rtbassoc"),
+    "aws:ec2/securityGroup:SecurityGroup": _security_group,
+    "aws:ec2/subnet:Subnet": _prefixed("subnet"),
+    "aws:ec2/vpc:Vpc": _prefixed("vpc"),
+    "aws:ec2/vpcEndpoint:VpcEndpoint": _endpoint,
     "aws:iam/role:Role": _role,
     "aws:iam/rolePolicy:RolePolicy": _role_policy,
     "aws:kms/alias:Alias": _alias,
@@ -306,4 +334,6 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:sqs/redriveAllowPolicy:RedriveAllowPolicy": _by("queueUrl"),
     "aws:sqs/redrivePolicy:RedrivePolicy": _by("queueUrl"),
     "aws:ssm/parameter:Parameter": _named,
+    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": _prefixed("sgr"),
+    "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": _prefixed("sgr"),
 }

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 # Retention periods that CloudWatch Logs accepts, up to a year:
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -122,6 +122,16 @@ class NotificationOptions(Options):
 
     subscriptions: tuple[Subscription, ...] = ()
 
+    @property
+    def to_machines(self) -> bool:
+        """Whether anything that can fail for good is told: whoever gets an e-mail looks after it himself."""
+        return any(subscription.protocol != "email" for subscription in self.subscriptions)
+
+    @property
+    def senders(self) -> tuple[str, ...]:
+        """The services that put something into a queue for these: SNS, where it keeps what it cannot deliver."""
+        return ("sns",) if self.to_machines else ()
+
 
 class FunctionAlarmOptions(Options):
     """Thresholds of the alarms of functions."""
@@ -145,6 +155,36 @@ class EncryptionOptions(Options):
     It rotates every year and costs a dollar a month, and its use by request: https://aws.amazon.com/kms/pricing/"""
 
 
+class ExistingVpcOptions(Options):
+    """A network that is there already. Its subnets must lead to the services that the functions call."""
+
+    # At most what Lambda takes: https://docs.aws.amazon.com/lambda/latest/api/API_VpcConfig.html
+    subnet_ids: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")], ...], Field(min_length=1, max_length=16)
+    ]
+    """Private subnets, best in two availability zones or more."""
+    security_group_ids: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")], ...], Field(min_length=1, max_length=5)
+    ]
+    """What the functions may reach: HTTPS to those services."""
+
+
+def _kind_of_vpc(value: object) -> str:
+    return "kind:existing" if isinstance(value, Mapping | ExistingVpcOptions) else "kind:named"
+
+
+class NetworkOptions(Options):
+    """Where the functions run."""
+
+    vpc: Annotated[
+        Annotated[Literal["none", "create"], Tag("kind:named")] | Annotated[ExistingVpcOptions, Tag("kind:existing")],
+        Discriminator(_kind_of_vpc),
+    ] = "none"
+    """`none`: in Lambda's own network. `create`: in a VPC of the stack's own without any way out but endpoints of the
+    services that the functions call; each but S3 and DynamoDB is billed by the hour and zone:
+    https://aws.amazon.com/privatelink/pricing/. Or the ids of subnets and security groups that are there already."""
+
+
 class CommonOptions(Options):
     """What stands at the top of every stack file, whatever its variant."""
 
@@ -155,3 +195,4 @@ class CommonOptions(Options):
     logs: LogOptions
     notifications: NotificationOptions = NotificationOptions()
     encryption: EncryptionOptions = EncryptionOptions()
+    network: NetworkOptions = NetworkOptions()

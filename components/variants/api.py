@@ -24,6 +24,7 @@ from components.observability import (
     outcomes_alarm,
     queue_alarms,
     queue_panels,
+    undelivered_alarms,
 )
 from components.options.api import ApiOptions, ApiPipelineConfig, read_event_schema
 from components.outcomes import Outcomes
@@ -41,13 +42,20 @@ ARCHIVE = "archive/"
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     storage = config.storage
-    key = customer_key(f"{name}-key", config.encryption, storage, event_bus=config.outcomes is not None, parent=parent)
+    key = customer_key(
+        f"{name}-key",
+        config.encryption,
+        storage,
+        senders=config.notifications.senders,
+        event_bus=config.outcomes is not None,
+        parent=parent,
+    )
     child = encrypted(parent, key)
     runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
     code = source_archive("handlers", "processors", extra={"schemas.json": _schemas(config.api)})
 
-    alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
     table = Table(f"{name}-table", storage, opts=child)
     expiries = {RESULTS: storage.results_expire_after_days, ARCHIVE: storage.archive_expires_after_days}
     bucket = Bucket(f"{name}-bucket", storage, expire_after_days=expiries, opts=child)
@@ -126,6 +134,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             **function_alarms("worker", worker.function, config.alarms),
             **({} if outcomes is None else {"outcomes-undelivered": outcomes_alarm(service)}),
             **(function_alarms("redrive", redrive.function, config.alarms) if redrive else {}),
+            **undelivered_alarms("alerts", alerts.dead_letters),
         },
         panels=[
             requests,

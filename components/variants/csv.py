@@ -20,6 +20,7 @@ from components.observability import (
     latency_panel,
     queue_alarms,
     queue_panels,
+    undelivered_alarms,
 )
 from components.options.api import ApiOptions
 from components.options.csv import SUFFIXES, CsvPipelineConfig
@@ -37,13 +38,14 @@ STATE_EXPIRES_AFTER_DAYS = 15
 def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     storage = config.storage
-    key = customer_key(f"{name}-key", config.encryption, storage, senders=("s3",), parent=parent)
+    senders = {"s3", *config.notifications.senders, *config.file_notifications.senders}
+    key = customer_key(f"{name}-key", config.encryption, storage, senders=sorted(senders), parent=parent)
     child = encrypted(parent, key)
     runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
 
-    alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
-    notifications = Notifications(f"{name}-files", config.file_notifications, opts=child)
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
+    notifications = Notifications(f"{name}-files", config.file_notifications, alarms=False, opts=child)
     table = FileTable(f"{name}-table", storage, opts=child)
     inputs = Bucket(
         f"{name}-input",
@@ -122,6 +124,8 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             **queue_alarms(queue, service, config.alarms),
             **function_alarms("worker", worker.function, config.alarms),
             **(function_alarms("redrive", redrive.function, config.alarms) if redrive else {}),
+            **undelivered_alarms("alerts", alerts.dead_letters),
+            **undelivered_alarms("files", notifications.dead_letters),
         },
         panels=[
             counts_panel("Files", service, "FilesSucceeded", "FilesFailed", "FilesSkipped", "FilesContinued"),

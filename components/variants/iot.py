@@ -21,6 +21,7 @@ from components.observability import (
     functions_panel,
     latency_panel,
     rejections_alarm,
+    undelivered_alarms,
 )
 from components.options.api import read_event_schema
 from components.options.iot import IotPipelineConfig
@@ -38,12 +39,12 @@ BYTES_A_MEGABYTE = 1_000_000
 def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     storage = config.storage
-    key = customer_key(f"{name}-key", config.encryption, storage, parent=parent)
+    key = customer_key(f"{name}-key", config.encryption, storage, senders=config.notifications.senders, parent=parent)
     child = encrypted(parent, key)
     runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
 
-    alerts = Notifications(f"{name}-alerts", config.notifications, opts=child)
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
     table = ReadingTable(f"{name}-table", storage, opts=child)
     expiries = {READINGS: storage.uploads_expire_after_days, REJECTED: storage.rejected_expire_after_days}
     bucket = Bucket(f"{name}-bucket", storage, expire_after_days=expiries, opts=child)
@@ -74,6 +75,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
             "rejected-readings": rejections_alarm(service, config.alarms.rejected_rate_percent),
             **async_alarms(worker.function, config.alarms.event_age_seconds),
             **function_alarms("worker", worker.function, config.alarms),
+            **undelivered_alarms("alerts", alerts.dead_letters),
         },
         panels=[
             counts_panel("Readings", service, "Stored", "Repeated", "Rejected"),

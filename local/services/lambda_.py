@@ -27,6 +27,9 @@ def function(aws: Clients, name: str, inputs: Inputs) -> Created:
     )
     if "environment" in inputs:
         request["Environment"] = {"Variables": inputs["environment"].get("variables", {})}
+    if "vpcConfig" in inputs:
+        network = inputs["vpcConfig"]
+        request["VpcConfig"] = {"SubnetIds": network["subnetIds"], "SecurityGroupIds": network["securityGroupIds"]}
     for key, new in {"tracingConfig": "TracingConfig", "ephemeralStorage": "EphemeralStorage"}.items():
         if key in inputs:
             request[new] = pascal(inputs[key])

@@ -28,7 +28,10 @@ from components.options.api import (
 )
 from components.options.common import (
     BackoffOptions,
+    EncryptionOptions,
+    ExistingVpcOptions,
     LogOptions,
+    NetworkOptions,
     NotificationOptions,
     Options,
     Subscription,
@@ -135,6 +138,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         "outcomes": None,
         "fault_injection": False,
         "encryption": {"customer_key": False},
+        "network": {"vpc": "none"},
     }
 
 
@@ -305,6 +309,28 @@ def test_options_do_not_change_once_they_are_read() -> None:
             {"notifications": {"subscriptions": [{"protocol": "sms", "endpoint": "+491"}]}},
             "datapipeline:notifications.subscriptions.0.protocol = 'sms': Input should be 'email', 'https'",
         ),
+        (
+            {"encryption": {"customer_key": "maybe"}},
+            "datapipeline:encryption.customer_key = 'maybe': Input should be a valid boolean",
+        ),
+        ({"network": {"vpc": "mine"}}, "datapipeline:network.vpc = 'mine': Input should be 'none' or 'create'"),
+        ({"network": {"vpc": True}}, "datapipeline:network.vpc = True: Input should be 'none' or 'create'"),
+        (
+            {"network": {"vpc": {"subnet_ids": ["subnet-0a"]}}},
+            "datapipeline:network.vpc.security_group_ids is missing",
+        ),
+        (
+            {"network": {"vpc": {"subnet_ids": [], "security_group_ids": ["sg-0a"]}}},
+            "datapipeline:network.vpc.subnet_ids = []: Tuple should have at least 1 item",
+        ),
+        (
+            {"network": {"vpc": {"subnet_ids": ["vpc-0a"], "security_group_ids": ["sg-0a"]}}},
+            "datapipeline:network.vpc.subnet_ids.0 = 'vpc-0a': String should match pattern",
+        ),
+        (
+            {"network": {"vpc": {"subnet_ids": ["subnet-0a"], "security_group_ids": ["sg-0"] * 6}}},
+            "datapipeline:network.vpc.security_group_ids = ['sg-0', 'sg-0', 'sg-0', 'sg-0', 'sg-0', 'sg-0']: ",
+        ),
     ],
 )
 def test_a_bad_value_is_answered_with_file_and_key_and_value_and_what_is_allowed(
@@ -320,7 +346,10 @@ def test_a_stack_without_a_variant_is_told_so() -> None:
         load({"aws:region": "us-east-1"}, file="Pulumi.qa.yaml")
 
 
-@pytest.mark.parametrize("group", ["api", "queue", "worker", "storage", "logs", "alarms", "notifications", "tags"])
+@pytest.mark.parametrize(
+    "group",
+    ["api", "queue", "worker", "storage", "logs", "alarms", "notifications", "encryption", "network", "tags"],
+)
 @pytest.mark.parametrize("value", ['{"kind":', "text", "5", "[]", "[1"])
 def test_a_group_that_is_no_map_or_broken_json_is_one_line(group: str, value: str) -> None:
     (line,) = lines(**{group: value})
@@ -349,6 +378,13 @@ def test_a_group_that_is_no_map_or_broken_json_is_one_line(group: str, value: st
         ({"logs": {"zz": 1}}, "logs.zz", LogOptions),
         ({"alarms": {"zz": 1}}, "alarms.zz", AlarmOptions),
         ({"notifications": {"zz": 1}}, "notifications.zz", NotificationOptions),
+        ({"encryption": {"zz": 1}}, "encryption.zz", EncryptionOptions),
+        ({"network": {"zz": 1}}, "network.zz", NetworkOptions),
+        (
+            {"network": {"vpc": {"subnet_ids": ["subnet-0a"], "security_group_ids": ["sg-0a"], "zz": 1}}},
+            "network.vpc.zz",
+            ExistingVpcOptions,
+        ),
         (
             {"notifications": {"subscriptions": [{"protocol": "email", "endpoint": "a@b", "zz": 1}]}},
             "notifications.subscriptions.0.zz",

@@ -182,6 +182,14 @@ def test_s3_may_announce_objects_of_the_input_bucket_of_this_account_and_nothing
     }
 
 
+def test_alarms_ring_on_the_alerts_topic_only(graph: Graph) -> None:
+    allowed = {
+        policy.name: [each["Sid"] for each in json.loads(policy.inputs["policy"])["Statement"]]
+        for policy in graph.of_type("aws:sns/topicPolicy:TopicPolicy")
+    }
+    assert allowed == {"pipeline-alerts": ["DenyPlainHttp", "Alarms"], "pipeline-files": ["DenyPlainHttp"]}
+
+
 def test_only_csv_files_below_the_prefix_of_the_input_bucket_are_announced_once_the_queue_takes_them(
     graph: Graph,
 ) -> None:

@@ -100,7 +100,7 @@ def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
             {"api": {}},
             (
                 "api = {}: unknown key; allowed here: alarms, dead_letters, encryption, environment, logs, "
-                "notifications, readings, storage, tags, thresholds, tracing, variant, worker"
+                "network, notifications, readings, storage, tags, thresholds, tracing, variant, worker"
             ),
         ),
     ],
@@ -139,7 +139,7 @@ def test_the_worker_may_do_exactly_this(iot: Graph) -> None:
         ("Allow", ["sns:Publish"], [f"arn:aws:sns:{account}:{topic}"]),
         ("Allow", ["logs:CreateLogStream", "logs:PutLogEvents"], [f"arn:aws:logs:{account}:log-group:{logs}:*"]),
     ]
-    assert {each.keys() == {"Effect", "Action", "Resource"} for each in statements} == {True}
+    assert {each.keys() == {"Sid", "Effect", "Action", "Resource"} for each in statements} == {True}
 
 
 def test_failed_events_go_to_the_dead_letters_after_two_more_attempts(iot: Graph) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from components.config import ConfigError
-from components.grants import Grant, merged_environment
+from components.grants import Grant, merged_environment, policy_document
 from local.recording import Graph
+from local.rules import findings
 
 DAY = 86_400
 
@@ -134,7 +135,9 @@ def test_prod_keeps_data_and_dev_destroys_cleanly(
     environment: str,
     kept: bool,  # noqa: FBT001  a parameter of the test
 ) -> None:
-    graph = graph_of(environment=environment)
+    graph = graph_of(environment=environment, encryption={"customer_key": True})
+    retained = {each.type.rsplit(":", 1)[1] for each in graph if each.retained}
+    assert retained == ({"Table", "Bucket", "Key"} if kept else set())
     table = graph.find("aws:dynamodb/table:Table", "pipeline-table").inputs
     bucket = graph.find("aws:s3/bucket:Bucket", "pipeline-bucket").inputs
     assert table["deletionProtectionEnabled"] is kept
@@ -156,13 +159,49 @@ def test_subscriptions_follow_the_config_and_a_function_may_be_invoked_by_the_to
     graph = graph_of(notifications={"subscriptions": subscriptions})
     made = sorted(graph.of_type("aws:sns/topicSubscription:TopicSubscription"), key=lambda each: str(each.name))
     topic = graph.outputs["alerts_topic_arn"]
-    assert [dict(subscription.inputs) for subscription in made] == [{**each, "topic": topic} for each in subscriptions]
+    queue = graph.find("aws:sqs/queue:Queue", "pipeline-alerts-dead-letters").physical_name
+    kept = json.dumps({"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:123456789012:{queue}"})
+    assert [dict(subscription.inputs) for subscription in made] == [
+        {**subscriptions[0], "topic": topic},
+        {**subscriptions[1], "topic": topic, "redrivePolicy": kept},
+    ]
     permission = next(
         permission
         for permission in graph.of_type("aws:lambda/permission:Permission")
         if permission.inputs["principal"] == "sns.amazonaws.com"
     )
     assert (permission.inputs["function"], permission.inputs["sourceArn"]) == (function, topic)
+
+
+@pytest.mark.parametrize("protocol", ["https", "sqs", "lambda"])
+def test_what_a_topic_cannot_deliver_is_kept_and_rings(graph_of: Callable[..., Graph], protocol: str) -> None:
+    endpoint = "https://ops.example.com/alerts" if protocol == "https" else f"arn:aws:{protocol}:us-east-1:1:pager"
+    graph = graph_of(notifications={"subscriptions": [{"protocol": protocol, "endpoint": endpoint}]})
+    queue = graph.find("aws:sqs/queue:Queue", "pipeline-alerts-dead-letters")
+    document = json.loads(
+        graph.find("aws:sqs/queuePolicy:QueuePolicy", "pipeline-alerts-dead-letters").inputs["policy"]
+    )
+    assert document["Statement"][1:] == [
+        {
+            "Sid": "Undelivered",
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": f"arn:aws:sqs:us-east-1:123456789012:{queue.physical_name}",
+            "Condition": {"ArnEquals": {"aws:SourceArn": graph.outputs["alerts_topic_arn"]}},
+        },
+    ]
+    alarm = graph.find("aws:cloudwatch/metricAlarm:MetricAlarm", "pipeline-watch-alerts-undelivered").inputs
+    assert alarm["metricName"] == "ApproximateNumberOfMessagesVisible"
+    assert alarm["dimensions"] == {"QueueName": queue.physical_name}
+    assert findings(graph) == []
+
+
+def test_who_gets_an_email_needs_no_dead_letters(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of(notifications={"subscriptions": [{"protocol": "email", "endpoint": "ops@example.com"}]})
+    assert len(graph.of_type("aws:sqs/queue:Queue")) == 2
+    assert len(graph.of_type("aws:sns/topicSubscription:TopicSubscription")) == 1
+    assert findings(graph) == []
 
 
 def test_the_event_source_mapping_limits_concurrency_itself(graph_of: Callable[..., Graph]) -> None:
@@ -177,6 +216,12 @@ def test_two_grants_that_name_one_variable_differently_are_refused() -> None:
     assert merged_environment([one, one]) == {"QUEUE_URL": "a"}
     with pytest.raises(ValueError, match="QUEUE_URL"):
         merged_environment([one, other])
+
+
+def test_two_grants_of_one_role_with_one_why_are_refused() -> None:
+    one, other = Grant(("s3:GetObject",), ("a",), why="read"), Grant(("s3:GetObject",), ("b",), why="read")
+    with pytest.raises(ValueError, match="two grants of one role are both to read"):
+        policy_document([one, other], key_arn=None)
 
 
 def test_a_wrong_config_stops_before_anything_is_registered(graph_of: Callable[..., Graph]) -> None:

@@ -14,7 +14,7 @@ def statements(graph: Graph, role: str) -> list[Statement]:
     assert document.keys() == {"Version", "Statement"}
     assert document["Version"] == "2012-10-17"
     for statement in document["Statement"]:
-        assert statement.keys() == {"Effect", "Action", "Resource"}
+        assert statement.keys() == {"Sid", "Effect", "Action", "Resource"}
         assert statement["Effect"] == "Allow"
     return [(statement["Action"], statement["Resource"]) for statement in document["Statement"]]
 
@@ -200,20 +200,23 @@ def test_the_alerts_topic_takes_alarms_of_this_account_and_no_plain_http(dev: Gr
     policy = json.loads(dev.find("aws:sns/topicPolicy:TopicPolicy", "pipeline-alerts").inputs["policy"])
     assert policy["Statement"] == [
         {
+            "Sid": "DenyPlainHttp",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "sns:Publish",
+            "Resource": [topic],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        },
+        {
             "Sid": "Alarms",
             "Effect": "Allow",
             "Principal": {"Service": "cloudwatch.amazonaws.com"},
             "Action": "sns:Publish",
             "Resource": topic,
-            "Condition": {"StringEquals": {"aws:SourceAccount": "123456789012"}},
-        },
-        {
-            "Sid": "DenyPlainHttp",
-            "Effect": "Deny",
-            "Principal": "*",
-            "Action": "sns:Publish",
-            "Resource": topic,
-            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": "123456789012"},
+                "ArnLike": {"aws:SourceArn": "arn:aws:cloudwatch:us-east-1:123456789012:alarm:*"},
+            },
         },
     ]
 

@@ -67,11 +67,17 @@ def test_the_schedules_role_may_invoke_this_function_and_keep_failures_and_is_fo
     policy = json.loads(graph.find("aws:iam/rolePolicy:RolePolicy", "tidy-schedule").inputs["policy"])
     assert policy["Statement"] == [
         {
+            "Sid": "RunTheFunction",
             "Effect": "Allow",
             "Action": ["lambda:InvokeFunction"],
             "Resource": [f"arn:aws:lambda:{ACCOUNT}:function:{function}"],
         },
-        {"Effect": "Allow", "Action": ["sqs:SendMessage"], "Resource": [f"arn:aws:sqs:{ACCOUNT}:{queue}"]},
+        {
+            "Sid": "KeepEventsThatFail",
+            "Effect": "Allow",
+            "Action": ["sqs:SendMessage"],
+            "Resource": [f"arn:aws:sqs:{ACCOUNT}:{queue}"],
+        },
     ]
     trust = json.loads(graph.find("aws:iam/role:Role", "tidy-schedule").inputs["assumeRolePolicy"])
     assert trust["Statement"] == [

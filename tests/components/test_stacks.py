@@ -1,5 +1,6 @@
 """Every shipped stack as a whole."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ UNTAGGED = {
     "RolePolicy", "Route", "TopicPolicy", "TopicSubscription", "BucketLifecycleConfiguration", "BucketNotification",
     "BucketOwnershipControls", "BucketPolicy", "BucketPublicAccessBlock", "BucketServerSideEncryptionConfiguration",
     "BucketVersioning", "FunctionEventInvokeConfig", "Schedule", "Alias",
+    "RouteTableAssociation",
 }  # fmt: skip
 
 
@@ -126,6 +128,15 @@ def test_event_source_mappings_wait_for_the_policy_and_report_single_failures(gr
     for mapping in graph.of_type("aws:lambda/eventSourceMapping:EventSourceMapping"):
         assert mapping.inputs["functionResponseTypes"] == ["ReportBatchItemFailures"]
         assert policies[mapping.name] in mapping.dependencies
+
+
+def test_every_statement_of_every_role_says_what_it_is_for(graph: Graph) -> None:
+    policies = graph.of_type("aws:iam/rolePolicy:RolePolicy")
+    assert policies
+    for policy in policies:
+        names = [statement.get("Sid") for statement in json.loads(policy.inputs["policy"])["Statement"]]
+        assert all(names), policy
+        assert len(set(names)) == len(names), policy
 
 
 def test_no_physical_name_is_fixed_but_those_that_aws_wants_given(graph: Graph) -> None:

@@ -1,4 +1,4 @@
-"""The hardened stack as it ships: IAM enforced, signed requests, a key of its own."""
+"""The hardened stack as it ships: IAM enforced, signed requests, a key and a network of its own."""
 
 import json
 from collections.abc import Iterator
@@ -78,3 +78,17 @@ def test_queues_table_results_and_functions_are_under_the_stacks_key(ingestion: 
     functions = aws("lambda").list_functions()["Functions"]
     assert functions
     assert {function.get("KMSKeyArn") for function in functions} == {key}
+
+
+def test_the_functions_are_in_the_stacks_own_network(ingestion: Client) -> None:
+    aws = ingestion.aws
+    (vpc,) = [each for each in aws("ec2").describe_vpcs()["Vpcs"] if each["CidrBlock"] == "10.0.0.0/16"]
+    owned = {"Filters": [{"Name": "vpc-id", "Values": [vpc["VpcId"]]}]}
+    subnets = {each["SubnetId"]: each for each in aws("ec2").describe_subnets(**owned)["Subnets"]}
+    assert len({each["AvailabilityZone"] for each in subnets.values()}) == 2
+    for function in aws("lambda").list_functions()["Functions"]:
+        assert set(function["VpcConfig"]["SubnetIds"]) == set(subnets)
+    groups = {each["GroupName"]: each for each in aws("ec2").describe_security_groups(**owned)["SecurityGroups"]}
+    assert groups["default"]["IpPermissions"] == groups["default"]["IpPermissionsEgress"] == []
+    ports = {rule["FromPort"] for group in groups.values() for rule in group["IpPermissionsEgress"]}
+    assert ports == {443}

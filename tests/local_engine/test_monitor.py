@@ -221,16 +221,18 @@ def test_the_account_the_region_and_the_partition_can_be_asked_for() -> None:
         pulumi.export("account", aws.get_caller_identity_output().account_id)
         pulumi.export("region", aws.get_region_output().region)
         pulumi.export("partition", aws.get_partition_output().partition)
+        pulumi.export("zones", aws.get_availability_zones_output().names)
 
     graph = synthesise(program=program, stack="test", config={"aws:region": "eu-west-1"})
-    assert graph.outputs == {"account": "123456789012", "region": "eu-west-1", "partition": "aws"}
+    zones = ["eu-west-1a", "eu-west-1b", "eu-west-1c"]
+    assert graph.outputs == {"account": "123456789012", "region": "eu-west-1", "partition": "aws", "zones": zones}
 
 
 def test_a_call_without_an_answer_is_named() -> None:
     def program() -> None:
-        pulumi.export("zones", aws.get_availability_zones_output().names)
+        pulumi.export("regions", aws.get_regions_output().names)
 
-    with pytest.raises(LocalError, match="the program calls aws:index/getAvailabilityZones:getAvailabilityZones"):
+    with pytest.raises(LocalError, match="the program calls aws:index/getRegions:getRegions"):
         synthesise(program=program, stack="test")
 
 

@@ -146,9 +146,10 @@ def _odds_and_ends() -> None:
     )
 
 
+OWN: dict[str, Any] = {"encryption": {"customer_key": True}, "network": {"vpc": "create"}}
 PROGRAMS: dict[str, tuple[Any, dict[str, Any]]] = {
     "dev": (None, {}),
-    "rest": (None, {"api": {"kind": "rest", "auth": "api_key"}, "encryption": {"customer_key": True}}),
+    "rest": (None, {"api": {"kind": "rest", "auth": "api_key"}, **OWN}),
     "odds": (_odds_and_ends, {}),
 }
 

@@ -1,0 +1,456 @@
+"""Rules that a stack keeps, checked on its synthesised graph; a finding names resource, rule, what is wrong, and mend.
+
+Each rule rests on an AWS document, which is its `why`. The rules look at what would be deployed, not at how the program
+makes it, so they hold for transforms and for resources that somebody adds to `__main__.py`, too.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from local.monitor import Registration
+from local.recording import Graph
+
+Problem = tuple[Registration, str]
+Check = Callable[[Graph], Iterator[Problem]]
+Statement = Mapping[str, Any]
+
+FUNCTION, QUEUE, TOPIC = "aws:lambda/function:Function", "aws:sqs/queue:Queue", "aws:sns/topic:Topic"
+TABLE, BUCKET, LOG_GROUP = "aws:dynamodb/table:Table", "aws:s3/bucket:Bucket", "aws:cloudwatch/logGroup:LogGroup"
+ROLE, ROLE_POLICY, KEY = "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy", "aws:kms/key:Key"
+BUCKET_ENCRYPTION = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
+MAPPING, SCHEDULE = "aws:lambda/eventSourceMapping:EventSourceMapping", "aws:scheduler/schedule:Schedule"
+SUBSCRIPTION, EVENT_TARGET = "aws:sns/topicSubscription:TopicSubscription", "aws:cloudwatch/eventTarget:EventTarget"
+
+# Policies of resources, by type: the input that says whose policy it is.
+RESOURCE_POLICIES: Mapping[str, str] = {
+    "aws:sqs/queuePolicy:QueuePolicy": "queueUrl",
+    "aws:sns/topicPolicy:TopicPolicy": "arn",
+    "aws:s3/bucketPolicy:BucketPolicy": "bucket",
+}
+
+# Actions that AWS lets nobody limit to a resource, or to one that is known before.
+UNLIMITED: Mapping[str, str] = {
+    "xray:PutTraceSegments": "X-Ray has no resources to name",
+    "xray:PutTelemetryRecords": "X-Ray has no resources to name",
+    **dict.fromkeys(
+        (
+            "ec2:CreateNetworkInterface",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSubnets",
+            "ec2:DeleteNetworkInterface",
+            "ec2:AssignPrivateIpAddresses",
+            "ec2:UnassignPrivateIpAddresses",
+        ),
+        "Lambda connects a function to a VPC with them; denied to its code by lambda:SourceFunctionArn",
+    ),
+}
+
+SECRET_NAME = re.compile(
+    r"(^|_)(SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIALS?|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY)(_|$)", re.IGNORECASE
+)
+# Keys of AWS, private keys, tokens of GitHub and Slack, addresses with a password in them.
+SECRET_VALUE = re.compile(
+    r"A[KS]IA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY|gh[pousr]_\w{36}|xox[abprs]-|://[^/\s:@]+:[^/\s@]+@"
+)
+# Where a secret is kept, instead of what it is.
+REFERENCE = re.compile(r"arn:aws[a-z-]*:(ssm|secretsmanager):|/")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`check` yields a resource and what is wrong with it."""
+
+    name: str
+    why: str
+    mend: str
+    check: Check
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A resource that does not keep a rule."""
+
+    type: str
+    name: str
+    rule: str
+    found: str
+    mend: str
+    why: str
+
+
+RULES: list[Rule] = []
+
+
+def rule(name: str, *, mend: str, why: str) -> Callable[[Check], Check]:
+    """Registers a check."""
+
+    def register(check: Check) -> Check:
+        RULES.append(Rule(name, why, mend, check))
+        return check
+
+    return register
+
+
+def findings(graph: Graph) -> list[Finding]:
+    """What is wrong with a stack, by rule and resource."""
+    return [
+        Finding(resource.type, resource.name, each.name, found, each.mend, each.why)
+        for each in RULES
+        for resource, found in each.check(graph)
+    ]
+
+
+@rule(
+    "encrypted-at-rest",
+    mend="sqs_managed_sse_enabled or kms_master_key_id for a queue, a server-side encryption rule for a bucket",
+    why="https://docs.aws.amazon.com/securityhub/latest/userguide/sqs-controls.html#sqs-1",
+)
+def _encrypted_at_rest(graph: Graph) -> Iterator[Problem]:
+    # Tables and log groups are always encrypted; topics are by a key of the stack's own, or not kept at all.
+    for queue in graph.of_type(QUEUE):
+        if not (queue.inputs.get("sqsManagedSseEnabled") or queue.inputs.get("kmsMasterKeyId")):
+            yield queue, "its messages are not encrypted"
+    encrypted = {each.inputs["bucket"] for each in graph.of_type(BUCKET_ENCRYPTION) if each.inputs.get("rules")}
+    for bucket in graph.of_type(BUCKET):
+        if bucket.physical_name not in encrypted:
+            yield bucket, "no rule says what its objects are encrypted with"
+
+
+@rule(
+    "customer-key",
+    mend="make it below the component that has the key, so that components/encryption.py puts it under it",
+    why="https://docs.aws.amazon.com/prescriptive-guidance/latest/encryption-best-practices/kms.html",
+)
+def _customer_key(graph: Graph) -> Iterator[Problem]:
+    """Where a stack has a key, all its data is under it."""
+    keys = graph.of_type(KEY)
+    used: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
+        QUEUE: lambda inputs: inputs.get("kmsMasterKeyId"),
+        TOPIC: lambda inputs: inputs.get("kmsMasterKeyId"),
+        TABLE: lambda inputs: inputs.get("serverSideEncryption", {}).get("kmsKeyArn"),
+        LOG_GROUP: lambda inputs: inputs.get("kmsKeyId"),
+        FUNCTION: lambda inputs: inputs.get("kmsKeyArn"),
+        BUCKET_ENCRYPTION: lambda inputs: inputs["rules"][0]["applyServerSideEncryptionByDefault"].get(
+            "kmsMasterKeyId"
+        ),
+    }
+    for resource in graph if keys else ():
+        if resource.type in used and not used[resource.type](resource.inputs):
+            yield resource, "the stack has a key of its own, and this is not encrypted with it"
+    for key in keys:
+        if not key.inputs.get("enableKeyRotation"):
+            yield key, "it is never rotated"
+
+
+@rule(
+    "tls-only",
+    mend="a policy that denies every request where aws:SecureTransport is false: components/policies.py",
+    why="https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html#s3-5",
+)
+def _tls_only(graph: Graph) -> Iterator[Problem]:
+    refusing = {
+        _owner(policy)
+        for policy, statement in _resource_statements(graph)
+        if statement["Effect"] == "Deny"
+        and statement["Principal"] == "*"
+        and statement.get("Condition") == {"Bool": {"aws:SecureTransport": "false"}}
+    }
+    for resource in [*graph.of_type(QUEUE), *graph.of_type(BUCKET), *graph.of_type(TOPIC)]:
+        if resource.physical_name not in refusing:
+            yield resource, "it answers plain HTTP"
+
+
+@rule(
+    "log-retention",
+    mend="retention_in_days for the log group, and the group's name in the function's logging_config",
+    why="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/Working-with-log-groups-and-streams.html",
+)
+def _log_retention(graph: Graph) -> Iterator[Problem]:
+    groups = {group.physical_name for group in graph.of_type(LOG_GROUP)}
+    for group in graph.of_type(LOG_GROUP):
+        if not group.inputs.get("retentionInDays"):
+            yield group, "what is written there is kept for ever"
+    for function in graph.of_type(FUNCTION):
+        if function.inputs.get("loggingConfig", {}).get("logGroup") not in groups:
+            yield function, "it logs to a group that Lambda makes for it, which is kept for ever"
+
+
+@rule(
+    "no-wildcard-actions",
+    mend="name the actions that are used",
+    why="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
+)
+def _no_wildcard_actions(graph: Graph) -> Iterator[Problem]:
+    for policy, statement in [*_role_statements(graph), *_resource_statements(graph)]:
+        if statement["Effect"] != "Allow":
+            continue
+        for action in _listed(statement.get("Action", [])):
+            if "*" in action:
+                yield policy, f"it allows {action}"
+        if "NotAction" in statement:
+            yield policy, "it allows all actions but some"
+    for role in graph.of_type(ROLE):
+        for arn in role.inputs.get("managedPolicyArns", []):
+            yield role, f"it has {arn}, which is about all resources there are"
+
+
+@rule(
+    "no-wildcard-resources",
+    mend="name the resource; what AWS lets nobody limit stands with its reason in UNLIMITED of local/rules.py",
+    why="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
+)
+def _no_wildcard_resources(graph: Graph) -> Iterator[Problem]:
+    names = {resource.physical_name for resource in graph if resource.custom}
+    for policy, statement in _role_statements(graph):
+        if statement["Effect"] != "Allow":
+            continue
+        if "NotResource" in statement:
+            yield policy, "it allows something on all resources but some"
+        limited = [action for action in _listed(statement.get("Action", [])) if action not in UNLIMITED]
+        for resource in _listed(statement.get("Resource", [])) if limited else ():
+            # `*` after the name of something (`bucket/results/*`) is a part of that thing.
+            if "*" in resource and not any(name in resource.partition("*")[0] for name in names):
+                yield policy, f"it allows {', '.join(limited)} on {resource}"
+
+
+@rule(
+    "no-public-access",
+    mend="block_public_acls and its three like, object ownership BucketOwnerEnforced, and nothing allowed to everybody",
+    why="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
+)
+def _no_public_access(graph: Graph) -> Iterator[Problem]:
+    flags = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+    blocked = {
+        each.inputs["bucket"]
+        for each in graph.of_type("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock")
+        if all(each.inputs.get(flag) is True for flag in flags)
+    }
+    owned = {
+        each.inputs["bucket"]
+        for each in graph.of_type("aws:s3/bucketOwnershipControls:BucketOwnershipControls")
+        if each.inputs["rule"]["objectOwnership"] == "BucketOwnerEnforced"
+    }
+    for bucket in graph.of_type(BUCKET):
+        if bucket.physical_name not in blocked:
+            yield bucket, "public access to it is not blocked"
+        if bucket.physical_name not in owned:
+            yield bucket, "objects in it can have access lists of their own"
+    for policy, statement in _resource_statements(graph):
+        if statement["Effect"] == "Allow" and "*" in _principals(statement) and "Condition" not in statement:
+            yield policy, "it allows something to everybody"
+
+
+@rule(
+    "confused-deputy",
+    mend="aws:SourceAccount, or a source ARN with the account in it",
+    why="https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html",
+)
+def _confused_deputy(graph: Graph) -> Iterator[Problem]:
+    """Where a service acts for somebody, it is said for whom: it would do so for any account's resources otherwise."""
+    for policy, statement in [
+        *_resource_statements(graph),
+        *((key, one) for key in graph.of_type(KEY) for one in _statements(key.inputs.get("policy"))),
+        *((role, one) for role in graph.of_type(ROLE) for one in _statements(role.inputs["assumeRolePolicy"])),
+    ]:
+        # Lambda names no source when it takes a role: who may pass the role to a function is the guard there.
+        services = _principals(statement, "Service") - {"lambda.amazonaws.com"}
+        if statement["Effect"] == "Allow" and services and not _names_account(statement.get("Condition", {})):
+            yield policy, f"it serves {', '.join(sorted(services))} whoever it acts for"
+    for permission in graph.of_type("aws:lambda/permission:Permission"):
+        inputs = permission.inputs
+        source = str(inputs.get("sourceArn", ""))
+        if inputs["principal"].endswith(".amazonaws.com") and not (
+            (source and inputs.get("sourceAccount")) or _ACCOUNT_IN_ARN.match(source)
+        ):
+            yield permission, f"it serves {inputs['principal']} whoever it acts for"
+
+
+@rule(
+    "queue-dead-letters",
+    mend="redrive_policy",
+    why="https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-queueconfig",
+)
+def _queue_dead_letters(graph: Graph) -> Iterator[Problem]:
+    redriven = {queue.physical_name for queue in graph.of_type(QUEUE) if "redrivePolicy" in queue.inputs}
+    for policy in graph.of_type("aws:sqs/redrivePolicy:RedrivePolicy"):
+        redriven.add(policy.inputs["queueUrl"].rpartition("/")[2])
+    fed = {_of_arn(mapping.inputs.get("eventSourceArn", "")) for mapping in graph.of_type(MAPPING)}
+    for queue in graph.of_type(QUEUE):
+        if ("sqs", queue.physical_name) in fed and queue.physical_name not in redriven:
+            yield queue, "it gives its function a message that fails again and again"
+
+
+@rule(
+    "failed-events",
+    mend="an on_failure destination in an aws.lambda_.FunctionEventInvokeConfig, or dead_letter_config",
+    why="https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html",
+)
+def _failed_events(graph: Graph) -> Iterator[Problem]:
+    kept = {
+        each.inputs["functionName"]
+        for each in graph.of_type("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
+        if "onFailure" in each.inputs.get("destinationConfig", {})
+    }
+    asynchronous = _invoked_asynchronously(graph)
+    for function in graph.of_type(FUNCTION):
+        if function.physical_name in asynchronous - kept and "deadLetterConfig" not in function.inputs:
+            yield function, "it is invoked asynchronously, and events that it fails on are lost"
+
+
+@rule(
+    "undelivered-events",
+    mend="dead_letter_config for a schedule's target and a rule's, redrive_policy for a subscription",
+    why="https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html",
+)
+def _undelivered_events(graph: Graph) -> Iterator[Problem]:
+    edges = [
+        *((each, "deadLetterConfig" in each.inputs["target"]) for each in graph.of_type(SCHEDULE)),
+        *((each, "deadLetterConfig" in each.inputs) for each in graph.of_type(EVENT_TARGET)),
+        *(
+            (each, "redrivePolicy" in each.inputs)
+            for each in graph.of_type(SUBSCRIPTION)
+            # People look for themselves.
+            if each.inputs["protocol"] not in ("email", "email-json", "sms")
+        ),
+    ]
+    for edge, kept in edges:
+        if not kept:
+            yield edge, "what cannot be delivered is lost"
+
+
+@rule(
+    "dead-letter-alarm",
+    mend="an alarm on ApproximateNumberOfMessagesVisible: dead_letters_alarm of components/observability.py",
+    why="https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html",
+)
+def _dead_letter_alarm(graph: Graph) -> Iterator[Problem]:
+    watched = {
+        alarm.inputs.get("dimensions", {}).get("QueueName")
+        for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+        if alarm.inputs.get("metricName") == "ApproximateNumberOfMessagesVisible" and alarm.inputs.get("alarmActions")
+    }
+    targets = set(_dead_letter_targets(graph))
+    for queue in graph.of_type(QUEUE):
+        if queue.physical_name in targets - watched:
+            yield queue, "dead letters lie there unseen"
+
+
+@rule(
+    "no-secrets-in-environment",
+    mend="keep it in Secrets Manager or as an SSM SecureString, and give the function the name or ARN",
+    why="https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html",
+)
+def _no_secrets_in_environment(graph: Graph) -> Iterator[Problem]:
+    for function in graph.of_type(FUNCTION):
+        for name, value in function.inputs.get("environment", {}).get("variables", {}).items():
+            named = SECRET_NAME.search(name) and not REFERENCE.match(value) and not name.endswith(("_ARN", "_NAME"))
+            if named or SECRET_VALUE.search(value):
+                yield function, f"the variable {name} looks like a secret"
+
+
+@rule(
+    "functions-in-vpc",
+    mend="make it with components/function.py, which puts all functions into the stack's network",
+    why="https://docs.aws.amazon.com/securityhub/latest/userguide/lambda-controls.html#lambda-3",
+)
+def _functions_in_vpc(graph: Graph) -> Iterator[Problem]:
+    functions = graph.of_type(FUNCTION)
+    connected = [function for function in functions if function.inputs.get("vpcConfig", {}).get("subnetIds")]
+    if connected or graph.of_type("aws:ec2/vpc:Vpc"):
+        for function in functions:
+            if function not in connected:
+                yield function, "the stack has a network, and this runs outside of it"
+
+
+def _statements(document: str | None) -> list[Statement]:
+    statements = json.loads(document)["Statement"] if document else []
+    return [statements] if isinstance(statements, dict) else statements
+
+
+def _role_statements(graph: Graph) -> Iterator[tuple[Registration, Statement]]:
+    documents = [(policy, policy.inputs["policy"]) for policy in graph.of_type(ROLE_POLICY)]
+    documents += [
+        (role, inline.get("policy")) for role in graph.of_type(ROLE) for inline in role.inputs.get("inlinePolicies", [])
+    ]
+    for policy, document in documents:
+        for statement in _statements(document):
+            yield policy, statement
+
+
+def _resource_statements(graph: Graph) -> Iterator[tuple[Registration, Statement]]:
+    for policy in graph:
+        if policy.type in (*RESOURCE_POLICIES, QUEUE, TOPIC, BUCKET):
+            for statement in _statements(policy.inputs.get("policy")):
+                yield policy, statement
+
+
+def _owner(policy: Registration) -> str:
+    """The name of what a policy is about, which is named by name, by ARN or by URL; or has its policy with it."""
+    key = RESOURCE_POLICIES.get(policy.type)
+    return policy.physical_name if key is None else re.split("[:/]", policy.inputs[key])[-1]
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _principals(statement: Statement, kind: str = "AWS") -> set[str]:
+    principal = statement.get("Principal", {})
+    if isinstance(principal, str):
+        principal = {"AWS": principal}
+    return set(_listed(principal.get(kind, [])))
+
+
+_ACCOUNT_IN_ARN = re.compile(r"arn:[^:*]*:[^:*]*:[^:*]*:\d{12}:")
+
+
+def _names_account(condition: Mapping[str, Mapping[str, str | list[str]]]) -> bool:
+    values = [
+        (key, value)
+        for operator, pairs in condition.items()
+        if operator in ("StringEquals", "StringLike", "ArnEquals", "ArnLike")
+        for key, given in pairs.items()
+        for value in _listed(given)
+    ]
+    return any(key.lower() == "aws:sourceaccount" or _ACCOUNT_IN_ARN.match(value) for key, value in values)
+
+
+def _of_arn(arn: str) -> tuple[str, str]:
+    """Service and name."""
+    parts = arn.split(":")
+    return parts[2] if len(parts) > 2 else "", parts[-1]  # noqa: PLR2004  arn:partition:service
+
+
+def _invoked_asynchronously(graph: Graph) -> set[str]:
+    """The functions that S3, SNS, EventBridge or Scheduler invoke, which wait for no answer."""
+    targets = [
+        *(
+            each["lambdaFunctionArn"]
+            for notification in graph.of_type("aws:s3/bucketNotification:BucketNotification")
+            for each in notification.inputs.get("lambdaFunctions", [])
+        ),
+        *(each.inputs["endpoint"] for each in graph.of_type(SUBSCRIPTION)),
+        *(each.inputs["target"]["arn"] for each in graph.of_type(SCHEDULE)),
+        *(each.inputs["arn"] for each in graph.of_type(EVENT_TARGET)),
+    ]
+    return {name for service, name in map(_of_arn, targets) if service == "lambda"}
+
+
+def _dead_letter_targets(graph: Graph) -> Iterator[str]:
+    """The queues that something is put into when it failed for good."""
+    for resource in graph:
+        inputs = resource.inputs
+        if policy := inputs.get("redrivePolicy"):
+            yield _of_arn(json.loads(policy)["deadLetterTargetArn"])[1]
+        for given in (inputs.get("deadLetterConfig"), _mapping(inputs.get("target")).get("deadLetterConfig")):
+            if given:
+                yield _of_arn(given.get("arn") or given["targetArn"])[1]
+        if destination := _mapping(inputs.get("destinationConfig")).get("onFailure"):
+            yield _of_arn(destination["destination"])[1]
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
