@@ -439,7 +439,7 @@ def _failure(delivery: Delivery) -> dict[str, Any]:
 
 
 def _outcome(delivery: Delivery) -> outcomes.Outcome:
-    """What the bus is told of an event that is done: schemas/outcome.json. Nothing of what the client sent."""
+    """What the bus is told of an event that is done: schemas/outcome.json. Not the client's object, nor the result."""
     envelope, stored = delivery.event, delivery.stored or {}
     detail = {
         "id": envelope.id,
