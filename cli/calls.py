@@ -31,6 +31,9 @@ def worker_calls(config: ApiPipelineConfig, events: int, types: int = 1) -> Coun
         calls["s3.put_requests"] += events
     if config.storage.archive:
         calls["s3.put_requests"] += min(types, events)
+    if config.worker.circuit_breaker is not None:
+        # The circuit's state, at most once a second.
+        calls["dynamodb.reads"] += 1
     if config.outcomes is not None:
         calls["eventbridge.events"] = events
     return calls

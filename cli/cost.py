@@ -15,7 +15,7 @@ from rich.table import Table as Grid
 from cli.calls import ingest_calls, poller_calls, worker_calls
 from components.config import load
 from components.options.api import ApiPipelineConfig
-from handlers.metrics import INGEST_COUNTS, LATENCY, OUTCOME_COUNTS, WORKER_COUNTS
+from handlers.metrics import CIRCUIT_OPEN, INGEST_COUNTS, LATENCY, OUTCOME_COUNTS, WORKER_COUNTS
 from local.errors import LocalError
 from local.project import find_project, load_project
 from local.recording import Graph, synthesise
@@ -202,7 +202,10 @@ def _processing(config: ApiPipelineConfig, batches: float, traffic: Traffic) -> 
         {
             "sqs.requests": max(IDLE_POLLS, batches * poller_calls(whole)["sqs.requests"]),
             "cloudwatch.log_gb": batches * (LOG_BYTES_A_RUN + LOG_BYTES_AN_EVENT * size) / GB,
-            "cloudwatch.custom_metrics": EMF_METRICS + (0 if config.outcomes is None else len(OUTCOME_COUNTS)),
+            "cloudwatch.custom_metrics": EMF_METRICS
+            + (0 if config.outcomes is None else len(OUTCOME_COUNTS))
+            # Each minute; the other two only when there is an outage.
+            + (0 if config.worker.circuit_breaker is None else len((CIRCUIT_OPEN,))),
         },
         _runs(batches, config.worker.memory_mb, WORKER_MS + WORKER_MS_AN_EVENT * size),
         _billed(worker_calls(config, whole), batches * size / whole, ITEM_BYTES + inline),

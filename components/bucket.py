@@ -106,6 +106,15 @@ class Bucket(pulumi.ComponentResource):
         """
         return Grant(("s3:ListBucket",), (self.arn,), why="be told that an object is gone")
 
+    def grant_keep(self, prefix: str) -> Grant:
+        """To write, read and delete objects below a prefix."""
+        return Grant(
+            ("s3:PutObject", "s3:GetObject", "s3:DeleteObject"),
+            (Output.concat(self.arn, "/", prefix, "*"),),
+            {"BUCKET_NAME": self.name},
+            why=f"keep objects below {prefix}",
+        )
+
     def grant_read(self, prefix: str) -> Grant:
         """To read objects below a prefix, also by a signed URL that the function hands out."""
         return Grant(

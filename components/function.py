@@ -126,6 +126,7 @@ class Function(pulumi.ComponentResource):
         self.name = function.name
         self.arn = function.arn
         self.invoke_arn = function.invoke_arn
+        self.role_name = role.name
         self.timeout_seconds = size.timeout_seconds
         self.register_outputs({"name": self.name, "arn": self.arn})
 

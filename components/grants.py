@@ -1,7 +1,7 @@
 """Grants are values: a component returns what others may need, a function collects them."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
@@ -15,7 +15,7 @@ class Grant:
     actions: tuple[str, ...]
     resources: tuple[Input[str], ...]
     environment: Mapping[str, Input[str]] = field(default_factory=dict)
-    condition: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    condition: Mapping[str, Mapping[str, str | Sequence[str]]] = field(default_factory=dict)
     """When it holds: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition.html"""
     why: str = ""
     """What for, in a few words (`put messages into the queue`): the statement is called after it."""
@@ -45,6 +45,7 @@ _KEY_ACTIONS: Mapping[str, tuple[str, ...]] = {
     "s3:PutObject": _WRITES,
     "s3:GetObject": _READS,
     "s3:GetObjectVersion": _READS,
+    "s3:DeleteObject": (),
     "s3:ListBucket": (),
     "s3:AbortMultipartUpload": (),
     "dynamodb:*": _READS,

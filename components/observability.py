@@ -19,6 +19,7 @@ from components.function import METRICS_NAMESPACE, Function
 from components.options.api import AlarmOptions
 from components.options.common import CommonAlarmOptions, FunctionAlarmOptions
 from components.queue import DeadLetterQueue, Queue
+from components.scheduled_function import ScheduledFunction
 
 PERIOD_SECONDS = 300
 
@@ -260,6 +261,20 @@ def rejections_alarm(service: str, percent: float) -> Alarm:
         Rate(_own("Rejected", service, "Sum"), _own("Received", service, "Sum")),
         threshold=percent,
     )
+
+
+def circuit_alarms(breaker: ScheduledFunction, service: str, options: FunctionAlarmOptions) -> dict[str, Alarm]:
+    """Of a circuit breaker, and of the function that looks after it."""
+    return {
+        "circuit-open": Alarm(
+            "The circuit is open: what the processor calls is out, and the worker takes no messages.",
+            _own("CircuitOpen", service, "Maximum"),
+            threshold=1,
+            period_seconds=60,
+        ),
+        "breaker-dead-letters": dead_letters_alarm(breaker.dead_letters.name),
+        **function_alarms("breaker", breaker.function, options),
+    }
 
 
 def outcomes_alarm(service: str) -> Alarm:

@@ -35,7 +35,8 @@ class Queue(pulumi.ComponentResource):
 
     The visibility timeout is derived: six times the consumer's timeout plus its batching window, as
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html asks for. `filled_by`: a bucket that may
-    announce its objects in the queue.
+    announce its objects in the queue. `spare_receives`: how many a message may have above `max_receives`, for a
+    consumer that does not count each of them as an attempt, and puts messages with the dead letters itself.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Queue(pulumi.ComponentResource):
         consumer_window_seconds: int,
         filled_by: Bucket | None = None,
         fifo: bool = False,
+        spare_receives: int = 0,
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Queue", name, None, opts)
@@ -66,7 +68,10 @@ class Queue(pulumi.ComponentResource):
             max_message_size=MAXIMUM_MESSAGE_BYTES,
             sqs_managed_sse_enabled=True,
             redrive_policy=Output.json_dumps(
-                {"deadLetterTargetArn": dead_letters.arn, "maxReceiveCount": options.max_receives},
+                {
+                    "deadLetterTargetArn": dead_letters.arn,
+                    "maxReceiveCount": options.max_receives + spare_receives,
+                },
             ),
             **(_FIFO if fifo else {}),
             opts=child,

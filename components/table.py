@@ -70,6 +70,19 @@ class Table(pulumi.ComponentResource):
         resources = (Output.concat(self.arn, "/index/", TIME_INDEX),)
         return Grant(("dynamodb:Query",), resources, {"TABLE_NAME": self.name}, why="list events by time")
 
+    def grant_keep(self, item_id: str) -> Grant:
+        """To read and write one item that is no event.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+        """
+        return Grant(
+            ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+            (self.arn,),
+            {"TABLE_NAME": self.name},
+            condition={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [item_id]}},
+            why=f"keep the item {item_id}",
+        )
+
     def grant_complete(self) -> Grant:
         """To record what became of events."""
         return Grant(

@@ -42,7 +42,7 @@ class Worker(pulumi.ComponentResource):
             environment=environment,
             opts=ResourceOptions(parent=self),
         )
-        aws.lambda_.EventSourceMapping(
+        mapping = aws.lambda_.EventSourceMapping(
             name,
             event_source_arn=queue.arn,
             function_name=self.function.arn,
@@ -54,6 +54,9 @@ class Worker(pulumi.ComponentResource):
             scaling_config=None
             if options.maximum_concurrency is None
             else {"maximum_concurrency": options.maximum_concurrency},
-            opts=ResourceOptions(parent=self, depends_on=[self.function]),
+            # The circuit breaker switches it off and on: that is no drift to be put right.
+            opts=ResourceOptions(parent=self, depends_on=[self.function], ignore_changes=["enabled"]),
         )
+        self.mapping_id = mapping.uuid
+        self.mapping_arn = mapping.arn
         self.register_outputs({"function": self.function.name})

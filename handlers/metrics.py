@@ -13,6 +13,9 @@ INGEST_COUNTS = ("Accepted", "Rejected", "Duplicate")
 WORKER_COUNTS = ("Messages", "Processed", "Failed", "Repeated", "BatchItemFailures")
 # Of the worker, too, where there is a bus.
 OUTCOME_COUNTS = ("OutcomesUndelivered",)
+# 0 or 1, each minute; the others by whoever changes the circuit.
+CIRCUIT_OPEN = "CircuitOpen"
+CIRCUIT_COUNTS = ("CircuitOpened", "CircuitClosed", CIRCUIT_OPEN)
 CSV_WORKER_COUNTS = (
     "Messages",
     "FilesSucceeded",

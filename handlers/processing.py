@@ -8,6 +8,10 @@ from typing import Any
 
 Process = Callable[[Mapping[str, Any]], Any]
 
+# Request Timeout and Too Many Requests: the server's own state, though they are numbered among the client's errors.
+_OUTAGE_STATUSES = (408, 429)
+_SERVER_ERROR = 500
+
 
 class Rejected(Exception):  # noqa: N818  the user's word for an outcome, not an accident
     """Raise it in a processor: this event can never succeed. It is `failed` at once, with the reason, and not retried.
@@ -16,8 +20,36 @@ class Rejected(Exception):  # noqa: N818  the user's word for an outcome, not an
     """
 
 
+class Unavailable(Exception):  # noqa: N818  the user's word, as Rejected
+    """Raise it in a processor: what the event needs is out, and that is not the event's fault.
+
+    Transient, and taken for an outage by the circuit breaker (docs/circuit-breaker.md), as errors of connections are.
+    """
+
+
 class ProcessingTimeoutError(Exception):
     """A processor used up its share of the function's time. Transient, as far as anybody knows."""
+
+
+class CircuitOpenError(Exception):
+    """The circuit is open: the user's function was not run, and that is no attempt."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error of the user's function says that what it calls is out; others are the event's own.
+
+    `OSError` is the base of the errors of connections: Python's own, urllib's and those of requests. Not an outage are
+    a file that is not there, and an HTTP answer that blames the request.
+    """
+    if isinstance(error, Unavailable | ProcessingTimeoutError):
+        return True
+    if not isinstance(error, OSError):
+        return False
+    # urllib's HTTPError has the status itself, that of requests has the response.
+    status = getattr(error, "code", None) or getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(status, int):
+        return status in _OUTAGE_STATUSES or status >= _SERVER_ERROR
+    return error.filename is None
 
 
 def load_processor(name: str) -> Process:

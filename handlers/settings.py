@@ -77,7 +77,7 @@ class IngestSettings(EventSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings(EventSettings):
-    """Of handlers/worker.py."""
+    """Of handlers/worker.py, and of handlers/breaker.py, which runs the same code on a probe."""
 
     dead_letter_queue_url: str
     alerts_topic_arn: str
@@ -89,6 +89,13 @@ class WorkerSettings(EventSettings):
     archive: bool
     event_bus_name: str = ""
     """Of outcome events; empty when there are none."""
+    circuit_failure_threshold: int = 0
+    """0: there is no circuit breaker, and what follows is not set."""
+    circuit_recovery_seconds: int = 0
+    spare_receives: int = 0
+    """How many receives SQS allows a message above `max_receives`."""
+    mapping_parameter: str = ""
+    """The SSM parameter with the id of the worker's event source mapping."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,8 @@ idempotency key), `day_shard` and `time_key` (the time index), and when it is do
 
 `final_attempt_until` (epoch seconds) is set before the last attempt. A queued item past it is failed: the worker died
 on the last attempt and could not say so.
+
+`refusals`: deliveries of the event's message that were no attempts, because the circuit was open.
 """
 
 import json
@@ -42,6 +44,7 @@ READ_ATTRIBUTES = (
     "expires_at",
     "fingerprint",
     "final_attempt_until",
+    "refusals",
     "rejected_message_id",
     "result_key",
 )
@@ -206,13 +209,18 @@ class EventTable:
 
     def begin_final_attempt(self, envelopes: Sequence[Envelope], until: int) -> None:
         """Says of events when their last attempt is over at the latest (epoch seconds)."""
-        items = [
-            {**self._item(envelope, "queued", indexed=True), "final_attempt_until": until} for envelope in envelopes
-        ]
+        self._note([(envelope, {"final_attempt_until": until}) for envelope in envelopes])
+
+    def record_refusals(self, refusals: Sequence[tuple[Envelope, int]]) -> None:
+        """Says of events how many deliveries were none of their attempts; nor is a last one under way then."""
+        self._note([(envelope, {"refusals": count, "final_attempt_until": None}) for envelope, count in refusals])
+
+    def _note(self, notes: Sequence[tuple[Envelope, Item]]) -> None:
+        """Writes attributes of events that are not done, whether they have an item already or not."""
         self._upsert(
-            [self._insert(item) for item in items],
-            [self._update(envelope.id, {"final_attempt_until": until}) for envelope in envelopes],
-            insert_first=[False] * len(items),
+            [self._insert({**self._item(envelope, "queued", indexed=True), **note}) for envelope, note in notes],
+            [self._update(envelope.id, note) for envelope, note in notes],
+            insert_first=[False] * len(notes),
         )
 
     def complete(self, completions: Sequence[Completion], known: Iterable[str]) -> list[Item | None]:
@@ -349,6 +357,8 @@ def _outcome(completion: Completion) -> dict[str, Any]:
         "error": completion.error,
         "error_type": completion.error_type,
         "rejected_message_id": completion.rejected_message_id,
+        # A redriven message is another one, with deliveries of its own.
+        **({"refusals": 0} if completion.status == "failed" else {}),
     }
 
 
@@ -375,7 +385,8 @@ def _plain(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def description(item: Item) -> dict[str, Any]:
     """An item as the API shows it, without its result: status as it is now, times, attempts, error."""
-    died = item["status"] == "queued" and "final_attempt_until" in item and item["final_attempt_until"] < time.time()
+    until = item.get("final_attempt_until")
+    died = item["status"] == "queued" and until is not None and until < time.time()
     return {
         "id": item["id"],
         "type": item["type"],

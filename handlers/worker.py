@@ -6,6 +6,9 @@ then the items say that events are done. A batch that comes again finds what is 
 events follow the items, so that whoever hears of an outcome finds it there; a message returns until its own is told.
 
 Attempts are SQS's receive counts. On the last one a failure is final: the event is `failed`, and SQS moves the message.
+
+With a circuit breaker (docs/circuit-breaker.md) a delivery that meets an open circuit is no attempt. SQS counts it all
+the same and would move the message too early, so it is given more receives, and we put it with the dead letters.
 """
 
 import copy
@@ -25,9 +28,19 @@ from botocore.exceptions import BotoCoreError, ClientError
 from handlers import aws, metrics, notices, objects, outcomes, queues
 from handlers.events import Envelope, UnreadableMessageError, timestamp
 from handlers.log import logger
-from handlers.processing import Process, ProcessingTimeoutError, Rejected, load_processor, time_limit
+from handlers.processing import (
+    CircuitOpenError,
+    Process,
+    ProcessingTimeoutError,
+    Rejected,
+    load_processor,
+    time_limit,
+)
 from handlers.settings import WorkerSettings
-from handlers.table import Completion, EventTable, TableError
+from handlers.table import DIED_ON_LAST_ATTEMPT, Completion, EventTable, TableError
+
+if TYPE_CHECKING:
+    from handlers.circuit import Circuit
 
 if TYPE_CHECKING:
     from handlers.faults import Faults
@@ -59,11 +72,12 @@ class Delivery:
     `outcome`: `open` until something is known; then
     - `done`: an earlier delivery, or another message of this batch, stands for the event;
     - `succeeded`;
-    - `failed`: that was the last attempt; SQS moves the message when it returns;
+    - `failed`: that was the last attempt; SQS moves the message when it returns, unless we did (`moved`);
     - `rejected`: can never succeed; we put it with the dead letters;
     - `conflict`: as `rejected`, but the item with its id is another event's;
     - `retry`: returns to the queue; `unreadable`: does so, too, and nothing is known of it;
-    - `held`: returns as well, behind another message of its group.
+    - `held`: returns as well, behind another message of its group;
+    - `refused`: the circuit is open; returns to the queue, and that was no attempt.
 
     `group`: of a FIFO queue, whose order stays within a group; else empty.
     """
@@ -71,17 +85,31 @@ class Delivery:
     message_id: str
     receipt_handle: str
     body: str
-    attempt: int
+    receives: int
+    refusals: int = 0
     group: str = ""
     envelope: Envelope | None = None
     outcome: str = "open"
     result: str | None = None
     error: str = ""
     error_type: str = ""
+    moved: bool = False
     stored: Mapping[str, Any] | None = None
     """What the item says of the event, once it is done."""
     untold: bool = False
     """Returns to the queue, though the event is done: its outcome event did not get to the bus."""
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is: deliveries that the circuit refused are none."""
+        return max(1, self.receives - self.refusals)
+
+    @property
+    def returns(self) -> bool:
+        """Whether the message goes back to the queue."""
+        if self.outcome in ("failed", "unreadable"):
+            return not self.moved
+        return self.outcome in ("retry", "refused", "held") or self.untold
 
     @property
     def event(self) -> Envelope:
@@ -92,7 +120,9 @@ class Delivery:
 
     def end(self, outcome: str, error: BaseException) -> None:
         """Takes down why this attempt did not succeed."""
-        own_words = isinstance(error, Rejected | ConflictError | UnreadableMessageError)
+        own_words = isinstance(
+            error, Rejected | ConflictError | UnreadableMessageError | CircuitOpenError | LastAttemptError
+        )
         self.outcome = outcome
         text = str(error) if own_words else f"{type(error).__name__}: {error}"
         # Only what every service stores: no half surrogate pairs, no control characters.
@@ -104,10 +134,16 @@ class ConflictError(Exception):
     """Two accepted events share an idempotency key and differ. The first stays; the other goes to the dead letters."""
 
 
+class LastAttemptError(Exception):
+    """The function died on an event's last attempt, and could not say so."""
+
+
 class Worker:
     """`process` is the user's function; `service` names the pipeline in alerts."""
 
-    def __init__(self, settings: WorkerSettings, process: Process, service: str) -> None:
+    def __init__(
+        self, settings: WorkerSettings, process: Process, service: str, circuit: "Circuit | None" = None
+    ) -> None:
         self._settings = settings
         self._faults: Faults | None = None
         if settings.fault_parameter_name:
@@ -117,6 +153,7 @@ class Worker:
             process = self._faults.around(process)
         self._process = process
         self._service = service
+        self._circuit = circuit
         self._table = EventTable(
             settings.table_name,
             time_index_shards=settings.time_index_shards,
@@ -134,14 +171,17 @@ class Worker:
                 if delivery.outcome not in ("done", "unreadable"):
                     delivery.end("retry", error)
         undelivered = self._tell(deliveries)
-        returning = [
-            delivery
-            for delivery in deliveries
-            if delivery.outcome in ("retry", "failed", "unreadable", "held") or delivery.untold
-        ]
+        returning = [delivery for delivery in deliveries if delivery.returns]
         self._schedule(returning)
         self._report(deliveries, returning, undelivered)
         return {"batchItemFailures": [{"itemIdentifier": delivery.message_id} for delivery in returning]}
+
+    def probe(self, message_id: str, body: str, attempt: int, context: Context) -> str:
+        """Works on one message that was not received just now. Returns what became of it, a `Delivery.outcome`."""
+        delivery = Delivery(message_id, "", body, attempt)
+        self._run([delivery], context)
+        self._report([delivery], [], self._tell([delivery]))
+        return delivery.outcome
 
     def _run(self, deliveries: Sequence[Delivery], context: Context) -> None:
         for delivery in deliveries:
@@ -151,12 +191,13 @@ class Worker:
         open_events = [leader for leader in leaders if leader.outcome == "open"]
         self._begin_final_attempts(open_events, context)
         self._process_all(open_events, deliveries, context)
+        self._record_refusals(open_events)
         self._store_results([event for event in open_events if event.outcome == "succeeded"])
         self._hold(deliveries)
-        completed = [event for event in open_events if event.outcome in ("succeeded", "failed", "rejected")]
+        completed = [event for event in leaders if event.outcome in ("succeeded", "failed", "rejected")]
         self._archive(completed)
         self._alert(deliveries)
-        self._send_dead_letters([delivery for delivery in deliveries if delivery.outcome in ("rejected", "conflict")])
+        self._send_dead_letters([delivery for delivery in deliveries if self._is_ours_to_move(delivery)])
         self._complete([event for event in completed if event.outcome != "retry"], known)
 
     def _skip_done(self, leaders: Sequence[Delivery]) -> set[str]:
@@ -168,7 +209,9 @@ class Worker:
         for leader in leaders:
             item = items.get(leader.event.id)
             if item is not None:
-                _compare(leader, item)
+                leader.refusals = item.get("refusals") or 0
+                if _compare(leader, item) == "open" and leader.attempt > self._settings.max_receives:
+                    _end_dead(leader, item)
         return set(items)
 
     def _begin_final_attempts(self, events: Sequence[Delivery], context: Context) -> None:
@@ -177,21 +220,34 @@ class Worker:
             self._table.begin_final_attempt(last, int(time.time() + context.get_remaining_time_in_millis() / 1_000) + 1)
 
     def _is_last(self, delivery: Delivery) -> bool:
-        return delivery.attempt >= self._settings.max_receives
+        settings = self._settings
+        return (
+            delivery.attempt >= settings.max_receives
+            or delivery.receives >= settings.max_receives + settings.spare_receives
+        )
+
+    def _is_ours_to_move(self, delivery: Delivery) -> bool:
+        """Whether a message goes to the dead letters by our own hand. SQS moves the others when they return."""
+        if delivery.outcome in ("rejected", "conflict"):
+            return True
+        return self._circuit is not None and delivery.outcome in ("failed", "unreadable") and self._is_last(delivery)
 
     def _hold(self, deliveries: Sequence[Delivery]) -> None:
         """Sets aside what stands behind a message of its group that comes back: a FIFO queue's order is kept.
 
-        Not what is here for the last time, which SQS would move without a try.
+        Not what is here for the last time, which SQS would move without a try. Behind a refused message all are
+        refused: that is no attempt of theirs either.
         """
-        waiting: set[str] = set()
+        waiting: dict[str, str] = {}
         for delivery in deliveries:
-            comes_back = delivery.outcome in ("retry", "unreadable") and not self._is_last(delivery)
+            last = self._is_last(delivery)
             if delivery.group in waiting:
-                if delivery.outcome in ("open", "succeeded", "rejected") and not self._is_last(delivery):
-                    delivery.outcome = "held"
-            elif delivery.group and comes_back:
-                waiting.add(delivery.group)
+                if delivery.outcome in ("open", "succeeded", "rejected") and not last:
+                    delivery.outcome = waiting[delivery.group]
+            elif delivery.group and delivery.outcome == "refused":
+                waiting[delivery.group] = "refused"
+            elif delivery.group and delivery.outcome in ("retry", "unreadable") and not last:
+                waiting[delivery.group] = "held"
 
     def _process_all(self, events: Sequence[Delivery], deliveries: Sequence[Delivery], context: Context) -> None:
         """Runs the user's function on each event.
@@ -204,7 +260,7 @@ class Worker:
         for position, event in enumerate(ordered):
             if event.group:
                 self._hold(deliveries)
-            if event.outcome == "held":
+            if event.outcome != "open":
                 continue
             seconds_left = context.get_remaining_time_in_millis() / 1_000 - STORING_SECONDS
             if seconds_left <= 0:
@@ -214,14 +270,31 @@ class Worker:
 
     def _process_one(self, event: Delivery, seconds: float) -> None:
         try:
-            with time_limit(seconds):
-                result = self._process(copy.deepcopy(event.event.data))
-            event.result = self._result_text(result)
+            event.result = self._result_text(self._answer(event, seconds))
             event.outcome = "succeeded"
         except Rejected as error:
             event.end("rejected", error)
+        except CircuitOpenError as error:
+            # One more receive, and SQS would move a message that claims to be queued.
+            last_receive = self._settings.max_receives + self._settings.spare_receives
+            event.end("failed" if event.receives >= last_receive else "refused", error)
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's function raises is its answer
             self._retry(event, error)
+
+    def _answer(self, event: Delivery, seconds: float) -> Any:
+        """What the user's function answers, or raises. Raises CircuitOpenError when it was not called."""
+
+        def process() -> Any:
+            with time_limit(seconds):
+                return self._process(copy.deepcopy(event.event.data))
+
+        if self._circuit is None:
+            return process()
+        return self._circuit.call(event.event.id, None if self._is_last(event) else event, process)
+
+    def _record_refusals(self, events: Sequence[Delivery]) -> None:
+        if refused := [event for event in events if event.outcome == "refused"]:
+            self._table.record_refusals([(event.event, event.refusals + 1) for event in refused])
 
     def _result_text(self, result: object) -> str:
         text = json.dumps(result, allow_nan=False)
@@ -283,7 +356,7 @@ class Worker:
                 result_key=objects.result_key(event.event) if event.outcome == "succeeded" and not inline else None,
                 error=event.error or None,
                 error_type=event.error_type or None,
-                rejected_message_id=event.message_id if event.outcome == "rejected" else None,
+                rejected_message_id=event.message_id if event.moved else None,
             )
             for event in completed
         ]
@@ -303,7 +376,11 @@ class Worker:
         messages = [
             queues.Outgoing(
                 delivery.body,
-                {"event_id": delivery.event.id, "error": delivery.error, "error_type": delivery.error_type},
+                {
+                    "event_id": delivery.envelope.id if delivery.envelope else "",
+                    "error": delivery.error,
+                    "error_type": delivery.error_type,
+                },
                 delivery.group,
                 # Not the event's id: sent again and rejected again, it must not be dropped.
                 delivery.message_id,
@@ -311,6 +388,7 @@ class Worker:
             for delivery in deliveries
         ]
         for delivery, sent in zip(deliveries, queues.send(self._settings.dead_letter_queue_url, messages), strict=True):
+            delivery.moved = sent
             if not sent:
                 delivery.outcome = "retry"
 
@@ -334,17 +412,17 @@ class Worker:
 
     def _schedule(self, returning: Sequence[Delivery]) -> None:
         """Sets when messages come back: retries later each time; those that SQS is to move, at once."""
-        delays = {
-            delivery.receipt_handle: self._backoff_seconds(delivery.attempt)
-            if delivery.outcome == "retry" or delivery.untold
-            else 0
-            for delivery in returning
-        }
+        delays = {delivery.receipt_handle: self._delay_seconds(delivery) for delivery in returning}
         try:
             queues.return_after(self._settings.queue_url, delays)
         except OutsideError:
             # They come back all the same, after the queue's own visibility timeout.
             logger.exception("the visibility of messages was not changed")
+
+    def _delay_seconds(self, delivery: Delivery) -> int:
+        if delivery.outcome == "retry" or delivery.untold:
+            return self._backoff_seconds(delivery.attempt)
+        return self._settings.circuit_recovery_seconds if delivery.outcome == "refused" else 0
 
     def _backoff_seconds(self, attempt: int) -> int:
         settings = self._settings
@@ -380,7 +458,7 @@ def _delivery(record: Mapping[str, Any]) -> Delivery:
         message_id=record["messageId"],
         receipt_handle=record["receiptHandle"],
         body=record["body"],
-        attempt=int(record["attributes"]["ApproximateReceiveCount"]),
+        receives=int(record["attributes"]["ApproximateReceiveCount"]),
         group=record["attributes"].get("MessageGroupId", ""),
     )
 
@@ -413,6 +491,13 @@ def _compare(delivery: Delivery, item: Mapping[str, Any]) -> str:
         if item["status"] == "succeeded" or rejected_before:
             delivery.outcome, delivery.stored = "done", item
     return delivery.outcome
+
+
+def _end_dead(delivery: Delivery, item: Mapping[str, Any]) -> None:
+    """Ends an event whose last attempt was begun and not ended. Where SQS moves messages, such a one does not come."""
+    until = item.get("final_attempt_until")
+    if until is not None:
+        delivery.end("failed" if until < time.time() else "retry", LastAttemptError(DIED_ON_LAST_ATTEMPT))
 
 
 def _is_other(delivery: Delivery, fingerprint: str) -> bool:
@@ -460,7 +545,12 @@ def _logged(delivery: Delivery) -> dict[str, Any]:
 @cache
 def _worker() -> Worker:
     settings = WorkerSettings.from_environment()
-    return Worker(settings, load_processor(settings.processor), os.environ["POWERTOOLS_SERVICE_NAME"])
+    process, service = load_processor(settings.processor), os.environ["POWERTOOLS_SERVICE_NAME"]
+    if not settings.circuit_failure_threshold:
+        return Worker(settings, process, service)
+    from handlers.circuit import Circuit, Pause  # noqa: PLC0415  see there what it costs
+
+    return Worker(settings, process, service, Circuit(settings, service, Pause(settings).begin))
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:

@@ -74,8 +74,12 @@ def _dead_letters(graph: Graph, drawn: Mapping[str, Registration]) -> Iterator[E
 
 
 def _rights(graph: Graph, drawn: Mapping[str, Registration]) -> Iterator[Edge]:
-    functions = {function.name: function for function in graph.of_type("aws:lambda/function:Function")}
+    roles = {function.inputs["role"]: function for function in graph.of_type("aws:lambda/function:Function")}
     for policy in graph.of_type("aws:iam/rolePolicy:RolePolicy"):
+        # A schedule's role is no function's; a function's may have more than one policy.
+        function = next((each for arn, each in roles.items() if arn.endswith(f"role/{policy.inputs['role']}")), None)
+        if function is None:
+            continue
         rights: dict[str, list[str]] = {}
         for statement in json.loads(policy.inputs["policy"])["Statement"]:
             actions = [action.partition(":")[2] for action in statement["Action"] if not action.startswith(UNSAID)]
@@ -83,7 +87,7 @@ def _rights(graph: Graph, drawn: Mapping[str, Registration]) -> Iterator[Edge]:
                 rights.setdefault(_node(target), []).extend(actions)
         for node, actions in rights.items():
             if actions:
-                yield _node(functions[policy.name]), node, "<br/>".join(dict.fromkeys(actions))
+                yield _node(function), node, "<br/>".join(dict.fromkeys(actions))
 
 
 if __name__ == "__main__":

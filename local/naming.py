@@ -33,8 +33,8 @@ NAMED: Mapping[str, tuple[str, int]] = {
     "aws:s3/bucket:Bucket": ("bucket", 63),
     "aws:scheduler/schedule:Schedule": ("name", 64),
     "aws:sns/topic:Topic": ("name", 256),
-    "aws:sqs/queue:Queue": ("name", 80),
     "aws:ssm/parameter:Parameter": ("name", 1_011),
+    "aws:sqs/queue:Queue": ("name", 80),
 }
 
 

@@ -46,6 +46,7 @@ def apply() -> None:
     _take_loopback_for_secure_transport()
     _authorise_batches_as_their_entries()
     _authorise_partiql_by_statement()
+    _authorise_event_source_mappings()
     _queue_asynchronous_invocations()
     if path := os.environ.get(IAM_LOG_VARIABLE):
         _record_decisions(path)
@@ -79,6 +80,25 @@ def _authorise_batches_as_their_entries() -> None:
     def extract_iam_action(*request: Any) -> str | None:
         action: str | None = original(*request)
         return _BATCHES.get(action or "", action)
+
+    iam_actions.extract_iam_action = extract_iam_action
+
+
+def _authorise_event_source_mappings() -> None:
+    """To read, to change and to delete one event source mapping are actions of their own, on that mapping, as on AWS.
+
+    MiniStack takes the first for listing, and asks for nothing at the others.
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+    """
+    original = iam_actions.extract_iam_action
+    actions = {"GET": "Get", "PUT": "Update", "DELETE": "Delete"}
+
+    def extract_iam_action(service: str, method: str, path: str, *request: Any) -> str | None:
+        folder, _, mapping = path.rstrip("/").rpartition("/event-source-mappings/")
+        if service == "lambda" and folder and mapping and method in actions:
+            return f"lambda:{actions[method]}EventSourceMapping"
+        action: str | None = original(service, method, path, *request)
+        return action
 
     iam_actions.extract_iam_action = extract_iam_action
 

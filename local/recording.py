@@ -326,6 +326,7 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": _by("bucket"),
     "aws:s3/bucketVersioning:BucketVersioning": _by("bucket"),
     "aws:scheduler/schedule:Schedule": _schedule,
+    "aws:ssm/parameter:Parameter": _named,
     "aws:sns/topic:Topic": _topic,
     "aws:sns/topicPolicy:TopicPolicy": _by("arn"),
     "aws:sns/topicSubscription:TopicSubscription": _subscription,
@@ -333,7 +334,6 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:sqs/queuePolicy:QueuePolicy": _by("queueUrl"),
     "aws:sqs/redriveAllowPolicy:RedriveAllowPolicy": _by("queueUrl"),
     "aws:sqs/redrivePolicy:RedrivePolicy": _by("queueUrl"),
-    "aws:ssm/parameter:Parameter": _named,
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": _prefixed("sgr"),
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": _prefixed("sgr"),
 }

@@ -1,7 +1,8 @@
 """A function's role, for tests that act as it and take its actions away one by one."""
 
+import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,9 +19,15 @@ class Role:
         self._iam, self._sts = root("iam"), root("sts")
         function = root("lambda").get_function_configuration(FunctionName=function_name)
         self.name = function["Role"].rsplit("/", 1)[1]
-        (self._policy,) = self._iam.list_role_policies(RoleName=self.name)["PolicyNames"]
-        policy = self._iam.get_role_policy(RoleName=self.name, PolicyName=self._policy)
-        self.document: Mapping[str, Any] = policy["PolicyDocument"]
+        self._statements: dict[str, list[Mapping[str, Any]]] = {}
+        for policy in sorted(self._iam.list_role_policies(RoleName=self.name)["PolicyNames"], reverse=True):
+            found = self._iam.get_role_policy(RoleName=self.name, PolicyName=policy)
+            self._statements[policy] = found["PolicyDocument"]["Statement"]
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """All of its policies as one."""
+        return _document([statement for statements in self._statements.values() for statement in statements])
 
     @property
     def actions(self) -> list[tuple[int, str]]:
@@ -34,21 +41,27 @@ class Role:
     @contextmanager
     def without(self, taken: str, statement: int | None = None) -> Iterator[None]:
         """One action is not granted in the block: by one statement, or by none."""
-        changed = [
-            {
-                **each,
-                "Action": [action for action in each["Action"] if action != taken or statement not in (None, position)],
-            }
-            for position, each in enumerate(self.document["Statement"])
-        ]
-        self._write({**self.document, "Statement": [each for each in changed if each["Action"]]})
+        positions = itertools.count()
+        for policy, statements in self._statements.items():
+            changed = [
+                {
+                    **each,
+                    "Action": [
+                        action for action in each["Action"] if action != taken or statement not in (None, position)
+                    ],
+                }
+                for each, position in zip(statements, positions, strict=False)
+            ]
+            self._write(policy, [each for each in changed if each["Action"]])
         try:
             yield
         finally:
-            self._write(self.document)
+            for policy, statements in self._statements.items():
+                self._write(policy, statements)
 
-    def _write(self, document: Mapping[str, Any]) -> None:
-        self._iam.put_role_policy(RoleName=self.name, PolicyName=self._policy, PolicyDocument=json.dumps(document))
+    def _write(self, policy: str, statements: Sequence[Mapping[str, Any]]) -> None:
+        document = json.dumps(_document(statements))
+        self._iam.put_role_policy(RoleName=self.name, PolicyName=policy, PolicyDocument=document)
 
     @contextmanager
     def acting(self) -> Iterator[None]:
@@ -70,6 +83,10 @@ class Role:
         finally:
             # Also when what was tried in the block failed, as most of it is to.
             forget_clients()
+
+
+def _document(statements: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
 def forget_clients() -> None:

@@ -16,7 +16,7 @@ from components.function import METRICS_NAMESPACE
 from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
-from handlers import ingest, metrics, objects, redrive, table, worker
+from handlers import breaker, circuit, ingest, metrics, objects, redrive, table, worker
 from handlers.dead_letters import ROUND_SECONDS
 from handlers.events import Envelope, event_id, received_times
 from handlers.ingest import Ingest
@@ -37,6 +37,7 @@ CONFIGS: list[dict[str, Any]] = [
     {"outcomes": {}},
     {"fault_injection": True},
     {"queue": {"fifo": {"group_field": "customer_id"}}},
+    {"worker": {"circuit_breaker": {}}},
 ]
 
 
@@ -62,6 +63,16 @@ def test_a_function_s_deployed_environment_is_exactly_what_its_settings_read(
     assert set(deployed) - POWERTOOLS <= set(fields)
     assert required | POWERTOOLS <= set(deployed)
     kind.from_environment(deployed)
+
+
+def test_the_breaker_function_runs_the_workers_code_in_the_workers_environment() -> None:
+    graph = graph_of({"worker": {"circuit_breaker": {}}, "outcomes": {}, "storage": {"results": "inline"}})
+    assert environment(graph, "pipeline-breaker") == environment(graph, "pipeline-worker")
+
+
+def test_the_circuits_item_and_prefix_are_those_that_the_rights_name() -> None:
+    assert variant.CIRCUIT_ITEM == circuit.NAME
+    assert circuit.PROBES_KEY.startswith(variant.CIRCUIT)
 
 
 @pytest.mark.parametrize("stack", ["dev", "csv"])
@@ -206,13 +217,14 @@ def test_what_alarms_and_dashboard_watch_of_ours_is_what_the_functions_write(
     variables = environment(graph_of({}), "pipeline-worker")
     for name in POWERTOOLS:
         monkeypatch.setenv(name, variables[name])
-    metrics.emit(dict.fromkeys([*metrics.INGEST_COUNTS, *metrics.WORKER_COUNTS, *metrics.OUTCOME_COUNTS], 1), [1.5])
+    counts = (metrics.INGEST_COUNTS, metrics.WORKER_COUNTS, metrics.OUTCOME_COUNTS, metrics.CIRCUIT_COUNTS)
+    metrics.emit(dict.fromkeys([name for names in counts for name in names], 1), [1.5])
     line = json.loads(capsys.readouterr().out)
     (written,) = line["_aws"]["CloudWatchMetrics"]
     assert written["Namespace"] == METRICS_NAMESPACE
     assert written["Dimensions"] == [["service"]]
     emitted = {metric["Name"] for metric in written["Metrics"]}
-    graph = graph_of({"outcomes": {}})
+    graph = graph_of({"outcomes": {}, "worker": {"circuit_breaker": {}}})
     inputs = [alarm.inputs for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")]
     watched = json.dumps([json.loads(json.dumps(each)) for each in inputs])
     dashboard = graph.of_type("aws:cloudwatch/dashboard:Dashboard")[0].inputs["dashboardBody"]
@@ -237,3 +249,4 @@ def counts_used(source: Callable[..., object]) -> set[str]:
 def test_the_functions_count_what_the_lists_of_metrics_say() -> None:
     assert counts_used(ingest.handler) - {"Location"} == set(metrics.INGEST_COUNTS)
     assert counts_used(worker.handler) == {*metrics.WORKER_COUNTS, *metrics.OUTCOME_COUNTS}
+    assert counts_used(circuit.Circuit.call) | counts_used(breaker.handler) == set(metrics.CIRCUIT_COUNTS)

@@ -20,6 +20,10 @@ from components.options.common import (
     QueueOptions,
 )
 
+# A message's receives that may meet an open circuit: about one each time that it opens.
+SPARE_RECEIVES = 10
+MAXIMUM_RECEIVES = 1_000
+
 type_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 
 
@@ -179,12 +183,23 @@ class ApiOptions(Options):
         return self
 
 
+class CircuitBreakerOptions(Options):
+    """When the worker stops taking messages because what its processor calls is out (docs/circuit-breaker.md)."""
+
+    failure_threshold: Annotated[int, Field(ge=1, le=100)] = 5
+    """Events in a row, each another, that fail by an outage in one worker: then the circuit opens."""
+    recovery_seconds: Annotated[int, Field(ge=1, le=3_600)] = 60
+    """How long it stays open before the first probe, and after each probe that fails. Probes start at full minutes."""
+
+
 class WorkerOptions(PolledOptions):
     """The function behind the queue and how it takes messages."""
 
     processor: Annotated[str, AfterValidator(_existing_processor)] = "processors.echo:process"
     """`module:function` of `process(event) -> result`, a file below processors/."""
     backoff: BackoffOptions = BackoffOptions()
+    circuit_breaker: CircuitBreakerOptions | None = None
+    """`{}` switches it on with its defaults."""
 
 
 class StorageOptions(ProtectionOptions):
@@ -263,10 +278,19 @@ class ApiPipelineConfig(CommonOptions):
     @model_validator(mode="after")
     def _messages_outlast_their_attempts(self) -> Self:
         retention_seconds = self.queue.retention_days * SECONDS_A_DAY
-        waits = self.worker.backoff.seconds_until(self.queue.max_receives)
+        waits, options = self.worker.backoff.seconds_until(self.queue.max_receives), "worker.backoff"
+        if breaker := self.worker.circuit_breaker:
+            waits += SPARE_RECEIVES * breaker.recovery_seconds
+            options += " and worker.circuit_breaker"
+            # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
+            if self.queue.max_receives + SPARE_RECEIVES > MAXIMUM_RECEIVES:
+                raise ValueError(
+                    f"queue.max_receives {self.queue.max_receives} leaves no room for the {SPARE_RECEIVES} more that "
+                    f"worker.circuit_breaker needs; SQS allows {MAXIMUM_RECEIVES}",
+                )
         if waits >= retention_seconds:
             raise ValueError(
-                f"queue.max_receives {self.queue.max_receives} with worker.backoff takes up to {waits} seconds, and "
+                f"queue.max_receives {self.queue.max_receives} with {options} takes up to {waits} seconds, and "
                 f"queue.retention_days {self.queue.retention_days} keeps a message for {retention_seconds}",
             )
         if self.storage.items_expire_after_days <= self.queue.dead_letter_retention_days:

@@ -9,6 +9,7 @@ from pulumi import Input, Output
 
 from components.api import Backend, HttpApi, RestApi
 from components.bucket import Bucket
+from components.circuit_breaker import CircuitBreaker, mapping_parameter_name
 from components.encryption import customer_key, encrypted
 from components.faults import FaultSwitch
 from components.function import Function, Size, shared_runtime
@@ -17,6 +18,7 @@ from components.observability import (
     Observability,
     api_alarms,
     api_panels,
+    circuit_alarms,
     counts_panel,
     function_alarms,
     functions_panel,
@@ -26,7 +28,7 @@ from components.observability import (
     queue_panels,
     undelivered_alarms,
 )
-from components.options.api import ApiOptions, ApiPipelineConfig, read_event_schema
+from components.options.api import SPARE_RECEIVES, ApiOptions, ApiPipelineConfig, read_event_schema
 from components.outcomes import Outcomes
 from components.package import dependency_layer, source_archive
 from components.queue import Queue
@@ -34,9 +36,11 @@ from components.redrive import redrive_backend
 from components.table import Table
 from components.worker import Worker
 
-# The prefixes that handlers/objects.py writes to.
+# The prefixes that handlers/objects.py and handlers/circuit.py write to, and the item that the latter keeps.
+CIRCUIT_ITEM = "circuit#processor"
 RESULTS = "results/"
 ARCHIVE = "archive/"
+CIRCUIT = "circuit/"
 
 
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
@@ -57,7 +61,11 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
 
     alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
     table = Table(f"{name}-table", storage, opts=child)
+    breaker_options = config.worker.circuit_breaker
     expiries = {RESULTS: storage.results_expire_after_days, ARCHIVE: storage.archive_expires_after_days}
+    if breaker_options:
+        # Copies of messages in the queue, which are not kept for longer.
+        expiries[CIRCUIT] = config.queue.retention_days
     bucket = Bucket(f"{name}-bucket", storage, expire_after_days=expiries, opts=child)
     queue = Queue(
         f"{name}-queue",
@@ -65,6 +73,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         consumer_timeout_seconds=config.worker.timeout_seconds,
         consumer_window_seconds=config.worker.batching_window_seconds,
         fifo=config.queue.fifo is not None,
+        spare_receives=SPARE_RECEIVES if breaker_options else 0,
         opts=child,
     )
     outcomes = None if config.outcomes is None else Outcomes(f"{name}-outcomes", opts=child)
@@ -87,6 +96,18 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         environment=_ingest_environment(config),
         opts=child,
     )
+    # What the worker's code does with an event, wherever it runs.
+    works_on_events = [
+        queue.grant_send_dead_letters(),
+        table.grant_read(),
+        table.grant_complete(),
+        *([bucket.grant_write(RESULTS)] if storage.results == "object" else []),
+        *([bucket.grant_write(ARCHIVE)] if storage.archive else []),
+        alerts.grant_publish(),
+        *([] if outcomes is None else [outcomes.grant_put()]),
+        *faults_grants,
+    ]
+    worker_environment = _worker_environment(config, mapping_parameter_name(service, name))
     worker = Worker(
         f"{name}-worker",
         config.worker,
@@ -95,17 +116,31 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         code=code,
         runtime=runtime,
         grants=[
-            queue.grant_send_dead_letters(),
-            table.grant_read(),
-            table.grant_complete(),
-            *([bucket.grant_write(RESULTS)] if storage.results == "object" else []),
-            *([bucket.grant_write(ARCHIVE)] if storage.archive else []),
-            alerts.grant_publish(),
-            *([] if outcomes is None else [outcomes.grant_put()]),
-            *faults_grants,
+            *works_on_events,
+            *([table.grant_keep(CIRCUIT_ITEM), bucket.grant_write(CIRCUIT)] if breaker_options else []),
         ],
-        environment=_worker_environment(config),
+        environment=worker_environment,
         opts=child,
+    )
+    breaker = (
+        CircuitBreaker(
+            f"{name}-breaker",
+            config.worker,
+            worker=worker,
+            parameter_name=mapping_parameter_name(service, name),
+            code=code,
+            runtime=runtime,
+            grants=[
+                *works_on_events,
+                table.grant_keep(CIRCUIT_ITEM),
+                bucket.grant_keep(CIRCUIT),
+                bucket.grant_see_missing(),
+            ],
+            environment={**worker_environment, "QUEUE_URL": queue.url},
+            opts=child,
+        )
+        if breaker_options
+        else None
     )
     redrive = None
     if config.queue.redrive_api:
@@ -132,6 +167,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             **api_alarms(api.metrics, config.alarms),
             **function_alarms("ingest", ingest, config.alarms),
             **function_alarms("worker", worker.function, config.alarms),
+            **(circuit_alarms(breaker.scheduled, service, config.alarms) if breaker else {}),
             **({} if outcomes is None else {"outcomes-undelivered": outcomes_alarm(service)}),
             **(function_alarms("redrive", redrive.function, config.alarms) if redrive else {}),
             **undelivered_alarms("alerts", alerts.dead_letters),
@@ -144,7 +180,13 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             counts_panel("Events out", service, "Processed", "Failed", "BatchItemFailures"),
             latency_panel("Received to completed (ms)", service),
             api_latency,
-            functions_panel(ingest, worker.function, *([redrive.function] if redrive else [])),
+            *([counts_panel("Circuit", service, "CircuitOpened", "CircuitClosed")] if breaker else []),
+            functions_panel(
+                ingest,
+                worker.function,
+                *([redrive.function] if redrive else []),
+                *([breaker.scheduled.function] if breaker else []),
+            ),
         ],
         alerts_arn=alerts.arn,
         opts=child,
@@ -196,7 +238,8 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
     }
 
 
-def _worker_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
+def _worker_environment(config: ApiPipelineConfig, mapping_parameter: str) -> dict[str, Input[str]]:
+    breaker = config.worker.circuit_breaker
     return {
         **_events_environment(config),
         "PROCESSOR": config.worker.processor,
@@ -204,4 +247,14 @@ def _worker_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         "BACKOFF_BASE_SECONDS": str(config.worker.backoff.base_seconds),
         "BACKOFF_MAXIMUM_SECONDS": str(config.worker.backoff.maximum_seconds),
         "ARCHIVE": json.dumps(config.storage.archive),
+        **(
+            {
+                "CIRCUIT_FAILURE_THRESHOLD": str(breaker.failure_threshold),
+                "CIRCUIT_RECOVERY_SECONDS": str(breaker.recovery_seconds),
+                "SPARE_RECEIVES": str(SPARE_RECEIVES),
+                "MAPPING_PARAMETER": mapping_parameter,
+            }
+            if breaker
+            else {}
+        ),
     }

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from handlers import aws, objects
-from handlers.processing import Rejected
+from handlers.processing import CircuitOpenError, Rejected
 from tests.crash_points import Killed, broken, points, record
 
 from .conftest import Pipeline, Time
@@ -165,6 +165,35 @@ def test_a_message_that_cannot_be_read_is_waited_for_and_then_left_behind(fifo: 
         assert downstream.done == ([] if left else ["a1"])
     assert fifo.receive() == []
     assert [letter["Body"] for letter in fifo.dead_letters()] == ["?"]
+
+
+class OpenAtFirst:
+    """A circuit that refuses one event, and is closed by somebody else right after."""
+
+    def __init__(self) -> None:
+        self._open = True
+
+    def call(self, _event_id: str, _delivery: object, process: Callable[[], Any]) -> Any:
+        if self._open:
+            self._open = False
+            raise CircuitOpenError("the circuit is open")
+        return process()
+
+
+def test_behind_an_event_that_the_circuit_refuses_all_of_its_group_are_refused_and_lose_no_attempt(
+    fifo: Pipeline,
+) -> None:
+    fifo.settings["spare_receives"] = 5
+    ids = submit(fifo, "a1", "a2", "b1")
+    downstream, circuit = Downstream(), OpenAtFirst()
+    worker = fifo.worker(downstream)
+    worker._circuit = circuit  # type: ignore[assignment]
+    for expected in (["b1"], ["b1", "a1", "a2"]):
+        records = fifo.receive()
+        fifo.deliver(worker, records)
+        fifo.show_again(records)
+        assert downstream.done == expected
+    assert {fifo.items()[event_id]["attempts"] for event_id in ids.values()} == {"1"}
 
 
 def test_a_result_that_could_not_be_stored_holds_those_behind(fifo: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "memory_mb": 512,
             "timeout_seconds": 30,
             "backoff": {"base_seconds": 2, "maximum_seconds": 900},
+            "circuit_breaker": None,
         },
         "storage": {
             "results": "object",
@@ -283,6 +284,18 @@ def test_options_do_not_change_once_they_are_read() -> None:
         (
             {"worker": {"maximum_concurrency": 1}},
             "datapipeline:worker.maximum_concurrency = 1: Input should be greater than or equal to 2",
+        ),
+        (
+            {"worker": {"circuit_breaker": {"failure_threshold": 0}}},
+            "datapipeline:worker.circuit_breaker.failure_threshold = 0: Input should be greater than or equal to 1",
+        ),
+        (
+            {"worker": {"circuit_breaker": {"recovery_seconds": 3_601}}},
+            "datapipeline:worker.circuit_breaker.recovery_seconds = 3601: Input should be less than or equal to 3600",
+        ),
+        (
+            {"worker": {"circuit_breaker": True}},
+            "datapipeline:worker.circuit_breaker = True: Input should be a valid dictionary or instance",
         ),
         (
             {"worker": {"timeout_seconds": 901}},
@@ -679,6 +692,20 @@ def test_the_schema_for_editors_does_not_ask_for_what_an_environment_sets() -> N
         ),
         ({"queue": {"max_receives": 1000}}, "max_receives 1000 with worker.backoff takes up to 8"),
         ({"storage": {"items_expire_after_days": 14}}, "items_expire_after_days 14 must be above"),
+        (
+            {
+                "queue": {"max_receives": 991},
+                "worker": {"circuit_breaker": {}, "backoff": {"base_seconds": 1, "maximum_seconds": 1}},
+            },
+            "max_receives 991 leaves no room for the 10 more that worker.circuit_breaker needs; SQS allows 1000",
+        ),
+        (
+            {
+                "queue": {"max_receives": 100, "retention_days": 1},
+                "worker": {"circuit_breaker": {"recovery_seconds": 3_600}},
+            },
+            "max_receives 100 with worker.backoff and worker.circuit_breaker takes up to",
+        ),
     ],
 )
 def test_messages_and_items_outlast_what_is_to_happen_to_them(options: dict[str, Any], said: str) -> None:

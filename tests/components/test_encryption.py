@@ -155,9 +155,19 @@ def test_roles_get_what_their_grants_need_of_the_key_and_nothing_else_changes(
     for stack in (stack for stack in VARIANTS if stack != "ingestion"):
         plain, graph = (graph_of(stack, encryption={"customer_key": wanted}) for wanted in (False, True))
         for role in (policy.name for policy in plain.of_type("aws:iam/rolePolicy:RolePolicy")):
-            before, after = statements(plain, role), statements(graph, role)
+            before, after = granted(plain, role), granted(graph, role)
+            if role == "pipeline-breaker-pause":
+                # A parameter that is no secret, and an event source mapping.
+                assert [actions for actions, _ in after] == [actions for actions, _ in before]
+                continue
             assert [actions for actions, _ in after[:-1]] == [actions for actions, _ in before]
             assert after[-1] == (BOTH, [key_arn(graph)])
+
+
+def granted(graph: Graph, role: str) -> list[Any]:
+    """Actions and resources of each statement of a role; their conditions are the concern of other tests."""
+    document = json.loads(graph.find("aws:iam/rolePolicy:RolePolicy", role).inputs["policy"])
+    return [(statement["Action"], statement["Resource"]) for statement in document["Statement"]]
 
 
 NEEDED = {
@@ -169,6 +179,7 @@ NEEDED = {
     "s3:PutObject": BOTH,
     "s3:GetObject": ["kms:Decrypt"],
     "s3:ListBucket": [],
+    "s3:DeleteObject": [],
     "dynamodb:PutItem": ["kms:Decrypt"],
     "logs:PutLogEvents": [],
 }

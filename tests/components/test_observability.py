@@ -35,6 +35,9 @@ EMITTED: dict[tuple[str, str], list[set[str]]] = {
             "Failed",
             "BatchItemFailures",
             "OutcomesUndelivered",
+            "CircuitOpened",
+            "CircuitClosed",
+            "CircuitOpen",
             "Latency",
         )
     },

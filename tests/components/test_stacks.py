@@ -145,4 +145,5 @@ def test_no_physical_name_is_fixed_but_those_that_aws_wants_given(graph: Graph) 
         for resource in graph
         if resource.custom and "name" in resource.inputs
     }
-    assert set(fixed) <= {"Stage", "Model", "Alias"}
+    # The worker must know the parameter's name before there is one.
+    assert set(fixed) <= {"Stage", "Model", "Alias", "Parameter"}

@@ -2,13 +2,25 @@
 
 import contextlib
 import signal
+import socket
+import ssl
 import time
+import urllib.error
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from handlers.processing import ProcessingTimeoutError, Rejected, load_processor, time_limit
+from handlers.processing import (
+    ProcessingTimeoutError,
+    Rejected,
+    Unavailable,
+    is_outage,
+    load_processor,
+    time_limit,
+)
 from processors import echo, orders
 
 
@@ -93,3 +105,51 @@ def test_rejected_says_why_and_is_not_taken_for_a_timeout() -> None:
     assert str(Rejected("no such country")) == "no such country"
     assert not issubclass(Rejected, ProcessingTimeoutError)
     assert not issubclass(ProcessingTimeoutError, Rejected)
+
+
+def http_error(status: int) -> urllib.error.HTTPError:
+    return urllib.error.HTTPError("http://shop.example", status, "", Message(), None)
+
+
+def of_requests(status: int) -> OSError:
+    """As requests raises it: its RequestException is an OSError, with the response where there was one."""
+    error = OSError(f"{status} for url")
+    error.response = SimpleNamespace(status_code=status)  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable("they said so"),
+        ProcessingTimeoutError("no result"),
+        ConnectionRefusedError(111, "refused"),
+        TimeoutError(),
+        socket.gaierror(-2, "no such host"),
+        ssl.SSLError("handshake"),
+        urllib.error.URLError(ConnectionResetError()),
+        *(http_error(status) for status in (408, 429, 500, 503)),
+        *(of_requests(status) for status in (429, 502)),
+    ],
+    ids=repr,
+)
+def test_an_outage_is_what_says_that_somebody_else_is_out(error: Exception) -> None:
+    assert is_outage(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("not a number"),
+        KeyError("amount"),
+        Rejected("never"),
+        SystemExit(1),
+        FileNotFoundError(2, "no such file", "prices.csv"),
+        PermissionError(13, "not yours", "prices.csv"),
+        *(http_error(status) for status in (400, 404, 422)),
+        of_requests(409),
+    ],
+    ids=repr,
+)
+def test_no_outage_is_what_the_event_or_the_processor_did(error: BaseException) -> None:
+    assert not is_outage(error)

@@ -1,7 +1,9 @@
 """What the patches are for: policies that work on AWS work in the emulator, and those that do not, do not."""
 
+import io
 import json
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,6 +122,40 @@ def test_a_batch_of_messages_needs_the_action_of_one(
     with _denied():
         may_change.delete_message_batch(QueueUrl=queue, Entries=[entry])
     client_that_may("sqs", [("sqs:DeleteMessage", arn)]).delete_message_batch(QueueUrl=queue, Entries=[entry])
+
+
+@pytest.mark.parametrize("action", ["Get", "Update", "Delete"])
+def test_an_event_source_mapping_needs_the_action_of_its_kind_on_that_mapping(
+    client_that_may: Callable[..., Any],
+    aws: Clients,
+    queue: str,
+    action: str,
+) -> None:
+    source = aws.arn("sqs", queue.rpartition("/")[2])
+    role = aws("iam").create_role(RoleName=f"role-{uuid.uuid4().hex}", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as code:
+        code.writestr("code.py", "def handler(event, context): ...")
+    function = aws("lambda").create_function(
+        FunctionName=f"function-{uuid.uuid4().hex}",
+        Runtime="python3.13",
+        Handler="code.handler",
+        Role=role,
+        Code={"ZipFile": archive.getvalue()},
+    )["FunctionName"]
+    mapping = aws("lambda").create_event_source_mapping(EventSourceArn=source, FunctionName=function, Enabled=False)[
+        "UUID"
+    ]
+
+    def act(client: Any) -> None:
+        getattr(client, f"{action.lower()}_event_source_mapping")(UUID=mapping)
+
+    name = f"lambda:{action}EventSourceMapping"
+    others = [(f"lambda:{each}EventSourceMapping", "*") for each in ("Get", "Update", "Delete") if each != action]
+    for allowed in (others, [(name, aws.arn("lambda", "event-source-mapping:another"))]):
+        with _denied():
+            act(client_that_may("lambda", allowed))
+    act(client_that_may("lambda", [(name, aws.arn("lambda", f"event-source-mapping:{mapping}"))]))
 
 
 def test_a_queue_that_refuses_plain_http_takes_messages_from_this_machine(

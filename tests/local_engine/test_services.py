@@ -148,7 +148,7 @@ def _odds_and_ends() -> None:
 
 OWN: dict[str, Any] = {"encryption": {"customer_key": True}, "network": {"vpc": "create"}}
 PROGRAMS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "dev": (None, {}),
+    "dev": (None, {"worker": {"circuit_breaker": {}}}),
     "rest": (None, {"api": {"kind": "rest", "auth": "api_key"}, **OWN}),
     "odds": (_odds_and_ends, {}),
 }
