@@ -113,14 +113,20 @@ def monthly_usage(config: ApiPipelineConfig, graph: Graph, traffic: Traffic) -> 
     events = traffic.events_a_month
     at_rest = _sum(_standing(graph), _schedules(graph))
     if events == 0:
-        return _sum(at_rest, {"sqs.requests": IDLE_POLLS})
-    return _sum(
+        return _sum(at_rest, {_sqs_requests(config): IDLE_POLLS})
+    usage = _sum(
         at_rest,
         _accepting(config, events / traffic.events_a_request, traffic),
         _processing(config, events / traffic.batch(config), traffic),
         *(_reporting(config, RUNS_A_MONTH[period], traffic) for period in config.reports),
         _keeping(config, traffic),
     )
+    return {_sqs_requests(config) if unit == "sqs.requests" else unit: quantity for unit, quantity in usage.items()}
+
+
+def _sqs_requests(config: ApiPipelineConfig) -> str:
+    """A FIFO queue's have a price of their own."""
+    return "sqs.requests" if config.queue.fifo is None else "sqs.fifo_requests"
 
 
 def _standing(graph: Graph) -> Usage:

@@ -186,6 +186,31 @@ def cost(
     _run(lambda: run_cost(stack, traffic, prices, as_json=as_json))
 
 
+faults_app = typer.Typer(no_args_is_help=True, help="Faults on purpose, for game days: docs/faults.md.")
+app.add_typer(faults_app, name="faults")
+
+
+@faults_app.command("show")
+def faults_show(stack: StackOption = "dev") -> None:
+    """Say what goes wrong on purpose in a stack just now."""
+    from cli.faults import run_show  # noqa: PLC0415
+
+    _run(lambda: run_show(stack))
+
+
+@faults_app.command("set")
+def faults_set(
+    mode: Annotated[
+        str, typer.Argument(help="none, poison_payload, slow_downstream, random_fail_pNN or duplicate_submit.")
+    ],
+    stack: StackOption = "dev",
+) -> None:
+    """Let something go wrong in a stack, or let it be (none)."""
+    from cli.faults import run_set  # noqa: PLC0415
+
+    _run(lambda: run_set(stack, mode))
+
+
 @app.command("check")
 def check_stack(
     stack: StackOption = "dev",

@@ -1,6 +1,6 @@
 """A queue, its dead letters, and the policies of both."""
 
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import pulumi
 import pulumi_aws as aws
@@ -15,8 +15,23 @@ from components.policies import deny_plain_http
 MAXIMUM_MESSAGE_BYTES = 1_048_576
 
 
+class _Fifo(TypedDict, total=False):
+    fifo_queue: Literal[True]
+    deduplication_scope: str
+    fifo_throughput_limit: str
+
+
+# Order within a group, and as much throughput as there are groups:
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/high-throughput-fifo.html
+_FIFO: _Fifo = {
+    "fifo_queue": True,
+    "deduplication_scope": "messageGroup",
+    "fifo_throughput_limit": "perMessageGroupId",
+}
+
+
 class Queue(pulumi.ComponentResource):
-    """A standard queue with a dead-letter queue behind it, both encrypted and closed to plain HTTP.
+    """A queue with a dead-letter queue behind it, both standard or both FIFO, encrypted and closed to plain HTTP.
 
     The visibility timeout is derived: six times the consumer's timeout plus its batching window, as
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html asks for. `filled_by`: a bucket that may
@@ -32,6 +47,7 @@ class Queue(pulumi.ComponentResource):
         consumer_timeout_seconds: int,
         consumer_window_seconds: int,
         filled_by: Bucket | None = None,
+        fifo: bool = False,
         spare_receives: int = 0,
         opts: ResourceOptions | None = None,
     ) -> None:
@@ -42,6 +58,7 @@ class Queue(pulumi.ComponentResource):
             message_retention_seconds=options.dead_letter_retention_days * SECONDS_A_DAY,
             max_message_size=MAXIMUM_MESSAGE_BYTES,
             sqs_managed_sse_enabled=True,
+            **(_FIFO if fifo else {}),
             opts=child,
         )
         queue = aws.sqs.Queue(
@@ -56,6 +73,7 @@ class Queue(pulumi.ComponentResource):
                     "maxReceiveCount": options.max_receives + spare_receives,
                 },
             ),
+            **(_FIFO if fifo else {}),
             opts=child,
         )
         aws.sqs.RedriveAllowPolicy(

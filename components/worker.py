@@ -49,7 +49,8 @@ class Worker(pulumi.ComponentResource):
             event_source_arn=queue.arn,
             function_name=self.function.arn,
             batch_size=options.batch_size,
-            maximum_batching_window_in_seconds=options.batching_window_seconds,
+            # A FIFO queue refuses any.
+            maximum_batching_window_in_seconds=options.batching_window_seconds or None,
             function_response_types=["ReportBatchItemFailures"],
             # Not reserved concurrency: a throttled poller spends receives, and messages end as dead letters unseen.
             scaling_config=None

@@ -34,6 +34,8 @@ ID_PATTERN = "[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
 is_id = re.compile(ID_PATTERN).fullmatch
 _timestamp = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z").fullmatch
 _list_place = re.compile(r"\[([0-9]+)\]").match
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html (MessageGroupId)
+_is_group = re.compile(r"[!-~]{1,128}").fullmatch
 _fingerprint = re.compile(r"([0-9a-f]{64})?").fullmatch
 
 Problem = dict[str, str]
@@ -191,6 +193,15 @@ def check(event: object, *, max_depth: int, type_field: str, validators: Mapping
         # Before a schema looks at all of it.
         raise _too_large(size)
     return _checked_type(event, type_field, validators)
+
+
+def group(event: Mapping[str, Any], field: str) -> str:
+    """The group of a FIFO queue that an event belongs to. Raises InvalidEventError."""
+    given = event.get(field)
+    if isinstance(given, str) and _is_group(given):
+        return given
+    message = "text of 1 to 128 characters of ASCII without spaces; events of one group keep their order"
+    raise InvalidEventError([{"path": f"/{field}", "message": f"must be {message}"}])
 
 
 def _checked_type(event: Mapping[str, Any], type_field: str, validators: Mapping[str, Validate]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -34,6 +34,9 @@ from handlers.log import logger
 from handlers.settings import IngestSettings
 from handlers.table import EventTable, TableError, description, result_of
 
+if TYPE_CHECKING:
+    from handlers.faults import Faults
+
 SCHEMAS_FILE = Path(__file__).parent.parent / "schemas.json"
 
 SUBMIT, HEALTH = "POST /events", "GET /health"
@@ -52,6 +55,7 @@ class Entry:
 
     envelope: Envelope | None = None
     message: str = ""
+    group: str = ""
     refusal: ApiError | None = None
     sends: bool = False
     duplicate: bool = False
@@ -70,6 +74,11 @@ class Ingest:
     def __init__(self, settings: IngestSettings, schemas: Mapping[str, Mapping[str, Any]]) -> None:
         self._settings = settings
         self._schemas = schemas
+        self._faults: Faults | None = None
+        if settings.fault_parameter_name:
+            from handlers import faults  # noqa: PLC0415  nowhere else is it even imported
+
+            self._faults = faults.Faults(settings.fault_parameter_name)
         self._table = EventTable(
             settings.table_name,
             time_index_shards=settings.time_index_shards,
@@ -146,6 +155,7 @@ class Ingest:
                 type_field=settings.type_field,
                 validators=self._validators,
             )
+            group = events.group(event, settings.group_field) if settings.group_field else ""
             key = events.idempotency_key(event, header)
             fingerprint = ""
             if key is not None or settings.deduplicate == "content":
@@ -161,7 +171,7 @@ class Ingest:
                 fingerprint=fingerprint,
                 data=event,
             )
-            return Entry(envelope, events.message_of(envelope), sends=True)
+            return Entry(envelope, events.message_of(envelope), group, sends=True)
         except EventTooLargeError as error:
             return Entry(refusal=TooLargeError("event_too_large", f"the event {error}", error.problems))
         except InvalidEventError as error:
@@ -185,7 +195,13 @@ class Ingest:
 
     def _send(self, entries: Sequence[Entry]) -> None:
         """Sends events, and records those that are in the queue; refuses those that SQS did not take."""
-        sent = queues.send(self._settings.queue_url, [queues.Outgoing(entry.message, {}) for entry in entries])
+        messages = [_outgoing(entry) for entry in entries]
+        sent = queues.send(self._settings.queue_url, messages)
+        if self._faults and self._faults.sends_twice:
+            taken = [message for message, arrived in zip(messages, sent, strict=True) if arrived]
+            # By another id, or a FIFO queue would drop it.
+            again = [replace(message, deduplication_id=f"{message.deduplication_id}-again") for message in taken]
+            queues.send(self._settings.queue_url, again)
         for entry, arrived in zip(entries, sent, strict=True):
             if not arrived:
                 entry.refusal = UnavailableError("queue_unavailable", "the queue did not take the event; send it again")
@@ -211,6 +227,12 @@ def _envelope(entry: Entry) -> Envelope:
     if entry.envelope is None:
         raise ValueError("an entry that is not an event was taken for one")
     return entry.envelope
+
+
+def _outgoing(entry: Entry) -> queues.Outgoing:
+    """The message of an event. A FIFO queue drops it if it was sent before, but not another event with the same key."""
+    envelope = _envelope(entry)
+    return queues.Outgoing(entry.message, {}, entry.group, f"{envelope.id}-{envelope.fingerprint[:32]}")
 
 
 def _settle(group: Sequence[Entry], holder: Mapping[str, Any] | None) -> None:

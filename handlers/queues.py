@@ -21,7 +21,7 @@ Attributes = Mapping[str, str]
 class Outgoing:
     """A message to send: its body and its attributes, all of them text.
 
-    For a FIFO queue also the group whose order it keeps, and the id that SQS knows a repeat by for five minutes.
+    For a FIFO queue it has a group, and an id by which SQS drops what is sent again within five minutes.
     """
 
     body: str
@@ -39,10 +39,13 @@ class Outgoing:
 def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
     """Sends messages; for each, whether SQS has it. A refusal that is not our fault is tried again once.
 
+    Messages with groups are sent in order, and a refused one is not tried again: it would come behind its successors.
+
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
     """
     client = aws.client("sqs")
     sent = [False] * len(messages)
+    ordered = any(message.group for message in messages)
 
     def send_call(positions: Sequence[int]) -> list[int]:
         entries = [_entry(position, messages[position]) for position in positions]
@@ -54,12 +57,13 @@ def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
             return []
         return [int(entry["Id"]) for entry in answer.get("Successful", [])]
 
-    for attempt in range(SEND_ATTEMPTS):
+    for attempt in range(1 if ordered else SEND_ATTEMPTS):
         missing = [position for position, done in enumerate(sent) if not done]
         if not missing:
             break
         time.sleep(0.1 * attempt)
-        for arrived in aws.each(send_call, _calls(messages, missing)):
+        calls = _calls(messages, missing)
+        for arrived in map(send_call, calls) if ordered else aws.each(send_call, calls):
             for position in arrived:
                 sent[position] = True
     return sent
@@ -115,10 +119,10 @@ def _entry(position: int, message: Outgoing) -> dict[str, Any]:
     attributes = {
         name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items() if value
     }
-    fifo = {}
+    entry = {"Id": str(position), "MessageBody": message.body, "MessageAttributes": attributes}
     if message.group:
-        fifo = {"MessageGroupId": message.group, "MessageDeduplicationId": message.deduplication_id}
-    return {"Id": str(position), "MessageBody": message.body, "MessageAttributes": attributes, **fifo}
+        entry |= {"MessageGroupId": message.group, "MessageDeduplicationId": message.deduplication_id}
+    return entry
 
 
 def _calls(messages: Sequence[Outgoing], positions: Sequence[int]) -> list[list[int]]:

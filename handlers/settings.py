@@ -57,6 +57,8 @@ class EventSettings(Settings):
     items_expire_after_days: int
     bucket_name: str = ""
     """Of results and archive; empty when the function uses neither."""
+    fault_parameter_name: str = ""
+    """Says what goes wrong on purpose; empty where nothing may."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,8 @@ class IngestSettings(EventSettings):
     track: bool
     deduplicate: str
     """`key` or `content`."""
+    group_field: str = ""
+    """Of a FIFO queue; empty where the queue is a standard one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,9 @@ from handlers.table import DIED_ON_LAST_ATTEMPT, Completion, EventTable, TableEr
 if TYPE_CHECKING:
     from handlers.circuit import Circuit
 
+if TYPE_CHECKING:
+    from handlers.faults import Faults
+
 OutsideError = (BotoCoreError, ClientError, TableError)
 
 # What is left of the function's time for storing, when processing has to stop; the timeout is at least 10 seconds.
@@ -73,7 +76,10 @@ class Delivery:
     - `rejected`: can never succeed; we put it with the dead letters;
     - `conflict`: as `rejected`, but the item with its id is another event's;
     - `retry`: returns to the queue; `unreadable`: does so, too, and nothing is known of it;
+    - `held`: returns as well, behind another message of its group;
     - `refused`: the circuit is open; returns to the queue, and that was no attempt.
+
+    `group`: of a FIFO queue, whose order stays within a group; else empty.
     """
 
     message_id: str
@@ -81,6 +87,7 @@ class Delivery:
     body: str
     receives: int
     refusals: int = 0
+    group: str = ""
     envelope: Envelope | None = None
     outcome: str = "open"
     result: str | None = None
@@ -102,7 +109,7 @@ class Delivery:
         """Whether the message goes back to the queue."""
         if self.outcome in ("failed", "unreadable"):
             return not self.moved
-        return self.outcome in ("retry", "refused") or self.untold
+        return self.outcome in ("retry", "refused", "held") or self.untold
 
     @property
     def event(self) -> Envelope:
@@ -138,6 +145,12 @@ class Worker:
         self, settings: WorkerSettings, process: Process, service: str, circuit: "Circuit | None" = None
     ) -> None:
         self._settings = settings
+        self._faults: Faults | None = None
+        if settings.fault_parameter_name:
+            from handlers import faults  # noqa: PLC0415  nowhere else is it even imported
+
+            self._faults = faults.Faults(settings.fault_parameter_name)
+            process = self._faults.around(process)
         self._process = process
         self._service = service
         self._circuit = circuit
@@ -151,7 +164,7 @@ class Worker:
         """`{"batchItemFailures": [{"itemIdentifier"}]}`: the messages that return to the queue."""
         deliveries = [_delivery(record) for record in records]
         for delivery in deliveries:
-            _read(delivery)
+            _read(delivery, self._faults)
         # Whatever goes wrong from here on is found by the correlation id of each request that it may be about.
         logger.append_keys(correlation_ids=_correlation_ids(deliveries))
         try:
@@ -172,7 +185,7 @@ class Worker:
     def probe(self, message_id: str, body: str, attempt: int, context: Context) -> str:
         """Works on one message that was not received just now. Returns what became of it, a `Delivery.outcome`."""
         delivery = Delivery(message_id, "", body, attempt)
-        _read(delivery)
+        _read(delivery, self._faults)
         self._run([delivery], context)
         self._report([delivery], [], self._tell([delivery]))
         return delivery.outcome
@@ -182,9 +195,10 @@ class Worker:
         known = self._skip_done(leaders)
         open_events = [leader for leader in leaders if leader.outcome == "open"]
         self._begin_final_attempts(open_events, context)
-        self._process_all(open_events, context)
+        self._process_all(open_events, deliveries, context)
         self._record_refusals(open_events)
         self._store_results([event for event in open_events if event.outcome == "succeeded"])
+        self._hold(deliveries)
         completed = [event for event in leaders if event.outcome in ("succeeded", "failed", "rejected")]
         self._archive(completed)
         self._alert(deliveries)
@@ -223,14 +237,36 @@ class Worker:
             return True
         return self._circuit is not None and delivery.outcome in ("failed", "unreadable") and self._is_last(delivery)
 
-    def _process_all(self, events: Sequence[Delivery], context: Context) -> None:
+    def _hold(self, deliveries: Sequence[Delivery]) -> None:
+        """Sets aside what stands behind a message of its group that comes back: a FIFO queue's order is kept.
+
+        Not what is here for the last time, which SQS would move without a try. Behind a refused message all are
+        refused: that is no attempt of theirs either.
+        """
+        waiting: dict[str, str] = {}
+        for delivery in deliveries:
+            last = self._is_last(delivery)
+            if delivery.group in waiting:
+                if delivery.outcome in ("open", "succeeded", "rejected") and not last:
+                    delivery.outcome = waiting[delivery.group]
+            elif delivery.group and delivery.outcome == "refused":
+                waiting[delivery.group] = "refused"
+            elif delivery.group and delivery.outcome in ("retry", "unreadable") and not last:
+                waiting[delivery.group] = "held"
+
+    def _process_all(self, events: Sequence[Delivery], deliveries: Sequence[Delivery], context: Context) -> None:
         """Runs the user's function on each event.
 
         Each gets its share of the time that is left. Those that failed before come last, so that an event that hangs
-        does not starve the others at every attempt, and has the rest of the time when it is alone at the end.
+        does not starve the others at every attempt, and has the rest of the time when it is alone at the end. Not those
+        with groups: they stay in order, and behind one that comes back.
         """
-        ordered = sorted(events, key=lambda event: event.attempt)
+        ordered = sorted(events, key=lambda event: 0 if event.group else event.attempt)
         for position, event in enumerate(ordered):
+            if event.group:
+                self._hold(deliveries)
+            if event.outcome != "open":
+                continue
             seconds_left = context.get_remaining_time_in_millis() / 1_000 - STORING_SECONDS
             if seconds_left <= 0:
                 self._retry(event, ProcessingTimeoutError("the function's time was up before its turn"))
@@ -354,6 +390,9 @@ class Worker:
                     "error": delivery.error,
                     "error_type": delivery.error_type,
                 },
+                delivery.group,
+                # Not the event's id: sent again and rejected again, it must not be dropped.
+                delivery.message_id,
             )
             for delivery in deliveries
         ]
@@ -427,12 +466,14 @@ def _delivery(record: Mapping[str, Any]) -> Delivery:
         receipt_handle=record["receiptHandle"],
         body=record["body"],
         receives=int(record["attributes"]["ApproximateReceiveCount"]),
+        group=record["attributes"].get("MessageGroupId", ""),
     )
 
 
-def _read(delivery: Delivery) -> None:
+def _read(delivery: Delivery, faults: "Faults | None") -> None:
+    body = faults.received(delivery.message_id, delivery.body) if faults else delivery.body
     try:
-        delivery.envelope = Envelope.from_message(delivery.body)
+        delivery.envelope = Envelope.from_message(body)
     except UnreadableMessageError as error:
         delivery.end("unreadable", error)
 
@@ -496,7 +537,7 @@ def _failure(delivery: Delivery) -> dict[str, Any]:
 
 
 def _outcome(delivery: Delivery) -> outcomes.Outcome:
-    """What the bus is told of an event that is done: schemas/outcome.json. Nothing of what the client sent."""
+    """What the bus is told of an event that is done: schemas/outcome.json. Not the client's object, nor the result."""
     envelope, stored = delivery.event, delivery.stored or {}
     detail = {
         "id": envelope.id,

@@ -60,6 +60,7 @@ class Registration:
     `inputs` are plain: wire names (camelCase), no secrets' wrapping, whole numbers as int; assets stay live objects.
     `physical_name` is what AWS will know it by. `tags` are the inputs' tags above the provider's default tags.
     `position` is where the program makes it, `components/queue.py:31`. `retained`: `pulumi destroy` leaves it.
+    `ignored_changes`: inputs that `pulumi up` leaves as they are once it exists.
     """
 
     type: str
@@ -73,6 +74,7 @@ class Registration:
     physical_name: str
     tags: Mapping[str, str]
     retained: bool
+    ignored_changes: tuple[str, ...]
 
     def __str__(self) -> str:
         """How errors name it."""
@@ -257,6 +259,7 @@ class Monitor:
             position=position,
             physical_name=name,
             tags={**self._tags_by_default(request.provider), **(inputs.get("tags") or {})},
+            ignored_changes=tuple(request.ignoreChanges),
             retained=request.retainOnDelete,
         )
 

@@ -39,6 +39,8 @@ CONFIGS: list[dict[str, Any]] = [
     {"storage": {"time_index": False, "archive": True}},
     {"api": {"kind": "rest", "track": False}, "tracing": True},
     {"outcomes": {}},
+    {"fault_injection": True},
+    {"queue": {"fifo": {"group_field": "customer_id"}}},
     {"worker": {"circuit_breaker": {}}},
 ]
 
@@ -133,7 +135,7 @@ def test_the_bucket_is_named_to_a_function_when_it_uses_it_and_not_else() -> Non
 def test_options_reach_the_settings_as_they_are() -> None:
     config = {
         "api": {"max_batch": 7, "max_depth": 9, "track": False, "deduplicate": "content", "type_field": "kind"},
-        "queue": {"max_receives": 8},
+        "queue": {"max_receives": 8, "fifo": {"group_field": "customer_id"}},
         "worker": {"backoff": {"base_seconds": 3, "maximum_seconds": 30}, "processor": "processors.orders:process"},
         "storage": {"results": "inline", "archive": True, "time_index_shards": 5, "items_expire_after_days": 21},
     }
@@ -148,6 +150,7 @@ def test_options_reach_the_settings_as_they_are() -> None:
         "kind",
     )
     assert (worker.max_receives, worker.backoff_base_seconds, worker.backoff_maximum_seconds) == (8, 3, 30)
+    assert ingest.group_field == "customer_id"
     assert (worker.processor, worker.archive) == ("processors.orders:process", True)
     for settings in (ingest, worker):
         assert (settings.results, settings.time_index_shards, settings.items_expire_after_days) == ("inline", 5, 21)

@@ -229,6 +229,20 @@ class AlarmOptions(CommonAlarmOptions):
     api_latency_p95_ms: Annotated[int, Field(ge=1)] = 2_000
 
 
+class FifoOptions(Options):
+    """A FIFO queue: events of one group are processed in the order in which they were accepted (docs/fifo.md)."""
+
+    group_field: Annotated[str, Field(min_length=1, max_length=64)]
+    """The field of an event that holds its group: text, 1 to 128 characters of ASCII without spaces."""
+
+
+class EventQueueOptions(QueueOptions):
+    """The queue between API and worker, and its dead letters."""
+
+    fifo: FifoOptions | None = None
+    """Default: a standard queue, without an order and without its limits."""
+
+
 class OutcomeOptions(Options):
     """Outcome events on an EventBridge bus of the pipeline's own: docs/outcomes.md. `{}` turns them on."""
 
@@ -238,7 +252,7 @@ class ApiPipelineConfig(CommonOptions):
 
     variant: Literal["api"]
     api: ApiOptions = ApiOptions()
-    queue: QueueOptions = QueueOptions()
+    queue: EventQueueOptions = EventQueueOptions()
     worker: WorkerOptions = WorkerOptions()
     storage: StorageOptions
     alarms: AlarmOptions = AlarmOptions()
@@ -248,6 +262,8 @@ class ApiPipelineConfig(CommonOptions):
     """Summaries of the last full hour, the last full day in UTC, or both: to `reports/` and to the reports topic."""
     report_notifications: NotificationOptions = NotificationOptions()
     """Who is told of reports; `notifications` is who is told of trouble."""
+    fault_injection: bool = False
+    """Let faults be switched on for game days, with `pipeline faults`: docs/faults.md. Never in `prod`."""
 
     @model_validator(mode="after")
     def _reports_have_an_index(self) -> Self:
@@ -257,6 +273,23 @@ class ApiPipelineConfig(CommonOptions):
             raise ValueError(f"reports names one twice: {', '.join(self.reports)}")
         if self.report_notifications.subscriptions and not self.reports:
             raise ValueError("report_notifications has subscriptions, and reports is empty: nobody would be told")
+        return self
+
+    @model_validator(mode="after")
+    def _a_fifo_queue_has_small_batches(self) -> Self:
+        # https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html (both parameters)
+        worker = self.worker
+        if self.queue.fifo and (worker.batch_size > 10 or worker.batching_window_seconds):  # noqa: PLR2004  AWS's number
+            raise ValueError(
+                "queue.fifo takes worker.batch_size up to 10 and no worker.batching_window_seconds; given are "
+                f"{worker.batch_size} and {worker.batching_window_seconds}",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_faults_in_production(self) -> Self:
+        if self.fault_injection and self.environment == "prod":
+            raise ValueError("fault_injection true does not go with environment 'prod': use a stack of its own for it")
         return self
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from components.api import Backend, HttpApi, RestApi
 from components.bucket import Bucket
 from components.circuit_breaker import CircuitBreaker, mapping_parameter_name
 from components.encryption import customer_key, encrypted
+from components.faults import FaultSwitch
 from components.function import Function, Size, shared_runtime
 from components.notifications import Notifications
 from components.observability import (
@@ -80,10 +81,13 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         config.queue,
         consumer_timeout_seconds=config.worker.timeout_seconds,
         consumer_window_seconds=config.worker.batching_window_seconds,
+        fifo=config.queue.fifo is not None,
         spare_receives=SPARE_RECEIVES if breaker_options else 0,
         opts=child,
     )
     outcomes = None if config.outcomes is None else Outcomes(f"{name}-outcomes", opts=child)
+    faults = FaultSwitch(f"{name}-faults", opts=child) if config.fault_injection else None
+    faults_grants = [] if faults is None else [faults.grant_read()]
     ingest = Function(
         f"{name}-ingest",
         handler="handlers.ingest.handler",
@@ -96,6 +100,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             *([table.grant_accept()] if config.api.track else []),
             *([table.grant_list()] if storage.time_index else []),
             *([bucket.grant_read(RESULTS)] if storage.results == "object" else []),
+            *faults_grants,
         ],
         environment=_ingest_environment(config),
         start=config.api,
@@ -110,6 +115,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         *([bucket.grant_write(ARCHIVE)] if storage.archive else []),
         alerts.grant_publish(),
         *([] if outcomes is None else [outcomes.grant_put()]),
+        *faults_grants,
     ]
     worker_environment = _worker_environment(config, mapping_parameter_name(service, name))
     worker = Worker(
@@ -225,6 +231,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "alerts_topic_arn": alerts.arn,
         **({} if outcomes is None else {"event_bus_name": outcomes.name}),
         **({"reports_topic_arn": reports.topic.arn} if reports else {}),
+        **({} if faults is None else {"fault_parameter_name": faults.name}),
         **({"api_key_id": api.key_id} if api.key_id is not None else {}),
     }
 
@@ -258,6 +265,7 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         "MAX_DEPTH": str(options.max_depth),
         "TRACK": json.dumps(options.track),
         "DEDUPLICATE": options.deduplicate,
+        **({} if config.queue.fifo is None else {"GROUP_FIELD": config.queue.fifo.group_field}),
     }
 
 

@@ -5,8 +5,10 @@ from local.services import Clients, Inputs, creates
 
 _ATTRIBUTES = {
     "ContentBasedDeduplication": "contentBasedDeduplication",
+    "DeduplicationScope": "deduplicationScope",
     "DelaySeconds": "delaySeconds",
     "FifoQueue": "fifoQueue",
+    "FifoThroughputLimit": "fifoThroughputLimit",
     "KmsDataKeyReusePeriodSeconds": "kmsDataKeyReusePeriodSeconds",
     "KmsMasterKeyId": "kmsMasterKeyId",
     "MaximumMessageSize": "maxMessageSize",

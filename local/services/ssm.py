@@ -1,19 +1,24 @@
 """Parameters."""
 
-from local.arns import ARNS
 from local.monitor import Created
 from local.services import Clients, Inputs, creates
+from local.services.iam import pairs
 
-KIND = "aws:ssm/parameter:Parameter"
 
-
-@creates(KIND)
+@creates("aws:ssm/parameter:Parameter")
 def parameter(aws: Clients, name: str, inputs: Inputs) -> Created:
     inputs.get("name")
-    tags = [{"Key": key, "Value": value} for key, value in inputs.tags.items()]
     aws("ssm").put_parameter(
         Name=name,
-        Tags=tags,
-        **inputs.renamed(Description="description", Type="type", Value="value"),
+        Tags=pairs(inputs.tags),
+        **inputs.renamed(
+            AllowedPattern="allowedPattern",
+            DataType="dataType",
+            Description="description",
+            KeyId="keyId",
+            Tier="tier",
+            Type="type",
+            Value="value",
+        ),
     )
-    return Created(name, {"name": name, "arn": ARNS[KIND](aws, name)})
+    return Created(name, {"name": name, "arn": aws.arn("ssm", f"parameter/{name.removeprefix('/')}")})

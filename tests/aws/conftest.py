@@ -25,6 +25,14 @@ from local.services import Clients
 
 ROOT = Path(__file__).parents[2]
 
+# What only adds something is on, so that all tests run with it.
+CONFIG = {
+    "queue": {"max_receives": 3, "redrive_api": True},
+    "outcomes": {},
+    "fault_injection": True,
+    "reports": ["hourly", "daily"],
+}
+
 Json = Any
 
 
@@ -60,7 +68,9 @@ class Pipeline:
 
     def _settings(self, kind: type[Any], function: str) -> Any:
         known = {name.name for name in dataclasses.fields(kind)}
-        changes = {name: value for name, value in self.settings.items() if name in known}
+        # Faults are looked for by the tests that switch them on, and by no other.
+        given = {"fault_parameter_name": "", **self.settings}
+        changes = {name: value for name, value in given.items() if name in known}
         return dataclasses.replace(kind.from_environment(self.environments[function]), **changes)
 
     def ingest(self) -> Ingest:
@@ -214,12 +224,7 @@ class Pipeline:
 
 @pytest.fixture(scope="session")
 def stack(decisions: Path) -> Iterator[Running]:
-    config = {
-        "queue": {"max_receives": 3, "redrive_api": True},
-        "outcomes": {},
-        "reports": ["hourly", "daily"],
-    }
-    project = load_project(ROOT, "dev").with_config(config)
+    project = load_project(ROOT, "dev").with_config(CONFIG)
     with running(project, iam_log=decisions) as up:
         yield up
 

@@ -345,7 +345,7 @@ def test_a_body_that_is_refused_as_a_whole_is_counted_and_logged_once(
     (metric,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert (metric["Accepted"], metric["Rejected"], metric["Duplicate"]) == ([0.0], [1.0], [0.0])
     (line,) = (vars(record) for record in caplog.records)
-    assert (line["route"], line["rejected"], line["correlation_id"]) == ("POST /events", 1, "request-1")
+    assert (line["route"], line["rejected"], logger.get_correlation_id()) == ("POST /events", 1, "request-1")
 
 
 def test_an_event_that_is_refused_on_its_own_is_counted_once(
@@ -362,7 +362,7 @@ def test_a_request_that_reads_counts_no_event(
     assert pipeline.request("GET", "/events", headers={"x-correlation-id": "é"}).status == 400
     assert capsys.readouterr().out == ""
     (line,) = (vars(record) for record in caplog.records)
-    assert (line["route"], line["status"], line["correlation_id"]) == ("GET /events", 400, "request-1")
+    assert (line["route"], line["status"], logger.get_correlation_id()) == ("GET /events", 400, "request-1")
 
 
 def test_health_does_not_look_at_headers_or_body(pipeline: Pipeline) -> None:

@@ -24,7 +24,9 @@ from .conftest import Pipeline, Time
 # Used by Lambda's poller and by Lambda's log delivery. Asserted on the graph: tests/components/test_roles.py.
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 POLLER = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
-UNSEEN = {"ingest": LOGS, "worker": POLLER | LOGS, "redrive": LOGS}
+# test_faults.py
+FAULTS = {"ssm:GetParameter"}
+UNSEEN = {"ingest": LOGS | FAULTS, "worker": POLLER | LOGS | FAULTS, "redrive": LOGS}
 
 INGEST = [
     "sqs:SendMessage",

@@ -18,6 +18,8 @@ from components.options.api import (
     ApiOptions,
     ApiPipelineConfig,
     CorsOptions,
+    EventQueueOptions,
+    FifoOptions,
     JwtOptions,
     OutcomeOptions,
     StorageOptions,
@@ -32,7 +34,6 @@ from components.options.common import (
     NetworkOptions,
     NotificationOptions,
     Options,
-    QueueOptions,
     Subscription,
 )
 
@@ -97,7 +98,13 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "provisioned_concurrency": None,
             "snap_start": False,
         },
-        "queue": {"max_receives": 5, "retention_days": 4, "dead_letter_retention_days": 14, "redrive_api": False},
+        "queue": {
+            "max_receives": 5,
+            "retention_days": 4,
+            "dead_letter_retention_days": 14,
+            "redrive_api": False,
+            "fifo": None,
+        },
         "worker": {
             "processor": "processors.echo:process",
             "batch_size": 10,
@@ -137,6 +144,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         "outcomes": None,
         "reports": (),
         "report_notifications": {"subscriptions": ()},
+        "fault_injection": False,
         "encryption": {"customer_key": False},
         "network": {"vpc": "none"},
     }
@@ -412,7 +420,8 @@ def test_a_group_that_is_no_map_or_broken_json_is_one_line(group: str, value: st
         ),
         ({"api": {"throttling": {"zz": 1}}}, "api.throttling.zz", ThrottlingOptions),
         ({"api": {"cors": {"allow_origins": ["*"], "zz": 1}}}, "api.cors.zz", CorsOptions),
-        ({"queue": {"zz": 1}}, "queue.zz", QueueOptions),
+        ({"queue": {"zz": 1}}, "queue.zz", EventQueueOptions),
+        ({"queue": {"fifo": {"group_field": "g", "zz": 1}}}, "queue.fifo.zz", FifoOptions),
         ({"worker": {"zz": 1}}, "worker.zz", WorkerOptions),
         ({"outcomes": {"zz": 1}}, "outcomes.zz", OutcomeOptions),
         ({"worker": {"backoff": {"zz": 1}}}, "worker.backoff.zz", BackoffOptions),
@@ -443,6 +452,31 @@ def test_an_unknown_key_at_any_level_is_answered_with_the_known_ones(
     value = "'1'" if key == "zz" else "1"
     known = ", ".join(sorted(group.model_fields))
     assert line == f"{FILE}: datapipeline:{key} = {value}: unknown key; allowed here: {known}"
+
+
+@pytest.mark.parametrize(
+    ("worker", "given"),
+    [({"batch_size": 11, "batching_window_seconds": 1}, "11 and 1"), ({"batching_window_seconds": 5}, "10 and 5")],
+)
+def test_a_fifo_queue_has_neither_large_batches_nor_a_window(worker: dict[str, int], given: str) -> None:
+    fifo = {"fifo": {"group_field": "customer_id"}}
+    (line,) = lines(queue=fifo, worker=worker)
+    assert line.startswith(
+        f"{FILE}: datapipeline: queue.fifo takes worker.batch_size up to 10 and no worker.batching_win"
+    )
+    assert line.endswith(f"given are {given}")
+    assert loaded(queue=fifo).queue.fifo == FifoOptions(group_field="customer_id")
+
+
+def test_a_fifo_queue_needs_the_field_of_its_groups() -> None:
+    assert lines(queue={"fifo": {}}) == [f"{FILE}: datapipeline:queue.fifo.group_field is missing"]
+
+
+def test_faults_are_not_injected_in_production() -> None:
+    assert lines(environment="prod", fault_injection=True) == [
+        f"{FILE}: datapipeline: fault_injection true does not go with environment 'prod': use a stack of its own for it"
+    ]
+    assert loaded(environment="staging", fault_injection=True).fault_injection
 
 
 def test_the_known_keys_stand_in_order() -> None:

@@ -151,7 +151,8 @@ def test_sns_may_use_the_key_where_it_keeps_what_it_could_not_deliver(graph_of: 
 def test_roles_get_what_their_grants_need_of_the_key_and_nothing_else_changes(
     graph_of: Callable[..., Graph],
 ) -> None:
-    for stack in VARIANTS:
+    # Not ingestion, whose network adds statements with conditions.
+    for stack in (stack for stack in VARIANTS if stack != "ingestion"):
         plain, graph = (graph_of(stack, encryption={"customer_key": wanted}) for wanted in (False, True))
         for role in (policy.name for policy in plain.of_type("aws:iam/rolePolicy:RolePolicy")):
             before, after = granted(plain, role), granted(graph, role)

@@ -39,6 +39,25 @@ def test_the_queue_gives_up_after_max_receives_and_its_dead_letters_take_only_it
     assert json.loads(allowed["redriveAllowPolicy"]) == {"redrivePermission": "byQueue", "sourceQueueArns": [source]}
 
 
+def test_a_fifo_queue_has_fifo_dead_letters_order_within_groups_and_no_window(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of(queue={"fifo": {"group_field": "customer_id"}})
+    for name in ("pipeline-queue", "pipeline-queue-dead-letters"):
+        queue = graph.find("aws:sqs/queue:Queue", name)
+        assert queue.physical_name.endswith(".fifo")
+        assert {
+            key: value for key, value in queue.inputs.items() if "fifo" in key.lower() or "dedup" in key.lower()
+        } == {
+            "fifoQueue": True,
+            "deduplicationScope": "messageGroup",
+            "fifoThroughputLimit": "perMessageGroupId",
+        }
+    mapping = graph.find("aws:lambda/eventSourceMapping:EventSourceMapping", "pipeline-worker").inputs
+    assert mapping["batchSize"] == 10
+    assert "maximumBatchingWindowInSeconds" not in mapping
+    for queue in graph_of().of_type("aws:sqs/queue:Queue"):
+        assert not {"fifoQueue", "deduplicationScope", "fifoThroughputLimit"} & queue.inputs.keys()
+
+
 def test_both_queues_are_encrypted_and_take_the_largest_message(dev: Graph) -> None:
     for queue in dev.of_type("aws:sqs/queue:Queue"):
         assert queue.inputs["sqsManagedSseEnabled"] is True

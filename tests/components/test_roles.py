@@ -129,6 +129,26 @@ def test_the_report_function_may_do_exactly_this(graph_of: Callable[..., Graph])
     ]
 
 
+def test_fault_injection_lets_both_functions_read_its_switch_and_is_nowhere_else(
+    graph_of: Callable[..., Graph],
+    dev: Graph,
+) -> None:
+    graph = graph_of(fault_injection=True)
+    switch = graph.find("aws:ssm/parameter:Parameter", "pipeline-faults")
+    read: Statement = (["ssm:GetParameter"], [f"arn:aws:ssm:us-east-1:123456789012:parameter/{switch.physical_name}"])
+    for role in ("pipeline-ingest", "pipeline-worker"):
+        assert [statement for statement in statements(graph, role) if statement not in statements(dev, role)] == [read]
+        variables = graph.find("aws:lambda/function:Function", role).inputs["environment"]["variables"]
+        assert variables["FAULT_PARAMETER_NAME"] == switch.physical_name
+    assert (switch.inputs["type"], switch.inputs["value"]) == ("String", "none")
+    assert switch.ignored_changes == ("value",)
+    for off in (dev, graph_of("ingestion"), graph_of(environment="prod")):
+        assert not [each for each in off if "faults" in each.name]
+        for function in off.of_type("aws:lambda/function:Function"):
+            assert "FAULT_PARAMETER_NAME" not in function.inputs["environment"]["variables"]
+        assert "-faults-" not in json.dumps([p.inputs["policy"] for p in off.of_type("aws:iam/rolePolicy:RolePolicy")])
+
+
 def test_the_redrive_function_may_do_exactly_this(graph_of: Callable[..., Graph]) -> None:
     for stack, read in (("dev", READ), ("csv", ["dynamodb:GetItem"])):
         graph = graph_of(stack, queue={"redrive_api": True})

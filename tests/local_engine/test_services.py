@@ -138,6 +138,7 @@ def _odds_and_ends() -> None:
             "dead_letter_config": {"arn": dead.arn},
         },
     )
+    aws_.ssm.Parameter("odds", type="String", value="1", data_type="text", tags={"team": "odds"})
     bus = aws_.cloudwatch.EventBus("odds", tags={"team": "odds"})
     rule = aws_.cloudwatch.EventRule("odds", event_bus_name=bus.name, event_pattern=json.dumps({"source": ["odds"]}))
     aws_.cloudwatch.EventTarget(
@@ -230,6 +231,8 @@ def test_settings_arrive_as_they_were_given(answers: Any, aws: Clients) -> None:
     bus = real["aws:cloudwatch/eventBus:EventBus", "odds"].id
     (rule,) = aws("events").list_rules(EventBusName=bus)["Rules"]
     assert json.loads(rule["EventPattern"]) == {"source": ["odds"]}
+    parameter = aws("ssm").get_parameter(Name=real["aws:ssm/parameter:Parameter", "odds"].id)["Parameter"]
+    assert (parameter["Type"], parameter["Value"]) == ("String", "1")
     (target,) = aws("events").list_targets_by_rule(EventBusName=bus, Rule=rule["Name"])["Targets"]
     assert (target["InputPath"], target["DeadLetterConfig"]["Arn"]) == (
         "$.detail",
