@@ -44,7 +44,7 @@ format: $(DEV) ## format, and mend what ruff can
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
-bench-csv: $(RUN) ## the CSV engine's speed, memory and exactness, at 1 and 5 million rows (minutes)
+bench-csv: $(DEV) ## the CSV engine's speed, memory and exactness, at 1 and 5 million rows (minutes)
 	@nice $(BIN)/python -m benchmarks.csv
 
 layer: $(RUN) ## the functions' dependency layer, into .build/

@@ -2,13 +2,15 @@
 
 Files with a known truth are generated, then read by processes of their own:
 
-- the engine as the worker runs it: streaming, and its output compressed;
-- the whole worker, with S3, SQS, SNS and DynamoDB in the emulator;
+- the engine as the worker runs it: streaming, and its output compressed; `parquet` is the same with that output;
+- the whole worker, with S3, SQS, SNS and DynamoDB in the emulator, for both outputs;
 - the baseline, which is the usual way: csv.DictReader over the whole file, the same conditions checked with float, int,
   strptime and re, the same statistics from lists and sets, and json.dumps(indent=2) of whole lists, not compressed;
-- bare: csv.DictReader and json.dumps(indent=2), and not a single check.
+- bare: csv.DictReader and json.dumps(indent=2), and not a single check;
+- unchecked: the same as bare in the engine's way, JSON Lines of strings, to see what reading and writing take of it.
 
-Counts and sums that differ from the truth, more memory or less speed than promised end it with exit code 1.
+The ratio that is promised is between those that do the same work: engine to baseline, unchecked to bare. Counts and
+sums that differ from the truth, more memory or less speed than promised end it with exit code 1.
 """
 
 import argparse
@@ -25,7 +27,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +41,7 @@ LARGEST_PEAK_MB = 100
 SMALLEST_RATIO = 5
 BAD_SHARE = 0.03
 BASELINE_ROWS = 1_000_000
+BLOCK_BYTES = 2**18
 
 
 def generate(path: Path, rows: int, seed: int = 1) -> dict[str, Any]:
@@ -80,14 +83,48 @@ def engine(path: Path) -> dict[str, Any]:
         for block in blocks(reader, Content(file.read, file_format.max_expansion).read):
             igzip.compress(block.processed, 1, mtime=0)
             igzip.compress(block.rejected, 1, mtime=0)
-    report = reader.report()
-    columns = report["columns"]
-    return {
-        "rows": report["rows"],
-        "processed": report["processed"],
-        "amount": columns["amount"]["sum"],
-        "quantity": columns["quantity"]["sum"],
-    }
+    return _found(reader.report())
+
+
+def parquet(path: Path) -> dict[str, Any]:
+    """The engine with Parquet for output."""
+    from handlers.csv.columns import FileFormat  # noqa: PLC0415
+    from handlers.csv.content import Content  # noqa: PLC0415
+    from handlers.csv.engine import CsvEngine, blocks  # noqa: PLC0415
+    from handlers.csv.parquet import ParquetWriter  # noqa: PLC0415
+
+    file_format = FileFormat.from_json(_columns("double"))
+    writer = ParquetWriter()
+    reader = CsvEngine(file_format, encode=writer.encode)
+    with path.open("rb") as file:
+        for _ in blocks(reader, Content(file.read, file_format.max_expansion).read):
+            pass
+    writer.finish([check.column for check in reader.checks])
+    return _found(reader.report())
+
+
+def unchecked(path: Path) -> dict[str, Any]:
+    """Cells from lines and lines from cells, compressed as the engine does it, and nothing in between."""
+    from isal import igzip  # noqa: PLC0415
+
+    from handlers.csv.columns import Column, check_of  # noqa: PLC0415
+    from handlers.csv.json_lines import json_lines  # noqa: PLC0415
+    from handlers.csv.text import plain_columns  # noqa: PLC0415
+
+    rows = 0
+    with path.open("rb") as file:
+        checks = [check_of(Column(name)) for name in file.readline().decode().strip().split(",")]
+        while data := file.read(BLOCK_BYTES) + file.readline():
+            columns = plain_columns(data.decode(), ",", len(checks)) or []
+            count = len(columns[0])
+            igzip.compress(json_lines(checks, columns, count, is_plain=True), 1, mtime=0)
+            rows += count
+    return {"rows": rows}
+
+
+def _found(report: Mapping[str, Any]) -> dict[str, Any]:
+    sums = {column: report["columns"][column]["sum"] for column in ("amount", "quantity")}
+    return {"rows": report["rows"], "processed": report["processed"], **sums}
 
 
 def _require(holds: bool, otherwise: str) -> None:  # noqa: FBT001
@@ -131,12 +168,12 @@ def bare(path: Path) -> dict[str, Any]:
     return {"rows": len(rows)}
 
 
-def _columns() -> str:
+def _columns(numbers: str = "text") -> str:
     """The shipped stack's."""
     import yaml  # noqa: PLC0415
 
     given = yaml.safe_load((ROOT / "Pulumi.csv.yaml").read_text())["config"]["datapipeline:input"]["columns"]
-    return json.dumps({"columns": [{"aliases": [], "choices": [], **column} for column in given]})
+    return json.dumps({"columns": [{"aliases": [], "choices": [], **column} for column in given], "numbers": numbers})
 
 
 def worker(path: Path) -> dict[str, Any]:
@@ -151,17 +188,25 @@ def worker(path: Path) -> dict[str, Any]:
 
     message = json.loads(path.read_text())
     settings = CsvWorkerSettings.from_environment()
-    made = csv_worker.CsvWorker(settings, FileFormat.from_json(_columns()), "benchmark")
+    numbers = "double" if settings.output_format == "parquet" else "text"
+    made = csv_worker.CsvWorker(settings, FileFormat.from_json(_columns(numbers)), "benchmark")
     answer = made.handle([message], Context())
     if answer != {"batchItemFailures": []}:
         raise RuntimeError(f"the worker answered {answer}")
     return {}
 
 
-WAYS = {"worker": worker, "engine": engine, "baseline": baseline, "bare": bare}
+WAYS = {
+    "worker": worker,
+    "engine": engine,
+    "parquet": parquet,
+    "baseline": baseline,
+    "bare": bare,
+    "unchecked": unchecked,
+}
 
 
-def measure_worker(up: "Running", path: Path) -> dict[str, Any]:
+def measure_worker(up: "Running", path: Path, output_format: str) -> dict[str, Any]:
     """As `measure`, for the worker. `up` runs the csv stack, with the event source mapping switched off."""
     from local.services import Clients  # noqa: PLC0415
 
@@ -185,16 +230,24 @@ def measure_worker(up: "Running", path: Path) -> dict[str, Any]:
         file.write(json.dumps(record))
         file.flush()
         (function,) = up.engine.functions
-        result = measure("worker", Path(file.name), {**up.environment(), **function.environment})
+        environment = {**up.environment(), **function.environment, "OUTPUT_FORMAT": output_format}
+        result = measure("worker", Path(file.name), environment)
     aws("sqs").delete_message(QueueUrl=outputs["queue_url"], ReceiptHandle=message["ReceiptHandle"])
     name = key.removeprefix("raw/")
     (listed,) = aws("s3").list_objects_v2(Bucket=outputs["output_bucket"], Prefix=f"reports/{name}/")["Contents"]
     report = json.loads(aws("s3").get_object(Bucket=outputs["output_bucket"], Key=listed["Key"])["Body"].read())
     stored = aws("s3").get_object(Bucket=outputs["output_bucket"], Key=report["processed_key"])["Body"]
-    with gzip.open(stored) as lines:
-        processed = sum(1 for _ in lines)
-    sums = {column: report["columns"][column]["sum"] for column in ("amount", "quantity")}
-    return {**result, "found": {"rows": report["rows"], "processed": processed, **sums}}
+    return {**result, "found": {**_found(report), "processed": _stored_rows(stored, output_format)}}
+
+
+def _stored_rows(body: Any, output_format: str) -> int:
+    if output_format == "parquet":
+        from pyarrow import parquet as reader  # type: ignore[import-untyped]  # noqa: PLC0415
+
+        rows: int = reader.read_table(io.BytesIO(body.read())).num_rows
+        return rows
+    with gzip.open(body) as lines:
+        return sum(1 for _ in lines)
 
 
 def measure(way: str, path: Path, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -208,7 +261,7 @@ def measure(way: str, path: Path, environment: Mapping[str, str] | None = None) 
 
 
 def _run_one(way: str, path: Path) -> None:
-    if way in ("engine", "worker"):
+    if way not in ("baseline", "bare"):
         # A cold start's work, not a row's; its memory counts.
         import handlers.csv_worker  # noqa: F401, PLC0415
     started = time.process_time()
@@ -248,33 +301,40 @@ def main() -> int:
             functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
         path = Path(folder, "rows.csv")
         generate(path, BASELINE_ROWS)
-        usual = {way: measure(way, path) for way in ("baseline", "bare")}
+        usual = {way: measure(way, path) for way in ("baseline", "bare", "unchecked")}
         per_row = {way: each["seconds"] / BASELINE_ROWS for way, each in usual.items()}
-        _say(f"{'':<10}{'rows':>10}{'MB':>6}{'rows / CPU s':>14}{'peak MB':>9}{'x baseline':>12}{'x bare':>8}")
+        _say(f"{'':<15}{'rows':>10}{'MB':>6}{'rows / CPU s':>14}{'peak MB':>9}{'x baseline':>12}{'x bare':>8}")
         for way, each in usual.items():
             _line(way, BASELINE_ROWS, path, each, per_row)
+        if (ratio := per_row["bare"] / per_row["unchecked"]) < SMALLEST_RATIO:
+            wrong.append(f"unchecked: {ratio:.1f} times bare, less than {SMALLEST_RATIO}")
         for rows in options.rows:
             truth = generate(path, rows)
-            for way in ("engine", "worker"):
-                result = measure(way, path) if way == "engine" else measure_worker(up, path)
-                ratio = _line(way, rows, path, result, per_row)
-                found = result["found"]
-                if {**found, "amount": round(found["amount"], 2)} != truth:
-                    wrong.append(f"{way}, {rows} rows: found {found}, the truth is {truth}")
-                if result["peak_mb"] > LARGEST_PEAK_MB:
-                    wrong.append(f"{way}, {rows} rows: {result['peak_mb']:.0f} MB, more than {LARGEST_PEAK_MB}")
-                if way == "engine" and ratio < SMALLEST_RATIO:
-                    wrong.append(f"{way}, {rows} rows: {ratio:.1f} times the baseline, less than {SMALLEST_RATIO}")
+            for name in ("engine", "parquet", "worker jsonl.gz", "worker parquet"):
+                way, _, output_format = name.partition(" ")
+                result = measure_worker(up, path, output_format) if output_format else measure(way, path)
+                ratio = _line(name, rows, path, result, per_row)
+                wrong += [f"{name}, {rows} rows: {what}" for what in _broken_promises(name, result, truth, ratio)]
     for line in wrong:
         sys.stderr.write(f"wrong: {line}\n")
     return int(bool(wrong))
+
+
+def _broken_promises(name: str, result: Mapping[str, Any], truth: Mapping[str, Any], ratio: float) -> Iterator[str]:
+    found = result["found"]
+    if {**found, "amount": round(found["amount"], 2)} != truth:
+        yield f"found {found}, the truth is {truth}"
+    if result["peak_mb"] > LARGEST_PEAK_MB:
+        yield f"{result['peak_mb']:.0f} MB, more than {LARGEST_PEAK_MB}"
+    if name == "engine" and ratio < SMALLEST_RATIO:
+        yield f"{ratio:.1f} times the baseline, less than {SMALLEST_RATIO}"
 
 
 def _line(way: str, rows: int, path: Path, result: dict[str, Any], per_row: dict[str, float]) -> float:
     own = result["seconds"] / rows
     ratio: float = per_row["baseline"] / own
     _say(
-        f"{way:<10}{rows:>10}{path.stat().st_size / 1e6:>6.0f}{1 / own:>14.0f}{result['peak_mb']:>9.0f}"
+        f"{way:<15}{rows:>10}{path.stat().st_size / 1e6:>6.0f}{1 / own:>14.0f}{result['peak_mb']:>9.0f}"
         f"{ratio:>12.1f}{per_row['bare'] / own:>8.1f}",
     )
     return ratio

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 
 from components.options.api import ApiPipelineConfig
+from handlers.table import INDEX_PAGE
 
 SQS_ENTRIES_A_CALL = 10
 
@@ -37,6 +38,21 @@ def worker_calls(config: ApiPipelineConfig, events: int, types: int = 1) -> Coun
     if config.outcomes is not None:
         calls["eventbridge.events"] = events
     return calls
+
+
+def report_calls(config: ApiPipelineConfig, events: int) -> Counter[str]:
+    """Of one report on so many events of one day."""
+    shards = config.storage.time_index_shards
+    return Counter(
+        {
+            "dynamodb.queries": shards * max(1, math.ceil(events / shards / INDEX_PAGE)),
+            "dynamodb.index_reads": events,
+            "dynamodb.eventual_reads": events,
+            "sqs.requests": 2,
+            "s3.put_requests": 1,
+            "sns.requests": 1,
+        },
+    )
 
 
 def poller_calls(events: int) -> Counter[str]:

@@ -12,9 +12,10 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table as Grid
 
-from cli.calls import ingest_calls, poller_calls, worker_calls
+from cli.calls import ingest_calls, poller_calls, report_calls, worker_calls
 from components.config import load
 from components.options.api import ApiPipelineConfig
+from components.reports import SIZE as REPORT_SIZE
 from handlers.metrics import CIRCUIT_OPEN, INGEST_COUNTS, LATENCY, OUTCOME_COUNTS, WORKER_COUNTS
 from local.errors import LocalError
 from local.project import find_project, load_project
@@ -25,11 +26,13 @@ PRICES = Path(__file__).with_name("prices.json")
 HOURS_A_MONTH = 730
 SECONDS_A_MONTH = HOURS_A_MONTH * 3_600
 DAYS_A_MONTH = HOURS_A_MONTH / 24
+RUNS_A_MONTH = {"hourly": HOURS_A_MONTH, "daily": DAYS_A_MONTH}
 GB = 1_000_000_000
 
 # What cannot be read off the stack. Durations are warm runs on arm64 at 512 MB, taken down generously.
 INGEST_MS, INGEST_MS_AN_EVENT = 25, 1
 WORKER_MS, WORKER_MS_AN_EVENT = 50, 5
+REPORT_MS_AN_EVENT = 0.2
 LOG_BYTES_A_RUN, LOG_BYTES_AN_EVENT = 1_600, 250
 ACCESS_LOG_BYTES = 330
 ITEM_BYTES = 450
@@ -115,6 +118,7 @@ def monthly_usage(config: ApiPipelineConfig, graph: Graph, traffic: Traffic) -> 
         at_rest,
         _accepting(config, events / traffic.events_a_request, traffic),
         _processing(config, events / traffic.batch(config), traffic),
+        *(_reporting(config, RUNS_A_MONTH[period], traffic) for period in config.reports),
         _keeping(config, traffic),
     )
     return {_sqs_requests(config) if unit == "sqs.requests" else unit: quantity for unit, quantity in usage.items()}
@@ -139,6 +143,11 @@ def _standing(graph: Graph) -> Usage:
             for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
         ),
         "cloudwatch.dashboards": len(graph.of_type("aws:cloudwatch/dashboard:Dashboard")),
+        "lambda.provisioned_gb_seconds": sum(
+            ready.inputs["provisionedConcurrentExecutions"] * _memory(graph)[ready.inputs["functionName"]] / 1_024
+            for ready in graph.of_type("aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig")
+        )
+        * SECONDS_A_MONTH,
         "kms.keys": len(graph.of_type("aws:kms/key:Key")),
         "vpc.interface_endpoint_hours": sum(
             len(endpoint.inputs["subnetIds"]) * HOURS_A_MONTH for endpoint in endpoints
@@ -147,9 +156,14 @@ def _standing(graph: Graph) -> Usage:
     return {unit: quantity for unit, quantity in usage.items() if quantity}
 
 
+def _memory(graph: Graph) -> Mapping[str, int]:
+    """The MB of each function, by its name."""
+    return {each.physical_name: each.inputs["memorySize"] for each in graph.of_type("aws:lambda/function:Function")}
+
+
 def _schedules(graph: Graph) -> Usage:
     """What runs by the clock."""
-    memory = {f.physical_name: f.inputs["memorySize"] for f in graph.of_type("aws:lambda/function:Function")}
+    memory = _memory(graph)
     usage: Usage = {}
     for schedule in graph.of_type("aws:scheduler/schedule:Schedule"):
         runs = runs_a_month(schedule.inputs["scheduleExpression"])
@@ -212,12 +226,28 @@ def _processing(config: ApiPipelineConfig, batches: float, traffic: Traffic) -> 
     )
 
 
+def _reporting(config: ApiPipelineConfig, runs: float, traffic: Traffic) -> Usage:
+    """What the summaries read; that they run is said by their schedules."""
+    events = traffic.events_a_month
+    inline = traffic.event_bytes if config.storage.results == "inline" else 0
+    return _sum(
+        _billed(report_calls(config, math.ceil(events / runs)), runs, ITEM_BYTES + inline),
+        {"lambda.gb_seconds": events * REPORT_MS_AN_EVENT / 1_000 * REPORT_SIZE.memory_mb / 1_024},
+    )
+
+
 def _billed(calls: Mapping[str, int], times: float, item_bytes: int) -> Usage:
-    """So many times some calls, as DynamoDB bills them: a unit for each KB written, and for each 4 KB read."""
-    units = {
+    """So many times some calls, as DynamoDB bills them: a unit for each KB written, and for each 4 KB read.
+
+    An eventually consistent read is half a unit; so is, at least, each query of the index.
+    """
+    units: dict[str, tuple[str, float]] = {
         "dynamodb.writes": ("dynamodb.write_units", math.ceil(item_bytes / 1_024)),
         "dynamodb.index_writes": ("dynamodb.write_units", 1),
         "dynamodb.reads": ("dynamodb.read_units", math.ceil(item_bytes / 4_096)),
+        "dynamodb.eventual_reads": ("dynamodb.read_units", math.ceil(item_bytes / 4_096) / 2),
+        "dynamodb.queries": ("dynamodb.read_units", 0.5),
+        "dynamodb.index_reads": ("dynamodb.read_units", (INDEX_ENTRY_BYTES + OVERHEAD_BYTES) / 4_096 / 2),
     }
     usage: Usage = {}
     for call, quantity in calls.items():

@@ -33,7 +33,7 @@ def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: 
     """Prints a file's report. Returns 1 when the file fails or has rejected rows."""
     config = csv_config(stack)
     path = Path(file)
-    engine = CsvEngine(FileFormat.from_json(config.input.format_json()))
+    engine = CsvEngine(FileFormat.from_json(config.format_json()))
     started = time.perf_counter()
     status, reason, error = "succeeded", None, None
     console, errors = Console(), Console(stderr=True)

@@ -145,6 +145,19 @@ def replay(stack: IotStackOption = "iot") -> None:
 
 
 @app.command()
+def report(
+    stack: StackOption = "dev",
+    hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="Events of the last so many hours.")] = 1,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+) -> None:
+    """Count what became of a stack's events of late, as its scheduled reports do."""
+    from cli.event_report import run_report  # noqa: PLC0415
+
+    _run(lambda: run_report(stack, hours, as_json=as_json))
+
+
+@app.command()
 def cost(
     stack: StackOption = "dev",
     events_per_month: Annotated[int, typer.Option(min=0, help="Events that come in.")] = 1_000_000,

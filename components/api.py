@@ -341,6 +341,7 @@ def _allow_invocation(
             backend.named(name),
             action="lambda:InvokeFunction",
             function=backend.function.name,
+            qualifier=backend.function.qualifier,
             principal="apigateway.amazonaws.com",
             source_arn=Output.concat(execution_arn, "/*/*"),
             opts=child,

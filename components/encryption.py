@@ -7,6 +7,7 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions, ResourceTransformationArgs, ResourceTransformationResult
 
+from components.names import service_name
 from components.options.common import EncryptionOptions, ProtectionOptions
 
 # What AWS waits at most between the order to delete a key and doing so: with it goes all that it encrypted.
@@ -51,7 +52,7 @@ class Key(pulumi.ComponentResource):
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Key", name, None, opts)
-        stack = f"{pulumi.get_project()}-{pulumi.get_stack()}"
+        stack = service_name()
         key = aws.kms.Key(
             name,
             description=f"All data of {stack}",

@@ -1,18 +1,18 @@
 """A Lambda function with its role, the policy its grants add up to, and its log group."""
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-from pulumi import Input, ResourceOptions
+from pulumi import Input, Output, ResourceOptions
 
 from components.encryption import Key
 from components.grants import Grant, merged_environment, policy_document, services_called
+from components.names import service_name
 from components.network import Network, network_of
-from components.options.common import CommonOptions, LogOptions
+from components.options.common import CommonOptions, LogOptions, StartOptions
 
 RUNTIME = "python3.13"
 ARCHITECTURE = "arm64"
@@ -67,15 +67,12 @@ def shared_runtime(
     )
 
 
-def service_name() -> str:
-    """The stack as metrics, alerts, layer and dashboard name it: project and stack, in letters that AWS takes."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", f"{pulumi.get_project()}-{pulumi.get_stack()}")
-
-
 class Function(pulumi.ComponentResource):
     """A Lambda function that can do what its grants say and nothing else.
 
     `handler` is `package.module.function` inside `code`. The environment is the grants' and `environment` together.
+    `arn` and `invoke_arn` are of what is to be invoked: the function, or, where `start` asks for environments that are
+    ready, an alias of its newest version, which `qualifier` then names.
     """
 
     def __init__(
@@ -88,9 +85,12 @@ class Function(pulumi.ComponentResource):
         size: Size,
         grants: Iterable[Grant],
         environment: Mapping[str, Input[str]],
+        start: StartOptions | None = None,
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Function", name, None, opts)
+        start = start or StartOptions()
+        versioned = start.snap_start or start.provisioned_concurrency is not None
         child = ResourceOptions(parent=self)
         log_group = aws.cloudwatch.LogGroup(name, retention_in_days=runtime.logs.retention_days, opts=child)
         grants = [*grants, _grant_logs(log_group), *_grants_tracing(tracing=runtime.tracing)]
@@ -115,6 +115,8 @@ class Function(pulumi.ComponentResource):
             timeout=size.timeout_seconds,
             environment={"variables": variables},
             logging_config={"log_format": "Text", "log_group": log_group.name},
+            publish=versioned or None,
+            snap_start={"apply_on": "PublishedVersions"} if start.snap_start else None,
             tracing_config={"mode": "Active" if runtime.tracing else "PassThrough"},
             vpc_config=None
             if network is None
@@ -124,11 +126,35 @@ class Function(pulumi.ComponentResource):
             opts=ResourceOptions(parent=self, depends_on=[policy, *ways]),
         )
         self.name = function.name
+        self.log_group_name = log_group.name
         self.arn = function.arn
         self.invoke_arn = function.invoke_arn
         self.role_name = role.name
+        self.qualifier: Output[str] | None = None
+        if versioned:
+            alias = self._alias(name, function, start.provisioned_concurrency)
+            self.arn, self.invoke_arn, self.qualifier = alias.arn, alias.invoke_arn, alias.name
         self.timeout_seconds = size.timeout_seconds
         self.register_outputs({"name": self.name, "arn": self.arn})
+
+    def _alias(
+        self, name: str, function: aws.lambda_.Function, provisioned_concurrency: int | None
+    ) -> aws.lambda_.Alias:
+        """What stands for the newest version: only versions can be kept ready, and each deployment makes a new one.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html
+        """
+        child = ResourceOptions(parent=self)
+        alias = aws.lambda_.Alias(name, function_name=function.name, function_version=function.version, opts=child)
+        if provisioned_concurrency is not None:
+            aws.lambda_.ProvisionedConcurrencyConfig(
+                name,
+                function_name=function.name,
+                qualifier=alias.name,
+                provisioned_concurrent_executions=provisioned_concurrency,
+                opts=child,
+            )
+        return alias
 
 
 _ASSUMED_BY_LAMBDA = json.dumps(

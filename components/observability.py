@@ -3,6 +3,8 @@
 Every metric is one that AWS, or our own functions (handlers/metrics.py), really emit with just these dimensions:
 SQS https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 Lambda https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+DynamoDB https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
+Logs https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CloudWatch-Logs-Monitoring-CloudWatch-Metrics.html
 API Gateway: see ApiMetrics.
 """
 
@@ -20,6 +22,7 @@ from components.options.api import AlarmOptions
 from components.options.common import CommonAlarmOptions, FunctionAlarmOptions
 from components.queue import DeadLetterQueue, Queue
 from components.scheduled_function import ScheduledFunction
+from components.table import Table
 
 PERIOD_SECONDS = 300
 
@@ -191,6 +194,23 @@ def function_alarms(label: str, function: Function, options: FunctionAlarmOption
     }
 
 
+def scheduled_alarms(
+    label: str,
+    scheduled: ScheduledFunction,
+    options: FunctionAlarmOptions,
+) -> dict[str, Alarm]:
+    """Of a function that runs by the clock: nobody waits for its answer, so that its dead letters are watched, too."""
+    return {
+        **function_alarms(label, scheduled.function, options),
+        f"{label}-dead-letters": Alarm(
+            f"Runs of the {label} function were given up: its dead letters say which ones, its logs why.",
+            _of_queue("ApproximateNumberOfMessagesVisible", scheduled.dead_letters.name, "Maximum"),
+            threshold=1,
+            period_seconds=60,
+        ),
+    }
+
+
 def api_panels(api: ApiMetrics) -> tuple[Panel, Panel]:
     """Requests, and how long they take."""
     return (
@@ -237,6 +257,24 @@ def functions_panel(*functions: Function) -> Panel:
     )
 
 
+def cost_panels(functions: Sequence[Function], table: Table, queue: Queue) -> tuple[Panel, Panel, Panel]:
+    """What the bill comes from: what functions take, what the table reads and writes, what is sent and logged."""
+    units = ("ConsumedWriteCapacityUnits", "ConsumedReadCapacityUnits")
+    logged = [Metric("AWS/Logs", "IncomingBytes", {"LogGroupName": each.log_group_name}, "Sum") for each in functions]
+    return (
+        Panel("Cost: time of functions (ms)", [_of_function("Duration", function, "Sum") for function in functions]),
+        Panel(
+            "Cost: request units of the table",
+            [
+                Metric("AWS/DynamoDB", unit, dimensions, "Sum")
+                for dimensions in table.metric_dimensions
+                for unit in units
+            ],
+        ),
+        Panel("Cost: messages sent, bytes logged", [_of_queue("NumberOfMessagesSent", queue.name, "Sum"), *logged]),
+    )
+
+
 def async_alarms(function: Function, event_age_seconds: int) -> dict[str, Alarm]:
     """Of a function that is invoked asynchronously."""
     return {
@@ -272,8 +310,7 @@ def circuit_alarms(breaker: ScheduledFunction, service: str, options: FunctionAl
             threshold=1,
             period_seconds=60,
         ),
-        "breaker-dead-letters": dead_letters_alarm(breaker.dead_letters.name),
-        **function_alarms("breaker", breaker.function, options),
+        **scheduled_alarms("breaker", breaker, options),
     }
 
 

@@ -124,6 +124,12 @@ class Queue(pulumi.ComponentResource):
             why="put messages with the dead letters",
         )
 
+    def grant_measure(self) -> Grant:
+        """To see how many messages are in the queue and with the dead letters."""
+        urls = {"QUEUE_URL": self.url, "DEAD_LETTER_QUEUE_URL": self.dead_letters_url}
+        both = (self.arn, self.dead_letters_arn)
+        return Grant(("sqs:GetQueueAttributes",), both, urls, why="count messages and dead letters")
+
     def grant_take_dead_letters(self) -> Grant:
         """To look at dead letters, to leave them there or delete them, and to count them."""
         return Grant(

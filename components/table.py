@@ -2,7 +2,7 @@
 
 import pulumi
 import pulumi_aws as aws
-from pulumi import Output, ResourceOptions
+from pulumi import Input, Output, ResourceOptions
 
 from components.grants import Grant
 from components.options.api import StorageOptions
@@ -46,6 +46,10 @@ class Table(pulumi.ComponentResource):
         )
         self.arn = table.arn
         self.name = table.name
+        self.metric_dimensions: list[dict[str, Input[str]]] = [{"TableName": table.name}]
+        """What CloudWatch knows the table by, and its index."""
+        if options.time_index:
+            self.metric_dimensions.append({"TableName": table.name, "GlobalSecondaryIndexName": TIME_INDEX})
         self.register_outputs({"name": self.name})
 
     def grant_read(self) -> Grant:

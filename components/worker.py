@@ -8,7 +8,7 @@ from pulumi import Input, ResourceOptions
 
 from components.function import Function, Runtime, Size
 from components.grants import Grant
-from components.options.common import PolledOptions
+from components.options.common import PolledOptions, StartOptions
 from components.queue import Queue
 
 
@@ -29,6 +29,7 @@ class Worker(pulumi.ComponentResource):
         runtime: Runtime,
         grants: Iterable[Grant],
         environment: Mapping[str, Input[str]],
+        start: StartOptions | None = None,
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Worker", name, None, opts)
@@ -40,6 +41,7 @@ class Worker(pulumi.ComponentResource):
             size=Size(options.memory_mb, options.timeout_seconds),
             grants=[queue.grant_consume(), *grants],
             environment=environment,
+            start=start,
             opts=ResourceOptions(parent=self),
         )
         mapping = aws.lambda_.EventSourceMapping(

@@ -33,6 +33,8 @@ from handlers import file_notices, file_objects, metrics, queues
 from handlers.csv.columns import FileFormat
 from handlers.csv.content import Content
 from handlers.csv.engine import CsvEngine, blocks
+from handlers.csv.json_lines import json_lines
+from handlers.csv.parquet import ParquetWriter
 from handlers.csv.text import FileError
 from handlers.events import timestamp
 from handlers.file_notices import NotSentError
@@ -65,6 +67,25 @@ COMPRESSION = 1
 
 PROCESSED, REJECTED, REPORTS, STATE = "processed/", "rejected/", "reports/", "state/"
 
+
+@dataclass(frozen=True)
+class Kind:
+    """How an output is written."""
+
+    ending: str
+    content_type: str
+    is_gzip: bool = False
+
+
+_LINES = Kind(".jsonl", "application/jsonl")
+_COMPRESSED_LINES = Kind(".jsonl.gz", "application/gzip", is_gzip=True)
+# By `output.format`: of processed and of rejected rows. The latter hold lines as they came: there is no table of them.
+KINDS: Mapping[str, tuple[Kind, Kind]] = {
+    "jsonl": (_LINES, _LINES),
+    "jsonl.gz": (_COMPRESSED_LINES, _COMPRESSED_LINES),
+    "parquet": (Kind(".parquet", "application/vnd.apache.parquet"), _COMPRESSED_LINES),
+}
+
 End = Literal["done", "continue", "retry", "busy"]
 
 
@@ -95,6 +116,10 @@ class Outcome:
     files: list[dict[str, Any]] = field(default_factory=list)
 
 
+class StaleCheckpointError(Exception):
+    """A checkpoint was made by a worker that reads or writes otherwise than this one: the file is begun anew."""
+
+
 class Run:
     """One run over one file that it has claimed. `item` is as the claim left it."""
 
@@ -104,29 +129,36 @@ class Run:
         self._format = file_format
         self.file = file
         self.item = item
-        self._compresses = settings.output_format == "jsonl.gz"
-        self.engine = CsvEngine(file_format)
+        self._kinds = KINDS[settings.output_format]
         self._outputs = self._writers()
+        self._parquet = ParquetWriter() if settings.output_format == "parquet" else None
+        self.engine = self._engine()
         self._is_compressed = False
 
+    def _engine(self, state: Mapping[str, Any] | None = None) -> CsvEngine:
+        return CsvEngine(self._format, state, self._parquet.encode if self._parquet else json_lines)
+
     def _writers(self, states: Sequence[Any] = (None, None), rests: Sequence[bytes] = (b"", b"")) -> list[ObjectWriter]:
-        ending, content_type = (
-            (".jsonl.gz", "application/gzip") if self._compresses else (".jsonl", "application/jsonl")
-        )
         return [
             ObjectWriter(
-                self._bucket, self.file.output_key(prefix, self._settings.input_prefix, ending), content_type, *saved
+                self._bucket,
+                self.file.output_key(prefix, self._settings.input_prefix, kind.ending),
+                kind.content_type,
+                *saved,
             )
-            for prefix, *saved in zip((PROCESSED, REJECTED), states, rests, strict=True)
+            for prefix, kind, *saved in zip((PROCESSED, REJECTED), self._kinds, states, rests, strict=True)
         ]
 
     def read(self, context: Context) -> bool:
-        """Reads until the file ends (True) or the time does (False). Raises FileError, GoneError, UploadLostError."""
+        """Reads until the file ends (True) or the time does (False).
+
+        Raises FileError, GoneError, UploadLostError, StaleCheckpointError.
+        """
         self._restore()
         for block in blocks(self.engine, self._open()):
-            for output, data in zip(self._outputs, (block.processed, block.rejected), strict=True):
+            for output, kind, data in zip(self._outputs, self._kinds, (block.processed, block.rejected), strict=True):
                 if data:
-                    output.write(igzip.compress(data, COMPRESSION, mtime=0) if self._compresses else data)
+                    output.write(igzip.compress(data, COMPRESSION, mtime=0) if kind.is_gzip else data)
             if context.get_remaining_time_in_millis() < STORING_SECONDS * 1_000:
                 return False
         return True
@@ -144,9 +176,19 @@ class Run:
     def _restore(self) -> None:
         if key := self.item.get("state_key"):
             state, rests = file_objects.get_state(self._bucket, key)
-            self.engine = CsvEngine(self._format, state["engine"])
-            self._outputs = self._writers(state["outputs"], rests)
+            if state.get("made_with") != self._made_with:
+                raise StaleCheckpointError("the stack's columns or its output format have changed since the checkpoint")
+            count = len(self._outputs)
+            self._outputs = self._writers(state["outputs"], rests[:count])
+            if self._parquet:
+                self._parquet = ParquetWriter(state["parquet"], rests[count:])
+            self.engine = self._engine(state["engine"])
             self._is_compressed = state["is_compressed"]
+
+    @property
+    def _made_with(self) -> str:
+        """What a run must have in common with the one that it goes on from."""
+        return repr((self._settings.output_format, self._format))
 
     @property
     def has_progressed(self) -> bool:
@@ -166,14 +208,19 @@ class Run:
         state = {
             "engine": self.engine.state(),
             "outputs": [output.state() for output in self._outputs],
+            "parquet": self._parquet.state() if self._parquet else None,
             "is_compressed": self._is_compressed,
+            "made_with": self._made_with,
         }
-        file_objects.put_state(self._bucket, key, state, [output.rest for output in self._outputs])
+        rests = [output.rest for output in self._outputs] + (self._parquet.rests if self._parquet else [])
+        file_objects.put_state(self._bucket, key, state, rests)
         return {"state_key": key, "offset": self.engine.offset, "rows": self.engine.rows}
 
     def store_outputs(self) -> dict[str, str | None]:
         """Makes the outputs visible; returns their keys, None for one without rows."""
-        keys = [output.key if output.finish() else None for output in self._outputs]
+        columns = [check.column for check in self.engine.checks]
+        ends = (self._parquet.finish(columns) if self._parquet else b"", b"")
+        keys = [output.key if output.finish(end) else None for output, end in zip(self._outputs, ends, strict=True)]
         return {"processed_key": keys[0], "rejected_key": keys[1]}
 
     def abort(self) -> None:
@@ -226,9 +273,10 @@ class CsvWorker:
             outcome.delay = delay if outcome.delay is None else min(delay, outcome.delay)
 
     def _refuse(self, message: Message, error: str, outcome: Outcome) -> None:
-        """A message that nobody will ever be able to read goes to the dead letters, whose alarm rings."""
+        """A message that nobody will ever be able to read: an alert, and it goes to the dead letters."""
         logger.error("a message is not a notification of S3", extra={"message_id": message.id, "reason": error})
         try:
+            file_notices.publish_refusal(self._settings.alerts_topic_arn, self._service, message.id, error)
             file_notices.send_dead_letter(self._settings.dead_letter_queue_url, message.body, "", "unreadable", error)
         except OutsideError:
             logger.exception("a service did not answer; the message returns to the queue")
@@ -307,7 +355,7 @@ class CsvWorker:
         except GoneError as error:
             run.abort()
             self._finish(run, message, outcome, SKIPPED, {"reason": error.reason, "error": str(error)})
-        except UploadLostError as error:
+        except (UploadLostError, StaleCheckpointError) as error:
             logger.warning(str(error), extra=_logged(file))
             self._table.restart(file.id, item["owner"])
             return "retry", 0

@@ -1,4 +1,7 @@
-"""Who is told of files: one notification a file, an alert besides for one that failed, and its dead letter."""
+"""Who is told of files: one notification a file, an alert besides for one that failed, and its dead letter.
+
+An alert, too, for a message that announces no file.
+"""
 
 import json
 from collections.abc import Mapping
@@ -34,6 +37,16 @@ def publish_file(topic_arn: str, service: str, item: Mapping[str, Any], output_b
             "kind": {"DataType": "String", "StringValue": "file_failed" if item["status"] == FAILED else "file_done"},
             "status": {"DataType": "String", "StringValue": item["status"]},
         },
+    )
+
+
+def publish_refusal(topic_arn: str, service: str, message_id: str, error: str) -> None:
+    """Tells of a message that announces no file: `{"service", "message": {"id", "error"}}`."""
+    aws.client("sns").publish(
+        TopicArn=topic_arn,
+        Subject=f"{service}: a message that nobody can read"[:SUBJECT_CHARACTERS],
+        Message=json.dumps({"service": service, "message": {"id": message_id, "error": printable(error)}}, indent=2),
+        MessageAttributes={"kind": {"DataType": "String", "StringValue": "message_unreadable"}},
     )
 
 

@@ -128,15 +128,16 @@ class ObjectWriter:
         """With `rest`, all that is needed to go on."""
         return {"upload_id": self._upload_id, "etags": self._etags}
 
-    def finish(self) -> bool:
-        """Makes the object; False when nothing was written and there is none. Raises UploadLostError."""
+    def finish(self, end: bytes = b"") -> bool:
+        """Makes the object, with `end` as its last bytes; False when there are none at all. Raises UploadLostError."""
         client = aws.client("s3")
-        if self._upload_id is None:
-            if not self._rest:
-                return False
-            client.put_object(**self._target, Body=bytes(self._rest), ContentType=self._content_type)
-            return True
         try:
+            self.write(end)
+            if self._upload_id is None:
+                if not self._rest:
+                    return False
+                client.put_object(**self._target, Body=bytes(self._rest), ContentType=self._content_type)
+                return True
             self._upload(bytes(self._rest))
             parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(self._etags, 1)]
             client.complete_multipart_upload(**self._target, UploadId=self._upload_id, MultipartUpload={"Parts": parts})

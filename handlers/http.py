@@ -46,17 +46,18 @@ def answer(event: Mapping[str, Any], route: Route, outside_errors: tuple[type[Ex
 
     `outside_errors` are those of services. Whoever raises one has done nothing that the client must know of.
     """
+    facts: dict[str, Any] = {}
+    # Of a request that cannot be read. Every line has it until the next request.
+    logger.set_correlation_id(event["requestContext"]["requestId"])
     try:
         request = read_request(event)
-    except ApiError as error:
-        return response(error.status, error_body(error))
-    facts: dict[str, Any] = {"correlation_id": request.correlation_id, "route": request.route}
-    try:
+        logger.set_correlation_id(request.correlation_id)
+        facts["route"] = request.route
         answered = route(request, facts)
     except ApiError as error:
         answered = response(error.status, error_body(error))
     except outside_errors as error:
-        logger.exception("a service did not answer", extra={"correlation_id": request.correlation_id})
+        logger.exception("a service did not answer")
         unavailable = unavailable_error(error)
         answered = response(unavailable.status, error_body(unavailable))
     logger.info("request", extra={**facts, "status": answered["statusCode"]})

@@ -105,6 +105,13 @@ def return_after(queue_url: str, delays: Mapping[str, int]) -> None:
     aws.each(change, aws.chunks(list(delays), ENTRIES_A_CALL))
 
 
+def depth(queue_url: str) -> int:
+    """About how many messages are in a queue: those that wait, are at work, or come back later."""
+    names = [f"ApproximateNumberOfMessages{state}" for state in ("", "NotVisible", "Delayed")]
+    answer = aws.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)
+    return sum(int(answer["Attributes"][name]) for name in names)
+
+
 def _entry(position: int, message: Outgoing) -> dict[str, Any]:
     if message.size > MAXIMUM_MESSAGE_BYTES:
         # A body of nearly the maximum has no room for attributes. It is the event; they only say what is in the item.

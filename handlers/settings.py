@@ -99,6 +99,18 @@ class WorkerSettings(EventSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportSettings(Settings):
+    """Of handlers/report.py."""
+
+    table_name: str
+    time_index_shards: int
+    queue_url: str
+    dead_letter_queue_url: str
+    bucket_name: str
+    reports_topic_arn: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RedriveSettings(Settings):
     """Of handlers/redrive.py."""
 
@@ -133,7 +145,7 @@ class CsvWorkerSettings(Settings):
     notifications_topic_arn: str
     input_prefix: str
     output_format: str
-    """`jsonl.gz` or `jsonl`."""
+    """`jsonl.gz`, `jsonl` or `parquet`."""
     max_attempts: int
     """Runs of a file without progress before it is failed."""
     backoff_base_seconds: int

@@ -163,6 +163,10 @@ class Worker:
     def handle(self, records: Sequence[Mapping[str, Any]], context: Context) -> dict[str, Any]:
         """`{"batchItemFailures": [{"itemIdentifier"}]}`: the messages that return to the queue."""
         deliveries = [_delivery(record) for record in records]
+        for delivery in deliveries:
+            _read(delivery, self._faults)
+        # Whatever goes wrong from here on is found by the correlation id of each request that it may be about.
+        logger.append_keys(correlation_ids=_correlation_ids(deliveries))
         try:
             self._run(deliveries, context)
         except OutsideError as error:
@@ -173,19 +177,20 @@ class Worker:
         undelivered = self._tell(deliveries)
         returning = [delivery for delivery in deliveries if delivery.returns]
         self._schedule(returning)
+        # The lines of the batch say it of each event.
+        logger.remove_keys(["correlation_ids"])
         self._report(deliveries, returning, undelivered)
         return {"batchItemFailures": [{"itemIdentifier": delivery.message_id} for delivery in returning]}
 
     def probe(self, message_id: str, body: str, attempt: int, context: Context) -> str:
         """Works on one message that was not received just now. Returns what became of it, a `Delivery.outcome`."""
         delivery = Delivery(message_id, "", body, attempt)
+        _read(delivery, self._faults)
         self._run([delivery], context)
         self._report([delivery], [], self._tell([delivery]))
         return delivery.outcome
 
     def _run(self, deliveries: Sequence[Delivery], context: Context) -> None:
-        for delivery in deliveries:
-            _read(delivery, self._faults)
         leaders = _leaders(deliveries)
         known = self._skip_done(leaders)
         open_events = [leader for leader in leaders if leader.outcome == "open"]
@@ -269,6 +274,8 @@ class Worker:
             self._process_one(event, seconds_left / (len(ordered) - position))
 
     def _process_one(self, event: Delivery, seconds: float) -> None:
+        # For what the user's function logs, and what is logged of it.
+        logger.set_correlation_id(event.event.correlation_id)
         try:
             event.result = self._result_text(self._answer(event, seconds))
             event.outcome = "succeeded"
@@ -280,6 +287,8 @@ class Worker:
             event.end("failed" if event.receives >= last_receive else "refused", error)
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's function raises is its answer
             self._retry(event, error)
+        finally:
+            logger.set_correlation_id(None)
 
     def _answer(self, event: Delivery, seconds: float) -> Any:
         """What the user's function answers, or raises. Raises CircuitOpenError when it was not called."""
@@ -407,7 +416,8 @@ class Worker:
             delivery.untold = not self._is_last(delivery)
         undelivered = [delivery for delivery in missing if not delivery.untold]
         if undelivered:
-            logger.error("outcome events were given up", extra={"events": [_logged(each) for each in undelivered]})
+            now = datetime.now(UTC)
+            logger.error("outcome events were given up", extra={"events": [_logged(each, now) for each in undelivered]})
         return len(undelivered)
 
     def _schedule(self, returning: Sequence[Delivery]) -> None:
@@ -427,8 +437,9 @@ class Worker:
     def _backoff_seconds(self, attempt: int) -> int:
         settings = self._settings
         doubled: int = settings.backoff_base_seconds * 2 ** min(attempt - 1, 16)
-        # Jitter, so that messages that failed together do not come back together.
-        return max(1, round(min(doubled, settings.backoff_maximum_seconds) * random.uniform(0.5, 1)))  # noqa: S311
+        # Jitter, so that messages that failed together do not come back together. The system's: environments that start
+        # from one snapshot (worker.snap_start) would all draw the same.
+        return max(1, round(min(doubled, settings.backoff_maximum_seconds) * random.SystemRandom().uniform(0.5, 1)))
 
     def _report(self, deliveries: Sequence[Delivery], returning: Sequence[Delivery], undelivered: int) -> None:
         counts = Counter(delivery.outcome for delivery in deliveries)
@@ -443,14 +454,10 @@ class Worker:
                 # A metric is paid for as soon as it is written.
                 **({"OutcomesUndelivered": undelivered} if self._settings.event_bus_name else {}),
             },
-            [
-                (now - datetime.fromisoformat(delivery.event.received_at)).total_seconds() * 1_000
-                for delivery in deliveries
-                if delivery.outcome == "succeeded"
-            ],
+            [_latency_ms(delivery, now) for delivery in deliveries if delivery.outcome == "succeeded"],
         )
         for part in aws.chunks(list(deliveries), EVENTS_A_LOG_LINE):
-            logger.info("batch", extra={"events": [_logged(delivery) for delivery in part]})
+            logger.info("batch", extra={"events": [_logged(delivery, now) for delivery in part]})
 
 
 def _delivery(record: Mapping[str, Any]) -> Delivery:
@@ -469,6 +476,12 @@ def _read(delivery: Delivery, faults: "Faults | None") -> None:
         delivery.envelope = Envelope.from_message(body)
     except UnreadableMessageError as error:
         delivery.end("unreadable", error)
+
+
+def _correlation_ids(deliveries: Sequence[Delivery]) -> list[str]:
+    """Of a batch's events, each once; of a very large batch the first."""
+    known = [delivery.envelope.correlation_id for delivery in deliveries if delivery.envelope]
+    return list(dict.fromkeys(known))[:EVENTS_A_LOG_LINE]
 
 
 def _leaders(deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -536,8 +549,15 @@ def _outcome(delivery: Delivery) -> outcomes.Outcome:
     return outcomes.Outcome("Event Succeeded" if detail["status"] == "succeeded" else "Event Failed", detail)
 
 
-def _logged(delivery: Delivery) -> dict[str, Any]:
+def _latency_ms(delivery: Delivery, now: datetime) -> float:
+    """From received to completed."""
+    return (now - datetime.fromisoformat(delivery.event.received_at)).total_seconds() * 1_000
+
+
+def _logged(delivery: Delivery, now: datetime) -> dict[str, Any]:
     logged = {"outcome": delivery.outcome, **_failure(delivery)}
+    if delivery.outcome == "succeeded":
+        logged["latency_ms"] = round(_latency_ms(delivery, now))
     # Logs are paid for by the byte: the message's id is of use where there is no event's.
     return {name: value for name, value in logged.items() if value and not (name == "message_id" and delivery.envelope)}
 

@@ -19,6 +19,7 @@ SHAPES: Mapping[str, tuple[str, str]] = {
     "aws:sqs/queue:Queue": (">", "]"),
     "aws:dynamodb/table:Table": ("[(", ")]"),
     "aws:s3/bucket:Bucket": ("[(", ")]"),
+    "aws:scheduler/schedule:Schedule": ("((", "))"),
     "aws:sns/topic:Topic": ("{{", "}}"),
     "aws:cloudwatch/eventBus:EventBus": ("{{", "}}"),
 }
@@ -58,6 +59,9 @@ def _triggers(graph: Graph, drawn: Mapping[str, Registration]) -> Iterator[Edge]
         target = _named_in(mapping.inputs["functionName"], drawn)
         if source and target:
             yield _node(source), _node(target), "batches"
+    for schedule in graph.of_type("aws:scheduler/schedule:Schedule"):
+        if target := _named_in(schedule.inputs["target"]["arn"], drawn):
+            yield _node(schedule), _node(target), schedule.inputs["scheduleExpression"]
     apis = [resource for resource in drawn.values() if resource.type.endswith(("Api", "RestApi"))]
     for permission in graph.of_type("aws:lambda/permission:Permission"):
         target = _named_in(permission.inputs["function"], drawn)
@@ -76,7 +80,7 @@ def _dead_letters(graph: Graph, drawn: Mapping[str, Registration]) -> Iterator[E
 def _rights(graph: Graph, drawn: Mapping[str, Registration]) -> Iterator[Edge]:
     roles = {function.inputs["role"]: function for function in graph.of_type("aws:lambda/function:Function")}
     for policy in graph.of_type("aws:iam/rolePolicy:RolePolicy"):
-        # A schedule's role is no function's; a function's may have more than one policy.
+        # A schedule's role is no function's: its edge says what it does. A function's may have more than one policy.
         function = next((each for arn, each in roles.items() if arn.endswith(f"role/{policy.inputs['role']}")), None)
         if function is None:
             continue

@@ -135,10 +135,17 @@ class Engine:
                 with _in(self._project.directory):
                     code = zip_bytes(function.archive)
                 self._check(function, code)
-                self._aws()("lambda").update_function_code(FunctionName=function.name, ZipFile=code)
+                self._replace_code(function.name, code)
                 yield f"reloaded {function.name}"
             except (LocalError, ClientError, BotoCoreError) as error:
                 yield f"not reloaded: {' '.join(str(error).split())}"
+
+    def _replace_code(self, function_name: str, code: bytes) -> None:
+        client = self._aws()("lambda")
+        aliases = client.list_aliases(FunctionName=function_name)["Aliases"]
+        made = client.update_function_code(FunctionName=function_name, ZipFile=code, Publish=bool(aliases))
+        for alias in aliases:
+            client.update_alias(FunctionName=function_name, Name=alias["Name"], FunctionVersion=made["Version"])
 
 
 def _state(files: list[Path]) -> FileState:

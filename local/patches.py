@@ -10,12 +10,13 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ministack import app  # type: ignore[import-untyped]
 from ministack.core import iam_actions, iam_evaluator  # type: ignore[import-untyped]
-from ministack.services import lambda_svc  # type: ignore[import-untyped]
+from ministack.services import eventbridge, lambda_svc, scheduler  # type: ignore[import-untyped]
 
 IAM_LOG_VARIABLE = "PIPELINE_IAM_LOG"
 
@@ -48,6 +49,9 @@ def apply() -> None:
     _authorise_partiql_by_statement()
     _authorise_event_source_mappings()
     _queue_asynchronous_invocations()
+    _tell_targets_of_schedules_the_time()
+    # Every ten seconds is too seldom for who waits for a schedule here.
+    scheduler._SCHEDULE_TICK_INTERVAL = 1  # noqa: SLF001
     if path := os.environ.get(IAM_LOG_VARIABLE):
         _record_decisions(path)
 
@@ -169,6 +173,24 @@ def _queue_asynchronous_invocations() -> None:
 
     lambda_svc.invoke_async_with_retry = invoke_async_with_retry
     lambda_svc._execute_function = execute_function  # noqa: SLF001
+
+
+def _tell_targets_of_schedules_the_time() -> None:
+    """`<aws.scheduler.scheduled-time>` in the input of a schedule's target is the time, as on AWS.
+
+    MiniStack hands the input over as it is written.
+    https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
+    """
+    original = eventbridge._invoke_target  # noqa: SLF001
+
+    def invoke_target(target: dict[str, Any], event: dict[str, Any], *args: Any) -> None:
+        if event.get("Source") == "aws.scheduler" and "Input" in target:
+            moment = datetime.fromtimestamp(event["Time"], UTC)
+            told = target["Input"].replace("<aws.scheduler.scheduled-time>", f"{moment:%Y-%m-%dT%H:%M:%SZ}")
+            target = {**target, "Input": told}
+        original(target, event, *args)
+
+    eventbridge._invoke_target = invoke_target  # noqa: SLF001
 
 
 def _record_decisions(path: str) -> None:

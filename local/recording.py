@@ -156,10 +156,16 @@ def _role_policy(_scope: Scope, name: str, inputs: Inputs) -> Created:
     return Created(f"{inputs['role']}:{name}", {"name": name})
 
 
-def _function(scope: Scope, name: str, _inputs: Inputs) -> Created:
+def _function(scope: Scope, name: str, inputs: Inputs) -> Created:
     arn = scope.arn("lambda", f"function:{name}")
-    qualified = {"qualifiedArn": f"{arn}:$LATEST", "version": "$LATEST"}
+    version = "1" if inputs.get("publish") else "$LATEST"
+    qualified = {"qualifiedArn": f"{arn}:{version}", "version": version}
     return Created(name, {"name": name, "invokeArn": scope.invoke_arn(arn), **qualified})
+
+
+def _function_alias(scope: Scope, name: str, inputs: Inputs) -> Created:
+    arn = scope.arn("lambda", f"function:{inputs['functionName']}:{name}")
+    return Created(arn, {"name": name, "arn": arn, "invokeArn": scope.invoke_arn(arn)})
 
 
 def _layer(scope: Scope, _name: str, inputs: Inputs) -> Created:
@@ -270,6 +276,11 @@ def _schedule(_scope: Scope, name: str, _inputs: Inputs) -> Created:
     return Created(f"default/{name}", {"name": name})
 
 
+def _query_definition(scope: Scope, name: str, _inputs: Inputs) -> Created:
+    query_id = _id(name, 32)
+    return Created(query_id, {"arn": scope.arn("logs", f"query-definition:{query_id}"), "queryDefinitionId": query_id})
+
+
 def _dashboard(scope: Scope, _name: str, inputs: Inputs) -> Created:
     name = inputs["dashboardName"]
     return Created(name, {"dashboardArn": f"arn:aws:cloudwatch::{scope.account}:dashboard/{name}"})
@@ -300,6 +311,7 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:cloudwatch/eventTarget:EventTarget": _made_up,
     "aws:cloudwatch/logGroup:LogGroup": _named,
     "aws:cloudwatch/metricAlarm:MetricAlarm": _named,
+    "aws:cloudwatch/queryDefinition:QueryDefinition": _query_definition,
     "aws:dynamodb/table:Table": _table,
     "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": _prefixed("sg"),
     "aws:ec2/routeTable:RouteTable": _prefixed("rtb"),
@@ -312,11 +324,13 @@ RECORDED: Mapping[str, Callable[[Scope, str, Inputs], Created]] = {
     "aws:iam/rolePolicy:RolePolicy": _role_policy,
     "aws:kms/alias:Alias": _alias,
     "aws:kms/key:Key": _key,
+    "aws:lambda/alias:Alias": _function_alias,
     "aws:lambda/eventSourceMapping:EventSourceMapping": _mapping,
     "aws:lambda/function:Function": _function,
     "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig": _by("functionName"),
     "aws:lambda/layerVersion:LayerVersion": _layer,
     "aws:lambda/permission:Permission": _made_up,
+    "aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig": _by("functionName"),
     "aws:s3/bucket:Bucket": _bucket,
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _by("bucket"),
     "aws:s3/bucketNotification:BucketNotification": _by("bucket"),

@@ -4,12 +4,14 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from components import reports
 from components import table as deployed_table
 from components.api import ROUTES
 from components.function import METRICS_NAMESPACE
@@ -20,13 +22,15 @@ from handlers import breaker, circuit, ingest, metrics, objects, redrive, table,
 from handlers.dead_letters import ROUND_SECONDS
 from handlers.events import Envelope, event_id, received_times
 from handlers.ingest import Ingest
-from handlers.settings import IngestSettings, RedriveSettings, Settings, WorkerSettings
+from handlers.settings import IngestSettings, RedriveSettings, ReportSettings, Settings, WorkerSettings
+from handlers.summary import window_before
 from local.recording import Graph, synthesise
 
 ROOT = Path(__file__).parents[1]
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
 
 FUNCTIONS: dict[str, type[Settings]] = {"pipeline-ingest": IngestSettings, "pipeline-worker": WorkerSettings}
+REPORTING = {"pipeline-report": ReportSettings}
 
 CONFIGS: list[dict[str, Any]] = [
     {},
@@ -50,13 +54,18 @@ def environment(graph: Graph, function: str) -> dict[str, str]:
     return variables
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(
+    ("function", "config"),
+    [
+        *((function, config) for config in CONFIGS for function in FUNCTIONS),
+        *((function, {"reports": ["hourly"]}) for function in FUNCTIONS | REPORTING),
+    ],
+)
 def test_a_function_s_deployed_environment_is_exactly_what_its_settings_read(
-    config: dict[str, Any],
     function: str,
+    config: dict[str, Any],
 ) -> None:
-    kind = FUNCTIONS[function]
+    kind = (FUNCTIONS | REPORTING)[function]
     deployed = environment(graph_of(config), function)
     fields = {field.name.upper(): field for field in dataclasses.fields(kind)}
     required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
@@ -201,6 +210,7 @@ def test_table_index_and_prefixes_have_the_same_names_on_both_sides(monkeypatch:
     (received,) = received_times(1)
     envelope = Envelope(event_id(None), "t", received, "", "", "", "", {})
     assert objects.result_key(envelope).startswith(variant.RESULTS)
+    assert window_before("daily", datetime.now(UTC)).key.startswith(reports.REPORTS)
     deployed = graph_of({}).find("aws:dynamodb/table:Table", "pipeline-table").inputs
     written = {
         "id",

@@ -14,10 +14,12 @@ from components.options.common import (
     BackoffOptions,
     CommonAlarmOptions,
     CommonOptions,
+    NotificationOptions,
     Options,
     PolledOptions,
     ProtectionOptions,
     QueueOptions,
+    StartOptions,
 )
 
 # A message's receives that may meet an open circuit: about one each time that it opens.
@@ -131,7 +133,7 @@ class CorsOptions(Options):
     max_age_seconds: Annotated[int, Field(ge=0, le=86_400)] = 3_600
 
 
-class ApiOptions(Options):
+class ApiOptions(StartOptions):
     """The API in front of the pipeline, and what it accepts."""
 
     kind: Literal["http", "rest"] = "http"
@@ -192,7 +194,7 @@ class CircuitBreakerOptions(Options):
     """How long it stays open before the first probe, and after each probe that fails. Probes start at full minutes."""
 
 
-class WorkerOptions(PolledOptions):
+class WorkerOptions(PolledOptions, StartOptions):
     """The function behind the queue and how it takes messages."""
 
     processor: Annotated[str, AfterValidator(_existing_processor)] = "processors.echo:process"
@@ -217,6 +219,7 @@ class StorageOptions(ProtectionOptions):
     results_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
     archive_expires_after_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     """Default: the archive is kept."""
+    reports_expire_after_days: Annotated[int, Field(ge=1, le=36_500)] = 365
 
 
 class AlarmOptions(CommonAlarmOptions):
@@ -257,6 +260,10 @@ class ApiPipelineConfig(CommonOptions):
     """Tell an event bus what became of each event. Default: nobody is told."""
     fault_injection: bool = False
     """Let faults be switched on for game days, with `pipeline faults`: docs/faults.md. Never in `prod`."""
+    reports: tuple[Literal["hourly", "daily"], ...] = ()
+    """Summaries of the last full hour, the last full day in UTC, or both: to `reports/` and to the reports topic."""
+    report_notifications: NotificationOptions = NotificationOptions()
+    """Who is told of reports; `notifications` is who is told of trouble."""
 
     @model_validator(mode="after")
     def _a_fifo_queue_has_small_batches(self) -> Self:
@@ -273,6 +280,16 @@ class ApiPipelineConfig(CommonOptions):
     def _no_faults_in_production(self) -> Self:
         if self.fault_injection and self.environment == "prod":
             raise ValueError("fault_injection true does not go with environment 'prod': use a stack of its own for it")
+        return self
+
+    @model_validator(mode="after")
+    def _reports_have_an_index(self) -> Self:
+        if self.reports and not self.storage.time_index:
+            raise ValueError("reports read the time index: storage.time_index must be true")
+        if len(set(self.reports)) < len(self.reports):
+            raise ValueError(f"reports names one twice: {', '.join(self.reports)}")
+        if self.report_notifications.subscriptions and not self.reports:
+            raise ValueError("report_notifications has subscriptions, and reports is empty: nobody would be told")
         return self
 
     @model_validator(mode="after")

@@ -79,6 +79,22 @@ class PolledOptions(Options):
         return self
 
 
+class StartOptions(Options):
+    """How a function's environments get ready: each when it is first needed, unless one of these says else."""
+
+    provisioned_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Environments that are always ready, paid for by the hour."""
+    snap_start: bool = False
+    """Start from a snapshot, which is paid for while it is kept and at each start."""
+
+    @model_validator(mode="after")
+    def _one_way_to_get_ready(self) -> Self:
+        # https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html (Supported features and limitations)
+        if self.snap_start and self.provisioned_concurrency is not None:
+            raise ValueError("snap_start and provisioned_concurrency do not go together: choose one")
+        return self
+
+
 class ProtectionOptions(Options):
     """How data is kept from getting lost. `environment` sets all of these; a variant's `storage` has them."""
 

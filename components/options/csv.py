@@ -110,16 +110,12 @@ class CsvInputOptions(Options):
             raise ValueError(f"delimiter {self.delimiter!r} cannot be one")
         return self
 
-    def format_json(self) -> str:
-        """How files are read, for handlers/csv/columns.py."""
-        return json.dumps(self.model_dump(mode="json", exclude={"prefix"}), sort_keys=True)
-
 
 class CsvOutputOptions(Options):
     """What is written of the processed and the rejected rows."""
 
-    format: Literal["jsonl.gz", "jsonl"] = "jsonl.gz"
-    """JSON Lines, compressed or not."""
+    format: Literal["jsonl.gz", "jsonl", "parquet"] = "jsonl.gz"
+    """JSON Lines, compressed or not; or Parquet, where a number must be one that a double gives back exactly."""
 
 
 class CsvWorkerOptions(PolledOptions):
@@ -174,3 +170,9 @@ class CsvPipelineConfig(CommonOptions):
     worker: CsvWorkerOptions = CsvWorkerOptions()
     storage: CsvStorageOptions
     alarms: CsvAlarmOptions = CsvAlarmOptions()
+
+    def format_json(self) -> str:
+        """How files are read, for handlers/csv/columns.py."""
+        values = self.input.model_dump(mode="json", exclude={"prefix"})
+        values["numbers"] = "double" if self.output.format == "parquet" else "text"
+        return json.dumps(values, sort_keys=True)

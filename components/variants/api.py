@@ -19,6 +19,7 @@ from components.observability import (
     api_alarms,
     api_panels,
     circuit_alarms,
+    cost_panels,
     counts_panel,
     function_alarms,
     functions_panel,
@@ -26,13 +27,16 @@ from components.observability import (
     outcomes_alarm,
     queue_alarms,
     queue_panels,
+    scheduled_alarms,
     undelivered_alarms,
 )
 from components.options.api import SPARE_RECEIVES, ApiOptions, ApiPipelineConfig, read_event_schema
 from components.outcomes import Outcomes
 from components.package import dependency_layer, source_archive
+from components.queries import EVENT_QUERIES, SavedQueries
 from components.queue import Queue
 from components.redrive import redrive_backend
+from components.reports import REPORTS, Reports
 from components.table import Table
 from components.worker import Worker
 
@@ -62,10 +66,13 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
     table = Table(f"{name}-table", storage, opts=child)
     breaker_options = config.worker.circuit_breaker
-    expiries = {RESULTS: storage.results_expire_after_days, ARCHIVE: storage.archive_expires_after_days}
-    if breaker_options:
+    expiries = {
+        RESULTS: storage.results_expire_after_days,
+        ARCHIVE: storage.archive_expires_after_days,
+        **({REPORTS: storage.reports_expire_after_days} if config.reports else {}),
         # Copies of messages in the queue, which are not kept for longer.
-        expiries[CIRCUIT] = config.queue.retention_days
+        **({CIRCUIT: config.queue.retention_days} if breaker_options else {}),
+    }
     bucket = Bucket(f"{name}-bucket", storage, expire_after_days=expiries, opts=child)
     queue = Queue(
         f"{name}-queue",
@@ -94,6 +101,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             *faults_grants,
         ],
         environment=_ingest_environment(config),
+        start=config.api,
         opts=child,
     )
     # What the worker's code does with an event, wherever it runs.
@@ -120,6 +128,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             *([table.grant_keep(CIRCUIT_ITEM), bucket.grant_write(CIRCUIT)] if breaker_options else []),
         ],
         environment=worker_environment,
+        start=config.worker,
         opts=child,
     )
     breaker = (
@@ -157,6 +166,27 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     api = make_api(
         f"{name}-api", config.api, config.logs, [Backend(ingest), *([redrive] if redrive else [])], opts=child
     )
+    reports = (
+        Reports(
+            f"{name}-report",
+            config.reports,
+            config.report_notifications,
+            table=table,
+            queue=queue,
+            bucket=bucket,
+            code=code,
+            runtime=runtime,
+            environment={"TIME_INDEX_SHARDS": str(storage.time_index_shards)},
+            opts=child,
+        )
+        if config.reports
+        else None
+    )
+    functions = [
+        *(ingest, worker.function),
+        *([redrive.function] if redrive else []),
+        *(each.scheduled.function for each in (reports, breaker) if each),
+    ]
     requests, api_latency = api_panels(api.metrics)
     waiting, age = queue_panels(queue)
     Observability(
@@ -169,8 +199,10 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             **function_alarms("worker", worker.function, config.alarms),
             **(circuit_alarms(breaker.scheduled, service, config.alarms) if breaker else {}),
             **({} if outcomes is None else {"outcomes-undelivered": outcomes_alarm(service)}),
+            **(scheduled_alarms("report", reports.scheduled, config.alarms) if reports else {}),
             **(function_alarms("redrive", redrive.function, config.alarms) if redrive else {}),
             **undelivered_alarms("alerts", alerts.dead_letters),
+            **(undelivered_alarms("reports", reports.topic.dead_letters) if reports else {}),
         },
         panels=[
             requests,
@@ -181,16 +213,13 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             latency_panel("Received to completed (ms)", service),
             api_latency,
             *([counts_panel("Circuit", service, "CircuitOpened", "CircuitClosed")] if breaker else []),
-            functions_panel(
-                ingest,
-                worker.function,
-                *([redrive.function] if redrive else []),
-                *([breaker.scheduled.function] if breaker else []),
-            ),
+            functions_panel(*functions),
+            *cost_panels(functions, table, queue),
         ],
         alerts_arn=alerts.arn,
         opts=child,
     )
+    SavedQueries(f"{name}-queries", EVENT_QUERIES, service=service, functions=functions, opts=child)
     return {
         "api_url": api.url,
         "queue_url": queue.url,
@@ -200,6 +229,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "alerts_topic_arn": alerts.arn,
         **({} if outcomes is None else {"event_bus_name": outcomes.name}),
         **({} if faults is None else {"fault_parameter_name": faults.name}),
+        **({"reports_topic_arn": reports.topic.arn} if reports else {}),
         **({"api_key_id": api.key_id} if api.key_id is not None else {}),
     }
 

@@ -72,7 +72,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         filled_by=inputs,
         opts=child,
     )
-    code = source_archive("handlers", extra={"columns.json": config.input.format_json()})
+    code = source_archive("handlers", extra={"columns.json": config.format_json()})
     worker = Worker(
         f"{name}-worker",
         config.worker,

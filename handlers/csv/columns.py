@@ -12,14 +12,19 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
 from itertools import compress, count
 from typing import Any, Literal, Self
 
+# The cells of an output column, "" for null; None: the file does not have the column, all are null.
+Cells = Sequence[str] | None
 ColumnType = Literal["string", "integer", "number", "boolean", "date", "datetime"]
 
 # 64 bits, as in every database and in Parquet.
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
 LARGEST_NUMBER = 1.7976931348623157e308
+# So many significant digits come back from every double that is not next to zero (C's DBL_DIG).
+DIGITS_OF_A_DOUBLE = 15
 REMEMBERED_CELLS = 50_000
 SHOWN_CHARACTERS = 100
 BLOCKS_BETWEEN_TRIES = 32
@@ -55,6 +60,8 @@ class FileFormat:
     encoding: str | None = None
     max_expansion: int = 250
     """A gzip file that grows to more than so many times its size is not read on."""
+    numbers: Literal["text", "double"] = "text"
+    """What the output holds of a number: all its digits, or a double, which not every number comes back from."""
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -158,7 +165,8 @@ class PatternCheck(Check):
         suspects: list[int] = []
         for _ in range(found.count(None)):
             suspects.append(found.index(None, suspects[-1] + 1 if suspects else 0))
-        return suspects
+        # A pattern may match nothing, too, and a required cell be empty all the same.
+        return {*suspects, *super()._suspects(cells)}
 
     def _text(self, cell: str) -> str:
         if not self._matches(cell):
@@ -236,11 +244,11 @@ class DatetimeCheck(RememberingCheck):
 
     def __init__(self, column: Column) -> None:
         super().__init__(column)
-        self._min, self._max = (None if limit is None else _instant(str(limit)) for limit in (column.min, column.max))
+        self._min, self._max = (None if limit is None else instant_of(str(limit)) for limit in (column.min, column.max))
 
     def _text(self, cell: str) -> str:
         try:
-            instant = _instant(cell) if _is_datetime(cell) else None
+            instant = instant_of(cell) if _is_datetime(cell) else None
         except (ValueError, OverflowError):
             instant = None
         if instant is None:
@@ -307,6 +315,30 @@ class NumericCheck(Check):
     _holds = "a double"
 
 
+class DoubleCheck(NumericCheck):
+    """Numbers that a double gives back as they were: of 15 significant digits, or by luck."""
+
+    def _suspects(self, cells: Sequence[str]) -> Iterable[int]:
+        suspects = super()._suspects(cells)
+        if max(map(len, cells)) <= DIGITS_OF_A_DOUBLE and "e" not in (joined := "".join(cells)) and "E" not in joined:
+            return suspects
+        return {*suspects, *(position for position, cell in enumerate(cells) if _may_be_inexact(cell))}
+
+    def _text(self, cell: str) -> str:
+        text = super()._text(cell)
+        try:
+            is_exact = Decimal(text) == Decimal(repr(float(text)))
+        except InvalidOperation:  # its exponent is beyond any
+            is_exact = False
+        if not is_exact:
+            raise CellError("not_exact", f"{shown(cell)} has more digits than a double gives back")
+        return text
+
+
+def _may_be_inexact(cell: str) -> bool:
+    return len(cell) > DIGITS_OF_A_DOUBLE or "e" in cell or "E" in cell
+
+
 class IntegerCheck(NumericCheck):
     """Whole numbers of 64 bits."""
 
@@ -327,8 +359,10 @@ _CHECKS: Mapping[ColumnType, type[Check]] = {
 }
 
 
-def check_of(column: Column) -> Check:
-    """The check of a column."""
+def check_of(column: Column, numbers: Literal["text", "double"] = "text") -> Check:
+    """The check of a column; `numbers` as in FileFormat."""
+    if column.type == "number" and numbers == "double":
+        return DoubleCheck(column)
     if column.type != "string":
         return _CHECKS[column.type](column)
     if column.choices or column.min is not None or column.max is not None:
@@ -353,7 +387,8 @@ def _as_json(digits: str) -> str:
     return re.sub(r"\.(?=[eE]|$)", "", digits)
 
 
-def _instant(text: str) -> datetime:
+def instant_of(text: str) -> datetime:
+    """A time that DatetimeCheck has found good; without an offset it is one of UTC."""
     instant = datetime.fromisoformat(text)
     return instant if instant.tzinfo else datetime.fromisoformat(text + "+00:00")
 

@@ -1,4 +1,4 @@
-"""The CSV engine: blocks of bytes in, JSON Lines of good rows and of rejected rows out, every row in one of them.
+"""The CSV engine: blocks of bytes in, good rows and rejected rows out, every row in one of them.
 
 A file is taken in blocks of 256 KiB (more when a row is longer) that begin where a row begins. What a block makes
 depends on its own bytes and the state at its beginning only, so a file that is continued from a saved state gives the
@@ -9,16 +9,16 @@ A quote that is opened and not closed as CSV asks for costs the line it stands o
 
 import csv
 import gc
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from json.encoder import encode_basestring
-from typing import Any
+from typing import Any, Protocol
 
-from handlers.csv.columns import Check, Column, FileFormat, Problem, check_of, normalised
+from handlers.csv.columns import Cells, Check, Column, FileFormat, Problem, check_of, normalised
+from handlers.csv.json_lines import json_lines
 from handlers.csv.statistics import ColumnStatistics, exact_values
 from handlers.csv.text import (
     LONGEST_ROW_BYTES,
@@ -27,6 +27,7 @@ from handlers.csv.text import (
     detect_encoding,
     encoding_named,
     known_names,
+    plain_columns,
     read_header,
     split_lines,
 )
@@ -36,7 +37,6 @@ RAW_CHARACTERS_OF_ENDLESS_ROW = 1_000
 
 _not_text = re.compile("[\x00\ud800-\udfff]").search
 _surrogate = re.compile("[\ud800-\udfff]").search
-_needs_escape = re.compile(r'["\\\x00-\x1f]').search
 # The same, but for line ends: these are in no cell where there are no quotes.
 _ESCAPED_BYTES = bytes({*range(32), *b'"\\'} - {*b"\r\n"})
 
@@ -52,7 +52,7 @@ def _has_undecoded(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Block:
-    """What became of a block: `consumed` bytes of it, JSON Lines of its processed and of its rejected rows.
+    """What became of a block: `consumed` bytes of it, and what its processed and its rejected rows add to the outputs.
 
     `consumed` 0: it holds no whole row; give more of the file.
     """
@@ -87,11 +87,48 @@ class _Rows:
         return text.removesuffix("\n").removesuffix("\r")
 
 
-class CsvEngine:
-    """Reads one file. `take` its blocks in order; `report` at the end, or `state` in between to go on elsewhere."""
+@dataclass
+class _Columns:
+    """The rows of a block, column by column, each of them a line."""
 
-    def __init__(self, file_format: FileFormat, state: Mapping[str, Any] | None = None) -> None:
+    columns: list[list[str]]
+    delimiter: str
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """As in `_Rows`."""
+        return range(len(self.columns[0]) + 1)
+
+    def raw(self, position: int) -> str:
+        """A row as it stands in the file, without the end of its line."""
+        return self.delimiter.join([column[position] for column in self.columns])
+
+
+class Encode(Protocol):
+    """What `count` processed rows (one at least) add to the output, from the cells of its columns.
+
+    `is_plain`: no cell has a character that JSON escapes.
+    """
+
+    def __call__(  # noqa: D102  the class says it
+        self, checks: Sequence[Check], columns: Sequence[Cells], count: int, *, is_plain: bool
+    ) -> bytes: ...
+
+
+class CsvEngine:
+    """Reads one file. `take` its blocks in order; `report` at the end, or `state` in between to go on elsewhere.
+
+    Processed rows are written by `encode`, rejected ones as JSON Lines.
+    """
+
+    def __init__(
+        self,
+        file_format: FileFormat,
+        state: Mapping[str, Any] | None = None,
+        encode: Encode = json_lines,
+    ) -> None:
         self._format = file_format
+        self._encode = encode
         self.offset = 0
         """Bytes taken, after decompression."""
         self.rows = 0
@@ -108,6 +145,11 @@ class CsvEngine:
         self._outputs: list[Output] = []
         if state is not None:
             self._restore(state)
+
+    @property
+    def checks(self) -> list[Check]:
+        """Of the output's columns, which are known once the header is."""
+        return [output.check for output in self._outputs]
 
     # Blocks
 
@@ -136,6 +178,11 @@ class CsvEngine:
         text = decoded if final else complete_lines(decoded)
         if self._skipping or (not text and full):
             return self._skip(data, decoded, text, final=final)
+        if self._header is not None and (columns := self._split(text)):
+            parsed_columns = _Columns(columns, self._delimiter)
+            end = parsed_columns.starts[-1]
+            processed, rejected = self._process(parsed_columns, columns, range(end), {}, set(), text)
+            return self._taken(data, decoded, len(text), end, processed, rejected, final=final)
         lines = split_lines(text)
         first_row = 0
         if self._header is None:
@@ -146,12 +193,24 @@ class CsvEngine:
         end = parsed.starts[-1]
         if end == 0 and not final:
             return Block(0)
-        processed, rejected = self._process(parsed, text)
-        self._lines += end
-        left_over = sum(map(len, lines[end:])) + len(decoded) - len(text)
-        consumed = len(data) if final else self._encoding.length(decoded[: len(decoded) - left_over])
+        processed, rejected = self._process_rows(parsed, text)
+        used = len(text) - sum(map(len, lines[end:]))
+        return self._taken(data, decoded, used, end, processed, rejected, final=final)
+
+    def _taken(
+        self, data: bytes, decoded: str, used: int, lines: int, processed: bytes, rejected: bytes, *, final: bool
+    ) -> Block:
+        """The block of the first `used` characters, which are so many lines."""
+        self._lines += lines
+        consumed = len(data) if final else self._encoding.length(decoded[:used])
         self.offset += consumed
         return Block(consumed, processed, rejected)
+
+    def _split(self, text: str) -> list[list[str]] | None:
+        """The columns of a text where that is so simple that nothing can be wrong but cells."""
+        if _has_undecoded(text) or "\0" in text:
+            return None
+        return plain_columns(text, self._delimiter, len(self._header or ()))
 
     def _skip(self, data: bytes, decoded: str, text: str, *, final: bool) -> Block:
         """Goes to the end of a line that is too long to be a row."""
@@ -226,7 +285,12 @@ class CsvEngine:
         places = found | kept
         bound = exact_values(sum(column.type == "string" for column in columns))
         self._outputs = [
-            Output(column.name, places.get(column.name), check_of(column), ColumnStatistics(column.type, bound))
+            Output(
+                column.name,
+                places.get(column.name),
+                check_of(column, self._format.numbers),
+                ColumnStatistics(column.type, bound),
+            )
             for column in columns
         ]
         self._header = list(header)
@@ -268,23 +332,38 @@ class CsvEngine:
                 starts.append(starts[-1] + 1)
         return parsed
 
-    def _process(self, parsed: _Rows, text: str) -> tuple[bytes, bytes]:
-        """The JSON Lines of processed and of rejected rows of a text."""
+    def _process_rows(self, parsed: _Rows, text: str) -> tuple[bytes, bytes]:
+        """What the processed and the rejected rows of a text add to the outputs."""
         rows = parsed.rows
         problems: dict[int, list[Problem]] = {position: [problem] for position, problem in parsed.broken.items()}
         blank = self._check_shapes(parsed, problems)
-        is_plain = _is_plain(text)
-        if _has_undecoded(text) or (not is_plain and "\0" in text):
+        if _has_undecoded(text) or "\0" in text:
             self._check_characters(parsed, problems)
         good: Sequence[int] = range(len(rows))
         if blank or problems:
             good = [position for position in good if position not in problems and position not in blank]
             rows = [rows[position] for position in good]
-        cells, bad = self._check_cells(list(zip(*rows, strict=True)), good, problems)
+        return self._process(parsed, list(zip(*rows, strict=True)), good, problems, blank, text)
+
+    def _process(
+        self,
+        parsed: _Rows | _Columns,
+        columns: Sequence[Sequence[str]],
+        good: Sequence[int],
+        problems: dict[int, list[Problem]],
+        blank: set[int],
+        text: str,
+    ) -> tuple[bytes, bytes]:
+        """The same, of the columns of the rows at `good`, which have no problems so far."""
+        cells, bad = self._check_cells(columns, good, problems)
         count = len(good) - len(bad)
-        processed = self._encode(cells, count, is_plain=is_plain).encode() if count else b""
+        processed = b""
+        if count:
+            for output, column in zip(self._outputs, cells, strict=True):
+                output.statistics.add([""] * count if column is None else column)
+            processed = self._encode(self.checks, cells, count, is_plain=_is_plain(text))
         rejected = self._reject_all(parsed, problems, blank)
-        self.rows += len(parsed.rows) - len(blank)
+        self.rows += len(parsed.starts) - 1 - len(blank)
         self.processed += count
         self._blank_lines += len(blank)
         return processed, rejected
@@ -323,10 +402,10 @@ class CsvEngine:
         columns: Sequence[Sequence[str]],
         rows: Sequence[int],
         problems: dict[int, list[Problem]],
-    ) -> tuple[list[Sequence[str] | None], set[int]]:
+    ) -> tuple[list[Cells], set[int]]:
         """The output's cells, column by column, of the rows without problems; and which of `rows` had some."""
         bad: set[int] = set()
-        cells: list[Sequence[str] | None] = []
+        cells: list[Cells] = []
         for output in self._outputs:
             if output.position is None or not columns:
                 cells.append(None)
@@ -346,38 +425,7 @@ class CsvEngine:
             cells = [column and list(compress(column, wanted)) for column in cells]
         return cells, bad
 
-    def _encode(self, columns: Sequence[Sequence[str] | None], count: int, *, is_plain: bool) -> str:
-        """JSON Lines: constant texts and cells interleaved in one list, which is joined once.
-
-        `is_plain`: no cell has a character that JSON escapes.
-        """
-        parts: list[Sequence[str]] = []
-        before = "{"
-        for output, column in zip(self._outputs, columns, strict=True):
-            before += f"{json.dumps(output.name, ensure_ascii=False)}:"
-            if column is None:
-                before += "null,"
-                output.statistics.add([""] * count)
-                continue
-            output.statistics.add(column)
-            after = ","
-            if "" in column:
-                text: Callable[[str], str] = encode_basestring if output.check.quoted else str
-                column = [text(cell) if cell else "null" for cell in column]  # noqa: PLW2901
-            elif output.check.quoted:
-                if not is_plain and _needs_escape("".join(column)):
-                    column = list(map(encode_basestring, column))  # noqa: PLW2901
-                else:
-                    before, after = before + '"', '",'
-            parts += [[before] * count, column]
-            before = after
-        end = before.removesuffix(",") + "}\n"
-        interleaved = [end] * (count * (len(parts) + 1))
-        for position, column in enumerate(parts):
-            interleaved[position :: len(parts) + 1] = column
-        return "".join(interleaved)
-
-    def _reject_all(self, parsed: _Rows, problems: Mapping[int, list[Problem]], blank: set[int]) -> bytes:
+    def _reject_all(self, parsed: _Rows | _Columns, problems: Mapping[int, list[Problem]], blank: set[int]) -> bytes:
         lines = []
         blank_before = 0
         blanks = sorted(blank)

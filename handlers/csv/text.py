@@ -91,6 +91,29 @@ def complete_lines(text: str) -> str:
     return text[: end or text.rfind("\r", 0, max(len(text) - 1, 0)) + 1]
 
 
+def plain_columns(text: str, delimiter: str, width: int) -> list[list[str]] | None:
+    """The columns of whole lines without quotes that all have `width` cells; None where that does not hold.
+
+    What csv.reader makes of them, in half of its time: no list is made for a row.
+    """
+    if width < 2 or '"' in text or not text.endswith("\n"):  # noqa: PLR2004  a blank line looks like a row of one cell
+        return None
+    rows, end = text.count("\n"), "\n"
+    if "\r" in text:
+        if not text.count("\r") == text.count("\r\n") == rows:
+            return None
+        end = "\r\n"
+    # A row's end becomes a cell's end, and a line feed before the first cell of the next row.
+    cells = text.replace(end, f"{delimiter}\n").split(delimiter)
+    if len(cells) != rows * width + 1:
+        return None
+    firsts = "".join(cells[::width]).split("\n")
+    # As many line feeds as rows, none of them elsewhere than there: every row is as wide as it should be.
+    if len(firsts) != rows + 1:
+        return None
+    return [firsts[:-1], *(cells[position::width] for position in range(1, width))]
+
+
 def read_header(lines: Sequence[str], file_format: FileFormat) -> tuple[str, list[str], int]:
     """The delimiter, the header's cells, and how many lines it takes.
 

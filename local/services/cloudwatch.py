@@ -1,5 +1,9 @@
-"""Log groups, alarms and dashboards. Alarms exist and can be set by hand; the emulator does not evaluate them."""
+"""Log groups, saved queries, alarms and dashboards.
 
+Alarms exist and can be set by hand; the emulator does not evaluate them. It saves no queries.
+"""
+
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +19,20 @@ def log_group(aws: Clients, name: str, inputs: Inputs) -> Created:
     if "retentionInDays" in inputs:
         aws("logs").put_retention_policy(logGroupName=name, retentionInDays=inputs["retentionInDays"])
     return Created(name, {"name": name, "arn": aws.arn("logs", f"log-group:{name}")})
+
+
+@creates(
+    "aws:cloudwatch/queryDefinition:QueryDefinition",
+    ignores={"queryString": "the emulator saves no queries; those that it understands can be started"},
+)
+def query_definition(aws: Clients, name: str, inputs: Inputs) -> Created:
+    inputs.get("name")
+    for group in inputs["logGroupNames"]:
+        # AWS asks for groups that exist, and so does this, although nothing is made.
+        aws("logs").describe_log_streams(logGroupName=group, limit=1)
+    query_id = hashlib.sha256(name.encode()).hexdigest()[:32]
+    arn = aws.arn("logs", f"query-definition:{query_id}")
+    return Created(query_id, {"arn": arn, "queryDefinitionId": query_id})
 
 
 @creates("aws:cloudwatch/metricAlarm:MetricAlarm")

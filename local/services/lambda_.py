@@ -10,7 +10,7 @@ from local.services import Clients, Inputs, creates
 
 @creates(
     "aws:lambda/function:Function",
-    ignores={"publish": "versions are not used here", "skipDestroy": "all functions go with the emulator"},
+    ignores={"skipDestroy": "all functions go with the emulator"},
 )
 def function(aws: Clients, name: str, inputs: Inputs) -> Created:
     inputs.get("name")
@@ -21,6 +21,7 @@ def function(aws: Clients, name: str, inputs: Inputs) -> Created:
         KMSKeyArn="kmsKeyArn",
         Layers="layers",
         MemorySize="memorySize",
+        Publish="publish",
         Role="role",
         Runtime="runtime",
         Timeout="timeout",
@@ -30,13 +31,9 @@ def function(aws: Clients, name: str, inputs: Inputs) -> Created:
     if "vpcConfig" in inputs:
         network = inputs["vpcConfig"]
         request["VpcConfig"] = {"SubnetIds": network["subnetIds"], "SecurityGroupIds": network["securityGroupIds"]}
-    for key, new in {"tracingConfig": "TracingConfig", "ephemeralStorage": "EphemeralStorage"}.items():
+    for key in ("tracingConfig", "ephemeralStorage", "loggingConfig", "deadLetterConfig", "snapStart"):
         if key in inputs:
-            request[new] = pascal(inputs[key])
-    if "loggingConfig" in inputs:
-        request["LoggingConfig"] = pascal(inputs["loggingConfig"])
-    if "deadLetterConfig" in inputs:
-        request["DeadLetterConfig"] = pascal(inputs["deadLetterConfig"])
+            request[key[0].upper() + key[1:]] = pascal(inputs[key])
     client = aws("lambda")
     made = client.create_function(
         FunctionName=name, Code={"ZipFile": zip_bytes(inputs["code"])}, Tags=inputs.tags, **request
@@ -44,8 +41,8 @@ def function(aws: Clients, name: str, inputs: Inputs) -> Created:
     if "reservedConcurrentExecutions" in inputs:
         reserved = inputs["reservedConcurrentExecutions"]
         client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=reserved)
-    arn = made["FunctionArn"]
-    qualified = {"qualifiedArn": f"{arn}:$LATEST", "version": "$LATEST"}
+    arn = aws.arn("lambda", f"function:{name}")
+    qualified = {"qualifiedArn": f"{arn}:{made['Version']}", "version": made["Version"]}
     return Created(name, {"name": name, "arn": arn, "invokeArn": aws.invoke_arn(arn), **qualified})
 
 
@@ -98,6 +95,7 @@ def permission(aws: Clients, name: str, inputs: Inputs) -> Created:
             Action="action",
             FunctionName="function",
             Principal="principal",
+            Qualifier="qualifier",
             SourceAccount="sourceAccount",
             SourceArn="sourceArn",
         ),
@@ -121,3 +119,30 @@ def function_event_invoke_config(aws: Clients, _name: str, inputs: Inputs) -> Cr
         }
     aws("lambda").put_function_event_invoke_config(**request)
     return Created(inputs["functionName"])
+
+
+@creates("aws:lambda/alias:Alias")
+def alias(aws: Clients, name: str, inputs: Inputs) -> Created:
+    inputs.get("name")
+    made = aws("lambda").create_alias(
+        Name=name,
+        **inputs.renamed(
+            Description="description",
+            FunctionName="functionName",
+            FunctionVersion="functionVersion",
+        ),
+    )
+    arn = made["AliasArn"]
+    return Created(arn, {"name": name, "arn": arn, "invokeArn": aws.invoke_arn(arn)})
+
+
+@creates("aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig")
+def provisioned_concurrency_config(aws: Clients, _name: str, inputs: Inputs) -> Created:
+    aws("lambda").put_provisioned_concurrency_config(
+        **inputs.renamed(
+            FunctionName="functionName",
+            ProvisionedConcurrentExecutions="provisionedConcurrentExecutions",
+            Qualifier="qualifier",
+        ),
+    )
+    return Created(f"{inputs['functionName']},{inputs['qualifier']}")

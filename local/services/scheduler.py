@@ -1,4 +1,4 @@
-"""Schedules. The emulator looks every ten seconds whether one is due."""
+"""Schedules. The emulator looks every second whether one is due."""
 
 from typing import Any
 

@@ -26,7 +26,12 @@ from local.services import Clients
 ROOT = Path(__file__).parents[2]
 
 # What only adds something is on, so that all tests run with it.
-CONFIG = {"queue": {"max_receives": 3, "redrive_api": True}, "outcomes": {}, "fault_injection": True}
+CONFIG = {
+    "queue": {"max_receives": 3, "redrive_api": True},
+    "outcomes": {},
+    "fault_injection": True,
+    "reports": ["hourly", "daily"],
+}
 
 Json = Any
 

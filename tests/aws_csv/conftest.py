@@ -6,6 +6,7 @@ small, so that a small file has many of them.
 
 import dataclasses
 import gzip
+import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet  # type: ignore[import-untyped]
 
 from handlers import aws, file_objects
 from handlers.csv import engine
+from handlers.csv import parquet as parquet_writer
 from handlers.csv.columns import FileFormat
 from handlers.csv_worker import CsvWorker
 from handlers.dead_letters import FileCauses
@@ -67,6 +70,11 @@ class Files:
     def worker(self) -> CsvWorker:
         settings = dataclasses.replace(CsvWorkerSettings.from_environment(self.environment), **self.settings)
         return CsvWorker(settings, FileFormat.from_json(self.columns), "test")
+
+    def write_parquet(self) -> None:
+        """From now on, as a stack with `output.format: parquet` does."""
+        self.settings = {"output_format": "parquet"}
+        self.columns = json.dumps({**json.loads(self.columns), "numbers": "double"})
 
     def redrive(self, route: str, body: Json = None) -> Json:
         """The redrive function's answer to a request; it has all the time."""
@@ -186,11 +194,8 @@ class Files:
         return {key: s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
 
     def lines(self, prefix: str) -> list[Json]:
-        return [
-            json.loads(line)
-            for key, body in self.objects(prefix).items()
-            for line in (gzip.decompress(body) if key.endswith(".gz") else body).splitlines()
-        ]
+        """The rows of all outputs under a prefix."""
+        return [row for key, body in self.objects(prefix).items() for row in _rows(key, body)]
 
     def report(self) -> Json:
         (report,) = self.objects("reports/").values()
@@ -215,9 +220,9 @@ class Files:
         return self._messages(self.outputs["dead_letter_queue_url"])
 
     def told(self, topic: str = "notifications") -> list[Json]:
-        """What was published since the last time: to `notifications` or `alerts`."""
-        messages = self._messages(self.inboxes[topic])
-        return [json.loads(json.loads(message["Body"])["Message"])["file"] for message in messages]
+        """The files, or messages, that were told of since the last time: to `notifications` or `alerts`."""
+        published = [json.loads(json.loads(each["Body"])["Message"]) for each in self._messages(self.inboxes[topic])]
+        return [each.get("file") or each["message"] for each in published]
 
     def clear_queue(self) -> None:
         self.root("sqs").purge_queue(QueueUrl=self.outputs["queue_url"])
@@ -236,6 +241,13 @@ class Files:
             s3.abort_multipart_upload(
                 Bucket=self.outputs["output_bucket"], Key=upload["Key"], UploadId=upload["UploadId"]
             )
+
+
+def _rows(key: str, body: bytes) -> list[Json]:
+    if key.endswith(".parquet"):
+        found: list[Json] = parquet.read_table(io.BytesIO(body)).to_pylist()
+        return found
+    return [json.loads(line) for line in (gzip.decompress(body) if key.endswith(".gz") else body).splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +272,7 @@ def resources(stack: Running) -> Iterator[Callable[[], Files]]:
             patch.setenv(name, value)
         patch.setattr(engine, "BLOCK_BYTES", 2_000)
         patch.setattr(file_objects, "SMALLEST_PART_BYTES", 500)
+        patch.setattr(parquet_writer, "ROW_GROUP_BYTES", 2_500)
         aws._session.cache_clear()
         aws.client.cache_clear()
         yield lambda: Files(root, stack.outputs, worker.environment, redrive.environment, inboxes, columns)

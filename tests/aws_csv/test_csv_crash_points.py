@@ -7,6 +7,10 @@ and those who are to know have been told at least once.
 from collections.abc import Callable
 from contextlib import suppress
 
+import pytest
+
+from handlers import file_objects
+from handlers.csv import parquet
 from tests.crash_points import Killed, Point, broken, points, record
 
 from .conftest import HEADER, Files, Time, rows
@@ -76,6 +80,32 @@ def test_a_file_of_several_runs_is_stored_once_wherever_the_worker_fails_or_dies
             check_all_is_there_once(files, point, calls)
 
 
+def test_the_end_of_a_parquet_file_is_written_once_wherever_the_worker_fails_or_dies(
+    files: Files,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Few parts, but one before the checkpoint.
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 1_000)
+    monkeypatch.setattr(file_objects, "SMALLEST_PART_BYTES", 1_000)
+    files.write_parquet()
+    files.upload("raw/a.csv", CONTENT)
+    files.deliver(files.receive(), Time(2))
+    calls = record(delivered(files, Time()))
+    # From the checkpoint before the end to the report: all else is the same for every format.
+    checkpoint = calls.index("s3:PutObject")
+    report = len(calls) - 1 - calls[::-1].index("s3:PutObject")
+    assert {"s3:UploadPart", "s3:CompleteMultipartUpload"} < set(calls[checkpoint:report])
+    assert "s3:CreateMultipartUpload" not in calls
+    for point in points(calls):
+        if checkpoint <= point.position < report:
+            files.clear()
+            files.upload("raw/a.csv", CONTENT)
+            files.deliver(files.receive(), Time(2))
+            attempt(files, point, Time())
+            files.drain()
+            check_all_is_there_once(files, point, calls)
+
+
 def test_a_file_that_fails_is_told_of_and_with_the_dead_letters_wherever_the_worker_fails_or_dies(files: Files) -> None:
     files.upload("raw/a.csv", b"no,such,columns\n")
     calls = record(delivered(files, Time()))
@@ -105,4 +135,5 @@ def test_a_message_that_is_no_notification_is_with_the_dead_letters_wherever_the
         files.send("no notification")
         attempt(files, point, Time())
         files.drain()
-        assert 1 <= len(files.dead_letters()) <= 2, point
+        for left in (files.dead_letters(), files.told("alerts")):
+            assert 1 <= len(left) <= 2, point

@@ -1,12 +1,15 @@
 """The worker of uploaded files: what it stores, whom it tells, and which messages return."""
 
 import gzip
+import io
 import json
+from datetime import date
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
+from pyarrow import parquet  # type: ignore[import-untyped]
 
 from handlers import aws, file_objects
 from handlers.files import File, UnreadableNotificationError, read_notification
@@ -92,7 +95,10 @@ def test_s3s_test_message_is_passed_over(files: Files) -> None:
 @pytest.mark.parametrize(
     "body", ["", "no json", "[]", "null", "{}", '{"Records": [{}]}', '{"Records": 1}', "[" * 10_000]
 )
-def test_a_message_that_is_no_notification_goes_to_the_dead_letters_at_once(files: Files, body: str) -> None:
+def test_a_message_that_is_no_notification_goes_to_the_dead_letters_at_once_with_an_alert(
+    files: Files,
+    body: str,
+) -> None:
     with pytest.raises(UnreadableNotificationError):
         read_notification(body)
     record = {
@@ -105,6 +111,9 @@ def test_a_message_that_is_no_notification_goes_to_the_dead_letters_at_once(file
     (letter,) = files.dead_letters()
     assert letter["Body"] == record["body"]
     assert letter["MessageAttributes"]["error_type"]["StringValue"] == "unreadable"
+    (alert,) = files.told("alerts")
+    assert alert["id"] == "m"
+    assert alert["error"].startswith("the message is not ")
 
 
 def test_an_object_that_was_deleted_is_skipped(files: Files) -> None:
@@ -176,12 +185,53 @@ def test_gzip_and_plain_output(files: Files) -> None:
     assert all(key.endswith(".jsonl") for key in [*files.objects("processed/"), *files.objects("rejected/")])
 
 
+def test_parquet_output_has_the_rows_with_their_types_and_lines_of_what_was_rejected(files: Files) -> None:
+    files.write_parquet()
+    files.upload("raw/a.csv", HEADER + rows(500) + "Zoë,z@example.com,9007199254740993,2024-01-02,1\n")
+    files.drain()
+    ((key, body),) = files.objects("processed/").items()
+    assert key.endswith(".parquet")
+    head = files.root("s3").head_object(Bucket=files.outputs["output_bucket"], Key=key)
+    assert head["ContentType"] == "application/vnd.apache.parquet"
+    found = parquet.ParquetFile(io.BytesIO(body))
+    assert found.metadata.num_row_groups > 1
+    assert [str(field.type) for field in found.schema_arrow] == ["string", "string", "double", "date32[day]", "int64"]
+    assert found.read().to_pylist() == [
+        {
+            "name": f"Name {number}",
+            "email": f"user{number}@example.com",
+            "amount": number + 0.25,
+            "date": date(2024, 1, 2),
+            "quantity": number,
+        }
+        for number in range(500)
+        if number % 7 != 6
+    ]
+    assert files.lines("rejected/")[-1]["errors"][0]["reason"] == "not_exact"
+    assert [files.item()[name] for name in ("processed", "rejected")] == ["429", "72"]
+
+
+def test_parquet_of_a_file_without_good_rows_is_no_object(files: Files) -> None:
+    files.write_parquet()
+    files.upload("raw/a.csv", HEADER + "x,y,z,0,0\n")
+    files.drain()
+    assert (files.item()["status"], files.objects("processed/")) == ("succeeded", {})
+
+
 # Files that take more than one run
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-@pytest.mark.parametrize("blocks_a_run", [1, 3])
-def test_a_file_too_long_for_one_run_goes_on_where_it_was(files: Files, blocks_a_run: int, *, compressed: bool) -> None:
+@pytest.mark.parametrize(("blocks_a_run", "output_format"), [(1, "jsonl.gz"), (3, "jsonl.gz"), (2, "parquet")])
+def test_a_file_too_long_for_one_run_goes_on_where_it_was(
+    files: Files,
+    blocks_a_run: int,
+    output_format: str,
+    *,
+    compressed: bool,
+) -> None:
+    if output_format == "parquet":
+        files.write_parquet()
     content = (HEADER + rows(400)).encode()
     name, content = ("a.csv.gz", gzip.compress(content)) if compressed else ("a.csv", content)
     files.upload(f"raw/{name}", content)
@@ -330,6 +380,21 @@ def test_a_checkpoint_whose_upload_is_gone_is_started_anew(files: Files) -> None
     files.drain()
     assert files.item()["status"] == "succeeded"
     assert [row["quantity"] for row in files.lines("processed/")] == [n for n in range(400) if n % 7 != 6]
+
+
+@pytest.mark.parametrize("first_blocks", [1, 4])
+def test_a_checkpoint_of_a_stack_that_has_changed_since_is_started_anew(files: Files, first_blocks: int) -> None:
+    files.upload("raw/a.csv", HEADER + rows(400))
+    records = files.receive()
+    files.deliver(records, Time(first_blocks))
+    files.show_again(records)
+    files.write_parquet()
+    files.drain()
+    assert files.item()["status"] == "succeeded"
+    (key,) = files.objects("processed/")
+    assert key.endswith(".parquet")
+    assert [row["quantity"] for row in files.lines("processed/")] == [n for n in range(400) if n % 7 != 6]
+    assert len(files.told()) == 1
 
 
 def test_the_id_of_a_file_is_its_versions_else_its_contents() -> None:

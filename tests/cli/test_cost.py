@@ -60,6 +60,24 @@ def test_clients_that_send_many_at_once_pay_less_for_requests_and_nothing_less_f
     assert many["lambda.gb_seconds"] < single["lambda.gb_seconds"] / 2
 
 
+def test_reports_read_each_event_once_an_hour_and_once_a_day_at_half_a_unit() -> None:
+    million = 1_000_000
+    read = quantities("--stack", "analytics", "--events-per-month", str(million))["dynamodb.read_units"]
+    runs, days, shards = 730, 730 / 24, 8
+    # The worker's own read; two eventually consistent ones; two of the index, 300 bytes an entry; its queries.
+    assert read == pytest.approx(million * (1 + 2 * 0.5 + 2 * 300 / 4_096 / 2) + (runs + days) * shards / 2, rel=0.002)
+
+
+def test_what_is_kept_ready_is_paid_for_by_the_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in ("__main__.py", "Pulumi.yaml", "components", "handlers", "processors", "schemas"):
+        (tmp_path / file).symlink_to(ROOT / file)
+    options = {"datapipeline:variant": "api", "datapipeline:worker": {"provisioned_concurrency": 2, "memory_mb": 256}}
+    (tmp_path / "Pulumi.ready.yaml").write_text(json.dumps({"config": options}))
+    monkeypatch.chdir(tmp_path)
+    ready = quantities("--stack", "ready", "--events-per-month", "0")
+    assert ready["lambda.provisioned_gb_seconds"] == 2 * 256 / 1_024 * 730 * 3_600
+
+
 def test_the_price_table_can_be_ones_own(tmp_path: Path) -> None:
     table = json.loads(PRICES.read_text())
     table["prices"]["s3.put_requests"]["usd"] *= 2

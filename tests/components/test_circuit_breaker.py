@@ -134,7 +134,7 @@ def test_an_open_circuit_rings_within_a_minute_and_the_breaker_function_is_watch
     assert (rings["threshold"], rings["period"], rings["evaluationPeriods"]) == (1, 60, 1)
     for inputs in added.values():
         for namespace, metric, dimensions, _ in watched(inputs):
-            assert set(dimensions) in EMITTED[namespace, metric]
+            assert set(dimensions) in EMITTED[namespace, metric][0]
             assert set(dimensions.values()) <= known_values(graph)
 
 

@@ -95,6 +95,8 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "schemas": "none",
             "memory_mb": 512,
             "timeout_seconds": 29,
+            "provisioned_concurrency": None,
+            "snap_start": False,
         },
         "queue": {
             "max_receives": 5,
@@ -112,6 +114,8 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "timeout_seconds": 30,
             "backoff": {"base_seconds": 2, "maximum_seconds": 900},
             "circuit_breaker": None,
+            "provisioned_concurrency": None,
+            "snap_start": False,
         },
         "storage": {
             "results": "object",
@@ -121,6 +125,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "items_expire_after_days": 90,
             "results_expire_after_days": 90,
             "archive_expires_after_days": None,
+            "reports_expire_after_days": 365,
             "deletion_protection": False,
             "point_in_time_recovery": False,
             "bucket_versioning": False,
@@ -138,6 +143,8 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         "notifications": {"subscriptions": ()},
         "outcomes": None,
         "fault_injection": False,
+        "reports": (),
+        "report_notifications": {"subscriptions": ()},
         "encryption": {"customer_key": False},
         "network": {"vpc": "none"},
     }
@@ -201,6 +208,32 @@ def test_a_truth_value_arrives_as_text_and_is_read(text: str, expected: bool) ->
 
 def test_keys_of_other_namespaces_are_not_looked_at() -> None:
     assert load({**raw(), "aws:region": "eu-central-1", "other:zz": "{"}, file=FILE) == loaded()
+
+
+@pytest.mark.parametrize("group", ["api", "worker"])
+def test_a_function_is_kept_ready_in_one_way(group: str) -> None:
+    assert getattr(loaded(**{group: {"provisioned_concurrency": 3}}), group).provisioned_concurrency == 3
+    assert getattr(loaded(**{group: {"snap_start": True}}), group).snap_start
+    assert lines(**{group: {"snap_start": True, "provisioned_concurrency": 1}}) == [
+        f"{FILE}: datapipeline:{group}: snap_start and provisioned_concurrency do not go together: choose one",
+    ]
+    (line,) = lines(**{group: {"provisioned_concurrency": 0}})
+    assert line.startswith(f"{FILE}: datapipeline:{group}.provisioned_concurrency = 0: ")
+
+
+def test_reports_are_of_hours_and_days_and_read_the_index() -> None:
+    assert loaded(reports=["daily", "hourly"]).reports == ("daily", "hourly")
+    (line,) = lines(reports=["weekly"])
+    assert line == f"{FILE}: datapipeline:reports.0 = 'weekly': Input should be 'hourly' or 'daily'"
+    assert lines(reports=["daily"], storage={"time_index": False}) == [
+        f"{FILE}: datapipeline: reports read the time index: storage.time_index must be true"
+    ]
+    assert lines(reports=["daily", "daily"]) == [f"{FILE}: datapipeline: reports names one twice: daily, daily"]
+    told = {"subscriptions": [{"protocol": "email", "endpoint": "a@example.org"}]}
+    assert lines(report_notifications=told) == [
+        f"{FILE}: datapipeline: report_notifications has subscriptions, and reports is empty: nobody would be told"
+    ]
+    assert loaded(reports=["daily"], report_notifications=told).report_notifications.subscriptions
 
 
 def test_every_combination_that_goes_together_is_taken() -> None:

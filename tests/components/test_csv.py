@@ -32,6 +32,15 @@ def lines(**given: Any) -> list[str]:
     return str(raised.value).splitlines()
 
 
+def loaded(**given: Any) -> CsvPipelineConfig:
+    values = {
+        f"datapipeline:{key}": json.dumps(value) for key, value in ({"input": {"columns": COLUMNS}} | given).items()
+    }
+    config = load({"datapipeline:variant": "csv", **values}, file=FILE)
+    assert isinstance(config, CsvPipelineConfig)
+    return config
+
+
 def column(**more: Any) -> dict[str, Any]:
     return {"input": {"columns": [{"name": "a", **more}]}}
 
@@ -57,7 +66,7 @@ def column(**more: Any) -> dict[str, Any]:
         ({"input": {"columns": [{"name": "a"}, {"name": "b", "aliases": ["A"]}]}}, "two columns go by the name 'a'"),
         ({"input": {"columns": COLUMNS, "delimiter": '"'}}, "delimiter '\"' cannot be one"),
         ({"input": {"columns": COLUMNS, "encoding": "ebcdic"}}, "input.encoding = 'ebcdic': Input should be 'utf-8'"),
-        ({"output": {"format": "xml"}}, "datapipeline:output.format = 'xml': Input should be 'jsonl.gz' or 'jsonl'"),
+        ({"output": {"format": "xml"}}, "output.format = 'xml': Input should be 'jsonl.gz', 'jsonl' or 'parquet'"),
         ({"worker": {"timeout_seconds": 30}}, "datapipeline:worker.timeout_seconds = 30: Input should be greater"),
         ({"api": {}}, "datapipeline:api = {}: unknown key; allowed here: alarms, encryption, environment,"),
     ],
@@ -103,12 +112,19 @@ def test_options_of_columns_and_of_handlers_are_the_same() -> None:
     assert get_args(options.ColumnOptions.model_fields["type"].annotation) == get_args(ColumnType)
     assert get_args(options.CsvEncoding) == ENCODINGS
     known = {field.name for field in dataclasses.fields(FileFormat)}
-    assert set(options.CsvInputOptions.model_fields) - {"prefix"} == known
+    assert {*options.CsvInputOptions.model_fields, "numbers"} - {"prefix"} == known
     conditions = {"min": 1, "max": 2, "pattern": "x", "choices": ["x"]}
     full = {"name": "a", "type": "string", "required": True, "aliases": ["b"], **conditions}
-    made = options.CsvInputOptions.model_validate({"columns": [full], "delimiter": ";", "encoding": "utf-8"})
-    read = FileFormat.from_json(made.format_json())
-    assert read == FileFormat((Column("a", "string", True, ("b",), 1, 2, "x", ("x",)),), "drop", ";", "utf-8", 250)  # noqa: FBT003
+    read = FileFormat.from_json(loaded(input={"columns": [full], "delimiter": ";", "encoding": "utf-8"}).format_json())
+    columns = (Column("a", "string", True, ("b",), 1, 2, "x", ("x",)),)  # noqa: FBT003
+    assert read == FileFormat(columns, "drop", ";", "utf-8", 250, "text")
+
+
+def test_numbers_must_fit_a_double_where_parquet_is_written_and_only_there() -> None:
+    formats: tuple[str, ...] = get_args(options.CsvOutputOptions.model_fields["format"].annotation)
+    assert formats == tuple(sorted(csv_worker.KINDS, key=formats.index))
+    numbers = {name: FileFormat.from_json(loaded(output={"format": name}).format_json()).numbers for name in formats}
+    assert numbers == {"jsonl.gz": "text", "jsonl": "text", "parquet": "double"}
 
 
 def test_the_functions_environment_is_exactly_what_its_settings_read(graph: Graph) -> None:
@@ -229,8 +245,3 @@ def test_alarms_and_dashboard_watch_what_is_there(graph: Graph, capsys: pytest.C
     )
     used |= {query["metric"]["metricName"] for query in alarms["failed-messages"]["metricQueries"] if "metric" in query}
     assert {"FilesSucceeded", "RowsRejected", "BatchItemFailures"} <= used <= emitted
-
-
-def test_config_loads_as_the_variant_it_says() -> None:
-    values = {"datapipeline:variant": "csv", "datapipeline:input": json.dumps({"columns": COLUMNS})}
-    assert isinstance(load(values, file=FILE), CsvPipelineConfig)

@@ -2,55 +2,92 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from components.table import TIME_INDEX
+from handlers import metrics
 from local.recording import Graph
 
-# Namespace and metric -> the dimensions it is emitted with.
+ROOT = Path(__file__).parents[2]
+SHIPPED = [*sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml")), "rest"]
+
+# Namespace and metric -> the sets of dimensions it is emitted with, and the statistics that mean something.
 # SQS: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 # Lambda: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
 # HTTP API: https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
 # REST API: https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html
+# DynamoDB: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
+# Logs: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CloudWatch-Logs-Monitoring-CloudWatch-Metrics.html
 # Own: handlers/metrics.py; tests/test_contract.py looks at what is really written.
-EMITTED: dict[tuple[str, str], list[set[str]]] = {
-    ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): [{"QueueName"}],
-    ("AWS/SQS", "ApproximateAgeOfOldestMessage"): [{"QueueName"}],
-    **{("AWS/Lambda", name): [{"FunctionName"}] for name in ("Errors", "Invocations", "Throttles", "Duration")},
-    **{("AWS/ApiGateway", name): [{"ApiId"}, {"ApiId", "Stage"}] for name in ("4xx", "5xx")},
-    **{("AWS/ApiGateway", name): [{"ApiName"}, {"ApiName", "Stage"}] for name in ("4XXError", "5XXError")},
+Emitted = tuple[list[set[str]], set[str]]
+
+DURATIONS = {"p50", "p95", "Maximum"}
+OF_HTTP_API, OF_REST_API = [{"ApiId"}, {"ApiId", "Stage"}], [{"ApiName"}, {"ApiName", "Stage"}]
+OF_TABLE = [{"TableName"}, {"TableName", "GlobalSecondaryIndexName"}]
+OWN_COUNTS = {
+    *metrics.INGEST_COUNTS,
+    *metrics.WORKER_COUNTS,
+    *metrics.OUTCOME_COUNTS,
+    *metrics.CIRCUIT_COUNTS,
+    *metrics.CSV_WORKER_COUNTS,
+    *("Objects", "Received", "Stored", "Repeated", "Rejected", "Alerts"),
+}
+EMITTED: dict[tuple[str, str], Emitted] = {
+    ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): ([{"QueueName"}], {"Maximum"}),
+    ("AWS/SQS", "ApproximateAgeOfOldestMessage"): ([{"QueueName"}], {"Maximum"}),
+    ("AWS/SQS", "NumberOfMessagesSent"): ([{"QueueName"}], {"Sum"}),
     **{
-        ("AWS/ApiGateway", name): [{"ApiId"}, {"ApiId", "Stage"}, {"ApiName"}, {"ApiName", "Stage"}]
-        for name in ("Count", "Latency")
+        ("AWS/Lambda", name): ([{"FunctionName"}], {"Sum"})
+        for name in ("Errors", "Invocations", "Throttles", "DestinationDeliveryFailures")
     },
+    ("AWS/Lambda", "Duration"): ([{"FunctionName"}], {*DURATIONS, "Sum"}),
+    ("AWS/Lambda", "AsyncEventAge"): ([{"FunctionName"}], DURATIONS),
+    **{("AWS/ApiGateway", name): (OF_HTTP_API, {"Sum"}) for name in ("4xx", "5xx")},
+    **{("AWS/ApiGateway", name): (OF_REST_API, {"Sum"}) for name in ("4XXError", "5XXError")},
+    ("AWS/ApiGateway", "Count"): ([*OF_HTTP_API, *OF_REST_API], {"Sum"}),
+    ("AWS/ApiGateway", "Latency"): ([*OF_HTTP_API, *OF_REST_API], DURATIONS),
     **{
-        ("DataPipeline", name): [{"service"}]
-        for name in (
-            "Accepted",
-            "Rejected",
-            "Duplicate",
-            "Messages",
-            "Processed",
-            "Failed",
-            "BatchItemFailures",
-            "OutcomesUndelivered",
-            "CircuitOpened",
-            "CircuitClosed",
-            "CircuitOpen",
-            "Latency",
-        )
+        ("AWS/DynamoDB", name): (OF_TABLE, {"Sum"})
+        for name in ("ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits")
     },
+    ("AWS/Logs", "IncomingBytes"): ([{"LogGroupName"}], {"Sum"}),
+    **{("DataPipeline", name): ([{"service"}], {"Sum"}) for name in OWN_COUNTS},
+    ("DataPipeline", metrics.CIRCUIT_OPEN): ([{"service"}], {"Maximum"}),
+    ("DataPipeline", "Latency"): ([{"service"}], DURATIONS),
 }
 
+Watched = tuple[str, str, dict[str, str], str]
 
-def watched(inputs: Any) -> list[tuple[str, str, dict[str, str], str]]:
+
+def watched(inputs: Any) -> list[Watched]:
     """Namespace, metric, dimensions and statistic of everything an alarm looks at."""
     if "metricQueries" not in inputs:
         statistic = inputs.get("statistic") or inputs["extendedStatistic"]
         return [(inputs["namespace"], inputs["metricName"], inputs["dimensions"], statistic)]
-    metrics = [query["metric"] for query in inputs["metricQueries"] if "metric" in query]
-    return [(metric["namespace"], metric["metricName"], metric["dimensions"], metric["stat"]) for metric in metrics]
+    queries = [query["metric"] for query in inputs["metricQueries"] if "metric" in query]
+    return [(query["namespace"], query["metricName"], query["dimensions"], query["stat"]) for query in queries]
+
+
+def shown(graph: Graph) -> list[Watched]:
+    """The same of everything that the dashboard shows."""
+    body = json.loads(graph.of_type("aws:cloudwatch/dashboard:Dashboard")[0].inputs["dashboardBody"])
+    lines = [line for widget in body["widgets"] for line in widget["properties"]["metrics"]]
+    return [
+        (namespace, metric, dict(zip(rest[:-1:2], rest[1:-1:2], strict=True)), rest[-1]["stat"])
+        for namespace, metric, *rest in lines
+    ]
+
+
+def assert_exists(graph: Graph, each: Watched) -> None:
+    """A metric that is emitted, with dimensions of something in the stack, and a statistic that means something."""
+    namespace, metric, dimensions, statistic = each
+    of, statistics = EMITTED[namespace, metric]
+    assert set(dimensions) in of, each
+    assert set(dimensions.values()) <= known_values(graph), each
+    assert statistic in statistics, each
 
 
 def known_values(graph: Graph) -> set[str]:
@@ -58,21 +95,36 @@ def known_values(graph: Graph) -> set[str]:
     names = {resource.physical_name for resource in graph if resource.custom}
     ids = {stage.inputs["apiId"] for stage in graph.of_type("aws:apigatewayv2/stage:Stage")}
     stages = {stage.inputs["stageName"] for stage in graph.of_type("aws:apigateway/stage:Stage")}
-    return names | ids | stages | {"datapipeline-dev"}
+    stack = graph.resources[0].urn.split(":")[2]
+    return names | ids | stages | {f"datapipeline-{stack}", TIME_INDEX}
 
 
-@pytest.mark.parametrize("kind", ["http", "rest"])
-def test_every_alarm_watches_a_metric_that_exists_with_dimensions_that_exist(
-    graph_of: Callable[..., Graph],
-    kind: str,
-) -> None:
-    graph = graph_of(api={"kind": kind})
-    alarms = graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
-    assert len(alarms) == 11
+@pytest.fixture(params=SHIPPED)
+def stack(request: pytest.FixtureRequest, graph_of: Callable[..., Graph]) -> Graph:
+    """Every shipped stack, and one with a REST API."""
+    return graph_of(api={"kind": "rest"}) if request.param == "rest" else graph_of(request.param)
+
+
+def test_every_alarm_watches_a_metric_that_exists_with_dimensions_that_exist(stack: Graph) -> None:
+    alarms = stack.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+    assert len(alarms) >= 5
     for alarm in alarms:
-        for namespace, metric, dimensions, _ in watched(alarm.inputs):
-            assert set(dimensions) in EMITTED[namespace, metric], alarm
-            assert set(dimensions.values()) <= known_values(graph), alarm
+        for each in watched(alarm.inputs):
+            assert_exists(stack, each)
+
+
+def test_every_function_and_every_queue_of_dead_letters_has_its_alarms(stack: Graph) -> None:
+    watching = [
+        (metric, dimensions)
+        for alarm in stack.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+        for _, metric, dimensions, _ in watched(alarm.inputs)
+    ]
+    for function in stack.of_type("aws:lambda/function:Function"):
+        for metric in ("Errors", "Throttles", "Duration"):
+            assert (metric, {"FunctionName": function.physical_name}) in watching
+    for queue in stack.of_type("aws:sqs/queue:Queue"):
+        if "dead-letters" in queue.name:
+            assert ("ApproximateNumberOfMessagesVisible", {"QueueName": queue.physical_name}) in watching
 
 
 def test_the_alarms_are_these(dev: Graph) -> None:
@@ -121,6 +173,26 @@ def test_outcome_events_that_are_given_up_ring(graph_of: Callable[..., Graph], d
     assert name not in {each.name for each in dev}
 
 
+def test_the_report_function_has_a_function_s_alarms_and_one_on_its_dead_letters(
+    graph_of: Callable[..., Graph],
+) -> None:
+    graph = graph_of("analytics")
+    dead = graph.find("aws:sqs/queue:Queue", "pipeline-report-dead-letters").physical_name
+    function = {"FunctionName": graph.find("aws:lambda/function:Function", "pipeline-report").physical_name}
+    errors, runs = ("AWS/Lambda", "Errors", function, "Sum"), ("AWS/Lambda", "Invocations", function, "Sum")
+    found = {
+        alarm.name.removeprefix("pipeline-watch-report-"): (watched(alarm.inputs), alarm.inputs["threshold"])
+        for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+        if "watch-report" in alarm.name
+    }
+    assert found == {
+        "errors": ([errors, runs], 5),
+        "throttles": ([("AWS/Lambda", "Throttles", function, "Sum")], 1),
+        "duration": ([("AWS/Lambda", "Duration", function, "Maximum")], 900_000 * 0.8),
+        "dead-letters": ([("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": dead}, "Maximum")], 1),
+    }
+
+
 @pytest.mark.parametrize("stack", ["dev", "csv"])
 def test_the_redrive_function_has_its_alarms_and_is_on_the_dashboard(
     graph_of: Callable[..., Graph], stack: str
@@ -145,13 +217,14 @@ def test_the_redrive_function_has_its_alarms_and_is_on_the_dashboard(
         "redrive-duration": ([of_lambda("Duration", "Maximum")], 29_000 * percent / 100),
     }
     (dashboard,) = graph.of_type("aws:cloudwatch/dashboard:Dashboard")
-    functions = json.loads(dashboard.inputs["dashboardBody"])["widgets"][-1]["properties"]["metrics"]
+    widgets = [widget["properties"] for widget in json.loads(dashboard.inputs["dashboardBody"])["widgets"]]
+    (functions,) = [widget["metrics"] for widget in widgets if widget["title"] == "Functions"]
     assert [metric[1] for metric in functions if metric[3] == name] == ["Invocations", "Errors", "Throttles"]
 
 
-def test_alarms_ring_at_the_threshold_say_so_to_the_topic_and_stay_quiet_without_traffic(dev: Graph) -> None:
-    topic = dev.outputs["alerts_topic_arn"]
-    for alarm in dev.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):
+def test_alarms_ring_at_the_threshold_say_so_to_the_topic_and_stay_quiet_without_traffic(stack: Graph) -> None:
+    topic = stack.outputs["alerts_topic_arn"]
+    for alarm in stack.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):
         inputs = alarm.inputs
         assert inputs["comparisonOperator"] == "GreaterThanOrEqualToThreshold"
         assert inputs["treatMissingData"] == "notBreaching"
@@ -159,8 +232,8 @@ def test_alarms_ring_at_the_threshold_say_so_to_the_topic_and_stay_quiet_without
         assert inputs["alarmDescription"]
 
 
-def test_rates_are_percentages_of_a_whole_that_may_be_nothing(dev: Graph) -> None:
-    for alarm in dev.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):
+def test_rates_are_percentages_of_a_whole_that_may_be_nothing(stack: Graph) -> None:
+    for alarm in stack.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):
         if queries := alarm.inputs.get("metricQueries"):
             expressions = [query for query in queries if "expression" in query]
             assert [query["expression"] for query in expressions] == ["IF(whole > 0, 100 * part / whole, 0)"]
@@ -168,14 +241,70 @@ def test_rates_are_percentages_of_a_whole_that_may_be_nothing(dev: Graph) -> Non
             assert [query["id"] for query in queries] == ["rate", "part", "whole"]
 
 
-def test_the_dashboard_shows_only_metrics_that_exist(dev: Graph) -> None:
-    dashboard = dev.of_type("aws:cloudwatch/dashboard:Dashboard")[0].inputs
-    widgets = json.loads(dashboard["dashboardBody"])["widgets"]
-    assert len(widgets) == 8
-    for widget in widgets:
+def test_no_alarm_on_errors_counts_them(stack: Graph) -> None:
+    for alarm in stack.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):
+        for _, metric, _, _ in watched(alarm.inputs):
+            if metric in ("Errors", "5xx", "5XXError", "BatchItemFailures", "Rejected"):
+                assert "metricQueries" in alarm.inputs, alarm.name
+
+
+def test_the_dashboard_shows_only_metrics_that_exist(stack: Graph) -> None:
+    dashboard = stack.of_type("aws:cloudwatch/dashboard:Dashboard")[0].inputs
+    assert shown(stack)
+    for each in shown(stack):
+        assert_exists(stack, each)
+    for widget in json.loads(dashboard["dashboardBody"])["widgets"]:
         assert widget["properties"]["region"] == "us-east-1"
-        for namespace, metric, *rest in widget["properties"]["metrics"]:
-            dimensions = dict(zip(rest[:-1:2], rest[1:-1:2], strict=True))
-            assert set(dimensions) in EMITTED[namespace, metric]
-            assert set(dimensions.values()) <= known_values(dev)
-    assert dashboard["dashboardName"] == "datapipeline-dev-pipeline-watch"
+    assert dashboard["dashboardName"] == f"datapipeline-{stack.resources[0].urn.split(':')[2]}-pipeline-watch"
+
+
+def test_the_dashboard_shows_the_flow_and_what_it_costs(dev: Graph) -> None:
+    name = {(resource.type.rsplit(":", 1)[1], resource.name): resource.physical_name for resource in dev}
+    everything = [(metric, *dimensions.values()) for _, metric, dimensions, _ in shown(dev)]
+    own, queue, table = "datapipeline-dev", name["Queue", "pipeline-queue"], name["Table", "pipeline-table"]
+    flow = {
+        "accepted": ("Accepted", own),
+        "refused": ("Rejected", own),
+        "queued": ("ApproximateNumberOfMessagesVisible", queue),
+        "age": ("ApproximateAgeOfOldestMessage", queue),
+        "processed": ("Processed", own),
+        "failed": ("Failed", own),
+        "dead letters": ("ApproximateNumberOfMessagesVisible", name["Queue", "pipeline-queue-dead-letters"]),
+        "latency": ("Latency", own),
+        "ingest's time": ("Duration", name["Function", "pipeline-ingest"]),
+        "the worker's time": ("Duration", name["Function", "pipeline-worker"]),
+        "writes": ("ConsumedWriteCapacityUnits", table),
+        "reads": ("ConsumedReadCapacityUnits", table),
+        "writes of the index": ("ConsumedWriteCapacityUnits", table, TIME_INDEX),
+        "messages": ("NumberOfMessagesSent", queue),
+        "logs": ("IncomingBytes", name["LogGroup", "pipeline-worker"]),
+    }
+    assert {what for what, line in flow.items() if line not in everything} == set()
+
+
+def test_no_two_graphs_of_the_dashboard_lie_on_each_other(stack: Graph) -> None:
+    body = json.loads(stack.of_type("aws:cloudwatch/dashboard:Dashboard")[0].inputs["dashboardBody"])
+    places = [(widget["x"], widget["y"]) for widget in body["widgets"]]
+    assert len(set(places)) == len(places)
+    assert all(x + widget["width"] <= 24 for (x, _), widget in zip(places, body["widgets"], strict=True))
+
+
+def test_the_usual_questions_are_saved_for_the_logs_of_all_functions(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of("analytics")
+    groups = {
+        graph.find("aws:cloudwatch/logGroup:LogGroup", f"pipeline-{function}").physical_name
+        for function in ("ingest", "worker", "report")
+    }
+    saved = graph.of_type("aws:cloudwatch/queryDefinition:QueryDefinition")
+    assert {each.inputs["name"] for each in saved} == {
+        f"datapipeline-analytics/{label}"
+        for label in (
+            "follow-a-request",
+            "attempts-of-an-event",
+            "failures-by-error",
+            "slowest-events",
+            "refused-requests",
+            "runs-and-cold-starts",
+        )
+    }
+    assert all(set(each.inputs["logGroupNames"]) == groups for each in saved)

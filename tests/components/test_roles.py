@@ -132,6 +132,23 @@ def test_fault_injection_lets_both_functions_read_its_switch_and_is_nowhere_else
         assert "-faults-" not in json.dumps([p.inputs["policy"] for p in off.of_type("aws:iam/rolePolicy:RolePolicy")])
 
 
+def test_the_report_function_may_do_exactly_this(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of("analytics")
+    arn, account = arns(graph), "us-east-1:123456789012"
+    failures = graph.find("aws:sqs/queue:Queue", "pipeline-report-dead-letters").physical_name
+    topic = graph.find("aws:sns/topic:Topic", "pipeline-report-topic").physical_name
+    logs = graph.find("aws:cloudwatch/logGroup:LogGroup", "pipeline-report").physical_name
+    assert statements(graph, "pipeline-report") == [
+        (["sqs:SendMessage"], [f"arn:aws:sqs:{account}:{failures}"]),
+        (["dynamodb:Query"], [arn["index"]]),
+        (READ, [arn["table"]]),
+        (["sqs:GetQueueAttributes"], [arn["queue"], arn["dead letters"]]),
+        (["s3:PutObject"], [arn["results"].replace("/results/", "/reports/")]),
+        (["sns:Publish"], [f"arn:aws:sns:{account}:{topic}"]),
+        (LOGS, [f"arn:aws:logs:{account}:log-group:{logs}:*"]),
+    ]
+
+
 def test_the_redrive_function_may_do_exactly_this(graph_of: Callable[..., Graph]) -> None:
     for stack, read in (("dev", READ), ("csv", ["dynamodb:GetItem"])):
         graph = graph_of(stack, queue={"redrive_api": True})

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ UNTAGGED = {
     "Dashboard", "Deployment", "Integration", "LayerVersion", "Permission", "QueuePolicy", "RedriveAllowPolicy",
     "RolePolicy", "Route", "TopicPolicy", "TopicSubscription", "BucketLifecycleConfiguration", "BucketNotification",
     "BucketOwnershipControls", "BucketPolicy", "BucketPublicAccessBlock", "BucketServerSideEncryptionConfiguration",
-    "BucketVersioning", "FunctionEventInvokeConfig", "Schedule", "Alias",
-    "RouteTableAssociation",
+    "BucketVersioning", "FunctionEventInvokeConfig", "Schedule", "QueryDefinition", "Alias",
+    "ProvisionedConcurrencyConfig", "RouteTableAssociation",
 }  # fmt: skip
 
 
@@ -64,21 +65,34 @@ def test_a_second_run_gives_the_same_names_and_inputs(graph: Graph) -> None:
     assert again.outputs == graph.outputs
 
 
+def names(directory: Path, project: str, stack: str) -> set[tuple[str, str]]:
+    """Names that AWS knows in a whole account; what belongs to a parent is named after its logical name here."""
+    for file in ("__main__.py", "components", "handlers", "processors", "schemas"):
+        (directory / file).symlink_to(ROOT / file)
+    (directory / f"Pulumi.{stack}.yaml").symlink_to(ROOT / "Pulumi.analytics.yaml")
+    (directory / "Pulumi.yaml").write_text((ROOT / "Pulumi.yaml").read_text().replace("datapipeline", project, 1))
+    options = {
+        "api": {"snap_start": True},
+        "worker": {"provisioned_concurrency": 1},
+        "encryption": {"customer_key": True},
+    }
+    found = set()
+    for resource in synthesise(directory, stack, {f"datapipeline:{key}": value for key, value in options.items()}):
+        keys = ("layerName", "dashboardName", "name")
+        given = next((resource.inputs[key] for key in keys if key in resource.inputs), resource.physical_name)
+        if resource.custom and given != resource.name:
+            found.add((resource.type.rsplit(":", 1)[1], given))
+    return found
+
+
 def test_two_stacks_in_one_account_share_no_physical_name(tmp_path: Path) -> None:
-    for file in ("Pulumi.yaml", "Pulumi.dev.yaml", "__main__.py", "components", "handlers", "processors", "schemas"):
-        (tmp_path / file).symlink_to(ROOT / file)
-    (tmp_path / "Pulumi.other.yaml").symlink_to(ROOT / "Pulumi.dev.yaml")
-
-    def names(stack: str) -> set[tuple[str, str]]:
-        """Names that AWS knows in a whole account; what belongs to a parent is named after its logical name here."""
-        found = set()
-        for resource in synthesise(tmp_path, stack):
-            given = resource.inputs.get("layerName") or resource.inputs.get("dashboardName") or resource.physical_name
-            if resource.custom and given != resource.name:
-                found.add((resource.type.rsplit(":", 1)[1], given))
-        return found
-
-    mine, others = names("dev"), names("other")
+    # Two of one project, one name in two projects, and three that are one text when they are put together.
+    stacks = [("datapipeline", "dev"), ("shop-api", "dev"), ("shop", "api-dev"), ("shop", "api.dev")]
+    found = []
+    for number, (project, stack) in enumerate(stacks):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        found.append(names(directory, project, stack))
     kinds = {
         "Queue",
         "Table",
@@ -86,15 +100,19 @@ def test_two_stacks_in_one_account_share_no_physical_name(tmp_path: Path) -> Non
         "Topic",
         "Role",
         "Function",
+        "Alias",
         "LogGroup",
         "LayerVersion",
         "Dashboard",
         "MetricAlarm",
+        "QueryDefinition",
+        "Schedule",
         "Api",
     }
-    assert {kind for kind, _ in mine} >= kinds
-    # The stage of an HTTP API is `$default` in every API.
-    assert mine & others == {("Stage", "$default")}
+    assert {kind for kind, _ in found[0]} >= kinds
+    for one, other in combinations(found, 2):
+        # The stage of an HTTP API is `$default` in every API.
+        assert one & other == {("Stage", "$default")}
 
 
 def test_everything_that_can_be_tagged_is_tagged(graph: Graph) -> None:
@@ -146,4 +164,4 @@ def test_no_physical_name_is_fixed_but_those_that_aws_wants_given(graph: Graph) 
         if resource.custom and "name" in resource.inputs
     }
     # The worker must know the parameter's name before there is one.
-    assert set(fixed) <= {"Stage", "Model", "Alias", "Parameter"}
+    assert set(fixed) <= {"Stage", "Model", "Alias", "Parameter", "QueryDefinition"}

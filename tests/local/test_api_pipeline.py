@@ -12,9 +12,11 @@ import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zipfile import ZipFile
 
 import pytest
 
@@ -86,6 +88,19 @@ def test_a_poison_message_ends_with_the_dead_letters_its_neighbours_succeed_and_
     assert letter["Body"] == "poison"
     (alert,) = dev.aws("sqs").receive_message(QueueUrl=inbox, MaxNumberOfMessages=10)["Messages"]
     assert json.loads(json.loads(alert["Body"])["Message"])["failed"] == 1
+
+
+def test_a_report_on_demand_counts_what_was_sent(dev: Client) -> None:
+    results = dev.post([{"event_type": "counted", "n": n} for n in range(7)])[1]["results"]
+    for result in results:
+        dev.finished(result["id"])
+    environment = {**os.environ, **dev.up.environment(), "PIPELINE_OUTPUTS": json.dumps(dev.outputs)}
+    command = [sys.executable, "-W", "ignore", "-m", "cli.main", "report", "--json", "--hours", "2"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    report = json.loads(done.stdout)
+    assert report["by_type"]["counted"] == {"queued": 0, "succeeded": 7, "failed": 0}
+    assert report["latency_ms"]["p50"] > 0
+    assert report["complete"] is True
 
 
 def test_workers_that_are_killed_at_random_lose_and_double_nothing(start: Start) -> None:
@@ -222,3 +237,16 @@ def test_untracked_events_with_inline_results_and_an_archive_flow_too(start: Sta
         assert client.post({"orderId": "", "amount": "nan"})[0] == 400
         assert client.request("GET", "/events")[0] == 404
         assert client.objects("results/") == []
+
+
+def test_functions_that_are_kept_ready_run_as_the_version_that_their_alias_names(start: Start) -> None:
+    with start(api={"snap_start": True}, worker={"provisioned_concurrency": 2}) as client:
+        broken = BytesIO()
+        with ZipFile(broken, "w") as archive:
+            archive.writestr("handlers/none.py", "")
+        for function in client.up.engine.functions:
+            # What is not published is not run.
+            client.aws("lambda").update_function_code(FunctionName=function.name, ZipFile=broken.getvalue())
+        status, answer = client.post({"n": 1})
+        assert status == 202
+        assert client.finished(answer["id"])["status"] == "succeeded"

@@ -1,15 +1,18 @@
 """The csv stack as it ships, in the emulator: a file is put, and everything else happens by itself."""
 
 import gzip
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet  # type: ignore[import-untyped]
 
 from .conftest import ROOT, Client, Start
 
@@ -89,6 +92,23 @@ def test_only_files_below_the_prefix_start_the_pipeline(files: Client) -> None:
     keys = {item["key"]["S"] for item in items}
     assert "raw/last.csv" in keys
     assert all(key.startswith("raw/") and key.endswith((".csv", ".csv.gz")) for key in keys)
+
+
+def test_a_stack_that_writes_parquet_does_so(start: Start) -> None:
+    with start("csv", output={"format": "parquet"}) as files:
+        put(files, "raw/a.csv", (HEADER + GOOD + GOOD.replace("12.50", "0.1000000000000000055")).encode())
+        found = report(files, "a.csv")
+        assert [(reason["reason"], reason["count"]) for reason in found["reasons"]] == [("not_exact", 1)]
+        stored = files.aws("s3").get_object(Bucket=files.outputs["output_bucket"], Key=found["processed_key"])
+        assert parquet.read_table(io.BytesIO(stored["Body"].read())).to_pylist() == [
+            {
+                "name": "Ann",
+                "email": "ann@example.com",
+                "amount": 12.5,
+                "date": date(2024, 1, 2),
+                "quantity": 3,
+            }
+        ]
 
 
 def command(files: Client, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -103,6 +103,18 @@ def test_changed_code_is_put_in_place_and_said(greeting: tuple[Running, Path]) -
     assert list(pipeline.engine.reload()) == []
 
 
+def test_changed_code_is_what_an_alias_stands_for_too(greeting: tuple[Running, Path]) -> None:
+    pipeline, handler = greeting
+    client = Clients(pipeline.emulator.endpoint, pipeline.project.region)("lambda")
+    name = pipeline.outputs["function"]
+    version = client.publish_version(FunctionName=name)["Version"]
+    client.create_alias(FunctionName=name, Name="live", FunctionVersion=version)
+    handler.write_text(HANDLER.replace("hello", "good evening"))
+    assert list(pipeline.engine.reload()) == [f"reloaded {name}"]
+    answer = client.invoke(FunctionName=name, Qualifier="live", Payload="{}")
+    assert json.loads(answer["Payload"].read())["greeting"] == "good evening"
+
+
 def test_changed_code_that_cannot_be_imported_leaves_the_old_in_place(greeting: tuple[Running, Path]) -> None:
     pipeline, handler = greeting
     handler.write_text(HANDLER)

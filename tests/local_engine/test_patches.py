@@ -6,6 +6,7 @@ import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +199,21 @@ def test_decisions_are_recorded_when_asked_for(tmp_path: Path) -> None:
     decisions = [(line["action"], line["resource"], line["allowed"]) for line in lines if ":user/" in line["principal"]]
     arn = "arn:aws:sqs:us-east-1:000000000000:main"
     assert decisions == [("sqs:SendMessage", arn, True), ("sqs:ReceiveMessage", arn, False)]
+
+
+def test_the_target_of_a_schedule_is_told_the_time_that_it_was_for(aws: Clients, queue: str) -> None:
+    arn = aws("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    moment = datetime.now(UTC)
+    aws("scheduler").create_schedule(
+        Name=f"schedule-{uuid.uuid4().hex}",
+        ScheduleExpression=f"at({moment:%Y-%m-%dT%H:%M:%S})",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={
+            "Arn": arn,
+            "RoleArn": "arn:aws:iam::000000000000:role/any",
+            "Input": '{"at": "<aws.scheduler.scheduled-time>"}',
+        },
+    )
+    (message,) = aws("sqs").receive_message(QueueUrl=queue, WaitTimeSeconds=20)["Messages"]
+    told = datetime.fromisoformat(json.loads(message["Body"])["at"])
+    assert abs(told - moment) < timedelta(seconds=5)

@@ -114,6 +114,11 @@ def _odds_and_ends() -> None:
         code=pulumi.AssetArchive({"odds.py": pulumi.StringAsset("def handler(event, context): return event\n")}),
         environment={"variables": {"A": "b"}},
         reserved_concurrent_executions=2,
+        publish=True,
+    )
+    live = aws_.lambda_.Alias("odds", function_name=function.name, function_version=function.version)
+    aws_.lambda_.ProvisionedConcurrencyConfig(
+        "odds", function_name=function.name, qualifier=live.name, provisioned_concurrent_executions=2
     )
     aws_.lambda_.FunctionEventInvokeConfig(
         "odds",
@@ -233,6 +238,10 @@ def test_settings_arrive_as_they_were_given(answers: Any, aws: Clients) -> None:
         "$.detail",
         real["aws:sqs/queue:Queue", "odds-dead"].outputs["arn"],
     )
+    alias = real["aws:lambda/alias:Alias", "odds"].outputs["name"]
+    assert aws("lambda").get_alias(FunctionName=function, Name=alias)["FunctionVersion"] == "1"
+    ready = aws("lambda").get_provisioned_concurrency_config(FunctionName=function, Qualifier=alias)
+    assert ready["RequestedProvisionedConcurrentExecutions"] == 2
 
 
 def test_the_dev_stacks_table_has_its_index_its_expiry_and_its_key(answers: Any, aws: Clients) -> None:

@@ -368,6 +368,10 @@ def test_an_empty_cell_is_null_unless_the_column_is_required() -> None:
         assert cell(column_type, "", required=True) == "required"
 
 
+def test_a_required_cell_is_not_empty_even_where_the_pattern_would_let_it_be() -> None:
+    assert cell("string", "", required=True, pattern="x*") == "required"
+
+
 def test_limits_hold_on_both_sides() -> None:
     limits = {"min": 1, "max": 10}
     assert [cell("integer", text, **limits) for text in ("0", "1", "10", "11")] == ["too_small", 1, 10, "too_large"]

@@ -19,7 +19,7 @@ from handlers.csv.columns import Column, FileFormat
 from handlers.csv.content import Content
 from handlers.csv.engine import CsvEngine, blocks, read_all
 from handlers.csv.statistics import EXACT_VALUES, ColumnStatistics, Distinct
-from handlers.csv.text import ENCODINGS, FileError
+from handlers.csv.text import DELIMITERS, ENCODINGS, FileError, plain_columns, split_lines
 
 FORMAT = FileFormat(
     columns=(Column("text"), Column("number", "number"), Column("integer", "integer"), Column("day", "date")),
@@ -81,17 +81,24 @@ def _is_day(cell: str) -> bool:
     return len(cell) == 10 and cell.isascii() and cell[4] + cell[7] == "--" and cell.replace("-", "").isdigit()
 
 
-@given(table=rows, dialect=dialects(), encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"]))
+@given(
+    table=rows,
+    dialect=dialects(),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"]),
+    size=st.integers(60, 2_000),
+)
 def test_every_row_of_any_table_comes_back_exactly_or_is_rejected(
     table: list[tuple[str, ...]],
     dialect: dict[str, Any],
     encoding: str,
+    size: int,
 ) -> None:
     data = written(table, dialect).encode(encoding)
     name = encoding.removesuffix("-sig")
     file_format = FileFormat(FORMAT.columns, delimiter=dialect["delimiter"], encoding=name)
     reader = CsvEngine(file_format)
-    processed, rejected = read_all(reader, io.BytesIO(data).read)
+    with patch.object(engine_module, "BLOCK_BYTES", size):
+        processed, rejected = read_all(reader, io.BytesIO(data).read)
     found = [json.loads(line, parse_float=Decimal, parse_int=Decimal) for line in processed.splitlines()]
     expected = [row for row in table if is_good(row)]
     assert [line["text"] for line in found] == [row[0] or None for row in expected]
@@ -147,6 +154,63 @@ def test_a_file_that_is_continued_after_every_block_gives_the_same_bytes(
         assert continued(data) == (*whole, reader.report())
     assert reader.offset == len(data)
     assert reader.rows == reader.processed + reader.rejected == sum(map(len, map(bytes.splitlines, whole)))
+
+
+@given(
+    widths=st.lists(st.sampled_from([1, 2, 3, 3, 3, 4, 6]), max_size=6),
+    cells=st.lists(st.sampled_from(["", "a", "é", " ", "\u2028", "'"]), min_size=36, max_size=36),
+    ends=st.lists(st.sampled_from(["\n", "\r\n", "\r"]), min_size=6, max_size=6),
+    uniform=st.booleans(),
+    rest=st.sampled_from(["", "a,b,c", '"', "\n", "\n\n", ",\n"]),
+)
+@example(widths=[2, 4], cells=["a"] * 36, ends=["\n"] * 6, uniform=True, rest="")
+@example(widths=[3, 6], cells=["a"] * 36, ends=["\n"] * 6, uniform=True, rest="")
+def test_columns_split_without_a_reader_are_what_the_reader_makes(
+    widths: list[int],
+    cells: list[str],
+    ends: list[str],
+    rest: str,
+    *,
+    uniform: bool,
+) -> None:
+    given_cells = iter(cells)
+    rows = [",".join(next(given_cells) for _ in range(width)) for width in widths]
+    text = "".join(row + (ends[0] if uniform else end) for row, end in zip(rows, ends, strict=False)) + rest
+    columns = plain_columns(text, ",", 3)
+    if columns is not None:
+        assert list(map(list, zip(*columns, strict=True))) == list(csv.reader(split_lines(text), strict=True))
+    else:
+        assert not (uniform and rest == "" and ends[0] != "\r" and set(widths) == {3})
+
+
+unquoted = st.lists(
+    st.sampled_from(
+        [b"a,1.5,7,2024-01-02", b"b,,8,", b"\xff,1,1,", b"\0,1,1,", b"a,b", b"", b",x,y,z", b"\xc3\xa9,1,2,"]
+    )
+)
+
+
+@given(rows=unquoted, size=st.integers(40, 200))
+@example(rows=[b"a,1.5,7,2024-01-02"] * 3 + [b"\0,1,1,"] + [b"a,1.5,7,2024-01-02"] * 3, size=40)
+@example(rows=[b"a,1.5,7,2024-01-02"] * 3 + [b"\xff,1,1,"] + [b"a,1.5,7,2024-01-02"] * 3, size=40)
+@example(rows=[b"a,1.5,7,2024-01-02"] * 3 + [b",x,y,z"] + [b"a,1.5,7,2024-01-02"] * 3, size=40)
+def test_the_size_of_blocks_makes_no_difference(rows: list[bytes], size: int) -> None:
+    # The first block has the header and goes through csv.reader, the others need not.
+    data = b"".join(line + b"\n" for line in [",".join(NAMES).encode(), *rows])
+    engines = [CsvEngine(FORMAT), CsvEngine(FORMAT)]
+    whole = read_all(engines[0], io.BytesIO(data).read)
+    with patch.object(engine_module, "BLOCK_BYTES", size):
+        assert read_all(engines[1], io.BytesIO(data).read) == whole
+    assert engines[0].report() == engines[1].report()
+
+
+def test_a_file_without_quotes_is_read_without_a_reader() -> None:
+    content = b"text,number\n" + b"x,1\r\n" * 200_000
+    with patch.object(csv, "reader", wraps=csv.reader) as made:
+        processed, _ = read_all(CsvEngine(FORMAT), io.BytesIO(content).read)
+    assert processed.count(b"\n") == 200_000
+    # For the header (once a delimiter that is tried) and the rest of the first block.
+    assert made.call_count == len(DELIMITERS) + 1
 
 
 @given(

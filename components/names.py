@@ -1,0 +1,19 @@
+"""The name of a stack, for what is not auto-named."""
+
+import hashlib
+import re
+
+import pulumi
+
+
+def service_name() -> str:
+    """The stack as metrics, alerts, layer, dashboard and queries name it: project and stack, in letters that AWS takes.
+
+    Stack `dev` of `shop-api` and stack `api-dev` of `shop` are two: where the plain name could be another stack's, it
+    ends with a digest.
+    """
+    project, stack = pulumi.get_project(), pulumi.get_stack()
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", f"{project}-{stack}")
+    if "-" not in stack and name == f"{project}-{stack}":
+        return name
+    return f"{name}-{hashlib.sha256(f'{project}/{stack}'.encode()).hexdigest()[:6]}"

@@ -1,0 +1,64 @@
+"""The scheduled summary of a pipeline's events."""
+
+from collections.abc import Mapping, Sequence
+
+import pulumi
+from pulumi import Input, ResourceOptions
+
+from components.bucket import Bucket
+from components.function import Runtime, Size
+from components.notifications import Notifications
+from components.options.common import NotificationOptions
+from components.queue import Queue
+from components.scheduled_function import ScheduledFunction, Timetable
+from components.table import Table
+
+# The prefix that handlers/summary.py writes to.
+REPORTS = "reports/"
+# A large window takes as long as the function may run, and then says that it is not complete.
+SIZE = Size(memory_mb=1_024, timeout_seconds=900)
+# Some minutes after the window, so that what it is about is in the index; the seconds are Scheduler's to choose.
+EXPRESSIONS: Mapping[str, str] = {"hourly": "cron(5 * * * ? *)", "daily": "cron(10 0 * * ? *)"}
+# Scheduler puts the time in, and the same one when it tries again:
+# https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
+SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
+
+
+class Reports(pulumi.ComponentResource):
+    """A function that reports on each hour, each day (UTC) or both, and the topic that it tells of its reports."""
+
+    def __init__(
+        self,
+        name: str,
+        periods: Sequence[str],
+        notifications: NotificationOptions,
+        *,
+        table: Table,
+        queue: Queue,
+        bucket: Bucket,
+        code: pulumi.Archive,
+        runtime: Runtime,
+        environment: Mapping[str, Input[str]],
+        opts: ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("datapipeline:index:Reports", name, None, opts)
+        child = ResourceOptions(parent=self)
+        self.topic = Notifications(f"{name}-topic", notifications, alarms=False, opts=child)
+        self.scheduled = ScheduledFunction(
+            name,
+            {period: Timetable(EXPRESSIONS[period], {"period": period, "time": SCHEDULED_TIME}) for period in periods},
+            handler="handlers.report.handler",
+            code=code,
+            runtime=runtime,
+            size=SIZE,
+            grants=[
+                table.grant_list(),
+                table.grant_read(),
+                queue.grant_measure(),
+                bucket.grant_write(REPORTS),
+                self.topic.grant_publish("REPORTS_TOPIC_ARN"),
+            ],
+            environment=environment,
+            opts=child,
+        )
+        self.register_outputs({"topic": self.topic.arn})
