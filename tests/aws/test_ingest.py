@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from handlers import events
+from handlers.log import logger
 from tests.crash_points import broken, points, record
 
 from .conftest import Pipeline
