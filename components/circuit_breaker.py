@@ -19,7 +19,8 @@ def mapping_parameter_name(service: str, name: str) -> str:
     A name of our own making: the mapping needs the function, so the function cannot be told the mapping's id, nor the
     name of anything that is made after it.
     """
-    return f"/{service}/{name}/event-source-mapping"
+    # Not the project's name first: SSM keeps names that begin with aws or ssm to itself.
+    return f"/datapipeline/{service}/{name}/event-source-mapping"
 
 
 class CircuitBreaker(pulumi.ComponentResource):

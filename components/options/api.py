@@ -25,6 +25,8 @@ from components.options.common import (
 # A message's receives that may meet an open circuit: about one each time that it opens.
 SPARE_RECEIVES = 10
 MAXIMUM_RECEIVES = 1_000
+# With a circuit breaker: an outage that is just being found out takes an attempt or two.
+LEAST_RECEIVES = 3
 
 type_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 
@@ -283,6 +285,15 @@ class ApiPipelineConfig(CommonOptions):
             raise ValueError(
                 "queue.fifo takes worker.batch_size up to 10 and no worker.batching_window_seconds; given are "
                 f"{worker.batch_size} and {worker.batching_window_seconds}",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_circuit_needs_attempts_to_open_by(self) -> Self:
+        if self.worker.circuit_breaker and self.queue.max_receives < LEAST_RECEIVES:
+            raise ValueError(
+                f"worker.circuit_breaker needs queue.max_receives of at least {LEAST_RECEIVES}, given is "
+                f"{self.queue.max_receives}: events on their last attempt fail for good while the circuit opens",
             )
         return self
 

@@ -324,6 +324,10 @@ def test_options_do_not_change_once_they_are_read() -> None:
             "datapipeline:worker.maximum_concurrency = 1: Input should be greater than or equal to 2",
         ),
         (
+            {"worker": {"circuit_breaker": {}}, "queue": {"max_receives": 2}},
+            "datapipeline: worker.circuit_breaker needs queue.max_receives of at least 3, given is 2",
+        ),
+        (
             {"worker": {"circuit_breaker": {"failure_threshold": 0}}},
             "datapipeline:worker.circuit_breaker.failure_threshold = 0: Input should be greater than or equal to 1",
         ),
