@@ -31,7 +31,7 @@ _CONFIG = Config(
 _S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "virtual"}))
 
 # Whoever tells of something that is done must not use up the time in which the queue is answered.
-_EVENTS_CONFIG = _CONFIG.merge(Config(read_timeout=2, retries={"mode": "standard", "max_attempts": 1}))
+_EVENTS_CONFIG = _CONFIG.merge(Config(read_timeout=2, retries={"mode": "standard", "total_max_attempts": 1}))
 _CONFIGS = {"s3": _S3_CONFIG, "events": _EVENTS_CONFIG}
 
 
