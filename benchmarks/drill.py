@@ -1,0 +1,360 @@
+"""A game day for the ingestion stack on this machine: load, faults, kills and repeats, and then the books are balanced.
+
+    make drill
+
+Orders go to the local ingestion stack in signed requests. Meanwhile faults are switched on and off, the worker's
+processes are killed, and clients repeat what they have sent. At the end the dead letters that the faults made are
+redriven, and every order that was sent is looked for: among the items, the results and the dead letters. The drill
+fails when one is lost, or has had its effect twice. What is sent, what fails by design, what clients repeat, and the
+order of the faults follow from the seed; when exactly a worker is killed does not.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table as Grid
+
+from cli.http import Access, request
+from local.engine import Running, running
+from local.project import load_project
+from local.services import Clients
+
+ROOT = Path(__file__).parents[1]
+BATCH = 100
+SENDERS = 4
+# What is underway at once: faults are to meet events, not an empty queue.
+UNDERWAY = 2_000
+KILL_EVERY_SECONDS = (2.0, 5.0)
+REPEATED_PERCENT = 10
+REFUSED_PERCENT = 1
+FAILING_PERCENT = 2
+OK, ACCEPTED = 200, 202
+# The error type of what the processor itself refuses.
+REJECTED = "Rejected"
+DRAIN_SECONDS = 180
+EMPTY_LOOKS = 3
+
+# What is switched on, and for how many seconds. What opens the circuit comes last: a paused queue meets no fault.
+FAULTS = (
+    ("none", 8),
+    ("poison_payload", 25),
+    ("duplicate_submit", 25),
+    ("random_fail_p15", 30),
+    ("slow_downstream", 15),
+    ("random_fail_p100", 20),
+    ("none", 40),
+)
+
+# The shipped stack, but for what a drill cannot wait for: the messages of a worker that was killed, an outage's end.
+CONFIG = {
+    "fault_injection": True,
+    "worker": {
+        "processor": "processors.orders:process",
+        "timeout_seconds": 12,
+        "circuit_breaker": {"recovery_seconds": 10},
+    },
+}
+VISIBILITY_SECONDS = 15
+
+
+@dataclass
+class Ledger:
+    """What the client knows: the orders that it sent, and what it was answered."""
+
+    sent: int = 0
+    refused: int = 0
+    repeated: int = 0
+    unanswered: int = 0
+    ids: dict[str, str] = field(default_factory=dict)
+    """The event's id by order."""
+    failing: set[str] = field(default_factory=set)
+    """Orders that the processor rejects, by design."""
+    doubled: set[str] = field(default_factory=set)
+    """Orders that were given a second id."""
+
+    def accept(self, order: str, event_id: str) -> None:
+        """Takes down an accepted order."""
+        if self.ids.setdefault(order, event_id) != event_id:
+            self.doubled.add(order)
+
+
+def orders(count: int, chance: random.Random, ledger: Ledger) -> list[dict[str, Any]]:
+    """Orders of which some are refused by the schema, and some are rejected by the processor."""
+    made = []
+    for number in range(count):
+        order = {"orderId": f"D-{number}", "amount": chance.randint(1, 10_000) / 100, "idempotency_key": f"D-{number}"}
+        draw = chance.uniform(0, 100)
+        if draw < REFUSED_PERCENT:
+            order["amount"] = -1
+        elif draw < REFUSED_PERCENT + FAILING_PERCENT:
+            order["country"] = "XX"
+            ledger.failing.add(f"D-{number}")
+        made.append(order)
+    return made
+
+
+class Drill:
+    """One run against a pipeline that is up."""
+
+    def __init__(self, up: Running, ledger: Ledger, chance: random.Random) -> None:
+        self._up = up
+        self._ledger = ledger
+        self._chance = chance
+        self._aws = Clients(up.emulator.endpoint, up.project.region)
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self.killed = 0
+        self._circuit_url = self._hear_of("Circuit Opened")
+
+    def _hear_of(self, detail_type: str) -> str:
+        """The URL of a queue that the event bus fills with outcome events of a kind."""
+        sqs, events, bus = self._aws("sqs"), self._aws("events"), self._up.outputs["event_bus_name"]
+        url: str = sqs.create_queue(QueueName="drill")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        events.put_rule(Name="drill", EventBusName=bus, EventPattern=json.dumps({"detail-type": [detail_type]}))
+        events.put_targets(Rule="drill", EventBusName=bus, Targets=[{"Id": "drill", "Arn": arn}])
+        return url
+
+    @property
+    def opened(self) -> int:
+        """How often the circuit was opened."""
+        return self._depth(self._circuit_url)
+
+    def send(self, batch: Sequence[dict[str, Any]], *, repeat: bool) -> None:
+        """Posts a batch until it is answered; a client that repeats posts it once more."""
+        body = json.dumps(batch)
+        url = f"{self._up.outputs['api_url']}/events"
+        for turn in range(2 if repeat else 1):
+            while (answer := request("POST", url, body, access=Access(sign=True))).status in (429, 500, 502, 503, 504):
+                # Not answered is not known: with idempotency keys, sending again is right.
+                with self._lock:
+                    self._ledger.unanswered += 1
+                time.sleep(0.5)
+            if answer.status != ACCEPTED:
+                raise RuntimeError(f"POST /events: {answer.status} {answer.text[:300]}")
+            self._note(batch, answer.json["results"], first=turn == 0)
+
+    def _note(self, batch: Sequence[dict[str, Any]], results: Sequence[dict[str, Any]], *, first: bool) -> None:
+        with self._lock:
+            for order, result in zip(batch, results, strict=True):
+                if result["status"] == "rejected":
+                    self._ledger.refused += first
+                else:
+                    self._ledger.accept(order["orderId"], result["id"])
+            self._ledger.repeated += 0 if first else len(batch)
+            self._ledger.sent += len(batch) if first else 0
+
+    def send_all(self, all_orders: Sequence[dict[str, Any]], seconds: float, progress: Callable[[int], None]) -> None:
+        """Sends all orders, spread over some seconds, and never more than UNDERWAY ahead of the worker."""
+        batches = [all_orders[start : start + BATCH] for start in range(0, len(all_orders), BATCH)]
+        repeats = [self._chance.uniform(0, 100) < REPEATED_PERCENT for _ in batches]
+        started = time.monotonic()
+
+        def send(number: int) -> None:
+            while time.monotonic() < started + seconds * number / len(batches) or self.depth("queue_url") > UNDERWAY:
+                time.sleep(0.2)
+            self.send(batches[number], repeat=repeats[number])
+            progress(len(batches[number]))
+
+        with ThreadPoolExecutor(SENDERS) as pool:
+            list(pool.map(send, range(len(batches))))
+
+    def depth(self, output: str) -> int:
+        """Messages in a queue of the stack, those that are being processed included."""
+        return self._depth(self._up.outputs[output])
+
+    def _depth(self, url: str) -> int:
+        names = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        ]
+        found = self._aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(int(value) for value in found.values())
+
+    @contextmanager
+    def kills(self) -> Iterator[None]:
+        """Ends one of the worker's processes every few seconds, as hard as can be, as long as the block runs."""
+        killer = threading.Thread(target=self._kill_workers, daemon=True)
+        killer.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            killer.join()
+
+    def _kill_workers(self) -> None:
+        chance = random.Random(self._chance.random())  # noqa: S311  a drill, not a secret
+        while not self._over.wait(chance.uniform(*KILL_EVERY_SECONDS)):
+            if workers := self._workers():
+                with suppress(ProcessLookupError):
+                    os.kill(chance.choice(workers), signal.SIGKILL)
+                    self.killed += 1
+
+    def _workers(self) -> list[int]:
+        mark = f"{self._up.emulator.folder / 'tmp'}/ministack-lambda-pipeline-worker"
+        listing = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout  # noqa: S607
+        return [int(line.split()[0]) for line in listing.splitlines() if mark in line]
+
+    def statuses(self) -> Counter[str]:
+        """What the items of all accepted orders say; `missing` where there is none."""
+        pages = (
+            self._aws("dynamodb")
+            .get_paginator("scan")
+            .paginate(
+                TableName=self._up.outputs["table_name"],
+                ProjectionExpression="id, #status",
+                ExpressionAttributeNames={"#status": "status"},
+            )
+        )
+        found = {item["id"]["S"]: item.get("status", {}).get("S", "") for page in pages for item in page["Items"]}
+        return Counter(found.get(event_id, "missing") for event_id in self._ledger.ids.values())
+
+    def drain(self, seconds: float) -> None:
+        """Waits until no message is left, seen several times: SQS's counts are approximate. Gives up after a while."""
+        deadline, empty = time.monotonic() + seconds, 0
+        while empty < EMPTY_LOOKS and time.monotonic() < deadline:
+            time.sleep(1)
+            empty = 0 if self.depth("queue_url") else empty + 1
+
+    def results(self) -> Counter[str]:
+        """How many results tell of each order, by what stands in the results."""
+        s3, bucket = self._aws("s3"), self._up.outputs["bucket_name"]
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="results/")
+        keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
+
+        def order(key: str) -> str:
+            return str(json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())["order_id"])
+
+        with ThreadPoolExecutor(SENDERS) as pool:
+            return Counter(pool.map(order, keys))
+
+    def dead_letters(self) -> set[str]:
+        """The events in the dead letters. Of one that was sent twice there are two messages."""
+        sqs, url, found = self._aws("sqs"), self._up.outputs["dead_letter_queue_url"], set()
+        while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=600).get("Messages"):
+            found |= {json.loads(message["Body"])["id"] for message in batch}
+        return found
+
+    def inject(self, mode: str) -> None:
+        """Switches a fault on, and all others off."""
+        self._aws("ssm").put_parameter(Name=self._up.outputs["fault_parameter_name"], Value=mode, Overwrite=True)
+
+    def redrive_faults(self) -> int:
+        """Sends back the dead letters that the faults made; returns how many. Those of the processor's own stay."""
+        types = {letter["error_type"] for letter in self._redrive("GET", "preview?max_messages=1000")["messages"]}
+        moved = 0
+        for error_type in sorted(types - {REJECTED}):
+            complete = False
+            while not complete:
+                answer = self._redrive("POST", "start", {"max_messages": 1_000, "error_type": error_type})
+                moved += answer["redriven"]
+                complete = answer["complete"]
+        return moved
+
+    def _redrive(self, method: str, path: str, body: Any = None) -> Any:
+        text = None if body is None else json.dumps(body)
+        url = f"{self._up.outputs['api_url']}/redrive/{path}"
+        answer = request(method, url, text, access=Access(sign=True))
+        if answer.status != OK:
+            raise RuntimeError(f"{method} /redrive/{path}: {answer.status} {answer.text[:300]}")
+        return answer.json
+
+
+def run(drill: Drill, all_orders: Sequence[dict[str, Any]], console: Console) -> int:
+    """Sends, breaks, waits, and mends; returns how many dead letters were sent back."""
+    seconds = sum(duration for _, duration in FAULTS)
+    with Progress(console=console, disable=not console.is_terminal) as progress, ThreadPoolExecutor(1) as sender:
+        task = progress.add_task("orders sent", total=len(all_orders))
+        sending = sender.submit(drill.send_all, all_orders, seconds, lambda sent: progress.advance(task, sent))
+        with drill.kills():
+            for mode, duration in FAULTS:
+                console.print(f"{time.strftime('%H:%M:%S')}  {mode}")
+                drill.inject(mode)
+                time.sleep(duration)
+            drill.inject("none")
+            sending.result()
+    console.print(f"{time.strftime('%H:%M:%S')}  all sent; waiting for the worker")
+    drill.drain(DRAIN_SECONDS)
+    moved = 0
+    while now := drill.redrive_faults():
+        moved += now
+        console.print(f"{time.strftime('%H:%M:%S')}  {now} dead letters of the faults sent back")
+        drill.drain(DRAIN_SECONDS)
+    return moved
+
+
+def balance(drill: Drill, ledger: Ledger) -> list[tuple[str, int, bool]]:
+    """The books: what, how many, and whether that is right."""
+    statuses, results = drill.statuses(), drill.results()
+    accepted, failing = set(ledger.ids), ledger.failing & set(ledger.ids)
+    letters = drill.dead_letters()
+    lost = (accepted - failing) - set(results)
+    doubled = {order for order, count in results.items() if count > 1} | ledger.doubled
+    return [
+        ("sent", ledger.sent, True),
+        ("sent again by clients", ledger.repeated, True),
+        ("refused, by design", ledger.refused, True),
+        ("accepted", len(accepted), len(accepted) + ledger.refused == ledger.sent),
+        ("succeeded", statuses["succeeded"], statuses["succeeded"] == len(accepted) - len(failing)),
+        ("failed, by design", statuses["failed"], statuses["failed"] == len(failing)),
+        ("in the dead letters", len(letters), letters == {ledger.ids[order] for order in failing}),
+        ("lost", len(lost), not lost),
+        ("effects doubled", len(doubled), not doubled),
+    ]
+
+
+def main() -> int:
+    """Runs the drill and prints its books; 1 when they do not balance."""
+    parser = argparse.ArgumentParser(description="A game day for the ingestion stack on this machine.")
+    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=7)
+    options = parser.parse_args()
+    console = Console(width=100)
+    chance = random.Random(options.seed)  # noqa: S311  a drill, not a secret
+    ledger = Ledger()
+    started = time.monotonic()
+    with running(load_project(ROOT, "ingestion").with_config(CONFIG)) as up:
+        os.environ.update(up.environment())
+        Clients(up.emulator.endpoint, up.project.region)("sqs").set_queue_attributes(
+            QueueUrl=up.outputs["queue_url"], Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)}
+        )
+        drill = Drill(up, ledger, chance)
+        moved = run(drill, orders(options.events, chance, ledger), console)
+        books, opened = balance(drill, ledger), drill.opened
+    grid = Grid("seed " + str(options.seed), "orders", box=SIMPLE)
+    grid.columns[1].justify = "right"
+    for what, count, right in books:
+        grid.add_row(what, f"{count:,}" if right else f"[bold red]{count:,}[/]")
+    console.print(grid)
+    seconds = time.monotonic() - started
+    console.print(
+        f"{drill.killed} workers killed; the circuit opened {opened} times; {ledger.unanswered} requests answered\n"
+        f"with an error and sent again; {moved} dead letters of the faults sent back; {seconds:.0f} seconds.",
+        highlight=False,
+    )
+    return 0 if all(right for _, _, right in books) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
