@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
 from tests.crash_points import Killed, Point, broken, points, record
+from tests.decisions import FAILURES, LOGS, POLLER, denied, recorded, unused
 from tests.roles import Role, forget_clients
 
 from .conftest import ROOT, Time
@@ -208,7 +210,7 @@ class Guarded:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Running]:
+def stack(decisions: Path) -> Iterator[Running]:
     # A minute for recovery: no test sees it pass by itself.
     options = {
         "worker": {"circuit_breaker": {"failure_threshold": 3, "recovery_seconds": 60}},
@@ -216,7 +218,7 @@ def stack() -> Iterator[Running]:
         "storage": {"results": "inline"},
         "outcomes": {},
     }
-    with running(load_project(ROOT, "dev").with_config(options)) as up:
+    with running(load_project(ROOT, "dev").with_config(options), iam_log=decisions) as up:
         yield up
 
 
@@ -723,7 +725,7 @@ def test_wherever_the_breaker_function_fails_or_dies_the_next_minute_mends_it(gu
     assert guarded.dead_letters() == []
 
 
-# Rights. What the worker's code does with events is granted to both, and shown in test_permissions.py.
+# Rights. What the worker's code does with events is granted to both; that the worker needs it: test_permissions.py.
 
 CIRCUIT_OF_WORKER = [
     "dynamodb:GetItem",
@@ -744,15 +746,7 @@ CIRCUIT_OF_BREAKER = [
     "lambda:GetEventSourceMapping",
     "lambda:UpdateEventSourceMapping",
 ]
-# S3 answers AccessDenied for an object that is gone to who may not list; the emulator does not. The rest is Lambda's.
-UNSEEN = {
-    "s3:ListBucket",
-    "sqs:ReceiveMessage",
-    "sqs:DeleteMessage",
-    "sqs:GetQueueAttributes",
-    "logs:CreateLogStream",
-    "logs:PutLogEvents",
-}
+UNSEEN = {"worker": POLLER | LOGS, "breaker": FAILURES | {"s3:ListBucket"} | LOGS}
 ON_EVENTS = {
     "sqs:ChangeMessageVisibility",
     "sqs:SendMessage",
@@ -801,8 +795,50 @@ DOES_ALL = {
 }
 
 
+def worker_does_all_it_does(guarded: Guarded) -> None:
+    """Raises AssertionError when it does not."""
+    events = [guarded.message(does="reject"), guarded.message(), guarded.message(MAX_RECEIVES, does="fail")]
+    with Role(guarded.root, guarded.names["worker"]).acting():
+        assert guarded.handle(*events, guarded.message(does="fail")) != []
+    assert [guarded.event(each)["status"] for each in events] == ["failed", "succeeded", "failed"]
+    worker_does_all_of_the_circuit(guarded)
+
+
+def breaker_does_all_it_does(guarded: Guarded) -> None:
+    """Raises AssertionError when it does not."""
+    breaker_does_all_of_the_circuit(guarded)
+    guarded.open()
+    events = [guarded.message(does="reject"), guarded.message(does="fail"), guarded.message(does="fail")]
+    attempts = (1, 1, MAX_RECEIVES)
+    probes = [
+        circuit.Probe(each["messageId"], each["body"], attempt) for each, attempt in zip(events, attempts, strict=True)
+    ]
+    put_probes(guarded, probes)
+    guarded.downstream.out = False
+    guarded.recovered()
+    with Role(guarded.root, guarded.names["breaker"]).acting():
+        guarded.minute()
+        assert (guarded.state(), guarded.takes_messages()) == ("HALF_OPEN", True), "none told: the next is to"
+    assert [guarded.event(each).get("status") for each in events] == ["failed", None, "failed"]
+
+
+@pytest.mark.parametrize(
+    ("function", "does_all"), [("worker", worker_does_all_it_does), ("breaker", breaker_does_all_it_does)]
+)
+def test_all_that_is_granted_is_used_where_it_is_granted_and_nothing_is_denied(
+    guarded: Guarded, decisions: Path, function: str, does_all: Callable[[Guarded], None]
+) -> None:
+    role = Role(guarded.root, guarded.names[function])
+    with recorded(decisions) as recording:
+        does_all(guarded)
+    assert denied(recording.of(role.name)) == []
+    # As a list: the breaker may send to two queues, and Lambda's is one of them.
+    assert sorted(action for action, _ in unused(role.document, recording.of(role.name))) == sorted(UNSEEN[function])
+
+
 def of_the_circuit(role: Role) -> list[tuple[int, str]]:
-    return [(position, action) for position, action in role.actions if action not in UNSEEN | ON_EVENTS]
+    others = ON_EVENTS.union(*UNSEEN.values())
+    return [(position, action) for position, action in role.actions if action not in others]
 
 
 @pytest.mark.parametrize("function", DOES_ALL)
