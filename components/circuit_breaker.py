@@ -12,6 +12,9 @@ from components.options.common import PolledOptions
 from components.scheduled_function import ScheduledFunction, Timetable
 from components.worker import Worker
 
+# What the worker calls by the policy that is made after it: to find its event source mapping, and to switch it off.
+CALLED_BY_WORKER = ("ssm", "lambda")
+
 
 def mapping_parameter_name(service: str, name: str) -> str:
     """The SSM parameter that names the worker's event source mapping to the worker.

@@ -1,6 +1,6 @@
 """The function behind a queue."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pulumi
 import pulumi_aws as aws
@@ -29,6 +29,7 @@ class Worker(pulumi.ComponentResource):
         runtime: Runtime,
         grants: Iterable[Grant],
         environment: Mapping[str, Input[str]],
+        also_calls: Sequence[str] = (),
         start: StartOptions | None = None,
         opts: ResourceOptions | None = None,
     ) -> None:
@@ -41,6 +42,7 @@ class Worker(pulumi.ComponentResource):
             size=Size(options.memory_mb, options.timeout_seconds),
             grants=[queue.grant_consume(), *grants],
             environment=environment,
+            also_calls=also_calls,
             start=start,
             opts=ResourceOptions(parent=self),
         )

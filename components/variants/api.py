@@ -9,7 +9,7 @@ from pulumi import Input, Output
 
 from components.api import Backend, HttpApi, RestApi
 from components.bucket import Bucket
-from components.circuit_breaker import CircuitBreaker, mapping_parameter_name
+from components.circuit_breaker import CALLED_BY_WORKER, CircuitBreaker, mapping_parameter_name
 from components.encryption import customer_key, encrypted
 from components.faults import FaultSwitch
 from components.function import Function, Size, shared_runtime
@@ -130,6 +130,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             *([table.grant_keep(CIRCUIT_ITEM), bucket.grant_write(CIRCUIT)] if breaker_options else []),
         ],
         environment=worker_environment,
+        also_calls=CALLED_BY_WORKER if breaker_options else (),
         start=config.worker,
         opts=child,
     )

@@ -100,6 +100,16 @@ def test_functions_are_in_both_subnets_and_in_the_one_group_and_wait_for_their_w
         assert {f"pipeline-network-{service}" for service in ("sqs", "dynamodb", "s3")} <= waits_for
 
 
+def test_a_worker_that_can_pause_waits_for_the_ways_that_it_does_so_by(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of("ingestion")
+    late = json.loads(graph.find("aws:iam/rolePolicy:RolePolicy", "pipeline-breaker-pause").inputs["policy"])
+    called = {statement["Action"][0].partition(":")[0] for statement in late["Statement"]}
+    worker = graph.find("aws:lambda/function:Function", "pipeline-worker")
+    waits_for = {graph.by_urn(urn).name for urn in worker.dependencies}
+    assert called == {"ssm", "lambda"}
+    assert {f"pipeline-network-{service}" for service in called} <= waits_for
+
+
 def test_endpoints_are_for_just_the_services_that_the_functions_call(graph_of: Callable[..., Graph]) -> None:
     def made(stack: str, **config: Any) -> dict[str, str]:
         return services(graph_of(stack, network={"vpc": "create"}, **config))
