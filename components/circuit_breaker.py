@@ -12,8 +12,8 @@ from components.options.common import PolledOptions
 from components.scheduled_function import ScheduledFunction, Timetable
 from components.worker import Worker
 
-# What the worker calls by the policy that is made after it: to find its event source mapping, and to switch it off.
-CALLED_BY_WORKER = ("ssm", "lambda")
+# What the worker does by the policy that CircuitBreaker makes: its network must lead there before.
+CALLED_BY_WORKER = Grant(("ssm:GetParameter", "lambda:UpdateEventSourceMapping"), (), in_later_policy=True)
 
 
 def mapping_parameter_name(service: str, name: str) -> str:

@@ -1,7 +1,7 @@
 """A Lambda function with its role, the policy its grants add up to, and its log group."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -71,7 +71,6 @@ class Function(pulumi.ComponentResource):
     """A Lambda function that can do what its grants say and nothing else.
 
     `handler` is `package.module.function` inside `code`. The environment is the grants' and `environment` together.
-    `also_calls` are services that a policy made later is about, so that the network leads to them, too.
     `arn` and `invoke_arn` are of what is to be invoked: the function, or, where `start` asks for environments that are
     ready, an alias of its newest version, which `qualifier` then names.
     """
@@ -86,7 +85,6 @@ class Function(pulumi.ComponentResource):
         size: Size,
         grants: Iterable[Grant],
         environment: Mapping[str, Input[str]],
-        also_calls: Sequence[str] = (),
         start: StartOptions | None = None,
         opts: ResourceOptions | None = None,
     ) -> None:
@@ -97,7 +95,7 @@ class Function(pulumi.ComponentResource):
         log_group = aws.cloudwatch.LogGroup(name, retention_in_days=runtime.logs.retention_days, opts=child)
         grants = [*grants, _grant_logs(log_group), *_grants_tracing(tracing=runtime.tracing)]
         network = runtime.network
-        ways = [] if network is None else network.ways_to([*services_called(grants), *also_calls])
+        ways = [] if network is None else network.ways_to(services_called(grants))
         grants += [] if network is None else [_INTERFACES]
         role = aws.iam.Role(name, assume_role_policy=_ASSUMED_BY_LAMBDA, opts=child)
         document = policy_document(grants, key_arn=runtime.key_arn)

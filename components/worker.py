@@ -1,6 +1,6 @@
 """The function behind a queue."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import pulumi
 import pulumi_aws as aws
@@ -29,7 +29,6 @@ class Worker(pulumi.ComponentResource):
         runtime: Runtime,
         grants: Iterable[Grant],
         environment: Mapping[str, Input[str]],
-        also_calls: Sequence[str] = (),
         start: StartOptions | None = None,
         opts: ResourceOptions | None = None,
     ) -> None:
@@ -42,7 +41,6 @@ class Worker(pulumi.ComponentResource):
             size=Size(options.memory_mb, options.timeout_seconds),
             grants=[queue.grant_consume(), *grants],
             environment=environment,
-            also_calls=also_calls,
             start=start,
             opts=ResourceOptions(parent=self),
         )

@@ -127,10 +127,13 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         runtime=runtime,
         grants=[
             *works_on_events,
-            *([table.grant_keep(CIRCUIT_ITEM), bucket.grant_write(CIRCUIT)] if breaker_options else []),
+            *(
+                [table.grant_keep(CIRCUIT_ITEM), bucket.grant_write(CIRCUIT), CALLED_BY_WORKER]
+                if breaker_options
+                else []
+            ),
         ],
         environment=worker_environment,
-        also_calls=CALLED_BY_WORKER if breaker_options else (),
         start=config.worker,
         opts=child,
     )

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from local.recording import Graph
+from local.monitor import Monitor
+from local.recording import Graph, synthesise
+
+from .conftest import ROOT
 
 INTERFACES = {
     "Sid": "BeConnectedToTheNetwork",
@@ -146,6 +149,23 @@ def test_gateways_are_routes_and_the_others_have_their_services_own_names(privat
         "subnetIds": subnets(private),
         "securityGroupIds": [endpoints],
     }
+
+
+def test_an_endpoint_is_in_the_zones_that_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offered_in(*zones: str) -> Graph:
+        answers = {"id": "x", "availabilityZones": list(zones)}
+        asked = Monitor._invoked
+        token = "aws:ec2/getVpcEndpointService:getVpcEndpointService"
+        with monkeypatch.context() as patched:
+            patched.setattr(Monitor, "_invoked", lambda self, each: answers if each == token else asked(self, each))
+            return synthesise(ROOT, "dev", {"network": {"vpc": "create"}})
+
+    graph = offered_in("us-east-1b", "us-east-1f")
+    second = untagged(graph, "aws:ec2/routeTableAssociation:RouteTableAssociation")["-1"]["subnetId"]
+    made = untagged(graph, "aws:ec2/vpcEndpoint:VpcEndpoint")
+    assert [made["-sqs"]["subnetIds"], made["-sns"]["subnetIds"]] == [[second], [second]]
+    with pytest.raises(Exception, match=r"has no endpoint in us-east-1a or us-east-1b: network\.vpc must name subnets"):
+        offered_in("us-east-1f")
 
 
 def test_endpoints_serve_this_account_only_and_gateways_its_buckets_and_tables_only(private: Graph) -> None:
