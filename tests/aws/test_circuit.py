@@ -342,7 +342,7 @@ def test_two_workers_that_open_it_at_once_do_no_harm(guarded: Guarded, monkeypat
 # What is refused
 
 
-def test_a_refused_delivery_is_no_attempt_and_comes_back_after_the_recovery_time(
+def test_a_refused_delivery_is_no_attempt_and_comes_back_later_each_time(
     guarded: Guarded,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -353,7 +353,7 @@ def test_a_refused_delivery_is_no_attempt_and_comes_back_after_the_recovery_time
     for receives in (1, 2, 3, 4):
         message["attributes"]["ApproximateReceiveCount"] = str(receives)
         assert guarded.handle(message) == [message["messageId"]]
-    assert delays == [{message["receiptHandle"]: 60}] * 4
+    assert delays == [{message["receiptHandle"]: seconds} for seconds in (60, 120, 240, 480)]
     assert guarded.downstream.runs == []
     assert guarded.event(message)["refusals"] == "4"
     guarded.clear_circuit()
@@ -503,6 +503,27 @@ def test_probes_that_tell_nothing_give_way_to_the_next(guarded: Guarded) -> None
     assert guarded.event(third)["status"] == "succeeded"
 
 
+def test_probes_that_fail_for_reasons_of_their_own_leave_the_turn_to_the_worker_at_once(guarded: Guarded) -> None:
+    guarded.open()
+    rejected = guarded.message(does="reject")
+    put_probes(guarded, [circuit.Probe(rejected["messageId"], rejected["body"], 1)])
+    guarded.downstream.out = False
+    guarded.recovered()
+    guarded.minute()
+    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", True)
+    # Without waiting for the lease of the probe that told nothing.
+    assert guarded.handle(guarded.message()) == []
+    assert guarded.state() == "CLOSED"
+
+
+def test_a_probe_that_is_refused_costs_its_message_no_refusal(guarded: Guarded) -> None:
+    message = guarded.open()[-1]
+    before = guarded.event(message).get("refusals")
+    probe = circuit.Probe(message["messageId"], message["body"], 2)
+    assert guarded.worker().probe(probe, Time()) == "refused"
+    assert guarded.event(message).get("refusals") == before
+
+
 def put_probes(guarded: Guarded, probes: Sequence[circuit.Probe]) -> None:
     body = json.dumps([dataclasses.asdict(probe) for probe in probes]).encode()
     guarded.root("s3").put_object(Bucket=guarded.outputs["bucket_name"], Key=PROBES_KEY, Body=body)
@@ -611,6 +632,9 @@ def test_each_transition_is_on_the_bus_and_counted(guarded: Guarded, capsys: pyt
     counted = [{name: line[name] for name in line if name.startswith("Circuit")} for line in lines if "_aws" in line]
     assert counted == [
         {"CircuitOpened": [1.0], "CircuitOpen": [1.0]},
+        # Before and after each probe.
+        {"CircuitOpen": [1.0]},
+        {"CircuitOpen": [1.0]},
         {"CircuitOpen": [1.0]},
         {"CircuitClosed": [1.0]},
         {"CircuitOpen": [0.0]},
