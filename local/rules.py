@@ -255,7 +255,8 @@ def _confused_deputy(graph: Graph) -> Iterator[Problem]:
         *((key, one) for key in graph.of_type(KEY) for one in _statements(key.inputs.get("policy"))),
         *((role, one) for role in graph.of_type(ROLE) for one in _statements(role.inputs["assumeRolePolicy"])),
     ]:
-        # Lambda names no source when it takes a role: who may pass the role to a function is the guard there.
+        # Only functions of this account get the role, from whoever may pass it to them:
+        # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html
         services = _principals(statement, "Service") - {"lambda.amazonaws.com"}
         if statement["Effect"] == "Allow" and services and not _names_account(statement.get("Condition", {})):
             yield policy, f"it serves {', '.join(sorted(services))} whoever it acts for"
