@@ -102,7 +102,8 @@ def run_cost(stack: str, traffic: Traffic, prices_file: str | None, *, as_json: 
     if as_json:
         bill = {"stack": stack, "prices": table["date"], "region": table["region"], "currency": table["currency"]}
         lines = {unit: {"quantity": round(usage[unit], 3), "usd": round(dollars[unit], 4)} for unit in usage}
-        sys.stdout.write(json.dumps({**bill, "usd": round(sum(dollars.values()), 2), "lines": lines}) + "\n")
+        together = {"usd": round(sum(dollars.values()), 2), "not_counted": _not_counted(config)}
+        sys.stdout.write(json.dumps({**bill, **together, "lines": lines}) + "\n")
     else:
         _show(stack, config, traffic, table, usage, dollars)
     return 0
@@ -292,6 +293,11 @@ def _dollars(table: Mapping[str, Any], unit: str, quantity: float) -> float:
     return float(quantity * price["usd"] / price["per"])
 
 
+def _not_counted(config: ApiPipelineConfig) -> list[str]:
+    """What the stack is billed for and the model leaves out: the stack does not tell how big snapshots are."""
+    return ["SnapStart's cache and restores"] if config.api.snap_start or config.worker.snap_start else []
+
+
 def _show(
     stack: str,
     config: ApiPipelineConfig,
@@ -317,7 +323,7 @@ def _show(
         f"{stack}: {traffic.events_a_month:,} events a month of {traffic.event_bytes:,} bytes, "
         f"{traffic.events_a_request:,} to a request, {traffic.batch(config):,.0f} to a run of the worker.\n"
         f"By list prices of {table['region']} ({table['date']}), without free tiers, data transfer and retries. "
-        "An estimate, not a bill.",
+        "An estimate, not a bill." + "".join(f"\nNot counted: {what}." for what in _not_counted(config)),
         highlight=False,
         soft_wrap=True,
     )

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from handlers.csv.columns import Cells, Check, Column, FileFormat, Problem, check_of, normalised
 from handlers.csv.json_lines import json_lines
-from handlers.csv.statistics import ColumnStatistics, exact_values
+from handlers.csv.statistics import ColumnStatistics
 from handlers.csv.text import (
     LONGEST_ROW_BYTES,
     FileError,
@@ -283,13 +283,13 @@ class CsvEngine:
         if clashing := [name for name in kept if name in {column.name for column in self._format.columns}]:
             raise FileError("duplicate_columns", f"unknown columns have names of known ones: {', '.join(clashing)}")
         places = found | kept
-        bound = exact_values(sum(column.type == "string" for column in columns))
+        string_columns = sum(column.type == "string" for column in columns)
         self._outputs = [
             Output(
                 column.name,
                 places.get(column.name),
                 check_of(column, self._format.numbers),
-                ColumnStatistics(column.type, bound),
+                ColumnStatistics(column.type, string_columns),
             )
             for column in columns
         ]

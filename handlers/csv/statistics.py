@@ -11,23 +11,26 @@ from handlers.csv.columns import ColumnType
 EXACT_VALUES_OF_ALL = 200_000
 EXACT_VALUES = 10_000
 EXACT_CHARACTERS_A_VALUE = 64
-# The standard error of an approximate count is one in the root of this: 2.2 percent.
-SAMPLE = 2_048
-# So that sorting is rare.
-SAMPLE_WITH_SLACK = 4 * SAMPLE
+# The same for the hashes of approximate counts; the fewest win. The standard error is one in the root of how many a
+# count is made from: 2.2 percent of 2,048, 12.6 of 64. In between a column holds so many times more: sorting is rare.
+HASHES_OF_ALL = 200_000
+MOST_HASHES = 2_048
+FEWEST_HASHES = 64
+SLACK = 2
 LARGEST_HASH = 2**63
 
 
 class Distinct:
     """How many different strings: exact up to a bound, then approximate.
 
-    Past the bound it keeps the 2,048 smallest hashes (K. Beyer et al., "On synopses for distinct-value estimation under
-    multiset operations", 2007). Python's own hash of a string differs from run to run; CRC-32 does not, and the hash
-    of a tuple spreads it over 64 bits at C's speed.
+    Past the bound it keeps some of the smallest hashes (K. Beyer et al., "On synopses for distinct-value estimation
+    under multiset operations", 2007). Python's own hash of a string differs from run to run; CRC-32 does not, and the
+    hash of a tuple spreads it over 64 bits at C's speed.
     """
 
-    def __init__(self, exact_values: int) -> None:
+    def __init__(self, exact_values: int, hashes: int = MOST_HASHES) -> None:
         self._bound = exact_values
+        self._hashes = hashes
         self._values: set[str] | None = set()
         self._characters = 0
         self._smallest: set[int] = set()
@@ -51,12 +54,12 @@ class Distinct:
         crcs = map(crc32, "\0".join(cells).encode().split(b"\0"))
         limit = self._limit
         self._smallest.update([value for value in map(hash, zip(crcs, strict=False)) if value < limit])
-        if len(self._smallest) > SAMPLE_WITH_SLACK:
+        if len(self._smallest) > SLACK * self._hashes:
             self._trim()
 
     def _trim(self) -> None:
-        self._smallest = set(sorted(self._smallest)[:SAMPLE])
-        if len(self._smallest) == SAMPLE:
+        self._smallest = set(sorted(self._smallest)[: self._hashes])
+        if len(self._smallest) == self._hashes:
             self._limit = max(self._smallest)
 
     @property
@@ -69,9 +72,9 @@ class Distinct:
         if self._values is not None:
             return len(self._values)
         self._trim()
-        if len(self._smallest) < SAMPLE:
+        if len(self._smallest) < self._hashes:
             return len(self._smallest)
-        different_crcs = (SAMPLE - 1) * 2 * LARGEST_HASH / (max(self._smallest) + LARGEST_HASH)
+        different_crcs = (self._hashes - 1) * 2 * LARGEST_HASH / (max(self._smallest) + LARGEST_HASH)
         # Strings that share their 32-bit CRC count once: what that hides is made up for.
         share = min(different_crcs / 2**32, 0.999)
         return round(-math.log1p(-share) * 2**32)
@@ -89,7 +92,8 @@ class Distinct:
         self._values = None if state["values"] is None else set(state["values"])
         self._characters = sum(map(len, self._values or ()))
         self._smallest = set(state["smallest"])
-        self._limit = max(self._smallest) if len(self._smallest) == SAMPLE else LARGEST_HASH
+        self._limit = LARGEST_HASH
+        self._trim()
 
 
 class ColumnStatistics:
@@ -98,14 +102,14 @@ class ColumnStatistics:
     `add` takes their output texts, "" for null. Sums of integers are exact; sums of numbers are rounded once a block.
     """
 
-    def __init__(self, column_type: ColumnType, exact_values: int) -> None:
+    def __init__(self, column_type: ColumnType, string_columns: int) -> None:
         self._type = column_type
         self.count = 0
         self.nulls = 0
         self._sum: int | float = 0
         self._min: Any = None
         self._max: Any = None
-        self._distinct = Distinct(exact_values) if column_type == "string" else None
+        self._distinct = distinct_of(string_columns) if column_type == "string" else None
 
     def add(self, cells: Sequence[str]) -> None:
         """Counts cells."""
@@ -167,9 +171,12 @@ class ColumnStatistics:
             self._distinct.restore(state["distinct"])
 
 
-def exact_values(string_columns: int) -> int:
-    """How many different strings each of so many columns may keep."""
-    return min(EXACT_VALUES, EXACT_VALUES_OF_ALL // max(1, string_columns))
+def distinct_of(string_columns: int) -> Distinct:
+    """One of so many columns, which share what may be kept of strings and of hashes."""
+    return Distinct(
+        min(EXACT_VALUES, EXACT_VALUES_OF_ALL // string_columns),
+        max(FEWEST_HASHES, min(MOST_HASHES, HASHES_OF_ALL // SLACK // string_columns)),
+    )
 
 
 def _sum(numbers: Sequence[float]) -> float:

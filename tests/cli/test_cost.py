@@ -1,6 +1,7 @@
 """`pipeline cost`: the bill, its price table, and what it says when it cannot tell."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,33 @@ def test_reports_read_each_event_once_an_hour_and_once_a_day_at_half_a_unit() ->
     assert read == pytest.approx(million * (1 + 2 * 0.5 + 2 * 300 / 4_096 / 2) + (runs + days) * shards / 2, rel=0.002)
 
 
-def test_what_is_kept_ready_is_paid_for_by_the_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes a stack `ready` of the options of a group."""
     for file in ("__main__.py", "Pulumi.yaml", "components", "handlers", "processors", "schemas"):
         (tmp_path / file).symlink_to(ROOT / file)
-    options = {"datapipeline:variant": "api", "datapipeline:worker": {"provisioned_concurrency": 2, "memory_mb": 256}}
-    (tmp_path / "Pulumi.ready.yaml").write_text(json.dumps({"config": options}))
     monkeypatch.chdir(tmp_path)
-    ready = quantities("--stack", "ready", "--events-per-month", "0")
-    assert ready["lambda.provisioned_gb_seconds"] == 2 * 256 / 1_024 * 730 * 3_600
+
+    def make(group: str, **options: Any) -> None:
+        config = {"datapipeline:variant": "api", f"datapipeline:{group}": options}
+        (tmp_path / "Pulumi.ready.yaml").write_text(json.dumps({"config": config}))
+
+    return make
+
+
+def test_what_is_kept_ready_is_paid_for_by_the_hour(ready: Callable[..., None]) -> None:
+    ready("worker", provisioned_concurrency=2, memory_mb=256)
+    counted = quantities("--stack", "ready", "--events-per-month", "0")
+    assert counted["lambda.provisioned_gb_seconds"] == 2 * 256 / 1_024 * 730 * 3_600
+
+
+@pytest.mark.parametrize("group", ["api", "worker"])
+def test_that_snapshots_are_not_counted_is_said_where_there_are_some(ready: Callable[..., None], group: str) -> None:
+    for snap_start in (True, False):
+        ready(group, snap_start=snap_start)
+        shown = CliRunner().invoke(app, ["cost", "--stack", "ready"]).output
+        assert ("Not counted: SnapStart's cache and restores." in shown) == snap_start
+        assert bill("--stack", "ready")["not_counted"] == ["SnapStart's cache and restores"] * snap_start
 
 
 def test_the_price_table_can_be_ones_own(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from handlers.csv import engine as engine_module
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.content import Content
 from handlers.csv.engine import CsvEngine, blocks, read_all
-from handlers.csv.statistics import EXACT_VALUES, ColumnStatistics, Distinct
+from handlers.csv.statistics import EXACT_VALUES, FEWEST_HASHES, HASHES_OF_ALL, ColumnStatistics, Distinct, distinct_of
 from handlers.csv.text import DELIMITERS, ENCODINGS, FileError, plain_columns, split_lines
 
 FORMAT = FileFormat(
@@ -308,6 +308,31 @@ def test_distinct_counts_are_exact_up_to_the_bound_and_then_about_right_and_mark
     for start in range(0, 300_000, 10_000):
         again.add([shape.format(number) for number in range(start, start + 10_000)])
     assert again.count() == distinct.count()
+
+
+@pytest.mark.parametrize(("columns", "error"), [(1, 0.022), (48, 0.022), (100, 0.032), (1_000, 0.1), (5_000, 0.126)])
+def test_string_columns_share_what_is_kept_of_them_and_the_estimate_is_as_good_as_the_docs_say(
+    columns: int, error: float
+) -> None:
+    distinct = distinct_of(columns)
+    for start in range(0, 50_000, 50):
+        distinct.add([f"{number}" for number in range(start, start + 50)])
+        strings, hashes = len(distinct._values or ()), len(distinct._smallest)
+        # The floor holds twice where a column has few hashes, for the slack.
+        assert strings + hashes <= max(HASHES_OF_ALL // columns, 2 * FEWEST_HASHES)
+    assert distinct.approximate
+    # Four standard errors of this very sample, which is always the same.
+    assert distinct.count() == pytest.approx(50_000, rel=4 * error)
+
+
+def test_a_wide_file_is_counted_alike_in_one_run_and_in_many() -> None:
+    names = [f"c{number}" for number in range(2_500)]
+    data = "\n".join([",".join(names), *(",".join(f"{row}{name}" for name in names) for row in range(100))]).encode()
+    engine = CsvEngine(FORMAT)
+    list(blocks(engine, io.BytesIO(data).read))
+    # The four columns of the format, which the file lacks, come first.
+    assert {len(column["distinct"]["smallest"]) for column in engine.state()["statistics"][4:]} == {FEWEST_HASHES}
+    assert continued(data)[2] == engine.report()
 
 
 def test_long_strings_do_not_fill_the_memory() -> None:
