@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from components.api import OPEN_ROUTES, ROUTES, Route
+from components.api import OPEN_ROUTES, Route
 from components.config import load
-from components.options.api import ApiPipelineConfig
+from components.options.api import ApiOptions, ApiPipelineConfig
+from components.options.csv import CsvPipelineConfig
 from components.redrive import REDRIVE_ROUTES
 from components.variants.api import event_schemas
 from handlers import events, listing, redrive
@@ -55,26 +56,34 @@ def run_openapi(stack: str) -> int:
     """Prints the document."""
     project = load_project(find_project(Path.cwd()), stack)
     config = load(project.config, file=f"Pulumi.{stack}.yaml")
-    if not isinstance(config, ApiPipelineConfig):
+    if isinstance(config, CsvPipelineConfig) and not config.queue.redrive_api:
+        raise LocalError(f"stack {stack!r} is of the variant 'csv', which has no API without queue.redrive_api")
+    if not isinstance(config, ApiPipelineConfig | CsvPipelineConfig):
         raise LocalError(f"stack {stack!r} is of the variant {config.variant!r}, which has no API")
     sys.stdout.write(json.dumps(document(config), indent=2) + "\n")
     return 0
 
 
-def routes(config: ApiPipelineConfig) -> tuple[Route, ...]:
-    """The routes of a stack."""
-    return ROUTES + (REDRIVE_ROUTES if config.queue.redrive_api else ())
-
-
-def document(config: ApiPipelineConfig) -> Json:
+def document(config: ApiPipelineConfig | CsvPipelineConfig) -> Json:
     """The OpenAPI document of a stack."""
+    operations: dict[Route, Json] = {}
+    if isinstance(config, ApiPipelineConfig):
+        api, output, description = config.api, "api_url", "Takes events, and tells what became of them."
+        operations |= {route: operation(config) for route, operation in OPERATIONS.items()}
+        schemas = _schemas(config)
+    else:
+        # As components.variants.csv makes it.
+        api, output, description = ApiOptions(), "redrive_api_url", "Shows dead letters, and sends them back."
+        schemas = _error_schemas(api)
+    if config.queue.redrive_api:
+        operations |= {route: operation(api) for route, operation in REDRIVE_OPERATIONS.items()}
+        schemas |= _redrive_schemas()
     schemes: Json = {}
     paths: dict[str, Json] = {}
-    for method, path in routes(config):
-        auth = _auth(config, (method, path))
-        scheme = _security_scheme(config, auth)
-        operation = OPERATIONS[method, path](config)
-        operation["responses"] = _gateway_answers(config, auth) | operation["responses"]
+    for (method, path), operation in operations.items():
+        auth = _auth(api, (method, path))
+        scheme = _security_scheme(api, auth)
+        operation["responses"] = _gateway_answers(api, auth) | operation["responses"]
         operation["security"] = [{name: []} for name in scheme]
         schemes |= scheme
         paths.setdefault(path, {})[method.lower()] = operation
@@ -84,14 +93,14 @@ def document(config: ApiPipelineConfig) -> Json:
         "info": {
             "title": "DataPipeline",
             "version": API_VERSION,
-            "description": "Takes events, and tells what became of them.",
+            "description": description,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [
             {
-                "url": "{api_url}",
+                "url": f"{{{output}}}",
                 "variables": {
-                    "api_url": {
+                    output: {
                         "default": "https://example.execute-api.us-east-1.amazonaws.com",
                         "description": "The stack's output of this name.",
                     },
@@ -99,7 +108,7 @@ def document(config: ApiPipelineConfig) -> Json:
             },
         ],
         "paths": paths,
-        "components": {"schemas": _schemas(config), **({"securitySchemes": schemes} if schemes else {})},
+        "components": {"schemas": schemas, **({"securitySchemes": schemes} if schemes else {})},
     }
 
 
@@ -130,7 +139,7 @@ def _submit(config: ApiPipelineConfig) -> Json:
             },
             "400": _answer("Nothing of it is acceptable.", "Error", "NothingAccepted"),
             "409": _answer("The idempotency key was used with another event.", "Error"),
-            "413": _answer("Too many events, or too large a one.", "Error", *_gateway_error(config)),
+            "413": _answer("Too many events, or too large a one.", "Error", *_gateway_error(config.api)),
             "503": _answer("Nothing was accepted; send it again.", "Error", "NothingAccepted"),
         },
     }
@@ -190,7 +199,7 @@ def _health(_config: ApiPipelineConfig) -> Json:
     }
 
 
-def _preview(config: ApiPipelineConfig) -> Json:
+def _preview(api: ApiOptions) -> Json:
     parameters = [{"name": name, "in": "query", "schema": schema} for name, schema in REDRIVE_PARAMETERS.items()]
     return {
         "operationId": "previewRedrive",
@@ -199,13 +208,13 @@ def _preview(config: ApiPipelineConfig) -> Json:
         "responses": {
             "200": _answer("Those that fit, once each.", "DeadLetters"),
             "400": _answer("A parameter or header is not acceptable.", "Error"),
-            "403": _not_signed(config),
+            "403": _not_signed(api),
             "503": _answer("A service did not answer; what was found until then, if anything.", "Error", "DeadLetters"),
         },
     }
 
 
-def _redrive(config: ApiPipelineConfig) -> Json:
+def _redrive(api: ApiOptions) -> Json:
     return {
         "operationId": "startRedrive",
         "summary": "Send dead letters back into their queue",
@@ -214,7 +223,7 @@ def _redrive(config: ApiPipelineConfig) -> Json:
         "responses": {
             "200": _answer("What was done.", "Redriven"),
             "400": _answer("The body or a header is not acceptable.", "Error"),
-            "403": _not_signed(config),
+            "403": _not_signed(api),
             "503": _answer("A service did not answer; what was done until then, if anything.", "Error", "Redriven"),
         },
     }
@@ -225,6 +234,8 @@ OPERATIONS: Mapping[Route, Callable[[ApiPipelineConfig], Json]] = {
     ("GET", "/events"): _list,
     ("GET", "/events/{id}"): _show,
     ("GET", "/health"): _health,
+}
+REDRIVE_OPERATIONS: Mapping[Route, Callable[[ApiOptions], Json]] = {
     ("GET", "/redrive/preview"): _preview,
     ("POST", "/redrive/start"): _redrive,
 }
@@ -238,18 +249,18 @@ def _answer(description: str, *schemas: str) -> Json:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def _not_signed(config: ApiPipelineConfig) -> Json:
+def _not_signed(api: ApiOptions) -> Json:
     """Refused by the gateway, and were it not, by the function."""
-    return _answer("The request is not signed, or the signer may not do this.", "Error", *_gateway_error(config))
+    return _answer("The request is not signed, or the signer may not do this.", "Error", *_gateway_error(api))
 
 
-def _gateway_error(config: ApiPipelineConfig) -> tuple[str, ...]:
+def _gateway_error(api: ApiOptions) -> tuple[str, ...]:
     """The shape of API Gateway's own refusals, where it is not ours: a REST API can be told to use ours."""
-    return ("GatewayError",) if config.api.kind == "http" else ()
+    return ("GatewayError",) if api.kind == "http" else ()
 
 
-def _gateway_answers(config: ApiPipelineConfig, auth: Auth) -> Json:
-    (shape,) = _gateway_error(config) or ("Error",)
+def _gateway_answers(api: ApiOptions, auth: Auth) -> Json:
+    (shape,) = _gateway_error(api) or ("Error",)
     answers = {"429": _answer("More requests than the stage lets through.", shape)}
     if auth == "jwt":
         answers["401"] = _answer("No token, or not one of the issuer for this audience.", shape)
@@ -261,13 +272,13 @@ def _gateway_answers(config: ApiPipelineConfig, auth: Auth) -> Json:
 # Who may call
 
 
-def _auth(config: ApiPipelineConfig, route: Route) -> Auth:
+def _auth(api: ApiOptions, route: Route) -> Auth:
     if route in OPEN_ROUTES:
         return "none"
-    return "iam" if route in REDRIVE_ROUTES else config.api.auth
+    return "iam" if route in REDRIVE_ROUTES else api.auth
 
 
-def _security_scheme(config: ApiPipelineConfig, auth: Auth) -> Json:
+def _security_scheme(api: ApiOptions, auth: Auth) -> Json:
     match auth:
         case "none":
             return {}
@@ -276,7 +287,7 @@ def _security_scheme(config: ApiPipelineConfig, auth: Auth) -> Json:
             signed = {"type": "apiKey", "name": "Authorization", "in": "header"}
             return {"sigv4": {**signed, "x-amazon-apigateway-authtype": "awsSigv4"}}
         case "jwt":
-            issuer = config.api.jwt.issuer if config.api.jwt else ""
+            issuer = api.jwt.issuer if api.jwt else ""
             return {
                 "jwt": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": f"Issued by {issuer}"}
             }
@@ -300,9 +311,11 @@ def _list_of(schema: Json, **limits: int) -> Json:
     return {"type": "array", "items": schema, **limits}
 
 
+PROBLEMS = _list_of(_object({"path": TEXT, "message": TEXT}))
+ERROR = _object({"code": TEXT, "message": TEXT, "details": PROBLEMS})
+
+
 def _schemas(config: ApiPipelineConfig) -> Json:
-    problems = _list_of(_object({"path": TEXT, "message": TEXT}))
-    error = _object({"code": TEXT, "message": TEXT, "details": problems})
     description = {
         "id": ID,
         "type": TEXT,
@@ -324,18 +337,23 @@ def _schemas(config: ApiPipelineConfig) -> Json:
         "Accepted": _object({"id": ID, "status": STATUS, "duplicate": {"type": "boolean"}}),
         "Results": _object(counts),
         "Result": _object({"index": COUNT, "id": ID, "status": STATUS}, {"duplicate": {"const": True}}),
-        "Refusal": _object({"index": COUNT, "status": {"const": "rejected"}, "errors": problems}),
-        "NothingAccepted": _object({**counts, "error": error}),
+        "Refusal": _object({"index": COUNT, "status": {"const": "rejected"}, "errors": PROBLEMS}),
+        "NothingAccepted": _object({**counts, "error": ERROR}),
         "Shown": _object(description, result),
         "Page": _object({"events": _list_of(_object(description)), "cursor": {"type": ["string", "null"]}}),
         "Health": _object({"status": {"const": "ok"}}),
-        "Error": _object({"error": error}),
-        **({name: _object({"message": TEXT}) for name in _gateway_error(config)}),
-        **(_redrive_schemas(error) if config.queue.redrive_api else {}),
+        **_error_schemas(config.api),
     }
 
 
-def _redrive_schemas(error: Json) -> Json:
+def _error_schemas(api: ApiOptions) -> Json:
+    return {
+        "Error": _object({"error": ERROR}),
+        **{name: _object({"message": TEXT}) for name in _gateway_error(api)},
+    }
+
+
+def _redrive_schemas() -> Json:
     left = {
         "not_matching": COUNT,
         "remaining": {"type": ["integer", "null"], "minimum": 0},
@@ -352,8 +370,8 @@ def _redrive_schemas(error: Json) -> Json:
     counts = dict.fromkeys(("redriven", "not_sent", "not_deleted"), COUNT)
     return {
         "Redrive": _object({}, REDRIVE_PARAMETERS),
-        "Redriven": _object({**counts, **left}, {"error": error}),
-        "DeadLetters": _object({"messages": _list_of(_object(letter)), **left}, {"error": error}),
+        "Redriven": _object({**counts, **left}, {"error": ERROR}),
+        "DeadLetters": _object({"messages": _list_of(_object(letter)), **left}, {"error": ERROR}),
     }
 
 

@@ -12,6 +12,9 @@ from components.options.common import PolledOptions
 from components.scheduled_function import ScheduledFunction, Timetable
 from components.worker import Worker
 
+# What the worker does by the policy that CircuitBreaker makes: its network must lead there before.
+CALLED_BY_WORKER = Grant(("ssm:GetParameter", "lambda:UpdateEventSourceMapping"), (), in_later_policy=True)
+
 
 def mapping_parameter_name(service: str, name: str) -> str:
     """The SSM parameter that names the worker's event source mapping to the worker.
@@ -19,7 +22,8 @@ def mapping_parameter_name(service: str, name: str) -> str:
     A name of our own making: the mapping needs the function, so the function cannot be told the mapping's id, nor the
     name of anything that is made after it.
     """
-    return f"/{service}/{name}/event-source-mapping"
+    # Not the project's name first: SSM keeps names that begin with aws or ssm to itself.
+    return f"/datapipeline/{service}/{name}/event-source-mapping"
 
 
 class CircuitBreaker(pulumi.ComponentResource):

@@ -119,6 +119,7 @@ def _policy(senders: Sequence[str], *, event_bus: bool) -> Output[str]:
         here = f"{region}:{account}"
         in_account = {"StringEquals": {"aws:SourceAccount": account}}
         log_groups = {"kms:EncryptionContext:aws:logs:arn": f"arn:{partition}:logs:{here}:log-group:*"}
+        buses = {"kms:EncryptionContext:aws:events:event-bus:arn": f"arn:{partition}:events:{here}:event-bus/*"}
         alarms = {"aws:SourceArn": f"arn:{partition}:cloudwatch:{here}:alarm:*"}
         topics = {"ArnLike": {"aws:SourceArn": f"arn:{partition}:sns:{here}:*"}}
         sources = {"s3": in_account, "sns": topics}
@@ -141,9 +142,13 @@ def _policy(senders: Sequence[str], *, event_bus: bool) -> Output[str]:
                     _allowed(f"Messages{sender.capitalize()}", f"{sender}.amazonaws.com", _USE, sources[sender])
                     for sender in senders
                 ),
-                # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-key-policy.html
+                # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-event-bus-cmkey.html
+                # The bus itself has no name yet: it is made after the key. Looking at a key has no encryption context.
                 *(
-                    [_allowed("EventBus", "events.amazonaws.com", ("kms:DescribeKey", *_USE), in_account)]
+                    [
+                        _allowed("EventBusLooks", "events.amazonaws.com", ("kms:DescribeKey",), in_account),
+                        _allowed("EventBus", "events.amazonaws.com", _USE, {"ArnLike": buses}),
+                    ]
                     if event_bus
                     else []
                 ),

@@ -21,6 +21,8 @@ class Grant:
     """What for, in a few words (`put messages into the queue`): the statement is called after it."""
     used_by_lambda: bool = False
     """Used by Lambda in the function's name, not by its code: the function's network need not lead there."""
+    in_later_policy: bool = False
+    """Allowed by a policy that is made after the function: here it says only that the function's code calls this."""
 
 
 def services_called(grants: Iterable[Grant]) -> list[str]:
@@ -60,7 +62,7 @@ def policy_document(grants: Iterable[Grant], *, key_arn: Input[str] | None) -> p
     same `why`, as IAM takes no two statements of one name.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
     """
-    granted = list(grants)
+    granted = [grant for grant in grants if not grant.in_later_policy]
     if key_arn is not None:
         needed = {right for grant in granted for action in grant.actions for right in _key_actions(action)}
         granted.append(Grant(tuple(sorted(needed)), (key_arn,), why="decrypt and encrypt these"))

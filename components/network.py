@@ -18,9 +18,6 @@ _HTTPS: Mapping[str, Any] = {"ip_protocol": "tcp", "from_port": 443, "to_port": 
 
 # Those that a route leads to, at no cost: https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html
 GATEWAY_SERVICES = ("dynamodb", "s3")
-# Where PrivateLink and IAM have different names for a service:
-# https://docs.aws.amazon.com/vpc/latest/privatelink/aws-services-privatelink-support.html
-_ENDPOINT_NAMES = {"cloudwatch": "monitoring"}
 
 
 @dataclass(frozen=True)
@@ -88,14 +85,15 @@ class PrivateNetwork(pulumi.ComponentResource):
         zones = aws.get_availability_zones_output(
             state="available", filters=[{"name": "opt-in-status", "values": ["opt-in-not-required"]}]
         )
+        self._zones = [zones.names[position] for position in range(len(SUBNET_RANGES))]
         ids = []
-        for position, addresses in enumerate(SUBNET_RANGES):
+        for position, (addresses, zone) in enumerate(zip(SUBNET_RANGES, self._zones, strict=True)):
             label = f"{self._name}-{position}"
             subnet = aws.ec2.Subnet(
                 label,
                 vpc_id=self._vpc_id,
                 cidr_block=addresses,
-                availability_zone=zones.names[position],
+                availability_zone=zone,
                 opts=child,
             )
             aws.ec2.RouteTableAssociation(label, subnet_id=subnet.id, route_table_id=self._route_table_id, opts=child)
@@ -140,11 +138,28 @@ class PrivateNetwork(pulumi.ComponentResource):
             policy=_own_account("aws:PrincipalAccount"),
             # The service's usual name leads to the endpoint.
             private_dns_enabled=True,
-            subnet_ids=self.subnet_ids,
+            subnet_ids=self._subnets_with(service),
             security_group_ids=[self._endpoints_id],
             opts=ResourceOptions(parent=self),
         )
         return [endpoint, self._to_endpoints]
+
+    def _subnets_with(self, service: str) -> Output[list[str]]:
+        """Those in zones that the service has endpoints in: not each is everywhere. One serves the whole VPC."""
+        offered = aws.ec2.get_vpc_endpoint_service_output(
+            service_name=_service_name(service), service_type="Interface"
+        ).availability_zones
+
+        def chosen(known: Sequence[Any]) -> Output[list[str]]:
+            offering, *zones = known
+            ids = [subnet for subnet, zone in zip(self.subnet_ids, zones, strict=True) if zone in offering]
+            if not ids:
+                raise ValueError(
+                    f"{service} has no endpoint in {' or '.join(zones)}: network.vpc must name subnets of your own"
+                )
+            return Output.all(*ids)
+
+        return Output.all(offered, *self._zones).apply(chosen)
 
 
 Network = ExistingNetwork | PrivateNetwork
@@ -163,7 +178,9 @@ def network_of(name: str, options: NetworkOptions, *, opts: ResourceOptions) -> 
 
 def _service_name(service: str) -> Output[str]:
     region = aws.get_region_output().region
-    return Output.concat("com.amazonaws.", region, ".", _ENDPOINT_NAMES.get(service, service))
+    # PrivateLink and IAM have one name for each service that functions call.
+    # https://docs.aws.amazon.com/vpc/latest/privatelink/aws-services-privatelink-support.html
+    return Output.concat("com.amazonaws.", region, ".", service)
 
 
 def _own_account(*keys: str) -> Output[str]:

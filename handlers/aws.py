@@ -30,6 +30,10 @@ _CONFIG = Config(
 # which redirects for a bucket elsewhere.
 _S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_style": "virtual"}))
 
+# Whoever tells of something that is done must not use up the time in which the queue is answered.
+_EVENTS_CONFIG = _CONFIG.merge(Config(read_timeout=2, retries={"mode": "standard", "total_max_attempts": 1}))
+_CONFIGS = {"s3": _S3_CONFIG, "events": _EVENTS_CONFIG}
+
 
 @cache
 def _session() -> botocore.session.Session:
@@ -39,7 +43,7 @@ def _session() -> botocore.session.Session:
 @cache
 def client(service: str) -> Any:
     """The client of a service (`sqs`, `dynamodb`, `s3`, `sns`). Ask for it before starting threads that use it."""
-    return _session().create_client(service, config=_S3_CONFIG if service == "s3" else _CONFIG)
+    return _session().create_client(service, config=_CONFIGS.get(service, _CONFIG))
 
 
 def each(call: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:

@@ -36,6 +36,8 @@ class Breaker:
         state = self._circuit.state()
         no_probe_left = False
         if state.due:
+            # A probe can take a while, and a minute without a value would look like the end of the trouble.
+            metrics.emit({"CircuitOpen": 1})
             state, no_probe_left = self._find_out(probes or [], context)
         metrics.emit({"CircuitOpen": 0 if state.closed else 1})
         if state.closed:
@@ -43,6 +45,7 @@ class Breaker:
                 self._pause.end()
         elif no_probe_left:
             # The worker's next message is the probe then: it costs that one a receive.
+            self._circuit.hand_over()
             self._pause.let_in()
         elif probes is None and self._pause.probes() is None:
             self._pause.begin([])
@@ -56,7 +59,7 @@ class Breaker:
         done meanwhile, or that fails for a reason of its own, tells nothing: the next one is tried.
         """
         for probe in random.sample(probes, len(probes)):
-            outcome = self._worker.probe(probe.message_id, probe.body, probe.attempt, context)
+            outcome = self._worker.probe(probe, context)
             state = self._circuit.state()
             if outcome == "refused" or not state.due:
                 return state, False

@@ -49,7 +49,8 @@ class Probe:
 
     message_id: str
     body: str
-    attempt: int
+    receives: int
+    group: str = ""
 
 
 class Message(Protocol):
@@ -57,10 +58,8 @@ class Message(Protocol):
 
     message_id: str
     body: str
-
-    @property
-    def attempt(self) -> int:
-        """Which attempt at the event this is."""
+    receives: int
+    group: str
 
 
 class _OutageError(Exception):
@@ -83,11 +82,12 @@ class Circuit:
         # The events that failed since one succeeded, and the message of each that will be delivered again.
         self._failing: dict[str, Probe | None] = {}
         self._reason = ""
+        self._store = CircuitBreakerDynamoDBPersistence(
+            settings.table_name, expiry_attr="expires_at", boto3_client=aws.client("dynamodb")
+        )
         self._guarded = circuit_breaker(
             NAME,
-            CircuitBreakerDynamoDBPersistence(
-                settings.table_name, expiry_attr="expires_at", boto3_client=aws.client("dynamodb")
-            ),
+            self._store,
             on_transition=self._changed,
             config=CircuitBreakerConfig(
                 failure_threshold=settings.circuit_failure_threshold,
@@ -119,7 +119,9 @@ class Circuit:
             # One event that fails again and again is no outage, whatever it raises.
             if not is_outage(error) or event_id in self._failing:
                 raise
-            self._failing[event_id] = Probe(message.message_id, message.body, message.attempt) if message else None
+            self._failing[event_id] = (
+                Probe(message.message_id, message.body, message.receives, message.group) if message else None
+            )
             self._reason = f"{type(error).__name__}: {error}"[:200]
             raise _OutageError(error) from error
         self._failing.clear()
@@ -156,6 +158,13 @@ class Circuit:
         if self._bus_name:
             outcome = outcomes.Outcome("Circuit Closed" if closed else "Circuit Opened", detail)
             outcomes.publish(self._bus_name, self._service, [outcome])
+
+    def hand_over(self) -> None:
+        """Leaves the next probe to whoever comes first: one that told nothing has kept its turn.
+
+        The circuit stays open, and its recovery is over. Raises botocore's errors.
+        """
+        self._store.save_reopen(NAME, int(time.time()) - self._recovery_seconds)
 
     def state(self) -> "State":
         """The state as it is, not as it was a second ago, and never guessed. Raises botocore's errors."""

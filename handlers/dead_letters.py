@@ -231,7 +231,8 @@ class DeadLetters:
             new = [letter for letter in old if letter.message_id not in held]
             held.update({letter.message_id: letter.receipt_handle for letter in letters})
             if not letters:
-                done.complete = True
+                # In a FIFO queue what this pass hides keeps back the rest of its group.
+                done.complete = not (held and self._url.endswith(".fifo"))
                 return
             if not room:
                 return

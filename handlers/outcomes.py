@@ -33,7 +33,7 @@ def publish(bus_name: str, service: str, outcomes: Sequence[Outcome]) -> list[bo
     """Puts events on a bus, `service` as their source; for each, whether EventBridge has it.
 
     Entries that EventBridge refuses are sent again, without those that it took, later each time. A call that fails as a
-    whole is not: the client has tried it again already.
+    whole is not: it may have hung, and the message comes again.
     """
     client = aws.client("events")
     put = [False] * len(outcomes)

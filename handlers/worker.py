@@ -40,7 +40,7 @@ from handlers.settings import WorkerSettings
 from handlers.table import DIED_ON_LAST_ATTEMPT, Completion, EventTable, TableError
 
 if TYPE_CHECKING:
-    from handlers.circuit import Circuit
+    from handlers.circuit import Circuit, Probe
 
 if TYPE_CHECKING:
     from handlers.faults import Faults
@@ -50,6 +50,7 @@ OutsideError = (BotoCoreError, ClientError, TableError)
 # What is left of the function's time for storing, when processing has to stop; the timeout is at least 10 seconds.
 STORING_SECONDS = 5
 ERROR_LENGTH = 1_000
+LONGEST_REFUSAL_SECONDS = 3_600
 ALERTED_ERROR_LENGTH = 200
 EVENTS_A_LOG_LINE = 100
 # DynamoDB's items take 400 KB: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
@@ -182,9 +183,9 @@ class Worker:
         self._report(deliveries, returning, undelivered)
         return {"batchItemFailures": [{"itemIdentifier": delivery.message_id} for delivery in returning]}
 
-    def probe(self, message_id: str, body: str, attempt: int, context: Context) -> str:
+    def probe(self, probe: "Probe", context: Context) -> str:
         """Works on one message that was not received just now. Returns what became of it, a `Delivery.outcome`."""
-        delivery = Delivery(message_id, "", body, attempt)
+        delivery = Delivery(probe.message_id, "", probe.body, probe.receives, group=probe.group)
         _read(delivery, self._faults)
         self._run([delivery], context)
         self._report([delivery], [], self._tell([delivery]))
@@ -302,7 +303,8 @@ class Worker:
         return self._circuit.call(event.event.id, None if self._is_last(event) else event, process)
 
     def _record_refusals(self, events: Sequence[Delivery]) -> None:
-        if refused := [event for event in events if event.outcome == "refused"]:
+        # A probe was not received, so that refusing it costs its message nothing.
+        if refused := [event for event in events if event.outcome == "refused" and event.receipt_handle]:
             self._table.record_refusals([(event.event, event.refusals + 1) for event in refused])
 
     def _result_text(self, result: object) -> str:
@@ -432,7 +434,11 @@ class Worker:
     def _delay_seconds(self, delivery: Delivery) -> int:
         if delivery.outcome == "retry" or delivery.untold:
             return self._backoff_seconds(delivery.attempt)
-        return self._settings.circuit_recovery_seconds if delivery.outcome == "refused" else 0
+        if delivery.outcome == "refused":
+            # Longer each time: Lambda takes its time to switch a mapping off, and spare receives are few.
+            doubled: int = self._settings.circuit_recovery_seconds * 2**delivery.refusals
+            return min(doubled, LONGEST_REFUSAL_SECONDS)
+        return 0
 
     def _backoff_seconds(self, attempt: int) -> int:
         settings = self._settings

@@ -297,8 +297,10 @@ class Monitor:
                 names = {"description": region, "endpoint": f"ec2.{region}.amazonaws.com"}
                 return {"id": region, "name": region, "region": region, **names}
             case "aws:index/getAvailabilityZones:getAvailabilityZones":
-                zones = [f"{region}{letter}" for letter in "abc"]
+                zones = _zones(region)
                 return {"id": region, "names": zones, "zoneIds": zones, "groupNames": [region]}
+            case "aws:ec2/getVpcEndpointService:getVpcEndpointService":
+                return {"id": region, "availabilityZones": _zones(region)}
             case "aws:index/getPartition:getPartition":
                 return {
                     "id": "aws",
@@ -308,6 +310,10 @@ class Monitor:
                 }
             case _:
                 raise LocalError(f"the program calls {token}, which is not answered here (local/monitor.py)")
+
+
+def _zones(region: str) -> list[str]:
+    return [f"{region}{letter}" for letter in "abc"]
 
 
 class Engine:

@@ -269,7 +269,8 @@ def _no_public_access(graph: Graph) -> Iterator[Problem]:
 def _confused_deputy(graph: Graph) -> Iterator[Problem]:
     """Where a service acts for somebody, it is said for whom: it would do so for any account's resources otherwise."""
     for policy, statement in _trusting_statements(graph):
-        # Lambda names no source when it takes a role: who may pass the role to a function is the guard there.
+        # Only functions of this account get the role, from whoever may pass it to them:
+        # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html
         services = _principals(statement, "Service") - {"lambda.amazonaws.com"}
         if statement["Effect"] == "Allow" and services and not _names_account(statement.get("Condition", {})):
             yield policy, f"it serves {', '.join(sorted(services))} whoever it acts for"

@@ -8,6 +8,18 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+# What is granted and cannot be seen in this process, by who uses it. On the graph it is asserted by equality:
+# tests/components/test_roles.py, test_circuit_breaker.py, test_csv.py, test_iot.py.
+UNSEEN = {
+    "Lambda's log delivery": {"logs:CreateLogStream", "logs:PutLogEvents"},
+    "Lambda's poller": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+    "Lambda, for asynchronous events that fail": {"sqs:SendMessage"},
+    # It answers NoSuchKey to who may not list, where S3 answers AccessDenied.
+    "nobody: the emulator does not ask for it": {"s3:ListBucket", "s3:GetObjectVersion"},
+    "fault injection: tests/aws/test_faults.py": {"ssm:GetParameter"},
+}
+LOGS, POLLER, FAILURES, NOT_ASKED, FAULTS = UNSEEN.values()
+
 
 @dataclass(frozen=True)
 class Decision:

@@ -25,6 +25,8 @@ from components.options.common import (
 # A message's receives that may meet an open circuit: about one each time that it opens.
 SPARE_RECEIVES = 10
 MAXIMUM_RECEIVES = 1_000
+# With a circuit breaker: an outage that is just being found out takes an attempt or two.
+LEAST_RECEIVES = 3
 
 type_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 
@@ -106,9 +108,10 @@ EventSchemas = Annotated[
 class JwtOptions(Options):
     """Who issues the tokens that `api.auth: jwt` accepts."""
 
-    issuer: Annotated[str, Field(pattern=r"^https://")]
+    # https://openid.net/specs/openid-connect-core-1_0.html#IDToken: neither query nor fragment
+    issuer: Annotated[str, Field(pattern=r"^https://[^\s/?#]+(/[^\s?#]*)?$")]
     """The issuer's https address, as in the token's `iss`."""
-    audience: Annotated[tuple[str, ...], Field(min_length=1)]
+    audience: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     """Accepted values of the token's `aud`."""
 
 
@@ -119,16 +122,32 @@ class ThrottlingOptions(Options):
     burst: Annotated[int, Field(ge=1, le=5_000)] = 200
 
 
+# What a browser sends as Origin, which API Gateway compares, or one of its three wildcards:
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-cors.html
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://\*|[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:[0-9]{1,5})?)$")]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#\$%&'*+.^_`|~-]+$")]
+
+
+def _every_origin_alone(origins: tuple[str, ...]) -> tuple[str, ...]:
+    if "*" in origins and len(origins) > 1:
+        raise ValueError("'*' stands for every origin: it goes with no other")
+    return origins
+
+
 class CorsOptions(Options):
     """Which web pages may call the API."""
 
-    allow_origins: Annotated[tuple[str, ...], Field(min_length=1)]
-    allow_headers: tuple[str, ...] = (
+    allow_origins: Annotated[tuple[Origin, ...], Field(min_length=1), AfterValidator(_every_origin_alone)]
+    """`*`, or scheme://host[:port] of each, without a path."""
+    # With those of a signed request: https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html
+    allow_headers: tuple[HeaderName, ...] = (
         "content-type",
         "authorization",
+        "x-amz-date",
+        "x-amz-security-token",
+        "x-amz-content-sha256",
         "idempotency-key",
         "x-correlation-id",
-        "x-api-key",
     )
     max_age_seconds: Annotated[int, Field(ge=0, le=86_400)] = 3_600
 
@@ -283,6 +302,15 @@ class ApiPipelineConfig(CommonOptions):
             raise ValueError(
                 "queue.fifo takes worker.batch_size up to 10 and no worker.batching_window_seconds; given are "
                 f"{worker.batch_size} and {worker.batching_window_seconds}",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_circuit_needs_attempts_to_open_by(self) -> Self:
+        if self.worker.circuit_breaker and self.queue.max_receives < LEAST_RECEIVES:
+            raise ValueError(
+                f"worker.circuit_breaker needs queue.max_receives of at least {LEAST_RECEIVES}, given is "
+                f"{self.queue.max_receives}: events on their last attempt fail for good while the circuit opens",
             )
         return self
 

@@ -174,8 +174,9 @@ class EncryptionOptions(Options):
     """What data is encrypted with where it lies. It always is; without a key of the stack's own, with keys of AWS."""
 
     customer_key: bool = False
-    """One KMS key of the stack's own for queues, topics, tables, buckets, log groups and the functions' environment.
-    It rotates every year and costs a dollar a month, and its use by request: https://aws.amazon.com/kms/pricing/"""
+    """One KMS key of the stack's own for queues, topics, tables, buckets, log groups, the event bus of `outcomes` and
+    the functions' environment. It rotates every year and costs a dollar a month, and its use by request:
+    https://aws.amazon.com/kms/pricing/"""
 
 
 class ExistingVpcOptions(Options):

@@ -9,7 +9,7 @@ from pulumi import Input, Output
 
 from components.api import Backend, HttpApi, RestApi
 from components.bucket import Bucket
-from components.circuit_breaker import CircuitBreaker, mapping_parameter_name
+from components.circuit_breaker import CALLED_BY_WORKER, CircuitBreaker, mapping_parameter_name
 from components.encryption import customer_key, encrypted
 from components.faults import FaultSwitch
 from components.function import Function, Size, shared_runtime
@@ -127,7 +127,11 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         runtime=runtime,
         grants=[
             *works_on_events,
-            *([table.grant_keep(CIRCUIT_ITEM), bucket.grant_write(CIRCUIT)] if breaker_options else []),
+            *(
+                [table.grant_keep(CIRCUIT_ITEM), bucket.grant_write(CIRCUIT), CALLED_BY_WORKER]
+                if breaker_options
+                else []
+            ),
         ],
         environment=worker_environment,
         start=config.worker,

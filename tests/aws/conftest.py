@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 # What only adds something is on, so that all tests run with it.
 CONFIG = {
     "queue": {"max_receives": 3, "redrive_api": True},
+    "storage": {"archive": True},
     "outcomes": {},
     "fault_injection": True,
     "reports": ["hourly", "daily"],

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
 from tests.crash_points import Killed, Point, broken, points, record
+from tests.decisions import FAILURES, LOGS, POLLER, denied, recorded, unused
 from tests.roles import Role, forget_clients
 
 from .conftest import ROOT, Time
@@ -208,7 +210,7 @@ class Guarded:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Running]:
+def stack(decisions: Path) -> Iterator[Running]:
     # A minute for recovery: no test sees it pass by itself.
     options = {
         "worker": {"circuit_breaker": {"failure_threshold": 3, "recovery_seconds": 60}},
@@ -216,7 +218,7 @@ def stack() -> Iterator[Running]:
         "storage": {"results": "inline"},
         "outcomes": {},
     }
-    with running(load_project(ROOT, "dev").with_config(options)) as up:
+    with running(load_project(ROOT, "dev").with_config(options), iam_log=decisions) as up:
         yield up
 
 
@@ -340,7 +342,7 @@ def test_two_workers_that_open_it_at_once_do_no_harm(guarded: Guarded, monkeypat
 # What is refused
 
 
-def test_a_refused_delivery_is_no_attempt_and_comes_back_after_the_recovery_time(
+def test_a_refused_delivery_is_no_attempt_and_comes_back_later_each_time(
     guarded: Guarded,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -351,7 +353,7 @@ def test_a_refused_delivery_is_no_attempt_and_comes_back_after_the_recovery_time
     for receives in (1, 2, 3, 4):
         message["attributes"]["ApproximateReceiveCount"] = str(receives)
         assert guarded.handle(message) == [message["messageId"]]
-    assert delays == [{message["receiptHandle"]: 60}] * 4
+    assert delays == [{message["receiptHandle"]: seconds} for seconds in (60, 120, 240, 480)]
     assert guarded.downstream.runs == []
     assert guarded.event(message)["refusals"] == "4"
     guarded.clear_circuit()
@@ -501,6 +503,27 @@ def test_probes_that_tell_nothing_give_way_to_the_next(guarded: Guarded) -> None
     assert guarded.event(third)["status"] == "succeeded"
 
 
+def test_probes_that_fail_for_reasons_of_their_own_leave_the_turn_to_the_worker_at_once(guarded: Guarded) -> None:
+    guarded.open()
+    rejected = guarded.message(does="reject")
+    put_probes(guarded, [circuit.Probe(rejected["messageId"], rejected["body"], 1)])
+    guarded.downstream.out = False
+    guarded.recovered()
+    guarded.minute()
+    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", True)
+    # Without waiting for the lease of the probe that told nothing.
+    assert guarded.handle(guarded.message()) == []
+    assert guarded.state() == "CLOSED"
+
+
+def test_a_probe_that_is_refused_costs_its_message_no_refusal(guarded: Guarded) -> None:
+    message = guarded.open()[-1]
+    before = guarded.event(message).get("refusals")
+    probe = circuit.Probe(message["messageId"], message["body"], 2)
+    assert guarded.worker().probe(probe, Time()) == "refused"
+    assert guarded.event(message).get("refusals") == before
+
+
 def put_probes(guarded: Guarded, probes: Sequence[circuit.Probe]) -> None:
     body = json.dumps([dataclasses.asdict(probe) for probe in probes]).encode()
     guarded.root("s3").put_object(Bucket=guarded.outputs["bucket_name"], Key=PROBES_KEY, Body=body)
@@ -609,6 +632,9 @@ def test_each_transition_is_on_the_bus_and_counted(guarded: Guarded, capsys: pyt
     counted = [{name: line[name] for name in line if name.startswith("Circuit")} for line in lines if "_aws" in line]
     assert counted == [
         {"CircuitOpened": [1.0], "CircuitOpen": [1.0]},
+        # Before and after each probe.
+        {"CircuitOpen": [1.0]},
+        {"CircuitOpen": [1.0]},
         {"CircuitOpen": [1.0]},
         {"CircuitClosed": [1.0]},
         {"CircuitOpen": [0.0]},
@@ -699,7 +725,7 @@ def test_wherever_the_breaker_function_fails_or_dies_the_next_minute_mends_it(gu
     assert guarded.dead_letters() == []
 
 
-# Rights. What the worker's code does with events is granted to both, and shown in test_permissions.py.
+# Rights. What the worker's code does with events is granted to both; that the worker needs it: test_permissions.py.
 
 CIRCUIT_OF_WORKER = [
     "dynamodb:GetItem",
@@ -720,15 +746,7 @@ CIRCUIT_OF_BREAKER = [
     "lambda:GetEventSourceMapping",
     "lambda:UpdateEventSourceMapping",
 ]
-# S3 answers AccessDenied for an object that is gone to who may not list; the emulator does not. The rest is Lambda's.
-UNSEEN = {
-    "s3:ListBucket",
-    "sqs:ReceiveMessage",
-    "sqs:DeleteMessage",
-    "sqs:GetQueueAttributes",
-    "logs:CreateLogStream",
-    "logs:PutLogEvents",
-}
+UNSEEN = {"worker": POLLER | LOGS, "breaker": FAILURES | {"s3:ListBucket"} | LOGS}
 ON_EVENTS = {
     "sqs:ChangeMessageVisibility",
     "sqs:SendMessage",
@@ -777,8 +795,50 @@ DOES_ALL = {
 }
 
 
+def worker_does_all_it_does(guarded: Guarded) -> None:
+    """Raises AssertionError when it does not."""
+    events = [guarded.message(does="reject"), guarded.message(), guarded.message(MAX_RECEIVES, does="fail")]
+    with Role(guarded.root, guarded.names["worker"]).acting():
+        assert guarded.handle(*events, guarded.message(does="fail")) != []
+    assert [guarded.event(each)["status"] for each in events] == ["failed", "succeeded", "failed"]
+    worker_does_all_of_the_circuit(guarded)
+
+
+def breaker_does_all_it_does(guarded: Guarded) -> None:
+    """Raises AssertionError when it does not."""
+    breaker_does_all_of_the_circuit(guarded)
+    guarded.open()
+    events = [guarded.message(does="reject"), guarded.message(does="fail"), guarded.message(does="fail")]
+    attempts = (1, 1, MAX_RECEIVES)
+    probes = [
+        circuit.Probe(each["messageId"], each["body"], attempt) for each, attempt in zip(events, attempts, strict=True)
+    ]
+    put_probes(guarded, probes)
+    guarded.downstream.out = False
+    guarded.recovered()
+    with Role(guarded.root, guarded.names["breaker"]).acting():
+        guarded.minute()
+        assert (guarded.state(), guarded.takes_messages()) == ("HALF_OPEN", True), "none told: the next is to"
+    assert [guarded.event(each).get("status") for each in events] == ["failed", None, "failed"]
+
+
+@pytest.mark.parametrize(
+    ("function", "does_all"), [("worker", worker_does_all_it_does), ("breaker", breaker_does_all_it_does)]
+)
+def test_all_that_is_granted_is_used_where_it_is_granted_and_nothing_is_denied(
+    guarded: Guarded, decisions: Path, function: str, does_all: Callable[[Guarded], None]
+) -> None:
+    role = Role(guarded.root, guarded.names[function])
+    with recorded(decisions) as recording:
+        does_all(guarded)
+    assert denied(recording.of(role.name)) == []
+    # As a list: the breaker may send to two queues, and Lambda's is one of them.
+    assert sorted(action for action, _ in unused(role.document, recording.of(role.name))) == sorted(UNSEEN[function])
+
+
 def of_the_circuit(role: Role) -> list[tuple[int, str]]:
-    return [(position, action) for position, action in role.actions if action not in UNSEEN | ON_EVENTS]
+    others = ON_EVENTS.union(*UNSEEN.values())
+    return [(position, action) for position, action in role.actions if action not in others]
 
 
 @pytest.mark.parametrize("function", DOES_ALL)

@@ -1,6 +1,6 @@
 """Each action of each role is needed: the functions act as their roles, and without any one action something breaks.
 
-What Lambda does with a role itself, and not our code, cannot be seen in this process: see UNSEEN.
+What Lambda does with a role itself, and not our code, cannot be seen in this process: see UNSEEN in tests/decisions.py.
 """
 
 import json
@@ -13,48 +13,46 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from botocore.exceptions import ClientError
 
-from handlers import dead_letters, queues
+from handlers import aws, dead_letters, queues
 from handlers.processing import Rejected
-from tests.decisions import denied, recorded, unused
+from tests.decisions import FAULTS, LOGS, POLLER, denied, recorded, unused
 from tests.roles import Role
 
 from .conftest import Pipeline, Time
 
-# Used by Lambda's poller and by Lambda's log delivery. Asserted on the graph: tests/components/test_roles.py.
-LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
-POLLER = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
-# test_faults.py
-FAULTS = {"ssm:GetParameter"}
 UNSEEN = {"ingest": LOGS | FAULTS, "worker": POLLER | LOGS | FAULTS, "redrive": LOGS}
 
+# Every statement of a role, and its actions that can be seen, in the order of components/variants/api.py.
 INGEST = [
-    "sqs:SendMessage",
-    "dynamodb:BatchGetItem",
-    "dynamodb:PartiQLInsert",
-    "dynamodb:PartiQLUpdate",
-    "dynamodb:PartiQLDelete",
-    "dynamodb:PutItem",
-    "dynamodb:Query",
-    "s3:GetObject",
+    (0, "sqs:SendMessage"),
+    (1, "dynamodb:BatchGetItem"),
+    (2, "dynamodb:PartiQLInsert"),
+    (2, "dynamodb:PartiQLUpdate"),
+    (2, "dynamodb:PartiQLDelete"),
+    (2, "dynamodb:PutItem"),
+    (3, "dynamodb:Query"),
+    (4, "s3:GetObject"),
 ]
 WORKER = [
-    "sqs:ChangeMessageVisibility",
-    "sqs:SendMessage",
-    "dynamodb:BatchGetItem",
-    "dynamodb:PartiQLInsert",
-    "dynamodb:PartiQLUpdate",
-    "s3:PutObject",
-    "sns:Publish",
-    "events:PutEvents",
+    (0, "sqs:ChangeMessageVisibility"),
+    (1, "sqs:SendMessage"),
+    (2, "dynamodb:BatchGetItem"),
+    (3, "dynamodb:PartiQLInsert"),
+    (3, "dynamodb:PartiQLUpdate"),
+    (4, "s3:PutObject"),  # results
+    (5, "s3:PutObject"),  # the archive
+    (6, "sns:Publish"),
+    (7, "events:PutEvents"),
 ]
 REDRIVE = [
-    "sqs:ReceiveMessage",
-    "sqs:DeleteMessage",
-    "sqs:GetQueueAttributes",
-    "sqs:ChangeMessageVisibility",
-    "sqs:SendMessage",
-    "dynamodb:BatchGetItem",
+    (0, "sqs:ReceiveMessage"),
+    (0, "sqs:DeleteMessage"),
+    (0, "sqs:GetQueueAttributes"),
+    (0, "sqs:ChangeMessageVisibility"),
+    (1, "sqs:SendMessage"),
+    (2, "dynamodb:BatchGetItem"),
 ]
 
 
@@ -156,8 +154,8 @@ DOES_ALL = {
 
 def test_the_lists_above_are_all_that_is_granted(pipeline: Pipeline) -> None:
     for function, listed in (("ingest", INGEST), ("worker", WORKER), ("redrive", REDRIVE)):
-        granted = [action for _, action in role_of(pipeline, function).actions]
-        assert [action for action in granted if action not in UNSEEN[function]] == listed
+        granted = role_of(pipeline, function).actions
+        assert [each for each in granted if each[1] not in UNSEEN[function]] == listed
 
 
 @pytest.mark.parametrize("function", DOES_ALL)
@@ -172,13 +170,61 @@ def test_all_that_is_granted_is_used_where_it_is_granted_and_nothing_is_denied(
 
 
 @pytest.mark.parametrize(
-    ("function", "action"),
+    ("function", "statement", "action"),
     [
-        *(("ingest", action) for action in INGEST),
-        *(("worker", action) for action in WORKER),
-        *(("redrive", action) for action in REDRIVE),
+        *(("ingest", *each) for each in INGEST),
+        *(("worker", *each) for each in WORKER),
+        *(("redrive", *each) for each in REDRIVE),
     ],
 )
-def test_without_any_one_action_something_breaks(pipeline: Pipeline, function: str, action: str) -> None:
-    with role_of(pipeline, function).without(action), pytest.raises(AssertionError):
+def test_without_any_one_action_something_breaks(
+    pipeline: Pipeline, function: str, statement: int, action: str
+) -> None:
+    with role_of(pipeline, function).without(action, statement), pytest.raises(AssertionError):
         DOES_ALL[function](pipeline)
+
+
+def test_a_role_may_do_nothing_elsewhere_than_where_it_is_granted(pipeline: Pipeline) -> None:
+    """What it may do, done to a neighbour: another prefix, table, queue, topic and bus."""
+    root, bucket, table = pipeline.root, pipeline.outputs["bucket_name"], "test-elsewhere"
+    queue_url = root("sqs").create_queue(QueueName=table)["QueueUrl"]
+    topic_arn = root("sns").create_topic(Name=table)["TopicArn"]
+    root("dynamodb").create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    root("s3").put_object(Bucket=bucket, Key="other/a", Body=b"")
+
+    def refused(service: str, call: str, **arguments: object) -> str:
+        with pytest.raises(ClientError) as raised:
+            getattr(aws.client(service), call)(**arguments)
+        return str(raised.value.response["Error"]["Code"])
+
+    keys: dict[str, object] = {"RequestItems": {table: {"Keys": [{"id": {"S": "a"}}]}}}
+    insert: dict[str, object] = {"Statement": f"INSERT INTO \"{table}\" VALUE {{'id': 'a'}}"}
+    tried: dict[str, list[tuple[str, str, dict[str, object]]]] = {
+        "ingest": [
+            ("s3", "get_object", {"Bucket": bucket, "Key": "other/a"}),
+            ("sqs", "send_message", {"QueueUrl": queue_url, "MessageBody": "a"}),
+            ("dynamodb", "batch_get_item", keys),
+            ("dynamodb", "execute_statement", insert),
+            ("dynamodb", "put_item", {"TableName": table, "Item": {"id": {"S": "a"}}}),
+        ],
+        "worker": [
+            ("s3", "put_object", {"Bucket": bucket, "Key": "other/a", "Body": b"x"}),
+            ("sqs", "send_message", {"QueueUrl": queue_url, "MessageBody": "a"}),
+            ("dynamodb", "batch_get_item", keys),
+            ("dynamodb", "execute_statement", insert),
+            ("sns", "publish", {"TopicArn": topic_arn, "Message": "a"}),
+        ],
+    }
+    for function, calls in tried.items():
+        with role_of(pipeline, function).acting():
+            codes = [refused(service, call, **arguments) for service, call, arguments in calls]
+        assert all(code.startswith(("AccessDenied", "AuthorizationError")) for code in codes), (function, codes)
+    assert pipeline.objects("other/") == {"other/a": b""}
+    root("dynamodb").delete_table(TableName=table)
+    root("sqs").delete_queue(QueueUrl=queue_url)
+    root("sns").delete_topic(TopicArn=topic_arn)

@@ -414,3 +414,14 @@ def test_in_a_fifo_queue_a_message_keeps_its_group_and_a_second_sending_of_it_is
     assert letters.redrive(alive, Wanted(), 10, 10).counts["redriven"] == 2
     messages = sqs.receive_message(QueueUrl=alive, MaxNumberOfMessages=10, AttributeNames=["All"])["Messages"]
     assert sorted(message["Attributes"]["MessageGroupId"] for message in messages) == ["a", "b"]
+
+
+def test_a_pass_over_one_group_of_a_fifo_queue_is_not_called_complete(pipeline: Pipeline) -> None:
+    sqs = pipeline.root("sqs")
+    dead = sqs.create_queue(QueueName="line.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+    for number in range(12):
+        sqs.send_message(
+            QueueUrl=dead, MessageBody=UNREADABLE, MessageGroupId="a", MessageDeduplicationId=f"letter-{number}"
+        )
+    seen, done = DeadLetters(dead, EventCauses(pipeline.outputs["table_name"])).look(Wanted(), 100, 10)
+    assert (len(seen), done.complete) == (10, False)

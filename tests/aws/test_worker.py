@@ -44,7 +44,7 @@ def test_a_result_is_an_object_by_day_and_id_and_the_api_hands_out_its_url(pipel
 
 
 def test_an_inline_result_is_in_the_answer_and_exact(pipeline: Pipeline) -> None:
-    pipeline.settings = {"results": "inline"}
+    pipeline.settings = {"results": "inline", "archive": False}
     result = {"text": "é \U0001f600", "number": 0.1, "large": 12345678901234567890, "list": [None, True]}
     event_id = pipeline.post({"n": 1}).body["id"]
     pipeline.drain(pipeline.worker(lambda _event: result))
@@ -322,7 +322,7 @@ def test_the_archive_has_every_finished_event_of_a_batch_by_type_and_hour(pipeli
 
 
 def test_a_batch_of_ten_costs_one_read_and_one_write_of_the_table(pipeline: Pipeline) -> None:
-    pipeline.settings = {"results": "inline"}
+    pipeline.settings = {"results": "inline", "archive": False}
     pipeline.post([{"n": n} for n in range(10)])
     records = pipeline.receive()
     worker = pipeline.worker(double)

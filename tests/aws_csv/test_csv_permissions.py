@@ -1,6 +1,6 @@
 """Each action of the worker's role is needed: without any one of them something breaks.
 
-What Lambda does with the role itself, and not our code, cannot be seen in this process: see UNSEEN.
+What Lambda does with the role itself, and not our code, cannot be seen in this process: tests/decisions.py.
 """
 
 import gzip
@@ -11,22 +11,12 @@ from unittest.mock import patch
 import pytest
 
 from handlers import file_objects
-from tests.decisions import denied, recorded, unused
+from tests.decisions import LOGS, NOT_ASKED, POLLER, denied, recorded, unused
 from tests.roles import Role
 
 from .conftest import HEADER, Files, Time, rows
 
-# Used by Lambda's poller and log delivery; and what MiniStack does not ask for: it answers NoSuchKey without
-# s3:ListBucket, where S3 answers AccessDenied. Asserted on the graph: tests/components/test_csv.py.
-UNSEEN = {
-    "sqs:ReceiveMessage",
-    "sqs:DeleteMessage",
-    "sqs:GetQueueAttributes",
-    "logs:CreateLogStream",
-    "logs:PutLogEvents",
-    "s3:ListBucket",
-    "s3:GetObjectVersion",
-}
+UNSEEN = POLLER | LOGS | NOT_ASKED
 
 # Every statement of the role, and its actions that can be seen, in the order of components/variants/csv.py.
 SEEN = [

@@ -9,7 +9,7 @@ import pytest
 from handlers import dead_letters, file_objects, queues
 from handlers.dead_letters import SUCCEEDED_SINCE
 from handlers.file_objects import Source
-from tests.decisions import denied, recorded, unused
+from tests.decisions import LOGS, denied, recorded, unused
 from tests.roles import Role
 
 from .conftest import HEADER, Files, rows
@@ -22,7 +22,6 @@ REDRIVE = [
     (1, "sqs:SendMessage"),
     (2, "dynamodb:GetItem"),
 ]
-LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 
 
 @pytest.fixture(autouse=True)

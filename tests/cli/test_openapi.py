@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-from cli.openapi import OPERATIONS, document
+from cli.openapi import OPERATIONS, REDRIVE_OPERATIONS, document
 from components.api import OPEN_ROUTES, ROUTES, Route
 from components.config import load
 from components.options.api import ApiPipelineConfig
+from components.options.csv import CsvPipelineConfig
 from components.redrive import REDRIVE_ROUTES
 from local.project import load_project
+from local.recording import synthesise
 
 from .conftest import Command
 
@@ -26,7 +28,7 @@ Json = Any
 def made(stack: str = "dev", **options: Any) -> Json:
     project = load_project(ROOT, stack).with_config(options)
     config = load(project.config, file="the test's own")
-    assert isinstance(config, ApiPipelineConfig)
+    assert isinstance(config, ApiPipelineConfig | CsvPipelineConfig)
     return document(config)
 
 
@@ -48,7 +50,7 @@ def test_every_route_that_is_deployed_has_an_operation_and_no_other(
     redrive: bool,  # noqa: FBT001
     deployed: tuple[Route, ...],
 ) -> None:
-    assert set(OPERATIONS) == {*ROUTES, *REDRIVE_ROUTES}
+    assert (set(OPERATIONS), set(REDRIVE_OPERATIONS)) == (set(ROUTES), set(REDRIVE_ROUTES))
     found = made(queue={"redrive_api": redrive})["paths"]
     assert {(method.upper(), path) for path, methods in found.items() for method in methods} == set(deployed)
 
@@ -74,6 +76,7 @@ def test_redrive_wants_a_signature_whatever_the_other_routes_want() -> None:
         ("dev", {"api": {"auth": "jwt", "jwt": JWT}}),
         ("dev", {"queue": {"redrive_api": True}, "api": {"kind": "rest"}}),
         ("dev", {"storage": {"time_index": False, "results": "inline"}}),
+        ("csv", {"queue": {"redrive_api": True}}),
     ],
 )
 def test_a_document_is_valid_whatever_the_config(stack: str, options: Mapping[str, Any]) -> None:
@@ -89,7 +92,24 @@ def test_the_command_prints_it_and_says_so_when_there_is_no_api(pipeline: Comman
     assert json.loads(printed.stdout) == made("ingestion")
     refused = pipeline("openapi", "--stack", "csv")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr == "error: stack 'csv' is of the variant 'csv', which has no API\n"
+    assert refused.stderr == "error: stack 'csv' is of the variant 'csv', which has no API without queue.redrive_api\n"
+    refused = pipeline("openapi", "--stack", "iot")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "error: stack 'iot' is of the variant 'iot', which has no API\n"
+
+
+def test_the_redrive_api_of_a_csv_stack_is_that_of_an_api_stack() -> None:
+    found, same = made("csv", queue={"redrive_api": True}), made(queue={"redrive_api": True})
+    deployed = synthesise(ROOT, "csv", {"queue": {"redrive_api": True}})
+    routes = {route.inputs["routeKey"] for route in deployed.of_type("aws:apigatewayv2/route:Route")}
+    assert {f"{method.upper()} {path}" for path, methods in found["paths"].items() for method in methods} == routes
+    assert found["paths"] == {path: same["paths"][path] for _, path in REDRIVE_ROUTES}
+    (output,) = found["servers"][0]["variables"]
+    assert output in deployed.outputs
+    assert found["servers"][0]["url"] == f"{{{output}}}"
+    assert found["components"]["schemas"].keys() == set(same["components"]["schemas"]) & {
+        name.rsplit("/", 1)[1] for name in references(found["paths"])
+    }
 
 
 @pytest.mark.parametrize(

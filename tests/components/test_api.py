@@ -88,6 +88,8 @@ def test_throttling_cors_and_access_logs_are_as_configured(graph_of: Callable[..
     cors = graph.of_type("aws:apigatewayv2/api:Api")[0].inputs["corsConfiguration"]
     assert cors["allowOrigins"] == ["https://shop.example"]
     assert cors["allowMethods"] == ["GET", "POST"]
+    signed = ["authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"]
+    assert sorted(cors["allowHeaders"]) == sorted([*signed, "content-type", "idempotency-key", "x-correlation-id"])
     assert stage["accessLogSettings"]["format"] == ACCESS_LOG_FORMAT
 
 

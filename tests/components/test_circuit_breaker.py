@@ -37,7 +37,7 @@ def more_arns(graph: Graph) -> dict[str, str]:
         **arns(graph),
         "bucket": f"arn:aws:s3:::{bucket}",
         "circuit": f"arn:aws:s3:::{bucket}/circuit/*",
-        "parameter": f"arn:aws:ssm:{ACCOUNT}:parameter/datapipeline-dev/pipeline/event-source-mapping",
+        "parameter": f"arn:aws:ssm:{ACCOUNT}:parameter/datapipeline/datapipeline-dev/pipeline/event-source-mapping",
         "mapping": f"arn:aws:lambda:{ACCOUNT}:event-source-mapping:{mapping}",
         "breaker dead letters": f"arn:aws:sqs:{ACCOUNT}:{dead_letters}",
         "breaker logs": f"arn:aws:logs:{ACCOUNT}:log-group:{log_group}:*",

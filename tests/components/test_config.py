@@ -324,6 +324,10 @@ def test_options_do_not_change_once_they_are_read() -> None:
             "datapipeline:worker.maximum_concurrency = 1: Input should be greater than or equal to 2",
         ),
         (
+            {"worker": {"circuit_breaker": {}}, "queue": {"max_receives": 2}},
+            "datapipeline: worker.circuit_breaker needs queue.max_receives of at least 3, given is 2",
+        ),
+        (
             {"worker": {"circuit_breaker": {"failure_threshold": 0}}},
             "datapipeline:worker.circuit_breaker.failure_threshold = 0: Input should be greater than or equal to 1",
         ),
@@ -523,7 +527,43 @@ def test_options_that_do_not_go_together_are_both_named(options: dict[str, Any],
 def test_a_jwt_without_its_issuer_or_with_a_plain_one_is_told_which() -> None:
     assert lines(api={"auth": "jwt", "jwt": {"audience": ["a"]}}) == [f"{FILE}: datapipeline:api.jwt.issuer is missing"]
     (line,) = lines(api={"auth": "jwt", "jwt": {"issuer": "http://i", "audience": ["a"]}})
-    assert line == f"{FILE}: datapipeline:api.jwt.issuer = 'http://i': String should match pattern '^https://'"
+    assert line.startswith(f"{FILE}: datapipeline:api.jwt.issuer = 'http://i': String should match pattern '^https://")
+
+
+@pytest.mark.parametrize("issuer", ["https://", "https:///path", "https://a b", "https://i/?a=b", "https://i/#a"])
+def test_an_issuer_is_an_address_with_a_host_and_without_query(issuer: str) -> None:
+    (line,) = lines(api={"auth": "jwt", "jwt": {"issuer": issuer, "audience": ["a"]}})
+    assert line.startswith(f"{FILE}: datapipeline:api.jwt.issuer = {issuer!r}: String should match pattern ")
+
+
+def test_an_audience_is_not_empty() -> None:
+    (line,) = lines(api={"auth": "jwt", "jwt": {"issuer": "https://i/pool", "audience": ["a", ""]}})
+    assert line == f"{FILE}: datapipeline:api.jwt.audience.1 = '': String should have at least 1 character"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["", "shop.example", "https://", "https://shop.example/", "https://shop.example/a", "https://Shop.example", "**"],
+)
+def test_an_origin_is_what_a_browser_sends(origin: str) -> None:
+    (line,) = lines(api={"cors": {"allow_origins": [origin]}})
+    assert line.startswith(f"{FILE}: datapipeline:api.cors.allow_origins.0 = {origin!r}: String should match pattern ")
+
+
+def test_every_origin_is_allowed_alone() -> None:
+    origins = ["https://shop.example", "http://localhost:8080", "https://*"]
+    cors = loaded(api={"cors": {"allow_origins": origins}}).api.cors
+    assert cors is not None
+    assert cors.allow_origins == tuple(origins)
+    (line,) = lines(api={"cors": {"allow_origins": ["*", "https://shop.example"]}})
+    assert line.startswith(f"{FILE}: datapipeline:api.cors.allow_origins = ")
+    assert line.endswith(": '*' stands for every origin: it goes with no other")
+
+
+@pytest.mark.parametrize("header", ["", "x token", "x:y"])
+def test_an_allowed_header_is_a_name(header: str) -> None:
+    (line,) = lines(api={"cors": {"allow_origins": ["*"], "allow_headers": [header]}})
+    assert line.startswith(f"{FILE}: datapipeline:api.cors.allow_headers.0 = {header!r}: String should match pattern ")
 
 
 def test_several_problems_are_several_lines() -> None:

@@ -99,7 +99,12 @@ def test_the_keys_policy_names_exactly_who_uses_it(graph_of: Callable[..., Graph
         return {**given, "Condition": condition} if condition else given
 
     ours = {"aws:SourceAccount": ACCOUNT}
-    bus = [allowed("EventBus", {"Service": "events.amazonaws.com"}, ["kms:DescribeKey", *BOTH], StringEquals=ours)]
+    events = {"Service": "events.amazonaws.com"}
+    buses = {"kms:EncryptionContext:aws:events:event-bus:arn": f"arn:aws:events:us-east-1:{ACCOUNT}:event-bus/*"}
+    bus = [
+        allowed("EventBusLooks", events, ["kms:DescribeKey"], StringEquals=ours),
+        allowed("EventBus", events, BOTH, ArnLike=buses),
+    ]
     uploads = [allowed("MessagesS3", {"Service": "s3.amazonaws.com"}, BOTH, StringEquals=ours)]
     assert json.loads(key.inputs["policy"]) == {
         "Version": "2012-10-17",

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from local.recording import Graph
+from local.monitor import Monitor
+from local.recording import Graph, synthesise
+
+from .conftest import ROOT
 
 INTERFACES = {
     "Sid": "BeConnectedToTheNetwork",
@@ -100,6 +103,16 @@ def test_functions_are_in_both_subnets_and_in_the_one_group_and_wait_for_their_w
         assert {f"pipeline-network-{service}" for service in ("sqs", "dynamodb", "s3")} <= waits_for
 
 
+def test_a_worker_that_can_pause_waits_for_the_ways_that_it_does_so_by(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of("ingestion")
+    late = json.loads(graph.find("aws:iam/rolePolicy:RolePolicy", "pipeline-breaker-pause").inputs["policy"])
+    called = {statement["Action"][0].partition(":")[0] for statement in late["Statement"]}
+    worker = graph.find("aws:lambda/function:Function", "pipeline-worker")
+    waits_for = {graph.by_urn(urn).name for urn in worker.dependencies}
+    assert called == {"ssm", "lambda"}
+    assert {f"pipeline-network-{service}" for service in called} <= waits_for
+
+
 def test_endpoints_are_for_just_the_services_that_the_functions_call(graph_of: Callable[..., Graph]) -> None:
     def made(stack: str, **config: Any) -> dict[str, str]:
         return services(graph_of(stack, network={"vpc": "create"}, **config))
@@ -136,6 +149,23 @@ def test_gateways_are_routes_and_the_others_have_their_services_own_names(privat
         "subnetIds": subnets(private),
         "securityGroupIds": [endpoints],
     }
+
+
+def test_an_endpoint_is_in_the_zones_that_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offered_in(*zones: str) -> Graph:
+        answers = {"id": "x", "availabilityZones": list(zones)}
+        asked = Monitor._invoked
+        token = "aws:ec2/getVpcEndpointService:getVpcEndpointService"
+        with monkeypatch.context() as patched:
+            patched.setattr(Monitor, "_invoked", lambda self, each: answers if each == token else asked(self, each))
+            return synthesise(ROOT, "dev", {"network": {"vpc": "create"}})
+
+    graph = offered_in("us-east-1b", "us-east-1f")
+    second = untagged(graph, "aws:ec2/routeTableAssociation:RouteTableAssociation")["-1"]["subnetId"]
+    made = untagged(graph, "aws:ec2/vpcEndpoint:VpcEndpoint")
+    assert [made["-sqs"]["subnetIds"], made["-sns"]["subnetIds"]] == [[second], [second]]
+    with pytest.raises(Exception, match=r"has no endpoint in us-east-1a or us-east-1b: network\.vpc must name subnets"):
+        offered_in("us-east-1f")
 
 
 def test_endpoints_serve_this_account_only_and_gateways_its_buckets_and_tables_only(private: Graph) -> None:

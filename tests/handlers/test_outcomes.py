@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from handlers import aws, outcomes
 from handlers.outcomes import Outcome
+from handlers.worker import STORING_SECONDS
 
 Entries = list[Mapping[str, Any]]
 
@@ -90,3 +91,10 @@ def test_nothing_to_say_is_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
     bus = Bus(lambda _call, _number: True)
     assert publish(monkeypatch, bus, 0) == []
     assert bus.calls == []
+
+
+def test_a_bus_that_hangs_leaves_the_worker_time_to_answer_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    config = aws.client("events").meta.config
+    attempts = config.retries["total_max_attempts"]
+    assert attempts * (config.connect_timeout + config.read_timeout) < STORING_SECONDS

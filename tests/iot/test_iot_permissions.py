@@ -9,13 +9,12 @@ from handlers.iot_worker import NotPublishedError
 from handlers.reading_table import ReadingTableError
 from local.engine import Running
 from local.services import Clients
-from tests.decisions import denied, recorded, unused
+from tests.decisions import FAILURES, LOGS, NOT_ASKED, denied, recorded, unused
 from tests.roles import Role
 
 from .conftest import Iot, lines, reading
 
-# Used by Lambda itself, or not asked for by the emulator. Asserted on the graph: tests/components/test_iot.py.
-UNSEEN = {"sqs:SendMessage", "logs:CreateLogStream", "logs:PutLogEvents", "s3:GetObjectVersion", "s3:ListBucket"}
+UNSEEN = FAILURES | LOGS | NOT_ASKED
 WORKER = [
     "s3:GetObject",
     "s3:PutObject",
