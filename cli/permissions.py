@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,22 +22,40 @@ class Permission:
     function: str
     action: str
     resource: str
+    when: str
     why: str
 
 
 def permissions(graph: Graph) -> Iterator[Permission]:
     """All rights of all roles, by the names that the program gives things."""
+    # A role can have several policies: it is the role that says whose they are.
+    roles = {role.physical_name: role.name for role in graph.of_type("aws:iam/role:Role")}
     for policy in graph.of_type("aws:iam/rolePolicy:RolePolicy"):
+        function = roles.get(policy.inputs["role"], policy.inputs["role"])
         for statement in json.loads(policy.inputs["policy"])["Statement"]:
+            when = _condition(graph, statement.get("Condition", {}))
             for action in statement["Action"]:
                 for arn in statement["Resource"]:
-                    yield Permission(policy.name, action, _named(graph, arn), _words(statement.get("Sid", "")))
+                    yield Permission(function, action, _named(graph, arn), when, _words(statement.get("Sid", "")))
 
 
 def _named(graph: Graph, arn: str) -> str:
-    """`pipeline-bucket/results/*` for an ARN of this stack; another one as it is."""
+    """`Bucket pipeline-bucket/results/*` for an ARN of this stack; another one as it is."""
     known = max((each for each in graph.arns if arn.startswith(each)), key=len, default=None)
-    return arn if known is None else graph.arns[known].name + arn.removeprefix(known)
+    if known is None:
+        return arn
+    resource = graph.arns[known]
+    return f"{resource.type.rpartition(':')[2]} {resource.name}{arn.removeprefix(known)}"
+
+
+def _condition(graph: Graph, condition: Mapping[str, Mapping[str, str | list[str]]]) -> str:
+    """`ArnEquals lambda:SourceFunctionArn Function pipeline-worker`, or nothing."""
+    return " and ".join(
+        f"{operator} {key} "
+        + " or ".join(_named(graph, each) for each in ([value] if isinstance(value, str) else value))
+        for operator, pairs in condition.items()
+        for key, value in pairs.items()
+    )
 
 
 def _words(sid: str) -> str:
@@ -52,9 +70,9 @@ def run_permissions(stack: str, *, as_json: bool) -> int:
         sys.stdout.write(json.dumps([asdict(each) for each in found]) + "\n")
         return 0
     grid = Grid(box=SIMPLE)
-    for heading in ("function", "action", "resource", "why"):
+    for heading in ("function", "action", "resource", "when", "why"):
         grid.add_column(heading, overflow="fold")
     for each in found:
-        grid.add_row(each.function, each.action, each.resource, each.why)
+        grid.add_row(each.function, each.action, each.resource, each.when, each.why)
     Console().print(grid)
     return 0

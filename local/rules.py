@@ -19,6 +19,8 @@ Statement = Mapping[str, Any]
 
 FUNCTION, QUEUE, TOPIC = "aws:lambda/function:Function", "aws:sqs/queue:Queue", "aws:sns/topic:Topic"
 TABLE, BUCKET, LOG_GROUP = "aws:dynamodb/table:Table", "aws:s3/bucket:Bucket", "aws:cloudwatch/logGroup:LogGroup"
+PERMISSION, EVENT_BUS = "aws:lambda/permission:Permission", "aws:cloudwatch/eventBus:EventBus"
+REST_PATH = "aws:apigateway/resource:Resource"
 ROLE, ROLE_POLICY, KEY = "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy", "aws:kms/key:Key"
 BUCKET_ENCRYPTION = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
 MAPPING, SCHEDULE = "aws:lambda/eventSourceMapping:EventSourceMapping", "aws:scheduler/schedule:Schedule"
@@ -125,7 +127,7 @@ def _encrypted_at_rest(graph: Graph) -> Iterator[Problem]:
     why="https://docs.aws.amazon.com/prescriptive-guidance/latest/encryption-best-practices/kms.html",
 )
 def _customer_key(graph: Graph) -> Iterator[Problem]:
-    """Where a stack has a key, all its data is under it."""
+    """Where something of a stack is under a key of its own, all its data is."""
     keys = graph.of_type(KEY)
     used: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
         QUEUE: lambda inputs: inputs.get("kmsMasterKeyId"),
@@ -133,12 +135,16 @@ def _customer_key(graph: Graph) -> Iterator[Problem]:
         TABLE: lambda inputs: inputs.get("serverSideEncryption", {}).get("kmsKeyArn"),
         LOG_GROUP: lambda inputs: inputs.get("kmsKeyId"),
         FUNCTION: lambda inputs: inputs.get("kmsKeyArn"),
+        EVENT_BUS: lambda inputs: inputs.get("kmsKeyIdentifier"),
         BUCKET_ENCRYPTION: lambda inputs: inputs["rules"][0]["applyServerSideEncryptionByDefault"].get(
             "kmsMasterKeyId"
         ),
     }
-    for resource in graph if keys else ():
-        if resource.type in used and not used[resource.type](resource.inputs):
+    data = [resource for resource in graph if resource.type in used]
+    # A key that nothing here refers to is somebody else's: it says nothing about this stack's data.
+    own = {key.urn for key in keys} & {urn for resource in data for urn in resource.dependencies}
+    for resource in data if own else ():
+        if not used[resource.type](resource.inputs):
             yield resource, "the stack has a key of its own, and this is not encrypted with it"
     for key in keys:
         if not key.inputs.get("enableKeyRotation"):
@@ -151,15 +157,20 @@ def _customer_key(graph: Graph) -> Iterator[Problem]:
     why="https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html#s3-5",
 )
 def _tls_only(graph: Graph) -> Iterator[Problem]:
-    refusing = {
-        _owner(policy)
+    refused = {
+        (_owner(policy), resource.rpartition(":")[2])
         for policy, statement in _resource_statements(graph)
         if statement["Effect"] == "Deny"
-        and statement["Principal"] == "*"
+        and "*" in _principals(statement)
         and statement.get("Condition") == {"Bool": {"aws:SecureTransport": "false"}}
+        # A topic's policy cannot name all actions of SNS.
+        and {"*", "s3:*", "sqs:*", "sns:publish"} & {one.lower() for one in _listed(statement.get("Action", []))}
+        for resource in _listed(statement.get("Resource", []))
     }
     for resource in [*graph.of_type(QUEUE), *graph.of_type(BUCKET), *graph.of_type(TOPIC)]:
-        if resource.physical_name not in refusing:
+        name = resource.physical_name
+        parts = {name, f"{name}/*"} if resource.type == BUCKET else {name}
+        if not all({(name, part), (name, "*")} & refused for part in parts):
             yield resource, "it answers plain HTTP"
 
 
@@ -192,6 +203,9 @@ def _no_wildcard_actions(graph: Graph) -> Iterator[Problem]:
                 yield policy, f"it allows {action}"
         if "NotAction" in statement:
             yield policy, "it allows all actions but some"
+    for permission in graph.of_type(PERMISSION):
+        if "*" in permission.inputs["action"]:
+            yield permission, f"it allows {permission.inputs['action']}"
     for role in graph.of_type(ROLE):
         for arn in role.inputs.get("managedPolicyArns", []):
             yield role, f"it has {arn}, which is about all resources there are"
@@ -238,9 +252,13 @@ def _no_public_access(graph: Graph) -> Iterator[Problem]:
             yield bucket, "public access to it is not blocked"
         if bucket.physical_name not in owned:
             yield bucket, "objects in it can have access lists of their own"
-    for policy, statement in _resource_statements(graph):
-        if statement["Effect"] == "Allow" and "*" in _principals(statement) and "Condition" not in statement:
+    for policy, statement in _trusting_statements(graph):
+        everybody = "*" in _principals(statement) or "NotPrincipal" in statement
+        if statement["Effect"] == "Allow" and everybody and not _names_caller(statement.get("Condition", {})):
             yield policy, "it allows something to everybody"
+    for permission in graph.of_type(PERMISSION):
+        if permission.inputs["principal"] == "*":
+            yield permission, "it allows everybody to invoke the function"
 
 
 @rule(
@@ -250,17 +268,13 @@ def _no_public_access(graph: Graph) -> Iterator[Problem]:
 )
 def _confused_deputy(graph: Graph) -> Iterator[Problem]:
     """Where a service acts for somebody, it is said for whom: it would do so for any account's resources otherwise."""
-    for policy, statement in [
-        *_resource_statements(graph),
-        *((key, one) for key in graph.of_type(KEY) for one in _statements(key.inputs.get("policy"))),
-        *((role, one) for role in graph.of_type(ROLE) for one in _statements(role.inputs["assumeRolePolicy"])),
-    ]:
+    for policy, statement in _trusting_statements(graph):
         # Only functions of this account get the role, from whoever may pass it to them:
         # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html
         services = _principals(statement, "Service") - {"lambda.amazonaws.com"}
         if statement["Effect"] == "Allow" and services and not _names_account(statement.get("Condition", {})):
             yield policy, f"it serves {', '.join(sorted(services))} whoever it acts for"
-    for permission in graph.of_type("aws:lambda/permission:Permission"):
+    for permission in graph.of_type(PERMISSION):
         inputs = permission.inputs
         source = str(inputs.get("sourceArn", ""))
         if inputs["principal"].endswith(".amazonaws.com") and not (
@@ -340,16 +354,64 @@ def _dead_letter_alarm(graph: Graph) -> Iterator[Problem]:
 
 
 @rule(
-    "no-secrets-in-environment",
+    "no-secrets-in-plain-text",
     mend="keep it in Secrets Manager or as an SSM SecureString, and give the function the name or ARN",
     why="https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html",
 )
-def _no_secrets_in_environment(graph: Graph) -> Iterator[Problem]:
+def _no_secrets_in_plain_text(graph: Graph) -> Iterator[Problem]:
     for function in graph.of_type(FUNCTION):
         for name, value in function.inputs.get("environment", {}).get("variables", {}).items():
             named = SECRET_NAME.search(name) and not REFERENCE.match(value) and not name.endswith(("_ARN", "_NAME"))
             if named or SECRET_VALUE.search(value):
                 yield function, f"the variable {name} looks like a secret"
+    for parameter in graph.of_type("aws:ssm/parameter:Parameter"):
+        if parameter.inputs["type"] != "SecureString" and SECRET_VALUE.search(str(parameter.inputs.get("value", ""))):
+            yield parameter, "its value looks like a secret"
+
+
+@rule(
+    "redrive-by-iam",
+    mend="authorization_type AWS_IAM, as components/api.py has it",
+    why="https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-access-control-iam.html",
+)
+def _redrive_by_iam(graph: Graph) -> Iterator[Problem]:
+    routes = [
+        (route, route.inputs.get("authorizationType"))
+        for route in graph.of_type("aws:apigatewayv2/route:Route")
+        if "/redrive" in route.inputs["routeKey"]
+    ]
+    # In a REST API, what is below /redrive depends on it.
+    below = {part.urn for part in graph.of_type(REST_PATH) if part.inputs["pathPart"] == "redrive"}
+    for part in graph.of_type(REST_PATH):
+        if below & set(part.dependencies):
+            below.add(part.urn)
+    routes += [
+        (method, method.inputs.get("authorization"))
+        for method in graph.of_type("aws:apigateway/method:Method")
+        if below & set(method.dependencies)
+    ]
+    for route, authorization in routes:
+        if authorization != "AWS_IAM":
+            yield route, "whoever may not operate the stack can put its dead letters back"
+
+
+@rule(
+    "closed-security-groups",
+    mend="name another security group, a prefix list or the network's own addresses",
+    why="https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html",
+)
+def _closed_security_groups(graph: Graph) -> Iterator[Problem]:
+    for resource in graph:
+        if "securitygroup" in resource.type.lower():
+            inputs = resource.inputs
+            for each in (inputs, *inputs.get("ingress", []), *inputs.get("egress", [])):
+                ranges = {
+                    *(each.get("cidrIpv4"), each.get("cidrIpv6")),
+                    *each.get("cidrBlocks", []),
+                    *each.get("ipv6CidrBlocks", []),
+                }
+                if ranges & {"0.0.0.0/0", "::/0"}:
+                    yield resource, "it is open to all addresses there are"
 
 
 @rule(
@@ -388,6 +450,15 @@ def _resource_statements(graph: Graph) -> Iterator[tuple[Registration, Statement
                 yield policy, statement
 
 
+def _trusting_statements(graph: Graph) -> Iterator[tuple[Registration, Statement]]:
+    """All that say who may do something: policies of resources and of keys, and who may take a role."""
+    yield from _resource_statements(graph)
+    for kind, key in ((KEY, "policy"), (ROLE, "assumeRolePolicy")):
+        for resource in graph.of_type(kind):
+            for statement in _statements(resource.inputs.get(key)):
+                yield resource, statement
+
+
 def _owner(policy: Registration) -> str:
     """The name of what a policy is about, which is named by name, by ARN or by URL; or has its policy with it."""
     key = RESOURCE_POLICIES.get(policy.type)
@@ -408,15 +479,36 @@ def _principals(statement: Statement, kind: str = "AWS") -> set[str]:
 _ACCOUNT_IN_ARN = re.compile(r"arn:[^:*]*:[^:*]*:[^:*]*:\d{12}:")
 
 
+# What AWS itself says about a caller, that names an account, an organisation, somebody, or a network.
+_CALLERS = {
+    f"aws:{key}"
+    for key in (
+        *("sourceaccount", "sourcearn", "sourceorgid", "sourcevpc", "sourcevpce"),
+        *("principalaccount", "principalarn", "principalorgid"),
+    )
+} | {"kms:calleraccount"}
+
+
+def _conditions(condition: Mapping[str, Mapping[str, str | list[str]]]) -> Iterator[tuple[str, list[str]]]:
+    """Keys and what they have to be like; one of the values is enough for AWS."""
+    for operator, pairs in condition.items():
+        if operator in ("StringEquals", "StringLike", "ArnEquals", "ArnLike"):
+            for key, given in pairs.items():
+                yield key.lower(), _listed(given)
+
+
 def _names_account(condition: Mapping[str, Mapping[str, str | list[str]]]) -> bool:
-    values = [
-        (key, value)
-        for operator, pairs in condition.items()
-        if operator in ("StringEquals", "StringLike", "ArnEquals", "ArnLike")
-        for key, given in pairs.items()
-        for value in _listed(given)
-    ]
-    return any(key.lower() == "aws:sourceaccount" or _ACCOUNT_IN_ARN.match(value) for key, value in values)
+    return any(
+        all((key == "aws:sourceaccount" and value.isdigit()) or _ACCOUNT_IN_ARN.match(value) for value in values)
+        for key, values in _conditions(condition)
+    )
+
+
+def _names_caller(condition: Mapping[str, Mapping[str, str | list[str]]]) -> bool:
+    return any(
+        key in _CALLERS and all(not re.search("[*?]", value) or _ACCOUNT_IN_ARN.match(value) for value in values)
+        for key, values in _conditions(condition)
+    )
 
 
 def _of_arn(arn: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ def test_a_shipped_stack_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("check")
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith("stack 'dev': ")
-    assert done.stdout.endswith(" 14 rules, nothing found\n")
+    assert done.stdout.endswith(" 16 rules, nothing found\n")
     assert json.loads(run("check", "--stack", "iot", "--json").stdout) == []
 
 
@@ -37,7 +37,7 @@ def test_a_users_own_stack_is_told_resource_rule_and_mend(small_project: Path, m
         "    rule tls-only, mend: a policy that denies every request where aws:SecureTransport is false: "
         "components/policies.py\n"
         "    https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html#s3-5\n"
-        "stack 'dev': 1 resources, 14 rules, 2 findings\n"
+        "stack 'dev': 1 resources, 16 rules, 2 findings\n"
     )
     done = run("check", "--json")
     assert done.exit_code == 1
@@ -62,18 +62,38 @@ def test_the_rights_of_a_function_are_shown_with_what_they_are_for(monkeypatch: 
         (each["action"], each["resource"], each["why"]) for each in found if each["function"] == "pipeline-ingest"
     ]
     assert ingest == [
-        ("sqs:SendMessage", "pipeline-queue", "put messages into the queue"),
-        ("dynamodb:BatchGetItem", "pipeline-table", "look events up"),
-        ("dynamodb:PartiQLInsert", "pipeline-table", "accept events"),
-        ("dynamodb:PartiQLUpdate", "pipeline-table", "accept events"),
-        ("dynamodb:PartiQLDelete", "pipeline-table", "accept events"),
-        ("dynamodb:PutItem", "pipeline-table", "accept events"),
-        ("dynamodb:Query", "pipeline-table/index/by-time", "list events by time"),
-        ("s3:GetObject", "pipeline-bucket/results/*", "read from results"),
-        ("logs:CreateLogStream", "pipeline-ingest:*", "write logs"),
-        ("logs:PutLogEvents", "pipeline-ingest:*", "write logs"),
+        ("sqs:SendMessage", "Queue pipeline-queue", "put messages into the queue"),
+        ("dynamodb:BatchGetItem", "Table pipeline-table", "look events up"),
+        ("dynamodb:PartiQLInsert", "Table pipeline-table", "accept events"),
+        ("dynamodb:PartiQLUpdate", "Table pipeline-table", "accept events"),
+        ("dynamodb:PartiQLDelete", "Table pipeline-table", "accept events"),
+        ("dynamodb:PutItem", "Table pipeline-table", "accept events"),
+        ("dynamodb:Query", "Table pipeline-table/index/by-time", "list events by time"),
+        ("s3:GetObject", "Bucket pipeline-bucket/results/*", "read from results"),
+        ("logs:CreateLogStream", "LogGroup pipeline-ingest:*", "write logs"),
+        ("logs:PutLogEvents", "LogGroup pipeline-ingest:*", "write logs"),
     ]
-    assert {each["resource"] for each in found if not each["resource"].startswith("pipeline-")} == set()
+    assert {each["resource"] for each in found if " pipeline-" not in each["resource"]} == set()
     shown = run("permissions").stdout
     assert "pipeline-ingest" in shown
     assert "function" in shown.splitlines()[1]
+
+
+def test_a_right_says_whose_it_is_on_what_and_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    found = json.loads(run("permissions", "--stack", "ingestion", "--json").stdout)
+    # The worker has two policies; the second is the circuit breaker's.
+    functions = {f"pipeline-{name}" for name in ("ingest", "worker", "redrive", "breaker", "breaker-schedule")}
+    assert {each["function"] for each in found} == functions
+    worker = {
+        (each["action"], each["resource"], each["when"]) for each in found if each["function"] == "pipeline-worker"
+    }
+    assert {
+        ("ssm:GetParameter", "Parameter pipeline-breaker", ""),
+        (
+            "dynamodb:UpdateItem",
+            "Table pipeline-table",
+            "ForAllValues:StringEquals dynamodb:LeadingKeys circuit#processor",
+        ),
+        ("ec2:CreateNetworkInterface", "*", "Null lambda:SourceFunctionArn true"),
+    } <= worker

@@ -73,6 +73,14 @@ def test_who_signs_needs_the_right_to_call_this_very_route(dev: Client) -> None:
     assert dev.signed("POST", "/redrive/start", {}, keys=ann)[0] == 403
     forged = Credentials(key["AccessKeyId"], "not the secret")
     assert dev.signed("GET", "/redrive/preview", keys=forged)[0] == 403
+    # The policy of SECURITY.md for who shall only submit and read; and the one that it warns of.
+    client = (ROOT / "SECURITY.md").read_text(encoding="utf-8").split("```json\n")[1].split("```")[0]
+    client = client.replace("REGION", "us-east-1").replace("ACCOUNT", dev.aws.account).replace("API_ID", api_id)
+    everything = {**allowed, "Resource": f"arn:aws:execute-api:us-east-1:{dev.aws.account}:{api_id}/*"}
+    for statement, status in ((json.loads(client), 403), (everything, 200)):
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        iam.put_user_policy(UserName="ann", PolicyName="looks", PolicyDocument=document)
+        assert dev.signed("GET", "/redrive/preview", keys=ann)[0] == status
 
 
 def test_signed_requests_show_what_is_there_and_send_back_what_is_asked_for(dev: Client, dead: list[str]) -> None:

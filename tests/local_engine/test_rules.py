@@ -80,7 +80,9 @@ def added(kind: str, name: str, inputs: Mapping[str, Any]) -> Change:
     def change(graph: Graph) -> Iterator[Registration]:
         yield from graph
         first = next(each for each in graph if each.custom)
-        yield dataclasses.replace(first, type=kind, name=f"pipeline-{name}", physical_name=name, inputs=inputs)
+        yield dataclasses.replace(
+            first, type=kind, name=f"pipeline-{name}", urn=f"urn:{name}", physical_name=name, inputs=inputs
+        )
 
     return change
 
@@ -109,6 +111,16 @@ def unconditional(position: int) -> Callable[[list[Any]], object]:
     return lambda statements: statements[position].pop("Condition")
 
 
+def everybody(action: str, **condition: Any) -> Callable[[list[Any]], object]:
+    statement = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": action, "Resource": "*"}
+    return lambda statements: statements.append({**statement, "Condition": condition})
+
+
+def narrowed(key: str, value: object) -> Callable[[list[Any]], object]:
+    """The first statement says less."""
+    return lambda statements: statements[0].update({key: value})
+
+
 EVERYBODY = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "x"}
 
 BROKEN: list[tuple[str, str, Change, str]] = [
@@ -133,10 +145,20 @@ BROKEN: list[tuple[str, str, Change, str]] = [
         ),
         "BucketServerSideEncryptionConfiguration bucket",
     ),
+    ("customer-key", "ingestion", given("EventBus outcomes", kmsKeyIdentifier=None), "EventBus outcomes"),
     ("customer-key", "ingestion", given("Key key", enableKeyRotation=None), "Key key"),
     ("tls-only", "dev", without("QueuePolicy queue-dead-letters"), "Queue queue-dead-letters"),
     ("tls-only", "dev", policy("BucketPolicy bucket", list.clear), "Bucket bucket"),
     ("tls-only", "dev", policy("TopicPolicy alerts", unconditional(0)), "Topic alerts"),
+    ("tls-only", "dev", policy("QueuePolicy queue", narrowed("Action", "sqs:SendMessage")), "Queue queue"),
+    ("tls-only", "dev", policy("TopicPolicy alerts", narrowed("Action", "sns:Subscribe")), "Topic alerts"),
+    ("tls-only", "dev", policy("QueuePolicy queue", narrowed("Resource", ["arn:aws:sqs:r:a:else"])), "Queue queue"),
+    (
+        "tls-only",
+        "dev",
+        policy("BucketPolicy bucket", lambda statements: statements[0]["Resource"].pop()),
+        "Bucket bucket",
+    ),
     ("log-retention", "dev", given("LogGroup api-access", retentionInDays=None), "LogGroup api-access"),
     ("log-retention", "dev", given("Function worker", loggingConfig=None), "Function worker"),
     (
@@ -176,6 +198,31 @@ BROKEN: list[tuple[str, str, Change, str]] = [
         "dev",
         policy("BucketPolicy bucket", lambda statements: statements.append(EVERYBODY)),
         "BucketPolicy bucket",
+    ),
+    ("no-public-access", "ingestion", policy("Key key", everybody("kms:Decrypt")), "Key key"),
+    ("no-public-access", "dev", policy("Role worker", everybody("sts:AssumeRole"), "assumeRolePolicy"), "Role worker"),
+    *(
+        (
+            "no-public-access",
+            "dev",
+            policy("BucketPolicy bucket", everybody("s3:GetObject", **condition)),
+            "BucketPolicy bucket",
+        )
+        for condition in (
+            {"Bool": {"aws:SecureTransport": "true"}},
+            {"StringLike": {"aws:SourceAccount": "*"}},
+            {"StringEquals": {"aws:PrincipalOrgID": ["o-a1b2c3d4e5", "*"]}},
+            {"ArnLike": {"aws:SourceArn": "arn:aws:sns:*:*:*"}},
+            {"StringNotEquals": {"aws:SourceAccount": ACCOUNT}},
+        )
+    ),
+    ("no-public-access", "dev", given("Permission api", principal="*"), "Permission api"),
+    ("no-wildcard-actions", "dev", given("Permission api", action="lambda:*"), "Permission api"),
+    (
+        "confused-deputy",
+        "dev",
+        policy("QueuePolicy queue", service("events.amazonaws.com", StringLike={"aws:SourceAccount": "*"})),
+        "QueuePolicy queue",
     ),
     ("confused-deputy", "csv", policy("QueuePolicy queue", unconditional(1)), "QueuePolicy queue"),
     (
@@ -219,9 +266,41 @@ BROKEN: list[tuple[str, str, Change, str]] = [
     ),
     ("dead-letter-alarm", "dev", without("MetricAlarm watch-dead-letters"), "Queue queue-dead-letters"),
     ("dead-letter-alarm", "iot", given("MetricAlarm watch-dead-letters", alarmActions=None), "Queue dead-letters"),
-    ("no-secrets-in-environment", "dev", variable("DATABASE_PASSWORD", "hunter2"), "Function worker"),
-    ("no-secrets-in-environment", "dev", variable("SETTING", A_KEY), "Function worker"),
-    ("no-secrets-in-environment", "dev", variable("SHOP_URL", A_URL), "Function worker"),
+    ("no-secrets-in-plain-text", "dev", variable("DATABASE_PASSWORD", "hunter2"), "Function worker"),
+    ("no-secrets-in-plain-text", "dev", variable("SETTING", A_KEY), "Function worker"),
+    ("no-secrets-in-plain-text", "dev", variable("SHOP_URL", A_URL), "Function worker"),
+    ("no-secrets-in-plain-text", "ingestion", given("Parameter breaker", value=A_KEY), "Parameter breaker"),
+    (
+        "redrive-by-iam",
+        "ingestion",
+        given("Route api-post-redrive-start", authorizationType="NONE"),
+        "Route api-post-redrive-start",
+    ),
+    *(
+        ("closed-security-groups", "ingestion", change, f"{kind} {name}")
+        for kind, name, change in (
+            (
+                "SecurityGroup",
+                "network-endpoints",
+                given("SecurityGroup network-endpoints", ingress=[{"cidrBlocks": ["0.0.0.0/0"]}]),
+            ),
+            (
+                "SecurityGroup",
+                "network-endpoints",
+                given("SecurityGroup network-endpoints", egress=[{"ipv6CidrBlocks": ["::/0"]}]),
+            ),
+            (
+                "SecurityGroupIngressRule",
+                "network-endpoints",
+                given("SecurityGroupIngressRule network-endpoints", cidrIpv6="::/0"),
+            ),
+            (
+                "SecurityGroupEgressRule",
+                "network-s3",
+                given("SecurityGroupEgressRule network-s3", cidrIpv4="0.0.0.0/0"),
+            ),
+        )
+    ),
     ("functions-in-vpc", "ingestion", given("Function worker", vpcConfig=None), "Function worker"),
 ]
 
@@ -234,6 +313,14 @@ def test_a_broken_rule_is_found_where_it_is_broken(rule: str, name: str, change:
     assert finding.found
     assert finding.mend
     assert finding.why.startswith("https://docs.aws.amazon.com/")
+
+
+def test_redrive_of_a_rest_api_is_for_iam_alone() -> None:
+    rest = synthesise(ROOT, "dev", {"api": {"kind": "rest", "auth": "api_key"}, "queue": {"redrive_api": True}})
+    assert findings(rest) == []
+    opened = given("Method api-post-redrive-start", authorization="NONE", apiKeyRequired=True)
+    (found,) = findings(Graph(list(opened(rest))))
+    assert (found.rule, named(found)) == ("redrive-by-iam", "Method api-post-redrive-start")
 
 
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
@@ -282,6 +369,13 @@ def test_each_rule_has_a_stack_that_breaks_it() -> None:
         variable("API_TOKEN_NAME", "shop"),
         policy("RolePolicy worker", allow(["xray:PutTraceSegments"], ["*"])),
         policy("QueuePolicy queue", service("events.amazonaws.com", StringEquals={"aws:SourceAccount": ACCOUNT})),
+        policy("BucketPolicy bucket", everybody("s3:GetObject", StringEquals={"aws:PrincipalOrgID": "o-a1b2c3d4e5"})),
+        policy(
+            "BucketPolicy bucket", everybody("s3:GetObject", ArnLike={"aws:SourceArn": f"arn:aws:sns:r:{ACCOUNT}:*"})
+        ),
+        policy("BucketPolicy bucket", everybody("s3:GetObject", StringEquals={"aws:SourceVpce": "vpce-1a2b3c4d"})),
+        added("aws:ssm/parameter:Parameter", "key", {"type": "SecureString", "value": A_KEY}),
+        added("aws:kms/key:Key", "of-somebody-else", {"enableKeyRotation": True}),
         added("aws:sns/topicSubscription:TopicSubscription", "ops", {"protocol": "email", "endpoint": "a@example.com"}),
     ],
 )
