@@ -65,7 +65,9 @@ def policy_document(grants: Iterable[Grant], *, key_arn: Input[str] | None) -> p
     granted = [grant for grant in grants if not grant.in_later_policy]
     if key_arn is not None:
         needed = {right for grant in granted for action in grant.actions for right in _key_actions(action)}
-        granted.append(Grant(tuple(sorted(needed)), (key_arn,), why="decrypt and encrypt these"))
+        granted.append(
+            Grant(tuple(sorted(needed)), (key_arn,), why="decrypt and encrypt what the other rights are about")
+        )
     whys = [grant.why for grant in granted if grant.why and grant.actions]
     if repeated := next((why for why in whys if whys.count(why) > 1), None):
         raise ValueError(f"two grants of one role are both to {repeated}")
