@@ -5,7 +5,12 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+
+import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 REQUIREMENTS = ("handlers/requirements.txt", "requirements.txt", "requirements-dev.txt")
@@ -33,6 +38,17 @@ def pinned(file: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9.-]+)==([^ ;]+)", (ROOT / file).read_text(), re.MULTILINE))
 
 
+def installed_here(file: str) -> set[tuple[str, str]]:
+    """What is pinned, without what is for other platforms only."""
+    lines = re.findall(r"^[a-z0-9.-]+==[^#\\\n]+", (ROOT / file).read_text(), re.MULTILINE)
+    requirements = [Requirement(line) for line in lines]
+    return {
+        (each.name, str(each.specifier).removeprefix("=="))
+        for each in requirements
+        if each.marker is None or each.marker.evaluate()
+    }
+
+
 def test_the_bill_of_materials_lists_exactly_what_the_layer_is_made_of(tmp_path: Path) -> None:
     file = tmp_path / "sbom.json"
     done = make("sbom", f"SBOM={file}")
@@ -41,6 +57,63 @@ def test_the_bill_of_materials_lists_exactly_what_the_layer_is_made_of(tmp_path:
     assert bill["bomFormat"] == "CycloneDX"
     assert {part["name"]: part["version"] for part in bill["components"]} == pinned("handlers/requirements.txt")
     assert all(part["purl"] == f"pkg:pypi/{part['name']}@{part['version']}" for part in bill["components"])
+
+
+class Advisories(BaseHTTPRequestHandler):
+    """Answers as OSV does: https://google.github.io/osv.dev/post-v1-query/."""
+
+    server: "AdvisoryServer"
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        name, version = asked["package"]["name"], asked["version"]
+        self.server.asked.add((name, version))
+        affected = {
+            "package": {"name": name, "ecosystem": "PyPI"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "999.0"}]}],
+        }
+        known = {"vulns": [{"id": "PYSEC-2026-1", "summary": "made up", "affected": [affected]}]}
+        body = json.dumps(known if name == self.server.vulnerable else {}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the test's own output is what counts."""
+
+
+class AdvisoryServer(ThreadingHTTPServer):
+    """An OSV service on this machine that knows of one vulnerable package, or of none."""
+
+    def __init__(self, vulnerable: str | None) -> None:
+        super().__init__(("127.0.0.1", 0), Advisories)
+        self.vulnerable = vulnerable
+        self.asked: set[tuple[str, str]] = set()
+
+
+def audited(vulnerable: str | None) -> tuple["subprocess.CompletedProcess[str]", set[tuple[str, str]]]:
+    """What `make audit` says, and the packages that it asked about."""
+    with AdvisoryServer(vulnerable) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v1/query"
+        done = make("audit", environment={"PIP_AUDIT_VULNERABILITY_SERVICE": "osv", "PIP_AUDIT_OSV_URL": url})
+        server.shutdown()
+    return done, server.asked
+
+
+def test_an_audit_asks_about_everything_that_is_pinned_and_passes_when_nothing_is_known() -> None:
+    done, asked = audited(None)
+    assert done.returncode == 0, done.stderr
+    assert asked == set.union(*(installed_here(file) for file in REQUIREMENTS))
+
+
+@pytest.mark.parametrize("file", REQUIREMENTS)
+def test_a_known_vulnerability_in_any_of_the_files_is_named_and_fails(file: str) -> None:
+    package, version = min(installed_here(file))
+    done, _ = audited(package)
+    assert done.returncode != 0
+    assert re.search(rf"^{package} +{re.escape(version)} +PYSEC-2026-1 +999\.0", done.stdout, re.MULTILINE)
 
 
 def test_an_audit_that_could_not_be_made_says_so_and_fails() -> None:
