@@ -34,31 +34,35 @@ _ENCRYPTED: Mapping[str, Callable[[Output[str]], Mapping[str, Any]]] = {
 
 
 class Key(pulumi.ComponentResource):
-    """A KMS key with yearly rotation and an alias by the stack.
+    """A KMS key with yearly rotation and an alias by the stack, whose policy names everybody who uses it.
 
-    The account's administrators manage it through IAM, as AWS recommends, and the functions' roles use it by their own
-    policies; the services that do so by themselves are named in its policy: CloudWatch Logs and alarms, `senders`
-    (`s3`, `sns`) that put messages into an encrypted queue, and EventBridge where there is a bus.
-    https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
+    These are the roles that say so (`used_by`) and `users`, each as far as IAM lets them, too; and by themselves
+    CloudWatch Logs and alarms, `senders` (`s3`, `sns`) that put messages into an encrypted queue, and EventBridge where
+    there is a bus. The account's administrators manage the key and cannot use it; DynamoDB and Lambda do for whoever
+    deploys.
+    https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html
     """
 
     def __init__(
         self,
         name: str,
         *,
+        users: Sequence[str],
         senders: Sequence[str],
         event_bus: bool,
         retain: bool,
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Key", name, None, opts)
+        self._roles: list[Output[str]] = []
+        self._roles_are_known = False
         stack = service_name()
         key = aws.kms.Key(
             name,
             description=f"All data of {stack}",
             enable_key_rotation=True,
             deletion_window_in_days=DELETION_WINDOW_DAYS,
-            policy=_policy(senders, event_bus=event_bus),
+            policy=_policy(self._used_by(), users, senders, event_bus=event_bus),
             # Data that is kept must stay readable.
             opts=ResourceOptions(parent=self, retain_on_delete=retain),
         )
@@ -70,6 +74,21 @@ class Key(pulumi.ComponentResource):
         )
         self.arn = key.arn
         self.register_outputs({"arn": self.arn})
+
+    def used_by(self, role_arn: Output[str]) -> None:
+        """Names a role in the key's policy. Raises RuntimeError when that is made already, which is never too early."""
+        if self._roles_are_known:
+            raise RuntimeError("a role uses the key, and the key's policy is made without it")
+        self._roles.append(role_arn)
+
+    def _used_by(self) -> Output[Sequence[str]]:
+        """The roles, of which none is made when the key is: outputs wait until the program has said all it makes."""
+
+        def known(_: None) -> Output[Sequence[str]]:
+            self._roles_are_known = True
+            return Output.all(*self._roles)
+
+        return Output.from_input(None).apply(known)
 
     def encrypt(self, args: ResourceTransformationArgs) -> ResourceTransformationResult | None:
         """The transformation that puts a resource under the key, when it is of a type that can be."""
@@ -91,7 +110,8 @@ def customer_key(
     if not options.customer_key:
         return None
     child = ResourceOptions(parent=parent)
-    return Key(name, senders=senders, event_bus=event_bus, retain=storage.retain_data, opts=child)
+    retain = storage.retain_data
+    return Key(name, users=options.users, senders=senders, event_bus=event_bus, retain=retain, opts=child)
 
 
 def encrypted(parent: pulumi.Resource, key: Key | None) -> ResourceOptions:
@@ -99,6 +119,7 @@ def encrypted(parent: pulumi.Resource, key: Key | None) -> ResourceOptions:
     return ResourceOptions(parent=parent, transformations=[] if key is None else [key.encrypt])
 
 
+_EVENTS = {"Service": "events.amazonaws.com"}
 _USE = ("kms:Decrypt", "kms:GenerateDataKey")
 _LOGS_USE = (
     "kms:Encrypt",
@@ -109,15 +130,59 @@ _LOGS_USE = (
     "kms:GenerateDataKeyWithoutPlaintext",
     "kms:DescribeKey",
 )
+# Neither a use of the key nor a grant of one. Who may change the policy can allow himself more; CloudTrail tells.
+# https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html#key-policy-default-allow-administrators
+_ADMINISTER = (
+    "kms:CancelKeyDeletion",
+    "kms:CreateAlias",
+    "kms:DeleteAlias",
+    "kms:DescribeKey",
+    "kms:DisableKey",
+    "kms:DisableKeyRotation",
+    "kms:EnableKey",
+    "kms:EnableKeyRotation",
+    "kms:GetKeyPolicy",
+    "kms:GetKeyRotationStatus",
+    "kms:ListGrants",
+    "kms:ListKeyPolicies",
+    "kms:ListKeyRotations",
+    "kms:ListResourceTags",
+    "kms:PutKeyPolicy",
+    "kms:RevokeGrant",
+    "kms:RotateKeyOnDemand",
+    "kms:ScheduleKeyDeletion",
+    "kms:TagResource",
+    "kms:UntagResource",
+    "kms:UpdateAlias",
+    "kms:UpdateKeyDescription",
+)
+# What both give themselves by a grant, with the rights of whoever makes a table or a function.
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars-encryption.html
+_DEPLOY = (
+    "kms:CreateGrant",
+    "kms:Encrypt",
+    "kms:Decrypt",
+    "kms:ReEncryptFrom",
+    "kms:ReEncryptTo",
+    "kms:GenerateDataKey",
+    "kms:GenerateDataKeyWithoutPlaintext",
+)
 
 
-def _policy(senders: Sequence[str], *, event_bus: bool) -> Output[str]:
-    """The account's own roles by IAM, and services for this account only."""
+def _policy(
+    roles: Output[Sequence[str]], users: Sequence[str], senders: Sequence[str], *, event_bus: bool
+) -> Output[str]:
+    """Roles and users of this account, as far as IAM lets them, and services for this account only."""
 
-    def document(known: Sequence[str]) -> Mapping[str, Any]:
-        account, region, partition = known
+    def document(known: Sequence[Any]) -> Mapping[str, Any]:
+        account, region, partition, roles = known
         here = f"{region}:{account}"
+        iam = f"arn:{partition}:iam::{account}"
+        by_iam = {"AWS": f"{iam}:root"}
         in_account = {"StringEquals": {"aws:SourceAccount": account}}
+        named = {"aws:PrincipalArn": [f"{iam}:{user}" for user in users]}
+        deployed = {"kms:ViaService": [f"{service}.{region}.amazonaws.com" for service in ("dynamodb", "lambda")]}
         log_groups = {"kms:EncryptionContext:aws:logs:arn": f"arn:{partition}:logs:{here}:log-group:*"}
         buses = {"kms:EncryptionContext:aws:events:event-bus:arn": f"arn:{partition}:events:{here}:event-bus/*"}
         alarms = {"aws:SourceArn": f"arn:{partition}:cloudwatch:{here}:alarm:*"}
@@ -126,28 +191,28 @@ def _policy(senders: Sequence[str], *, event_bus: bool) -> Output[str]:
         return {
             "Version": "2012-10-17",
             "Statement": [
-                {
-                    "Sid": "AdministeredByIam",
-                    "Effect": "Allow",
-                    "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"},
-                    "Action": "kms:*",
-                    "Resource": "*",
-                },
+                _allowed("Administrators", by_iam, _ADMINISTER),
+                _allowed("Deployers", by_iam, _DEPLOY, {"StringEquals": deployed}),
+                # By condition, not as principals, which would go without the roles' own policies and outlive them.
+                _allowed("Functions", by_iam, _USE, {"ArnEquals": {"aws:PrincipalArn": sorted(roles)}}),
+                *([_allowed("Users", by_iam, _USE, {"ArnLike": named})] if users else []),
                 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
-                _allowed("Logs", f"logs.{region}.amazonaws.com", _LOGS_USE, {"ArnLike": log_groups}),
+                _allowed("Logs", {"Service": f"logs.{region}.amazonaws.com"}, _LOGS_USE, {"ArnLike": log_groups}),
                 # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html (event sources)
-                _allowed("Alarms", "cloudwatch.amazonaws.com", _USE, {**in_account, "ArnLike": alarms}),
+                _allowed("Alarms", {"Service": "cloudwatch.amazonaws.com"}, _USE, {**in_account, "ArnLike": alarms}),
                 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
                 *(
-                    _allowed(f"Messages{sender.capitalize()}", f"{sender}.amazonaws.com", _USE, sources[sender])
+                    _allowed(
+                        f"Messages{sender.capitalize()}", {"Service": f"{sender}.amazonaws.com"}, _USE, sources[sender]
+                    )
                     for sender in senders
                 ),
                 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-event-bus-cmkey.html
                 # The bus itself has no name yet: it is made after the key. Looking at a key has no encryption context.
                 *(
                     [
-                        _allowed("EventBusLooks", "events.amazonaws.com", ("kms:DescribeKey",), in_account),
-                        _allowed("EventBus", "events.amazonaws.com", _USE, {"ArnLike": buses}),
+                        _allowed("EventBusLooks", _EVENTS, ("kms:DescribeKey",), in_account),
+                        _allowed("EventBus", _EVENTS, _USE, {"ArnLike": buses}),
                     ]
                     if event_bus
                     else []
@@ -158,9 +223,11 @@ def _policy(senders: Sequence[str], *, event_bus: bool) -> Output[str]:
     account = aws.get_caller_identity_output().account_id
     region = aws.get_region_output().region
     partition = aws.get_partition_output().partition
-    return Output.json_dumps(Output.all(account, region, partition).apply(document))
+    return Output.json_dumps(Output.all(account, region, partition, roles).apply(document))
 
 
-def _allowed(sid: str, service: str, actions: Sequence[str], condition: Mapping[str, Any]) -> Mapping[str, Any]:
-    who = {"Effect": "Allow", "Principal": {"Service": service}}
-    return {"Sid": sid, **who, "Action": list(actions), "Resource": "*", "Condition": condition}
+def _allowed(
+    sid: str, who: Mapping[str, str], actions: Sequence[str], condition: Mapping[str, Any] | None = None
+) -> Mapping[str, Any]:
+    statement = {"Sid": sid, "Effect": "Allow", "Principal": who, "Action": list(actions), "Resource": "*"}
+    return {**statement, "Condition": condition} if condition else statement

@@ -34,9 +34,19 @@ class Runtime:
     layer: Input[str]
     logs: LogOptions
     tracing: bool
-    key_arn: Input[str] | None = None
+    key: Key | None = None
     """The customer key: what a role may do with encrypted things, it needs rights on the key for."""
     network: Network | None = None
+
+
+def role_policy(
+    name: str, role: aws.iam.Role, grants: Iterable[Grant], key: Key | None, *, opts: ResourceOptions
+) -> aws.iam.RolePolicy:
+    """What a role may do; with a customer key that includes its use, for which the key's policy names the role."""
+    if key is not None:
+        key.used_by(role.arn)
+    document = policy_document(grants, key_arn=None if key is None else key.arn)
+    return aws.iam.RolePolicy(name, role=role.id, policy=document, opts=opts)
 
 
 def shared_runtime(
@@ -62,7 +72,7 @@ def shared_runtime(
         dependencies.arn,
         config.logs,
         config.tracing,
-        None if key is None else key.arn,
+        key,
         network_of(f"{name}-network", config.network, opts=opts),
     )
 
@@ -98,8 +108,7 @@ class Function(pulumi.ComponentResource):
         ways = [] if network is None else network.ways_to(services_called(grants))
         grants += [] if network is None else [_INTERFACES]
         role = aws.iam.Role(name, assume_role_policy=_ASSUMED_BY_LAMBDA, opts=child)
-        document = policy_document(grants, key_arn=runtime.key_arn)
-        policy = aws.iam.RolePolicy(name, role=role.id, policy=document, opts=child)
+        policy = role_policy(name, role, grants, runtime.key, opts=child)
         variables = merged_environment(
             [*grants, Grant((), (), environment), Grant((), (), _powertools(runtime.service, runtime.logs))],
         )

@@ -7,10 +7,10 @@ from typing import Any
 
 import pulumi
 import pulumi_aws as aws
-from pulumi import Input, ResourceOptions
+from pulumi import Input, Output, ResourceOptions
 
-from components.function import Function, Runtime, Size
-from components.grants import Grant, policy_document
+from components.function import Function, Runtime, Size, role_policy
+from components.grants import Grant
 from components.queue import DeadLetterQueue
 
 # The run after a missed one makes up for it; an event that waited for longer is of no use to anybody.
@@ -73,19 +73,10 @@ class ScheduledFunction(pulumi.ComponentResource):
             # Lambda looks at the role's rights when the destination is set.
             opts=ResourceOptions(parent=self, depends_on=[self.function]),
         )
-        role = aws.iam.Role(f"{name}-schedule", assume_role_policy=self.function.arn.apply(_assumed_by), opts=child)
-        policy = aws.iam.RolePolicy(
-            f"{name}-schedule",
-            role=role.id,
-            policy=policy_document(
-                [
-                    Grant(("lambda:InvokeFunction",), (self.function.arn,), why="run the function"),
-                    self.dead_letters.grant_receive_failures(),
-                ],
-                key_arn=runtime.key_arn,
-            ),
-            opts=child,
-        )
+        role = aws.iam.Role(f"{name}-schedule", assume_role_policy=_assumed_by_scheduler(), opts=child)
+        invokes = Grant(("lambda:InvokeFunction",), (self.function.arn,), why="run the function")
+        grants = [invokes, self.dead_letters.grant_receive_failures()]
+        policy = role_policy(f"{name}-schedule", role, grants, runtime.key, opts=child)
         for label, timetable in timetables.items():
             aws.scheduler.Schedule(
                 f"{name}-{label}",
@@ -106,13 +97,17 @@ class ScheduledFunction(pulumi.ComponentResource):
         self.register_outputs({"function": self.function.name})
 
 
-def _assumed_by(function_arn: str) -> str:
-    """Scheduler, for schedules of this account in the group that ours are in.
+def _assumed_by_scheduler() -> Output[str]:
+    """By Scheduler, for schedules of this account in the group that ours are in.
 
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html
     """
-    _, partition, _, region, account, *_ = function_arn.split(":")
-    return json.dumps(
+    # Not from the function's ARN: the function waits for its key, and the key for all roles.
+    account = aws.get_caller_identity_output().account_id
+    region = aws.get_region_output().region
+    partition = aws.get_partition_output().partition
+    group = Output.concat("arn:", partition, ":scheduler:", region, ":", account, ":schedule-group/default")
+    return Output.json_dumps(
         {
             "Version": "2012-10-17",
             "Statement": [
@@ -120,12 +115,7 @@ def _assumed_by(function_arn: str) -> str:
                     "Effect": "Allow",
                     "Principal": {"Service": "scheduler.amazonaws.com"},
                     "Action": "sts:AssumeRole",
-                    "Condition": {
-                        "StringEquals": {
-                            "aws:SourceAccount": account,
-                            "aws:SourceArn": f"arn:{partition}:scheduler:{region}:{account}:schedule-group/default",
-                        },
-                    },
+                    "Condition": {"StringEquals": {"aws:SourceAccount": account, "aws:SourceArn": group}},
                 },
             ],
         },

@@ -170,6 +170,10 @@ def _own_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
     return tags
 
 
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns
+KeyUser = Annotated[str, Field(pattern=r"^(role|user)/[A-Za-z0-9+=,.@_/*?-]+$")]
+
+
 class EncryptionOptions(Options):
     """What data is encrypted with where it lies. It always is; without a key of the stack's own, with keys of AWS."""
 
@@ -177,6 +181,15 @@ class EncryptionOptions(Options):
     """One KMS key of the stack's own for queues, topics, tables, buckets, log groups, the event bus of `outcomes` and
     the functions' environment. It rotates every year and costs a dollar a month, and its use by request:
     https://aws.amazon.com/kms/pricing/"""
+    users: tuple[KeyUser, ...] = ()
+    """Who besides the stack's own functions may use the key, as far as IAM lets them, too: who reads results or dead
+    letters, who uploads files. `role/<name>` or `user/<name>` of the stack's account; `*` stands for anything."""
+
+    @model_validator(mode="after")
+    def _users_have_a_key(self) -> Self:
+        if self.users and not self.customer_key:
+            raise ValueError("users are of the customer key: customer_key must be true")
+        return self
 
 
 class ExistingVpcOptions(Options):

@@ -1,12 +1,14 @@
 """The customer key: who may use it, what is under it, and what roles may do with it. All by equality."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pulumi_aws as aws
 import pytest
 
+from components.encryption import Key
 from components.grants import Grant, policy_document
 from local.recording import Graph, synthesise
 from local.rules import findings
@@ -16,6 +18,21 @@ from .test_roles import statements
 ACCOUNT = "123456789012"
 BOTH = ["kms:Decrypt", "kms:GenerateDataKey"]
 VARIANTS = ["dev", "analytics", "ingestion", "csv", "iot"]
+# The functions of each stack, and the schedules of those that run by the clock.
+ROLES = {
+    "dev": {"pipeline-ingest", "pipeline-worker"},
+    "analytics": {"pipeline-ingest", "pipeline-worker", "pipeline-report", "pipeline-report-schedule"},
+    "ingestion": {
+        "pipeline-ingest",
+        "pipeline-worker",
+        "pipeline-redrive",
+        "pipeline-breaker",
+        "pipeline-breaker-schedule",
+    },
+    "csv": {"pipeline-worker"},
+    "iot": {"pipeline-worker"},
+}
+OPERATORS = "role/aws-reserved/sso.amazonaws.com/*/AWSReservedSSO_Operator_*"
 
 
 @pytest.fixture(params=VARIANTS)
@@ -90,14 +107,26 @@ def test_the_key_rotates_has_the_stack_in_its_alias_and_is_deleted_late(graph_of
     assert alias.inputs["name"] == "alias/datapipeline-csv-pipeline-key"
 
 
+def allowed(sid: str, principal: dict[str, str], action: list[str], **condition: Any) -> dict[str, Any]:
+    given = {"Sid": sid, "Effect": "Allow", "Principal": principal, "Action": action, "Resource": "*"}
+    return {**given, "Condition": condition} if condition else given
+
+
+def statements_of_key(graph: Graph) -> list[dict[str, Any]]:
+    (key,) = graph.of_type("aws:kms/key:Key")
+    document = json.loads(key.inputs["policy"])
+    assert document.keys() == {"Version", "Statement"}
+    return list(document["Statement"])
+
+
 @pytest.mark.parametrize("stack", VARIANTS)
 def test_the_keys_policy_names_exactly_who_uses_it(graph_of: Callable[..., Graph], stack: str) -> None:
-    (key,) = graph_of(stack, encryption={"customer_key": True}).of_type("aws:kms/key:Key")
-
-    def allowed(sid: str, principal: dict[str, str], action: Any, **condition: Any) -> dict[str, Any]:
-        given = {"Sid": sid, "Effect": "Allow", "Principal": principal, "Action": action, "Resource": "*"}
-        return {**given, "Condition": condition} if condition else given
-
+    graph = graph_of(stack, encryption={"customer_key": True})
+    account = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+    roles = {
+        role.name: f"arn:aws:iam::{ACCOUNT}:role/{role.physical_name}" for role in graph.of_type("aws:iam/role:Role")
+    }
+    assert roles.keys() == ROLES[stack]
     ours = {"aws:SourceAccount": ACCOUNT}
     events = {"Service": "events.amazonaws.com"}
     buses = {"kms:EncryptionContext:aws:events:event-bus:arn": f"arn:aws:events:us-east-1:{ACCOUNT}:event-bus/*"}
@@ -106,43 +135,96 @@ def test_the_keys_policy_names_exactly_who_uses_it(graph_of: Callable[..., Graph
         allowed("EventBus", events, BOTH, ArnLike=buses),
     ]
     uploads = [allowed("MessagesS3", {"Service": "s3.amazonaws.com"}, BOTH, StringEquals=ours)]
-    assert json.loads(key.inputs["policy"]) == {
-        "Version": "2012-10-17",
-        "Statement": [
-            allowed("AdministeredByIam", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "kms:*"),
-            allowed(
-                "Logs",
-                {"Service": "logs.us-east-1.amazonaws.com"},
-                [
-                    "kms:Encrypt",
-                    "kms:Decrypt",
-                    "kms:ReEncryptFrom",
-                    "kms:ReEncryptTo",
-                    "kms:GenerateDataKey",
-                    "kms:GenerateDataKeyWithoutPlaintext",
-                    "kms:DescribeKey",
-                ],
-                ArnLike={"kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:*"},
-            ),
-            allowed(
-                "Alarms",
-                {"Service": "cloudwatch.amazonaws.com"},
-                BOTH,
-                StringEquals=ours,
-                ArnLike={"aws:SourceArn": f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:*"},
-            ),
-            *(uploads if stack == "csv" else []),
-            *(bus if stack == "ingestion" else []),
-        ],
-    }
+    administrators, *others = statements_of_key(graph)
+    assert administrators == allowed("Administrators", account, administrators["Action"])
+    assert others == [
+        allowed(
+            "Deployers",
+            account,
+            [
+                "kms:CreateGrant",
+                "kms:Encrypt",
+                "kms:Decrypt",
+                "kms:ReEncryptFrom",
+                "kms:ReEncryptTo",
+                "kms:GenerateDataKey",
+                "kms:GenerateDataKeyWithoutPlaintext",
+            ],
+            StringEquals={"kms:ViaService": ["dynamodb.us-east-1.amazonaws.com", "lambda.us-east-1.amazonaws.com"]},
+        ),
+        allowed("Functions", account, BOTH, ArnEquals={"aws:PrincipalArn": sorted(roles.values())}),
+        allowed(
+            "Logs",
+            {"Service": "logs.us-east-1.amazonaws.com"},
+            [
+                "kms:Encrypt",
+                "kms:Decrypt",
+                "kms:ReEncryptFrom",
+                "kms:ReEncryptTo",
+                "kms:GenerateDataKey",
+                "kms:GenerateDataKeyWithoutPlaintext",
+                "kms:DescribeKey",
+            ],
+            ArnLike={"kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:*"},
+        ),
+        allowed(
+            "Alarms",
+            {"Service": "cloudwatch.amazonaws.com"},
+            BOTH,
+            StringEquals=ours,
+            ArnLike={"aws:SourceArn": f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:*"},
+        ),
+        *(uploads if stack == "csv" else []),
+        *(bus if stack == "ingestion" else []),
+    ]
+
+
+# Cryptographic operations, and grants of them:
+# https://docs.aws.amazon.com/kms/latest/developerguide/kms-cryptography.html#cryptographic-operations
+USES = re.compile(
+    "kms:(\\*|Encrypt|Decrypt|ReEncrypt|GenerateData|GenerateMac|GenerateRandom|Sign|Verify|DeriveShared|CreateGrant)"
+)
+
+
+def test_who_administers_the_key_cannot_use_it(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of("csv", encryption={"customer_key": True})
+    administers, *others = statements_of_key(graph)
+    actions = administers["Action"]
+    assert [action for action in actions if USES.match(action) or "*" in action] == []
+    # Without these nobody could manage, mend or delete it: https://docs.aws.amazon.com/kms/latest/APIReference/API_PutKeyPolicy.html
+    assert {"kms:PutKeyPolicy", "kms:GetKeyPolicy", "kms:DescribeKey", "kms:ScheduleKeyDeletion"} <= set(actions)
+    for statement in others:
+        assert statement["Condition"]
+        assert any(USES.match(action) or action == "kms:DescribeKey" for action in statement["Action"])
+
+
+def test_users_of_the_key_are_who_the_stack_file_names(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of("dev", encryption={"customer_key": True, "users": [OPERATORS]})
+    users = [each for each in statements_of_key(graph) if each["Sid"] == "Users"]
+    account = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+    assert users == [
+        allowed("Users", account, BOTH, ArnLike={"aws:PrincipalArn": [f"arn:aws:iam::{ACCOUNT}:{OPERATORS}"]})
+    ]
+    assert findings(graph) == []
+
+
+def test_a_role_that_the_keys_policy_came_too_early_for_is_an_error() -> None:
+    def program() -> None:
+        key = Key("key", users=[], senders=[], event_bus=False, retain=False)
+        first = aws.iam.Role("first", assume_role_policy="{}")
+        key.used_by(first.arn)
+        second = aws.iam.Role("second", assume_role_policy="{}")
+        key.arn.apply(lambda _: key.used_by(second.arn))
+
+    with pytest.raises(Exception, match="the key's policy is made without it"):
+        synthesise(program=program)
 
 
 def test_sns_may_use_the_key_where_it_keeps_what_it_could_not_deliver(graph_of: Callable[..., Graph]) -> None:
     told = {"subscriptions": [{"protocol": "https", "endpoint": "https://ops.example.com"}]}
     for stack, options in (("dev", "notifications"), ("iot", "notifications"), ("csv", "file_notifications")):
         graph = graph_of(stack, encryption={"customer_key": True}, **{options: told})
-        (key,) = graph.of_type("aws:kms/key:Key")
-        assert json.loads(key.inputs["policy"])["Statement"][-1] == {
+        assert statements_of_key(graph)[-1] == {
             "Sid": "MessagesSns",
             "Effect": "Allow",
             "Principal": {"Service": "sns.amazonaws.com"},

@@ -231,7 +231,7 @@ BROKEN: list[tuple[str, str, Change, str]] = [
         policy("QueuePolicy queue", service("s3.amazonaws.com", ArnLike={"aws:SourceArn": "arn:aws:s3:::a"})),
         "QueuePolicy queue",
     ),
-    ("confused-deputy", "ingestion", policy("Key key", unconditional(1)), "Key key"),
+    ("confused-deputy", "ingestion", policy("Key key", unconditional(3)), "Key key"),
     (
         "confused-deputy",
         "dev",
