@@ -5,14 +5,18 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table as Grid
 
+from cli.report import STYLE
 from local.project import find_project
 from local.recording import Graph, synthesise
+
+# Of what is read by a program, which breaks no lines.
+PIPED_COLUMNS = 200
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,18 @@ def run_permissions(stack: str, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps([asdict(each) for each in found]) + "\n")
         return 0
-    grid = Grid(box=SIMPLE)
-    for heading in ("function", "action", "resource", "when", "why"):
-        grid.add_column(heading, overflow="fold")
-    for each in found:
-        grid.add_row(each.function, each.action, each.resource, each.when, each.why)
-    Console().print(grid)
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPED_COLUMNS
+    for function, rights in groupby(found, key=lambda each: each.function):
+        grid = Grid(title=f"function {function}", **STYLE)
+        grid.add_column("action", no_wrap=True)
+        grid.add_column("resource", overflow="fold")
+        grid.add_column("why")
+        for _, alike in groupby(rights, key=lambda each: (each.resource, each.why, each.when)):
+            actions = list(alike)
+            first = actions[0]
+            why = f"{first.why}, when {first.when}" if first.when else first.why
+            grid.add_row("\n".join(each.action for each in actions), first.resource, why)
+        console.print(grid)
     return 0

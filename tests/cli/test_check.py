@@ -1,6 +1,7 @@
 """`pipeline check` and `pipeline permissions`: on the shipped stacks, and on those of users."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -74,9 +75,23 @@ def test_the_rights_of_a_function_are_shown_with_what_they_are_for(monkeypatch: 
         ("logs:PutLogEvents", "LogGroup pipeline-ingest:*", "write logs"),
     ]
     assert {each["resource"] for each in found if " pipeline-" not in each["resource"]} == set()
-    shown = run("permissions").stdout
-    assert "pipeline-ingest" in shown
-    assert "function" in shown.splitlines()[1]
+
+
+def test_rights_are_read_as_a_table_a_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    ingest, worker = run("permissions").stdout.split("function pipeline-worker")
+    lines = [re.split("  +", line.strip()) for line in ingest.splitlines() if line.strip()]
+    assert lines[:2] == [["function pipeline-ingest"], ["action", "resource", "why"]]
+    assert lines[3:8] == [
+        ["sqs:SendMessage", "Queue pipeline-queue", "put messages into the queue"],
+        ["dynamodb:BatchGetItem", "Table pipeline-table", "look events up"],
+        ["dynamodb:PartiQLInsert", "Table pipeline-table", "accept events"],
+        ["dynamodb:PartiQLUpdate"],
+        ["dynamodb:PartiQLDelete"],
+    ]
+    assert "sqs:ChangeMessageVisibility" in worker
+    hardened = run("permissions", "--stack", "ingestion").stdout
+    assert "be connected to the network, when Null lambda:SourceFunctionArn true" in hardened
 
 
 def test_a_right_says_whose_it_is_on_what_and_when(monkeypatch: pytest.MonkeyPatch) -> None:
