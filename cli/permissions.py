@@ -80,7 +80,7 @@ def run_permissions(stack: str, *, as_json: bool) -> int:
         grid = Grid(title=f"function {function}", **STYLE)
         grid.add_column("action", no_wrap=True)
         grid.add_column("resource", overflow="fold")
-        grid.add_column("why")
+        grid.add_column("why", overflow="fold")
         for _, alike in groupby(rights, key=lambda each: (each.resource, each.why, each.when)):
             actions = list(alike)
             first = actions[0]
