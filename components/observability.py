@@ -20,6 +20,7 @@ from components.api import ApiMetrics
 from components.function import METRICS_NAMESPACE, Function
 from components.options.api import AlarmOptions
 from components.options.common import CommonAlarmOptions, FunctionAlarmOptions
+from components.outcomes import Outcomes
 from components.queue import DeadLetterQueue, Queue
 from components.scheduled_function import ScheduledFunction
 from components.table import Table
@@ -314,13 +315,23 @@ def circuit_alarms(breaker: ScheduledFunction, service: str, options: FunctionAl
     }
 
 
-def outcomes_alarm(service: str) -> Alarm:
-    """Of a worker that says on an event bus what became of events."""
-    return Alarm(
-        "The event bus did not take outcome events, and they were given up: subscribers do not know of these events.",
-        _own("OutcomesUndelivered", service, "Sum"),
-        threshold=1,
-    )
+def outcomes_alarms(outcomes: Outcomes, service: str) -> dict[str, Alarm]:
+    """Of a worker that says on an event bus what became of events, and of the bus."""
+    alarms = {
+        "outcomes-undelivered": Alarm(
+            "The event bus did not take outcome events, and they were given up: subscribers do not know of them.",
+            _own("OutcomesUndelivered", service, "Sum"),
+            threshold=1,
+        ),
+    }
+    if outcomes.dead_letters_name is not None:
+        alarms["outcomes-dead-letters"] = Alarm(
+            "EventBridge could not encrypt or decrypt outcome events: subscribers do not know of them; mend the key.",
+            _of_queue("ApproximateNumberOfMessagesVisible", outcomes.dead_letters_name, "Maximum"),
+            threshold=1,
+            period_seconds=60,
+        )
+    return alarms
 
 
 def async_panels(function: Function, dead_letters_name: Input[str]) -> tuple[Panel, Panel]:

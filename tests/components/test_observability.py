@@ -173,6 +173,16 @@ def test_outcome_events_that_are_given_up_ring(graph_of: Callable[..., Graph], d
     assert name not in {each.name for each in dev}
 
 
+def test_what_a_bus_under_the_stack_s_key_cannot_encrypt_rings(graph_of: Callable[..., Graph]) -> None:
+    name = "pipeline-watch-outcomes-dead-letters"
+    graph = graph_of(outcomes={}, encryption={"customer_key": True})
+    queue = graph.find("aws:sqs/queue:Queue", "pipeline-outcomes-dead-letters").physical_name
+    alarm = graph.find("aws:cloudwatch/metricAlarm:MetricAlarm", name)
+    depth = ("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": queue}, "Maximum")
+    assert (watched(alarm.inputs), alarm.inputs["threshold"], alarm.inputs["period"]) == ([depth], 1, 60)
+    assert name not in {each.name for each in graph_of(outcomes={})}
+
+
 def test_the_report_function_has_a_function_s_alarms_and_one_on_its_dead_letters(
     graph_of: Callable[..., Graph],
 ) -> None:
