@@ -26,6 +26,7 @@ from components.scheduled_function import ScheduledFunction
 from components.table import Table
 
 PERIOD_SECONDS = 300
+SECONDS_AN_HOUR = 3_600
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,17 @@ class Rate:
 
 @dataclass(frozen=True)
 class Alarm:
-    """Rings when `watched` is at or above `threshold` for `periods` periods."""
+    """Rings when `watched` is at or above `threshold` for `periods` periods.
+
+    `heartbeat`: rings when it is below, or is not there, for that long; after the alarm is made, at the earliest.
+    """
 
     description: str
     watched: Metric | Rate
     threshold: float
     periods: int = 1
     period_seconds: int = PERIOD_SECONDS
+    heartbeat: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,11 +98,17 @@ class Observability(pulumi.ComponentResource):
         aws.cloudwatch.MetricAlarm(
             name,
             alarm_description=alarm.description,
-            comparison_operator="GreaterThanOrEqualToThreshold",
+            comparison_operator="LessThanThreshold" if alarm.heartbeat else "GreaterThanOrEqualToThreshold",
             threshold=alarm.threshold,
             evaluation_periods=alarm.periods,
-            # No traffic is no trouble: most of these metrics have no value then.
-            treat_missing_data="notBreaching",
+            # No traffic is no trouble: most of these metrics have no value then. What does not run has none, either.
+            treat_missing_data="breaching" if alarm.heartbeat else "notBreaching",
+            # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-warm-up.html
+            warm_up_configuration=(
+                {"warm_up_period_duration_in_minutes": alarm.periods * alarm.period_seconds // 60}
+                if alarm.heartbeat
+                else None
+            ),
             alarm_actions=[alerts_arn],
             ok_actions=[alerts_arn],
             **_watched(alarm),
@@ -200,9 +211,21 @@ def scheduled_alarms(
     scheduled: ScheduledFunction,
     options: FunctionAlarmOptions,
 ) -> dict[str, Alarm]:
-    """Of a function that runs by the clock: nobody waits for its answer, so that its dead letters are watched, too."""
+    """Of a function that runs by the clock: nobody waits for its answer, or sees that it does not run."""
+    # Periods of less than an hour may be a day in all, those of an hour a week:
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html (Period)
+    period_seconds = 60 if scheduled.stopped_after_seconds < SECONDS_AN_HOUR else SECONDS_AN_HOUR
     return {
         **function_alarms(label, scheduled.function, options),
+        f"{label}-stopped": Alarm(
+            f"The {label} function does not run: its schedule is disabled, or Lambda does not run it.",
+            # Throttled requests are not counted as invocations.
+            _of_function("Invocations", scheduled.function, "Sum"),
+            threshold=1,
+            periods=scheduled.stopped_after_seconds // period_seconds,
+            period_seconds=period_seconds,
+            heartbeat=True,
+        ),
         f"{label}-dead-letters": Alarm(
             f"Runs of the {label} function were given up: its dead letters say which ones, its logs why.",
             _of_queue("ApproximateNumberOfMessagesVisible", scheduled.dead_letters.name, "Maximum"),
