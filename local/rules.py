@@ -543,10 +543,11 @@ def _invoked_asynchronously(graph: Graph) -> set[str]:
 
 
 def _dead_letters_of_buses_alone(graph: Graph) -> list[Registration]:
-    """The queues for what event buses cannot encrypt, as a key does not work, and for no other dead letters."""
+    """The queues for what event buses cannot encrypt, as a key does not work, and for nothing else."""
     buses = graph.of_type(EVENT_BUS)
     others = [each for each in graph if each.type != EVENT_BUS]
-    alone = {*_dead_letter_targets(buses)} - {*_dead_letter_targets(others)}
+    feeding = {_of_arn(mapping.inputs.get("eventSourceArn", ""))[1] for mapping in graph.of_type(MAPPING)}
+    alone = {*_dead_letter_targets(buses)} - {*_dead_letter_targets(others)} - feeding
     return [queue for queue in graph.of_type(QUEUE) if queue.physical_name in alone]
 
 

@@ -359,6 +359,14 @@ def test_a_broken_rule_is_found_where_it_is_broken(rule: str, name: str, change:
     assert finding.why.startswith("https://docs.aws.amazon.com/")
 
 
+def test_a_queue_that_feeds_a_function_is_under_the_key_though_a_bus_puts_its_dead_letters_there() -> None:
+    graph = stack("ingestion")
+    plain = given("Queue queue", kmsMasterKeyId=None, sqsManagedSseEnabled=True)
+    there = dead_letters_to("EventBus outcomes", "queue")
+    found = {(finding.rule, named(finding)) for finding in findings(Graph(list(both(plain, there)(graph))))}
+    assert ("customer-key", "Queue queue") in found
+
+
 def test_redrive_of_a_rest_api_is_for_iam_alone() -> None:
     rest = synthesise(ROOT, "dev", {"api": {"kind": "rest", "auth": "api_key"}, "queue": {"redrive_api": True}})
     assert findings(rest) == []
