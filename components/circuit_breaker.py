@@ -61,7 +61,7 @@ class CircuitBreaker(pulumi.ComponentResource):
         )
         self.scheduled = ScheduledFunction(
             name,
-            {"every-minute": Timetable("rate(1 minute)")},
+            {"every-minute": Timetable("rate(1 minute)", stopped_after_seconds=300)},
             handler="handlers.breaker.handler",
             code=code,
             runtime=runtime,

@@ -20,11 +20,13 @@ from components.api import ApiMetrics
 from components.function import METRICS_NAMESPACE, Function
 from components.options.api import AlarmOptions
 from components.options.common import CommonAlarmOptions, FunctionAlarmOptions
+from components.outcomes import Outcomes
 from components.queue import DeadLetterQueue, Queue
 from components.scheduled_function import ScheduledFunction
 from components.table import Table
 
 PERIOD_SECONDS = 300
+SECONDS_AN_HOUR = 3_600
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,17 @@ class Rate:
 
 @dataclass(frozen=True)
 class Alarm:
-    """Rings when `watched` is at or above `threshold` for `periods` periods."""
+    """Rings when `watched` is at or above `threshold` for `periods` periods.
+
+    `heartbeat`: rings when it is below, or is not there, for that long; after the alarm is made, at the earliest.
+    """
 
     description: str
     watched: Metric | Rate
     threshold: float
     periods: int = 1
     period_seconds: int = PERIOD_SECONDS
+    heartbeat: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,17 @@ class Observability(pulumi.ComponentResource):
         aws.cloudwatch.MetricAlarm(
             name,
             alarm_description=alarm.description,
-            comparison_operator="GreaterThanOrEqualToThreshold",
+            comparison_operator="LessThanThreshold" if alarm.heartbeat else "GreaterThanOrEqualToThreshold",
             threshold=alarm.threshold,
             evaluation_periods=alarm.periods,
-            # No traffic is no trouble: most of these metrics have no value then.
-            treat_missing_data="notBreaching",
+            # No traffic is no trouble: most of these metrics have no value then. What does not run has none, either.
+            treat_missing_data="breaching" if alarm.heartbeat else "notBreaching",
+            # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-warm-up.html
+            warm_up_configuration=(
+                {"warm_up_period_duration_in_minutes": alarm.periods * alarm.period_seconds // 60}
+                if alarm.heartbeat
+                else None
+            ),
             alarm_actions=[alerts_arn],
             ok_actions=[alerts_arn],
             **_watched(alarm),
@@ -199,9 +211,21 @@ def scheduled_alarms(
     scheduled: ScheduledFunction,
     options: FunctionAlarmOptions,
 ) -> dict[str, Alarm]:
-    """Of a function that runs by the clock: nobody waits for its answer, so that its dead letters are watched, too."""
+    """Of a function that runs by the clock: nobody waits for its answer, or sees that it does not run."""
+    # Periods of less than an hour may be a day in all, those of an hour a week:
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html (Period)
+    period_seconds = 60 if scheduled.stopped_after_seconds < SECONDS_AN_HOUR else SECONDS_AN_HOUR
     return {
         **function_alarms(label, scheduled.function, options),
+        f"{label}-stopped": Alarm(
+            f"The {label} function does not run: its schedule is disabled, or Lambda does not run it.",
+            # Throttled requests are not counted as invocations.
+            _of_function("Invocations", scheduled.function, "Sum"),
+            threshold=1,
+            periods=scheduled.stopped_after_seconds // period_seconds,
+            period_seconds=period_seconds,
+            heartbeat=True,
+        ),
         f"{label}-dead-letters": Alarm(
             f"Runs of the {label} function were given up: its dead letters say which ones, its logs why.",
             _of_queue("ApproximateNumberOfMessagesVisible", scheduled.dead_letters.name, "Maximum"),
@@ -314,13 +338,23 @@ def circuit_alarms(breaker: ScheduledFunction, service: str, options: FunctionAl
     }
 
 
-def outcomes_alarm(service: str) -> Alarm:
-    """Of a worker that says on an event bus what became of events."""
-    return Alarm(
-        "The event bus did not take outcome events, and they were given up: subscribers do not know of these events.",
-        _own("OutcomesUndelivered", service, "Sum"),
-        threshold=1,
-    )
+def outcomes_alarms(outcomes: Outcomes, service: str) -> dict[str, Alarm]:
+    """Of a worker that says on an event bus what became of events, and of the bus."""
+    alarms = {
+        "outcomes-undelivered": Alarm(
+            "The event bus did not take outcome events, and they were given up: subscribers do not know of them.",
+            _own("OutcomesUndelivered", service, "Sum"),
+            threshold=1,
+        ),
+    }
+    if outcomes.dead_letters_name is not None:
+        alarms["outcomes-dead-letters"] = Alarm(
+            "EventBridge could not encrypt or decrypt outcome events: subscribers do not know of them; mend the key.",
+            _of_queue("ApproximateNumberOfMessagesVisible", outcomes.dead_letters_name, "Maximum"),
+            threshold=1,
+            period_seconds=60,
+        )
+    return alarms
 
 
 def async_panels(function: Function, dead_letters_name: Input[str]) -> tuple[Panel, Panel]:

@@ -19,6 +19,7 @@ REPORTS = "reports/"
 SIZE = Size(memory_mb=1_024, timeout_seconds=900)
 # Some minutes after the window, so that what it is about is in the index; the seconds are Scheduler's to choose.
 EXPRESSIONS: Mapping[str, str] = {"hourly": "cron(5 * * * ? *)", "daily": "cron(10 0 * * ? *)"}
+STOPPED_AFTER_SECONDS: Mapping[str, int] = {"hourly": 2 * 3_600, "daily": 26 * 3_600}
 # Scheduler puts the time in, and the same one when it tries again:
 # https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
@@ -46,7 +47,12 @@ class Reports(pulumi.ComponentResource):
         self.topic = Notifications(f"{name}-topic", notifications, alarms=False, opts=child)
         self.scheduled = ScheduledFunction(
             name,
-            {period: Timetable(EXPRESSIONS[period], {"period": period, "time": SCHEDULED_TIME}) for period in periods},
+            {
+                period: Timetable(
+                    EXPRESSIONS[period], STOPPED_AFTER_SECONDS[period], {"period": period, "time": SCHEDULED_TIME}
+                )
+                for period in periods
+            },
             handler="handlers.report.handler",
             code=code,
             runtime=runtime,

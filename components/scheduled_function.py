@@ -25,9 +25,12 @@ class Timetable:
 
     `expression`: `rate(1 minute)`, or `cron(5 * * * ? *)` in UTC:
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
+    `stopped_after_seconds`: without a run for that long, something is wrong: whole minutes, and from an hour on whole
+    hours, two days at most, as CloudWatch counts. More than from one run to the next.
     """
 
     expression: str
+    stopped_after_seconds: int
     event: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -94,6 +97,8 @@ class ScheduledFunction(pulumi.ComponentResource):
                 },
                 opts=ResourceOptions(parent=self, depends_on=[policy]),
             )
+        # CloudWatch counts a function's runs, not a timetable's: the one that runs most often is seen to stop.
+        self.stopped_after_seconds = min(timetable.stopped_after_seconds for timetable in timetables.values())
         self.register_outputs({"function": self.function.name})
 
 

@@ -6,7 +6,7 @@ makes it, so they hold for transforms and for resources that somebody adds to `_
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,8 +143,9 @@ def _customer_key(graph: Graph) -> Iterator[Problem]:
     data = [resource for resource in graph if resource.type in used]
     # A key that nothing here refers to is somebody else's: it says nothing about this stack's data.
     own = {key.urn for key in keys} & {urn for resource in data for urn in resource.dependencies}
+    outside = _dead_letters_of_buses_alone(graph)
     for resource in data if own else ():
-        if not used[resource.type](resource.inputs):
+        if not used[resource.type](resource.inputs) and resource not in outside:
             yield resource, "the stack has a key of its own, and this is not encrypted with it"
     for key in keys:
         if not key.inputs.get("enableKeyRotation"):
@@ -317,7 +318,7 @@ def _failed_events(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "undelivered-events",
-    mend="dead_letter_config for a schedule's target and a rule's, redrive_policy for a subscription",
+    mend="dead_letter_config for a schedule's target, a rule's and a bus with a key; redrive_policy for a subscription",
     why="https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html",
 )
 def _undelivered_events(graph: Graph) -> Iterator[Problem]:
@@ -334,6 +335,15 @@ def _undelivered_events(graph: Graph) -> Iterator[Problem]:
     for edge, kept in edges:
         if not kept:
             yield edge, "what cannot be delivered is lost"
+    # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-event-bus-dlq.html
+    keys = {queue.physical_name: queue.inputs.get("kmsMasterKeyId") for queue in graph.of_type(QUEUE)}
+    for bus in graph.of_type(EVENT_BUS):
+        if key := bus.inputs.get("kmsKeyIdentifier"):
+            kept_with = [keys.get(name) for name in _dead_letter_targets([bus])]
+            if not kept_with:
+                yield bus, "events that it cannot encrypt or decrypt are lost"
+            elif key in kept_with:
+                yield bus, "its dead letters are under its own key, and cannot be put there when that does not work"
 
 
 @rule(
@@ -532,9 +542,18 @@ def _invoked_asynchronously(graph: Graph) -> set[str]:
     return {name for service, name in map(_of_arn, targets) if service == "lambda"}
 
 
-def _dead_letter_targets(graph: Graph) -> Iterator[str]:
+def _dead_letters_of_buses_alone(graph: Graph) -> list[Registration]:
+    """The queues for what event buses cannot encrypt, as a key does not work, and for nothing else."""
+    buses = graph.of_type(EVENT_BUS)
+    others = [each for each in graph if each.type != EVENT_BUS]
+    feeding = {_of_arn(mapping.inputs.get("eventSourceArn", ""))[1] for mapping in graph.of_type(MAPPING)}
+    alone = {*_dead_letter_targets(buses)} - {*_dead_letter_targets(others)} - feeding
+    return [queue for queue in graph.of_type(QUEUE) if queue.physical_name in alone]
+
+
+def _dead_letter_targets(resources: Iterable[Registration]) -> Iterator[str]:
     """The queues that something is put into when it failed for good."""
-    for resource in graph:
+    for resource in resources:
         inputs = resource.inputs
         if policy := inputs.get("redrivePolicy"):
             yield _of_arn(json.loads(policy)["deadLetterTargetArn"])[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pulumi
-from pulumi import Input, Output
+from pulumi import Input, Output, ResourceOptions
 
 from components.api import Backend, HttpApi, RestApi
 from components.bucket import Bucket
@@ -24,7 +24,7 @@ from components.observability import (
     function_alarms,
     functions_panel,
     latency_panel,
-    outcomes_alarm,
+    outcomes_alarms,
     queue_alarms,
     queue_panels,
     scheduled_alarms,
@@ -85,7 +85,10 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         spare_receives=SPARE_RECEIVES if breaker_options else 0,
         opts=child,
     )
-    outcomes = None if config.outcomes is None else Outcomes(f"{name}-outcomes", opts=child)
+    # It puts itself under the key, but for what it keeps when the key does not work.
+    outcomes = (
+        None if config.outcomes is None else Outcomes(f"{name}-outcomes", key, opts=ResourceOptions(parent=parent))
+    )
     faults = FaultSwitch(f"{name}-faults", opts=child) if config.fault_injection else None
     faults_grants = [] if faults is None else [faults.grant_read()]
     ingest = Function(
@@ -204,7 +207,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             **function_alarms("ingest", ingest, config.alarms),
             **function_alarms("worker", worker.function, config.alarms),
             **(circuit_alarms(breaker.scheduled, service, config.alarms) if breaker else {}),
-            **({} if outcomes is None else {"outcomes-undelivered": outcomes_alarm(service)}),
+            **({} if outcomes is None else outcomes_alarms(outcomes, service)),
             **(scheduled_alarms("report", reports.scheduled, config.alarms) if reports else {}),
             **(function_alarms("redrive", redrive.function, config.alarms) if redrive else {}),
             **undelivered_alarms("alerts", alerts.dead_letters),

@@ -10,6 +10,7 @@ from typing import Any
 from local.monitor import Created
 from local.services import Clients, Inputs, creates
 from local.services.iam import pairs
+from local.services.lambda_ import pascal
 
 
 @creates("aws:cloudwatch/logGroup:LogGroup", ignores={"skipDestroy": "all groups go with the emulator"})
@@ -56,6 +57,8 @@ def metric_alarm(aws: Clients, name: str, inputs: Inputs) -> Created:
         TreatMissingData="treatMissingData",
         Unit="unit",
     )
+    if "warmUpConfiguration" in inputs:
+        request["WarmUpConfiguration"] = pascal(inputs["warmUpConfiguration"])
     if "dimensions" in inputs:
         request["Dimensions"] = _dimensions(inputs["dimensions"])
     if "metricQueries" in inputs:

@@ -11,11 +11,10 @@ from local.services.lambda_ import pascal
 @creates("aws:cloudwatch/eventBus:EventBus")
 def event_bus(aws: Clients, name: str, inputs: Inputs) -> Created:
     inputs.get("name")
-    made = aws("events").create_event_bus(
-        Name=name,
-        Tags=pairs(inputs.tags),
-        **inputs.renamed(Description="description", KmsKeyIdentifier="kmsKeyIdentifier"),
-    )
+    request = inputs.renamed(Description="description", KmsKeyIdentifier="kmsKeyIdentifier")
+    if "deadLetterConfig" in inputs:
+        request["DeadLetterConfig"] = pascal(inputs["deadLetterConfig"])
+    made = aws("events").create_event_bus(Name=name, Tags=pairs(inputs.tags), **request)
     return Created(name, {"name": name, "arn": made["EventBusArn"]})
 
 

@@ -128,6 +128,7 @@ def test_an_open_circuit_rings_within_a_minute_and_the_breaker_function_is_watch
     added = {label: inputs for label, inputs in alarms(graph).items() if label not in alarms(dev)}
     assert set(added) == {
         "circuit-open", "breaker-dead-letters", "breaker-errors", "breaker-throttles", "breaker-duration",
+        "breaker-stopped",
     }  # fmt: skip
     rings = added["circuit-open"]
     assert watched(rings) == [("DataPipeline", "CircuitOpen", {"service": "datapipeline-dev"}, "Maximum")]

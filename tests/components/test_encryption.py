@@ -86,6 +86,8 @@ def test_everything_that_can_be_is_encrypted_with_the_one_key(graph: Graph) -> N
         "EventBus": key,
     }
     found = encrypted_with(graph)
+    # What the bus cannot encrypt is to be kept when the key does not work.
+    assert found.pop(("Queue", "pipeline-outcomes-dead-letters"), (None, True)) == (None, True)
     assert set(expected) - {kind for kind, _ in found} <= {"EventBus"}
     assert found == {(kind, name): expected[kind] for kind, name in found}
 

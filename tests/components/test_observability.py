@@ -173,6 +173,16 @@ def test_outcome_events_that_are_given_up_ring(graph_of: Callable[..., Graph], d
     assert name not in {each.name for each in dev}
 
 
+def test_what_a_bus_under_the_stack_s_key_cannot_encrypt_rings(graph_of: Callable[..., Graph]) -> None:
+    name = "pipeline-watch-outcomes-dead-letters"
+    graph = graph_of(outcomes={}, encryption={"customer_key": True})
+    queue = graph.find("aws:sqs/queue:Queue", "pipeline-outcomes-dead-letters").physical_name
+    alarm = graph.find("aws:cloudwatch/metricAlarm:MetricAlarm", name)
+    depth = ("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": queue}, "Maximum")
+    assert (watched(alarm.inputs), alarm.inputs["threshold"], alarm.inputs["period"]) == ([depth], 1, 60)
+    assert name not in {each.name for each in graph_of(outcomes={})}
+
+
 def test_the_report_function_has_a_function_s_alarms_and_one_on_its_dead_letters(
     graph_of: Callable[..., Graph],
 ) -> None:
@@ -189,6 +199,7 @@ def test_the_report_function_has_a_function_s_alarms_and_one_on_its_dead_letters
         "errors": ([errors, runs], 5),
         "throttles": ([("AWS/Lambda", "Throttles", function, "Sum")], 1),
         "duration": ([("AWS/Lambda", "Duration", function, "Maximum")], 900_000 * 0.8),
+        "stopped": ([runs], 1),
         "dead-letters": ([("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": dead}, "Maximum")], 1),
     }
 
@@ -226,10 +237,58 @@ def test_alarms_ring_at_the_threshold_say_so_to_the_topic_and_stay_quiet_without
     topic = stack.outputs["alerts_topic_arn"]
     for alarm in stack.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):
         inputs = alarm.inputs
-        assert inputs["comparisonOperator"] == "GreaterThanOrEqualToThreshold"
-        assert inputs["treatMissingData"] == "notBreaching"
+        if not alarm.name.endswith("-stopped"):
+            assert inputs["comparisonOperator"] == "GreaterThanOrEqualToThreshold"
+            assert inputs["treatMissingData"] == "notBreaching"
+            assert "warmUpConfiguration" not in inputs
         assert inputs["alarmActions"] == inputs["okActions"] == [topic]
         assert inputs["alarmDescription"]
+
+
+@pytest.mark.parametrize(
+    ("function", "config", "every_seconds", "period", "periods"),
+    [
+        ("breaker", {"worker": {"circuit_breaker": {}}}, 60, 60, 5),
+        ("report", {"reports": ["hourly"]}, 3_600, 3_600, 2),
+        ("report", {"reports": ["hourly", "daily"]}, 3_600, 3_600, 2),
+        ("report", {"reports": ["daily"]}, 86_400, 3_600, 26),
+    ],
+)
+def test_a_function_by_the_clock_that_does_not_run_rings(
+    graph_of: Callable[..., Graph],
+    function: str,
+    config: dict[str, Any],
+    every_seconds: int,
+    period: int,
+    periods: int,
+) -> None:
+    graph = graph_of(**config)
+    alarm = graph.find("aws:cloudwatch/metricAlarm:MetricAlarm", f"pipeline-watch-{function}-stopped").inputs
+    name = graph.find("aws:lambda/function:Function", f"pipeline-{function}").physical_name
+    assert watched(alarm) == [("AWS/Lambda", "Invocations", {"FunctionName": name}, "Sum")]
+    assert (alarm["comparisonOperator"], alarm["threshold"]) == ("LessThanThreshold", 1)
+    # What does not run counts nothing.
+    assert alarm["treatMissingData"] == "breaching"
+    assert (alarm["period"], alarm["evaluationPeriods"]) == (period, periods)
+    # A new stack has its first run before the alarm looks.
+    minutes = alarm["warmUpConfiguration"]["warmUpPeriodDurationInMinutes"]
+    assert every_seconds < period * periods == minutes * 60
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html (Period)
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_WarmUpConfiguration.html
+    assert period * periods <= (86_400 if period < 3_600 else 604_800)
+    assert minutes <= 2_880
+
+
+def test_every_function_by_the_clock_is_seen_to_run(stack: Graph) -> None:
+    scheduled = {
+        each.inputs["target"]["arn"].rpartition(":")[2] for each in stack.of_type("aws:scheduler/schedule:Schedule")
+    }
+    seen = {
+        alarm.inputs["dimensions"]["FunctionName"]
+        for alarm in stack.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+        if alarm.name.endswith("-stopped")
+    }
+    assert seen == scheduled
 
 
 def test_rates_are_percentages_of_a_whole_that_may_be_nothing(stack: Graph) -> None:

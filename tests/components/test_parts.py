@@ -204,6 +204,57 @@ def test_who_gets_an_email_needs_no_dead_letters(graph_of: Callable[..., Graph])
     assert findings(graph) == []
 
 
+def test_what_a_bus_cannot_encrypt_is_kept_in_a_queue_that_takes_it_without_the_key(
+    graph_of: Callable[..., Graph],
+) -> None:
+    graph = graph_of(outcomes={}, encryption={"customer_key": True})
+    bus = graph.find("aws:cloudwatch/eventBus:EventBus", "pipeline-outcomes")
+    queue = graph.find("aws:sqs/queue:Queue", "pipeline-outcomes-dead-letters")
+    arn = f"arn:aws:sqs:us-east-1:123456789012:{queue.physical_name}"
+    assert bus.inputs["deadLetterConfig"] == {"arn": arn}
+    assert {key: value for key, value in queue.inputs.items() if key != "tags"} == {
+        "messageRetentionSeconds": 14 * DAY,
+        "maxMessageSize": 1_048_576,
+        "sqsManagedSseEnabled": True,
+    }
+    policy = graph.find("aws:sqs/queuePolicy:QueuePolicy", "pipeline-outcomes-dead-letters").inputs
+    assert policy["queueUrl"].endswith(f"/{queue.physical_name}")
+    assert json.loads(policy["policy"]) == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "DenyPlainHttp",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "sqs:*",
+                "Resource": [arn],
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            },
+            {
+                "Sid": "GivenUp",
+                "Effect": "Allow",
+                "Principal": {"Service": "events.amazonaws.com"},
+                "Action": "sqs:SendMessage",
+                "Resource": arn,
+                "Condition": {
+                    "ArnEquals": {
+                        "aws:SourceArn": f"arn:aws:events:us-east-1:123456789012:event-bus/{bus.physical_name}"
+                    },
+                    "StringEquals": {"aws:SourceAccount": "123456789012"},
+                },
+            },
+        ],
+    }
+    assert findings(graph) == []
+
+
+def test_a_bus_without_a_key_of_the_stack_has_no_dead_letters(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of(outcomes={})
+    assert "deadLetterConfig" not in graph.find("aws:cloudwatch/eventBus:EventBus", "pipeline-outcomes").inputs
+    assert "pipeline-outcomes-dead-letters" not in {each.name for each in graph}
+    assert findings(graph) == []
+
+
 def test_the_event_source_mapping_limits_concurrency_itself(graph_of: Callable[..., Graph]) -> None:
     kind = "aws:lambda/eventSourceMapping:EventSourceMapping"
     limited = graph_of(worker={"maximum_concurrency": 5}).find(kind, "pipeline-worker")

@@ -16,7 +16,10 @@ ACCOUNT = "us-east-1:123456789012"
 def _program() -> None:
     ScheduledFunction(
         "tidy",
-        {"hourly": Timetable("cron(5 * * * ? *)", {"hours": 1}), "often": Timetable("rate(1 minute)")},
+        {
+            "hourly": Timetable("cron(5 * * * ? *)", stopped_after_seconds=7_200, event={"hours": 1}),
+            "often": Timetable("rate(1 minute)", stopped_after_seconds=300),
+        },
         handler="tidy.handler",
         code=pulumi.AssetArchive({"tidy.py": pulumi.StringAsset("def handler(event, context): return event\n")}),
         runtime=Runtime(

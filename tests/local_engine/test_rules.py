@@ -61,6 +61,30 @@ def without(resource: str) -> Change:
     return lambda graph: (each for each in graph if named(each) != resource)
 
 
+def both(one: Change, other: Change) -> Change:
+    return lambda graph: other(Graph(list(one(graph))))
+
+
+def dead_letters_to(resource: str, queue: str) -> Change:
+    """A resource that gives what fails for good to a queue of the stack."""
+
+    def change(graph: Graph) -> Iterator[Registration]:
+        name = graph.find("aws:sqs/queue:Queue", f"pipeline-{queue}").physical_name
+        return given(resource, deadLetterConfig={"targetArn": f"arn:aws:sqs:us-east-1:{ACCOUNT}:{name}"})(graph)
+
+    return change
+
+
+def under_the_key(queue: str) -> Change:
+    """A queue that is encrypted with the stack's key."""
+
+    def change(graph: Graph) -> Iterator[Registration]:
+        (key,) = {each.inputs["kmsKeyArn"] for each in graph.of_type("aws:lambda/function:Function")}
+        return given(f"Queue {queue}", kmsMasterKeyId=key, sqsManagedSseEnabled=None)(graph)
+
+    return change
+
+
 def policy(resource: str, edit: Callable[[list[Any]], object], key: str = "policy") -> Change:
     """A resource whose policy's statements are edited."""
 
@@ -147,6 +171,13 @@ BROKEN: list[tuple[str, str, Change, str]] = [
     ),
     ("customer-key", "ingestion", given("EventBus outcomes", kmsKeyIdentifier=None), "EventBus outcomes"),
     ("customer-key", "ingestion", given("Key key", enableKeyRotation=None), "Key key"),
+    # The dead letters of the bus are outside of the key, but not if they are those of something else, too.
+    (
+        "customer-key",
+        "ingestion",
+        dead_letters_to("Function worker", "outcomes-dead-letters"),
+        "Queue outcomes-dead-letters",
+    ),
     ("tls-only", "dev", without("QueuePolicy queue-dead-letters"), "Queue queue-dead-letters"),
     ("tls-only", "dev", policy("BucketPolicy bucket", list.clear), "Bucket bucket"),
     ("tls-only", "dev", policy("TopicPolicy alerts", unconditional(0)), "Topic alerts"),
@@ -264,7 +295,20 @@ BROKEN: list[tuple[str, str, Change, str]] = [
         ),
         "TopicSubscription pager",
     ),
+    (
+        "undelivered-events",
+        "ingestion",
+        both(given("EventBus outcomes", deadLetterConfig=None), without("Queue outcomes-dead-letters")),
+        "EventBus outcomes",
+    ),
+    ("undelivered-events", "ingestion", under_the_key("outcomes-dead-letters"), "EventBus outcomes"),
     ("dead-letter-alarm", "dev", without("MetricAlarm watch-dead-letters"), "Queue queue-dead-letters"),
+    (
+        "dead-letter-alarm",
+        "ingestion",
+        without("MetricAlarm watch-outcomes-dead-letters"),
+        "Queue outcomes-dead-letters",
+    ),
     ("dead-letter-alarm", "iot", given("MetricAlarm watch-dead-letters", alarmActions=None), "Queue dead-letters"),
     ("no-secrets-in-plain-text", "dev", variable("DATABASE_PASSWORD", "hunter2"), "Function worker"),
     ("no-secrets-in-plain-text", "dev", variable("SETTING", A_KEY), "Function worker"),
@@ -313,6 +357,14 @@ def test_a_broken_rule_is_found_where_it_is_broken(rule: str, name: str, change:
     assert finding.found
     assert finding.mend
     assert finding.why.startswith("https://docs.aws.amazon.com/")
+
+
+def test_a_queue_that_feeds_a_function_is_under_the_key_though_a_bus_puts_its_dead_letters_there() -> None:
+    graph = stack("ingestion")
+    plain = given("Queue queue", kmsMasterKeyId=None, sqsManagedSseEnabled=True)
+    there = dead_letters_to("EventBus outcomes", "queue")
+    found = {(finding.rule, named(finding)) for finding in findings(Graph(list(both(plain, there)(graph))))}
+    assert ("customer-key", "Queue queue") in found
 
 
 def test_redrive_of_a_rest_api_is_for_iam_alone() -> None:
@@ -376,6 +428,7 @@ def test_each_rule_has_a_stack_that_breaks_it() -> None:
         policy("BucketPolicy bucket", everybody("s3:GetObject", StringEquals={"aws:SourceVpce": "vpce-1a2b3c4d"})),
         added("aws:ssm/parameter:Parameter", "key", {"type": "SecureString", "value": A_KEY}),
         added("aws:kms/key:Key", "of-somebody-else", {"enableKeyRotation": True}),
+        added("aws:cloudwatch/eventBus:EventBus", "without-a-key", {}),
         added("aws:sns/topicSubscription:TopicSubscription", "ops", {"protocol": "email", "endpoint": "a@example.com"}),
     ],
 )

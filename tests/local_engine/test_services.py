@@ -139,7 +139,7 @@ def _odds_and_ends() -> None:
         },
     )
     aws_.ssm.Parameter("odds", type="String", value="1", data_type="text", tags={"team": "odds"})
-    bus = aws_.cloudwatch.EventBus("odds", tags={"team": "odds"})
+    bus = aws_.cloudwatch.EventBus("odds", dead_letter_config={"arn": dead.arn}, tags={"team": "odds"})
     rule = aws_.cloudwatch.EventRule("odds", event_bus_name=bus.name, event_pattern=json.dumps({"source": ["odds"]}))
     aws_.cloudwatch.EventTarget(
         "odds",
@@ -229,15 +229,14 @@ def test_settings_arrive_as_they_were_given(answers: Any, aws: Clients) -> None:
     function = real["aws:lambda/function:Function", "odds"].id
     assert aws("lambda").get_function_concurrency(FunctionName=function)["ReservedConcurrentExecutions"] == 2
     bus = real["aws:cloudwatch/eventBus:EventBus", "odds"].id
+    dead = real["aws:sqs/queue:Queue", "odds-dead"].outputs["arn"]
+    assert aws("events").describe_event_bus(Name=bus)["DeadLetterConfig"] == {"Arn": dead}
     (rule,) = aws("events").list_rules(EventBusName=bus)["Rules"]
     assert json.loads(rule["EventPattern"]) == {"source": ["odds"]}
     parameter = aws("ssm").get_parameter(Name=real["aws:ssm/parameter:Parameter", "odds"].id)["Parameter"]
     assert (parameter["Type"], parameter["Value"]) == ("String", "1")
     (target,) = aws("events").list_targets_by_rule(EventBusName=bus, Rule=rule["Name"])["Targets"]
-    assert (target["InputPath"], target["DeadLetterConfig"]["Arn"]) == (
-        "$.detail",
-        real["aws:sqs/queue:Queue", "odds-dead"].outputs["arn"],
-    )
+    assert (target["InputPath"], target["DeadLetterConfig"]["Arn"]) == ("$.detail", dead)
     alias = real["aws:lambda/alias:Alias", "odds"].outputs["name"]
     assert aws("lambda").get_alias(FunctionName=function, Name=alias)["FunctionVersion"] == "1"
     ready = aws("lambda").get_provisioned_concurrency_config(FunctionName=function, Qualifier=alias)
