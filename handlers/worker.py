@@ -37,7 +37,7 @@ from handlers.processing import (
     time_limit,
 )
 from handlers.settings import WorkerSettings
-from handlers.table import DIED_ON_LAST_ATTEMPT, Completion, EventTable, TableError
+from handlers.table import DIED_ON_LAST_ATTEMPT, Completion, EventTable, Item, TableError
 
 if TYPE_CHECKING:
     from handlers.circuit import Circuit, Probe
@@ -192,8 +192,9 @@ class Worker:
         return delivery.outcome
 
     def _run(self, deliveries: Sequence[Delivery], context: Context) -> None:
-        leaders = _leaders(deliveries)
-        known = self._skip_done(leaders)
+        items = self._table.read(delivery.envelope.id for delivery in deliveries if delivery.envelope)
+        leaders = _leaders(deliveries, items)
+        self._skip_done(leaders, items)
         open_events = [leader for leader in leaders if leader.outcome == "open"]
         self._begin_final_attempts(open_events, context)
         self._process_all(open_events, deliveries, context)
@@ -204,21 +205,16 @@ class Worker:
         self._archive(completed)
         self._alert(deliveries)
         self._send_dead_letters([delivery for delivery in deliveries if self._is_ours_to_move(delivery)])
-        self._complete([event for event in completed if event.outcome != "retry"], known)
+        self._complete([event for event in completed if event.outcome != "retry"], set(items))
 
-    def _skip_done(self, leaders: Sequence[Delivery]) -> set[str]:
-        """Sets aside events that an earlier delivery finished, and those whose id is another event's.
-
-        Returns the ids that have an item. One read for the batch saves running the user's function again.
-        """
-        items = self._table.read(leader.event.id for leader in leaders)
+    def _skip_done(self, leaders: Sequence[Delivery], items: Mapping[str, Item]) -> None:
+        """Sets aside events that an earlier delivery finished: one read for the batch saves running them again."""
         for leader in leaders:
             item = items.get(leader.event.id)
             if item is not None:
                 leader.refusals = item.get("refusals") or 0
                 if _compare(leader, item) == "open" and leader.attempt > self._settings.max_receives:
                     _end_dead(leader, item)
-        return set(items)
 
     def _begin_final_attempts(self, events: Sequence[Delivery], context: Context) -> None:
         last = [event.event for event in events if self._is_last(event)]
@@ -490,11 +486,18 @@ def _correlation_ids(deliveries: Sequence[Delivery]) -> list[str]:
     return list(dict.fromkeys(known))[:EVENTS_A_LOG_LINE]
 
 
-def _leaders(deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """The first message of each event. Others of the same event are done with it, those of another one conflict."""
+def _leaders(deliveries: Sequence[Delivery], items: Mapping[str, Item]) -> list[Delivery]:
+    """The first message of each event. Others of the same event are done with it, those of another one conflict.
+
+    Where an item has the id, it says whose that is: else the first of the batch may be in conflict with the item, and
+    the item's own with the first of the batch.
+    """
     leaders: dict[str, Delivery] = {}
     for delivery in deliveries:
         if delivery.envelope is None:
+            continue
+        item = items.get(delivery.envelope.id)
+        if item is not None and _is_other(delivery, item.get("fingerprint", "")):
             continue
         leader = leaders.setdefault(delivery.envelope.id, delivery)
         if leader is not delivery and not _is_other(delivery, leader.event.fingerprint):
@@ -502,7 +505,7 @@ def _leaders(deliveries: Sequence[Delivery]) -> list[Delivery]:
     return list(leaders.values())
 
 
-def _compare(delivery: Delivery, item: Mapping[str, Any]) -> str:
+def _compare(delivery: Delivery, item: Item) -> str:
     """What an item says of a delivery: nothing yet (its outcome stays), `done`, or `conflict`. Returns the outcome."""
     if not _is_other(delivery, item.get("fingerprint", "")):
         # We put that message with the dead letters already. Redriven from there, it has another id and is tried again.
@@ -512,7 +515,7 @@ def _compare(delivery: Delivery, item: Mapping[str, Any]) -> str:
     return delivery.outcome
 
 
-def _end_dead(delivery: Delivery, item: Mapping[str, Any]) -> None:
+def _end_dead(delivery: Delivery, item: Item) -> None:
     """Ends an event whose last attempt was begun and not ended. Where SQS moves messages, such a one does not come."""
     until = item.get("final_attempt_until")
     if until is not None:

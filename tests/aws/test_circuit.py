@@ -431,6 +431,26 @@ def test_an_event_whose_worker_died_on_the_last_attempt_is_failed_at_the_next_de
     assert [letter["Body"] for letter in guarded.dead_letters()] == [message["body"]]
 
 
+def test_of_two_events_with_one_key_in_one_batch_the_one_that_was_refused_before_is_not_in_conflict_too(
+    guarded: Guarded,
+) -> None:
+    # As ingest sends them with `api.track: false`, where nothing is claimed.
+    messages = [guarded.message() for _ in range(3)]
+    first_id = json.loads(messages[0]["body"])["id"]
+    for message, body in zip(messages, "aab", strict=True):
+        message["body"] = json.dumps(json.loads(message["body"]) | {"id": first_id, "fingerprint": body * 64})
+    again, refused, other = messages
+    guarded.open()
+    assert guarded.handle(refused) == [refused["messageId"]]
+    guarded.clear_circuit()
+    guarded.downstream.out = False
+    refused["attributes"]["ApproximateReceiveCount"] = "2"
+    assert guarded.handle(other, refused, again) == []
+    assert len(guarded.downstream.runs) == 1
+    assert guarded.event(refused)["status"] == "succeeded"
+    assert [letter["Body"] for letter in guarded.dead_letters()] == [other["body"]]
+
+
 def test_a_message_that_was_refused_until_sqs_would_move_it_is_failed_and_with_the_dead_letters(
     guarded: Guarded,
 ) -> None:
