@@ -196,7 +196,8 @@ class Worker:
         leaders = _leaders(deliveries, items)
         self._skip_done(leaders, items)
         open_events = [leader for leader in leaders if leader.outcome == "open"]
-        self._begin_final_attempts(open_events, context)
+        if self._circuit is None:
+            self._begin_final_attempts(open_events, context)
         self._process_all(open_events, deliveries, context)
         self._record_refusals(open_events)
         self._store_results([event for event in open_events if event.outcome == "succeeded"])
@@ -268,13 +269,13 @@ class Worker:
             if seconds_left <= 0:
                 self._retry(event, ProcessingTimeoutError("the function's time was up before its turn"))
                 continue
-            self._process_one(event, seconds_left / (len(ordered) - position))
+            self._process_one(event, seconds_left / (len(ordered) - position), context)
 
-    def _process_one(self, event: Delivery, seconds: float) -> None:
+    def _process_one(self, event: Delivery, seconds: float, context: Context) -> None:
         # For what the user's function logs, and what is logged of it.
         logger.set_correlation_id(event.event.correlation_id)
         try:
-            event.result = self._result_text(self._answer(event, seconds))
+            event.result = self._result_text(self._answer(event, seconds, context))
             event.outcome = "succeeded"
         except Rejected as error:
             event.end("rejected", error)
@@ -287,16 +288,25 @@ class Worker:
         finally:
             logger.set_correlation_id(None)
 
-    def _answer(self, event: Delivery, seconds: float) -> Any:
+    def _answer(self, event: Delivery, seconds: float, context: Context) -> Any:
         """What the user's function answers, or raises. Raises CircuitOpenError when it was not called."""
 
         def process() -> Any:
             with time_limit(seconds):
                 return self._process(copy.deepcopy(event.event.data))
 
+        def let_through() -> Any:
+            # Not before: of an event that is refused, nothing must say that it was tried, whatever fails then.
+            try:
+                self._begin_final_attempts([event], context)
+            except OutsideError:
+                # Without the note another delivery would try it once more; that is better than to give it up untried.
+                logger.exception("a last attempt was not noted", extra={"id": event.event.id})
+            return process()
+
         if self._circuit is None:
             return process()
-        return self._circuit.call(event.event.id, None if self._is_last(event) else event, process)
+        return self._circuit.call(event.event.id, None if self._is_last(event) else event, let_through)
 
     def _record_refusals(self, events: Sequence[Delivery]) -> None:
         # A probe was not received, so that refusing it costs its message nothing.

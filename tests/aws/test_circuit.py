@@ -193,6 +193,17 @@ class Guarded:
                 ExpressionAttributeValues={":past": {"N": str(int(time.time()) - 1_000)}},
             )
 
+    def expire_last_attempt(self, message: Json) -> None:
+        """The time that a last attempt may take is over, if one was begun."""
+        if int(self.event(message).get("final_attempt_until", 0) or 0) <= 1:
+            return
+        self.root("dynamodb").update_item(
+            TableName=self.outputs["table_name"],
+            Key={"id": {"S": json.loads(message["body"])["id"]}},
+            UpdateExpression="SET final_attempt_until = :past",
+            ExpressionAttributeValues={":past": {"N": "1"}},
+        )
+
     def clear_circuit(self) -> None:
         """Closed, as if nothing had been."""
         self.root("dynamodb").delete_item(TableName=self.outputs["table_name"], Key={"id": {"S": NAME}})
@@ -372,9 +383,43 @@ def test_a_last_attempt_that_is_refused_is_not_over(guarded: Guarded) -> None:
     message = guarded.message(receives=MAX_RECEIVES)
     assert guarded.handle(message) == [message["messageId"]]
     shown = aws_item(guarded, message)
-    assert shown["final_attempt_until"] is None
+    assert shown.get("final_attempt_until") is None
     assert description(shown)["status"] == "queued"
     assert guarded.dead_letters() == []
+
+
+def test_wherever_a_refusal_fails_or_dies_a_last_attempt_that_was_not_made_is_still_to_come(guarded: Guarded) -> None:
+    def opens_before_the_last_attempt(last: Json) -> None:
+        guarded.downstream.out = True
+        guarded.handle(*(guarded.message() for _ in range(3)), last)
+
+    def deliver() -> Json:
+        guarded.clear()
+        # An event that failed for good before, and was redriven: what is left of that must not count either.
+        last = guarded.message(MAX_RECEIVES, does="fail")
+        guarded.handle(last)
+        guarded.expire_last_attempt(last)
+        guarded.downstream.runs.clear()
+        event = json.loads(last["body"])
+        event["data"].pop("does")
+        return guarded.delivered(json.dumps(event), "redriven", MAX_RECEIVES)
+
+    last = deliver()
+    calls = record(lambda: opens_before_the_last_attempt(last))
+    assert guarded.event(last)["refusals"] == "1"
+    for point in points(calls):
+        last = deliver()
+        with contextlib.suppress(Killed), broken(point):
+            opens_before_the_last_attempt(last)
+        tried = guarded.downstream.runs.count(json.loads(last["body"])["data"]["n"])
+        if tried:
+            continue  # by a worker that could not know that another one opened the circuit
+        guarded.clear_circuit()
+        guarded.expire_last_attempt(last)
+        guarded.downstream.out = False
+        last["attributes"]["ApproximateReceiveCount"] = str(MAX_RECEIVES + 1)
+        guarded.handle(last)
+        assert guarded.event(last)["status"] == "succeeded", f"{point}: {guarded.event(last)}"
 
 
 def aws_item(guarded: Guarded, message: Json) -> Mapping[str, Any]:
