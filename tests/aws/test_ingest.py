@@ -314,6 +314,45 @@ def test_a_large_event_that_a_schema_refuses_is_refused_with_a_short_answer(pipe
     assert (small.status, len(small.body["error"]["details"])) == (400, 20)
 
 
+HOSTILE_TEXTS = [
+    "\ud800",
+    "a\udfffb",
+    "\x00",
+    "\r\nX: 1",
+    "",
+    "\u2028",
+    "\N{GRINNING FACE}" * 600,
+    "9" * 5_000,
+    "../..",
+]
+IN_A_REQUEST = [
+    "idempotency-key",
+    "x-correlation-id",
+    "user-agent",
+    "since",
+    "until",
+    "type",
+    "status",
+    "limit",
+    "cursor",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=ascii)
+def test_no_text_that_the_gateway_could_hand_over_is_more_than_a_refusal(pipeline: Pipeline, text: str) -> None:
+    """Half surrogate pairs and control characters: what no HTTP client could be made to send, and JSON can hold."""
+    given = [{name: text} for name in (*IN_A_REQUEST, text)]
+    answers = [pipeline.request("GET", "/events", parameters=each) for each in given]
+    answers += [pipeline.request("POST", "/events", {"n": 1}, headers=each) for each in given]
+    answers += [pipeline.request("POST", "/events", {"event_type": text, text: [text]}), pipeline.shown(text or "-")]
+    answers.append(pipeline.request("POST", "/events", text=text))
+    assert {answer.status for answer in answers} <= {200, 202, 400, 404}
+    accepted = {answer.body["id"] for answer in answers if answer.status == 202}
+    assert pipeline.items().keys() == accepted
+    pipeline.drain(pipeline.worker(lambda _event: None))
+    assert {item["status"] for item in pipeline.items().values()} == {"succeeded"}
+
+
 NUMBERS = {"additionalProperties": {"additionalProperties": {"type": "integer"}}}
 CHOICES = {"additionalProperties": {"enum": ["\N{GRINNING FACE}" * 600]}}
 
