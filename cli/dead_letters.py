@@ -81,8 +81,7 @@ def run_show(stack: str, wanted_id: str, *, as_json: bool) -> int:
     found, done = _dead_letters(stack).find(wanted_id, SECONDS)
     _check(done)
     if found is None:
-        looked = "" if done.complete else f"; not all were looked at in {SECONDS} seconds"
-        raise LocalError(f"there is no dead letter {wanted_id!r} in stack {stack!r}{looked}")
+        raise LocalError(f"there is no dead letter {wanted_id!r} in stack {stack!r}{_not_seen(done)}")
     cause = found.cause
     whole = {**found.described(), "error_type": cause.error_type, "error": cause.error, "body": found.letter.body}
     if as_json:
@@ -177,10 +176,15 @@ def _told(done: Pass, asked: Asked) -> int:
     return 1 if done.failed else 0
 
 
+def _not_seen(done: Pass) -> str:
+    if done.held_back:
+        return "; these may keep back others of their groups: redrive or purge them to see what is behind"
+    return "" if done.complete else "; not all were looked at"
+
+
 def _rest(done: Pass) -> str:
     rest = f"; {done.not_matching} others left alone" if done.not_matching else ""
-    if not done.complete:
-        rest += "; not all were looked at"
+    rest += _not_seen(done)
     return rest if done.remaining is None else f"{rest}; about {done.remaining} are there now"
 
 

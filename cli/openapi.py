@@ -358,6 +358,7 @@ def _redrive_schemas() -> Json:
         "not_matching": COUNT,
         "remaining": {"type": ["integer", "null"], "minimum": 0},
         "complete": {"type": "boolean"},
+        "held_back": {"type": "boolean"},
     }
     letter = {
         "message_id": TEXT,

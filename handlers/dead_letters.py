@@ -110,14 +110,17 @@ class Pass:
     """What a pass over the dead letters came to.
 
     `complete`: all that lay there when it began were looked at. Else its time was up, it had as many as it was asked
-    for, or something went wrong. `remaining`: how many lie there after it, by SQS's count, which is approximate; None
-    when SQS did not say.
+    for, something went wrong, or it was `held_back`. `remaining`: how many lie there after it, by SQS's count, which is
+    approximate; None when SQS did not say.
     """
 
     counts: dict[str, int]
     not_matching: int = 0
     """Looked at, and left alone."""
     complete: bool = False
+    held_back: bool = False
+    """In a FIFO queue, where what a pass leaves there may have kept back the rest of its group: another pass like this
+    one gets no further. There is no way past them: SQS hands out a group's messages only after those before them."""
     remaining: int | None = None
     error: Exception | None = None
     """What a service raised. It ended the pass, and the counts say what was done before."""
@@ -134,6 +137,7 @@ class Pass:
             "not_matching": self.not_matching,
             "remaining": self.remaining,
             "complete": self.complete,
+            "held_back": self.held_back,
         }
 
 
@@ -231,8 +235,8 @@ class DeadLetters:
             new = [letter for letter in old if letter.message_id not in held]
             held.update({letter.message_id: letter.receipt_handle for letter in letters})
             if not letters:
-                # In a FIFO queue what this pass hides keeps back the rest of its group.
-                done.complete = not (held and self._url.endswith(".fifo"))
+                done.held_back = bool(held) and self._url.endswith(".fifo")
+                done.complete = not done.held_back
                 return
             if not room:
                 return

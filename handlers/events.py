@@ -23,6 +23,9 @@ DEFAULT_TYPE = "default"
 KEY_FIELD = "idempotency_key"
 FULLY_EXPLAINED_BYTES = 16_384
 LISTED_PROBLEMS = 20
+# Of a problem's path and message, in characters. Each can be 14 bytes of an answer: an escape within an escape.
+MAXIMUM_PATH_LENGTH = 200
+MAXIMUM_PROBLEM_LENGTH = 500
 # The server sets these; a client that sends them believes that it may.
 RESERVED_FIELDS = ("id", "received_at")
 
@@ -216,7 +219,7 @@ def _checked_type(event: Mapping[str, Any], type_field: str, validators: Mapping
         message = (
             f"unknown event type {given!r}; known: {known}" if type_field in event else f"is missing; known: {known}"
         )
-        raise InvalidEventError([{"path": f"/{type_field}", "message": message[:500]}])
+        raise InvalidEventError([{"path": f"/{type_field}", "message": message[:MAXIMUM_PROBLEM_LENGTH]}])
     # The key is about delivery, so that a schema need not mention it.
     if problems := validate({field: value for field, value in event.items() if field != KEY_FIELD}):
         raise InvalidEventError(problems)
@@ -283,7 +286,10 @@ def _problem(error: fastjsonschema.JsonSchemaValueException, event: Mapping[str,
     places = list(_places(event, name.removeprefix("data")))
     exact = [pointer for pointer, value in places if value is error.value]
     pointer = (exact or [pointer for pointer, _ in places] or [""])[0]
-    return {"path": pointer, "message": error.message.removeprefix(name).strip()[:500]}
+    while len(pointer) > MAXIMUM_PATH_LENGTH:
+        # What is around it: half a name would be another place.
+        pointer = pointer.rpartition("/")[0]
+    return {"path": pointer, "message": error.message.removeprefix(name).strip()[:MAXIMUM_PROBLEM_LENGTH]}
 
 
 def _places(value: object, name: str, pointer: str = "") -> Iterator[tuple[str, object]]:

@@ -41,6 +41,9 @@ SCHEMAS_FILE = Path(__file__).parent.parent / "schemas.json"
 
 SUBMIT, HEALTH = "POST /events", "GET /health"
 LOGGED_IDS = 20
+# Lambda answers with 6 MB at most, else with an error: so many problems of the greatest length are less than 5 MB.
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+PROBLEMS_A_BATCH = 500
 
 OutsideError = (BotoCoreError, ClientError, TableError)
 
@@ -284,7 +287,8 @@ def _answer_one(entry: Entry, path: str) -> dict[str, Any]:
 
 
 def _answer_batch(entries: Sequence[Entry]) -> dict[str, Any]:
-    results = [_result(index, entry) for index, entry in enumerate(entries)]
+    listed = max(1, PROBLEMS_A_BATCH // len(entries))
+    results = [_result(index, entry, listed) for index, entry in enumerate(entries)]
     refusals = [entry.outcome for entry in entries if entry.outcome is not None]
     body = {"accepted": len(entries) - len(refusals), "rejected": len(refusals), "results": results}
     if len(refusals) < len(entries):
@@ -295,13 +299,13 @@ def _answer_batch(entries: Sequence[Entry]) -> dict[str, Any]:
     return response(error.status, {**body, **error_body(error)})
 
 
-def _result(index: int, entry: Entry) -> dict[str, Any]:
+def _result(index: int, entry: Entry, listed: int) -> dict[str, Any]:
     refusal = entry.outcome
     if refusal is not None:
         return {
             "index": index,
             "status": "rejected",
-            "errors": refusal.details or [{"path": "", "message": refusal.message}],
+            "errors": refusal.details[:listed] or [{"path": "", "message": refusal.message}],
         }
     repeat = {"duplicate": True} if entry.duplicate else {}
     return {"index": index, "id": _envelope(entry).id, "status": entry.status, **repeat}

@@ -263,8 +263,8 @@ class EventTable(EventReader):
         self._note([(envelope, {"final_attempt_until": until}) for envelope in envelopes])
 
     def record_refusals(self, refusals: Sequence[tuple[Envelope, int]]) -> None:
-        """Says of events how many deliveries were none of their attempts; nor is a last one under way then."""
-        self._note([(envelope, {"refusals": count, "final_attempt_until": None}) for envelope, count in refusals])
+        """Says of events how many deliveries were none of their attempts."""
+        self._note([(envelope, {"refusals": count}) for envelope, count in refusals])
 
     def _note(self, notes: Sequence[tuple[Envelope, Item]]) -> None:
         """Writes attributes of events that are not done, whether they have an item already or not."""
@@ -408,8 +408,8 @@ def _outcome(completion: Completion) -> dict[str, Any]:
         "error": completion.error,
         "error_type": completion.error_type,
         "rejected_message_id": completion.rejected_message_id,
-        # A redriven message is another one, with deliveries of its own.
-        **({"refusals": 0} if completion.status == "failed" else {}),
+        # A redriven message is another one, with deliveries and a last attempt of its own.
+        **({"refusals": 0, "final_attempt_until": None} if completion.status == "failed" else {}),
     }
 
 

@@ -37,7 +37,7 @@ from handlers.processing import (
     time_limit,
 )
 from handlers.settings import WorkerSettings
-from handlers.table import DIED_ON_LAST_ATTEMPT, Completion, EventTable, TableError
+from handlers.table import DIED_ON_LAST_ATTEMPT, Completion, EventTable, Item, TableError
 
 if TYPE_CHECKING:
     from handlers.circuit import Circuit, Probe
@@ -192,10 +192,12 @@ class Worker:
         return delivery.outcome
 
     def _run(self, deliveries: Sequence[Delivery], context: Context) -> None:
-        leaders = _leaders(deliveries)
-        known = self._skip_done(leaders)
+        items = self._table.read(delivery.envelope.id for delivery in deliveries if delivery.envelope)
+        leaders = _leaders(deliveries, items)
+        self._skip_done(leaders, items)
         open_events = [leader for leader in leaders if leader.outcome == "open"]
-        self._begin_final_attempts(open_events, context)
+        if self._circuit is None:
+            self._begin_final_attempts(open_events, context)
         self._process_all(open_events, deliveries, context)
         self._record_refusals(open_events)
         self._store_results([event for event in open_events if event.outcome == "succeeded"])
@@ -204,21 +206,16 @@ class Worker:
         self._archive(completed)
         self._alert(deliveries)
         self._send_dead_letters([delivery for delivery in deliveries if self._is_ours_to_move(delivery)])
-        self._complete([event for event in completed if event.outcome != "retry"], known)
+        self._complete([event for event in completed if event.outcome != "retry"], set(items))
 
-    def _skip_done(self, leaders: Sequence[Delivery]) -> set[str]:
-        """Sets aside events that an earlier delivery finished, and those whose id is another event's.
-
-        Returns the ids that have an item. One read for the batch saves running the user's function again.
-        """
-        items = self._table.read(leader.event.id for leader in leaders)
+    def _skip_done(self, leaders: Sequence[Delivery], items: Mapping[str, Item]) -> None:
+        """Sets aside events that an earlier delivery finished: one read for the batch saves running them again."""
         for leader in leaders:
             item = items.get(leader.event.id)
             if item is not None:
                 leader.refusals = item.get("refusals") or 0
                 if _compare(leader, item) == "open" and leader.attempt > self._settings.max_receives:
                     _end_dead(leader, item)
-        return set(items)
 
     def _begin_final_attempts(self, events: Sequence[Delivery], context: Context) -> None:
         last = [event.event for event in events if self._is_last(event)]
@@ -272,13 +269,13 @@ class Worker:
             if seconds_left <= 0:
                 self._retry(event, ProcessingTimeoutError("the function's time was up before its turn"))
                 continue
-            self._process_one(event, seconds_left / (len(ordered) - position))
+            self._process_one(event, seconds_left / (len(ordered) - position), context)
 
-    def _process_one(self, event: Delivery, seconds: float) -> None:
+    def _process_one(self, event: Delivery, seconds: float, context: Context) -> None:
         # For what the user's function logs, and what is logged of it.
         logger.set_correlation_id(event.event.correlation_id)
         try:
-            event.result = self._result_text(self._answer(event, seconds))
+            event.result = self._result_text(self._answer(event, seconds, context))
             event.outcome = "succeeded"
         except Rejected as error:
             event.end("rejected", error)
@@ -291,16 +288,25 @@ class Worker:
         finally:
             logger.set_correlation_id(None)
 
-    def _answer(self, event: Delivery, seconds: float) -> Any:
+    def _answer(self, event: Delivery, seconds: float, context: Context) -> Any:
         """What the user's function answers, or raises. Raises CircuitOpenError when it was not called."""
 
         def process() -> Any:
             with time_limit(seconds):
                 return self._process(copy.deepcopy(event.event.data))
 
+        def let_through() -> Any:
+            # Not before: of an event that is refused, nothing must say that it was tried, whatever fails then.
+            try:
+                self._begin_final_attempts([event], context)
+            except OutsideError:
+                # Without the note another delivery would try it once more; that is better than to give it up untried.
+                logger.exception("a last attempt was not noted", extra={"id": event.event.id})
+            return process()
+
         if self._circuit is None:
             return process()
-        return self._circuit.call(event.event.id, None if self._is_last(event) else event, process)
+        return self._circuit.call(event.event.id, None if self._is_last(event) else event, let_through)
 
     def _record_refusals(self, events: Sequence[Delivery]) -> None:
         # A probe was not received, so that refusing it costs its message nothing.
@@ -490,11 +496,18 @@ def _correlation_ids(deliveries: Sequence[Delivery]) -> list[str]:
     return list(dict.fromkeys(known))[:EVENTS_A_LOG_LINE]
 
 
-def _leaders(deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """The first message of each event. Others of the same event are done with it, those of another one conflict."""
+def _leaders(deliveries: Sequence[Delivery], items: Mapping[str, Item]) -> list[Delivery]:
+    """The first message of each event. Others of the same event are done with it, those of another one conflict.
+
+    Where an item has the id, it says whose that is: else the first of the batch may be in conflict with the item, and
+    the item's own with the first of the batch.
+    """
     leaders: dict[str, Delivery] = {}
     for delivery in deliveries:
         if delivery.envelope is None:
+            continue
+        item = items.get(delivery.envelope.id)
+        if item is not None and _is_other(delivery, item.get("fingerprint", "")):
             continue
         leader = leaders.setdefault(delivery.envelope.id, delivery)
         if leader is not delivery and not _is_other(delivery, leader.event.fingerprint):
@@ -502,7 +515,7 @@ def _leaders(deliveries: Sequence[Delivery]) -> list[Delivery]:
     return list(leaders.values())
 
 
-def _compare(delivery: Delivery, item: Mapping[str, Any]) -> str:
+def _compare(delivery: Delivery, item: Item) -> str:
     """What an item says of a delivery: nothing yet (its outcome stays), `done`, or `conflict`. Returns the outcome."""
     if not _is_other(delivery, item.get("fingerprint", "")):
         # We put that message with the dead letters already. Redriven from there, it has another id and is tried again.
@@ -512,7 +525,7 @@ def _compare(delivery: Delivery, item: Mapping[str, Any]) -> str:
     return delivery.outcome
 
 
-def _end_dead(delivery: Delivery, item: Mapping[str, Any]) -> None:
+def _end_dead(delivery: Delivery, item: Item) -> None:
     """Ends an event whose last attempt was begun and not ended. Where SQS moves messages, such a one does not come."""
     until = item.get("final_attempt_until")
     if until is not None:

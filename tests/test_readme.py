@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from components.config import ConfigError, load
+from handlers.processing import Rejected, Unavailable
 from local.diagram import mermaid
 from local.recording import synthesise
 
@@ -28,6 +30,17 @@ def test_the_error_in_the_readme_is_what_a_user_sees() -> None:
     with pytest.raises(ConfigError) as raised:
         load({"datapipeline:variant": "api", "datapipeline:api": '{"max_batch": 9000}'}, file="Pulumi.dev.yaml")
     assert str(raised.value) == shown
+
+
+def test_the_function_in_the_readme_works_and_every_word_that_a_function_can_say_is_beside_it() -> None:
+    (section,) = re.findall(r"## Your function\n(.*?)\n## ", README, re.DOTALL)
+    (source,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    module: dict[str, Any] = {}
+    exec(source, module)  # noqa: S102  it is our own page
+    assert module["process"]({"amount": 100}) == {"total": 119.0}
+    with pytest.raises(Rejected, match="amount must be above 0"):
+        module["process"]({"amount": 0})
+    assert [word.__name__ for word in (Rejected, Unavailable) if f"`{word.__name__}`" not in section] == []
 
 
 def test_the_picture_in_the_readme_is_that_of_the_dev_stack() -> None:

@@ -106,6 +106,33 @@ def test_an_event_that_fails_for_good_leaves_the_line_and_those_behind_it_get_th
     assert fifo.shown(ids["a1"]).body["status"] == "failed"
 
 
+@pytest.mark.parametrize("also_failing", [None, "a3"])
+def test_each_of_those_that_waited_behind_an_event_that_never_succeeds_is_tried_before_it_is_given_up(
+    fifo: Pipeline, also_failing: str | None
+) -> None:
+    names = ["a1", "a2", "a3", "a4", "a5"]
+    ids = submit(fifo, *names)
+    tried, failing = list[str](), {"a1", also_failing}
+
+    def goes(event: Mapping[str, Any]) -> None:
+        tried.append(event["n"])
+        if event["n"] in failing:
+            raise RuntimeError(f"not {event['n']}")
+
+    downstream = Downstream(goes)
+    fifo.drain(fifo.worker(downstream))
+    # They were received as often as the one they waited for, and have this one try.
+    assert tried == ["a1"] * LAST + names[1:]
+    assert downstream.done == [name for name in names if name not in failing]
+    letters = {json.loads(letter["Body"])["id"] for letter in fifo.dead_letters()}
+    assert letters == {ids[name] for name in names if name in failing}
+    shown = {name: fifo.shown(event_id).body for name, event_id in ids.items()}
+    assert {body["attempts"] for body in shown.values()} == {LAST}
+    assert {name: body["error"] for name, body in shown.items()} == {
+        name: f"RuntimeError: not {name}" if name in failing else None for name in names
+    }
+
+
 def test_a_rejected_event_goes_to_the_dead_letters_of_its_group_and_holds_nobody_up(fifo: Pipeline) -> None:
     submit(fifo, "a1", "a2")
     downstream = Downstream(fails("a1", error=Rejected("never")))

@@ -314,6 +314,76 @@ def test_a_large_event_that_a_schema_refuses_is_refused_with_a_short_answer(pipe
     assert (small.status, len(small.body["error"]["details"])) == (400, 20)
 
 
+HOSTILE_TEXTS = [
+    "\ud800",
+    "a\udfffb",
+    "\x00",
+    "\r\nX: 1",
+    "",
+    "\u2028",
+    "\N{GRINNING FACE}" * 600,
+    "9" * 5_000,
+    "../..",
+]
+IN_A_REQUEST = [
+    "idempotency-key",
+    "x-correlation-id",
+    "user-agent",
+    "since",
+    "until",
+    "type",
+    "status",
+    "limit",
+    "cursor",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=ascii)
+def test_no_text_that_the_gateway_could_hand_over_is_more_than_a_refusal(pipeline: Pipeline, text: str) -> None:
+    """Half surrogate pairs and control characters: what no HTTP client could be made to send, and JSON can hold."""
+    given = [{name: text} for name in (*IN_A_REQUEST, text)]
+    answers = [pipeline.request("GET", "/events", parameters=each) for each in given]
+    answers += [pipeline.request("POST", "/events", {"n": 1}, headers=each) for each in given]
+    answers += [pipeline.request("POST", "/events", {"event_type": text, text: [text]}), pipeline.shown(text or "-")]
+    answers.append(pipeline.request("POST", "/events", text=text))
+    assert {answer.status for answer in answers} <= {200, 202, 400, 404}
+    accepted = {answer.body["id"] for answer in answers if answer.status == 202}
+    assert pipeline.items().keys() == accepted
+    pipeline.drain(pipeline.worker(lambda _event: None))
+    assert {item["status"] for item in pipeline.items().values()} == {"succeeded"}
+
+
+NUMBERS = {"additionalProperties": {"additionalProperties": {"type": "integer"}}}
+CHOICES = {"additionalProperties": {"enum": ["\N{GRINNING FACE}" * 600]}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "event", "count"),
+    [
+        pytest.param(NUMBERS, {"n" * 9_000: {str(field): "x" for field in range(40)}}, 300, id="long names"),
+        pytest.param(NUMBERS, {"\N{GRINNING FACE}" * 49: dict.fromkeys("abcdefghijklmnopqrstuvwxyz")}, 500, id="paths"),
+        pytest.param(NUMBERS, {"\N{GRINNING FACE}" * 200_000: {"a": "x"}}, 3, id="a very long name"),
+        pytest.param(CHOICES, {str(field): "x" for field in range(40)}, 500, id="long messages"),
+        pytest.param({"required": ["a"]}, {}, 500, id="short"),
+    ],
+)
+def test_an_answer_is_one_that_lambda_can_give_whatever_is_wrong_with_a_whole_batch(
+    pipeline: Pipeline, schema: dict[str, Any], event: dict[str, Any], count: int
+) -> None:
+    pipeline.schemas = {"": schema}
+    answer = pipeline.post([event] * count)
+    assert (answer.status, answer.body["rejected"]) == (400, count)
+    assert all(result["errors"][0]["message"] for result in answer.body["results"])
+    # As Lambda has it: the body is text within JSON. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+    assert len(json.dumps(json.dumps(answer.body, separators=(",", ":")))) < 6 * 1024 * 1024
+
+
+def test_a_problem_in_a_place_with_a_long_name_has_the_path_of_what_is_around_it(pipeline: Pipeline) -> None:
+    pipeline.schemas = {"": {"additionalProperties": NUMBERS}}
+    answer = pipeline.post({"a": {"b": {"c": "x"}, "n" * 200: {"d": "x"}}})
+    assert sorted(detail["path"] for detail in answer.body["error"]["details"]) == ["/a", "/a/b/c"]
+
+
 def test_schemas_are_told_apart_by_type_and_every_problem_is_named(pipeline: Pipeline) -> None:
     number = {"type": "object", "properties": {"n": {"type": "number"}, "s": {"type": "string"}}, "required": ["n"]}
     pipeline.schemas = {"count": number}

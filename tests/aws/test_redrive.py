@@ -136,6 +136,7 @@ def test_an_error_type_shows_and_moves_those_of_this_type_and_no_other(pipeline:
         "not_matching": 7,
         "remaining": 7,
         "complete": True,
+        "held_back": False,
     }
     assert {json.loads(message["body"])["id"] for message in pipeline.receive()} == expected["TimeoutError"]
     assert visible(pipeline) == 7
@@ -416,12 +417,46 @@ def test_in_a_fifo_queue_a_message_keeps_its_group_and_a_second_sending_of_it_is
     assert sorted(message["Attributes"]["MessageGroupId"] for message in messages) == ["a", "b"]
 
 
-def test_a_pass_over_one_group_of_a_fifo_queue_is_not_called_complete(pipeline: Pipeline) -> None:
+def line(pipeline: Pipeline, name: str, count: int) -> str:
+    """A FIFO queue with letters of one group, by number."""
     sqs = pipeline.root("sqs")
-    dead = sqs.create_queue(QueueName="line.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
-    for number in range(12):
+    url = sqs.create_queue(QueueName=f"{name}.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+    for number in range(count):
         sqs.send_message(
-            QueueUrl=dead, MessageBody=UNREADABLE, MessageGroupId="a", MessageDeduplicationId=f"letter-{number}"
+            QueueUrl=url, MessageBody=f"{number}", MessageGroupId="a", MessageDeduplicationId=f"letter-{number}"
         )
-    seen, done = DeadLetters(dead, EventCauses(pipeline.outputs["table_name"])).look(Wanted(), 100, 10)
-    assert (len(seen), done.complete) == (10, False)
+    return str(url)
+
+
+def bodies_in_order(pipeline: Pipeline, url: str) -> list[str]:
+    """Takes all messages out of a queue."""
+    sqs, bodies = pipeline.root("sqs"), list[str]()
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        for message in messages:
+            bodies.append(message["Body"])
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return bodies
+
+
+def test_a_pass_that_leaves_letters_of_a_fifo_queue_says_that_they_hold_others_back(pipeline: Pipeline) -> None:
+    letters = DeadLetters(line(pipeline, "line", 12), EventCauses(pipeline.outputs["table_name"]))
+    seen, done = letters.look(Wanted(), 100, 10)
+    assert (len(seen), done.complete, done.held_back) == (10, False, True)
+    seen, done = letters.look(Wanted(), 5, 10)
+    assert (len(seen), done.complete, done.held_back) == (5, False, False), "no more were asked for"
+    done = letters.redrive("unused", Wanted("another"), 100, 10)
+    assert (done.not_matching, done.complete, done.held_back) == (10, False, True)
+
+
+@pytest.mark.parametrize("maximum", [7, 20, 100])
+def test_a_redrive_that_is_repeated_until_it_is_complete_empties_a_group_in_order(
+    pipeline: Pipeline, maximum: int
+) -> None:
+    dead, alive = line(pipeline, f"long-{maximum}", 50), line(pipeline, f"behind-{maximum}", 0)
+    letters = DeadLetters(dead, EventCauses(pipeline.outputs["table_name"]))
+    passes = 0
+    while not (done := letters.redrive(alive, Wanted(), maximum, 10)).complete:
+        assert (done.held_back, done.counts["redriven"]) == (False, maximum)
+        passes += 1
+    assert passes == 50 // maximum
+    assert (letters.depth(), bodies_in_order(pipeline, alive)) == (0, [str(number) for number in range(50)])
