@@ -150,7 +150,7 @@ def test_sns_may_use_the_key_where_it_keeps_what_it_could_not_deliver(graph_of: 
             "Resource": "*",
             "Condition": {"ArnLike": {"aws:SourceArn": f"arn:aws:sns:us-east-1:{ACCOUNT}:*"}},
         }
-        assert findings(graph) == []
+        assert {finding.rule for finding in findings(graph)} <= {"open-api"}
 
 
 def test_roles_get_what_their_grants_need_of_the_key_and_nothing_else_changes(
