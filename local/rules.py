@@ -29,11 +29,11 @@ BUCKET_ENCRYPTION = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServer
 MAPPING, SCHEDULE = "aws:lambda/eventSourceMapping:EventSourceMapping", "aws:scheduler/schedule:Schedule"
 SUBSCRIPTION, EVENT_TARGET = "aws:sns/topicSubscription:TopicSubscription", "aws:cloudwatch/eventTarget:EventTarget"
 
-# Policies of resources, by type: the input that says whose policy it is.
-RESOURCE_POLICIES: Mapping[str, str] = {
-    "aws:sqs/queuePolicy:QueuePolicy": "queueUrl",
-    "aws:sns/topicPolicy:TopicPolicy": "arn",
-    "aws:s3/bucketPolicy:BucketPolicy": "bucket",
+# Policies of resources, by type: of what, and the input that says of which.
+RESOURCE_POLICIES: Mapping[str, tuple[str, str]] = {
+    "aws:sqs/queuePolicy:QueuePolicy": (QUEUE, "queueUrl"),
+    "aws:sns/topicPolicy:TopicPolicy": (TOPIC, "arn"),
+    "aws:s3/bucketPolicy:BucketPolicy": (BUCKET, "bucket"),
 }
 
 # Actions that AWS lets nobody limit to a resource, or to one that is known before.
@@ -188,9 +188,9 @@ def _tls_only(graph: Graph) -> Iterator[Problem]:
         for resource in _listed(statement.get("Resource", []))
     }
     for resource in [*graph.of_type(QUEUE), *graph.of_type(BUCKET), *graph.of_type(TOPIC)]:
-        name = resource.physical_name
+        name, owner = resource.physical_name, (resource.type, resource.physical_name)
         parts = {name, f"{name}/*"} if resource.type == BUCKET else {name}
-        if not all({(name, part), (name, "*")} & refused for part in parts):
+        if not all({(owner, part), (owner, "*")} & refused for part in parts):
             yield resource, "it answers plain HTTP"
 
 
@@ -238,7 +238,7 @@ def _no_wildcard_actions(graph: Graph) -> Iterator[Problem]:
     why="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
 )
 def _no_wildcard_resources(graph: Graph) -> Iterator[Problem]:
-    names = {resource.physical_name for resource in graph if resource.custom}
+    parts = tuple(f"{arn}{separator}" for arn in graph.arns for separator in ":/")
     for policy, statement in _role_statements(graph):
         if statement["Effect"] != "Allow":
             continue
@@ -246,8 +246,8 @@ def _no_wildcard_resources(graph: Graph) -> Iterator[Problem]:
             yield policy, "it allows something on all resources but some"
         limited = [action for action in _listed(statement.get("Action", [])) if action not in UNLIMITED]
         for resource in _listed(statement.get("Resource", [])) if limited else ():
-            # `*` after the name of something (`bucket/results/*`) is a part of that thing.
-            if "*" in resource and not any(name in resource.partition("*")[0] for name in names):
+            # `*` after something of this stack (`bucket/results/*`) is a part of that thing.
+            if "*" in resource and not resource.startswith(parts):
                 yield policy, f"it allows {', '.join(limited)} on {resource}"
 
 
@@ -440,9 +440,9 @@ def _open_api(graph: Graph) -> Iterator[Problem]:
 )
 def _redrive_by_iam(graph: Graph) -> Iterator[Problem]:
     routes = list(_routes(graph))
-    redriving = {route.leads_to for route in routes if "/redrive" in route.key} - {None}
+    redriving = {route.leads_to for route in routes if route.redrives} - {None}
     for route in routes:
-        if ("/redrive" in route.key or route.leads_to in redriving) and route.authorization != "AWS_IAM":
+        if (route.redrives or route.leads_to in redriving) and route.authorization != "AWS_IAM":
             yield route.resource, f"by {route.key}, whoever may not operate the stack can put its dead letters back"
 
 
@@ -467,7 +467,7 @@ def _throttling(graph: Graph) -> Iterator[Problem]:
         (each.inputs["restApi"], each.inputs["stageName"])
         for each in graph.of_type("aws:apigateway/methodSettings:MethodSettings")
         # -1 is no limit.
-        if each.inputs["methodPath"] == "*/*" and each.inputs["settings"].get("throttlingRateLimit", -1) >= 0
+        if each.inputs["methodPath"] == "*/*" and each.inputs["settings"].get("throttlingRateLimit", -1) != -1
     }
     stages = [
         *(
@@ -545,6 +545,10 @@ class _Route:
     def open(self) -> bool:
         return self.authorization == "NONE" and not self.api_key
 
+    @property
+    def redrives(self) -> bool:
+        return re.search("/redrive(/|$)", self.key) is not None
+
 
 def _routes(graph: Graph) -> Iterator[_Route]:
     # Ids are known to AWS only: what a route refers to, it depends on.
@@ -621,10 +625,12 @@ def _trusting_statements(graph: Graph) -> Iterator[tuple[Registration, Statement
                 yield resource, statement
 
 
-def _owner(policy: Registration) -> str:
-    """The name of what a policy is about, which is named by name, by ARN or by URL; or has its policy with it."""
-    key = RESOURCE_POLICIES.get(policy.type)
-    return policy.physical_name if key is None else re.split("[:/]", policy.inputs[key])[-1]
+def _owner(policy: Registration) -> tuple[str, str]:
+    """Type and name of what a policy is about, which is named by name, by ARN or by URL; or has its policy with it."""
+    if policy.type not in RESOURCE_POLICIES:
+        return policy.type, policy.physical_name
+    kind, key = RESOURCE_POLICIES[policy.type]
+    return kind, re.split("[:/]", policy.inputs[key])[-1]
 
 
 def _listed(value: str | list[str]) -> list[str]:
