@@ -380,8 +380,9 @@ def _rings_at_first_message(alarm: Registration) -> bool:
     inputs = alarm.inputs
     if (inputs.get("namespace"), inputs.get("metricName")) != ("AWS/SQS", "ApproximateNumberOfMessagesVisible"):
         return False
-    # How many values there were says nothing of what they were.
-    if inputs.get("statistic") == "SampleCount":
+    # How many values there were says nothing of what they were, and of another unit there are none:
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+    if inputs.get("statistic") == "SampleCount" or inputs.get("unit", "Count") != "Count":
         return False
     # At 1, and not at 0, where it would ring always.
     match inputs["comparisonOperator"]:

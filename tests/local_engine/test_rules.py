@@ -436,6 +436,7 @@ BROKEN: list[tuple[str, str, Change, str]] = [
             alarm(threshold=1, comparisonOperator="GreaterThanThreshold"),
             alarm(comparisonOperator="LessThanThreshold"),
             alarm(statistic="SampleCount"),
+            alarm(unit="Seconds"),
             alarm(namespace="Shop"),
             alarm(metricName="NumberOfMessagesSent"),
             alarm(dimensions={}),
@@ -786,6 +787,7 @@ def redrive_policy_of_its_own(graph: Graph) -> Iterator[Registration]:
             for by in ("email", "email-json", "sms")
         ),
         alarm(threshold=0, comparisonOperator="GreaterThanThreshold"),
+        alarm(unit="Count"),
         alarm(threshold=0.5, statistic=None, extendedStatistic="p99"),
         policy("RolePolicy worker", lambda statements: statements.append({**EVERYTHING, "Effect": "Deny"})),
         all_of(given("Queue queue", redrivePolicy=None), redrive_policy_of_its_own),
