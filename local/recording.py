@@ -268,7 +268,7 @@ def _security_group(_scope: Scope, name: str, _inputs: Inputs) -> Created:
 
 
 def _endpoint(_scope: Scope, name: str, inputs: Inputs) -> Created:
-    gateway = inputs["vpcEndpointType"] == "Gateway"
+    gateway = inputs.get("vpcEndpointType", "Gateway") == "Gateway"
     return Created(f"vpce-{_id(name, 17)}", {"prefixListId": f"pl-{_id(name, 17)}"} if gateway else {})
 
 

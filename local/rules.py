@@ -6,11 +6,12 @@ makes it, so they hold for transforms and for resources that somebody adds to `_
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from local.monitor import Registration
+from components.options.common import AcceptedFinding
+from local.monitor import STACK_TYPE, Registration
 from local.recording import Graph
 
 Problem = tuple[Registration, str]
@@ -20,17 +21,19 @@ Statement = Mapping[str, Any]
 FUNCTION, QUEUE, TOPIC = "aws:lambda/function:Function", "aws:sqs/queue:Queue", "aws:sns/topic:Topic"
 TABLE, BUCKET, LOG_GROUP = "aws:dynamodb/table:Table", "aws:s3/bucket:Bucket", "aws:cloudwatch/logGroup:LogGroup"
 PERMISSION, EVENT_BUS = "aws:lambda/permission:Permission", "aws:cloudwatch/eventBus:EventBus"
-REST_PATH = "aws:apigateway/resource:Resource"
+HTTP_API, HTTP_STAGE = "aws:apigatewayv2/api:Api", "aws:apigatewayv2/stage:Stage"
+REST_API, REST_STAGE = "aws:apigateway/restApi:RestApi", "aws:apigateway/stage:Stage"
+ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 ROLE, ROLE_POLICY, KEY = "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy", "aws:kms/key:Key"
 BUCKET_ENCRYPTION = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
 MAPPING, SCHEDULE = "aws:lambda/eventSourceMapping:EventSourceMapping", "aws:scheduler/schedule:Schedule"
 SUBSCRIPTION, EVENT_TARGET = "aws:sns/topicSubscription:TopicSubscription", "aws:cloudwatch/eventTarget:EventTarget"
 
-# Policies of resources, by type: the input that says whose policy it is.
-RESOURCE_POLICIES: Mapping[str, str] = {
-    "aws:sqs/queuePolicy:QueuePolicy": "queueUrl",
-    "aws:sns/topicPolicy:TopicPolicy": "arn",
-    "aws:s3/bucketPolicy:BucketPolicy": "bucket",
+# Policies of resources, by type: of what, and the input that says of which.
+RESOURCE_POLICIES: Mapping[str, tuple[str, str]] = {
+    "aws:sqs/queuePolicy:QueuePolicy": (QUEUE, "queueUrl"),
+    "aws:sns/topicPolicy:TopicPolicy": (TOPIC, "arn"),
+    "aws:s3/bucketPolicy:BucketPolicy": (BUCKET, "bucket"),
 }
 
 # Actions that AWS lets nobody limit to a resource, or to one that is known before.
@@ -73,7 +76,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """A resource that does not keep a rule."""
+    """A resource that does not keep a rule. `accepted`: why the stack's owner lets it stand, if he does."""
 
     type: str
     name: str
@@ -81,6 +84,7 @@ class Finding:
     found: str
     mend: str
     why: str
+    accepted: str | None = None
 
 
 RULES: list[Rule] = []
@@ -96,13 +100,29 @@ def rule(name: str, *, mend: str, why: str) -> Callable[[Check], Check]:
     return register
 
 
-def findings(graph: Graph) -> list[Finding]:
-    """What is wrong with a stack, by rule and resource."""
-    return [
-        Finding(resource.type, resource.name, each.name, found, each.mend, each.why)
-        for each in RULES
-        for resource, found in each.check(graph)
-    ]
+def findings(graph: Graph, accepted: Sequence[AcceptedFinding] = ()) -> list[Finding]:
+    """What is wrong with a stack, by rule and resource; and what is accepted there and is not wrong (any more)."""
+    found: list[Finding] = []
+    met: set[AcceptedFinding] = set()
+    for each in RULES:
+        for resource, what in sorted(each.check(graph), key=lambda problem: problem[0].name):
+            by = [one for one in accepted if one.rule == each.name and one.resource in (None, resource.name)]
+            met.update(by)
+            reason = by[0].reason if by else None
+            found.append(Finding(resource.type, resource.name, each.name, what, each.mend, each.why, reason))
+    return found + [_stale(one) for one in accepted if one not in met]
+
+
+def _stale(one: AcceptedFinding) -> Finding:
+    """Left where it is, it would accept what somebody breaks later on, unseen."""
+    return Finding(
+        type=STACK_TYPE,
+        name="accepted_findings",
+        rule="accepted-findings",
+        found=f"{one.rule} of {one.resource or 'any resource'} is accepted, and nothing of it is found",
+        mend="take the entry out of the stack file",
+        why="https://docs.aws.amazon.com/securityhub/1.0/APIReference/API_Workflow.html",
+    )
 
 
 @rule(
@@ -169,9 +189,9 @@ def _tls_only(graph: Graph) -> Iterator[Problem]:
         for resource in _listed(statement.get("Resource", []))
     }
     for resource in [*graph.of_type(QUEUE), *graph.of_type(BUCKET), *graph.of_type(TOPIC)]:
-        name = resource.physical_name
+        name, owner = resource.physical_name, (resource.type, resource.physical_name)
         parts = {name, f"{name}/*"} if resource.type == BUCKET else {name}
-        if not all({(name, part), (name, "*")} & refused for part in parts):
+        if not all({(owner, part), (owner, "*")} & refused for part in parts):
             yield resource, "it answers plain HTTP"
 
 
@@ -214,11 +234,12 @@ def _no_wildcard_actions(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "no-wildcard-resources",
-    mend="name the resource; what AWS lets nobody limit stands with its reason in UNLIMITED of local/rules.py",
+    mend="name the resource; what AWS lets nobody limit stands with its reason in UNLIMITED of local/rules.py, "
+    "an exception of your own in accepted_findings of the stack file",
     why="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
 )
 def _no_wildcard_resources(graph: Graph) -> Iterator[Problem]:
-    names = {resource.physical_name for resource in graph if resource.custom}
+    parts = tuple(f"{arn}{separator}" for arn in graph.arns for separator in ":/")
     for policy, statement in _role_statements(graph):
         if statement["Effect"] != "Allow":
             continue
@@ -226,8 +247,8 @@ def _no_wildcard_resources(graph: Graph) -> Iterator[Problem]:
             yield policy, "it allows something on all resources but some"
         limited = [action for action in _listed(statement.get("Action", [])) if action not in UNLIMITED]
         for resource in _listed(statement.get("Resource", [])) if limited else ():
-            # `*` after the name of something (`bucket/results/*`) is a part of that thing.
-            if "*" in resource and not any(name in resource.partition("*")[0] for name in names):
+            # `*` after something of this stack (`bucket/results/*`) is a part of that thing.
+            if "*" in resource and not resource.startswith(parts):
                 yield policy, f"it allows {', '.join(limited)} on {resource}"
 
 
@@ -254,8 +275,7 @@ def _no_public_access(graph: Graph) -> Iterator[Problem]:
         if bucket.physical_name not in owned:
             yield bucket, "objects in it can have access lists of their own"
     for policy, statement in _trusting_statements(graph):
-        everybody = "*" in _principals(statement) or "NotPrincipal" in statement
-        if statement["Effect"] == "Allow" and everybody and not _names_caller(statement.get("Condition", {})):
+        if _allows_everybody(statement, _CALLERS):
             yield policy, "it allows something to everybody"
     for permission in graph.of_type(PERMISSION):
         if permission.inputs["principal"] == "*":
@@ -301,12 +321,13 @@ def _queue_dead_letters(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "failed-events",
-    mend="an on_failure destination in an aws.lambda_.FunctionEventInvokeConfig, or dead_letter_config",
-    why="https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html",
+    mend="an on_failure destination in an aws.lambda_.FunctionEventInvokeConfig, or dead_letter_config; "
+    "for a stream, in its event source mapping",
+    why="https://docs.aws.amazon.com/lambda/latest/dg/invocation-retries.html",
 )
 def _failed_events(graph: Graph) -> Iterator[Problem]:
     kept = {
-        each.inputs["functionName"]
+        _of_arn(each.inputs["functionName"])[1]
         for each in graph.of_type("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
         if "onFailure" in each.inputs.get("destinationConfig", {})
     }
@@ -314,6 +335,10 @@ def _failed_events(graph: Graph) -> Iterator[Problem]:
     for function in graph.of_type(FUNCTION):
         if function.physical_name in asynchronous - kept and "deadLetterConfig" not in function.inputs:
             yield function, "it is invoked asynchronously, and events that it fails on are lost"
+    for mapping in graph.of_type(MAPPING):
+        service, _ = _of_arn(mapping.inputs.get("eventSourceArn", ""))
+        if service in ("dynamodb", "kinesis") and "onFailure" not in mapping.inputs.get("destinationConfig", {}):
+            yield mapping, "records of the stream that the function fails on are lost"
 
 
 @rule(
@@ -348,19 +373,45 @@ def _undelivered_events(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "dead-letter-alarm",
-    mend="an alarm on ApproximateNumberOfMessagesVisible: dead_letters_alarm of components/observability.py",
+    mend="an alarm on AWS/SQS ApproximateNumberOfMessagesVisible of this QueueName, at 1 message: "
+    "dead_letters_alarm of components/observability.py",
     why="https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html",
 )
 def _dead_letter_alarm(graph: Graph) -> Iterator[Problem]:
-    watched = {
-        alarm.inputs.get("dimensions", {}).get("QueueName")
-        for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
-        if alarm.inputs.get("metricName") == "ApproximateNumberOfMessagesVisible" and alarm.inputs.get("alarmActions")
-    }
+    watched = [alarm.inputs.get("dimensions") for alarm in graph.of_type(ALARM) if _rings_at_first_message(alarm)]
     targets = set(_dead_letter_targets(graph))
     for queue in graph.of_type(QUEUE):
-        if queue.physical_name in targets - watched:
-            yield queue, "dead letters lie there unseen"
+        # With another dimension besides, it is a metric that SQS does not have.
+        if queue.physical_name in targets and {"QueueName": queue.physical_name} not in watched:
+            yield queue, "no alarm rings when the first dead letter is there"
+
+
+def _rings_at_first_message(alarm: Registration) -> bool:
+    inputs = alarm.inputs
+    if (inputs.get("namespace"), inputs.get("metricName")) != ("AWS/SQS", "ApproximateNumberOfMessagesVisible"):
+        return False
+    # How many values there were says nothing of what they were, and of another unit there are none:
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+    if inputs.get("statistic") == "SampleCount" or inputs.get("unit", "Count") != "Count":
+        return False
+    # At 1, and not at 0, where it would ring always.
+    match inputs["comparisonOperator"]:
+        case "GreaterThanOrEqualToThreshold":
+            return bool(0 < inputs["threshold"] <= 1)
+        case "GreaterThanThreshold":
+            return bool(0 <= inputs["threshold"] < 1)
+    return False
+
+
+@rule(
+    "alarm-actions",
+    mend="alarm_actions with the topic of alerts, and actions_enabled as it is by default",
+    why="https://docs.aws.amazon.com/controltower/latest/controlreference/cloudwatch-rules.html",
+)
+def _alarm_actions(graph: Graph) -> Iterator[Problem]:
+    for alarm in graph.of_type(ALARM):
+        if not alarm.inputs.get("alarmActions") or alarm.inputs.get("actionsEnabled") is False:
+            yield alarm, "it tells nobody"
 
 
 @rule(
@@ -380,29 +431,68 @@ def _no_secrets_in_plain_text(graph: Graph) -> Iterator[Problem]:
 
 
 @rule(
+    "open-api",
+    mend="api.auth in the stack file, or an authorization type on the route or method",
+    why="https://docs.aws.amazon.com/securityhub/latest/userguide/apigateway-controls.html#apigateway-8",
+)
+def _open_api(graph: Graph) -> Iterator[Problem]:
+    for route in _routes(graph):
+        if route.open and route.key != "GET /health":
+            yield route.resource, f"anybody may call {route.key}"
+    for api in [*graph.of_type(HTTP_API), *graph.of_type(REST_API)]:
+        if api.inputs.get("body"):
+            yield api, "its routes stand in an OpenAPI document, where no rule looks who may call them"
+
+
+@rule(
     "redrive-by-iam",
-    mend="authorization_type AWS_IAM, as components/api.py has it",
+    mend="authorization_type AWS_IAM, as components/api.py has it, on each route that leads there",
     why="https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-access-control-iam.html",
 )
 def _redrive_by_iam(graph: Graph) -> Iterator[Problem]:
-    routes = [
-        (route, route.inputs.get("authorizationType"))
-        for route in graph.of_type("aws:apigatewayv2/route:Route")
-        if "/redrive" in route.inputs["routeKey"]
+    routes = list(_routes(graph))
+    redriving = {route.leads_to for route in routes if route.redrives} - {None}
+    for route in routes:
+        if (route.redrives or route.leads_to in redriving) and route.authorization != "AWS_IAM":
+            yield route.resource, f"by {route.key}, whoever may not operate the stack can put its dead letters back"
+
+
+@rule(
+    "access-logs",
+    mend="access_log_settings of the stage: api.access_logs in the stack file",
+    why="https://docs.aws.amazon.com/securityhub/latest/userguide/apigateway-controls.html#apigateway-9",
+)
+def _access_logs(graph: Graph) -> Iterator[Problem]:
+    for stage in [*graph.of_type(HTTP_STAGE), *graph.of_type(REST_STAGE)]:
+        if not stage.inputs.get("accessLogSettings"):
+            yield stage, "nobody can see later on who called it"
+
+
+@rule(
+    "throttling",
+    mend="a rate limit for all routes of the stage: api.throttling in the stack file",
+    why="https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html",
+)
+def _throttling(graph: Graph) -> Iterator[Problem]:
+    limited = {
+        (each.inputs["restApi"], each.inputs["stageName"])
+        for each in graph.of_type("aws:apigateway/methodSettings:MethodSettings")
+        # -1 is no limit.
+        if each.inputs["methodPath"] == "*/*" and each.inputs["settings"].get("throttlingRateLimit", -1) != -1
+    }
+    stages = [
+        *(
+            (stage, "throttlingRateLimit" in stage.inputs.get("defaultRouteSettings", {}))
+            for stage in graph.of_type(HTTP_STAGE)
+        ),
+        *(
+            (stage, (stage.inputs["restApi"], stage.inputs["stageName"]) in limited)
+            for stage in graph.of_type(REST_STAGE)
+        ),
     ]
-    # In a REST API, what is below /redrive depends on it.
-    below = {part.urn for part in graph.of_type(REST_PATH) if part.inputs["pathPart"] == "redrive"}
-    for part in graph.of_type(REST_PATH):
-        if below & set(part.dependencies):
-            below.add(part.urn)
-    routes += [
-        (method, method.inputs.get("authorization"))
-        for method in graph.of_type("aws:apigateway/method:Method")
-        if below & set(method.dependencies)
-    ]
-    for route, authorization in routes:
-        if authorization != "AWS_IAM":
-            yield route, "whoever may not operate the stack can put its dead letters back"
+    for stage, has_limit in stages:
+        if not has_limit:
+            yield stage, "it lets as many requests through as the whole account may have"
 
 
 @rule(
@@ -438,6 +528,83 @@ def _functions_in_vpc(graph: Graph) -> Iterator[Problem]:
                 yield function, "the stack has a network, and this runs outside of it"
 
 
+@rule(
+    "endpoint-policies",
+    mend="a policy that allows only where aws:PrincipalAccount or aws:PrincipalOrgID is yours: components/network.py",
+    why="https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-access.html",
+)
+def _endpoint_policies(graph: Graph) -> Iterator[Problem]:
+    for endpoint in graph.of_type("aws:ec2/vpcEndpoint:VpcEndpoint"):
+        # Without a policy, AWS gives it one that allows everything to everybody.
+        if "policy" not in endpoint.inputs or any(
+            _allows_everybody(statement, _PRINCIPALS) for statement in _statements(endpoint.inputs["policy"])
+        ):
+            yield endpoint, "it serves credentials of any account, so data can leave by it"
+
+
+@dataclass(frozen=True)
+class _Route:
+    """A route of an HTTP API, or a method of a REST API: `GET /health`, `$default`; and the function behind it."""
+
+    resource: Registration
+    key: str
+    authorization: str
+    api_key: bool
+    leads_to: str | None
+
+    @property
+    def open(self) -> bool:
+        return self.authorization == "NONE" and not self.api_key
+
+    @property
+    def redrives(self) -> bool:
+        return re.search("/redrive(/|$)", self.key) is not None
+
+
+def _routes(graph: Graph) -> Iterator[_Route]:
+    # Ids are known to AWS only: what a route refers to, it depends on.
+    uris = {
+        each.urn: each.inputs.get("integrationUri")
+        for each in graph.of_type("aws:apigatewayv2/integration:Integration")
+    }
+    for route in graph.of_type("aws:apigatewayv2/route:Route"):
+        inputs = route.inputs
+        uri = next((uris[urn] for urn in route.dependencies if urn in uris), None)
+        yield _Route(
+            route, inputs["routeKey"], inputs.get("authorizationType", "NONE"), api_key=False, leads_to=_function(uri)
+        )
+    for api in graph.of_type(HTTP_API):
+        if target := api.inputs.get("target"):
+            yield _Route(api, api.inputs.get("routeKey", "$default"), "NONE", api_key=False, leads_to=_function(target))
+    paths: dict[str, str] = {}
+    for part in graph.of_type("aws:apigateway/resource:Resource"):
+        paths[part.urn] = f"{_above(part, paths)}/{part.inputs['pathPart']}"
+
+    def place(each: Registration) -> tuple[str, str, str]:
+        return each.inputs["restApi"], each.inputs["httpMethod"], _above(each, paths) or "/"
+
+    behind = {place(each): each.inputs.get("uri") for each in graph.of_type("aws:apigateway/integration:Integration")}
+    for method in graph.of_type("aws:apigateway/method:Method"):
+        _, verb, path = place(method)
+        yield _Route(
+            method,
+            f"{verb} {path}",
+            method.inputs["authorization"],
+            api_key=bool(method.inputs.get("apiKeyRequired")),
+            leads_to=_function(behind.get(place(method))),
+        )
+
+
+def _above(each: Registration, paths: Mapping[str, str]) -> str:
+    return next((paths[urn] for urn in each.dependencies if urn in paths), "")
+
+
+def _function(uri: str | None) -> str | None:
+    """The name of the function that an integration invokes, by whatever version; what else it leads to, as it is."""
+    match = re.search(":function:([^:/]+)", uri or "")
+    return match[1] if match else uri
+
+
 def _statements(document: str | None) -> list[Statement]:
     statements = json.loads(document)["Statement"] if document else []
     return [statements] if isinstance(statements, dict) else statements
@@ -469,10 +636,12 @@ def _trusting_statements(graph: Graph) -> Iterator[tuple[Registration, Statement
                 yield resource, statement
 
 
-def _owner(policy: Registration) -> str:
-    """The name of what a policy is about, which is named by name, by ARN or by URL; or has its policy with it."""
-    key = RESOURCE_POLICIES.get(policy.type)
-    return policy.physical_name if key is None else re.split("[:/]", policy.inputs[key])[-1]
+def _owner(policy: Registration) -> tuple[str, str]:
+    """Type and name of what a policy is about, which is named by name, by ARN or by URL; or has its policy with it."""
+    if policy.type not in RESOURCE_POLICIES:
+        return policy.type, policy.physical_name
+    kind, key = RESOURCE_POLICIES[policy.type]
+    return kind, re.split("[:/]", policy.inputs[key])[-1]
 
 
 def _listed(value: str | list[str]) -> list[str]:
@@ -486,17 +655,17 @@ def _principals(statement: Statement, kind: str = "AWS") -> set[str]:
     return set(_listed(principal.get(kind, [])))
 
 
+_FUNCTION_ARN = re.compile(r"arn:[^:]+:lambda:[^:]*:[^:]*:function:([^:]+)")
 _ACCOUNT_IN_ARN = re.compile(r"arn:[^:*]*:[^:*]*:[^:*]*:\d{12}:")
 
 
 # What AWS itself says about a caller, that names an account, an organisation, somebody, or a network.
+_PRINCIPALS = {"aws:principalaccount", "aws:principalarn", "aws:principalorgid"}
 _CALLERS = {
-    f"aws:{key}"
-    for key in (
-        *("sourceaccount", "sourcearn", "sourceorgid", "sourcevpc", "sourcevpce"),
-        *("principalaccount", "principalarn", "principalorgid"),
-    )
-} | {"kms:calleraccount"}
+    *_PRINCIPALS,
+    *(f"aws:{key}" for key in ("sourceaccount", "sourcearn", "sourceorgid", "sourcevpc", "sourcevpce")),
+    "kms:calleraccount",
+}
 
 
 def _conditions(condition: Mapping[str, Mapping[str, str | list[str]]]) -> Iterator[tuple[str, list[str]]]:
@@ -514,15 +683,20 @@ def _names_account(condition: Mapping[str, Mapping[str, str | list[str]]]) -> bo
     )
 
 
-def _names_caller(condition: Mapping[str, Mapping[str, str | list[str]]]) -> bool:
-    return any(
-        key in _CALLERS and all(not re.search("[*?]", value) or _ACCOUNT_IN_ARN.match(value) for value in values)
-        for key, values in _conditions(condition)
+def _allows_everybody(statement: Statement, callers: set[str]) -> bool:
+    """Whether whoever there is may do something, and no condition says who it has to be."""
+    named = any(
+        key in callers and all(not re.search("[*?]", value) or _ACCOUNT_IN_ARN.match(value) for value in values)
+        for key, values in _conditions(statement.get("Condition", {}))
     )
+    everybody = "*" in _principals(statement) or "NotPrincipal" in statement
+    return statement["Effect"] == "Allow" and everybody and not named
 
 
 def _of_arn(arn: str) -> tuple[str, str]:
-    """Service and name."""
+    """Service and name; a function's without its version."""
+    if function := _FUNCTION_ARN.match(arn):
+        return "lambda", function[1]
     parts = arn.split(":")
     return parts[2] if len(parts) > 2 else "", parts[-1]  # noqa: PLR2004  arn:partition:service
 

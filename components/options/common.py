@@ -4,7 +4,16 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 # Retention periods that CloudWatch Logs accepts, up to a year:
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -222,6 +231,16 @@ class NetworkOptions(Options):
     https://aws.amazon.com/privatelink/pricing/. Or the ids of subnets and security groups that are there already."""
 
 
+class AcceptedFinding(Options):
+    """A finding of `pipeline check` that is known, and stays (docs/security.md)."""
+
+    rule: str
+    """The name of a rule, as the finding has it."""
+    resource: str | None = None
+    """The name of a resource, as the finding has it. Default: whatever the rule finds."""
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
 class CommonOptions(Options):
     """What stands at the top of every stack file, whatever its variant."""
 
@@ -233,3 +252,5 @@ class CommonOptions(Options):
     notifications: NotificationOptions = NotificationOptions()
     encryption: EncryptionOptions = EncryptionOptions()
     network: NetworkOptions = NetworkOptions()
+    accepted_findings: tuple[AcceptedFinding, ...] = ()
+    """Changes nothing that is deployed; `pipeline check` shows these with their reasons, and passes."""

@@ -52,7 +52,7 @@ def vpc_endpoint(aws: Clients, _name: str, inputs: Inputs) -> Created:
     )
     client = aws("ec2")
     made = client.create_vpc_endpoint(**request, **_tagged("vpc-endpoint", inputs))["VpcEndpoint"]["VpcEndpointId"]
-    if inputs["vpcEndpointType"] != "Gateway":
+    if inputs.get("vpcEndpointType", "Gateway") != "Gateway":
         return Created(made)
     named = [{"Name": "prefix-list-name", "Values": [inputs["serviceName"]]}]
     (prefixes,) = client.describe_prefix_lists(Filters=named)["PrefixLists"]

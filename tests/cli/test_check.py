@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
+from local.rules import RULES
 
 from .conftest import ROOT
 
@@ -18,11 +19,30 @@ def run(*arguments: str) -> Result:
 
 def test_a_shipped_stack_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    done = run("check", "--stack", "iot")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith("stack 'iot': ")
+    assert done.stdout.endswith(f" {len(RULES)} rules, nothing found\n")
+    assert json.loads(run("check", "--stack", "iot", "--json").stdout) == []
+
+
+def test_what_a_stack_file_accepts_is_shown_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     done = run("check")
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout.startswith("stack 'dev': ")
-    assert done.stdout.endswith(" 16 rules, nothing found\n")
-    assert json.loads(run("check", "--stack", "iot", "--json").stdout) == []
+    lines = done.stdout.splitlines()
+    assert lines[0] == "pipeline-api-get-events (aws:apigatewayv2/route:Route): anybody may call GET /events"
+    assert lines[1].startswith("    rule open-api, accepted: api.auth is none, so that it can be tried with curl.")
+    assert lines[-1].endswith(f" {len(RULES)} rules, nothing found, 3 accepted")
+    done = run("check", "--json")
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert [each["name"].removeprefix("pipeline-api-") for each in found] == [
+        "get-events",
+        "get-events-id",
+        "post-events",
+    ]
+    assert {each["accepted"].partition(",")[0] for each in found} == {"api.auth is none"}
 
 
 def test_a_users_own_stack_is_told_resource_rule_and_mend(small_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,14 +58,54 @@ def test_a_users_own_stack_is_told_resource_rule_and_mend(small_project: Path, m
         "    rule tls-only, mend: a policy that denies every request where aws:SecureTransport is false: "
         "components/policies.py\n"
         "    https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html#s3-5\n"
-        "stack 'dev': 1 resources, 16 rules, 2 findings\n"
+        f"stack 'dev': 1 resources, {len(RULES)} rules, 2 findings\n"
     )
     done = run("check", "--json")
     assert done.exit_code == 1
-    assert [(found["name"], found["rule"]) for found in json.loads(done.stdout)] == [
-        ("main", "encrypted-at-rest"),
-        ("main", "tls-only"),
+    assert [(found["name"], found["rule"], found["accepted"]) for found in json.loads(done.stdout)] == [
+        ("main", "encrypted-at-rest", None),
+        ("main", "tls-only", None),
     ]
+
+
+def accept(project: Path, *entries: dict[str, str]) -> None:
+    (project / "Pulumi.dev.yaml").write_text(json.dumps({"config": {"datapipeline:accepted_findings": entries}}))
+
+
+def test_what_a_user_accepts_is_no_finding_until_it_is_not_there(
+    small_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(small_project)
+    plain = {"rule": "tls-only", "resource": "main", "reason": "for a minute,\n\x1b[1mon this machine"}
+    accept(small_project, plain)
+    done = run("check")
+    assert done.exit_code == 1
+    assert "rule tls-only, accepted: for a minute,\\n\\x1b[1mon this machine\n" in done.stdout
+    assert done.stdout.endswith(", 1 findings, 1 accepted\n")
+    accept(small_project, plain, {"rule": "encrypted-at-rest", "reason": "nothing of value"})
+    done = run("check")
+    assert done.exit_code == 0
+    assert done.stdout.endswith(", nothing found, 2 accepted\n")
+    accept(small_project, plain, {"rule": "encrypted-at-rest", "resource": "other", "reason": "nothing of value"})
+    done = run("check")
+    assert done.exit_code == 1
+    assert (
+        "accepted_findings (pulumi:pulumi:Stack): encrypted-at-rest of other is accepted, and nothing of it is found\n"
+        "    rule accepted-findings, mend: take the entry out of the stack file\n"
+    ) in done.stdout
+    assert done.stdout.endswith(", 2 findings, 1 accepted\n")
+
+
+def test_who_accepts_what_no_rule_finds_is_told_the_rules(small_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small_project)
+    accept(small_project, {"rule": "tls-only", "reason": "local"}, {"rule": "open-apis", "reason": "a demo"})
+    done = run("check")
+    assert (done.exit_code, done.stdout) == (1, "")
+    names = ", ".join(sorted(rule.name for rule in RULES))
+    assert done.stderr == (
+        "error: Pulumi.dev.yaml: datapipeline:accepted_findings.1.rule = 'open-apis': there is no such rule; "
+        f"there are {names}\n"
+    )
 
 
 def test_a_stack_that_is_not_there_or_wrong_is_one_line(small_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

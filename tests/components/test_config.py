@@ -27,6 +27,7 @@ from components.options.api import (
     WorkerOptions,
 )
 from components.options.common import (
+    AcceptedFinding,
     BackoffOptions,
     EncryptionOptions,
     ExistingVpcOptions,
@@ -78,6 +79,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         "variant": "api",
         "environment": "dev",
         "tags": {},
+        "accepted_findings": (),
         "tracing": False,
         "api": {
             "kind": "http",
@@ -293,6 +295,19 @@ def test_options_do_not_change_once_they_are_read() -> None:
         ),
         ({"tags": {"AWS:Owner": "b"}}, "datapipeline:tags: names that begin with aws: are AWS's own; rename AWS:Owner"),
         ({"tags": {"team": 5}}, "datapipeline:tags.team = 5: Input should be a valid string"),
+        ({"accepted_findings": {"rule": "open-api"}}, "datapipeline:accepted_findings: Input should be a valid tuple"),
+        (
+            {"accepted_findings": [{"rule": "open-api"}]},
+            "datapipeline:accepted_findings.0.reason is missing",
+        ),
+        (
+            {"accepted_findings": [{"rule": "open-api", "reason": " "}]},
+            "datapipeline:accepted_findings.0.reason = ' ': String should have at least 1 character",
+        ),
+        (
+            {"accepted_findings": [{"reason": "a demo"}]},
+            "datapipeline:accepted_findings.0.rule is missing",
+        ),
         ({"api": {"kind": "soap"}}, "datapipeline:api.kind = 'soap': Input should be 'http' or 'rest'"),
         ({"api": {"max_batch": 501}}, "datapipeline:api.max_batch = 501: Input should be less than or equal to 500"),
         ({"api": {"max_batch": 0}}, "datapipeline:api.max_batch = 0: Input should be greater than or equal to 1"),
@@ -442,6 +457,11 @@ def test_a_group_that_is_no_map_or_broken_json_is_one_line(group: str, value: st
         ({"alarms": {"zz": 1}}, "alarms.zz", AlarmOptions),
         ({"notifications": {"zz": 1}}, "notifications.zz", NotificationOptions),
         ({"encryption": {"zz": 1}}, "encryption.zz", EncryptionOptions),
+        (
+            {"accepted_findings": [{"rule": "open-api", "reason": "a demo", "zz": 1}]},
+            "accepted_findings.0.zz",
+            AcceptedFinding,
+        ),
         ({"network": {"zz": 1}}, "network.zz", NetworkOptions),
         (
             {"network": {"vpc": {"subnet_ids": ["subnet-0a"], "security_group_ids": ["sg-0a"], "zz": 1}}},

@@ -68,7 +68,7 @@ def column(**more: Any) -> dict[str, Any]:
         ({"input": {"columns": COLUMNS, "encoding": "ebcdic"}}, "input.encoding = 'ebcdic': Input should be 'utf-8'"),
         ({"output": {"format": "xml"}}, "output.format = 'xml': Input should be 'jsonl.gz', 'jsonl' or 'parquet'"),
         ({"worker": {"timeout_seconds": 30}}, "datapipeline:worker.timeout_seconds = 30: Input should be greater"),
-        ({"api": {}}, "datapipeline:api = {}: unknown key; allowed here: alarms, encryption, environment,"),
+        ({"api": {}}, "datapipeline:api = {}: unknown key; allowed here: accepted_findings, alarms, encryption,"),
     ],
 )  # fmt: skip
 def test_a_bad_option_is_answered_with_file_and_key_and_what_is_allowed(given: dict[str, Any], line: str) -> None:

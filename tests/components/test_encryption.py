@@ -201,7 +201,7 @@ def test_who_administers_the_key_cannot_use_it(graph_of: Callable[..., Graph]) -
 
 
 def test_users_of_the_key_are_who_the_stack_file_names(graph_of: Callable[..., Graph]) -> None:
-    graph = graph_of("dev", encryption={"customer_key": True, "users": [OPERATORS]})
+    graph = graph_of("csv", encryption={"customer_key": True, "users": [OPERATORS]})
     users = [each for each in statements_of_key(graph) if each["Sid"] == "Users"]
     account = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
     assert users == [
@@ -234,7 +234,7 @@ def test_sns_may_use_the_key_where_it_keeps_what_it_could_not_deliver(graph_of: 
             "Resource": "*",
             "Condition": {"ArnLike": {"aws:SourceArn": f"arn:aws:sns:us-east-1:{ACCOUNT}:*"}},
         }
-        assert findings(graph) == []
+        assert {finding.rule for finding in findings(graph)} <= {"open-api"}
 
 
 def test_roles_get_what_their_grants_need_of_the_key_and_nothing_else_changes(
