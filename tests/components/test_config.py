@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from components.config import ENVIRONMENT_DEFAULTS, ConfigError, load, load_stack, stack_file_schema
 from components.options.api import (
-    AlarmOptions,
     ApiOptions,
     ApiPipelineConfig,
     CorsOptions,
@@ -27,6 +26,7 @@ from components.options.api import (
     WorkerOptions,
 )
 from components.options.common import (
+    AlarmOptions,
     BackoffOptions,
     EncryptionOptions,
     ExistingVpcOptions,
