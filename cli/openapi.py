@@ -66,14 +66,14 @@ def run_openapi(stack: str) -> int:
 
 def document(config: ApiPipelineConfig | CsvPipelineConfig) -> Json:
     """The OpenAPI document of a stack."""
+    api = config.api
     operations: dict[Route, Json] = {}
     if isinstance(config, ApiPipelineConfig):
-        api, output, description = config.api, "api_url", "Takes events, and tells what became of them."
+        output, description = "api_url", "Takes events, and tells what became of them."
         operations |= {route: operation(config) for route, operation in OPERATIONS.items()}
         schemas = _schemas(config)
     else:
-        # As components.variants.csv makes it.
-        api, output, description = ApiOptions(), "redrive_api_url", "Shows dead letters, and sends them back."
+        output, description = "redrive_api_url", "Shows dead letters, and sends them back."
         schemas = _error_schemas(api)
     if config.queue.redrive_api:
         operations |= {route: operation(api) for route, operation in REDRIVE_OPERATIONS.items()}

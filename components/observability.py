@@ -18,8 +18,7 @@ from pulumi import Input, Output, ResourceOptions
 
 from components.api import ApiMetrics
 from components.function import METRICS_NAMESPACE, Function
-from components.options.api import AlarmOptions
-from components.options.common import CommonAlarmOptions, FunctionAlarmOptions
+from components.options.common import AlarmOptions, FunctionAlarmOptions
 from components.outcomes import Outcomes
 from components.queue import DeadLetterQueue, Queue
 from components.scheduled_function import ScheduledFunction
@@ -183,7 +182,7 @@ def _own(metric: str, service: str, statistic: str) -> Metric:
     return Metric(METRICS_NAMESPACE, metric, {"service": service}, statistic)
 
 
-def queue_alarms(queue: Queue, service: str, options: CommonAlarmOptions) -> dict[str, Alarm]:
+def queue_alarms(queue: Queue, service: str, options: AlarmOptions) -> dict[str, Alarm]:
     """Of a queue with a worker behind it that counts `Messages` and `BatchItemFailures`."""
     return {
         "dead-letters": dead_letters_alarm(queue.dead_letters_name),
@@ -381,7 +380,7 @@ def undelivered_alarms(label: str, dead_letters: DeadLetterQueue | None) -> dict
     return {} if dead_letters is None else {f"{label}-undelivered": dead_letters_alarm(dead_letters.name)}
 
 
-def _oldest_message(queue: Queue, options: CommonAlarmOptions) -> Alarm:
+def _oldest_message(queue: Queue, options: AlarmOptions) -> Alarm:
     return Alarm(
         "The worker does not keep up: the oldest message waits too long.",
         _of_queue("ApproximateAgeOfOldestMessage", queue.name, "Maximum"),
@@ -389,7 +388,7 @@ def _oldest_message(queue: Queue, options: CommonAlarmOptions) -> Alarm:
     )
 
 
-def _failed_messages(service: str, options: CommonAlarmOptions) -> Alarm:
+def _failed_messages(service: str, options: AlarmOptions) -> Alarm:
     # Lambda's Errors does not see partial batch failures, so the worker counts them itself.
     return Alarm(
         "Too many messages fail and return to the queue.",

@@ -23,7 +23,7 @@ def publish_alerts(topic_arn: str, service: str, alerts: Sequence[Alert]) -> lis
     entries = [
         {
             "Id": str(position),
-            "Subject": f"{service}: {alert.device_id} {alert.metric} {alert.kind}"[:100],
+            "Subject": f"{service}: {alert.device_id} {alert.metric} {alert.kind}"[: aws.SUBJECT_CHARACTERS],
             "Message": json.dumps({"service": service, "summary": _summary(alert), **asdict(alert)}, indent=2),
             "MessageAttributes": {
                 name: {"DataType": "String", "StringValue": value}

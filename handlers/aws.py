@@ -16,6 +16,8 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 CALLS_AT_ONCE = 8
+# Of a subject that SNS takes: less than 100, says https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+SUBJECT_CHARACTERS = 99
 
 _CONFIG = Config(
     # With the retries below the API's 29 seconds: a service that hangs gets an answer of ours, not the gateway's.

@@ -10,8 +10,6 @@ from typing import Any
 from handlers import aws, queues
 from handlers.files import FAILED
 
-# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html: 100 characters of printable ASCII.
-SUBJECT_CHARACTERS = 100
 ERROR_CHARACTERS = 1_000
 
 TOLD = (
@@ -31,7 +29,9 @@ def publish_file(topic_arn: str, service: str, item: Mapping[str, Any], output_b
     subject = f"{service}: {item['status']}: {name}".encode("ascii", "replace").decode()
     aws.client("sns").publish(
         TopicArn=topic_arn,
-        Subject="".join(character if character.isprintable() else " " for character in subject)[:SUBJECT_CHARACTERS],
+        Subject="".join(character if character.isprintable() else " " for character in subject)[
+            : aws.SUBJECT_CHARACTERS
+        ],
         Message=json.dumps({"service": service, "file": {**told, "output_bucket": output_bucket}}, indent=2),
         MessageAttributes={
             "kind": {"DataType": "String", "StringValue": "file_failed" if item["status"] == FAILED else "file_done"},
@@ -44,7 +44,7 @@ def publish_refusal(topic_arn: str, service: str, message_id: str, error: str) -
     """Tells of a message that announces no file: `{"service", "message": {"id", "error"}}`."""
     aws.client("sns").publish(
         TopicArn=topic_arn,
-        Subject=f"{service}: a message that nobody can read"[:SUBJECT_CHARACTERS],
+        Subject=f"{service}: a message that nobody can read"[: aws.SUBJECT_CHARACTERS],
         Message=json.dumps({"service": service, "message": {"id": message_id, "error": printable(error)}}, indent=2),
         MessageAttributes={"kind": {"DataType": "String", "StringValue": "message_unreadable"}},
     )

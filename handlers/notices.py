@@ -6,7 +6,7 @@ from typing import Any
 
 from handlers import aws
 
-# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html: 256 KB a message, 100 characters a subject.
+# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html: 256 KB a message.
 LISTED_EVENTS = 50
 
 
@@ -16,7 +16,7 @@ def publish_failures(topic_arn: str, service: str, failures: Sequence[Mapping[st
     plural = "event" if len(failures) == 1 else "events"
     aws.client("sns").publish(
         TopicArn=topic_arn,
-        Subject=f"{service}: {len(failures)} {plural} failed"[:100],
+        Subject=f"{service}: {len(failures)} {plural} failed"[: aws.SUBJECT_CHARACTERS],
         Message=json.dumps(alert, indent=2),
         MessageAttributes={"kind": {"DataType": "String", "StringValue": "events_failed"}},
     )

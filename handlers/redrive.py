@@ -102,6 +102,7 @@ def _object(text: str) -> dict[str, Any]:
 
 def _asked(given: Mapping[str, Any]) -> tuple[Wanted, int]:
     """Which dead letters, and how many of them at most. Raises BadRequestError."""
+    given = {name: _whole(value) for name, value in given.items()}
     problems = [
         {"path": name[:MAXIMUM_TYPE_LENGTH], "message": message}
         for name, value in given.items()
@@ -113,6 +114,11 @@ def _asked(given: Mapping[str, Any]) -> tuple[Wanted, int]:
         raise BadRequestError("invalid_parameter", message, problems[:LISTED_PROBLEMS])
     wanted = Wanted(given.get("error_type"), given.get("min_age_seconds", 0))
     return wanted, given.get("max_messages", DEFAULT_MESSAGES)
+
+
+def _whole(value: object) -> object:
+    """A number without a fraction is a whole one, however it is written: `5.0` and `5` are one number in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _problem(name: str, value: object) -> str | None:

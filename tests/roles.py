@@ -2,14 +2,18 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from handlers import aws
 from local.services import Clients
+
+# Service, method, arguments.
+Call = tuple[str, str, Mapping[str, object]]
 
 
 class Role:
@@ -93,3 +97,17 @@ def forget_clients() -> None:
     """The next client is made with the environment as it is then."""
     aws._session.cache_clear()
     aws.client.cache_clear()
+
+
+def not_refused(calls: Iterable[Call]) -> list[tuple[Call, str]]:
+    """Those calls that are answered otherwise than that the caller may not do this, and how they are."""
+    found = []
+    for service, method, arguments in calls:
+        try:
+            getattr(aws.client(service), method)(**arguments)
+            code = "done"
+        except ClientError as error:
+            code = str(error.response["Error"]["Code"])
+        if not code.startswith(("AccessDenied", "AuthorizationError")):
+            found.append(((service, method, arguments), code))
+    return found

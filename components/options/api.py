@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from components.options.common import (
     SECONDS_A_DAY,
+    AlarmOptions,
     BackoffOptions,
-    CommonAlarmOptions,
     CommonOptions,
     NotificationOptions,
     Options,
@@ -152,7 +152,19 @@ class CorsOptions(Options):
     max_age_seconds: Annotated[int, Field(ge=0, le=86_400)] = 3_600
 
 
-class ApiOptions(StartOptions):
+class StageOptions(Options):
+    """The stage of an API."""
+
+    throttling: ThrottlingOptions = ThrottlingOptions()
+    stage_name: Annotated[str, Field(pattern=r"^(\$default|[A-Za-z0-9_-]{1,128})$")] | None = None
+    """Default: `$default` (no path segment) of an HTTP API, `v1` of a REST API."""
+    access_logs: bool | None = None
+    """One log line a request, without bodies. Default: on with an HTTP API, off with a REST API, where they need a
+    CloudWatch role that the whole account shares
+    (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html)."""
+
+
+class ApiOptions(StageOptions, StartOptions):
     """The API in front of the pipeline, and what it accepts."""
 
     kind: Literal["http", "rest"] = "http"
@@ -160,13 +172,7 @@ class ApiOptions(StartOptions):
     auth: Literal["none", "iam", "jwt", "api_key"] = "none"
     """`iam` with both kinds, `jwt` with `http`, `api_key` with `rest`. `GET /health` is open always."""
     jwt: JwtOptions | None = None
-    throttling: ThrottlingOptions = ThrottlingOptions()
     cors: CorsOptions | None = None
-    stage_name: Annotated[str, Field(pattern=r"^(\$default|[A-Za-z0-9_-]{1,128})$")] | None = None
-    """Default: `$default` (no path segment) of an HTTP API, `v1` of a REST API."""
-    access_logs: bool | None = None
-    """One log line a request, without bodies. Default: on with `http`, off with `rest`, where they need a CloudWatch
-    role that the whole account shares (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html)."""
     max_batch: Annotated[int, Field(ge=1, le=500)] = 500
     """Events in one POST."""
     max_depth: Annotated[int, Field(ge=1, le=200)] = 64
@@ -239,13 +245,6 @@ class StorageOptions(ProtectionOptions):
     archive_expires_after_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     """Default: the archive is kept."""
     reports_expire_after_days: Annotated[int, Field(ge=1, le=36_500)] = 365
-
-
-class AlarmOptions(CommonAlarmOptions):
-    """Thresholds; what each alarm watches is in docs/alarms.md."""
-
-    api_error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 1
-    api_latency_p95_ms: Annotated[int, Field(ge=1)] = 2_000
 
 
 class FifoOptions(Options):

@@ -165,11 +165,13 @@ class FunctionAlarmOptions(Options):
     duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 80
 
 
-class CommonAlarmOptions(FunctionAlarmOptions):
+class AlarmOptions(FunctionAlarmOptions):
     """Thresholds; what each alarm watches is in docs/alarms.md."""
 
     oldest_message_seconds: Annotated[int, Field(ge=60)] = 900
     failed_message_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
+    api_error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 1
+    api_latency_p95_ms: Annotated[int, Field(ge=1)] = 2_000
 
 
 def _own_tags(tags: Mapping[str, str]) -> Mapping[str, str]:

@@ -7,9 +7,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from components.options.api import ApiOptions, StageOptions
 from components.options.common import (
+    AlarmOptions,
     BackoffOptions,
-    CommonAlarmOptions,
     CommonOptions,
     NotificationOptions,
     Options,
@@ -149,13 +150,15 @@ class CsvStorageOptions(ProtectionOptions):
     reports_expire_after_days: Annotated[int, Field(ge=1, le=36_500)] = 365
 
 
-class CsvAlarmOptions(CommonAlarmOptions):
+class CsvAlarmOptions(AlarmOptions):
     """Thresholds; what each alarm watches is in docs/csv.md."""
 
     oldest_message_seconds: Annotated[int, Field(ge=60)] = 10_800
     """A file's message grows old while the file is read, run after run."""
     duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 99
     """Runs over long files come near the timeout by design, and stop 20 seconds before it."""
+    api_latency_p95_ms: Annotated[int, Field(ge=1)] = 25_000
+    """Of the redrive API, whose requests go on for some 20 seconds where there are many dead letters."""
 
 
 class CsvPipelineConfig(CommonOptions):
@@ -167,9 +170,25 @@ class CsvPipelineConfig(CommonOptions):
     file_notifications: NotificationOptions = NotificationOptions()
     """Who is told of every file; `notifications` is who is told of trouble."""
     queue: CsvQueueOptions = CsvQueueOptions()
+    redrive_api: StageOptions = StageOptions()
+    """The HTTP API that `queue.redrive_api: true` makes; to be said with that only."""
     worker: CsvWorkerOptions = CsvWorkerOptions()
     storage: CsvStorageOptions
     alarms: CsvAlarmOptions = CsvAlarmOptions()
+
+    @model_validator(mode="after")
+    def _only_a_redrive_api_has_a_stage_and_alarms(self) -> Self:
+        given = [f"alarms.{name}" for name in sorted(self.alarms.model_fields_set) if name.startswith("api_")]
+        if "redrive_api" in self.model_fields_set:
+            given.append("redrive_api")
+        if given and not self.queue.redrive_api:
+            raise ValueError(f"{given[0]} is about the API that queue.redrive_api makes, and that is false")
+        return self
+
+    @property
+    def api(self) -> ApiOptions:
+        """All options of the redrive API: who signs gets in, and nothing of it takes events."""
+        return ApiOptions(auth="iam", **dict(self.redrive_api))
 
     def format_json(self) -> str:
         """How files are read, for handlers/csv/columns.py."""

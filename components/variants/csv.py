@@ -14,6 +14,8 @@ from components.function import shared_runtime
 from components.notifications import Notifications
 from components.observability import (
     Observability,
+    api_alarms,
+    api_panels,
     counts_panel,
     function_alarms,
     functions_panel,
@@ -22,7 +24,6 @@ from components.observability import (
     queue_panels,
     undelivered_alarms,
 )
-from components.options.api import ApiOptions
 from components.options.csv import SUFFIXES, CsvPipelineConfig
 from components.package import dependency_layer, source_archive
 from components.queue import Queue
@@ -115,7 +116,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             read_table=table.grant_read(),
             opts=child,
         )
-        redrive_api = HttpApi(f"{name}-redrive-api", ApiOptions(), config.logs, [redrive], opts=child)
+        redrive_api = HttpApi(f"{name}-redrive-api", config.api, config.logs, [redrive], opts=child)
     waiting, age = queue_panels(queue)
     Observability(
         f"{name}-watch",
@@ -124,6 +125,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             **queue_alarms(queue, service, config.alarms),
             **function_alarms("worker", worker.function, config.alarms),
             **(function_alarms("redrive", redrive.function, config.alarms) if redrive else {}),
+            **(api_alarms(redrive_api.metrics, config.alarms) if redrive_api else {}),
             **undelivered_alarms("alerts", alerts.dead_letters),
             **undelivered_alarms("files", notifications.dead_letters),
         },
@@ -133,6 +135,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             waiting,
             age,
             latency_panel("First run to report (ms)", service),
+            *(api_panels(redrive_api.metrics) if redrive_api else ()),
             functions_panel(worker.function, *([redrive.function] if redrive else [])),
         ],
         alerts_arn=alerts.arn,

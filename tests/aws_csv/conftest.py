@@ -219,10 +219,15 @@ class Files:
         """The dead letters; each can be asked for once."""
         return self._messages(self.outputs["dead_letter_queue_url"])
 
+    def published(self, topic: str = "notifications") -> list[tuple[str, str]]:
+        """Subject and text of what was published since the last time: to `notifications` or `alerts`."""
+        found = [json.loads(each["Body"]) for each in self._messages(self.inboxes[topic])]
+        return [(each["Subject"], each["Message"]) for each in found]
+
     def told(self, topic: str = "notifications") -> list[Json]:
         """The files, or messages, that were told of since the last time: to `notifications` or `alerts`."""
-        published = [json.loads(json.loads(each["Body"])["Message"]) for each in self._messages(self.inboxes[topic])]
-        return [each.get("file") or each["message"] for each in published]
+        told = [json.loads(text) for _, text in self.published(topic)]
+        return [each.get("file") or each["message"] for each in told]
 
     def clear_queue(self) -> None:
         self.root("sqs").purge_queue(QueueUrl=self.outputs["queue_url"])

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 from datetime import date
 from typing import Any
 from unittest.mock import patch
@@ -53,13 +54,55 @@ def test_a_file_ends_in_outputs_and_report_and_item_and_one_notification(files: 
         "raw/" + "x" * 991 + ".csv",
         "raw/" + "é/" * 320 + ".csv",
         "raw/..//dots.csv",
+        "raw/../../reports/dots.csv",
     ],
 )
 def test_keys_of_every_kind_are_read(files: Files, key: str) -> None:
     files.upload(key, HEADER + rows(3))
     files.drain()
     assert (files.item()["status"], files.item()["key"]) == ("succeeded", key)
-    assert all(len(output.encode()) <= 1_024 for output in files.objects(""))
+    outputs = files.objects("")
+    assert sorted(output.partition("/")[0] for output in outputs) == ["processed", "reports"]
+    assert all(len(output.encode()) <= 1_024 for output in outputs)
+
+
+# Of files, and of columns.
+HOSTILE_NAMES = {
+    "formula": "=cmd|' /C calc'!A0",
+    "sum": "+1+1",
+    "at": "@SUM(A1:A9)",
+    "lines": "a\r\nSubject: b\n\nc",
+    "terminal": "\x1b[2J\x1b]0;title\x07\x9b31m\x7f",
+    "other directions": "a\u202evsc.\u2028\u2066b",
+    "JSON": '","file":{"status":"succeeded","x":"',
+    "template": "{{service}}${7*7}%s{0}",
+    "markup": "<script>alert(1)</script>[red]",
+    "long": "x" * 300,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_the_names_of_a_file_and_its_columns_are_text_in_its_report_and_its_notices(files: Files, name: str) -> None:
+    hostile = HOSTILE_NAMES[name]
+    key = f"raw/{hostile}.csv"
+    header = hostile.replace('"', '""')
+    files.upload(key, f'"{header}"\n1\n')
+    files.drain()
+    report = files.report()
+    assert (report["status"], report["reason"], report["key"]) == ("failed", "missing_columns", key)
+    assert hostile.strip() in report["error"]
+    assert set(files.objects("")) == {files.item()["report_key"]}
+    for topic in ("notifications", "alerts"):
+        ((subject, text),) = files.published(topic)
+        # What SNS takes, and a mail program with it: one line that begins with a letter.
+        assert re.fullmatch("[A-Za-z][ -~]{0,98}", subject), subject
+        assert text.isascii()
+        assert set(json.loads(text)) == {"service", "file"}
+        told = json.loads(text)["file"]
+        assert (told["status"], told["key"], told["report_key"]) == ("failed", key, files.item()["report_key"])
+        assert told["error"].isprintable()
+    (letter,) = files.dead_letters()
+    assert letter["MessageAttributes"]["error"]["StringValue"].isprintable()
 
 
 def test_the_same_version_twice_has_one_effect(files: Files) -> None:

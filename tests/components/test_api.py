@@ -173,6 +173,22 @@ def test_a_csv_stack_has_an_api_for_redrive_only_when_it_is_asked_for(graph_of: 
     assert set(graph.outputs) - set(graph_of("csv").outputs) == {"redrive_api_url"}
 
 
+def test_the_stage_of_a_csv_stack_s_redrive_api_is_as_its_options_say(graph_of: Callable[..., Graph]) -> None:
+    on = {"queue": {"redrive_api": True}}
+    stage = graph_of("csv", **on).find("aws:apigatewayv2/stage:Stage", "pipeline-redrive-api").inputs
+    assert stage["name"] == "$default"
+    assert stage["defaultRouteSettings"] == {"throttlingRateLimit": 100, "throttlingBurstLimit": 200}
+    assert "accessLogSettings" in stage
+    said = {"throttling": {"rate_per_second": 2, "burst": 3}, "stage_name": "ops", "access_logs": False}
+    graph = graph_of("csv", **on, redrive_api=said)
+    stage = graph.find("aws:apigatewayv2/stage:Stage", "pipeline-redrive-api").inputs
+    assert stage["name"] == "ops"
+    assert stage["defaultRouteSettings"] == {"throttlingRateLimit": 2, "throttlingBurstLimit": 3}
+    assert "accessLogSettings" not in stage
+    assert graph.outputs["redrive_api_url"].endswith("/ops")
+    assert routes(graph) == dict.fromkeys(REDRIVE, "AWS_IAM")
+
+
 def test_an_api_key_comes_with_a_usage_plan_and_only_its_id_is_an_output(graph_of: Callable[..., Graph]) -> None:
     graph = graph_of(api={"kind": "rest", "auth": "api_key", "throttling": {"rate_per_second": 3, "burst": 4}})
     plan = graph.of_type("aws:apigateway/usagePlan:UsagePlan")[0].inputs

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from components.config import ENVIRONMENT_DEFAULTS, ConfigError, load, load_stack, stack_file_schema
 from components.options.api import (
-    AlarmOptions,
     ApiOptions,
     ApiPipelineConfig,
     CorsOptions,
@@ -28,6 +27,7 @@ from components.options.api import (
 )
 from components.options.common import (
     AcceptedFinding,
+    AlarmOptions,
     BackoffOptions,
     EncryptionOptions,
     ExistingVpcOptions,

@@ -69,6 +69,19 @@ def column(**more: Any) -> dict[str, Any]:
         ({"output": {"format": "xml"}}, "output.format = 'xml': Input should be 'jsonl.gz', 'jsonl' or 'parquet'"),
         ({"worker": {"timeout_seconds": 30}}, "datapipeline:worker.timeout_seconds = 30: Input should be greater"),
         ({"api": {}}, "datapipeline:api = {}: unknown key; allowed here: accepted_findings, alarms, encryption,"),
+        (
+            {"queue": {"redrive_api": True}, "redrive_api": {"auth": "none"}},
+            "redrive_api.auth = 'none': unknown key; allowed here: access_logs, stage_name, throttling",
+        ),
+        (
+            {"queue": {"redrive_api": True}, "redrive_api": {"throttling": {"burst": 0}}},
+            "datapipeline:redrive_api.throttling.burst = 0: Input should be greater than or equal to 1",
+        ),
+        ({"redrive_api": {}}, "datapipeline: redrive_api is about the API that queue.redrive_api makes, and that is"),
+        *(
+            ({"alarms": {name: 1}}, f"datapipeline: alarms.{name} is about the API that queue.redrive_api makes")
+            for name in ("api_error_rate_percent", "api_latency_p95_ms")
+        ),
     ],
 )  # fmt: skip
 def test_a_bad_option_is_answered_with_file_and_key_and_what_is_allowed(given: dict[str, Any], line: str) -> None:

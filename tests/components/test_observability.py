@@ -12,7 +12,12 @@ from handlers import metrics
 from local.recording import Graph
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = [*sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml")), "rest"]
+SHIPPED = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
+# What no shipped stack has.
+MORE: dict[str, tuple[str, dict[str, Any]]] = {
+    "rest": ("dev", {"api": {"kind": "rest"}}),
+    "csv with redrive": ("csv", {"queue": {"redrive_api": True}}),
+}
 
 # Namespace and metric -> the sets of dimensions it is emitted with, and the statistics that mean something.
 # SQS: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
@@ -99,10 +104,11 @@ def known_values(graph: Graph) -> set[str]:
     return names | ids | stages | {f"datapipeline-{stack}", TIME_INDEX}
 
 
-@pytest.fixture(params=SHIPPED)
+@pytest.fixture(params=[*SHIPPED, *MORE])
 def stack(request: pytest.FixtureRequest, graph_of: Callable[..., Graph]) -> Graph:
-    """Every shipped stack, and one with a REST API."""
-    return graph_of(api={"kind": "rest"}) if request.param == "rest" else graph_of(request.param)
+    """Every shipped stack, and those of MORE."""
+    name, options = MORE.get(request.param, (request.param, {}))
+    return graph_of(name, **options)
 
 
 def test_every_alarm_watches_a_metric_that_exists_with_dimensions_that_exist(stack: Graph) -> None:
@@ -204,33 +210,65 @@ def test_the_report_function_has_a_function_s_alarms_and_one_on_its_dead_letters
     }
 
 
+def alarms(graph: Graph) -> dict[str, tuple[list[Watched], float]]:
+    """What each alarm watches, and where it rings."""
+    return {
+        alarm.name.removeprefix("pipeline-watch-"): (watched(alarm.inputs), alarm.inputs["threshold"])
+        for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+    }
+
+
+def panels(graph: Graph) -> dict[str, list[Any]]:
+    """The lines of each graph of the dashboard."""
+    (dashboard,) = graph.of_type("aws:cloudwatch/dashboard:Dashboard")
+    widgets = [widget["properties"] for widget in json.loads(dashboard.inputs["dashboardBody"])["widgets"]]
+    return {widget["title"]: widget["metrics"] for widget in widgets}
+
+
 @pytest.mark.parametrize("stack", ["dev", "csv"])
 def test_the_redrive_function_has_its_alarms_and_is_on_the_dashboard(
     graph_of: Callable[..., Graph], stack: str
 ) -> None:
-    def alarms(graph: Graph) -> dict[str, Any]:
-        return {
-            alarm.name.removeprefix("pipeline-watch-"): (watched(alarm.inputs), alarm.inputs["threshold"])
-            for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
-        }
-
     graph = graph_of(stack, queue={"redrive_api": True})
     name = graph.find("aws:lambda/function:Function", "pipeline-redrive").physical_name
     added = {label: alarm for label, alarm in alarms(graph).items() if label not in alarms(graph_of(stack))}
 
-    def of_lambda(metric: str, statistic: str = "Sum") -> tuple[str, str, dict[str, str], str]:
+    def of_lambda(metric: str, statistic: str = "Sum") -> Watched:
         return ("AWS/Lambda", metric, {"FunctionName": name}, statistic)
 
     percent = 99 if stack == "csv" else 80
-    assert added == {
+    assert {label: alarm for label, alarm in added.items() if not label.startswith("api-")} == {
         "redrive-errors": ([of_lambda("Errors"), of_lambda("Invocations")], 5),
         "redrive-throttles": ([of_lambda("Throttles")], 1),
         "redrive-duration": ([of_lambda("Duration", "Maximum")], 29_000 * percent / 100),
     }
-    (dashboard,) = graph.of_type("aws:cloudwatch/dashboard:Dashboard")
-    widgets = [widget["properties"] for widget in json.loads(dashboard.inputs["dashboardBody"])["widgets"]]
-    (functions,) = [widget["metrics"] for widget in widgets if widget["title"] == "Functions"]
-    assert [metric[1] for metric in functions if metric[3] == name] == ["Invocations", "Errors", "Throttles"]
+    shown_of_it = [metric[1] for metric in panels(graph)["Functions"] if metric[3] == name]
+    assert shown_of_it == ["Invocations", "Errors", "Throttles"]
+
+
+def test_the_redrive_api_of_a_csv_stack_is_watched_as_any_api(graph_of: Callable[..., Graph]) -> None:
+    own = {"alarms": {"api_error_rate_percent": 7, "api_latency_p95_ms": 9_000}}
+    for options, percent, milliseconds in (({}, 1, 25_000), (own, 7, 9_000)):
+        graph = graph_of("csv", queue={"redrive_api": True}, **options)
+        (stage,) = graph.of_type("aws:apigatewayv2/stage:Stage")
+
+        def of_api(metric: str, statistic: str = "Sum", api_id: str = stage.inputs["apiId"]) -> Watched:
+            return ("AWS/ApiGateway", metric, {"ApiId": api_id}, statistic)
+
+        found = alarms(graph)
+        assert found["api-errors"] == ([of_api("5xx"), of_api("Count")], percent)
+        assert found["api-latency"] == ([of_api("Latency", "p95")], milliseconds)
+        lines = {
+            title: [(metric, line["stat"]) for _, metric, _, _, line in panels(graph)[title]]
+            for title in ("Requests", "API latency (ms)")
+        }
+        assert lines == {
+            "Requests": [("Count", "Sum"), ("5xx", "Sum")],
+            "API latency (ms)": [("Latency", "p50"), ("Latency", "p95")],
+        }
+    without = graph_of("csv")
+    assert not {"api-errors", "api-latency"} & alarms(without).keys()
+    assert not {"Requests", "API latency (ms)"} & panels(without).keys()
 
 
 def test_alarms_ring_at_the_threshold_say_so_to_the_topic_and_stay_quiet_without_traffic(stack: Graph) -> None:

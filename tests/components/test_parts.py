@@ -207,7 +207,7 @@ def test_who_gets_an_email_needs_no_dead_letters(graph_of: Callable[..., Graph])
 def test_what_a_bus_cannot_encrypt_is_kept_in_a_queue_that_takes_it_without_the_key(
     graph_of: Callable[..., Graph],
 ) -> None:
-    graph = graph_of(outcomes={}, encryption={"customer_key": True})
+    graph = graph_of(api={"auth": "iam"}, outcomes={}, encryption={"customer_key": True})
     bus = graph.find("aws:cloudwatch/eventBus:EventBus", "pipeline-outcomes")
     queue = graph.find("aws:sqs/queue:Queue", "pipeline-outcomes-dead-letters")
     arn = f"arn:aws:sqs:us-east-1:123456789012:{queue.physical_name}"
@@ -249,7 +249,7 @@ def test_what_a_bus_cannot_encrypt_is_kept_in_a_queue_that_takes_it_without_the_
 
 
 def test_a_bus_without_a_key_of_the_stack_has_no_dead_letters(graph_of: Callable[..., Graph]) -> None:
-    graph = graph_of(outcomes={})
+    graph = graph_of(api={"auth": "iam"}, outcomes={})
     assert "deadLetterConfig" not in graph.find("aws:cloudwatch/eventBus:EventBus", "pipeline-outcomes").inputs
     assert "pipeline-outcomes-dead-letters" not in {each.name for each in graph}
     assert findings(graph) == []

@@ -87,10 +87,18 @@ def test_a_query_with_a_number_that_is_none_is_refused(redrive: Redrive, value: 
     )
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "true", "1.0", "1e9", '"5"', "null", "[1]", "1001", "NaN"])
+@pytest.mark.parametrize(
+    "value", ["0", "-1", "true", "1.5", "0.0", "1e9", "1e999", '"5"', "null", "[1]", "1001", "NaN"]
+)
 def test_a_body_with_a_number_that_is_none_is_refused(redrive: Redrive, value: str) -> None:
     status, body = start(redrive, f'{{"max_messages": {value}}}')
     assert (status, body["error"]["message"]) == (400, "max_messages must be a whole number from 1 to 1000")
+
+
+@pytest.mark.parametrize("value", ["50", "50.0", "5e1", "500e-1"])
+def test_a_whole_number_is_one_however_json_writes_it(redrive: Redrive, value: str) -> None:
+    assert start(redrive, f'{{"max_messages": {value}, "min_age_seconds": -0.0}}')[0] == 200
+    assert asked(redrive)[:2] == (Wanted(None, 0), 50)
 
 
 @pytest.mark.parametrize(

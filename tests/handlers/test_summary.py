@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers import summary
+from handlers import aws, summary
 from handlers.events import timestamp
 from handlers.summary import Latencies, Tally, Window, text, title, window_before
 
@@ -167,6 +167,6 @@ def test_the_text_lists_the_first_few_types_and_the_sum_of_the_rest() -> None:
 @pytest.mark.parametrize("service", ["a", "a-long-name-of-a-project-" * 10])
 def test_a_title_is_a_subject_that_sns_takes(service: str) -> None:
     day = {**report(), "service": service, "period": "daily", "until": "2026-11-22T10:00:00.000000Z"}
-    assert len(title(day)) <= 100
+    assert len(title(day)) <= aws.SUBJECT_CHARACTERS
     assert title(day).isascii()
     assert title(day).endswith("daily report of 2026-11-21 10:00 to 2026-11-22 10:00 UTC")

@@ -24,7 +24,12 @@ GOOD = "Ann,ann@example.com,12.50,2024-01-02,3\n"
 def files(start: Start) -> Iterator[Client]:
     # With versions, as in staging and prod; tests/aws_csv has none.
     with start(
-        "csv", output={"format": "jsonl"}, storage={"bucket_versioning": True}, queue={"redrive_api": True}
+        "csv",
+        output={"format": "jsonl"},
+        storage={"bucket_versioning": True},
+        worker={"max_attempts": 2, "backoff": {"base_seconds": 1}},
+        queue={"redrive_api": True},
+        redrive_api={"stage_name": "ops", "throttling": {"rate_per_second": 5, "burst": 10}},
     ) as client:
         yield client
 
@@ -81,6 +86,27 @@ def test_an_unreadable_file_is_reported_and_with_the_dead_letters(files: Client)
     status, shown = files.signed("GET", "/redrive/preview?error_type=not_text")
     assert (status, [message["error_type"] for message in shown["messages"]]) == (200, ["not_text"])
     assert files.signed("POST", "/redrive/start", {"error_type": "other"})[1]["not_matching"] == 1
+
+
+def test_a_file_that_failed_comes_through_once_its_cause_is_gone_and_it_is_sent_back_over_the_api(
+    files: Client,
+) -> None:
+    assert files.api_url.endswith("/ops")
+    s3, bucket = files.aws("s3"), files.outputs["input_bucket"]
+    policy = s3.get_bucket_policy(Bucket=bucket)["Policy"]
+    reading = ["s3:GetObject", "s3:GetObjectVersion"]
+    refusal = {"Effect": "Deny", "Principal": "*", "Action": reading, "Resource": f"arn:aws:s3:::{bucket}/raw/*"}
+    statements = [*json.loads(policy)["Statement"], refusal]
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({**json.loads(policy), "Statement": statements}))
+    put(files, "raw/later.csv", (HEADER + GOOD).encode())
+    found = report(files, "later.csv")
+    assert (found["status"], found["reason"]) == ("failed", "gave_up")
+    s3.put_bucket_policy(Bucket=bucket, Policy=policy)
+    shown = files.until(lambda: files.signed("GET", "/redrive/preview?error_type=gave_up")[1]["messages"])
+    assert [message["id"] for message in shown] == [found["id"]]
+    moved = files.signed("POST", "/redrive/start", {"error_type": "gave_up", "max_messages": 1.0})
+    assert (moved[0], moved[1]["redriven"]) == (200, 1)
+    files.until(lambda: report(files, "later.csv")["status"] == "succeeded")
 
 
 def test_only_files_below_the_prefix_start_the_pipeline(files: Client) -> None:
