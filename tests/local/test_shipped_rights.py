@@ -226,7 +226,7 @@ NOT_TRIED = LOGS | NETWORK
 
 def test_what_is_granted_is_refused_beside_it(shipped: Shipped) -> None:
     """Each right of each role, also those that only Lambda or Scheduler use, tried with the role's credentials."""
-    # Of other resources that are not there the emulator asks for rights first, as AWS does.
+    # Of a bucket that is none the emulator says so before it asks for rights; of nothing else.
     for bucket in shipped.client.aws("s3").list_buckets()["Buckets"]:
         shipped.client.aws("s3").create_bucket(Bucket=f"{bucket['Name']}-beside")
     tried: set[tuple[str, str, str]] = set()
@@ -243,6 +243,7 @@ def test_what_is_granted_is_refused_beside_it(shipped: Shipped) -> None:
             with role.acting():
                 for action, arn in granted:
                     service, method, arguments = CALLS[action](arn)
+                    # What was asked for, and the answer, are in the record.
                     with suppress(ClientError):
                         getattr(aws.client(service), method)(**arguments)
             tried |= {(name, action, arn) for action, arn in granted}
