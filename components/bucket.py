@@ -69,6 +69,7 @@ class Bucket(pulumi.ComponentResource):
             # S3 refuses two changes of a bucket's access at once.
             opts=ResourceOptions(parent=self, depends_on=[closed]),
         )
+        self._versioned = options.bucket_versioning
         self.arn = bucket.arn
         self.name = bucket.bucket
         self.register_outputs({"name": self.name})
@@ -91,10 +92,14 @@ class Bucket(pulumi.ComponentResource):
             why=f"write to {prefix} in parts",
         )
 
-    def grant_read_versions(self, prefix: str) -> Grant:
-        """To read objects below a prefix, old versions too; the bucket is named by whoever announces them."""
+    def grant_read_announced(self, prefix: str) -> Grant:
+        """To read objects below a prefix that S3 announced: it names the bucket, and the version where there are any.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html (Permissions)
+        """
+        # Objects that are older than the versions have none.
         return Grant(
-            ("s3:GetObject", "s3:GetObjectVersion"),
+            ("s3:GetObject", "s3:GetObjectVersion") if self._versioned else ("s3:GetObject",),
             (Output.concat(self.arn, "/", prefix, "*"),),
             why=f"read from {prefix}",
         )
@@ -106,13 +111,18 @@ class Bucket(pulumi.ComponentResource):
         """
         return Grant(("s3:ListBucket",), (self.arn,), why="be told that an object is gone")
 
-    def grant_keep(self, prefix: str) -> Grant:
-        """To write, read and delete objects below a prefix."""
+    def grant_put(self, key: str) -> Grant:
+        """To write one object."""
+        resources = (Output.concat(self.arn, "/", key),)
+        return Grant(("s3:PutObject",), resources, {"BUCKET_NAME": self.name}, why=f"write {key}")
+
+    def grant_keep(self, key: str) -> Grant:
+        """To write, read and delete one object."""
         return Grant(
             ("s3:PutObject", "s3:GetObject", "s3:DeleteObject"),
-            (Output.concat(self.arn, "/", prefix, "*"),),
+            (Output.concat(self.arn, "/", key),),
             {"BUCKET_NAME": self.name},
-            why=f"keep objects below {prefix}",
+            why=f"keep {key}",
         )
 
     def grant_read(self, prefix: str) -> Grant:

@@ -53,7 +53,7 @@ class UploadWorker(pulumi.ComponentResource):
             runtime=runtime,
             size=Size(options.memory_mb, options.timeout_seconds),
             grants=[
-                uploads.bucket.grant_read_versions(uploads.prefix),
+                uploads.bucket.grant_read_announced(uploads.prefix),
                 uploads.bucket.grant_see_missing(),
                 dead_letters.grant_receive_failures(),
                 *grants,

@@ -8,17 +8,29 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-# What is granted and cannot be seen in this process, by who uses it. On the graph it is asserted by equality:
-# tests/components/test_roles.py, test_circuit_breaker.py, test_csv.py, test_iot.py.
+# What is granted and cannot be seen in the emulator, by who uses it. On the graph it is asserted by equality:
+# tests/components/test_shipped_roles.py, test_roles.py, test_circuit_breaker.py, test_csv.py, test_iot.py.
 UNSEEN = {
     "Lambda's log delivery": {"logs:CreateLogStream", "logs:PutLogEvents"},
     "Lambda's poller": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     "Lambda, for asynchronous events that fail": {"sqs:SendMessage"},
     # It answers NoSuchKey to who may not list, where S3 answers AccessDenied.
-    "nobody: the emulator does not ask for it": {"s3:ListBucket", "s3:GetObjectVersion"},
+    "nobody: the emulator does not ask for it": {"s3:ListBucket"},
     "fault injection: tests/aws/test_faults.py": {"ssm:GetParameter"},
+    # The emulator's Scheduler invokes without a role, and what fails does not pass by it.
+    "Scheduler": {"lambda:InvokeFunction", "sqs:SendMessage"},
+    # Nothing is encrypted there: docs/fidelity.md.
+    "the services that encrypt, in the name of who calls them": {"kms:Decrypt", "kms:GenerateDataKey"},
+    "Lambda, which connects functions to a network": {
+        "ec2:CreateNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
+        "ec2:DeleteNetworkInterface",
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:UnassignPrivateIpAddresses",
+    },
 }
-LOGS, POLLER, FAILURES, NOT_ASKED, FAULTS = UNSEEN.values()
+LOGS, POLLER, FAILURES, NOT_ASKED, FAULTS, SCHEDULER, ENCRYPTION, NETWORK = UNSEEN.values()
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,14 @@ Call = tuple[str, str, Mapping[str, object]]
 
 
 class Role:
-    """The role of a function in the emulator, seen and changed with all rights."""
+    """The role of a function in the emulator, or any by its `name`, seen and changed with all rights."""
 
-    def __init__(self, root: Clients, function_name: str) -> None:
+    def __init__(self, root: Clients, function_name: str = "", *, name: str = "") -> None:
         self._iam, self._sts = root("iam"), root("sts")
-        function = root("lambda").get_function_configuration(FunctionName=function_name)
-        self.name = function["Role"].rsplit("/", 1)[1]
+        if not name:
+            function = root("lambda").get_function_configuration(FunctionName=function_name)
+            name = function["Role"].rsplit("/", 1)[1]
+        self.name = name
         self._statements: dict[str, list[Mapping[str, Any]]] = {}
         for policy in sorted(self._iam.list_role_policies(RoleName=self.name)["PolicyNames"], reverse=True):
             found = self._iam.get_role_policy(RoleName=self.name, PolicyName=policy)

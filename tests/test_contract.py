@@ -79,9 +79,10 @@ def test_the_breaker_function_runs_the_workers_code_in_the_workers_environment()
     assert environment(graph, "pipeline-breaker") == environment(graph, "pipeline-worker")
 
 
-def test_the_circuits_item_and_prefix_are_those_that_the_rights_name() -> None:
+def test_the_circuits_item_and_object_are_those_that_the_rights_name() -> None:
     assert variant.CIRCUIT_ITEM == circuit.NAME
-    assert circuit.PROBES_KEY.startswith(variant.CIRCUIT)
+    assert circuit.PROBES_KEY == variant.CIRCUIT_PROBES
+    assert variant.CIRCUIT_PROBES.startswith(variant.CIRCUIT)
 
 
 @pytest.mark.parametrize("stack", ["dev", "csv"])

@@ -40,11 +40,12 @@ from components.reports import REPORTS, Reports
 from components.table import Table
 from components.worker import Worker
 
-# The prefixes that handlers/objects.py and handlers/circuit.py write to, and the item that the latter keeps.
+# The prefixes that handlers/objects.py writes to, and the item and the object that handlers/circuit.py keeps.
 CIRCUIT_ITEM = "circuit#processor"
 RESULTS = "results/"
 ARCHIVE = "archive/"
 CIRCUIT = "circuit/"
+CIRCUIT_PROBES = "circuit/probes.json"
 
 
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
@@ -131,7 +132,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         grants=[
             *works_on_events,
             *(
-                [table.grant_keep(CIRCUIT_ITEM), bucket.grant_write(CIRCUIT), CALLED_BY_WORKER]
+                [table.grant_keep(CIRCUIT_ITEM), bucket.grant_put(CIRCUIT_PROBES), CALLED_BY_WORKER]
                 if breaker_options
                 else []
             ),
@@ -151,7 +152,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             grants=[
                 *works_on_events,
                 table.grant_keep(CIRCUIT_ITEM),
-                bucket.grant_keep(CIRCUIT),
+                bucket.grant_keep(CIRCUIT_PROBES),
                 bucket.grant_see_missing(),
             ],
             environment={**worker_environment, "QUEUE_URL": queue.url},

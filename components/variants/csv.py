@@ -84,7 +84,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         grants=[
             queue.grant_send_dead_letters(),
             table.grant_track(),
-            inputs.grant_read_versions(config.input.prefix),
+            inputs.grant_read_announced(config.input.prefix),
             inputs.grant_see_missing(),
             outputs.grant_write_parts(PROCESSED),
             outputs.grant_write_parts(REJECTED),

@@ -36,7 +36,7 @@ def more_arns(graph: Graph) -> dict[str, str]:
     return {
         **arns(graph),
         "bucket": f"arn:aws:s3:::{bucket}",
-        "circuit": f"arn:aws:s3:::{bucket}/circuit/*",
+        "probes": f"arn:aws:s3:::{bucket}/circuit/probes.json",
         "parameter": f"arn:aws:ssm:{ACCOUNT}:parameter/datapipeline/datapipeline-dev/pipeline/event-source-mapping",
         "mapping": f"arn:aws:lambda:{ACCOUNT}:event-source-mapping:{mapping}",
         "breaker dead letters": f"arn:aws:sqs:{ACCOUNT}:{dead_letters}",
@@ -54,7 +54,7 @@ def test_the_worker_may_keep_the_circuit_and_pause_itself_and_no_more(graph: Gra
         (["s3:PutObject"], [arn["results"]]),
         (["sns:Publish"], [arn["alerts"]]),
         (KEEP, [arn["table"]], OWN_ITEM),
-        (["s3:PutObject"], [arn["circuit"]]),
+        (["s3:PutObject"], [arn["probes"]]),
         (LOGS, [arn["worker logs"]]),
     ]
     assert statements(graph, "pipeline-breaker-pause") == [
@@ -75,7 +75,7 @@ def test_the_breaker_function_may_do_to_events_what_the_worker_may_and_look_afte
         (["s3:PutObject"], [arn["results"]]),
         (["sns:Publish"], [arn["alerts"]]),
         (KEEP, [arn["table"]], OWN_ITEM),
-        (["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], [arn["circuit"]]),
+        (["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], [arn["probes"]]),
         (["s3:ListBucket"], [arn["bucket"]]),
         (["ssm:GetParameter"], [arn["parameter"]]),
         (["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"], [arn["mapping"]]),

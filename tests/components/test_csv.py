@@ -177,7 +177,7 @@ def test_the_worker_may_do_exactly_this(graph: Graph) -> None:
             ["dynamodb:UpdateItem", "dynamodb:GetItem"],
             [f"arn:aws:dynamodb:{account}:table/{name['Table', 'pipeline-table']}"],
         ),
-        (["s3:GetObject", "s3:GetObjectVersion"], [f"{source}/raw/*"]),
+        (["s3:GetObject"], [f"{source}/raw/*"]),
         (["s3:ListBucket"], [source]),
         (parts, [f"{target}/processed/*"]),
         (parts, [f"{target}/rejected/*"]),
@@ -190,6 +190,23 @@ def test_the_worker_may_do_exactly_this(graph: Graph) -> None:
             ["logs:CreateLogStream", "logs:PutLogEvents"],
             [f"arn:aws:logs:{account}:log-group:{name['LogGroup', 'pipeline-worker']}:*"],
         ),
+    ]
+
+
+def test_where_the_bucket_keeps_versions_the_worker_may_read_them_and_nothing_else_is_added(
+    graph: Graph, graph_of: Callable[..., Graph]
+) -> None:
+    versioned = graph_of("csv", storage={"bucket_versioning": True})
+
+    def granted(of: Graph) -> list[tuple[list[str], list[str]]]:
+        document = json.loads(of.find("aws:iam/rolePolicy:RolePolicy", "pipeline-worker").inputs["policy"])
+        return [(statement["Action"], statement["Resource"]) for statement in document["Statement"]]
+
+    source = f"arn:aws:s3:::{graph.outputs['input_bucket']}"
+    reads = (["s3:GetObject"], [f"{source}/raw/*"])
+    assert granted(graph).count(reads) == 1
+    assert granted(versioned) == [
+        (["s3:GetObject", "s3:GetObjectVersion"], each[1]) if each == reads else each for each in granted(graph)
     ]
 
 

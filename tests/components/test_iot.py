@@ -127,7 +127,7 @@ def test_the_worker_may_do_exactly_this(iot: Graph) -> None:
     (policy,) = iot.of_type("aws:iam/rolePolicy:RolePolicy")
     statements = json.loads(policy.inputs["policy"])["Statement"]
     assert [(each["Effect"], each["Action"], each["Resource"]) for each in statements] == [
-        ("Allow", ["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket}/readings/*"]),
+        ("Allow", ["s3:GetObject"], [f"{bucket}/readings/*"]),
         ("Allow", ["s3:ListBucket"], [bucket]),
         ("Allow", ["sqs:SendMessage"], [f"arn:aws:sqs:{account}:{queue}"]),
         ("Allow", ["s3:PutObject"], [f"{bucket}/rejected/*"]),
@@ -140,6 +140,15 @@ def test_the_worker_may_do_exactly_this(iot: Graph) -> None:
         ("Allow", ["logs:CreateLogStream", "logs:PutLogEvents"], [f"arn:aws:logs:{account}:log-group:{logs}:*"]),
     ]
     assert {each.keys() == {"Sid", "Effect", "Action", "Resource"} for each in statements} == {True}
+
+
+def test_where_the_bucket_keeps_versions_the_worker_may_read_them(iot: Graph, graph_of: Callable[..., Graph]) -> None:
+    versioned = graph_of("iot", storage={"bucket_versioning": True})
+    (plain,), (policy,) = (each.of_type("aws:iam/rolePolicy:RolePolicy") for each in (iot, versioned))
+    read, *others = json.loads(policy.inputs["policy"])["Statement"]
+    plain_read, *plain_others = json.loads(plain.inputs["policy"])["Statement"]
+    assert read == {**plain_read, "Action": ["s3:GetObject", "s3:GetObjectVersion"]}
+    assert others == plain_others
 
 
 def test_failed_events_go_to_the_dead_letters_after_two_more_attempts(iot: Graph) -> None:

@@ -1,9 +1,11 @@
 """Whole pipelines in the emulator: the real program, IAM enforced, functions in processes of their own, real HTTP."""
 
+import io
 import json
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from local.code import zip_bytes
 from local.engine import Running, running
 from local.project import load_project
 from local.services import ACCESS_KEY, SECRET_KEY, Clients
@@ -107,15 +110,27 @@ class Client:
         attributes = self.aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
         return sum(int(value) for value in attributes.values())
 
-    def inbox(self) -> str:
-        """A queue that gets a copy of every alert."""
+    def use_processor(self, file: str, code: str) -> None:
+        """Puts another processor into the place of the stack's own."""
+        for function in self.up.engine.functions:
+            archive = io.BytesIO()
+            with (
+                zipfile.ZipFile(io.BytesIO(zip_bytes(function.archive))) as old,
+                zipfile.ZipFile(archive, "w") as new,
+            ):
+                for name in old.namelist():
+                    new.writestr(name, code if name == file else old.read(name))
+            self.aws("lambda").update_function_code(FunctionName=function.name, ZipFile=archive.getvalue())
+
+    def inbox(self, topic: str = "alerts") -> str:
+        """A queue that gets a copy of every alert, or of what another topic of the stack's outputs sends."""
         sqs = self.aws("sqs")
-        url = sqs.create_queue(QueueName="inbox")["QueueUrl"]
+        url = sqs.create_queue(QueueName=f"inbox-{topic}")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
         sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
-        self.aws("sns").subscribe(TopicArn=self.outputs["alerts_topic_arn"], Protocol="sqs", Endpoint=arn)
+        self.aws("sns").subscribe(TopicArn=self.outputs[f"{topic}_topic_arn"], Protocol="sqs", Endpoint=arn)
         return str(url)
 
 

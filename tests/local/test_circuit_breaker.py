@@ -1,8 +1,6 @@
 """The circuit breaker in a whole pipeline: what the processor calls is out for a while, under load."""
 
-import io
 import json
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +10,6 @@ from threading import Thread
 from typing import Any
 
 import pytest
-
-from local.code import zip_bytes
 
 from .conftest import Client, Start
 
@@ -77,18 +73,6 @@ class Guarded:
         ]
         self.mapping = mapping["UUID"]
 
-    def use_processor(self, code: str) -> None:
-        """Puts another processor into the place of the stack's own."""
-        for function in self.client.up.engine.functions:
-            archive = io.BytesIO()
-            with (
-                zipfile.ZipFile(io.BytesIO(zip_bytes(function.archive))) as old,
-                zipfile.ZipFile(archive, "w") as new,
-            ):
-                for name in old.namelist():
-                    new.writestr(name, code if name == "processors/echo.py" else old.read(name))
-            self.client.aws("lambda").update_function_code(FunctionName=function.name, ZipFile=archive.getvalue())
-
     def takes_messages(self) -> bool:
         answer = self.client.aws("lambda").get_event_source_mapping(UUID=self.mapping)
         return bool(answer["State"] == "Enabled")
@@ -137,7 +121,7 @@ def guarded(start: Start, downstream: Downstream) -> Iterator[Guarded]:
     }
     with start(worker=options, queue={"max_receives": 3}) as client:
         pipeline = Guarded(client)
-        pipeline.use_processor(PROCESSOR.format(port=downstream.port))
+        client.use_processor("processors/echo.py", PROCESSOR.format(port=downstream.port))
         yield pipeline
 
 
