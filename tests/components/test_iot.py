@@ -100,7 +100,8 @@ def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
             {"api": {}},
             (
                 "api = {}: unknown key; allowed here: accepted_findings, alarms, dead_letters, encryption, "
-                "environment, logs, network, notifications, readings, storage, tags, thresholds, tracing, variant,"
+                "environment, logs, network, notifications, readings, storage, tags, thresholds, tracing, "
+                "variant, worker"
             ),
         ),
     ],
