@@ -11,6 +11,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table as Grid
 
+from cli.terminal import cell
 from local.project import find_project
 from local.recording import Graph, synthesise
 
@@ -73,6 +74,7 @@ def run_permissions(stack: str, *, as_json: bool) -> int:
     for heading in ("function", "action", "resource", "when", "why"):
         grid.add_column(heading, overflow="fold")
     for each in found:
-        grid.add_row(each.function, each.action, each.resource, each.when, each.why)
+        # `:secret:` of an ARN is an emoji to Rich.
+        grid.add_row(*map(cell, (each.function, each.action, each.resource, each.when, each.why)))
     Console().print(grid)
     return 0
