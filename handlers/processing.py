@@ -35,7 +35,10 @@ class SecretError(Unavailable):
 
 
 class UnknownSecretError(Exception):
-    """The processor asks for a secret that `worker.secrets` does not name. Transient: a deployment mends it."""
+    """The processor asks for a secret that `worker.secrets` does not name, or outside of an event.
+
+    Transient: a deployment mends it.
+    """
 
 
 class ProcessingTimeoutError(Exception):
@@ -72,11 +75,14 @@ def secret(name: str) -> str:
     Call it while an event is processed and keep what it answers no longer than that: secrets rotate. Raises SecretError
     and UnknownSecretError.
     """
-    secrets = _given[-1] if _given else {}
-    if name not in secrets:
+    if not _given:
         raise UnknownSecretError(
-            f"no secret is called {name!r}; while events are processed there are: {', '.join(secrets) or 'none'}"
+            f"there is no secret {name!r} here: the stack names none (worker.secrets), or no event is being processed, "
+            "as while a module is imported"
         )
+    secrets = _given[-1]
+    if name not in secrets:
+        raise UnknownSecretError(f"no secret is called {name!r}; worker.secrets names {', '.join(secrets) or 'none'}")
     return secrets[name]
 
 

@@ -144,18 +144,26 @@ def test_what_cannot_be_read_is_told_by_its_name_and_the_code_only_and_counts_as
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones_and_is_no_outage(services: Services, secrets: Secrets) -> None:
-    with pytest.raises(UnknownSecretError, match=r"'token'.*: payments_token, signing_key$") as raised:
+    with pytest.raises(
+        UnknownSecretError, match=r"'token'; worker\.secrets names payments_token, signing_key$"
+    ) as raised:
         secrets.around(lambda _event: secret("token"))({})
     assert not is_outage(raised.value)
     assert services.reads == []
 
 
-def test_outside_of_an_event_there_are_none() -> None:
-    with pytest.raises(UnknownSecretError, match=r"'signing_key'; while events are processed there are: none$"):
+def test_outside_of_an_event_there_are_none_and_the_innermost_block_counts() -> None:
+    with pytest.raises(UnknownSecretError, match="no secret 'signing_key' here: the stack names none"):
         secret("signing_key")
-    with given_secrets({"signing_key": "a"}), given_secrets({"signing_key": "b"}):
-        assert secret("signing_key") == "b"
-    with pytest.raises(UnknownSecretError):
+    with given_secrets({"signing_key": "a"}):
+        with given_secrets({"signing_key": "b"}):
+            assert secret("signing_key") == "b"
+        assert secret("signing_key") == "a"
+        with pytest.raises(UnknownSecretError, match=r"'token'; worker\.secrets names signing_key$"):
+            secret("token")
+    with given_secrets({}), pytest.raises(UnknownSecretError, match=r"worker\.secrets names none$"):
+        secret("signing_key")
+    with pytest.raises(UnknownSecretError, match="as while a module is imported"):
         secret("signing_key")
 
 
