@@ -19,6 +19,7 @@ from local.engine import Running, running
 from local.errors import LocalError
 from local.monitor import Registration
 from local.project import find_project, load_project
+from local.secrets import taken_from
 from local.services import ACCESS_KEY, SECRET_KEY
 
 RELOAD_SECONDS = 0.5
@@ -46,7 +47,11 @@ def brought_up(stack: str, port: int) -> Iterator[Running]:
     project = load_project(find_project(Path.cwd()), stack)
     _interrupt_on_signals()
     started = time.monotonic()
-    with _progress(stack) as (progress, done), running(project, port=port, progress=progress) as pipeline:
+    values = taken_from(os.environ)
+    with (
+        _progress(stack) as (progress, done),
+        running(project, port=port, progress=progress, secret_values=values) as pipeline,
+    ):
         done(f"stack {stack!r} is up at {pipeline.emulator.endpoint} ({time.monotonic() - started:.1f} s)")
         yield pipeline
 

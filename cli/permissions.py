@@ -10,8 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table as Grid
+from rich.text import Text
 
 from cli.report import STYLE
+from cli.terminal import cell, label
 from local.project import find_project
 from local.recording import Graph, synthesise
 
@@ -77,7 +79,7 @@ def run_permissions(stack: str, *, as_json: bool) -> int:
     if not console.is_terminal:
         console.width = PIPED_COLUMNS
     for function, rights in groupby(found, key=lambda each: each.function):
-        grid = Grid(title=f"function {function}", **STYLE)
+        grid = Grid(title=f"function {label(function)}", **STYLE)
         grid.add_column("action", no_wrap=True)
         grid.add_column("resource", overflow="fold")
         grid.add_column("why", overflow="fold")
@@ -85,6 +87,6 @@ def run_permissions(stack: str, *, as_json: bool) -> int:
             actions = list(alike)
             first = actions[0]
             why = f"{first.why}, when {first.when}" if first.when else first.why
-            grid.add_row("\n".join(each.action for each in actions), first.resource, why)
+            grid.add_row(Text("\n").join(cell(each.action) for each in actions), cell(first.resource), cell(why))
         console.print(grid)
     return 0

@@ -6,6 +6,7 @@ and names file, key, value and what is allowed.
 """
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
@@ -53,6 +54,10 @@ ENVIRONMENT_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 
 
+# A key that is called so, or an address with a password: it may be the secret itself, and messages do not repeat it.
+_maybe_secret = re.compile(r"""(secret|passw|token|credential)[\w.\[\]-]*["']?\s*:|://[^/?#]*@""", re.IGNORECASE).search
+
+
 class ConfigError(pulumi.RunError):
     """The config of a stack is wrong. One line a problem: file, key, value, what is allowed."""
 
@@ -83,7 +88,8 @@ def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:
         allowed = " or ".join(map(repr, VARIANTS))
         raise ConfigError(f"{file}: {prefix}variant = {variant!r}: Input should be {allowed}")
     try:
-        return model.model_validate(with_environment_defaults(values))
+        context = {"region": raw.get("aws:region")}
+        return model.model_validate(with_environment_defaults(values), context=context)
     except ValidationError as error:
         raise ConfigError("\n".join(_lines(error, file, model))) from error
 
@@ -121,6 +127,7 @@ def _lines(error: ValidationError, file: str, model: type[BaseModel]) -> list[st
         key = f"{NAMESPACE}:{'.'.join(path)}" if path else NAMESPACE
         message = problem["msg"].removeprefix("Value error, ")
         given = problem["input"]
+        shown = "" if _maybe_secret(f"{key}: {given}") else f" = {given!r}"
         if problem["type"] == "too_short" and given:
             # A consequence of the bad item that has a line of its own.
             continue
@@ -128,12 +135,12 @@ def _lines(error: ValidationError, file: str, model: type[BaseModel]) -> list[st
             lines.append(f"{file}: {key} is missing")
         elif problem["type"] == "extra_forbidden":
             lines.append(
-                f"{file}: {key} = {given!r}: unknown key; allowed here: {', '.join(_allowed_keys(model, path[:-1]))}"
+                f"{file}: {key}{shown}: unknown key; allowed here: {', '.join(_allowed_keys(model, path[:-1]))}"
             )
         elif isinstance(given, Mapping):
             lines.append(f"{file}: {key}: {message}")
         else:
-            lines.append(f"{file}: {key} = {given!r}: {message}")
+            lines.append(f"{file}: {key}{shown}: {message}")
     return lines
 
 

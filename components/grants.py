@@ -20,7 +20,8 @@ class Grant:
     why: str = ""
     """What for, in a few words (`put messages into the queue`): the statement is called after it."""
     used_by_lambda: bool = False
-    """Used by Lambda in the function's name, not by its code: the function's network need not lead there."""
+    """Used by Lambda, or by a service that is called, in the function's name, not by its code: the function's network
+    need not lead there."""
     in_later_policy: bool = False
     """Allowed by a policy that is made after the function: here it says only that the function's code calls this."""
 

@@ -34,7 +34,9 @@ _S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4", s3={"addressing_styl
 
 # Whoever tells of something that is done must not use up the time in which the queue is answered.
 _EVENTS_CONFIG = _CONFIG.merge(Config(read_timeout=2, retries={"mode": "standard", "total_max_attempts": 1}))
-_CONFIGS = {"s3": _S3_CONFIG, "events": _EVENTS_CONFIG}
+# A processor waits for its secrets, and its time limit for them: 7 seconds at most.
+_SECRETS_CONFIG = _CONFIG.merge(Config(read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2}))
+_CONFIGS = {"s3": _S3_CONFIG, "events": _EVENTS_CONFIG, "secretsmanager": _SECRETS_CONFIG, "ssm": _SECRETS_CONFIG}
 
 
 @cache

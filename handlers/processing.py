@@ -27,6 +27,20 @@ class Unavailable(Exception):  # noqa: N818  the user's word, as Rejected
     """
 
 
+class SecretError(Unavailable):
+    """A secret could not be read: AWS does not answer, refuses, or has no such secret.
+
+    No event can do anything about it, so it is transient, and an outage for the circuit breaker.
+    """
+
+
+class UnknownSecretError(Exception):
+    """The processor asks for a secret that `worker.secrets` does not name, or outside of an event.
+
+    Transient: a deployment mends it.
+    """
+
+
 class ProcessingTimeoutError(Exception):
     """A processor used up its share of the function's time. Transient, as far as anybody knows."""
 
@@ -50,6 +64,36 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(status, int):
         return status in _OUTAGE_STATUSES or status >= _SERVER_ERROR
     return error.filename is None
+
+
+_given: list[Mapping[str, str]] = []
+
+
+def secret(name: str) -> str:
+    """The value of a secret that the stack file names (`worker.secrets`), some minutes old at most.
+
+    Call it while an event is processed and keep what it answers no longer than that: secrets rotate. Raises SecretError
+    and UnknownSecretError.
+    """
+    if not _given:
+        raise UnknownSecretError(
+            f"there is no secret {name!r} here: the stack names none (worker.secrets), or no event is being processed, "
+            "as while a module is imported"
+        )
+    secrets = _given[-1]
+    if name not in secrets:
+        raise UnknownSecretError(f"no secret is called {name!r}; worker.secrets names {', '.join(secrets) or 'none'}")
+    return secrets[name]
+
+
+@contextmanager
+def given_secrets(secrets: Mapping[str, str]) -> Iterator[None]:
+    """What `secret` answers in the block: for the worker, and for tests, `given_secrets({"payments_token": "a"})`."""
+    _given.append(secrets)
+    try:
+        yield
+    finally:
+        _given.pop()
 
 
 def load_processor(name: str) -> Process:
@@ -77,3 +121,16 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def time_limit_held() -> Iterator[None]:
+    """A time limit that is reached in the block takes effect at its end.
+
+    For calls of AWS: botocore takes whatever is raised in one for a broken connection, and tries again.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

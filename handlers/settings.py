@@ -87,6 +87,8 @@ class WorkerSettings(EventSettings):
     backoff_base_seconds: int
     backoff_maximum_seconds: int
     archive: bool
+    secrets: str = ""
+    """A JSON object: the ARN of each secret by its name; empty when there are none."""
     event_bus_name: str = ""
     """Of outcome events; empty when there are none."""
     circuit_failure_threshold: int = 0

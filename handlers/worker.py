@@ -152,6 +152,10 @@ class Worker:
 
             self._faults = faults.Faults(settings.fault_parameter_name)
             process = self._faults.around(process)
+        if settings.secrets:
+            from handlers.secrets import Secrets  # noqa: PLC0415  as above
+
+            process = Secrets(json.loads(settings.secrets)).around(process)
         self._process = process
         self._service = service
         self._circuit = circuit

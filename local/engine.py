@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Any
 import pulumi
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local import services
+from local import secrets, services
 from local.code import check_import, source_files, zip_bytes
 from local.emulator import ACCOUNT, Emulator
 from local.errors import LocalError
@@ -199,15 +199,18 @@ def running(
     program: Callable[[], object] | None = None,
     progress: Progress | None = None,
     iam_log: Path | None = None,
+    secret_values: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
     """A project's stack, up in an emulator of its own until the block ends; nothing is left then.
 
-    The emulator boots while the program is imported. Raises LocalError, and what the program itself raises.
+    The emulator boots while the program is imported. `secret_values`: of the secrets that the stack names, by name.
+    Raises LocalError, and what the program itself raises.
     """
     emulator = Emulator(port=port, region=project.region, iam_log=iam_log)
     engine = Engine(emulator, project, progress)
     try:
         emulator.start()
+        project = secrets.put_into(emulator, project, secret_values or {})
         outputs = run_program(project, engine, program)
         engine.finish()
         yield Running(project, emulator, engine, outputs)

@@ -48,6 +48,7 @@ def apply() -> None:
     _authorise_batches_as_their_entries()
     _authorise_partiql_by_statement()
     _authorise_event_source_mappings()
+    _authorise_parameters_by_arn()
     _queue_asynchronous_invocations()
     _tell_targets_of_schedules_the_time()
     # Every ten seconds is too seldom for who waits for a schedule here.
@@ -105,6 +106,21 @@ def _authorise_event_source_mappings() -> None:
         return action
 
     iam_actions.extract_iam_action = extract_iam_action
+
+
+def _authorise_parameters_by_arn() -> None:
+    """A parameter that a request calls by its ARN is authorised as what that ARN names, as on AWS.
+
+    MiniStack takes the ARN for a name, and asks for a right on a parameter that is called so.
+    """
+    original = iam_actions.extract_resource_arn
+
+    def extract_resource_arn(*request: Any) -> str:
+        resource: str = original(*request)
+        _, called_by_arn, arn = resource.partition(":parameter/arn:")
+        return f"arn:{arn}" if called_by_arn else resource
+
+    iam_actions.extract_resource_arn = extract_resource_arn
 
 
 def _authorise_partiql_by_statement() -> None:

@@ -42,6 +42,7 @@ CONFIGS: list[dict[str, Any]] = [
     {"fault_injection": True},
     {"queue": {"fifo": {"group_field": "customer_id"}}},
     {"worker": {"circuit_breaker": {}}},
+    {"worker": {"secrets": {"signing_key": "arn:aws:ssm:us-east-1:123456789012:parameter/shop/signing"}}},
 ]
 
 
@@ -75,7 +76,9 @@ def test_a_function_s_deployed_environment_is_exactly_what_its_settings_read(
 
 
 def test_the_breaker_function_runs_the_workers_code_in_the_workers_environment() -> None:
-    graph = graph_of({"worker": {"circuit_breaker": {}}, "outcomes": {}, "storage": {"results": "inline"}})
+    secrets = {"signing_key": "arn:aws:ssm:us-east-1:123456789012:parameter/shop/signing"}
+    worker = {"circuit_breaker": {}, "secrets": secrets}
+    graph = graph_of({"worker": worker, "outcomes": {}, "storage": {"results": "inline"}})
     assert environment(graph, "pipeline-breaker") == environment(graph, "pipeline-worker")
 
 

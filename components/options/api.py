@@ -3,11 +3,12 @@
 import ast
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import fastjsonschema
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationInfo, model_validator
 
 from components.options.common import (
     SECONDS_A_DAY,
@@ -219,11 +220,88 @@ class CircuitBreakerOptions(Options):
     """How long it stays open before the first probe, and after each probe that fails. Probes start at full minutes."""
 
 
+# Names: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html (those that other services
+# manage have a `!`), https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html
+_secret_arn = re.compile(
+    r"arn:aws[a-z-]*:(?:"
+    r"secretsmanager:(?P<region>[a-z0-9-]+):[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+-[A-Za-z0-9]{6}"
+    r"|ssm:(?P<parameter_region>[a-z0-9-]+):[0-9]{12}:parameter(?:/[A-Za-z0-9_.-]+)+"
+    r")"
+).fullmatch
+_key_arn = re.compile(r"arn:aws[a-z-]*:kms:([a-z0-9-]+):[0-9]{12}:key/[A-Za-z0-9-]+").fullmatch
+
+
+def _arn_of_a_secret(value: str, info: ValidationInfo) -> str:
+    match = _secret_arn(value)
+    if match is None:
+        raise ValueError(
+            "must be the whole ARN of a secret, arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-XXXXXX, or of an SSM "
+            "parameter, arn:aws:ssm:REGION:ACCOUNT:parameter/NAME; never the secret itself"
+        )
+    # Neither service looks into another region for what an ARN names.
+    region, stack_region = match["region"] or match["parameter_region"], (info.context or {}).get("region")
+    if stack_region not in (None, region):
+        raise ValueError(
+            f"is in {region}, and the stack in {stack_region} (aws:region): a function reads secrets of its own region"
+        )
+    return value
+
+
+class SecretOptions(Options):
+    """A secret that is there already, and the key that it is under when that is not one of AWS."""
+
+    arn: Annotated[str, AfterValidator(_arn_of_a_secret)]
+    """Of a secret in Secrets Manager, with the six characters at its end, or of an SSM SecureString."""
+    key_arn: str | None = None
+    """Of the customer key that the secret is under: arn:aws:kms:REGION:ACCOUNT:key/ID. Default: a key of AWS."""
+
+    @property
+    def service(self) -> str:
+        """`secretsmanager` or `ssm`."""
+        return self.arn.split(":")[2]
+
+    @property
+    def region(self) -> str:
+        """Where it is; its key is there, too."""
+        return self.arn.split(":")[3]
+
+    @model_validator(mode="after")
+    def _key_is_one_and_near(self) -> Self:
+        if self.key_arn is not None:
+            match = _key_arn(self.key_arn)
+            if match is None or match[1] != self.region:
+                raise ValueError(f"key_arn must be the ARN of a key, arn:aws:kms:{self.region}:ACCOUNT:key/ID")
+        return self
+
+
+def _secret_from_arn(value: object) -> object:
+    return value if isinstance(value, Mapping | SecretOptions) else {"arn": value}
+
+
+# Each word begins with a letter, so that no two names are one in the name of a policy's statement.
+SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*$", max_length=64)]
+Secret = Annotated[SecretOptions, BeforeValidator(_secret_from_arn, json_schema_input_type=str | SecretOptions)]
+
+
+def _each_secret_once(secrets: Mapping[str, SecretOptions]) -> Mapping[str, SecretOptions]:
+    names: dict[str, str] = {}
+    for name, secret in secrets.items():
+        if (other := names.setdefault(secret.arn, name)) != name:
+            raise ValueError(f"{other} and {name} are one secret; it has one name")
+    return secrets
+
+
 class WorkerOptions(PolledOptions, StartOptions):
     """The function behind the queue and how it takes messages."""
 
     processor: Annotated[str, AfterValidator(_existing_processor)] = "processors.echo:process"
     """`module:function` of `process(event) -> result`, a file below processors/."""
+    # A function's environment takes 4 KB: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+    secrets: Annotated[Mapping[SecretName, Secret], Field(max_length=10), AfterValidator(_each_secret_once)] = Field(
+        default_factory=dict
+    )
+    """Secrets that the processor reads, by the names that it knows them by: where each is, not what it is. An ARN, or
+    `{arn, key_arn}` for one under a customer key (docs/security.md)."""
     backoff: BackoffOptions = BackoffOptions()
     circuit_breaker: CircuitBreakerOptions | None = None
     """`{}` switches it on with its defaults."""

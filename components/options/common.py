@@ -26,7 +26,8 @@ SECONDS_A_DAY = 86_400
 class Options(BaseModel):
     """Base of every group of options: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # What stands there may be a secret in the wrong place: components/config.py says what of it is shown.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 class QueueOptions(Options):
@@ -137,6 +138,9 @@ class Subscription(Options):
             "sqs": "arn:aws[a-z-]*:sqs:.+",
             "lambda": "arn:aws[a-z-]*:lambda:.+",
         }
+        if re.search("://[^/?#]*@", self.endpoint):
+            # Not shown: the stack file, and its state, are no places for it.
+            raise ValueError("endpoint has a user name or a password in its address, in plain: leave them out")
         if not re.fullmatch(shapes[self.protocol], self.endpoint):
             raise ValueError(f"endpoint {self.endpoint!r} does not go with protocol {self.protocol!r}")
         return self

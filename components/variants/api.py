@@ -37,6 +37,7 @@ from components.queries import EVENT_QUERIES, SavedQueries
 from components.queue import Queue
 from components.redrive import redrive_backend
 from components.reports import REPORTS, Reports
+from components.secrets import grants_read
 from components.table import Table
 from components.worker import Worker
 
@@ -120,6 +121,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         alerts.grant_publish(),
         *([] if outcomes is None else [outcomes.grant_put()]),
         *faults_grants,
+        *grants_read(config.worker.secrets),
     ]
     worker_environment = _worker_environment(config, mapping_parameter_name(service, name))
     worker = Worker(
@@ -278,7 +280,7 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
 
 
 def _worker_environment(config: ApiPipelineConfig, mapping_parameter: str) -> dict[str, Input[str]]:
-    breaker = config.worker.circuit_breaker
+    breaker, secrets = config.worker.circuit_breaker, config.worker.secrets
     return {
         **_events_environment(config),
         "PROCESSOR": config.worker.processor,
@@ -286,6 +288,7 @@ def _worker_environment(config: ApiPipelineConfig, mapping_parameter: str) -> di
         "BACKOFF_BASE_SECONDS": str(config.worker.backoff.base_seconds),
         "BACKOFF_MAXIMUM_SECONDS": str(config.worker.backoff.maximum_seconds),
         "ARCHIVE": json.dumps(config.storage.archive),
+        **({"SECRETS": json.dumps({name: secret.arn for name, secret in secrets.items()})} if secrets else {}),
         **(
             {
                 "CIRCUIT_FAILURE_THRESHOLD": str(breaker.failure_threshold),

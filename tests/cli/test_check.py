@@ -154,6 +154,17 @@ def test_rights_are_read_as_a_table_a_function(monkeypatch: pytest.MonkeyPatch) 
     assert "be connected to the network, when Null lambda:SourceFunctionArn true" in hardened
 
 
+def test_the_arn_of_a_secret_is_shown_as_it_is(small_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small_project)
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:shop-AbC123"
+    policy = json.dumps({"Statement": [{"Effect": "Allow", "Action": ["secretsmanager:Get"], "Resource": [arn]}]})
+    (small_project / "__main__.py").write_text(
+        f"import pulumi_aws as aws\naws.iam.RolePolicy('reader', role='reader', policy={policy!r})\n"
+    )
+    monkeypatch.setenv("COLUMNS", "200")
+    assert arn in run("permissions").stdout
+
+
 def test_a_right_says_whose_it_is_on_what_and_when(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     found = json.loads(run("permissions", "--stack", "ingestion", "--json").stdout)

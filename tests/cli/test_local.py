@@ -65,6 +65,43 @@ def test_a_command_gets_the_pipeline_in_its_environment_and_its_code_is_passed_o
         assert probe.connect_ex(("127.0.0.1", int(endpoint.rpartition(":")[2]))) != 0
 
 
+def test_the_value_of_a_secret_gets_to_the_emulator_and_to_no_process_that_is_started(
+    pipeline: Command,
+    small_project: Path,
+) -> None:
+    arn = "arn:aws:ssm:us-east-1:123456789012:parameter/shop/token"
+    (small_project / "Pulumi.dev.yaml").write_text(f"config:\n  worker: {{secrets: {{shop_token: '{arn}'}}}}\n")
+    program = small_project / "__main__.py"
+    # What the program starts, such as pip, has the environment that it finds.
+    program.write_text(program.read_text() + "import os; pulumi.export('started_with', dict(os.environ))\n")
+    children = "for pid in $(ps -o pid= --ppid $PPID); do tr '\\0' '\\n' < /proc/$pid/environ; done"
+    command = f'{children}; echo $PIPELINE_OUTPUTS; python -c "{READ_PARAMETER}"'
+    own = {"PIPELINE_SECRET_SHOP_TOKEN": "hunter2"}  # pragma: allowlist secret
+    result = pipeline("local", "--port", "0", "--exec", command, cwd=small_project, env=own)
+    assert result.returncode == 0, result.stderr
+    *printed, read = result.stdout.splitlines()
+    assert read == "SecureString hunter2"
+    assert any(line.startswith("GATEWAY_PORT=") for line in printed), "the emulator's environment"
+    assert [line for line in [*printed, result.stderr] if "hunter2" in line or "SHOP_TOKEN" in line] == []
+
+
+READ_PARAMETER = (
+    "import boto3; found = boto3.client('ssm').get_parameter(Name='/shop/token', WithDecryption=True)['Parameter'];"
+    "print(found['Type'], found['Value'])"
+)
+
+
+def test_a_secret_without_a_value_is_asked_for(pipeline: Command, small_project: Path) -> None:
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:shop/token-AbC123"
+    (small_project / "Pulumi.dev.yaml").write_text(f"config:\n  worker: {{secrets: {{shop_token: '{arn}'}}}}\n")
+    result = pipeline("local", "--port", "0", "--exec", "true", cwd=small_project)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1] == (
+        "error: stack 'dev' has secrets that have no value on this machine; set PIPELINE_SECRET_SHOP_TOKEN, "
+        "to something that is none elsewhere"
+    )
+
+
 def test_a_command_that_a_signal_ends_is_told_as_a_shell_does(pipeline: Command, small_project: Path) -> None:
     result = pipeline("local", "--port", "0", "--exec", "kill -TERM $$", cwd=small_project)
     assert result.returncode == 128 + signal.SIGTERM

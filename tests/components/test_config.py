@@ -21,6 +21,7 @@ from components.options.api import (
     FifoOptions,
     JwtOptions,
     OutcomeOptions,
+    SecretOptions,
     StorageOptions,
     ThrottlingOptions,
     WorkerOptions,
@@ -114,6 +115,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "maximum_concurrency": None,
             "memory_mb": 512,
             "timeout_seconds": 30,
+            "secrets": {},
             "backoff": {"base_seconds": 2, "maximum_seconds": 900},
             "circuit_breaker": None,
             "provisioned_concurrency": None,
@@ -502,6 +504,114 @@ def test_a_fifo_queue_has_neither_large_batches_nor_a_window(worker: dict[str, i
 
 def test_a_fifo_queue_needs_the_field_of_its_groups() -> None:
     assert lines(queue={"fifo": {}}) == [f"{FILE}: datapipeline:queue.fifo.group_field is missing"]
+
+
+TOKEN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop/payments-AbC123"
+SIGNING = "arn:aws:ssm:eu-west-1:123456789012:parameter/shop/signing"
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+NO_ARN = (
+    ": must be the whole ARN of a secret, arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-XXXXXX, or of an SSM "
+    "parameter, arn:aws:ssm:REGION:ACCOUNT:parameter/NAME; never the secret itself"
+)
+
+
+def test_secrets_are_named_by_arns_with_or_without_the_key_that_they_are_under() -> None:
+    secrets = {"payments_token": TOKEN, "signing_key": {"arn": SIGNING, "key_arn": KEY}}
+    assert loaded(worker={"secrets": secrets}).worker.secrets == {
+        "payments_token": SecretOptions(arn=TOKEN),
+        "signing_key": SecretOptions(arn=SIGNING, key_arn=KEY),
+    }
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "hunter2",
+        TOKEN[:-7],
+        f"{TOKEN}*",
+        TOKEN.replace("123456789012", "*"),
+        f"{SIGNING}:3",
+        SIGNING.replace("parameter/shop/signing", "parameter/*"),
+        "/shop/signing",
+        "https://shop:hunter2@shop.example",  # pragma: allowlist secret
+    ],
+)
+def test_what_is_no_arn_of_a_secret_is_refused_and_never_shown(given: str) -> None:
+    for secret in (given, {"arn": given}):
+        with pytest.raises(ConfigError) as raised:
+            loaded(worker={"secrets": {"payments_token": secret}})
+        assert str(raised.value) == f"{FILE}: datapipeline:worker.secrets.payments_token.arn{NO_ARN}"
+        # pydantic's own error, which a traceback shows.
+        assert given not in str(raised.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"worker": {"secrets": {"payments_token": 12345678}}}, "secrets.payments_token.arn: Input should be a valid"),
+        ({"worker": {"secrets": {"token": {"arn": TOKEN, "value": "12345678"}}}}, "token.value: unknown key; allowed"),
+        ({"worker": {"secrets": "12345678"}}, "worker.secrets: Input should be a valid dictionary"),
+        ({"worker": {"secrets": ["12345678"]}}, "worker.secrets: Input should be a valid dictionary"),
+        ({"worker": {"secret": {"token": "12345678"}}}, "worker.secret: unknown key; allowed here: backoff"),
+        ({"worker": {"password": "12345678"}}, "worker.password: unknown key; allowed here: backoff"),
+        ({"shop": {"password": "12345678"}}, "datapipeline:shop: unknown key; allowed here: alarms"),
+        ({"worker": '{"secrets": 12345678'}, "datapipeline:worker: Input should be a valid dictionary"),
+        ({"worker": {"secrets": {"token": {"arn": TOKEN, "key_arn": "12345678"}}}}, "token: key_arn must be the ARN"),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_shown(options: dict[str, Any], words: str) -> None:
+    found = "\n".join(lines(**options))
+    assert words in found
+    assert "12345678" not in found
+
+
+def test_a_secret_of_another_region_is_refused_as_no_function_could_read_it() -> None:
+    given = {**raw(worker={"secrets": {"payments_token": TOKEN}}), "aws:region": "us-east-1"}
+    with pytest.raises(ConfigError) as raised:
+        load(given, file=FILE)
+    assert str(raised.value) == (
+        f"{FILE}: datapipeline:worker.secrets.payments_token.arn: is in eu-west-1, and the stack in us-east-1 "
+        "(aws:region): a function reads secrets of its own region"
+    )
+    assert load({**given, "aws:region": "eu-west-1"}, file=FILE)
+
+
+@pytest.mark.parametrize("key", [KEY.replace("key/", "alias/"), KEY.replace("eu-west-1", "us-east-1"), f"{KEY}*"])
+def test_the_key_of_a_secret_is_a_key_of_its_region(key: str) -> None:
+    (line,) = lines(worker={"secrets": {"payments_token": {"arn": TOKEN, "key_arn": key}}})
+    assert line == (
+        f"{FILE}: datapipeline:worker.secrets.payments_token: key_arn must be the ARN of a key, "
+        "arn:aws:kms:eu-west-1:ACCOUNT:key/ID"
+    )
+
+
+@pytest.mark.parametrize("name", ["Payments", "payments-token", "payments__token", "token_2", "_token", "", "a" * 65])
+def test_the_name_of_a_secret_is_words_in_lower_case(name: str) -> None:
+    (line,) = lines(worker={"secrets": {name: TOKEN}})
+    assert line.startswith(f"{FILE}: datapipeline:worker.secrets.{name}.[key]: String should ")
+
+
+def test_one_secret_has_one_name_and_a_processor_ten_secrets_at_most() -> None:
+    assert lines(worker={"secrets": {"one": TOKEN, "two": SIGNING, "three": TOKEN}}) == [
+        f"{FILE}: datapipeline:worker.secrets: one and three are one secret; it has one name"
+    ]
+    many = {f"token{number}": f"{SIGNING}{number}" for number in range(11)}
+    (line,) = lines(worker={"secrets": many})
+    assert line.startswith(f"{FILE}: datapipeline:worker.secrets: Dictionary should have at most 10 items")
+
+
+@pytest.mark.parametrize("protocol", ["https", "email"])
+def test_an_endpoint_with_a_password_is_refused_and_not_shown(protocol: str) -> None:
+    for user in ("ops:hunter2", ":hunter2", "hunter2"):
+        told = {"subscriptions": [{"protocol": protocol, "endpoint": f"https://{user}@ops.example.com/alerts"}]}
+        for option in ({"notifications": told}, {"reports": ["daily"], "report_notifications": told}):
+            with pytest.raises(ConfigError, match="has a user name or a password in its address") as raised:
+                loaded(**option)
+            assert "hunter2" not in f"{raised.value}{raised.value.__cause__}"
+    (line,) = lines(notifications={"subscriptions": [{"protocol": "https", "endpoint": ["https://u:hunter2@b"]}]})
+    assert "hunter2" not in line
+    at_sign = {"protocol": "https", "endpoint": "https://ops.example.com/@alerts"}
+    assert loaded(notifications={"subscriptions": [at_sign]})
 
 
 def test_faults_are_not_injected_in_production() -> None:

@@ -217,3 +217,18 @@ def test_the_target_of_a_schedule_is_told_the_time_that_it_was_for(aws: Clients,
     (message,) = aws("sqs").receive_message(QueueUrl=queue, WaitTimeSeconds=20)["Messages"]
     told = datetime.fromisoformat(json.loads(message["Body"])["at"])
     assert abs(told - moment) < timedelta(seconds=5)
+
+
+def test_a_parameter_that_is_called_by_its_arn_is_authorised_as_that_arn(
+    aws: Clients, client_that_may: Callable[..., Any]
+) -> None:
+    name = uuid.uuid4().hex
+    own, other = (aws.arn("ssm", f"parameter/{name}/{which}") for which in ("own", "other"))
+    for which in ("own", "other"):
+        aws("ssm").put_parameter(Name=f"/{name}/{which}", Type="SecureString", Value=which)
+    reader = client_that_may("ssm", [("ssm:GetParameter", own)])
+    assert reader.get_parameter(Name=own, WithDecryption=True)["Parameter"]["Value"] == "own"
+    assert reader.get_parameter(Name=f"/{name}/own", WithDecryption=True)["Parameter"]["Value"] == "own"
+    for refused in (other, f"/{name}/other"):
+        with _denied():
+            reader.get_parameter(Name=refused, WithDecryption=True)

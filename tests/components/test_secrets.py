@@ -1,0 +1,113 @@
+"""What a processor's secrets add to a stack: exact rights, where each is, the ways there. Nothing of what they are."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.recording import Graph
+from local.rules import findings
+
+from .test_network import services
+
+ACCOUNT = "us-east-1:123456789012"
+TOKEN = f"arn:aws:secretsmanager:{ACCOUNT}:secret:shop/payments-AbC123"
+SIGNING = f"arn:aws:ssm:{ACCOUNT}:parameter/shop/signing"
+KEY = f"arn:aws:kms:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+PLAIN = {"payments_token": TOKEN, "signing_key": SIGNING}
+UNDER_A_KEY = {name: {"arn": arn, "key_arn": KEY} for name, arn in PLAIN.items()}
+
+
+def statements(graph: Graph, role: str) -> list[dict[str, Any]]:
+    document = json.loads(graph.find("aws:iam/rolePolicy:RolePolicy", role).inputs["policy"])
+    found: list[dict[str, Any]] = document["Statement"]
+    return found
+
+
+def allowed(sid: str, action: str, resource: str, **condition: str) -> dict[str, Any]:
+    statement = {"Sid": sid, "Effect": "Allow", "Action": [action], "Resource": [resource]}
+    return {**statement, "Condition": {"StringEquals": condition}} if condition else statement
+
+
+READ_TOKEN = allowed("ReadTheSecretPaymentsToken", "secretsmanager:GetSecretValue", TOKEN)
+READ_SIGNING = allowed("ReadTheSecretSigningKey", "ssm:GetParameter", SIGNING)
+DECRYPT_TOKEN = allowed(
+    "DecryptTheSecretPaymentsToken",
+    "kms:Decrypt",
+    KEY,
+    **{"kms:ViaService": "secretsmanager.us-east-1.amazonaws.com", "kms:EncryptionContext:SecretARN": TOKEN},
+)
+DECRYPT_SIGNING = allowed(
+    "DecryptTheSecretSigningKey",
+    "kms:Decrypt",
+    KEY,
+    **{"kms:ViaService": "ssm.us-east-1.amazonaws.com", "kms:EncryptionContext:PARAMETER_ARN": SIGNING},
+)
+
+
+@pytest.mark.parametrize(
+    ("secrets", "expected"),
+    [
+        (PLAIN, [READ_TOKEN, READ_SIGNING]),
+        (UNDER_A_KEY, [READ_TOKEN, DECRYPT_TOKEN, READ_SIGNING, DECRYPT_SIGNING]),
+        (
+            {"payments_token": PLAIN["payments_token"], "signing_key": UNDER_A_KEY["signing_key"]},
+            [READ_TOKEN, READ_SIGNING, DECRYPT_SIGNING],
+        ),
+    ],
+    ids=["under keys of AWS", "under a customer key", "one of each"],
+)
+@pytest.mark.parametrize("customer_key", [False, True])
+def test_worker_and_breaker_may_read_just_these_secrets_and_nobody_else_any(
+    graph_of: Callable[..., Graph], secrets: dict[str, Any], expected: list[dict[str, Any]], *, customer_key: bool
+) -> None:
+    def made(**worker: Any) -> Graph:
+        options = {"circuit_breaker": {}, **worker}
+        encryption = {"customer_key": customer_key}
+        return graph_of(worker=options, encryption=encryption, reports=["daily"], queue={"redrive_api": True})
+
+    plain, graph = made(), made(secrets=secrets)
+    for policy in (each.name for each in plain.of_type("aws:iam/rolePolicy:RolePolicy")):
+        before, after = statements(plain, policy), statements(graph, policy)
+        added = expected if policy in ("pipeline-worker", "pipeline-breaker") else []
+        assert [each for each in after if each not in before] == added
+        # The stack's own key is not what others' secrets are under: its rights stay as they are.
+        assert [each for each in after if each in before] == before
+
+
+def test_both_functions_are_told_where_the_secrets_are_and_nobody_what_they_are(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of(worker={"circuit_breaker": {}, "secrets": UNDER_A_KEY})
+    told = {
+        function.name: function.inputs["environment"]["variables"].get("SECRETS")
+        for function in graph.of_type("aws:lambda/function:Function")
+    }
+    assert {name: told[name] and json.loads(told[name]) for name in told} == {
+        "pipeline-ingest": None,
+        "pipeline-worker": PLAIN,
+        "pipeline-breaker": PLAIN,
+    }
+
+
+def test_a_private_network_leads_to_the_services_that_keep_them_and_not_to_their_keys(
+    graph_of: Callable[..., Graph],
+) -> None:
+    private = {"vpc": "create"}
+    graph = graph_of(worker={"secrets": UNDER_A_KEY}, network=private)
+    added = {"secretsmanager": "Interface", "ssm": "Interface"}  # pragma: allowlist secret
+    assert services(graph) == {**services(graph_of(network=private)), **added}
+    worker = graph.find("aws:lambda/function:Function", "pipeline-worker")
+    waits_for = {graph.by_urn(urn).name for urn in worker.dependencies}
+    for service in added:
+        # Whose secrets these are, a policy of theirs says: the endpoint asks for this account's functions only.
+        policy = graph.find("aws:ec2/vpcEndpoint:VpcEndpoint", f"pipeline-network-{service}").inputs["policy"]
+        (statement,) = json.loads(policy)["Statement"]
+        assert (statement["Effect"], statement["Action"], statement["Resource"]) == ("Allow", "*", "*")
+        assert statement["Condition"] == {"StringEquals": {"aws:PrincipalAccount": "123456789012"}}
+        assert f"pipeline-network-{service}" in waits_for
+
+
+@pytest.mark.parametrize("stack", ["dev", "ingestion"])
+def test_references_to_secrets_keep_every_rule(graph_of: Callable[..., Graph], stack: str) -> None:
+    secrets = {**UNDER_A_KEY, "database_password": f"arn:aws:secretsmanager:{ACCOUNT}:secret:rds!cluster-1a-AbC123"}
+    assert findings(graph_of(stack, worker={"secrets": secrets, "circuit_breaker": {}})) == []

@@ -1,0 +1,200 @@
+"""When secrets are read, how long they are kept, and what a processor is told when there are none."""
+
+import logging
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError
+
+from handlers import aws
+from handlers.processing import (
+    ProcessingTimeoutError,
+    SecretError,
+    UnknownSecretError,
+    given_secrets,
+    is_outage,
+    secret,
+    time_limit,
+)
+from handlers.secrets import CACHE_SECONDS, CACHE_SECONDS_AFTER_ERROR, Secrets
+
+ACCOUNT = "us-east-1:123456789012"
+ARNS = {
+    "payments_token": f"arn:aws:secretsmanager:{ACCOUNT}:secret:shop/payments-AbC123",
+    "signing_key": f"arn:aws:ssm:{ACCOUNT}:parameter/shop/signing",
+}
+
+
+def refused(code: str, status: int = 400) -> ClientError:
+    error = {"Code": code, "Message": f"arn:aws:sts::{ACCOUNT}:assumed-role/worker may not"}
+    return ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}, "Read")  # type: ignore[typeddict-item]
+
+
+class Services:
+    """Secrets Manager and Parameter Store, and the time."""
+
+    def __init__(self) -> None:
+        self.values = {"payments_token": "one", "signing_key": "two"}
+        self.type = "SecureString"
+        self.binary = False
+        self.error: Exception | None = None
+        self.reads: list[str] = []
+        self.now = 1_000.0
+
+    def _read(self, name: str) -> str:
+        self.reads.append(name)
+        if self.error:
+            raise self.error
+        return self.values[name]
+
+    def get_secret_value(self, **request: Any) -> Mapping[str, Any]:
+        assert request == {"SecretId": ARNS["payments_token"]}
+        value = self._read("payments_token")
+        return {"SecretBinary": value.encode()} if self.binary else {"SecretString": value}
+
+    def get_parameter(self, **request: Any) -> Mapping[str, Any]:
+        assert request == {"Name": ARNS["signing_key"], "WithDecryption": True}
+        return {"Parameter": {"Type": self.type, "Value": self._read("signing_key")}}
+
+
+@pytest.fixture
+def services(monkeypatch: pytest.MonkeyPatch) -> Services:
+    services = Services()
+    monkeypatch.setattr(aws, "client", {"ssm": services, "secretsmanager": services}.__getitem__)
+    return services
+
+
+@pytest.fixture
+def secrets(services: Services) -> Secrets:
+    return Secrets(ARNS, clock=lambda: services.now)
+
+
+def test_each_is_read_when_it_is_asked_for_and_once_for_many_events(services: Services, secrets: Secrets) -> None:
+    process = secrets.around(lambda event: [secret(name) for name in event["names"]])
+    assert services.reads == []
+    for seconds in (0, 100, CACHE_SECONDS - 1):
+        services.now = 1_000.0 + seconds
+        assert process({"names": ["payments_token"]}) == ["one"]
+    assert services.reads == ["payments_token"]
+    assert process({"names": ["signing_key", "payments_token"]}) == ["two", "one"]
+    assert services.reads == ["payments_token", "signing_key"]
+
+
+def test_a_rotated_value_is_seen_when_the_kept_one_is_too_old(services: Services, secrets: Secrets) -> None:
+    assert secrets["payments_token"] == "one"
+    services.values["payments_token"] = "rotated"
+    services.now += CACHE_SECONDS - 1
+    assert secrets["payments_token"] == "one"
+    services.now += 1
+    assert secrets["payments_token"] == "rotated"
+    assert len(services.reads) == 2
+
+
+OUTAGES = [
+    ConnectTimeoutError(endpoint_url="https://secretsmanager"),
+    refused("InternalServiceError", 500),
+    refused("ThrottlingException"),
+]
+REFUSALS = [refused("AccessDeniedException"), refused("ResourceNotFoundException"), refused("DecryptionFailure")]
+
+
+@pytest.mark.parametrize("error", OUTAGES, ids=str)
+def test_while_the_service_is_out_the_known_value_is_used_on_and_asked_for_again_soon(
+    services: Services, secrets: Secrets, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert secrets["payments_token"] == "one"
+    services.error = error
+    services.now += CACHE_SECONDS
+    with caplog.at_level(logging.WARNING):
+        assert [secrets["payments_token"] for _ in range(3)] == ["one"] * 3
+    assert len(services.reads) == 2
+    assert "used on" in caplog.text
+    services.error, services.values["payments_token"] = None, "rotated"
+    services.now += CACHE_SECONDS_AFTER_ERROR
+    assert secrets["payments_token"] == "rotated"
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=str)
+def test_a_known_value_is_not_used_on_when_the_service_refuses_it(
+    services: Services, secrets: Secrets, error: Exception
+) -> None:
+    assert secrets["payments_token"] == "one"
+    services.error = error
+    services.now += CACHE_SECONDS
+    with pytest.raises(SecretError):
+        secrets["payments_token"]
+
+
+@pytest.mark.parametrize("error", [*OUTAGES, *REFUSALS], ids=str)
+def test_what_cannot_be_read_is_told_by_its_name_and_the_code_only_and_counts_as_an_outage(
+    services: Services, secrets: Secrets, error: Exception
+) -> None:
+    services.error = error
+    with pytest.raises(SecretError) as raised:
+        secrets["signing_key"]
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else "ConnectTimeoutError"
+    assert str(raised.value) == f"the secret 'signing_key' could not be read: {code}"
+    assert raised.value.__cause__ is error
+    assert is_outage(raised.value)
+    services.error = None
+    assert secrets["signing_key"] == "two"
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones_and_is_no_outage(services: Services, secrets: Secrets) -> None:
+    with pytest.raises(
+        UnknownSecretError, match=r"'token'; worker\.secrets names payments_token, signing_key$"
+    ) as raised:
+        secrets.around(lambda _event: secret("token"))({})
+    assert not is_outage(raised.value)
+    assert services.reads == []
+
+
+def test_outside_of_an_event_there_are_none_and_the_innermost_block_counts() -> None:
+    with pytest.raises(UnknownSecretError, match="no secret 'signing_key' here: the stack names none"):
+        secret("signing_key")
+    with given_secrets({"signing_key": "a"}):
+        with given_secrets({"signing_key": "b"}):
+            assert secret("signing_key") == "b"
+        assert secret("signing_key") == "a"
+        with pytest.raises(UnknownSecretError, match=r"'token'; worker\.secrets names signing_key$"):
+            secret("token")
+    with given_secrets({}), pytest.raises(UnknownSecretError, match=r"worker\.secrets names none$"):
+        secret("signing_key")
+    with pytest.raises(UnknownSecretError, match="as while a module is imported"):
+        secret("signing_key")
+
+
+def test_what_is_no_secret_or_no_text_is_refused_without_its_value(services: Services, secrets: Secrets) -> None:
+    services.type, services.binary, services.values = "String", True, dict.fromkeys(ARNS, "hunter2")
+    for name, words in (("signing_key", "type String, not a SecureString"), ("payments_token", "is binary")):
+        with pytest.raises(SecretError, match=words) as raised:
+            secrets[name]
+        assert "hunter2" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_no_repr_shows_a_value(services: Services, secrets: Secrets) -> None:
+    services.values["signing_key"] = "hunter2"
+    assert secrets["signing_key"] == "hunter2"
+    shown = f"{secrets} {secrets!r} {vars(secrets)}"
+    assert "good_until" in shown
+    assert "hunter2" not in shown
+
+
+def test_a_time_limit_that_passes_while_a_secret_is_read_is_not_lost(services: Services, secrets: Secrets) -> None:
+    def slow(**_request: Any) -> Mapping[str, Any]:
+        # As botocore does: whatever is raised while it waits is a broken connection to it, and is tried again.
+        for _ in range(2):
+            try:
+                time.sleep(0.1)
+            except Exception:  # noqa: BLE001, S112
+                continue
+        return {"SecretString": "one"}  # pragma: allowlist secret
+
+    services.get_secret_value = slow  # type: ignore[method-assign]
+    after = []
+    with pytest.raises(ProcessingTimeoutError), time_limit(0.05):
+        after.append(secrets["payments_token"])
+    assert after == []
