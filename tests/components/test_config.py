@@ -554,7 +554,7 @@ def test_what_is_no_arn_of_a_secret_is_refused_and_never_shown(given: str) -> No
         ({"worker": {"secrets": ["12345678"]}}, "worker.secrets: Input should be a valid dictionary"),
         ({"worker": {"secret": {"token": "12345678"}}}, "worker.secret: unknown key; allowed here: backoff"),
         ({"worker": {"password": "12345678"}}, "worker.password: unknown key; allowed here: backoff"),
-        ({"shop": {"password": "12345678"}}, "datapipeline:shop: unknown key; allowed here: alarms"),
+        ({"shop": {"password": "12345678"}}, "datapipeline:shop: unknown key; allowed here: accepted_findings"),
         ({"worker": '{"secrets": 12345678'}, "datapipeline:worker: Input should be a valid dictionary"),
         ({"worker": {"secrets": {"token": {"arn": TOKEN, "key_arn": "12345678"}}}}, "token: key_arn must be the ARN"),
     ],
