@@ -2,6 +2,7 @@
 
 import importlib
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -103,6 +104,9 @@ def load_processor(name: str) -> Process:
     return process
 
 
+_holding: list[list[ProcessingTimeoutError]] = []
+
+
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Raises ProcessingTimeoutError in the block after `seconds`: one event that hangs does not take its batch along.
@@ -112,7 +116,10 @@ def time_limit(seconds: float) -> Iterator[None]:
     """
 
     def stop(_signal: int, _frame: object) -> None:
-        raise ProcessingTimeoutError(f"no result after {seconds:.1f} seconds")
+        error = ProcessingTimeoutError(f"no result after {seconds:.1f} seconds")
+        if not _holding:
+            raise error
+        _holding[-1].append(error)
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -129,8 +136,15 @@ def time_limit_held() -> Iterator[None]:
 
     For calls of AWS: botocore takes whatever is raised in one for a broken connection, and tries again.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    if threading.current_thread() is not threading.main_thread():
+        # A limit is the main thread's.
+        yield
+        return
+    reached: list[ProcessingTimeoutError] = []
+    _holding.append(reached)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _holding.pop()
+        if reached:
+            raise reached[0]

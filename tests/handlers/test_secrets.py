@@ -1,9 +1,11 @@
 """When secrets are read, how long they are kept, and what a processor is told when there are none."""
 
 import logging
+import threading
 import time
 import traceback
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -183,7 +185,10 @@ def test_no_repr_shows_a_value(services: Services, secrets: Secrets) -> None:
     assert "hunter2" not in shown
 
 
-def test_a_time_limit_that_passes_while_a_secret_is_read_is_not_lost(services: Services, secrets: Secrets) -> None:
+@pytest.mark.parametrize("refusal", [None, refused("AccessDeniedException")], ids=["answered", "refused"])
+def test_a_time_limit_that_passes_while_a_secret_is_read_is_not_lost(
+    services: Services, secrets: Secrets, refusal: Exception | None
+) -> None:
     def slow(**_request: Any) -> Mapping[str, Any]:
         # As botocore does: whatever is raised while it waits is a broken connection to it, and is tried again.
         for _ in range(2):
@@ -191,6 +196,8 @@ def test_a_time_limit_that_passes_while_a_secret_is_read_is_not_lost(services: S
                 time.sleep(0.1)
             except Exception:  # noqa: BLE001, S112
                 continue
+        if refusal:
+            raise refusal
         return {"SecretString": "one"}  # pragma: allowlist secret
 
     services.get_secret_value = slow  # type: ignore[method-assign]
@@ -198,3 +205,23 @@ def test_a_time_limit_that_passes_while_a_secret_is_read_is_not_lost(services: S
     with pytest.raises(ProcessingTimeoutError), time_limit(0.05):
         after.append(secrets["payments_token"])
     assert after == []
+
+
+def test_another_thread_that_reads_a_secret_does_not_keep_a_time_limit_from_the_main_one(
+    services: Services, secrets: Secrets
+) -> None:
+    reading, ended = threading.Event(), threading.Event()
+
+    def slow(**_request: Any) -> Mapping[str, Any]:
+        reading.set()
+        ended.wait(5)
+        return {"SecretString": "one"}  # pragma: allowlist secret
+
+    services.get_secret_value = slow  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(secrets.__getitem__, "payments_token")
+        assert reading.wait(5)
+        with pytest.raises(ProcessingTimeoutError), time_limit(0.05):
+            time.sleep(5)
+        ended.set()
+        assert read.result() == "one"
