@@ -25,7 +25,7 @@ def run_check(stack: str, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(json.dumps([asdict(finding) for finding in found]) + "\n")
         return int(bool(wrong))
-    console = Console(soft_wrap=True, markup=False, highlight=False)
+    console = Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
     for finding in found:
         console.print(f"{finding.name} ({finding.type}): {finding.found}")
         if finding.accepted is None:

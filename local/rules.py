@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from components.options.common import AcceptedFinding
@@ -35,6 +36,9 @@ RESOURCE_POLICIES: Mapping[str, tuple[str, str]] = {
     "aws:sns/topicPolicy:TopicPolicy": (TOPIC, "arn"),
     "aws:s3/bucketPolicy:BucketPolicy": (BUCKET, "bucket"),
 }
+
+# With these somebody gets at what a key encrypts, or lets others get at it.
+KEY_USES = ("kms:Decrypt", "kms:ReEncryptFrom", "kms:GenerateDataKey", "kms:CreateGrant")
 
 # Actions that AWS lets nobody limit to a resource, or to one that is known before.
 UNLIMITED: Mapping[str, str] = {
@@ -170,6 +174,24 @@ def _customer_key(graph: Graph) -> Iterator[Problem]:
     for key in keys:
         if not key.inputs.get("enableKeyRotation"):
             yield key, "it is never rotated"
+
+
+@rule(
+    "key-users",
+    mend="a key policy that names who uses it (aws:PrincipalArn, kms:ViaService): components/encryption.py",
+    why="https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html",
+)
+def _key_users(graph: Graph) -> Iterator[Problem]:
+    for key in graph.of_type(KEY):
+        # Without a policy, AWS gives it one that leaves everything to IAM.
+        if "policy" not in key.inputs or any(map(_leaves_use_to_iam, _statements(key.inputs["policy"]))):
+            yield key, "whoever may use all keys of the account may use this one"
+
+
+def _leaves_use_to_iam(statement: Statement) -> bool:
+    account = any(re.fullmatch(r"\d{12}|arn:[^:]+:iam::\d{12}:root", each) for each in _principals(statement))
+    uses = any(fnmatchcase(use, action) for action in _listed(statement.get("Action", [])) for use in KEY_USES)
+    return statement["Effect"] == "Allow" and account and uses and not statement.get("Condition")
 
 
 @rule(

@@ -281,6 +281,19 @@ BROKEN: list[tuple[str, str, Change, str]] = [
     ),
     ("customer-key", "ingestion", given("EventBus outcomes", kmsKeyIdentifier=None), "EventBus outcomes"),
     ("customer-key", "ingestion", given("Key key", enableKeyRotation=None), "Key key"),
+    ("key-users", "ingestion", given("Key key", policy=None), "Key key"),
+    ("key-users", "ingestion", policy("Key key", unconditional(1)), "Key key"),
+    ("key-users", "ingestion", policy("Key key", unconditional(2)), "Key key"),
+    *(
+        ("key-users", "ingestion", policy("Key key", narrowed("Action", action)), "Key key")
+        for action in ("kms:*", "kms:Create*", ["kms:PutKeyPolicy", "kms:Decrypt"])
+    ),
+    (
+        "key-users",
+        "ingestion",
+        policy("Key key", lambda statements: statements[0].update(Action="*", Principal={"AWS": [ACCOUNT]})),
+        "Key key",
+    ),
     # The dead letters of the bus are outside of the key, but not if they are those of something else, too.
     (
         "customer-key",
@@ -829,7 +842,7 @@ def redrive_policy_of_its_own(graph: Graph) -> Iterator[Registration]:
         all_of(told("worker"), dead_letters_of_the_worker, alarm_of_the_queue),
         told_of_its_name,
         added("aws:ssm/parameter:Parameter", "key", {"type": "SecureString", "value": A_KEY}),
-        added("aws:kms/key:Key", "of-somebody-else", {"enableKeyRotation": True}),
+        added("aws:kms/key:Key", "of-somebody-else", {"enableKeyRotation": True, "policy": '{"Statement": []}'}),
         added("aws:cloudwatch/eventBus:EventBus", "without-a-key", {}),
         *(
             added("aws:sns/topicSubscription:TopicSubscription", "ops", {"protocol": by, "endpoint": "a@example.com"})
