@@ -1,4 +1,4 @@
-"""`pipeline check`: the rules of local/rules.py on a stack, before anything is deployed."""
+"""`pipeline check`: the rules of local/rules/ on a stack, before anything is deployed."""
 
 import json
 import sys

@@ -15,7 +15,8 @@ from components.options.common import AcceptedFinding
 from local.monitor import Registration
 from local.project import load_project
 from local.recording import Graph, synthesise
-from local.rules import RULES, UNLIMITED, Finding, findings
+from local.rules import RULES, Finding, findings
+from local.rules.rights import UNLIMITED
 
 ROOT = Path(__file__).parents[2]
 A_KEY = "AKIAIOSFODNN7EXAMPLE"  # pragma: allowlist secret

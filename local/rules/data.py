@@ -1,0 +1,171 @@
+"""Rules of data: what it is encrypted with, on its way and where it lies, and how long logs are kept."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from local.monitor import Registration
+from local.recording import Graph
+from local.rules.failures import dead_letter_targets, of_arn
+from local.rules.rule import (
+    BUCKET,
+    BUCKET_ENCRYPTION,
+    EVENT_BUS,
+    FUNCTION,
+    KEY,
+    LOG_GROUP,
+    MAPPING,
+    QUEUE,
+    TABLE,
+    TOPIC,
+    Problem,
+    rule,
+)
+from local.rules.statements import Statement, listed, owner_of, principals, resource_statements, statements
+
+# With these somebody gets at what a key encrypts, or lets others get at it.
+KEY_USES = ("kms:Decrypt", "kms:ReEncryptFrom", "kms:GenerateDataKey", "kms:CreateGrant")
+
+
+SECRET_NAME = re.compile(
+    r"(^|_)(SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIALS?|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY)(_|$)", re.IGNORECASE
+)
+
+
+# Keys of AWS, private keys, tokens of GitHub and Slack, addresses with a password in them.
+SECRET_VALUE = re.compile(
+    r"A[KS]IA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY|gh[pousr]_\w{36}|xox[abprs]-|://[^/\s:@]+:[^/\s@]+@"
+)
+
+
+# Where a secret is kept, instead of what it is.
+REFERENCE = re.compile(r"arn:aws[a-z-]*:(ssm|secretsmanager):|/")
+
+
+@rule(
+    "encrypted-at-rest",
+    mend="sqs_managed_sse_enabled or kms_master_key_id for a queue, a server-side encryption rule for a bucket",
+    why="https://docs.aws.amazon.com/securityhub/latest/userguide/sqs-controls.html#sqs-1",
+)
+def _encrypted_at_rest(graph: Graph) -> Iterator[Problem]:
+    # Tables and log groups are always encrypted; topics are by a key of the stack's own, or not kept at all.
+    for queue in graph.of_type(QUEUE):
+        if not (queue.inputs.get("sqsManagedSseEnabled") or queue.inputs.get("kmsMasterKeyId")):
+            yield queue, "its messages are not encrypted"
+    encrypted = {each.inputs["bucket"] for each in graph.of_type(BUCKET_ENCRYPTION) if each.inputs.get("rules")}
+    for bucket in graph.of_type(BUCKET):
+        if bucket.physical_name not in encrypted:
+            yield bucket, "no rule says what its objects are encrypted with"
+
+
+@rule(
+    "customer-key",
+    mend="make it below the component that has the key, so that components/encryption.py puts it under it",
+    why="https://docs.aws.amazon.com/prescriptive-guidance/latest/encryption-best-practices/kms.html",
+)
+def _customer_key(graph: Graph) -> Iterator[Problem]:
+    """Where something of a stack is under a key of its own, all its data is."""
+    keys = graph.of_type(KEY)
+    used: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
+        QUEUE: lambda inputs: inputs.get("kmsMasterKeyId"),
+        TOPIC: lambda inputs: inputs.get("kmsMasterKeyId"),
+        TABLE: lambda inputs: inputs.get("serverSideEncryption", {}).get("kmsKeyArn"),
+        LOG_GROUP: lambda inputs: inputs.get("kmsKeyId"),
+        FUNCTION: lambda inputs: inputs.get("kmsKeyArn"),
+        EVENT_BUS: lambda inputs: inputs.get("kmsKeyIdentifier"),
+        BUCKET_ENCRYPTION: lambda inputs: inputs["rules"][0]["applyServerSideEncryptionByDefault"].get(
+            "kmsMasterKeyId"
+        ),
+    }
+    data = [resource for resource in graph if resource.type in used]
+    # A key that nothing here refers to is somebody else's: it says nothing about this stack's data.
+    own = {key.urn for key in keys} & {urn for resource in data for urn in resource.dependencies}
+    outside = _dead_letters_of_buses_alone(graph)
+    for resource in data if own else ():
+        if not used[resource.type](resource.inputs) and resource not in outside:
+            yield resource, "the stack has a key of its own, and this is not encrypted with it"
+    for key in keys:
+        if not key.inputs.get("enableKeyRotation"):
+            yield key, "it is never rotated"
+
+
+def _dead_letters_of_buses_alone(graph: Graph) -> list[Registration]:
+    """The queues for what event buses cannot encrypt, as a key does not work, and for nothing else."""
+    buses = graph.of_type(EVENT_BUS)
+    others = [each for each in graph if each.type != EVENT_BUS]
+    feeding = {of_arn(mapping.inputs.get("eventSourceArn", ""))[1] for mapping in graph.of_type(MAPPING)}
+    alone = {*dead_letter_targets(buses)} - {*dead_letter_targets(others)} - feeding
+    return [queue for queue in graph.of_type(QUEUE) if queue.physical_name in alone]
+
+
+@rule(
+    "key-users",
+    mend="a key policy that names who uses it (aws:PrincipalArn, kms:ViaService): components/encryption.py",
+    why="https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html",
+)
+def _key_users(graph: Graph) -> Iterator[Problem]:
+    for key in graph.of_type(KEY):
+        # Without a policy, AWS gives it one that leaves everything to IAM.
+        if "policy" not in key.inputs or any(map(_leaves_use_to_iam, statements(key.inputs["policy"]))):
+            yield key, "whoever may use all keys of the account may use this one"
+
+
+def _leaves_use_to_iam(statement: Statement) -> bool:
+    account = any(re.fullmatch(r"\d{12}|arn:[^:]+:iam::\d{12}:root", each) for each in principals(statement))
+    uses = any(fnmatchcase(use, action) for action in listed(statement.get("Action", [])) for use in KEY_USES)
+    return statement["Effect"] == "Allow" and account and uses and not statement.get("Condition")
+
+
+@rule(
+    "tls-only",
+    mend="a policy that denies every request where aws:SecureTransport is false: components/policies.py",
+    why="https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html#s3-5",
+)
+def _tls_only(graph: Graph) -> Iterator[Problem]:
+    refused = {
+        (owner_of(policy), resource.rpartition(":")[2])
+        for policy, statement in resource_statements(graph)
+        if statement["Effect"] == "Deny"
+        and "*" in principals(statement)
+        and statement.get("Condition") == {"Bool": {"aws:SecureTransport": "false"}}
+        # A topic's policy cannot name all actions of SNS.
+        and {"*", "s3:*", "sqs:*", "sns:publish"} & {one.lower() for one in listed(statement.get("Action", []))}
+        for resource in listed(statement.get("Resource", []))
+    }
+    for resource in [*graph.of_type(QUEUE), *graph.of_type(BUCKET), *graph.of_type(TOPIC)]:
+        name, owner = resource.physical_name, (resource.type, resource.physical_name)
+        parts = {name, f"{name}/*"} if resource.type == BUCKET else {name}
+        if not all({(owner, part), (owner, "*")} & refused for part in parts):
+            yield resource, "it answers plain HTTP"
+
+
+@rule(
+    "log-retention",
+    mend="retention_in_days for the log group, and the group's name in the function's logging_config",
+    why="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/Working-with-log-groups-and-streams.html",
+)
+def _log_retention(graph: Graph) -> Iterator[Problem]:
+    groups = {group.physical_name for group in graph.of_type(LOG_GROUP)}
+    for group in graph.of_type(LOG_GROUP):
+        if not group.inputs.get("retentionInDays"):
+            yield group, "what is written there is kept for ever"
+    for function in graph.of_type(FUNCTION):
+        if function.inputs.get("loggingConfig", {}).get("logGroup") not in groups:
+            yield function, "it logs to a group that Lambda makes for it, which is kept for ever"
+
+
+@rule(
+    "no-secrets-in-plain-text",
+    mend="keep it in Secrets Manager or as an SSM SecureString, and give the function the name or ARN",
+    why="https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html",
+)
+def _no_secrets_in_plain_text(graph: Graph) -> Iterator[Problem]:
+    for function in graph.of_type(FUNCTION):
+        for name, value in function.inputs.get("environment", {}).get("variables", {}).items():
+            named = SECRET_NAME.search(name) and not REFERENCE.match(value) and not name.endswith(("_ARN", "_NAME"))
+            if named or SECRET_VALUE.search(value):
+                yield function, f"the variable {name} looks like a secret"
+    for parameter in graph.of_type("aws:ssm/parameter:Parameter"):
+        if parameter.inputs["type"] != "SecureString" and SECRET_VALUE.search(str(parameter.inputs.get("value", ""))):
+            yield parameter, "its value looks like a secret"

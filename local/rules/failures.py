@@ -1,0 +1,174 @@
+"""Rules of failures: what fails for good has a place, and an alarm that tells of it."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from local.monitor import Registration
+from local.recording import Graph
+from local.rules.rule import (
+    ALARM,
+    EVENT_BUS,
+    EVENT_TARGET,
+    FUNCTION,
+    MAPPING,
+    QUEUE,
+    SCHEDULE,
+    SUBSCRIPTION,
+    Problem,
+    rule,
+)
+
+
+@rule(
+    "queue-dead-letters",
+    mend="redrive_policy",
+    why="https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-queueconfig",
+)
+def _queue_dead_letters(graph: Graph) -> Iterator[Problem]:
+    redriven = {queue.physical_name for queue in graph.of_type(QUEUE) if "redrivePolicy" in queue.inputs}
+    for policy in graph.of_type("aws:sqs/redrivePolicy:RedrivePolicy"):
+        redriven.add(policy.inputs["queueUrl"].rpartition("/")[2])
+    fed = {of_arn(mapping.inputs.get("eventSourceArn", "")) for mapping in graph.of_type(MAPPING)}
+    for queue in graph.of_type(QUEUE):
+        if ("sqs", queue.physical_name) in fed and queue.physical_name not in redriven:
+            yield queue, "it gives its function a message that fails again and again"
+
+
+@rule(
+    "failed-events",
+    mend="an on_failure destination in an aws.lambda_.FunctionEventInvokeConfig, or dead_letter_config; "
+    "for a stream, in its event source mapping",
+    why="https://docs.aws.amazon.com/lambda/latest/dg/invocation-retries.html",
+)
+def _failed_events(graph: Graph) -> Iterator[Problem]:
+    kept = {
+        of_arn(each.inputs["functionName"])[1]
+        for each in graph.of_type("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
+        if "onFailure" in each.inputs.get("destinationConfig", {})
+    }
+    asynchronous = _invoked_asynchronously(graph)
+    for function in graph.of_type(FUNCTION):
+        if function.physical_name in asynchronous - kept and "deadLetterConfig" not in function.inputs:
+            yield function, "it is invoked asynchronously, and events that it fails on are lost"
+    for mapping in graph.of_type(MAPPING):
+        service, _ = of_arn(mapping.inputs.get("eventSourceArn", ""))
+        if service in ("dynamodb", "kinesis") and "onFailure" not in mapping.inputs.get("destinationConfig", {}):
+            yield mapping, "records of the stream that the function fails on are lost"
+
+
+@rule(
+    "undelivered-events",
+    mend="dead_letter_config for a schedule's target, a rule's and a bus with a key; redrive_policy for a subscription",
+    why="https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html",
+)
+def _undelivered_events(graph: Graph) -> Iterator[Problem]:
+    edges = [
+        *((each, "deadLetterConfig" in each.inputs["target"]) for each in graph.of_type(SCHEDULE)),
+        *((each, "deadLetterConfig" in each.inputs) for each in graph.of_type(EVENT_TARGET)),
+        *(
+            (each, "redrivePolicy" in each.inputs)
+            for each in graph.of_type(SUBSCRIPTION)
+            # People look for themselves.
+            if each.inputs["protocol"] not in ("email", "email-json", "sms")
+        ),
+    ]
+    for edge, kept in edges:
+        if not kept:
+            yield edge, "what cannot be delivered is lost"
+    # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-event-bus-dlq.html
+    keys = {queue.physical_name: queue.inputs.get("kmsMasterKeyId") for queue in graph.of_type(QUEUE)}
+    for bus in graph.of_type(EVENT_BUS):
+        if key := bus.inputs.get("kmsKeyIdentifier"):
+            kept_with = [keys.get(name) for name in dead_letter_targets([bus])]
+            if not kept_with:
+                yield bus, "events that it cannot encrypt or decrypt are lost"
+            elif key in kept_with:
+                yield bus, "its dead letters are under its own key, and cannot be put there when that does not work"
+
+
+@rule(
+    "dead-letter-alarm",
+    mend="an alarm on AWS/SQS ApproximateNumberOfMessagesVisible of this QueueName, at 1 message: "
+    "dead_letters_alarm of components/observability.py",
+    why="https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html",
+)
+def _dead_letter_alarm(graph: Graph) -> Iterator[Problem]:
+    watched = [alarm.inputs.get("dimensions") for alarm in graph.of_type(ALARM) if _rings_at_first_message(alarm)]
+    targets = set(dead_letter_targets(graph))
+    for queue in graph.of_type(QUEUE):
+        # With another dimension besides, it is a metric that SQS does not have.
+        if queue.physical_name in targets and {"QueueName": queue.physical_name} not in watched:
+            yield queue, "no alarm rings when the first dead letter is there"
+
+
+def _rings_at_first_message(alarm: Registration) -> bool:
+    inputs = alarm.inputs
+    if (inputs.get("namespace"), inputs.get("metricName")) != ("AWS/SQS", "ApproximateNumberOfMessagesVisible"):
+        return False
+    # How many values there were says nothing of what they were, and of another unit there are none:
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+    if inputs.get("statistic") == "SampleCount" or inputs.get("unit", "Count") != "Count":
+        return False
+    # At 1, and not at 0, where it would ring always.
+    match inputs["comparisonOperator"]:
+        case "GreaterThanOrEqualToThreshold":
+            return bool(0 < inputs["threshold"] <= 1)
+        case "GreaterThanThreshold":
+            return bool(0 <= inputs["threshold"] < 1)
+    return False
+
+
+@rule(
+    "alarm-actions",
+    mend="alarm_actions with the topic of alerts, and actions_enabled as it is by default",
+    why="https://docs.aws.amazon.com/controltower/latest/controlreference/cloudwatch-rules.html",
+)
+def _alarm_actions(graph: Graph) -> Iterator[Problem]:
+    for alarm in graph.of_type(ALARM):
+        if not alarm.inputs.get("alarmActions") or alarm.inputs.get("actionsEnabled") is False:
+            yield alarm, "it tells nobody"
+
+
+_FUNCTION_ARN = re.compile(r"arn:[^:]+:lambda:[^:]*:[^:]*:function:([^:]+)")
+
+
+def of_arn(arn: str) -> tuple[str, str]:
+    """Service and name; a function's without its version."""
+    if function := _FUNCTION_ARN.match(arn):
+        return "lambda", function[1]
+    parts = arn.split(":")
+    return parts[2] if len(parts) > 2 else "", parts[-1]  # noqa: PLR2004  arn:partition:service
+
+
+def _invoked_asynchronously(graph: Graph) -> set[str]:
+    """The functions that S3, SNS, EventBridge or Scheduler invoke, which wait for no answer."""
+    targets = [
+        *(
+            each["lambdaFunctionArn"]
+            for notification in graph.of_type("aws:s3/bucketNotification:BucketNotification")
+            for each in notification.inputs.get("lambdaFunctions", [])
+        ),
+        *(each.inputs["endpoint"] for each in graph.of_type(SUBSCRIPTION)),
+        *(each.inputs["target"]["arn"] for each in graph.of_type(SCHEDULE)),
+        *(each.inputs["arn"] for each in graph.of_type(EVENT_TARGET)),
+    ]
+    return {name for service, name in map(of_arn, targets) if service == "lambda"}
+
+
+def dead_letter_targets(resources: Iterable[Registration]) -> Iterator[str]:
+    """The queues that something is put into when it failed for good."""
+    for resource in resources:
+        inputs = resource.inputs
+        if policy := inputs.get("redrivePolicy"):
+            yield of_arn(json.loads(policy)["deadLetterTargetArn"])[1]
+        for given in (inputs.get("deadLetterConfig"), _mapping(inputs.get("target")).get("deadLetterConfig")):
+            if given:
+                yield of_arn(given.get("arn") or given["targetArn"])[1]
+        if destination := _mapping(inputs.get("destinationConfig")).get("onFailure"):
+            yield of_arn(destination["destination"])[1]
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,54 @@
+"""Rules of networks: ways in and out."""
+
+from collections.abc import Iterator
+
+from local.recording import Graph
+from local.rules.rule import FUNCTION, Problem, rule
+from local.rules.statements import PRINCIPALS, allows_everybody, statements
+
+
+@rule(
+    "closed-security-groups",
+    mend="name another security group, a prefix list or the network's own addresses",
+    why="https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html",
+)
+def _closed_security_groups(graph: Graph) -> Iterator[Problem]:
+    for resource in graph:
+        if "securitygroup" in resource.type.lower():
+            inputs = resource.inputs
+            for each in (inputs, *inputs.get("ingress", []), *inputs.get("egress", [])):
+                ranges = {
+                    *(each.get("cidrIpv4"), each.get("cidrIpv6")),
+                    *each.get("cidrBlocks", []),
+                    *each.get("ipv6CidrBlocks", []),
+                }
+                if ranges & {"0.0.0.0/0", "::/0"}:
+                    yield resource, "it is open to all addresses there are"
+
+
+@rule(
+    "functions-in-vpc",
+    mend="make it with components/function.py, which puts all functions into the stack's network",
+    why="https://docs.aws.amazon.com/securityhub/latest/userguide/lambda-controls.html#lambda-3",
+)
+def _functions_in_vpc(graph: Graph) -> Iterator[Problem]:
+    functions = graph.of_type(FUNCTION)
+    connected = [function for function in functions if function.inputs.get("vpcConfig", {}).get("subnetIds")]
+    if connected or graph.of_type("aws:ec2/vpc:Vpc"):
+        for function in functions:
+            if function not in connected:
+                yield function, "the stack has a network, and this runs outside of it"
+
+
+@rule(
+    "endpoint-policies",
+    mend="a policy that allows only where aws:PrincipalAccount or aws:PrincipalOrgID is yours: components/network.py",
+    why="https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-access.html",
+)
+def _endpoint_policies(graph: Graph) -> Iterator[Problem]:
+    for endpoint in graph.of_type("aws:ec2/vpcEndpoint:VpcEndpoint"):
+        # Without a policy, AWS gives it one that allows everything to everybody.
+        if "policy" not in endpoint.inputs or any(
+            allows_everybody(statement, PRINCIPALS) for statement in statements(endpoint.inputs["policy"])
+        ):
+            yield endpoint, "it serves credentials of any account, so data can leave by it"

@@ -1,0 +1,128 @@
+"""Rules of rights: who may do what, on what."""
+
+from collections.abc import Iterator, Mapping
+
+from local.recording import Graph
+from local.rules.rule import BUCKET, PERMISSION, ROLE, Problem, rule
+from local.rules.statements import (
+    ACCOUNT_IN_ARN,
+    CALLERS,
+    allows_everybody,
+    listed,
+    names_account,
+    principals,
+    resource_statements,
+    role_statements,
+    trusting_statements,
+)
+
+# Actions that AWS lets nobody limit to a resource, or to one that is known before.
+UNLIMITED: Mapping[str, str] = {
+    "xray:PutTraceSegments": "X-Ray has no resources to name",
+    "xray:PutTelemetryRecords": "X-Ray has no resources to name",
+    **dict.fromkeys(
+        (
+            "ec2:CreateNetworkInterface",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSubnets",
+            "ec2:DeleteNetworkInterface",
+            "ec2:AssignPrivateIpAddresses",
+            "ec2:UnassignPrivateIpAddresses",
+        ),
+        "Lambda connects a function to a VPC with them; denied to its code by lambda:SourceFunctionArn",
+    ),
+}
+
+
+@rule(
+    "no-wildcard-actions",
+    mend="name the actions that are used",
+    why="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
+)
+def _no_wildcard_actions(graph: Graph) -> Iterator[Problem]:
+    for policy, statement in [*role_statements(graph), *resource_statements(graph)]:
+        if statement["Effect"] != "Allow":
+            continue
+        for action in listed(statement.get("Action", [])):
+            if "*" in action:
+                yield policy, f"it allows {action}"
+        if "NotAction" in statement:
+            yield policy, "it allows all actions but some"
+    for permission in graph.of_type(PERMISSION):
+        if "*" in permission.inputs["action"]:
+            yield permission, f"it allows {permission.inputs['action']}"
+    for role in graph.of_type(ROLE):
+        for arn in role.inputs.get("managedPolicyArns", []):
+            yield role, f"it has {arn}, which is about all resources there are"
+
+
+@rule(
+    "no-wildcard-resources",
+    mend="name the resource; what AWS lets nobody limit stands with its reason in UNLIMITED of local/rules/rights.py, "
+    "an exception of your own in accepted_findings of the stack file",
+    why="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
+)
+def _no_wildcard_resources(graph: Graph) -> Iterator[Problem]:
+    parts = tuple(f"{arn}{separator}" for arn in graph.arns for separator in ":/")
+    for policy, statement in role_statements(graph):
+        if statement["Effect"] != "Allow":
+            continue
+        if "NotResource" in statement:
+            yield policy, "it allows something on all resources but some"
+        limited = [action for action in listed(statement.get("Action", [])) if action not in UNLIMITED]
+        for resource in listed(statement.get("Resource", [])) if limited else ():
+            # `*` after something of this stack (`bucket/results/*`) is a part of that thing.
+            if "*" in resource and not resource.startswith(parts):
+                yield policy, f"it allows {', '.join(limited)} on {resource}"
+
+
+@rule(
+    "no-public-access",
+    mend="block_public_acls and its three like, object ownership BucketOwnerEnforced, and nothing allowed to everybody",
+    why="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
+)
+def _no_public_access(graph: Graph) -> Iterator[Problem]:
+    flags = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+    blocked = {
+        each.inputs["bucket"]
+        for each in graph.of_type("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock")
+        if all(each.inputs.get(flag) is True for flag in flags)
+    }
+    owned = {
+        each.inputs["bucket"]
+        for each in graph.of_type("aws:s3/bucketOwnershipControls:BucketOwnershipControls")
+        if each.inputs["rule"]["objectOwnership"] == "BucketOwnerEnforced"
+    }
+    for bucket in graph.of_type(BUCKET):
+        if bucket.physical_name not in blocked:
+            yield bucket, "public access to it is not blocked"
+        if bucket.physical_name not in owned:
+            yield bucket, "objects in it can have access lists of their own"
+    for policy, statement in trusting_statements(graph):
+        if allows_everybody(statement, CALLERS):
+            yield policy, "it allows something to everybody"
+    for permission in graph.of_type(PERMISSION):
+        if permission.inputs["principal"] == "*":
+            yield permission, "it allows everybody to invoke the function"
+
+
+@rule(
+    "confused-deputy",
+    mend="aws:SourceAccount, or a source ARN with the account in it",
+    why="https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html",
+)
+def _confused_deputy(graph: Graph) -> Iterator[Problem]:
+    """Where a service acts for somebody, it is said for whom: it would do so for any account's resources otherwise."""
+    for policy, statement in trusting_statements(graph):
+        # Only functions of this account get the role, from whoever may pass it to them:
+        # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html
+        services = principals(statement, "Service") - {"lambda.amazonaws.com"}
+        if statement["Effect"] == "Allow" and services and not names_account(statement.get("Condition", {})):
+            yield policy, f"it serves {', '.join(sorted(services))} whoever it acts for"
+    for permission in graph.of_type(PERMISSION):
+        inputs = permission.inputs
+        source = str(inputs.get("sourceArn", ""))
+        if inputs["principal"].endswith(".amazonaws.com") and not (
+            (source and inputs.get("sourceAccount")) or ACCOUNT_IN_ARN.match(source)
+        ):
+            yield permission, f"it serves {inputs['principal']} whoever it acts for"

@@ -1,0 +1,115 @@
+"""Statements of policies: whose they are, whom they let, and on what condition."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from local.monitor import Registration
+from local.recording import Graph
+from local.rules.rule import BUCKET, KEY, QUEUE, ROLE, ROLE_POLICY, TOPIC
+
+Statement = Mapping[str, Any]
+
+
+# Policies of resources, by type: of what, and the input that says of which.
+RESOURCE_POLICIES: Mapping[str, tuple[str, str]] = {
+    "aws:sqs/queuePolicy:QueuePolicy": (QUEUE, "queueUrl"),
+    "aws:sns/topicPolicy:TopicPolicy": (TOPIC, "arn"),
+    "aws:s3/bucketPolicy:BucketPolicy": (BUCKET, "bucket"),
+}
+
+
+def statements(document: str | None) -> list[Statement]:
+    """Of a policy as JSON text; none, where there is none."""
+    found = json.loads(document)["Statement"] if document else []
+    return [found] if isinstance(found, dict) else found
+
+
+def role_statements(graph: Graph) -> Iterator[tuple[Registration, Statement]]:
+    """What roles may do, and the policy or role that says it."""
+    documents = [(policy, policy.inputs["policy"]) for policy in graph.of_type(ROLE_POLICY)]
+    documents += [
+        (role, inline.get("policy")) for role in graph.of_type(ROLE) for inline in role.inputs.get("inlinePolicies", [])
+    ]
+    for policy, document in documents:
+        for statement in statements(document):
+            yield policy, statement
+
+
+def resource_statements(graph: Graph) -> Iterator[tuple[Registration, Statement]]:
+    """Who may do something with a queue, a topic or a bucket, and the resource that says it."""
+    for policy in graph:
+        if policy.type in (*RESOURCE_POLICIES, QUEUE, TOPIC, BUCKET):
+            for statement in statements(policy.inputs.get("policy")):
+                yield policy, statement
+
+
+def trusting_statements(graph: Graph) -> Iterator[tuple[Registration, Statement]]:
+    """All that say who may do something: policies of resources and of keys, and who may take a role."""
+    yield from resource_statements(graph)
+    for kind, key in ((KEY, "policy"), (ROLE, "assumeRolePolicy")):
+        for resource in graph.of_type(kind):
+            for statement in statements(resource.inputs.get(key)):
+                yield resource, statement
+
+
+def owner_of(policy: Registration) -> tuple[str, str]:
+    """Type and name of what a policy is about, which is named by name, by ARN or by URL; or has its policy with it."""
+    if policy.type not in RESOURCE_POLICIES:
+        return policy.type, policy.physical_name
+    kind, key = RESOURCE_POLICIES[policy.type]
+    return kind, re.split("[:/]", policy.inputs[key])[-1]
+
+
+def listed(value: str | list[str]) -> list[str]:
+    """IAM takes one for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def principals(statement: Statement, kind: str = "AWS") -> set[str]:
+    """Whom a statement is about: accounts, roles and users, or of another `kind` (`Service`)."""
+    principal = statement.get("Principal", {})
+    if isinstance(principal, str):
+        principal = {"AWS": principal}
+    return set(listed(principal.get(kind, [])))
+
+
+ACCOUNT_IN_ARN = re.compile(r"arn:[^:*]*:[^:*]*:[^:*]*:\d{12}:")
+
+
+# What AWS itself says about a caller, that names an account, an organisation, somebody, or a network.
+PRINCIPALS = {"aws:principalaccount", "aws:principalarn", "aws:principalorgid"}
+
+
+CALLERS = {
+    *PRINCIPALS,
+    *(f"aws:{key}" for key in ("sourceaccount", "sourcearn", "sourceorgid", "sourcevpc", "sourcevpce")),
+    "kms:calleraccount",
+}
+
+
+def _conditions(condition: Mapping[str, Mapping[str, str | list[str]]]) -> Iterator[tuple[str, list[str]]]:
+    """Keys and what they have to be like; one of the values is enough for AWS."""
+    for operator, pairs in condition.items():
+        if operator in ("StringEquals", "StringLike", "ArnEquals", "ArnLike"):
+            for key, given in pairs.items():
+                yield key.lower(), listed(given)
+
+
+def names_account(condition: Mapping[str, Mapping[str, str | list[str]]]) -> bool:
+    """Whether a service may act for one account's resources only."""
+    return any(
+        all((key == "aws:sourceaccount" and value.isdigit()) or ACCOUNT_IN_ARN.match(value) for value in values)
+        for key, values in _conditions(condition)
+    )
+
+
+def allows_everybody(statement: Statement, callers: set[str]) -> bool:
+    """Whether whoever there is may do something, and no condition says who it has to be."""
+    named = any(
+        key in callers and all(not re.search("[*?]", value) or ACCOUNT_IN_ARN.match(value) for value in values)
+        for key, values in _conditions(statement.get("Condition", {}))
+    )
+    everybody = "*" in principals(statement) or "NotPrincipal" in statement
+    return statement["Effect"] == "Allow" and everybody and not named
