@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from local.recording import Graph
-from local.rules.rule import BUCKET, PERMISSION, ROLE, Problem, rule
+from local.rules.rule import BUCKET, KEY, PERMISSION, ROLE, Problem, rule
 from local.rules.statements import (
     ACCOUNT_IN_ARN,
     CALLERS,
@@ -117,6 +117,9 @@ def _confused_deputy(graph: Graph) -> Iterator[Problem]:
         # Only functions of this account get the role, from whoever may pass it to them:
         # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html
         services = principals(statement, "Service") - {"lambda.amazonaws.com"}
+        # What a key is, says nothing of what it encrypts; EventBridge asks without saying for whom.
+        if policy.type == KEY and listed(statement.get("Action", [])) == ["kms:DescribeKey"]:
+            continue
         if statement["Effect"] == "Allow" and services and not names_account(statement.get("Condition", {})):
             yield policy, f"it serves {', '.join(sorted(services))} whoever it acts for"
     for permission in graph.of_type(PERMISSION):
