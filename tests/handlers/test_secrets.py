@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,7 +21,7 @@ from handlers.processing import (
     secret,
     time_limit,
 )
-from handlers.secrets import CACHE_SECONDS, CACHE_SECONDS_AFTER_ERROR, Secrets
+from handlers.secrets import CACHE_SECONDS, CACHE_SECONDS_AFTER_ERROR, CACHE_SECONDS_IN_AN_OUTAGE, Secrets
 
 ACCOUNT = "us-east-1:123456789012"
 ARNS = {
@@ -119,6 +119,46 @@ def test_while_the_service_is_out_the_known_value_is_used_on_and_asked_for_again
     assert secrets["payments_token"] == "rotated"
 
 
+def test_in_a_long_outage_the_known_value_is_used_for_an_hour_after_it_was_read_and_then_forgotten(
+    services: Services, secrets: Secrets
+) -> None:
+    assert secrets["payments_token"] == "one"
+    read_at, services.error = services.now, refused("InternalServiceError", 500)
+    for seconds in (CACHE_SECONDS, CACHE_SECONDS_IN_AN_OUTAGE / 2, CACHE_SECONDS_IN_AN_OUTAGE - 1):
+        services.now = read_at + seconds
+        assert secrets["payments_token"] == "one"
+    services.now += 1
+    for _ in range(2):
+        with pytest.raises(SecretError, match="could not be read: InternalServiceError"):
+            secrets["payments_token"]
+    services.error = None
+    assert secrets["payments_token"] == "one"
+
+
+def refuse(services: Services) -> None:
+    services.error = REFUSALS[0]
+
+
+def make_plain(services: Services) -> None:
+    services.type, services.binary = "String", True
+
+
+@pytest.mark.parametrize("name", ARNS)
+@pytest.mark.parametrize("end", [refuse, make_plain])
+@pytest.mark.parametrize("outage", OUTAGES, ids=str)
+def test_a_value_that_was_refused_does_not_come_back_in_an_outage(
+    services: Services, secrets: Secrets, name: str, end: Callable[[Services], None], outage: Exception
+) -> None:
+    assert secrets[name]
+    services.now += CACHE_SECONDS
+    end(services)
+    with pytest.raises(SecretError):
+        secrets[name]
+    services.error = outage
+    with pytest.raises(SecretError):
+        secrets[name]
+
+
 @pytest.mark.parametrize("error", REFUSALS, ids=str)
 def test_a_known_value_is_not_used_on_when_the_service_refuses_it(
     services: Services, secrets: Secrets, error: Exception
@@ -205,6 +245,24 @@ def test_a_time_limit_that_passes_while_a_secret_is_read_is_not_lost(
     with pytest.raises(ProcessingTimeoutError), time_limit(0.05):
         after.append(secrets["payments_token"])
     assert after == []
+
+
+def test_a_refusal_in_the_moment_in_which_a_time_limit_passes_counts_too(services: Services, secrets: Secrets) -> None:
+    assert secrets["payments_token"] == "one"
+    services.now += CACHE_SECONDS
+    services.error = REFUSALS[0]
+    answer = services.get_secret_value
+
+    def slow(**request: Any) -> Mapping[str, Any]:
+        time.sleep(0.1)
+        return answer(**request)
+
+    services.get_secret_value = slow  # type: ignore[method-assign]
+    with pytest.raises(ProcessingTimeoutError), time_limit(0.05):
+        secrets["payments_token"]
+    services.error = OUTAGES[0]
+    with pytest.raises(SecretError):
+        secrets["payments_token"]
 
 
 def test_another_thread_that_reads_a_secret_does_not_keep_a_time_limit_from_the_main_one(
