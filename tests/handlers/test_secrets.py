@@ -1,11 +1,13 @@
 """When secrets are read, how long they are kept, and what a processor is told when there are none."""
 
+import json
 import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from handlers.processing import (
     time_limit,
 )
 from handlers.secrets import CACHE_SECONDS, CACHE_SECONDS_AFTER_ERROR, CACHE_SECONDS_IN_AN_OUTAGE, Secrets
+from tests.roles import forget_clients
 
 ACCOUNT = "us-east-1:123456789012"
 ARNS = {
@@ -215,6 +218,49 @@ def test_what_is_no_secret_or_no_text_is_refused_without_its_value(services: Ser
         with pytest.raises(SecretError, match=words) as raised:
             secrets[name]
         assert "hunter2" not in "".join(traceback.format_exception(raised.value))
+
+
+class Answers(BaseHTTPRequestHandler):
+    """A secret, to whoever asks for one: of Secrets Manager and of Parameter Store."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        parameter = {"Type": "SecureString", "Value": "hunter2"}
+        body = json.dumps({"SecretString": "hunter2", "Parameter": parameter}).encode()  # pragma: allowlist secret
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: what botocore logs is looked at."""
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The clients are of a service that answers."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        own = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "AWS_DEFAULT_REGION": "us-east-1"}
+        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}  # pragma: allowlist secret
+        for variable, value in (own | keys).items():
+            monkeypatch.setenv(variable, value)
+        forget_clients()
+        yield
+        forget_clients()
+        server.shutdown()
+
+
+@pytest.mark.usefixtures("answering")
+@pytest.mark.parametrize("name", ARNS)
+def test_no_log_line_shows_a_value_where_a_processor_has_everything_logged(
+    caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    # The root logger's level, as logging.basicConfig(level=logging.DEBUG, force=True) sets it.
+    with caplog.at_level(logging.DEBUG):
+        assert Secrets(ARNS)[name] == "hunter2"
+    assert "127.0.0.1" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 def test_no_repr_shows_a_value(services: Services, secrets: Secrets) -> None:
