@@ -522,6 +522,11 @@ def test_secrets_are_named_by_arns_with_or_without_the_key_that_they_are_under()
     }
 
 
+def test_a_last_word_of_six_characters_passes_for_those_that_aws_adds() -> None:
+    arn = TOKEN.replace("payments-AbC123", "my-secret")
+    assert loaded(worker={"secrets": {"payments_token": arn}}).worker.secrets["payments_token"].arn == arn
+
+
 @pytest.mark.parametrize(
     "given",
     [
