@@ -271,6 +271,20 @@ def test_no_repr_shows_a_value(services: Services, secrets: Secrets) -> None:
     assert "hunter2" not in shown
 
 
+@pytest.mark.parametrize("service", ["secretsmanager", "ssm"])
+def test_a_processor_waits_seven_seconds_at_most_for_a_service_that_hangs(
+    monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    config = aws.client(service).meta.config
+    assert config.retries["mode"] == "standard"
+    attempts = config.retries["total_max_attempts"]
+    # Before the second attempt, up to a second; it doubles:
+    # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+    pauses = sum(2**retry for retry in range(attempts - 1))
+    assert attempts * (config.connect_timeout + config.read_timeout) + pauses == 7
+
+
 @pytest.mark.parametrize("refusal", [None, refused("AccessDeniedException")], ids=["answered", "refused"])
 def test_a_time_limit_that_passes_while_a_secret_is_read_is_not_lost(
     services: Services, secrets: Secrets, refusal: Exception | None
