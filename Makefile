@@ -41,7 +41,8 @@ check: $(DEV) ## format, lint, types, who may import whom, secrets, known vulner
 	@$(MAKE) --no-print-directory secrets audit
 
 secrets: $(DEV) ## secrets in the files that git knows; one that is none says so: "pragma: allowlist secret"
-	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify --exclude-files 'requirements.*\.txt$$'
+	@git ls-files --error-unmatch . > /dev/null || { echo "NOT LOOKED FOR SECRETS (see above)" >&2; exit 1; }
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify $(addprefix --exclude-files ,$(REQUIREMENTS:%='^%$$'))
 
 # --strict: a package that the vulnerability service does not answer for is an error, not a line that nobody reads.
 audit: $(DEV) ## known vulnerabilities in everything that is pinned; needs a network

@@ -2,14 +2,14 @@
 
 A stack file says only what differs. `environment` sets the safe defaults of its kind (ENVIRONMENT_DEFAULTS), and each
 of them can be overridden. `load` raises ConfigError before anything is registered; the message has one line a problem
-and names file, key, value and what is allowed.
+and names file, key, what is allowed, and the value where it cannot be a secret in the wrong place.
 """
 
 import json
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin
+from typing import Any, TypeGuard, get_args, get_origin
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
@@ -55,11 +55,15 @@ ENVIRONMENT_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 
 # A key that is called so, or an address with a password: it may be the secret itself, and messages do not repeat it.
-_maybe_secret = re.compile(r"""(secret|passw|token|credential)[\w.\[\]-]*["']?\s*:|://[^/?#]*@""", re.IGNORECASE).search
+_maybe_secret = re.compile(
+    r"""(secret|passw|token|credential|endpoint)[\w.\[\]-]*["']?\s*:|://[^/?#]*@""", re.IGNORECASE
+).search
+# Nor what stands under an unknown key, or where a group or a list belongs: it may be anything.
+_NOT_SHOWN = ("extra_forbidden", "model_type", "dict_type", "tuple_type")
 
 
 class ConfigError(pulumi.RunError):
-    """The config of a stack is wrong. One line a problem: file, key, value, what is allowed."""
+    """The config of a stack is wrong. One line a problem: file, key, value if it is no secret, what is allowed."""
 
 
 PipelineConfig = ApiPipelineConfig | CsvPipelineConfig | IotPipelineConfig
@@ -86,7 +90,8 @@ def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:
     model = VARIANTS.get(str(variant))
     if model is None:
         allowed = " or ".join(map(repr, VARIANTS))
-        raise ConfigError(f"{file}: {prefix}variant = {variant!r}: Input should be {allowed}")
+        shown = f" = {variant!r}" if isinstance(variant, str) and not _begins_like_json(variant) else ""
+        raise ConfigError(f"{file}: {prefix}variant{shown}: Input should be {allowed}")
     try:
         context = {"region": raw.get("aws:region")}
         return model.model_validate(with_environment_defaults(values), context=context)
@@ -111,8 +116,12 @@ def with_environment_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _begins_like_json(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value[:1] in ("{", "[")
+
+
 def _decoded(value: object) -> object:
-    if isinstance(value, str) and value[:1] in ("{", "["):
+    if _begins_like_json(value):
         try:
             return json.loads(value)
         except ValueError:
@@ -122,23 +131,30 @@ def _decoded(value: object) -> object:
 
 def _lines(error: ValidationError, file: str, model: type[BaseModel]) -> list[str]:
     lines = []
-    for problem in error.errors():
-        path = [str(part) for part in problem["loc"] if not str(part).startswith("kind:")]
+    problems = error.errors()
+    # Where one is no name, name and value may be mixed up.
+    no_names = {problem["loc"][:-1] for problem in problems if problem["loc"][-1:] == ("[key]",)}
+    for problem in problems:
+        location = problem["loc"]
+        if location[:2] == ("worker", "secrets") and location[:3] in no_names:
+            if location[-1] != "[key]":
+                continue
+            location = (*location[:2], "[key]")
+        path = [str(part) for part in location if not str(part).startswith("kind:")]
         key = f"{NAMESPACE}:{'.'.join(path)}" if path else NAMESPACE
         message = problem["msg"].removeprefix("Value error, ")
         given = problem["input"]
-        shown = "" if _maybe_secret(f"{key}: {given}") else f" = {given!r}"
+        hidden = isinstance(given, Mapping) or problem["type"] in _NOT_SHOWN or _maybe_secret(f"{key}: {given}")
+        shown = "" if hidden else f" = {given!r}"
         if problem["type"] == "too_short" and given:
             # A consequence of the bad item that has a line of its own.
             continue
         if problem["type"] == "missing":
             lines.append(f"{file}: {key} is missing")
         elif problem["type"] == "extra_forbidden":
-            lines.append(
-                f"{file}: {key}{shown}: unknown key; allowed here: {', '.join(_allowed_keys(model, path[:-1]))}"
-            )
-        elif isinstance(given, Mapping):
-            lines.append(f"{file}: {key}: {message}")
+            lines.append(f"{file}: {key}: unknown key; allowed here: {', '.join(_allowed_keys(model, path[:-1]))}")
+        elif len(path) == 1 and _begins_like_json(given):
+            lines.append(f"{file}: {key}: begins like JSON and is none")
         else:
             lines.append(f"{file}: {key}{shown}: {message}")
     return lines

@@ -4,6 +4,7 @@ botocore and not boto3, clients and not resources, no client-side parameter vali
 start and a call (measured, see docs/decisions/0003).
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -37,6 +38,11 @@ _EVENTS_CONFIG = _CONFIG.merge(Config(read_timeout=2, retries={"mode": "standard
 # A processor waits for its secrets, and its time limit for them: 7 seconds at most.
 _SECRETS_CONFIG = _CONFIG.merge(Config(read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2}))
 _CONFIGS = {"s3": _S3_CONFIG, "events": _EVENTS_CONFIG, "secretsmanager": _SECRETS_CONFIG, "ssm": _SECRETS_CONFIG}
+
+
+# At DEBUG botocore logs whole requests and answers, secrets and events among them. A processor that sets the root
+# logger to DEBUG means its own lines.
+logging.getLogger("botocore").setLevel(logging.INFO)
 
 
 @cache

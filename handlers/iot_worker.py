@@ -274,7 +274,6 @@ def _report(upload: Upload, run: str, outcome: Outcome) -> None:
             "repeated": contents.repeated,
             "rejected": len(contents.rejections),
             "rejections": outcome.rejections_key,
-            "reasons": sorted({rejection.reason for rejection in contents.rejections[:LOGGED]}),
             "alerts": [asdict(alert) for alert in outcome.alerts[:LOGGED]],
         },
     )

@@ -7,7 +7,7 @@ worker's own clients made before).
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,12 +20,15 @@ from handlers.processing import Process, SecretError, given_secrets, time_limit_
 CACHE_SECONDS = 300
 # While the service does not answer, the value that is known is used on; it is asked again after so long.
 CACHE_SECONDS_AFTER_ERROR = 30
+# But not when it was read longer ago than this: nobody knows then whether it may still be used.
+CACHE_SECONDS_IN_AN_OUTAGE = 3_600
 _SERVER_ERROR = 500
 
 
 @dataclass(frozen=True)
 class _Kept:
     value: str = field(repr=False)
+    read_at: float
     good_until: float
 
 
@@ -41,7 +44,14 @@ class Secrets(Mapping[str, str]):
         """The value, read when there is none or it is too old."""
         kept = self._kept.get(name)
         if kept is None or self._clock() >= kept.good_until:
-            kept = self._kept[name] = self._read(name, kept)
+            # What is kept and what is forgotten, too: neither is lost to a time limit that passes meanwhile.
+            with time_limit_held():
+                try:
+                    kept = self._kept[name] = self._read(name, kept)
+                except SecretError:
+                    # What was refused must not come back at the next outage.
+                    self._kept.pop(name, None)
+                    raise
         return kept.value
 
     def __contains__(self, name: object) -> bool:
@@ -67,17 +77,19 @@ class Secrets(Mapping[str, str]):
 
     def _read(self, name: str, kept: _Kept | None) -> _Kept:
         try:
-            with time_limit_held():
-                value = _value(name, self._arns[name])
+            value = _value(name, self._arns[name])
         except (BotoCoreError, ClientError) as error:
-            if kept is None or not _is_outage(error):
+            now = self._clock()
+            last = kept.read_at + CACHE_SECONDS_IN_AN_OUTAGE if kept else now
+            if kept is None or not _is_outage(error) or now >= last:
                 # The code only: what AWS says besides names role and account, and clients are told of errors.
                 raise SecretError(f"the secret {name!r} could not be read: {_code(error)}") from error
             logger.warning(
                 "a secret could not be read again; the value that is known is used on", extra={"secret": name}
             )
-            return _Kept(kept.value, self._clock() + CACHE_SECONDS_AFTER_ERROR)
-        return _Kept(value, self._clock() + CACHE_SECONDS)
+            return replace(kept, good_until=min(now + CACHE_SECONDS_AFTER_ERROR, last))
+        now = self._clock()
+        return _Kept(value, now, now + CACHE_SECONDS)
 
 
 def _value(name: str, arn: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from components.config import NAMESPACE
 from local.emulator import Emulator
 from local.errors import LocalError
 from local.project import Project
@@ -19,7 +20,7 @@ from local.services import Clients
 VARIABLE_PREFIX = "PIPELINE_SECRET_"
 
 # The option `worker.secrets`: names, and an ARN or `{arn, key_arn}` for each.
-_GROUP, _OPTION = "worker", "secrets"
+_GROUP, _OPTION = f"{NAMESPACE}:worker", "secrets"
 
 _arn = re.compile(
     r"arn:[a-z-]+:(?:secretsmanager|ssm):(?P<region>[^:]+):[0-9]{12}:"
@@ -41,8 +42,7 @@ def put_into(emulator: Emulator, project: Project, values: Mapping[str, str]) ->
 
     Waits for the emulator if there are any. Raises LocalError when a value is missing.
     """
-    key = f"{project.name}:{_GROUP}"
-    options = _read(project.config.get(key, ""))
+    options = _read(project.config.get(_GROUP, ""))
     named = {name: found for name, given in options.get(_OPTION, {}).items() if (found := _found(given, project))}
     if missing := [f"{VARIABLE_PREFIX}{name.upper()}" for name in named if not values.get(name)]:
         raise LocalError(
@@ -60,7 +60,7 @@ def put_into(emulator: Emulator, project: Project, values: Mapping[str, str]) ->
         given = options[_OPTION][name]
         # The emulator asks no key: that stays as it is.
         options[_OPTION][name] = {**(given if isinstance(given, dict) else {}), "arn": stored[match[0]]}
-    return project.with_config({key: options})
+    return project.with_config({_GROUP: options})
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -139,3 +139,29 @@ def test_a_secret_in_a_file_that_git_knows_is_found_and_one_that_is_none_can_say
     assert "settings.py:1" in found.stdout
     file.write_text(f"{line}  # pragma: allowlist secret\n")
     assert make("secrets", cwd=tmp_path).returncode == 0
+
+
+def test_where_git_cannot_say_which_files_there_are_nothing_passes(tmp_path: Path) -> None:
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    # Not a repository either that the machine's folder of temporary files is in.
+    alone = make("secrets", cwd=folder, environment={"GIT_CEILING_DIRECTORIES": str(tmp_path)})
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    in_another_repository = make("secrets", cwd=folder)
+    for done in (alone, in_another_repository):
+        assert done.returncode != 0
+        assert done.stderr.startswith(("fatal: not a git repository", "error: pathspec '.' did not match any file"))
+        assert "NOT LOOKED FOR SECRETS (see above)" in done.stderr
+
+
+def test_only_the_files_with_hashes_of_requirements_are_not_looked_into(tmp_path: Path) -> None:
+    line = f'KEY = "AKIA{"Z2X7" * 4}"\n'
+    others = ("requirements-of-a-shop.txt", "docs/requirements.txt", "requirements.txt.py")
+    for file in (*REQUIREMENTS, *others):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(line)
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    subprocess.run(["git", "add", "--all"], cwd=tmp_path, check=True)
+    found = make("secrets", cwd=tmp_path)
+    assert found.returncode != 0
+    assert sorted(re.findall(r"^Location: +(.+):1$", found.stdout, re.MULTILINE)) == sorted(others)

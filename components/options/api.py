@@ -222,6 +222,7 @@ class CircuitBreakerOptions(Options):
 
 # Names: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html (those that other services
 # manage have a `!`), https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-su-create.html
+# `my-secret` without the six characters passes for `my` with them: nothing in an ARN says where its name ends.
 _secret_arn = re.compile(
     r"arn:aws[a-z-]*:(?:"
     r"secretsmanager:(?P<region>[a-z0-9-]+):[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+-[A-Za-z0-9]{6}"
@@ -291,15 +292,45 @@ def _each_secret_once(secrets: Mapping[str, SecretOptions]) -> Mapping[str, Secr
     return secrets
 
 
+# What is left for secrets of the 10,240 characters that the policies of a role may have, and of the 4 KB of a
+# function's environment; all else takes up to 4,000 and 1,100 (tests/components/test_secrets.py).
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+SECRETS_POLICY_CHARACTERS = 6_200
+SECRETS_ENVIRONMENT_CHARACTERS = 2_900
+
+
+def _secrets_fit(secrets: Mapping[str, SecretOptions]) -> Mapping[str, SecretOptions]:
+    # The numbers are of what stands around names and ARNs: in a statement to read, in one to decrypt, in JSON.
+    policy = sum(100 + len(name) + len(secret.arn) for name, secret in secrets.items()) + sum(
+        202 + len(name) + len(secret.region) + len(secret.arn) + len(secret.key_arn)
+        for name, secret in secrets.items()
+        if secret.key_arn
+    )
+    environment = sum(8 + len(name) + len(secret.arn) for name, secret in secrets.items())
+    for taken, left, where in (
+        (policy, SECRETS_POLICY_CHARACTERS, "the policies of a role"),
+        (environment, SECRETS_ENVIRONMENT_CHARACTERS, "a function's environment"),
+    ):
+        if taken > left:
+            raise ValueError(
+                f"their names and ARNs take {taken} characters of {where}, where {left} are left for them: make them "
+                "fewer or shorter; one secret may hold several values as JSON"
+            )
+    return secrets
+
+
 class WorkerOptions(PolledOptions, StartOptions):
     """The function behind the queue and how it takes messages."""
 
     processor: Annotated[str, AfterValidator(_existing_processor)] = "processors.echo:process"
     """`module:function` of `process(event) -> result`, a file below processors/."""
-    # A function's environment takes 4 KB: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-    secrets: Annotated[Mapping[SecretName, Secret], Field(max_length=10), AfterValidator(_each_secret_once)] = Field(
-        default_factory=dict
-    )
+    secrets: Annotated[
+        Mapping[SecretName, Secret],
+        Field(max_length=10),
+        AfterValidator(_each_secret_once),
+        AfterValidator(_secrets_fit),
+    ] = Field(default_factory=dict)
     """Secrets that the processor reads, by the names that it knows them by: where each is, not what it is. An ARN, or
     `{arn, key_arn}` for one under a customer key (docs/security.md)."""
     backoff: BackoffOptions = BackoffOptions()

@@ -133,16 +133,18 @@ class Subscription(Options):
     @model_validator(mode="after")
     def _endpoint_fits_protocol(self) -> Self:
         shapes = {
-            "email": "[^@ ]+@[^@ ]+",
-            "https": "https://.+",
-            "sqs": "arn:aws[a-z-]*:sqs:.+",
-            "lambda": "arn:aws[a-z-]*:lambda:.+",
+            "email": ("[^@ ]+@[^@ ]+", "an address"),
+            "https": ("https://.+", "an https URL"),
+            "sqs": ("arn:aws[a-z-]*:sqs:.+", "the ARN of a queue"),
+            "lambda": ("arn:aws[a-z-]*:lambda:.+", "the ARN of a function"),
         }
+        shape, words = shapes[self.protocol]
         if re.search("://[^/?#]*@", self.endpoint):
             # Not shown: the stack file, and its state, are no places for it.
             raise ValueError("endpoint has a user name or a password in its address, in plain: leave them out")
-        if not re.fullmatch(shapes[self.protocol], self.endpoint):
-            raise ValueError(f"endpoint {self.endpoint!r} does not go with protocol {self.protocol!r}")
+        if not re.fullmatch(shape, self.endpoint):
+            # Nor this: the address of a webhook is often all that it asks for.
+            raise ValueError(f"endpoint must be {words} with protocol {self.protocol!r}")
         return self
 
 

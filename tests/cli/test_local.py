@@ -70,7 +70,9 @@ def test_the_value_of_a_secret_gets_to_the_emulator_and_to_no_process_that_is_st
     small_project: Path,
 ) -> None:
     arn = "arn:aws:ssm:us-east-1:123456789012:parameter/shop/token"
-    (small_project / "Pulumi.dev.yaml").write_text(f"config:\n  worker: {{secrets: {{shop_token: '{arn}'}}}}\n")
+    (small_project / "Pulumi.dev.yaml").write_text(
+        f"config:\n  datapipeline:worker: {{secrets: {{shop_token: '{arn}'}}}}\n"
+    )
     program = small_project / "__main__.py"
     # What the program starts, such as pip, has the environment that it finds.
     program.write_text(program.read_text() + "import os; pulumi.export('started_with', dict(os.environ))\n")
@@ -93,7 +95,9 @@ READ_PARAMETER = (
 
 def test_a_secret_without_a_value_is_asked_for(pipeline: Command, small_project: Path) -> None:
     arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:shop/token-AbC123"
-    (small_project / "Pulumi.dev.yaml").write_text(f"config:\n  worker: {{secrets: {{shop_token: '{arn}'}}}}\n")
+    (small_project / "Pulumi.dev.yaml").write_text(
+        f"config:\n  datapipeline:worker: {{secrets: {{shop_token: '{arn}'}}}}\n"
+    )
     result = pipeline("local", "--port", "0", "--exec", "true", cwd=small_project)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.splitlines()[-1] == (

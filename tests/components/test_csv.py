@@ -55,7 +55,7 @@ def column(**more: Any) -> dict[str, Any]:
             "datapipeline:input.columns.0.name = 'Order Date': String should match pattern",
         ),
         (column(type="money"), "datapipeline:input.columns.0.type = 'money': Input should be"),
-        (column(zz=1), "datapipeline:input.columns.0.zz = 1: unknown key; allowed here: aliases,"),
+        (column(zz=1), "datapipeline:input.columns.0.zz: unknown key; allowed here: aliases,"),
         (column(pattern="("), "is not a regular expression"),
         (column(type="date", pattern="x"), "pattern and choices go with type 'string'"),
         (column(type="date", min=3), "min 3.0 must be '2024-01-31' with type 'date'"),
@@ -68,10 +68,10 @@ def column(**more: Any) -> dict[str, Any]:
         ({"input": {"columns": COLUMNS, "encoding": "ebcdic"}}, "input.encoding = 'ebcdic': Input should be 'utf-8'"),
         ({"output": {"format": "xml"}}, "output.format = 'xml': Input should be 'jsonl.gz', 'jsonl' or 'parquet'"),
         ({"worker": {"timeout_seconds": 30}}, "datapipeline:worker.timeout_seconds = 30: Input should be greater"),
-        ({"api": {}}, "datapipeline:api = {}: unknown key; allowed here: accepted_findings, alarms, encryption,"),
+        ({"api": {}}, "datapipeline:api: unknown key; allowed here: accepted_findings, alarms, encryption,"),
         (
             {"queue": {"redrive_api": True}, "redrive_api": {"auth": "none"}},
-            "redrive_api.auth = 'none': unknown key; allowed here: access_logs, stage_name, throttling",
+            "redrive_api.auth: unknown key; allowed here: access_logs, stage_name, throttling",
         ),
         (
             {"queue": {"redrive_api": True}, "redrive_api": {"throttling": {"burst": 0}}},

@@ -82,11 +82,11 @@ def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
         ),
         (
             {"thresholds": {"t": {"max": 1, "maximum": 2}}},
-            f"thresholds.t.maximum = 2: unknown key; allowed here: {LIMIT_KEYS.replace('h', 'devices, h', 1)}",
+            f"thresholds.t.maximum: unknown key; allowed here: {LIMIT_KEYS.replace('h', 'devices, h', 1)}",
         ),
         (
             {"thresholds": {"t": {"max": 1, "devices": {"d": {"maximum": 2}}}}},
-            f"thresholds.t.devices.d.maximum = 2: unknown key; allowed here: {LIMIT_KEYS}",
+            f"thresholds.t.devices.d.maximum: unknown key; allowed here: {LIMIT_KEYS}",
         ),
         (
             {"readings": {"suffixes": [".gz", ".json.gz"]}},
@@ -99,7 +99,7 @@ def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
         (
             {"api": {}},
             (
-                "api = {}: unknown key; allowed here: accepted_findings, alarms, dead_letters, encryption, "
+                "api: unknown key; allowed here: accepted_findings, alarms, dead_letters, encryption, "
                 "environment, logs, network, notifications, readings, storage, tags, thresholds, tracing, "
                 "variant, worker"
             ),

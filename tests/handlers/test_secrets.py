@@ -1,11 +1,13 @@
 """When secrets are read, how long they are kept, and what a processor is told when there are none."""
 
+import json
 import logging
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -21,7 +23,8 @@ from handlers.processing import (
     secret,
     time_limit,
 )
-from handlers.secrets import CACHE_SECONDS, CACHE_SECONDS_AFTER_ERROR, Secrets
+from handlers.secrets import CACHE_SECONDS, CACHE_SECONDS_AFTER_ERROR, CACHE_SECONDS_IN_AN_OUTAGE, Secrets
+from tests.roles import forget_clients
 
 ACCOUNT = "us-east-1:123456789012"
 ARNS = {
@@ -119,6 +122,46 @@ def test_while_the_service_is_out_the_known_value_is_used_on_and_asked_for_again
     assert secrets["payments_token"] == "rotated"
 
 
+def test_in_a_long_outage_the_known_value_is_used_for_an_hour_after_it_was_read_and_then_forgotten(
+    services: Services, secrets: Secrets
+) -> None:
+    assert secrets["payments_token"] == "one"
+    read_at, services.error = services.now, refused("InternalServiceError", 500)
+    for seconds in (CACHE_SECONDS, CACHE_SECONDS_IN_AN_OUTAGE / 2, CACHE_SECONDS_IN_AN_OUTAGE - 1):
+        services.now = read_at + seconds
+        assert secrets["payments_token"] == "one"
+    services.now += 1
+    for _ in range(2):
+        with pytest.raises(SecretError, match="could not be read: InternalServiceError"):
+            secrets["payments_token"]
+    services.error = None
+    assert secrets["payments_token"] == "one"
+
+
+def refuse(services: Services) -> None:
+    services.error = REFUSALS[0]
+
+
+def make_plain(services: Services) -> None:
+    services.type, services.binary = "String", True
+
+
+@pytest.mark.parametrize("name", ARNS)
+@pytest.mark.parametrize("end", [refuse, make_plain])
+@pytest.mark.parametrize("outage", OUTAGES, ids=str)
+def test_a_value_that_was_refused_does_not_come_back_in_an_outage(
+    services: Services, secrets: Secrets, name: str, end: Callable[[Services], None], outage: Exception
+) -> None:
+    assert secrets[name]
+    services.now += CACHE_SECONDS
+    end(services)
+    with pytest.raises(SecretError):
+        secrets[name]
+    services.error = outage
+    with pytest.raises(SecretError):
+        secrets[name]
+
+
 @pytest.mark.parametrize("error", REFUSALS, ids=str)
 def test_a_known_value_is_not_used_on_when_the_service_refuses_it(
     services: Services, secrets: Secrets, error: Exception
@@ -177,12 +220,69 @@ def test_what_is_no_secret_or_no_text_is_refused_without_its_value(services: Ser
         assert "hunter2" not in "".join(traceback.format_exception(raised.value))
 
 
+class Answers(BaseHTTPRequestHandler):
+    """A secret, to whoever asks for one: of Secrets Manager and of Parameter Store."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        parameter = {"Type": "SecureString", "Value": "hunter2"}
+        body = json.dumps({"SecretString": "hunter2", "Parameter": parameter}).encode()  # pragma: allowlist secret
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: what botocore logs is looked at."""
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The clients are of a service that answers."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        own = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "AWS_DEFAULT_REGION": "us-east-1"}
+        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}  # pragma: allowlist secret
+        for variable, value in (own | keys).items():
+            monkeypatch.setenv(variable, value)
+        forget_clients()
+        yield
+        forget_clients()
+        server.shutdown()
+
+
+@pytest.mark.usefixtures("answering")
+@pytest.mark.parametrize("name", ARNS)
+def test_no_log_line_shows_a_value_where_a_processor_has_everything_logged(
+    caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    # The root logger's level, as logging.basicConfig(level=logging.DEBUG, force=True) sets it.
+    with caplog.at_level(logging.DEBUG):
+        assert Secrets(ARNS)[name] == "hunter2"
+    assert "127.0.0.1" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 def test_no_repr_shows_a_value(services: Services, secrets: Secrets) -> None:
     services.values["signing_key"] = "hunter2"
     assert secrets["signing_key"] == "hunter2"
     shown = f"{secrets} {secrets!r} {vars(secrets)}"
     assert "good_until" in shown
     assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize("service", ["secretsmanager", "ssm"])
+def test_a_processor_waits_seven_seconds_at_most_for_a_service_that_hangs(
+    monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    config = aws.client(service).meta.config
+    assert config.retries["mode"] == "standard"
+    attempts = config.retries["total_max_attempts"]
+    # Before the second attempt, up to a second; it doubles:
+    # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+    pauses = sum(2**retry for retry in range(attempts - 1))
+    assert attempts * (config.connect_timeout + config.read_timeout) + pauses == 7
 
 
 @pytest.mark.parametrize("refusal", [None, refused("AccessDeniedException")], ids=["answered", "refused"])
@@ -205,6 +305,24 @@ def test_a_time_limit_that_passes_while_a_secret_is_read_is_not_lost(
     with pytest.raises(ProcessingTimeoutError), time_limit(0.05):
         after.append(secrets["payments_token"])
     assert after == []
+
+
+def test_a_refusal_in_the_moment_in_which_a_time_limit_passes_counts_too(services: Services, secrets: Secrets) -> None:
+    assert secrets["payments_token"] == "one"
+    services.now += CACHE_SECONDS
+    services.error = REFUSALS[0]
+    answer = services.get_secret_value
+
+    def slow(**request: Any) -> Mapping[str, Any]:
+        time.sleep(0.1)
+        return answer(**request)
+
+    services.get_secret_value = slow  # type: ignore[method-assign]
+    with pytest.raises(ProcessingTimeoutError), time_limit(0.05):
+        secrets["payments_token"]
+    services.error = OUTAGES[0]
+    with pytest.raises(SecretError):
+        secrets["payments_token"]
 
 
 def test_another_thread_that_reads_a_secret_does_not_keep_a_time_limit_from_the_main_one(

@@ -19,12 +19,12 @@ KEY = f"arn:aws:kms:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 @pytest.fixture
 def project_with(project: Project) -> Callable[..., Project]:
-    """`project_with(name=reference)`: a project whose processor has these secrets."""
-    return lambda **secrets: project.with_config({"worker": {"batch_size": 1, "secrets": secrets}})
+    """`project_with(name=reference)`: a project, of whatever name, whose processor has these secrets."""
+    return lambda **secrets: project.with_config({"datapipeline:worker": {"batch_size": 1, "secrets": secrets}})
 
 
 def references(project: Project) -> dict[str, Any]:
-    options = json.loads(project.config["shop:worker"])
+    options = json.loads(project.config["datapipeline:worker"])
     assert options["batch_size"] == 1
     found: dict[str, Any] = options["secrets"]
     return found
@@ -77,7 +77,7 @@ def test_what_the_program_refuses_is_left_to_it(
 
 @pytest.mark.parametrize("options", ["", "no JSON", "[]", "7", '{"secrets": 7}', "{}"])
 def test_a_stack_without_secrets_needs_none(emulator: Emulator, project: Project, options: str) -> None:
-    project = project.with_config({"worker": options})
+    project = project.with_config({"datapipeline:worker": options})
     assert put_into(emulator, project, {"token": "one"}) is project
 
 
