@@ -36,8 +36,11 @@ def permissions(graph: Graph) -> Iterator[Permission]:
     """All rights of all roles, by the names that the program gives things."""
     # A role can have several policies: it is the role that says whose they are.
     roles = {role.physical_name: role.name for role in graph.of_type("aws:iam/role:Role")}
-    for policy in graph.of_type("aws:iam/rolePolicy:RolePolicy"):
-        function = roles.get(policy.inputs["role"], policy.inputs["role"])
+    policies = graph.of_type("aws:iam/rolePolicy:RolePolicy")
+    whose = {policy.urn: roles.get(policy.inputs["role"], policy.inputs["role"]) for policy in policies}
+    # Resources are made in no order that stays.
+    for policy in sorted(policies, key=lambda policy: (whose[policy.urn], policy.name)):
+        function = whose[policy.urn]
         for statement in json.loads(policy.inputs["policy"])["Statement"]:
             when = _condition(graph, statement.get("Condition", {}))
             for action in statement["Action"]:
