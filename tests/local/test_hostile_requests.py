@@ -53,7 +53,13 @@ def orders(start: Start) -> Iterator[Events]:
         yield Events(client, {"x-api-key": key})
 
 
-@pytest.fixture(params=["anything", "orders"])
+@pytest.fixture(scope="module")
+def grouped(start: Start) -> Iterator[Events]:
+    with start(queue={"fifo": {"group_field": "customer"}}) as client:
+        yield Events(client)
+
+
+@pytest.fixture(params=["anything", "orders", "grouped"])
 def api(request: pytest.FixtureRequest) -> Events:
     found: Events = request.getfixturevalue(request.param)
     return found
