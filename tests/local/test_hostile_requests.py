@@ -43,10 +43,14 @@ class Traces(NamedTuple):
 class Events(Target):
     """An API that takes events."""
 
+    def wait_for_queue(self) -> None:
+        """Returns when no event is on its way."""
+        self.client.until(lambda: self.client.depth(self.client.outputs["queue_url"]) == 0)
+
     def traces(self) -> Traces:
-        """The traces of all events so far, as soon as none is on its way through the queue."""
+        """The traces of all events so far, as soon as none is on its way."""
+        self.wait_for_queue()
         client = self.client
-        client.until(lambda: client.depth(client.outputs["queue_url"]) == 0)
         items, objects = client.items(), client.objects("")
         failed = sum(item["status"] == "failed" for item in items.values())
         return Traces(
@@ -361,9 +365,25 @@ def test_an_answer_has_no_header_that_a_client_could_have_written(anything: Even
     assert not [value for value in answer.headers.values() if "Mine" in value]
 
 
-def test_the_functions_keep_nothing_of_what_they_are_sent_and_none_dies_of_it(anything: Events) -> None:
+def test_the_functions_keep_nothing_of_what_they_refuse_and_none_dies_of_it(anything: Events) -> None:
     refused = [body for body, status in BODIES.values() if status != 202]
     anything.assert_keeps_nothing(refused, lambda body: anything.send("POST", "/events", body))
+
+
+def test_the_functions_keep_nothing_of_the_events_that_they_take(anything: Events) -> None:
+    def submit(event: bytes) -> None:
+        assert anything.send("POST", "/events", event)[0] == 202
+        anything.wait_for_queue()
+
+    anything.assert_keeps_nothing([BODIES["long text"][0]], submit)
+
+
+def test_the_functions_keep_nothing_of_headers_and_parameters(anything: Events) -> None:
+    def ask(text: bytes) -> None:
+        half = text.decode()[: len(text) // 2]
+        assert anything.send("GET", f"/events?cursor={half}", X_Large=half)[0] == 400
+
+    anything.assert_keeps_nothing(20 * [b"x" * 60_000], ask)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
