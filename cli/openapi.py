@@ -379,9 +379,12 @@ def _redrive_schemas() -> Json:
 def _event_schemas(config: ApiPipelineConfig) -> Json:
     """`Event`, which is what the server asks of every event and the schema of its type; and these schemas."""
     key = {"type": ["string", "null"], "minLength": 1, "maxLength": events.MAXIMUM_KEY_LENGTH}
+    fifo = config.queue.fifo
+    group = {fifo.group_field: {**TEXT, "pattern": f"^{events.GROUP_PATTERN}$"}} if fifo else {}
     anything = {
         "type": "object",
-        "properties": {events.KEY_FIELD: {**key, "description": "Printable characters."}},
+        "properties": {events.KEY_FIELD: {**key, "description": "Printable characters."}, **group},
+        "required": list(group),
         "not": {"anyOf": [{"required": [field]} for field in events.RESERVED_FIELDS]},
         "description": f"{' and '.join(events.RESERVED_FIELDS)} are the server's.",
     }

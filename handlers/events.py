@@ -33,12 +33,13 @@ RESERVED_FIELDS = ("id", "received_at")
 MAXIMUM_FIELD_LENGTH = 512
 
 ID_PATTERN = "[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html (MessageGroupId)
+GROUP_PATTERN = "[!-~]{1,128}"
 
 is_id = re.compile(ID_PATTERN).fullmatch
 _timestamp = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z").fullmatch
 _list_place = re.compile(r"\[([0-9]+)\]").match
-# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html (MessageGroupId)
-_is_group = re.compile(r"[!-~]{1,128}").fullmatch
+_is_group = re.compile(GROUP_PATTERN).fullmatch
 _fingerprint = re.compile(r"([0-9a-f]{64})?").fullmatch
 
 Problem = dict[str, str]

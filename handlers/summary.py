@@ -16,6 +16,8 @@ OTHERS = "(others)"
 # Clients name the types, and the user's function its errors: so many are counted each by its name.
 NAMES = 1_000
 LISTED_NAMES = 20
+# So much of each is told in words: a client's can have 512.
+NAME_CHARACTERS = 80
 # Different latencies, in whole milliseconds, that are kept as they are; past that, each is within half a percent.
 EXACT_LATENCIES = 20_000
 BUCKET_GROWTH = 1.01
@@ -182,7 +184,7 @@ def facts(report: Report) -> list[str]:
 def types(report: Report) -> list[tuple[str, int]]:
     """Types and their events, the first few, with what is told of failures."""
     named = [
-        (name if not counts["failed"] else f"{name} ({counts['failed']:,} failed)", sum(counts.values()))
+        (_short(name) + (f" ({counts['failed']:,} failed)" if counts["failed"] else ""), sum(counts.values()))
         for name, counts in report["by_type"].items()
     ]
     return _first(named)
@@ -190,7 +192,11 @@ def types(report: Report) -> list[tuple[str, int]]:
 
 def failures(report: Report) -> list[tuple[str, int]]:
     """Errors and how often they were the end of an event, the first few."""
-    return _first(list(report["failures"].items()))
+    return _first([(_short(name), count) for name, count in report["failures"].items()])
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME_CHARACTERS else name[:NAME_CHARACTERS] + "..."
 
 
 def _first(rows: list[tuple[str, int]]) -> list[tuple[str, int]]:

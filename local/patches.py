@@ -49,6 +49,7 @@ def apply() -> None:
     _authorise_partiql_by_statement()
     _authorise_event_source_mappings()
     _authorise_parameters_by_arn()
+    _take_line_breaks_for_characters()
     _queue_asynchronous_invocations()
     _tell_targets_of_schedules_the_time()
     # Every ten seconds is too seldom for who waits for a schedule here.
@@ -121,6 +122,22 @@ def _authorise_parameters_by_arn() -> None:
         return f"arn:{arn}" if called_by_arn else resource
 
     iam_actions.extract_resource_arn = extract_resource_arn
+
+
+def _take_line_breaks_for_characters() -> None:
+    """The wildcards of a policy stand for line breaks too, as on AWS: the keys of S3 may have some.
+
+    MiniStack's stop at one, so that no grant is of such a key; and of one at the end its patterns know nothing.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
+    """
+    original = iam_evaluator._fnmatch_compile  # noqa: SLF001
+
+    def compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:  # noqa: FBT001  as MiniStack calls it
+        found: re.Pattern[str] = original(pattern, ignore_case)
+        # Python keeps what it has compiled.
+        return re.compile(found.pattern.removesuffix("$") + r"\Z", found.flags | re.DOTALL)
+
+    iam_evaluator._fnmatch_compile = compiled  # noqa: SLF001
 
 
 def _authorise_partiql_by_statement() -> None:

@@ -76,6 +76,7 @@ def test_redrive_wants_a_signature_whatever_the_other_routes_want() -> None:
         ("dev", {"api": {"auth": "jwt", "jwt": JWT}}),
         ("dev", {"queue": {"redrive_api": True}, "api": {"kind": "rest"}}),
         ("dev", {"storage": {"time_index": False, "results": "inline"}}),
+        ("dev", {"queue": {"fifo": {"group_field": "customer"}}}),
         ("csv", {"queue": {"redrive_api": True}}),
     ],
 )
@@ -142,6 +143,12 @@ def test_limits_are_those_of_the_config_and_of_the_functions() -> None:
     parameters = {each["name"]: each["schema"] for each in found["paths"]["/events"]["get"]["parameters"]}
     assert parameters["limit"] == {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
     assert parameters["status"] == {"enum": ["queued", "succeeded", "failed"]}
+
+
+def test_a_fifo_queue_wants_the_group_of_every_event() -> None:
+    event = made(queue={"fifo": {"group_field": "customer"}})["components"]["schemas"]["Event"]["allOf"][0]
+    assert event["required"] == ["customer"]
+    assert event["properties"]["customer"] == {"type": "string", "pattern": "^[!-~]{1,128}$"}
 
 
 def test_event_schemas_stand_in_it_by_type_and_their_references_lead_to_themselves(

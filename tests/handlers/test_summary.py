@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers import aws, summary
+from handlers import aws, events, summary
 from handlers.events import timestamp
 from handlers.summary import Latencies, Tally, Window, text, title, window_before
 
@@ -162,6 +162,44 @@ def test_the_text_lists_the_first_few_types_and_the_sum_of_the_rest() -> None:
     lines = text(many).splitlines()
     assert lines[-1].split() == ["3", "(others)"]
     assert sum("type-" in line for line in lines) == summary.LISTED_NAMES
+
+
+# What a client names as a type, and what the mail says.
+HOSTILE_TYPES = {
+    '=HYPERLINK("http://example.org","order")': '=HYPERLINK("http://example.org","order")',
+    "=1+1": "=1+1",
+    "<b>order</b>": "<b>order</b>",
+    "ö" * 80: "ö" * 80,
+    "x" * 81: "x" * 80 + "...",
+    "http://example.org/" + "x" * 480: "http://example.org/" + "x" * 61 + "...",
+    "order\nFailures": "default",
+    "order\r\nSubject: a": "default",
+    "order\u2028b": "default",
+    "a\u202eb": "default",
+    "\x1b[31m": "default",
+    "\x9b31m": "default",
+    "x" * 513: "default",
+}
+
+
+@pytest.mark.parametrize("named", HOSTILE_TYPES)
+def test_a_type_that_a_client_names_is_one_line_of_bounded_printable_text(named: str) -> None:
+    event_type = events.check({"kind": named}, max_depth=1, type_field="kind", validators={})
+    lines = text(report(item("failed", event_type, error_type="Rejected"))).split("\n")
+    assert lines[4:] == [
+        "",
+        "By type",
+        f"          1  {HOSTILE_TYPES[named]} (1 failed)",
+        "",
+        "Failures",
+        "          1  Rejected",
+        "",
+    ]
+    assert all(line.isprintable() for line in lines)
+
+
+def test_the_name_of_an_error_is_bounded_too() -> None:
+    assert text(report(item("failed", error_type="E" * 1_000))).endswith(f"  {'E' * 80}...\n")
 
 
 @pytest.mark.parametrize("service", ["a", "a-long-name-of-a-project-" * 10])

@@ -54,7 +54,7 @@ def dead_letters(iot: Iot) -> int:
     )
 
 
-@pytest.mark.parametrize("name", ["a b+c/ü.json", "plain.jsonl"])
+@pytest.mark.parametrize("name", ["a b+c/ü.json", "plain.jsonl", "two\nlines.json"])
 def test_an_uploaded_object_is_taken_whatever_its_key(iot: Iot, name: str) -> None:
     iot.put(f"readings/{name}", lines(reading("d1", 1, 35), {}))
     assert eventually(iot.readings) == [("d1", "2026-11-20T00:01:00.000000000Z", {"temperature": "35"})]

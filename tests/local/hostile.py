@@ -110,12 +110,12 @@ class Target:
         lines = (line.split(maxsplit=2) for line in listing.splitlines() if folder in line)
         return {int(pid): int(memory) for pid, memory, _ in lines}
 
-    def assert_keeps_nothing(self, bodies: list[bytes], send: Callable[[bytes], object]) -> None:
+    def assert_keeps_nothing(self, texts: list[bytes], send: Callable[[bytes], object]) -> None:
         """Memory comes to rest, and stays: who kept a fifth of what is sent would be seen. No worker dies of it."""
 
         def memory_after_a_round() -> dict[int, int]:
-            for body in bodies:
-                send(body)
+            for text in texts:
+                send(text)
             return self.workers()
 
         before, now = self.workers(), memory_after_a_round()
@@ -123,12 +123,12 @@ class Target:
             before, now = now, memory_after_a_round()
             if before.keys() == now.keys() and sum(now.values()) - sum(before.values()) < AT_REST_KIB:
                 break
-        before, rounds = now, SENT_BYTES // sum(map(len, bodies)) + 1
+        before, rounds = now, SENT_BYTES // sum(map(len, texts)) + 1
         for _ in range(rounds):
             now = memory_after_a_round()
         assert before, "no function ran"
         assert before.keys() <= now.keys(), "a worker died"
-        sent, grown = rounds * sum(map(len, bodies)), sum(now[pid] - before[pid] for pid in before) * 1024
+        sent, grown = rounds * sum(map(len, texts)), sum(now[pid] - before[pid] for pid in before) * 1024
         assert grown < sent / 5, f"{grown} bytes more after {sent} bytes of requests"
 
 

@@ -45,10 +45,12 @@ def report(files: Client, name: str) -> Any:
     return json.loads(s3.get_object(Bucket=bucket, Key=found[0]["Key"])["Body"].read())
 
 
-def test_a_file_that_is_put_ends_in_outputs_and_report(files: Client) -> None:
-    put(files, "raw/a b+ü.csv", (HEADER + GOOD + GOOD.replace("12.50", "1,2")).encode())
-    found = report(files, "a b+ü.csv")
+@pytest.mark.parametrize("name", ["a b+ü.csv", "two\nlines.csv"])
+def test_a_file_that_is_put_ends_in_outputs_and_report(files: Client, name: str) -> None:
+    put(files, f"raw/{name}", (HEADER + GOOD + GOOD.replace("12.50", "1,2")).encode())
+    found = report(files, name)
     assert (found["status"], found["rows"], found["processed"], found["rejected"]) == ("succeeded", 2, 1, 1)
+    assert found["key"] == f"raw/{name}"
     processed = files.aws("s3").get_object(Bucket=files.outputs["output_bucket"], Key=found["processed_key"])
     assert json.loads(processed["Body"].read())["amount"] == 12.5
 

@@ -128,6 +128,22 @@ def test_over_the_rate_a_rest_api_answers_429_in_the_shape_of_the_pipelines_own_
     assert set(refusal["error"]) == {"code", "message", "details"}
 
 
+def test_over_its_keys_rate_a_client_is_refused_on_every_route_and_nothing_of_that_is_stored(start: Start) -> None:
+    burst = 5
+    api = {"kind": "rest", "auth": "api_key", "throttling": {"rate_per_second": 0.1, "burst": burst}}
+    with start(api=api) as client:
+        key = client.aws("apigateway").get_api_key(apiKey=client.outputs["api_key_id"], includeValue=True)["value"]
+        answers = [client.post({"n": number}, {"x-api-key": key}) for number in range(4 * burst)]
+        assert {status for status, _ in answers} == {202, 429}
+        # Of a route that was not called yet, the stage would let these through: it is the key's plan that does not.
+        listed = [client.request("GET", "/events", headers={"x-api-key": key})[0] for _ in range(burst)]
+        assert 429 in listed
+        assert client.request("GET", "/health")[0] == 200
+        client.until(lambda: client.depth(client.outputs["queue_url"]) == 0)
+        assert client.depth(client.outputs["dead_letter_queue_url"]) == 0
+        assert client.items().keys() == {answer["id"] for status, answer in answers if status == 202}
+
+
 # Tokens
 
 

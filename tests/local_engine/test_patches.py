@@ -186,6 +186,21 @@ def test_a_queue_that_refuses_plain_http_takes_messages_from_this_machine(
         client.send_message(QueueUrl=queue, MessageBody="x")
 
 
+def test_a_line_break_in_a_key_is_a_character_like_any_other(client_that_may: Callable[..., Any], aws: Clients) -> None:
+    bucket = f"bucket-{uuid.uuid4().hex}"
+    aws("s3").create_bucket(Bucket=bucket)
+
+    def put(key: str, pattern: str) -> None:
+        client = client_that_may("s3", [("s3:PutObject", f"arn:aws:s3:::{bucket}/{pattern}")])
+        client.put_object(Bucket=bucket, Key=key)
+
+    put("a/b\nc", "a/*")
+    put("a/b\nc", "a/b?c")
+    for key, pattern in (("a/b\n", "a/b"), ("a/b\nc\n", "a/b?c"), ("\na/b", "a/*")):
+        with _denied():
+            put(key, pattern)
+
+
 def test_decisions_are_recorded_when_asked_for(tmp_path: Path) -> None:
     log = tmp_path / "decisions.jsonl"
     with Emulator(iam_log=log) as emulator:
