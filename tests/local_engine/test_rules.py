@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 A_KEY = "AKIAIOSFODNN7EXAMPLE"  # pragma: allowlist secret
 A_URL = "https://shop:hunter2@shop.example"  # pragma: allowlist secret
 STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
-ACCOUNT = "123456789012"
+ACCOUNT, ANOTHER = "123456789012", "999999999999"
 FUNCTION = "aws:lambda/function:Function"
 ROLES = f"arn:aws:iam::{ACCOUNT}:role/*"
 
@@ -226,8 +226,14 @@ def allow(actions: list[str], resources: list[str]) -> Callable[[list[Any]], obj
     return lambda statements: statements.append({"Effect": "Allow", "Action": actions, "Resource": resources})
 
 
-def service(name: str, **condition: Any) -> Callable[[list[Any]], object]:
-    statement = {"Effect": "Allow", "Principal": {"Service": name}, "Action": "sqs:SendMessage", "Resource": "x"}
+def of_the_key(actions: list[str], **condition: Any) -> Change:
+    """EventBridge may do something with the key."""
+    statement = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": actions}
+    return policy("Key key", lambda statements: statements.append({**statement, "Resource": "*", **condition}))
+
+
+def service(name: str, action: str = "sqs:SendMessage", **condition: Any) -> Callable[[list[Any]], object]:
+    statement = {"Effect": "Allow", "Principal": {"Service": name}, "Action": action, "Resource": "x"}
     return lambda statements: statements.append({**statement, **({"Condition": condition} if condition else {})})
 
 
@@ -324,11 +330,18 @@ BROKEN: list[tuple[str, str, Change, str]] = [
         policy("RolePolicy worker", lambda statements: statements[0].update(Action=["sqs:*"])),
         "RolePolicy worker",
     ),
-    (
-        "no-wildcard-resources",
-        "dev",
-        policy("RolePolicy worker", allow(["sqs:SendMessage"], ["*"])),
-        "RolePolicy worker",
+    *(
+        ("no-wildcard-actions", "dev", policy("RolePolicy worker", narrowed("Action", [action])), "RolePolicy worker")
+        for action in ("sqs:Delete?essage", "?qs:DeleteMessage")
+    ),
+    *(
+        (
+            "no-wildcard-resources",
+            "dev",
+            policy("RolePolicy worker", allow(["sqs:SendMessage"], [resource])),
+            "RolePolicy worker",
+        )
+        for resource in ("*", f"arn:aws:sqs:us-east-1:{ACCOUNT}:queue-?")
     ),
     (
         "no-wildcard-resources",
@@ -405,15 +418,17 @@ BROKEN: list[tuple[str, str, Change, str]] = [
     ),
     ("no-public-access", "dev", given("Permission api", principal="*"), "Permission api"),
     ("no-wildcard-actions", "dev", given("Permission api", action="lambda:*"), "Permission api"),
-    (
-        "confused-deputy",
-        "dev",
-        policy("QueuePolicy queue", service("events.amazonaws.com", StringLike={"aws:SourceAccount": "*"})),
-        "QueuePolicy queue",
-    ),
     *(
         ("confused-deputy", "dev", policy("QueuePolicy queue", edit), "QueuePolicy queue")
         for edit in (
+            service("lambda.amazonaws.com"),
+            service("events.amazonaws.com", StringLike={"aws:SourceAccount": "*"}),
+            service("events.amazonaws.com", StringEquals={"aws:SourceAccount": ANOTHER}),
+            service("events.amazonaws.com", StringEquals={"aws:SourceAccount": [ACCOUNT, ANOTHER]}),
+            service("events.amazonaws.com", StringEquals={"aws:SourceAccount": 1}),
+            service("events.amazonaws.com", ArnLike={"aws:SourceArn": f"arn:aws:events:us-east-1:{ANOTHER}:rule/*"}),
+            service("events.amazonaws.com", ArnLike={"aws:SourceArn": f"arn:aws:events:u?:{ACCOUNT}:rule/*"}),
+            service("events.amazonaws.com", ArnLike={"aws:ResourceArn": f"arn:aws:sqs:us-east-1:{ACCOUNT}:queue"}),
             service("events.amazonaws.com", StringEquals={"aws:SourceAccount": [ACCOUNT, "*"]}),
             service("events.amazonaws.com", StringEquals={"aws:ResourceAccount": ACCOUNT}),
         )
@@ -433,7 +448,31 @@ BROKEN: list[tuple[str, str, Change, str]] = [
         "Role worker",
     ),
     ("confused-deputy", "dev", given("Permission api", sourceArn=None), "Permission api"),
+    (
+        "confused-deputy",
+        "dev",
+        given("Permission api", sourceArn=f"arn:aws:execute-api:us-east-1:{ANOTHER}:api/*/*"),
+        "Permission api",
+    ),
+    *(
+        ("confused-deputy", "ingestion", of_the_key(actions, **condition), "Key key")
+        for actions, condition in (
+            (["kms:DescribeKey", "kms:Decrypt"], {}),
+            (["kms:Decrypt"], {}),
+            (
+                ["kms:Decrypt"],
+                {"Condition": {"ArnLike": {"kms:EncryptionContext:aws:x": f"arn:aws:events:r:{ANOTHER}:event-bus/*"}}},
+            ),
+        )
+    ),
+    (
+        "confused-deputy",
+        "dev",
+        policy("QueuePolicy queue", service("events.amazonaws.com", action="kms:DescribeKey")),
+        "QueuePolicy queue",
+    ),
     ("confused-deputy", "iot", given("Permission worker", sourceAccount=None), "Permission worker"),
+    ("confused-deputy", "iot", given("Permission worker", sourceAccount=ANOTHER), "Permission worker"),
     ("confused-deputy", "iot", given("Permission worker", sourceArn=None), "Permission worker"),
     ("queue-dead-letters", "dev", given("Queue queue", redrivePolicy=None), "Queue queue"),
     ("failed-events", "iot", without("FunctionEventInvokeConfig worker"), "Function worker"),
@@ -823,6 +862,7 @@ def redrive_policy_of_its_own(graph: Graph) -> Iterator[Registration]:
         variable("API_TOKEN_ARN", "shop"),
         policy("RolePolicy worker", allow(["xray:PutTraceSegments"], ["*"])),
         policy("QueuePolicy queue", service("events.amazonaws.com", StringEquals={"aws:SourceAccount": ACCOUNT})),
+        policy("QueuePolicy queue", service("events.amazonaws.com", StringEquals={"AWS:sourceaccount": int(ACCOUNT)})),
         *(
             policy("BucketPolicy bucket", everybody("s3:GetObject", **{operator: {f"aws:{key}": value}}))
             for operator, key, value in (
@@ -873,6 +913,8 @@ def test_what_is_as_it_should_be_is_not_found(change: Change) -> None:
         policy("VpcEndpoint network-sqs", everybody("sqs:*", StringEquals={"aws:PrincipalOrgID": "o-a1b2c3d4e5"})),
         policy("VpcEndpoint network-sqs", lambda statements: statements.append({**EVERYBODY, "Effect": "Deny"})),
         policy("VpcEndpoint network-sqs", narrowed("Condition", {"ArnLike": {"aws:PrincipalArn": ROLES}})),
+        of_the_key(["kms:DescribeKey"]),
+        of_the_key(["kms:Decrypt"], Condition={"StringEquals": {"aws:SourceAccount": ACCOUNT}}),
         policy("Key key", everybody("kms:Decrypt", StringEquals={"kms:CallerAccount": ACCOUNT})),
     ],
 )
