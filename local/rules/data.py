@@ -22,10 +22,30 @@ from local.rules.rule import (
     Problem,
     rule,
 )
-from local.rules.statements import Statement, listed, owner_of, principals, resource_statements, statements
+from local.rules.statements import (
+    CALLERS,
+    Statement,
+    allows_everybody,
+    conditions,
+    listed,
+    owner_of,
+    principals,
+    resource_statements,
+    statements,
+)
 
 # With these somebody gets at what a key encrypts, or lets others get at it.
-KEY_USES = ("kms:Decrypt", "kms:ReEncryptFrom", "kms:GenerateDataKey", "kms:CreateGrant")
+KEY_USES = ("kms:decrypt", "kms:reencryptfrom", "kms:generatedatakey", "kms:creategrant")
+
+
+# What a condition says about who uses a key: somebody by name, or a service. `role/*` and `*` are no names.
+# https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
+KEY_USERS: Mapping[str, re.Pattern[str]] = {
+    "aws:principalarn": re.compile(r"arn:[^:*?]+:(iam|sts)::\d{12}:[^*?]+/[^*?]"),
+    "aws:sourcearn": re.compile(r"arn:[^:*?]+:[^:*?]+:[^:*?]*:\d{12}:"),
+    "kms:viaservice": re.compile("[^*?]"),
+    "kms:grantisforawsresource": re.compile("true", re.IGNORECASE),
+}
 
 
 SECRET_NAME = re.compile(
@@ -113,8 +133,15 @@ def _key_users(graph: Graph) -> Iterator[Problem]:
 
 def _leaves_use_to_iam(statement: Statement) -> bool:
     account = any(re.fullmatch(r"\d{12}|arn:[^:]+:iam::\d{12}:root", each) for each in principals(statement))
-    uses = any(fnmatchcase(use, action) for action in listed(statement.get("Action", [])) for use in KEY_USES)
-    return statement["Effect"] == "Allow" and account and uses and not statement.get("Condition")
+    # Everybody of one account, or of an organisation; without such a condition it is no-public-access that finds it.
+    everybody = "*" in principals(statement) and not allows_everybody(statement, CALLERS)
+    actions = [action.lower() for action in listed(statement.get("Action", []))]
+    uses = "NotAction" in statement or any(fnmatchcase(use, action) for action in actions for use in KEY_USES)
+    named = any(
+        key in KEY_USERS and all(map(KEY_USERS[key].match, values))
+        for key, values in conditions(statement.get("Condition", {}))
+    )
+    return statement["Effect"] == "Allow" and (account or everybody) and uses and not named
 
 
 @rule(

@@ -7,6 +7,7 @@ from local.rules.rule import BUCKET, KEY, PERMISSION, ROLE, Problem, rule
 from local.rules.statements import (
     CALLERS,
     allows_everybody,
+    federates_everybody,
     for_this_account,
     has_wildcard,
     listed,
@@ -100,7 +101,7 @@ def _no_public_access(graph: Graph) -> Iterator[Problem]:
         if bucket.physical_name not in owned:
             yield bucket, "objects in it can have access lists of their own"
     for policy, statement in trusting_statements(graph):
-        if allows_everybody(statement, CALLERS):
+        if allows_everybody(statement, CALLERS) or federates_everybody(statement):
             yield policy, "it allows something to everybody"
     for permission in graph.of_type(PERMISSION):
         if permission.inputs["principal"] == "*":

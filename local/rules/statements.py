@@ -97,10 +97,10 @@ CALLERS = {
 }
 
 
-def _conditions(condition: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[str, list[str]]]:
+def conditions(condition: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[str, list[str]]]:
     """Keys and what they have to be like; one of the values is enough for AWS."""
     for operator, pairs in condition.items():
-        if operator in ("StringEquals", "StringLike", "ArnEquals", "ArnLike"):
+        if operator in ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool"):
             for key, given in pairs.items():
                 yield key.lower(), listed(given)
 
@@ -109,7 +109,7 @@ def for_this_account(condition: Mapping[str, Mapping[str, object]]) -> bool:
     """Whether a service may act for this account's resources only."""
     return any(
         all(value == ACCOUNT if key == "aws:sourceaccount" else of_this_account(value) for value in values)
-        for key, values in _conditions(condition)
+        for key, values in conditions(condition)
         if key in ("aws:sourceaccount", "aws:sourcearn") or key.startswith("kms:encryptioncontext:")
     )
 
@@ -124,7 +124,32 @@ def allows_everybody(statement: Statement, callers: set[str]) -> bool:
     """Whether whoever there is may do something, and no condition says who it has to be."""
     named = any(
         key in callers and all(not has_wildcard(value) or ACCOUNT_IN_ARN.match(value) for value in values)
-        for key, values in _conditions(statement.get("Condition", {}))
+        for key, values in conditions(statement.get("Condition", {}))
     )
     everybody = "*" in principals(statement) or "NotPrincipal" in statement
     return statement["Effect"] == "Allow" and everybody and not named
+
+
+def federates_everybody(statement: Statement) -> bool:
+    """Whether whoever has an account with an identity provider may do something: nothing says who of them, or for what.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create_for-idp_oidc.html
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_saml.html
+    """
+    keys = {
+        key
+        for key, values in conditions(statement.get("Condition", {}))
+        # `repo:*` is everybody who has a repository.
+        if not any(re.match("([^:*?]*:)?[*?]", value) for value in values)
+    }
+    for provider in principals(statement, "Federated"):
+        if ":saml-provider/" in provider:
+            named = "saml:aud" in keys
+        elif provider == "cognito-identity.amazonaws.com":
+            # Its audience is one identity pool, where that of others is an application that is open to all of them.
+            named = f"{provider}:aud" in keys
+        else:
+            named = any(key.endswith(":sub") for key in keys)
+        if statement["Effect"] == "Allow" and not named:
+            return True
+    return False

@@ -25,6 +25,10 @@ STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
 ACCOUNT, ANOTHER = "123456789012", "999999999999"
 FUNCTION = "aws:lambda/function:Function"
 ROLES = f"arn:aws:iam::{ACCOUNT}:role/*"
+GITHUB = "token.actions.githubusercontent.com"
+GITHUB_PROVIDER = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{GITHUB}"
+SAML_PROVIDER = f"arn:aws:iam::{ACCOUNT}:saml-provider/shop"
+COGNITO = "cognito-identity.amazonaws.com"
 
 Change = Callable[[Graph], Iterator[Registration]]
 
@@ -246,6 +250,21 @@ def everybody(action: str, **condition: Any) -> Callable[[list[Any]], object]:
     return lambda statements: statements.append({**statement, "Condition": condition})
 
 
+def by_iam(**condition: Any) -> Callable[[list[Any]], object]:
+    """Whoever IAM lets may do everything with a key, on a condition."""
+    principal = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+    statement = {"Effect": "Allow", "Principal": principal, "Action": "kms:*", "Resource": "*", "Condition": condition}
+    return lambda statements: statements.append(statement)
+
+
+def federated(provider: str, **condition: Any) -> Change:
+    """Who has an account with an identity provider may take the worker's role."""
+    principal = {"Federated": provider}
+    statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRoleWithWebIdentity"}
+    more = {**statement, **({"Condition": condition} if condition else {})}
+    return policy("Role worker", lambda statements: statements.append(more), "assumeRolePolicy")
+
+
 def narrowed(key: str, value: object) -> Callable[[list[Any]], object]:
     """The first statement says less."""
     return lambda statements: statements[0].update({key: value})
@@ -295,11 +314,24 @@ BROKEN: list[tuple[str, str, Change, str]] = [
         ("key-users", "ingestion", policy("Key key", narrowed("Action", action)), "Key key")
         for action in ("kms:*", "kms:Create*", ["kms:PutKeyPolicy", "kms:Decrypt"])
     ),
-    (
-        "key-users",
-        "ingestion",
-        policy("Key key", lambda statements: statements[0].update(Action="*", Principal={"AWS": [ACCOUNT]})),
-        "Key key",
+    *(
+        ("key-users", "ingestion", policy("Key key", edit), "Key key")
+        for edit in (
+            lambda statements: statements[0].update(Action="*", Principal={"AWS": [ACCOUNT]}),
+            lambda statements: statements[0].update(NotAction="kms:PutKeyPolicy", Action=[]),
+            narrowed("Action", "KMS:decrypt"),
+            everybody("kms:Decrypt", StringEquals={"kms:CallerAccount": ACCOUNT}),
+            everybody("kms:Decrypt", StringEquals={"aws:PrincipalAccount": ACCOUNT}),
+            everybody("kms:Decrypt", StringEquals={"aws:PrincipalOrgID": "o-a1b2c3d4e5"}),
+            by_iam(Bool={"aws:SecureTransport": "true"}),
+            by_iam(StringEquals={"kms:CallerAccount": ACCOUNT}),
+            by_iam(ArnLike={"aws:PrincipalArn": "*"}),
+            by_iam(ArnLike={"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:*"}),
+            by_iam(ArnLike={"aws:PrincipalArn": [f"arn:aws:iam::{ACCOUNT}:user/ann", ROLES]}),
+            by_iam(ArnNotLike={"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:user/ann"}),
+            by_iam(StringLike={"kms:ViaService": "*"}),
+            by_iam(Bool={"kms:GrantIsForAWSResource": "false"}),
+        )
     ),
     # The dead letters of the bus are outside of the key, but not if they are those of something else, too.
     (
@@ -417,6 +449,20 @@ BROKEN: list[tuple[str, str, Change, str]] = [
         "BucketPolicy bucket",
     ),
     ("no-public-access", "dev", given("Permission api", principal="*"), "Permission api"),
+    *(
+        ("no-public-access", "dev", change, "Role worker")
+        for change in (
+            federated(GITHUB_PROVIDER),
+            federated(GITHUB_PROVIDER, StringEquals={f"{GITHUB}:aud": "sts.amazonaws.com"}),
+            federated(GITHUB_PROVIDER, StringLike={f"{GITHUB}:sub": "*"}),
+            federated(GITHUB_PROVIDER, StringLike={f"{GITHUB}:sub": ["repo:shop/orders:*", "repo:*"]}),
+            federated(GITHUB_PROVIDER, StringNotEquals={f"{GITHUB}:sub": "repo:shop/orders:ref:refs/heads/main"}),
+            federated("accounts.google.com", StringEquals={"accounts.google.com:aud": "66677788899"}),
+            federated(COGNITO, StringEquals={"cognito-identity.amazonaws.com:amr": "authenticated"}),
+            federated(SAML_PROVIDER),
+            federated(SAML_PROVIDER, StringEquals={"SAML:sub_type": "persistent"}),
+        )
+    ),
     ("no-wildcard-actions", "dev", given("Permission api", action="lambda:*"), "Permission api"),
     *(
         ("confused-deputy", "dev", policy("QueuePolicy queue", edit), "QueuePolicy queue")
@@ -889,6 +935,9 @@ def redrive_policy_of_its_own(graph: Graph) -> Iterator[Registration]:
             added("aws:sns/topicSubscription:TopicSubscription", "ops", {"protocol": by, "endpoint": "a@example.com"})
             for by in ("email", "email-json", "sms")
         ),
+        federated(GITHUB_PROVIDER, StringLike={f"{GITHUB}:sub": "repo:shop/orders:*"}),
+        federated(SAML_PROVIDER, StringEquals={"SAML:aud": "https://signin.aws.amazon.com/saml"}),
+        federated(COGNITO, StringEquals={f"{COGNITO}:aud": "us-east-1:12345678-abcd"}),
         alarm(threshold=0, comparisonOperator="GreaterThanThreshold"),
         alarm(unit="Count"),
         alarm(threshold=0.5, statistic=None, extendedStatistic="p99"),
@@ -915,7 +964,17 @@ def test_what_is_as_it_should_be_is_not_found(change: Change) -> None:
         policy("VpcEndpoint network-sqs", narrowed("Condition", {"ArnLike": {"aws:PrincipalArn": ROLES}})),
         of_the_key(["kms:DescribeKey"]),
         of_the_key(["kms:Decrypt"], Condition={"StringEquals": {"aws:SourceAccount": ACCOUNT}}),
-        policy("Key key", everybody("kms:Decrypt", StringEquals={"kms:CallerAccount": ACCOUNT})),
+        *(
+            policy("Key key", edit)
+            for edit in (
+                everybody("kms:Decrypt", ArnLike={"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/reader-*"}),
+                everybody("kms:Decrypt", ArnLike={"aws:SourceArn": f"arn:aws:sns:us-east-1:{ACCOUNT}:*"}),
+                everybody("kms:DescribeKey", StringEquals={"kms:CallerAccount": ACCOUNT}),
+                by_iam(ArnEquals={"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:user/ann"}),
+                by_iam(StringLike={"kms:ViaService": "dynamodb.*.amazonaws.com"}),
+                by_iam(Bool={"kms:GrantIsForAWSResource": True}),
+            )
+        ),
     ],
 )
 def test_what_is_as_it_should_be_in_a_hardened_stack_is_not_found(change: Change) -> None:
