@@ -1,7 +1,7 @@
 """Rules of data: what it is encrypted with, on its way and where it lies, and how long logs are kept."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -48,6 +48,11 @@ KEY_USERS: Mapping[str, re.Pattern[str]] = {
 }
 
 
+# What AWS calls its own keys, of which each account has one a service, whose policies nobody can change.
+# https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk
+AWS_MANAGED_KEY = "alias/aws/"
+
+
 SECRET_NAME = re.compile(
     r"(^|_)(SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIALS?|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY)(_|$)", re.IGNORECASE
 )
@@ -87,27 +92,36 @@ def _encrypted_at_rest(graph: Graph) -> Iterator[Problem]:
 def _customer_key(graph: Graph) -> Iterator[Problem]:
     """Where something of a stack is under a key of its own, all its data is."""
     keys = graph.of_type(KEY)
-    used: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
+    used: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
         QUEUE: lambda inputs: inputs.get("kmsMasterKeyId"),
         TOPIC: lambda inputs: inputs.get("kmsMasterKeyId"),
-        TABLE: lambda inputs: inputs.get("serverSideEncryption", {}).get("kmsKeyArn"),
+        TABLE: lambda inputs: _key_of_table(inputs.get("serverSideEncryption", {})),
         LOG_GROUP: lambda inputs: inputs.get("kmsKeyId"),
         FUNCTION: lambda inputs: inputs.get("kmsKeyArn"),
         EVENT_BUS: lambda inputs: inputs.get("kmsKeyIdentifier"),
-        BUCKET_ENCRYPTION: lambda inputs: inputs["rules"][0]["applyServerSideEncryptionByDefault"].get(
-            "kmsMasterKeyId"
-        ),
+        BUCKET_ENCRYPTION: lambda inputs: _key_of_bucket(inputs["rules"]),
     }
     data = [resource for resource in graph if resource.type in used]
     # A key that nothing here refers to is somebody else's: it says nothing about this stack's data.
     own = {key.urn for key in keys} & {urn for resource in data for urn in resource.dependencies}
     outside = _dead_letters_of_buses_alone(graph)
     for resource in data if own else ():
-        if not used[resource.type](resource.inputs) and resource not in outside:
+        key_of = used[resource.type](resource.inputs)
+        if (not key_of or AWS_MANAGED_KEY in key_of) and resource not in outside:
             yield resource, "the stack has a key of its own, and this is not encrypted with it"
     for key in keys:
         if not key.inputs.get("enableKeyRotation"):
             yield key, "it is never rotated"
+
+
+def _key_of_table(encryption: Mapping[str, Any]) -> str | None:
+    return encryption.get("kmsKeyArn") if encryption.get("enabled") else None
+
+
+def _key_of_bucket(rules: Sequence[Mapping[str, Any]]) -> str | None:
+    # A rule may be about something else, S3's bucket keys say.
+    keys = (each.get("applyServerSideEncryptionByDefault", {}).get("kmsMasterKeyId") for each in rules)
+    return next(filter(None, keys), None)
 
 
 def _dead_letters_of_buses_alone(graph: Graph) -> list[Registration]:

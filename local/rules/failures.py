@@ -46,7 +46,7 @@ def _failed_events(graph: Graph) -> Iterator[Problem]:
     kept = {
         of_arn(each.inputs["functionName"])[1]
         for each in graph.of_type("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
-        if "onFailure" in each.inputs.get("destinationConfig", {})
+        if each.inputs.get("destinationConfig", {}).get("onFailure")
     }
     asynchronous = _invoked_asynchronously(graph)
     for function in graph.of_type(FUNCTION):
@@ -54,7 +54,7 @@ def _failed_events(graph: Graph) -> Iterator[Problem]:
             yield function, "it is invoked asynchronously, and events that it fails on are lost"
     for mapping in graph.of_type(MAPPING):
         service, _ = of_arn(mapping.inputs.get("eventSourceArn", ""))
-        if service in ("dynamodb", "kinesis") and "onFailure" not in mapping.inputs.get("destinationConfig", {}):
+        if service in ("dynamodb", "kinesis") and not mapping.inputs.get("destinationConfig", {}).get("onFailure"):
             yield mapping, "records of the stream that the function fails on are lost"
 
 
@@ -65,8 +65,8 @@ def _failed_events(graph: Graph) -> Iterator[Problem]:
 )
 def _undelivered_events(graph: Graph) -> Iterator[Problem]:
     edges = [
-        *((each, "deadLetterConfig" in each.inputs["target"]) for each in graph.of_type(SCHEDULE)),
-        *((each, "deadLetterConfig" in each.inputs) for each in graph.of_type(EVENT_TARGET)),
+        *((each, _kept(each.inputs["target"])) for each in graph.of_type(SCHEDULE)),
+        *((each, _kept(each.inputs)) for each in graph.of_type(EVENT_TARGET)),
         *(
             (each, "redrivePolicy" in each.inputs)
             for each in graph.of_type(SUBSCRIPTION)
@@ -86,6 +86,10 @@ def _undelivered_events(graph: Graph) -> Iterator[Problem]:
                 yield bus, "events that it cannot encrypt or decrypt are lost"
             elif key in kept_with:
                 yield bus, "its dead letters are under its own key, and cannot be put there when that does not work"
+
+
+def _kept(target: Mapping[str, Any]) -> bool:
+    return bool(target.get("deadLetterConfig", {}).get("arn"))
 
 
 @rule(
@@ -146,7 +150,7 @@ def _invoked_asynchronously(graph: Graph) -> set[str]:
     """The functions that S3, SNS, EventBridge or Scheduler invoke, which wait for no answer."""
     targets = [
         *(
-            each["lambdaFunctionArn"]
+            each.get("lambdaFunctionArn", "")
             for notification in graph.of_type("aws:s3/bucketNotification:BucketNotification")
             for each in notification.inputs.get("lambdaFunctions", [])
         ),
@@ -164,10 +168,13 @@ def dead_letter_targets(resources: Iterable[Registration]) -> Iterator[str]:
         if policy := inputs.get("redrivePolicy"):
             yield of_arn(json.loads(policy)["deadLetterTargetArn"])[1]
         for given in (inputs.get("deadLetterConfig"), _mapping(inputs.get("target")).get("deadLetterConfig")):
-            if given:
-                yield of_arn(given.get("arn") or given["targetArn"])[1]
-        if destination := _mapping(inputs.get("destinationConfig")).get("onFailure"):
-            yield of_arn(destination["destination"])[1]
+            # EventBridge's, Scheduler's; and Lambda's.
+            if arn := _mapping(given).get("arn") or _mapping(given).get("targetArn"):
+                yield of_arn(arn)[1]
+        # A function's, and a mapping's.
+        on_failure = _mapping(inputs.get("destinationConfig")).get("onFailure", {})
+        if arn := on_failure.get("destination") or on_failure.get("destinationArn"):
+            yield of_arn(arn)[1]
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

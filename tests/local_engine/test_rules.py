@@ -24,6 +24,7 @@ A_URL = "https://shop:hunter2@shop.example"  # pragma: allowlist secret
 STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
 ACCOUNT, ANOTHER = "123456789012", "999999999999"
 FUNCTION = "aws:lambda/function:Function"
+NOTIFICATION = "aws:s3/bucketNotification:BucketNotification"
 ROLES = f"arn:aws:iam::{ACCOUNT}:role/*"
 GITHUB = "token.actions.githubusercontent.com"
 GITHUB_PROVIDER = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{GITHUB}"
@@ -205,6 +206,10 @@ def dead_letters_of_a_schedule(graph: Graph) -> Iterator[Registration]:
     return added("aws:scheduler/schedule:Schedule", "nightly", {"target": target})(graph)
 
 
+def dead_letters_of_a_stream(graph: Graph) -> Iterator[Registration]:
+    return reading(STREAM, destinationConfig={"onFailure": {"destinationArn": arn_of(graph, "Queue queue")}})(graph)
+
+
 def reading(arn: str, **inputs: Any) -> Change:
     """A function reads a stream or a queue."""
     return added("aws:lambda/eventSourceMapping:EventSourceMapping", "reads", {"eventSourceArn": arn, **inputs})
@@ -296,14 +301,32 @@ BROKEN: list[tuple[str, str, Change, str]] = [
     ("customer-key", "ingestion", given("Table table", serverSideEncryption=None), "Table table"),
     ("customer-key", "ingestion", given("LogGroup worker", kmsKeyId=None), "LogGroup worker"),
     ("customer-key", "ingestion", given("Function ingest", kmsKeyArn=None), "Function ingest"),
+    *(
+        (
+            "customer-key",
+            "ingestion",
+            given("BucketServerSideEncryptionConfiguration bucket", rules=[rule]),
+            "BucketServerSideEncryptionConfiguration bucket",
+        )
+        for rule in (
+            {"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}},
+            {"applyServerSideEncryptionByDefault": {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": "alias/aws/s3"}},
+            {"bucketKeyEnabled": True},
+        )
+    ),
+    ("customer-key", "ingestion", given("Queue queue", kmsMasterKeyId="alias/aws/sqs"), "Queue queue"),
     (
         "customer-key",
         "ingestion",
-        given(
-            "BucketServerSideEncryptionConfiguration bucket",
-            rules=[{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}],
-        ),
-        "BucketServerSideEncryptionConfiguration bucket",
+        given("Topic alerts", kmsMasterKeyId=f"arn:aws:kms:us-east-1:{ACCOUNT}:alias/aws/sns"),
+        "Topic alerts",
+    ),
+    *(
+        ("customer-key", "ingestion", given("Table table", serverSideEncryption=encryption), "Table table")
+        for encryption in (
+            {"enabled": True},
+            {"enabled": False, "kmsKeyArn": f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1234abcd"},
+        )
     ),
     ("customer-key", "ingestion", given("EventBus outcomes", kmsKeyIdentifier=None), "EventBus outcomes"),
     ("customer-key", "ingestion", given("Key key", enableKeyRotation=None), "Key key"),
@@ -529,6 +552,13 @@ BROKEN: list[tuple[str, str, Change, str]] = [
     ("failed-events", "dev", invoked("aws:cloudwatch/eventTarget:EventTarget"), "Function worker"),
     ("failed-events", "dev", reading(TABLE_STREAM), "EventSourceMapping reads"),
     ("failed-events", "dev", reading(STREAM, destinationConfig={}), "EventSourceMapping reads"),
+    ("failed-events", "dev", reading(STREAM, destinationConfig={"onFailure": {}}), "EventSourceMapping reads"),
+    (
+        "undelivered-events",
+        "dev",
+        added("aws:cloudwatch/eventTarget:EventTarget", "tell", {"arn": "arn:aws:sns:r:a:t", "deadLetterConfig": {}}),
+        "EventTarget tell",
+    ),
     (
         "undelivered-events",
         "dev",
@@ -567,6 +597,7 @@ BROKEN: list[tuple[str, str, Change, str]] = [
     ),
     ("dead-letter-alarm", "dev", dead_letters_of_the_worker, "Queue queue"),
     ("dead-letter-alarm", "dev", dead_letters_of_a_schedule, "Queue queue"),
+    ("dead-letter-alarm", "dev", dead_letters_of_a_stream, "Queue queue"),
     *(
         ("dead-letter-alarm", "dev", change, "Queue queue-dead-letters")
         for change in (
@@ -944,7 +975,11 @@ def redrive_policy_of_its_own(graph: Graph) -> Iterator[Registration]:
         policy("RolePolicy worker", lambda statements: statements.append({**EVERYTHING, "Effect": "Deny"})),
         all_of(given("Queue queue", redrivePolicy=None), redrive_policy_of_its_own),
         all_of(policy_with_the_queue, without("QueuePolicy queue")),
-        reading(STREAM, destinationConfig={"onFailure": {"destination": f"arn:aws:sqs:us-east-1:{ACCOUNT}:elsewhere"}}),
+        reading(
+            STREAM, destinationConfig={"onFailure": {"destinationArn": f"arn:aws:sqs:us-east-1:{ACCOUNT}:elsewhere"}}
+        ),
+        added(NOTIFICATION, "of-nobody", {"bucket": "b", "lambdaFunctions": [{"events": ["s3:ObjectCreated:*"]}]}),
+        given("Queue queue-dead-letters", kmsMasterKeyId="alias/aws/sqs"),
         added("aws:ec2/securityGroupRule:SecurityGroupRule", "old", {"type": "ingress", "cidrBlocks": ["10.0.0.0/16"]}),
     ],
 )
