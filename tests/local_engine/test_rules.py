@@ -192,6 +192,30 @@ def told(name: str, version: str = "") -> Change:
     return change
 
 
+def kept(version: str, **inputs: Any) -> Change:
+    """What a version of the worker fails on is kept elsewhere."""
+
+    def change(graph: Graph) -> Iterator[Registration]:
+        name = arn_of(graph, "Function worker") + version
+        elsewhere = {"onFailure": {"destination": f"arn:aws:sqs:us-east-1:{ACCOUNT}:elsewhere"}}
+        config = {"functionName": name, "destinationConfig": elsewhere, **inputs}
+        return added("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig", "kept", config)(graph)
+
+    return change
+
+
+def tells_the_worker(outcome: str) -> Change:
+    """What became of an event that another function was given is given to the worker."""
+
+    def change(graph: Graph) -> Iterator[Registration]:
+        (config,) = [each for each in graph if named(each) == "FunctionEventInvokeConfig breaker"]
+        worker = {"destination": arn_of(graph, "Function worker")}
+        destinations = {**config.inputs["destinationConfig"], outcome: worker}
+        return given("FunctionEventInvokeConfig breaker", destinationConfig=destinations)(graph)
+
+    return change
+
+
 def dead_letters_of_the_worker(graph: Graph) -> Iterator[Registration]:
     """They go to a queue that has no alarm for them."""
     return given("Function worker", deadLetterConfig={"targetArn": arn_of(graph, "Queue queue")})(graph)
@@ -282,6 +306,7 @@ def narrowed(key: str, value: object) -> Callable[[list[Any]], object]:
     return lambda statements: statements[0].update({key: value})
 
 
+OWN_ADDRESSES = {"cidrBlocks": ["10.0.0.0/16", "10.0.0.0/8"], "ipv6CidrBlocks": ["2001:db8::/32"]}
 TABLE_STREAM = f"arn:aws:dynamodb:us-east-1:{ACCOUNT}:table/t/stream/2026-01-01T00:00:00.000"
 STREAM = f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/s"
 OPEN_ENDPOINT = json.dumps({"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}})
@@ -553,7 +578,13 @@ BROKEN: list[tuple[str, str, Change, str]] = [
     ("queue-dead-letters", "dev", given("Queue queue", redrivePolicy=None), "Queue queue"),
     ("failed-events", "iot", without("FunctionEventInvokeConfig worker"), "Function worker"),
     ("failed-events", "iot", given("FunctionEventInvokeConfig worker", destinationConfig=None), "Function worker"),
+    ("failed-events", "iot", given("FunctionEventInvokeConfig worker", qualifier="other"), "Function worker"),
+    ("failed-events", "iot", told("worker", ":live"), "Function worker"),
     ("failed-events", "dev", told("worker"), "Function worker"),
+    *(
+        ("failed-events", "ingestion", tells_the_worker(outcome), "Function worker")
+        for outcome in ("onSuccess", "onFailure")
+    ),
     ("failed-events", "dev", told("worker", ":live"), "Function worker"),
     ("failed-events", "dev", invoked("aws:scheduler/schedule:Schedule"), "Function worker"),
     ("failed-events", "dev", invoked("aws:cloudwatch/eventTarget:EventTarget"), "Function worker"),
@@ -613,6 +644,12 @@ BROKEN: list[tuple[str, str, Change, str]] = [
             alarm(threshold=1, comparisonOperator="GreaterThanThreshold"),
             alarm(comparisonOperator="LessThanThreshold"),
             alarm(statistic="SampleCount"),
+            alarm(statistic="Minimum"),
+            alarm(period=86_400),
+            alarm(evaluationPeriods=6),
+            alarm(evaluationPeriods=1440, datapointsToAlarm=6),
+            alarm(threshold=None),
+            alarm(comparisonOperator=None),
             alarm(unit="Seconds"),
             alarm(namespace="Shop"),
             alarm(metricName="NumberOfMessagesSent"),
@@ -712,7 +749,14 @@ BROKEN: list[tuple[str, str, Change, str]] = [
             "SecurityGroupRule old",
         )
         for kind in ("ingress", "egress")
-        for ranges in ({"cidrBlocks": ["10.0.0.0/16", "0.0.0.0/0"]}, {"ipv6CidrBlocks": ["::/0"]})
+        for ranges in (
+            {"cidrBlocks": ["10.0.0.0/16", "0.0.0.0/0"]},
+            {"cidrBlocks": ["0.0.0.0/1", "128.0.0.0/1"]},
+            {"cidrBlocks": ["10.0.0.0/7"]},
+            {"ipv6CidrBlocks": ["::/0"]},
+            {"ipv6CidrBlocks": ["0::/0"]},
+            {"ipv6CidrBlocks": ["2001:d00::/31"]},
+        )
     ),
     ("functions-in-vpc", "ingestion", given("Function worker", vpcConfig=None), "Function worker"),
     ("functions-in-vpc", "dev", given("Function ingest", vpcConfig={"subnetIds": ["subnet-0a"]}), "Function worker"),
@@ -986,6 +1030,10 @@ def redrive_policy_of_its_own(graph: Graph) -> Iterator[Registration]:
         policy("QueuePolicy queue", narrowed("Resource", "*")),
         given("Permission api", principal=ACCOUNT, sourceArn=None),
         all_of(told("worker"), dead_letters_of_the_worker, alarm_of_the_queue),
+        all_of(told("worker"), kept("")),
+        all_of(told("worker"), kept("", qualifier="$LATEST")),
+        all_of(told("worker", ":live"), kept("", qualifier="live")),
+        all_of(told("worker", ":live"), kept(":live")),
         told_of_its_name,
         added("aws:ssm/parameter:Parameter", "key", {"type": "SecureString", "value": A_KEY}),
         added("aws:kms/key:Key", "of-somebody-else", {"enableKeyRotation": True, "policy": '{"Statement": []}'}),
@@ -999,6 +1047,8 @@ def redrive_policy_of_its_own(graph: Graph) -> Iterator[Registration]:
         federated(COGNITO, StringEquals={f"{COGNITO}:aud": "us-east-1:12345678-abcd"}),
         alarm(threshold=0, comparisonOperator="GreaterThanThreshold"),
         alarm(unit="Count"),
+        alarm(period=300),
+        alarm(evaluationPeriods=1440, datapointsToAlarm=1),
         alarm(threshold=0.5, statistic=None, extendedStatistic="p99"),
         policy("RolePolicy worker", lambda statements: statements.append({**EVERYTHING, "Effect": "Deny"})),
         all_of(given("Queue queue", redrivePolicy=None), redrive_policy_of_its_own),
@@ -1008,7 +1058,7 @@ def redrive_policy_of_its_own(graph: Graph) -> Iterator[Registration]:
         ),
         added(NOTIFICATION, "of-nobody", {"bucket": "b", "lambdaFunctions": [{"events": ["s3:ObjectCreated:*"]}]}),
         given("Queue queue-dead-letters", kmsMasterKeyId="alias/aws/sqs"),
-        added("aws:ec2/securityGroupRule:SecurityGroupRule", "old", {"type": "ingress", "cidrBlocks": ["10.0.0.0/16"]}),
+        added("aws:ec2/securityGroupRule:SecurityGroupRule", "old", {"type": "ingress", **OWN_ADDRESSES}),
     ],
 )
 def test_what_is_as_it_should_be_is_not_found(change: Change) -> None:
@@ -1018,6 +1068,7 @@ def test_what_is_as_it_should_be_is_not_found(change: Change) -> None:
 @pytest.mark.parametrize(
     "change",
     [
+        given("FunctionEventInvokeConfig breaker", qualifier="$LATEST"),
         route("$default", "JWT"),
         route("GET /health", "NONE"),
         route("GET /redriven", "JWT"),
