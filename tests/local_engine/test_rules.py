@@ -894,6 +894,29 @@ def test_what_is_accepted_says_why_and_the_rest_stays_wrong(
     assert {finding.rule for finding in found} == {"open-api"}
 
 
+ROLE, ROLE_POLICY = "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy"
+
+
+@pytest.mark.parametrize("resource", ["pipeline-worker", None])
+def test_what_is_accepted_of_one_type_stays_wrong_of_another_of_that_name(resource: str | None) -> None:
+    all_actions = policy("RolePolicy worker", narrowed("Action", "sqs:*"))
+    graph = changed(stack("iot"), all_of(all_actions, given("Role worker", managedPolicyArns=[ADMINISTRATOR])))
+    entry = AcceptedFinding(rule="no-wildcard-actions", resource=resource, type=ROLE_POLICY, reason=REASON)
+    found = findings(graph, [entry])
+    assert {finding.type: finding.accepted for finding in found} == {ROLE: None, ROLE_POLICY: REASON}
+    assert {finding.rule for finding in found} == {"no-wildcard-actions"}
+
+
+def test_what_is_accepted_of_a_type_of_which_nothing_is_found_says_the_type() -> None:
+    entry = AcceptedFinding(rule="no-wildcard-actions", resource="pipeline-worker", type=ROLE_POLICY, reason=REASON)
+    graph = changed(stack("iot"), given("Role worker", managedPolicyArns=[ADMINISTRATOR]))
+    wildcard, stale = findings(graph, [entry])
+    assert (wildcard.rule, wildcard.accepted) == ("no-wildcard-actions", None)
+    assert stale.found == (
+        f"no-wildcard-actions of pipeline-worker ({ROLE_POLICY}) is accepted, and nothing of it is found"
+    )
+
+
 @pytest.mark.parametrize(
     ("rule", "resource"),
     [("open-api", "pipeline-api-get-events"), ("open-api", None), ("throttling", "pipeline-api-post-events")],
