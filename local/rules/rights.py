@@ -126,11 +126,11 @@ def _confused_deputy(graph: Graph) -> Iterator[Problem]:
             # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-event-bus-cmkey.html
             continue
         if statement["Effect"] == "Allow" and services and not for_this_account(statement.get("Condition", {})):
-            yield policy, f"it serves {', '.join(sorted(services))} whoever it acts for"
+            yield policy, f"it serves {', '.join(sorted(services))}, and not for this account only"
     for permission in graph.of_type(PERMISSION):
         inputs = permission.inputs
         source = inputs.get("sourceArn", "")
         if inputs["principal"].endswith(".amazonaws.com") and not (
             (source and inputs.get("sourceAccount") == ACCOUNT) or of_this_account(source)
         ):
-            yield permission, f"it serves {inputs['principal']} whoever it acts for"
+            yield permission, f"it serves {inputs['principal']}, and not for this account only"
