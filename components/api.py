@@ -26,21 +26,27 @@ GATEWAY_ERROR = (
 )
 BODY_SCHEMA = json.dumps({"type": ["object", "array"]})
 
-# One JSON line a request: who, what, how long; no body, no query string.
+# One JSON line a request: from where, what, how long. No body, no query string, and nothing else that a client words:
+# API Gateway does not say that it escapes what stands between these quotes.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-logging-variables.html
-ACCESS_LOG_FORMAT = json.dumps(
-    {
-        "request_id": "$context.requestId",
-        "time": "$context.requestTime",
-        "source_ip": "$context.identity.sourceIp",
-        "method": "$context.httpMethod",
-        "path": "$context.path",
-        "status": "$context.status",
-        "response_bytes": "$context.responseLength",
-        "latency_ms": "$context.responseLatency",
-        "error": "$context.error.message",
-    },
-)
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-variables-for-access-logging.html
+ACCESS_LOG: Mapping[str, str] = {
+    "request_id": "$context.requestId",
+    "time": "$context.requestTime",
+    "source_ip": "$context.identity.sourceIp",
+    "method": "$context.httpMethod",
+    "status": "$context.status",
+    "response_bytes": "$context.responseLength",
+    "latency_ms": "$context.responseLatency",
+    "error": "$context.error.responseType",
+}
+ROUTE_LOGGED = {"http": "$context.routeKey", "rest": "$context.resourcePath"}
+# Who, where that is asked: role or user, subject of the token, id of the API key, which is not the key.
+CALLER_LOGGED = {
+    "iam": "$context.identity.userArn",
+    "jwt": "$context.authorizer.claims.sub",
+    "api_key": "$context.identity.apiKeyId",
+}
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,10 @@ class HttpApi(pulumi.ComponentResource):
                 "throttling_rate_limit": options.throttling.rate_per_second,
                 "throttling_burst_limit": options.throttling.burst,
             },
-            access_log_settings={"destination_arn": _access_logs(name, logs, child), "format": ACCESS_LOG_FORMAT}
+            access_log_settings={
+                "destination_arn": _access_logs(name, logs, child),
+                "format": access_log_format(options),
+            }
             if options.writes_access_logs
             else None,
             opts=child,
@@ -182,7 +191,10 @@ class RestApi(pulumi.ComponentResource):
             rest_api=api.id,
             deployment=deployment.id,
             stage_name=options.stage_name or "v1",
-            access_log_settings={"destination_arn": _access_logs(name, logs, child), "format": ACCESS_LOG_FORMAT}
+            access_log_settings={
+                "destination_arn": _access_logs(name, logs, child),
+                "format": access_log_format(options),
+            }
             if options.writes_access_logs
             else None,
             opts=child,
@@ -326,6 +338,12 @@ def _cors(options: ApiOptions, backends: Sequence[Backend]) -> aws.apigatewayv2.
         "expose_headers": ["location"],
         "max_age": options.cors.max_age_seconds,
     }
+
+
+def access_log_format(options: ApiOptions) -> str:
+    """What is logged of each request, as API Gateway takes it."""
+    caller = {"caller": CALLER_LOGGED[options.auth]} if options.auth in CALLER_LOGGED else {}
+    return json.dumps({**ACCESS_LOG, "route": ROUTE_LOGGED[options.kind], **caller})
 
 
 def _access_logs(name: str, logs: LogOptions, child: ResourceOptions) -> Output[str]:

@@ -36,18 +36,18 @@ _ENCRYPTED: Mapping[str, Callable[[Output[str]], Mapping[str, Any]]] = {
 class Key(pulumi.ComponentResource):
     """A KMS key with yearly rotation and an alias by the stack, whose policy names everybody who uses it.
 
-    These are the roles that say so (`used_by`) and `users`, each as far as IAM lets them, too; and by themselves
+    These are the roles that say so (`used_by`) and `options.users`, as far as IAM lets them, too; and by themselves
     CloudWatch Logs and alarms, `senders` (`s3`, `sns`) that put messages into an encrypted queue, and EventBridge where
-    there is a bus. The account's administrators manage the key and cannot use it; DynamoDB and Lambda do for whoever
-    deploys.
+    there is a bus. DynamoDB, Lambda and EventBridge use it for `options.deployers`, or whomever IAM lets where none are
+    named. Who manages the key cannot use it by that.
     https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html
     """
 
     def __init__(
         self,
         name: str,
+        options: EncryptionOptions,
         *,
-        users: Sequence[str],
         senders: Sequence[str],
         event_bus: bool,
         retain: bool,
@@ -62,7 +62,7 @@ class Key(pulumi.ComponentResource):
             description=f"All data of {stack}",
             enable_key_rotation=True,
             deletion_window_in_days=DELETION_WINDOW_DAYS,
-            policy=_policy(self._used_by(), users, senders, event_bus=event_bus),
+            policy=_policy(self._used_by(), options, senders, event_bus=event_bus),
             # Data that is kept must stay readable.
             opts=ResourceOptions(parent=self, retain_on_delete=retain),
         )
@@ -111,7 +111,7 @@ def customer_key(
         return None
     child = ResourceOptions(parent=parent)
     retain = storage.retain_data
-    return Key(name, users=options.users, senders=senders, event_bus=event_bus, retain=retain, opts=child)
+    return Key(name, options, senders=senders, event_bus=event_bus, retain=retain, opts=child)
 
 
 def encrypted(parent: pulumi.Resource, key: Key | None) -> ResourceOptions:
@@ -121,15 +121,15 @@ def encrypted(parent: pulumi.Resource, key: Key | None) -> ResourceOptions:
 
 _EVENTS = {"Service": "events.amazonaws.com"}
 _USE = ("kms:Decrypt", "kms:GenerateDataKey")
-_LOGS_USE = (
+_CRYPT = (
     "kms:Encrypt",
     "kms:Decrypt",
     "kms:ReEncryptFrom",
     "kms:ReEncryptTo",
     "kms:GenerateDataKey",
     "kms:GenerateDataKeyWithoutPlaintext",
-    "kms:DescribeKey",
 )
+_LOGS_USE = (*_CRYPT, "kms:DescribeKey")
 # Neither a use of the key nor a grant of one. Who may change the policy can allow himself more; CloudTrail tells.
 # https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html#key-policy-default-allow-administrators
 _ADMINISTER = (
@@ -156,22 +156,15 @@ _ADMINISTER = (
     "kms:UpdateAlias",
     "kms:UpdateKeyDescription",
 )
-# What both give themselves by a grant, with the rights of whoever makes a table or a function.
+# What these services do with the rights of whoever makes or looks at a table, a function, a bus or a rule on it.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars-encryption.html
-_DEPLOY = (
-    "kms:CreateGrant",
-    "kms:Encrypt",
-    "kms:Decrypt",
-    "kms:ReEncryptFrom",
-    "kms:ReEncryptTo",
-    "kms:GenerateDataKey",
-    "kms:GenerateDataKeyWithoutPlaintext",
-)
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-event-bus-cmkey.html
+_DEPLOY = ("kms:CreateGrant", *_CRYPT)
 
 
 def _policy(
-    roles: Output[Sequence[str]], users: Sequence[str], senders: Sequence[str], *, event_bus: bool
+    roles: Output[Sequence[str]], options: EncryptionOptions, senders: Sequence[str], *, event_bus: bool
 ) -> Output[str]:
     """Roles and users of this account, as far as IAM lets them, and services for this account only."""
 
@@ -181,8 +174,12 @@ def _policy(
         iam = f"arn:{partition}:iam::{account}"
         by_iam = {"AWS": f"{iam}:root"}
         in_account = {"StringEquals": {"aws:SourceAccount": account}}
-        named = {"aws:PrincipalArn": [f"{iam}:{user}" for user in users]}
-        deployed = {"kms:ViaService": [f"{service}.{region}.amazonaws.com" for service in ("dynamodb", "lambda")]}
+        users, deployers = ([f"{iam}:{who}" for who in named] for named in (options.users, options.deployers))
+        via = ("dynamodb", "lambda", *(["events"] if event_bus else []))
+        deployed: dict[str, Any] = {
+            "StringEquals": {"kms:ViaService": [f"{service}.{region}.amazonaws.com" for service in via]},
+            **({"ArnLike": {"aws:PrincipalArn": deployers}} if deployers else {}),
+        }
         log_groups = {"kms:EncryptionContext:aws:logs:arn": f"arn:{partition}:logs:{here}:log-group:*"}
         buses = {"kms:EncryptionContext:aws:events:event-bus:arn": f"arn:{partition}:events:{here}:event-bus/*"}
         alarms = {"aws:SourceArn": f"arn:{partition}:cloudwatch:{here}:alarm:*"}
@@ -192,10 +189,10 @@ def _policy(
             "Version": "2012-10-17",
             "Statement": [
                 _allowed("Administrators", by_iam, _ADMINISTER),
-                _allowed("Deployers", by_iam, _DEPLOY, {"StringEquals": deployed}),
+                _allowed("Deployers", by_iam, _DEPLOY, deployed),
                 # By condition, not as principals, which would go without the roles' own policies and outlive them.
                 _allowed("Functions", by_iam, _USE, {"ArnEquals": {"aws:PrincipalArn": sorted(roles)}}),
-                *([_allowed("Users", by_iam, _USE, {"ArnLike": named})] if users else []),
+                *([_allowed("Users", by_iam, _USE, {"ArnLike": {"aws:PrincipalArn": users}})] if users else []),
                 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
                 _allowed("Logs", {"Service": f"logs.{region}.amazonaws.com"}, _LOGS_USE, {"ArnLike": log_groups}),
                 # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html (event sources)
@@ -208,10 +205,11 @@ def _policy(
                     for sender in senders
                 ),
                 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-event-bus-cmkey.html
-                # The bus itself has no name yet: it is made after the key. Looking at a key has no encryption context.
+                # The bus itself has no name yet: it is made after the key. Looking at the key is without a condition
+                # there, and says nothing of what it encrypts.
                 *(
                     [
-                        _allowed("EventBusLooks", _EVENTS, ("kms:DescribeKey",), in_account),
+                        _allowed("EventBusLooks", _EVENTS, ("kms:DescribeKey",)),
                         _allowed("EventBus", _EVENTS, _USE, {"ArnLike": buses}),
                     ]
                     if event_bus

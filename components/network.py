@@ -35,10 +35,12 @@ class ExistingNetwork:
 class PrivateNetwork(pulumi.ComponentResource):
     """A VPC with a private subnet in each of two zones: no internet gateway, no NAT, nobody gets in.
 
-    The only ways out are endpoints of the services that functions call, made as functions ask for them, and the
-    security groups let HTTPS through to just these. They serve credentials of this account only, and S3 and DynamoDB
-    its buckets and tables only, so that whoever takes a function over cannot carry data off with keys of his own.
+    Beside lookups of names, which no security group closes, the only ways out are endpoints of the services that
+    functions call, made as functions ask for them, and the security groups let HTTPS through to just these. They serve
+    credentials of this account only, and S3 and DynamoDB its buckets and tables only, so that whoever takes a function
+    over cannot carry data off through them with keys of his own.
     https://docs.aws.amazon.com/vpc/latest/privatelink/privatelink-access-aws-services.html
+    https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/resolver-dns-firewall.html
     """
 
     def __init__(self, name: str, *, opts: ResourceOptions | None = None) -> None:

@@ -64,17 +64,17 @@ def answer(
     except ApiError as error:
         refused(facts)
         answered = response(error.status, error_body(error))
-    except outside_errors as error:
+    except outside_errors:
         logger.exception("a service did not answer")
-        unavailable = unavailable_error(error)
+        unavailable = unavailable_error()
         answered = response(unavailable.status, error_body(unavailable))
     logger.info("request", extra={**facts, "status": answered["statusCode"]})
     return answered
 
 
-def unavailable_error(error: Exception) -> UnavailableError:
-    """What a client is told of a service's error."""
-    return UnavailableError("unavailable", f"a service did not answer ({type(error).__name__}); try again")
+def unavailable_error() -> UnavailableError:
+    """What a client is told of a service's error, whatever it was: the log has that."""
+    return UnavailableError("unavailable", "a service did not answer; try again")
 
 
 def read_route(event: Mapping[str, Any]) -> str:

@@ -78,7 +78,7 @@ def _answered(done: Pass, more: Mapping[str, Any]) -> dict[str, Any]:
     body = {**more, **done.described()}
     if done.error is None:
         return response(200, body)
-    error = unavailable_error(done.error)
+    error = unavailable_error()
     return response(error.status, {**body, **error_body(error)})
 
 

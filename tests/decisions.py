@@ -30,6 +30,8 @@ UNSEEN = {
         "ec2:UnassignPrivateIpAddresses",
     },
 }
+# Keys of conditions that the emulator has no value for: whatever they ask holds there.
+CONDITIONS = {"dynamodb:LeadingKeys", "lambda:SourceFunctionArn"}
 LOGS, POLLER, FAILURES, NOT_ASKED, FAULTS, SCHEDULER, ENCRYPTION, NETWORK = UNSEEN.values()
 
 

@@ -186,7 +186,7 @@ def _own_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
 
 
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns
-KeyUser = Annotated[str, Field(pattern=r"^(role|user)/[A-Za-z0-9+=,.@_/*?-]+$")]
+KeyUser = Annotated[str, Field(pattern=r"^(role|user)/[*?/]*[A-Za-z0-9+=,.@_-][A-Za-z0-9+=,.@_/*?-]*$")]
 
 
 class EncryptionOptions(Options):
@@ -200,10 +200,14 @@ class EncryptionOptions(Options):
     """Who besides the stack's own functions may use the key, as far as IAM lets them, too: who reads results or dead
     letters, who uploads files. `role/<name>` or `user/<name>` of the stack's account; `*` stands for anything."""
 
+    deployers: tuple[KeyUser, ...] = ()
+    """For whom alone DynamoDB, Lambda and EventBridge use the key: who deploys, looks at tables and functions, or makes
+    rules on the event bus. Default: whomever IAM lets."""
+
     @model_validator(mode="after")
-    def _users_have_a_key(self) -> Self:
-        if self.users and not self.customer_key:
-            raise ValueError("users are of the customer key: customer_key must be true")
+    def _who_uses_a_key_has_one(self) -> Self:
+        if (self.users or self.deployers) and not self.customer_key:
+            raise ValueError("users and deployers are of the customer key: customer_key must be true")
         return self
 
 

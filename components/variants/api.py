@@ -56,7 +56,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         f"{name}-key",
         config.encryption,
         storage,
-        senders=config.notifications.senders,
+        senders=sorted({*config.notifications.senders, *config.report_notifications.senders}),
         event_bus=config.outcomes is not None,
         parent=parent,
     )

@@ -38,18 +38,18 @@ def _redrive_by_iam(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "access-logs",
-    mend="access_log_settings of the stage: api.access_logs in the stack file",
+    mend="access_log_settings of the stage: api.access_logs (csv: redrive_api.access_logs) in the stack file",
     why="https://docs.aws.amazon.com/securityhub/latest/userguide/apigateway-controls.html#apigateway-9",
 )
 def _access_logs(graph: Graph) -> Iterator[Problem]:
     for stage in [*graph.of_type(HTTP_STAGE), *graph.of_type(REST_STAGE)]:
         if not stage.inputs.get("accessLogSettings"):
-            yield stage, "nobody can see later on who called it"
+            yield stage, "nobody can see later on what was called, and from where"
 
 
 @rule(
     "throttling",
-    mend="a rate limit for all routes of the stage: api.throttling in the stack file",
+    mend="a rate limit for all routes of the stage: api.throttling (csv: redrive_api.throttling) in the stack file",
     why="https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html",
 )
 def _throttling(graph: Graph) -> Iterator[Problem]:

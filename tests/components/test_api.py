@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from components.api import ACCESS_LOG_FORMAT
 from local.recording import Graph
 
 ROUTES = {"POST /events", "GET /events", "GET /events/{id}", "GET /health"}
@@ -61,17 +61,35 @@ def test_jwt_closes_every_route_but_health_and_knows_issuer_and_audience(graph_o
     assert authorizer["jwtConfiguration"] == {"issuer": "https://issuer.example", "audiences": ["pipeline"]}
 
 
-def test_access_logs_say_who_and_how_long_and_nothing_of_bodies_queries_or_headers() -> None:
-    assert set(json.loads(ACCESS_LOG_FORMAT).values()) == {
+@pytest.mark.parametrize(
+    ("api", "route", "caller"),
+    [
+        ({}, "$context.routeKey", set()),
+        ({"auth": "iam"}, "$context.routeKey", {"$context.identity.userArn"}),
+        (
+            {"auth": "jwt", "jwt": {"issuer": "https://issuer.example", "audience": ["shop"]}},
+            "$context.routeKey",
+            {"$context.authorizer.claims.sub"},
+        ),
+        ({"kind": "rest", "auth": "iam"}, "$context.resourcePath", {"$context.identity.userArn"}),
+        ({"kind": "rest", "auth": "api_key"}, "$context.resourcePath", {"$context.identity.apiKeyId"}),
+    ],
+)
+def test_access_logs_say_who_what_and_how_long_in_no_words_of_a_client(
+    graph_of: Callable[..., Graph], api: dict[str, Any], route: str, caller: set[str]
+) -> None:
+    graph = graph_of(api={**api, "access_logs": True})
+    (stage,) = [each for each in graph if each.type.endswith("stage:Stage")]
+    assert set(json.loads(stage.inputs["accessLogSettings"]["format"]).values()) == caller | {
+        route,
         "$context.requestId",
         "$context.requestTime",
         "$context.identity.sourceIp",
         "$context.httpMethod",
-        "$context.path",
         "$context.status",
         "$context.responseLength",
         "$context.responseLatency",
-        "$context.error.message",
+        "$context.error.responseType",
     }
 
 
@@ -90,7 +108,7 @@ def test_throttling_cors_and_access_logs_are_as_configured(graph_of: Callable[..
     assert cors["allowMethods"] == ["GET", "POST"]
     signed = ["authorization", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256"]
     assert sorted(cors["allowHeaders"]) == sorted([*signed, "content-type", "idempotency-key", "x-correlation-id"])
-    assert stage["accessLogSettings"]["format"] == ACCESS_LOG_FORMAT
+    assert json.loads(stage["accessLogSettings"]["format"])["route"] == "$context.routeKey"
 
 
 def test_cors_is_closed_unless_configured(dev: Graph) -> None:

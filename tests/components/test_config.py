@@ -149,7 +149,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         "reports": (),
         "report_notifications": {"subscriptions": ()},
         "fault_injection": False,
-        "encryption": {"customer_key": False, "users": ()},
+        "encryption": {"customer_key": False, "users": (), "deployers": ()},
         "network": {"vpc": "none"},
     }
 
@@ -390,8 +390,12 @@ def test_options_do_not_change_once_they_are_read() -> None:
             "datapipeline:encryption.users.0 = 'arn:aws:iam::123456789012:role/ops': String should match pattern",
         ),
         (
+            {"encryption": {"customer_key": True, "deployers": ["role/*"]}},
+            "datapipeline:encryption.deployers.0 = 'role/*': String should match pattern",
+        ),
+        (
             {"encryption": {"users": ["role/ops"]}},
-            "datapipeline:encryption: users are of the customer key: customer_key must be true",
+            "datapipeline:encryption: users and deployers are of the customer key: customer_key must be true",
         ),
         ({"network": {"vpc": "mine"}}, "datapipeline:network.vpc = 'mine': Input should be 'none' or 'create'"),
         ({"network": {"vpc": True}}, "datapipeline:network.vpc = True: Input should be 'none' or 'create'"),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from local.recording import Graph
+from tests.decisions import CONDITIONS
 
 from . import test_csv, test_iot, test_roles
 from .test_roles import ACCEPT, COMPLETE, CONSUME, LOGS, READ
@@ -237,6 +238,20 @@ def test_no_role_has_a_right_twice(graph_of: Callable[..., Graph], stack: str) -
             for resource in statement["Resource"]
         )
     assert {role: granted for role, granted in rights.items() if len(set(granted)) < len(granted)} == {}
+
+
+def test_conditions_of_rights_are_on_keys_that_are_known_to_hold_whatever_they_ask_in_the_emulator(
+    graph_of: Callable[..., Graph],
+) -> None:
+    keys = {
+        key
+        for stack in STACKS
+        for policy in graph_of(stack).of_type("aws:iam/rolePolicy:RolePolicy")
+        for statement in statements_of(graph_of(stack), policy.name)
+        for operands in statement.get("Condition", {}).values()
+        for key in operands
+    }
+    assert keys == CONDITIONS
 
 
 @pytest.mark.parametrize("stack", STACKS)

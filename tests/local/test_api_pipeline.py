@@ -160,6 +160,11 @@ def test_bad_bodies_are_refused_with_the_documented_body(dev: Client, raw: bytes
     assert set(body["error"]) == {"code", "message", "details"}
 
 
+def test_a_route_that_is_none_is_answered_by_the_gateway(dev: Client) -> None:
+    assert dev.request("GET", "/nowhere") == (404, {"message": "Not Found"})
+    assert dev.request("DELETE", "/events") == (404, {"message": "Not Found"})
+
+
 def test_a_long_key_and_a_header_with_control_characters_are_refused(dev: Client) -> None:
     assert dev.post({"a": 1}, {"Idempotency-Key": "k" * 10_000})[0] == 400
     url = urlsplit(dev.outputs["api_url"])
@@ -193,6 +198,8 @@ def test_a_rest_api_with_keys_serves_the_same_events_and_nobody_without_a_key(st
         client.until(done)
         assert len(client.request("GET", "/events", headers=headers)[1]["events"]) == 1
         assert client.post([1], headers)[0] == 400
+        status, refusal = client.request("GET", "/nowhere", headers=headers)
+        assert (status, refusal["error"]["code"]) == (403, "MISSING_AUTHENTICATION_TOKEN")
         # Redrive wants a signature and no key.
         assert client.request("GET", "/redrive/preview", headers=headers)[0] == 403
         assert client.request("POST", "/redrive/start", {}, headers)[0] == 403

@@ -18,6 +18,7 @@ from handlers import aws
 from local.engine import running
 from local.project import load_project
 from tests.decisions import (
+    CONDITIONS,
     ENCRYPTION,
     FAILURES,
     LOGS,
@@ -178,7 +179,7 @@ def test_the_documented_rights_that_nobody_is_seen_to_use_are_those_listed_here(
     )
     documented = [set(re.findall("`([a-z0-9]+:[A-Za-z]+)`", row)) for row in section.splitlines()[2:]]
     reasons = [LOGS, POLLER, FAILURES, SCHEDULER, NOT_ASKED, ENCRYPTION, NETWORK]
-    assert documented == reasons
+    assert documented == [*reasons, CONDITIONS]
     listed = {action for roles in UNUSED.values() for left in roles.values() for action, _ in left}
     assert listed == set().union(*reasons)
 

@@ -1,0 +1,142 @@
+"""What the documents say of the code, and where they point to, is there."""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import get_args
+
+import pytest
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from components.options.api import ApiOptions
+from components.options.common import Options
+from components.options.csv import CsvPipelineConfig
+from handlers import errors
+from local.rules import RULES
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
+# What `documented_defaults` takes for an option without a default of its own.
+NO_DEFAULT = ("none", "by `api.kind`", "found", "UTF-8")
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def rows(document: str, head: str) -> list[list[str]]:
+    """The cells of a table, by how its first row begins."""
+    (table,) = re.findall(rf"^{re.escape(head)}.*\n\|[-|]+\n((?:\|.*\n)+)", text(document), re.MULTILINE)
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()]
+
+
+def anchors(document: Path) -> set[str]:
+    """Of its headings, as GitHub makes them: lower case, hyphens for spaces, without punctuation."""
+    source = re.sub(r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", source, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(document: Path) -> list[str]:
+    """Those that lead to files here."""
+    return re.findall(r"\]\((?!https?://)([^)\s]+)\)", document.read_text(encoding="utf-8"))
+
+
+def test_every_link_leads_to_a_file_and_to_a_heading_in_it() -> None:
+    broken = []
+    for document in DOCUMENTS:
+        for link in links(document):
+            path, _, anchor = link.partition("#")
+            target = (document.parent / path).resolve() if path else document
+            if not target.exists() or (anchor and anchor not in anchors(target)):
+                broken.append((document.name, link))
+    assert broken == []
+    assert sum("#" in link for document in DOCUMENTS for link in links(document)) > 1
+
+
+def test_a_test_file_is_named_so_that_it_is_found() -> None:
+    """By its path, or by its name where there is one such file only."""
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")}
+    once = {name for name, count in Counter(Path(file).name for file in files).items() if count == 1}
+    named = [
+        (document.name, name)
+        for document in DOCUMENTS
+        for name in re.findall(r"`((?:tests/[\w/]*)?test_\w+\.py)`", document.read_text(encoding="utf-8"))
+    ]
+    assert len(named) > 1
+    assert [(document, name) for document, name in named if name not in files | once] == []
+
+
+def test_the_table_of_rules_has_every_rule_and_no_other() -> None:
+    documented = [name for row in rows("docs/security.md", "| rule |") for name in re.findall("`([a-z-]+)`", row[0])]
+    assert sorted(documented) == sorted(rule.name for rule in RULES)
+
+
+def refusals() -> Iterator[tuple[str, str]]:
+    """(file, code) of each error that a client is answered with."""
+    for path in sorted((ROOT / "handlers").glob("*.py")):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == errors.__name__]
+        names = {alias.name for node in imports for alias in node.names}
+        for node in nodes:
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+                assert isinstance(node.args[0], ast.Constant), f"{path}:{node.lineno}"
+                yield path.name, str(node.args[0].value)
+
+
+def test_every_code_of_an_error_is_in_the_document_of_its_routes() -> None:
+    api, redrive = text("docs/api.md"), text("docs/dead-letters.md")
+    found = list(refusals())
+    assert {"no_such_route", "not_signed", "key_for_a_batch"} <= {code for _, code in found}
+    missing = [
+        (file, code)
+        for file, code in found
+        if f"`{code}`" not in (redrive if file == "redrive.py" and code != "no_such_route" else api)
+    ]
+    assert missing == []
+
+
+def leaves(group: type[Options], path: str) -> Iterator[tuple[str, str]]:
+    """Each option of a group and of those in it, with its default as a table says it."""
+    for name, field in group.model_fields.items():
+        kinds = get_args(field.annotation) if isinstance(field.annotation, UnionType) else (field.annotation,)
+        groups = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Options)]
+        if groups:
+            yield from leaves(groups[0], f"{path}.{name}")
+        else:
+            yield f"{path}.{name}", default(field)
+
+
+def default(field: FieldInfo) -> str:
+    value = field.default
+    if value is PydanticUndefined:
+        return "must be given"
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return ", ".join(f"`{one}`" for one in value)
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def documented_defaults(document: str) -> dict[str, str]:
+    """Of the options that a table names one by one."""
+    table = {key.strip("`"): value for key, value, *_ in rows(document, "| key | default |")}
+    return {key: "" if value in NO_DEFAULT else value for key, value in table.items()}
+
+
+def test_the_options_of_the_api_are_all_in_its_document_with_their_defaults() -> None:
+    assert documented_defaults("docs/api.md") == dict(leaves(ApiOptions, "api"))
+
+
+@pytest.mark.parametrize("group", ["input", "output"])
+def test_the_options_of_csv_files_are_all_in_their_document_with_their_defaults(group: str) -> None:
+    options = CsvPipelineConfig.model_fields[group].annotation
+    assert isinstance(options, type)
+    assert issubclass(options, Options)
+    documented = {key: value for key, value in documented_defaults("docs/csv.md").items() if key.startswith(group)}
+    assert documented == dict(leaves(options, group))
