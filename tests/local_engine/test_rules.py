@@ -293,6 +293,10 @@ def by_iam(**condition: Any) -> Callable[[list[Any]], object]:
     return lambda statements: statements.append(statement)
 
 
+def last_denied(statements: list[Any]) -> None:
+    statements[-1]["Effect"] = "Deny"
+
+
 def federated(provider: str, **condition: Any) -> Change:
     """Who has an account with an identity provider may take the worker's role."""
     principal = {"Federated": provider}
@@ -306,7 +310,7 @@ def narrowed(key: str, value: object) -> Callable[[list[Any]], object]:
     return lambda statements: statements[0].update({key: value})
 
 
-OWN_ADDRESSES = {"cidrBlocks": ["10.0.0.0/16", "10.0.0.0/8"], "ipv6CidrBlocks": ["2001:db8::/32"]}
+OWN_ADDRESSES = {"cidrBlocks": ["10.1.2.3/16", "10.0.0.0/8"], "ipv6CidrBlocks": ["2001:db8::/32"]}
 TABLE_STREAM = f"arn:aws:dynamodb:us-east-1:{ACCOUNT}:table/t/stream/2026-01-01T00:00:00.000"
 STREAM = f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/s"
 OPEN_ENDPOINT = json.dumps({"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}})
@@ -670,7 +674,7 @@ BROKEN: list[tuple[str, str, Change, str]] = [
     ),
     *(
         ("no-secrets-in-plain-text", "dev", variable("DB_" + "PASSWORD", value), "Function worker")
-        for value in ("/hunter2", "arn:aws:ssm:hunter2", f"/shop/db {A_KEY}")
+        for value in ("/hunter2", "arn:aws:ssm:hunter2", "/shop/db hunter2")
     ),
     *(
         ("no-secrets-in-plain-text", "dev", variable("SETTING", value), "Function worker")
@@ -1065,6 +1069,7 @@ def redrive_policy_of_its_own(graph: Graph) -> Iterator[Registration]:
             added("aws:sns/topicSubscription:TopicSubscription", "ops", {"protocol": by, "endpoint": "a@example.com"})
             for by in ("email", "email-json", "sms")
         ),
+        all_of(federated(GITHUB_PROVIDER), policy("Role worker", last_denied, "assumeRolePolicy")),
         federated(GITHUB_PROVIDER, StringLike={f"{GITHUB}:sub": "repo:shop/orders:*"}),
         federated(SAML_PROVIDER, StringEquals={"SAML:aud": "https://signin.aws.amazon.com/saml"}),
         federated(COGNITO, StringEquals={f"{COGNITO}:aud": "us-east-1:12345678-abcd"}),
