@@ -27,7 +27,7 @@ def run_check(stack: str, *, as_json: bool) -> int:
         return int(bool(wrong))
     console = Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
     for finding in found:
-        console.print(f"{finding.name} ({finding.type}): {finding.found}")
+        console.print(inert(f"{finding.name} ({finding.type}): {finding.found}"))
         if finding.accepted is None:
             console.print(f"    rule {finding.rule}, mend: {finding.mend}\n    {finding.why}")
         else:

@@ -249,7 +249,10 @@ class AcceptedFinding(Options):
     rule: str
     """The name of a rule, as the finding has it."""
     resource: str | None = None
-    """The name of a resource, as the finding has it. Default: whatever the rule finds."""
+    """The name of a resource, as the finding has it. Default: of whatever name."""
+    type: str | None = None
+    """Its type, as the finding has it: `aws:sqs/queue:Queue`. Default: of whatever type, and much of a stack shares a
+    name. An entry accepts all that the rule finds of what it names, also later on."""
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 

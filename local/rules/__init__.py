@@ -21,7 +21,11 @@ def findings(graph: Graph, accepted: Sequence[AcceptedFinding] = ()) -> list[Fin
     met: set[AcceptedFinding] = set()
     for each in RULES:
         for resource, what in sorted(each.check(graph), key=lambda problem: problem[0].name):
-            by = [one for one in accepted if one.rule == each.name and one.resource in (None, resource.name)]
+            by = [
+                one
+                for one in accepted
+                if one.rule == each.name and one.resource in (None, resource.name) and one.type in (None, resource.type)
+            ]
             met.update(by)
             reason = by[0].reason if by else None
             found.append(Finding(resource.type, resource.name, each.name, what, each.mend, each.why, reason))
@@ -30,11 +34,12 @@ def findings(graph: Graph, accepted: Sequence[AcceptedFinding] = ()) -> list[Fin
 
 def _stale(one: AcceptedFinding) -> Finding:
     """Left where it is, it would accept what somebody breaks later on, unseen."""
+    what = (one.resource or "any resource") + (f" ({one.type})" if one.type else "")
     return Finding(
         type=STACK_TYPE,
         name="accepted_findings",
         rule="accepted-findings",
-        found=f"{one.rule} of {one.resource or 'any resource'} is accepted, and nothing of it is found",
+        found=f"{one.rule} of {what} is accepted, and nothing of it is found",
         mend="take the entry out of the stack file",
         why="https://docs.aws.amazon.com/securityhub/1.0/APIReference/API_Workflow.html",
     )

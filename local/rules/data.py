@@ -1,7 +1,7 @@
 """Rules of data: what it is encrypted with, on its way and where it lies, and how long logs are kept."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -22,25 +22,54 @@ from local.rules.rule import (
     Problem,
     rule,
 )
-from local.rules.statements import Statement, listed, owner_of, principals, resource_statements, statements
+from local.rules.statements import (
+    CALLERS,
+    Statement,
+    allows_everybody,
+    conditions,
+    listed,
+    owner_of,
+    principals,
+    resource_statements,
+    statements,
+)
 
 # With these somebody gets at what a key encrypts, or lets others get at it.
-KEY_USES = ("kms:Decrypt", "kms:ReEncryptFrom", "kms:GenerateDataKey", "kms:CreateGrant")
+KEY_USES = ("kms:decrypt", "kms:reencryptfrom", "kms:generatedatakey", "kms:creategrant")
 
 
+# What a condition says about who uses a key: somebody by name, or a service. `role/*` and `*` are no names.
+# https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
+KEY_USERS: Mapping[str, re.Pattern[str]] = {
+    "aws:principalarn": re.compile(r"arn:[^:*?]+:(iam|sts)::\d{12}:[^*?]+/[^*?]"),
+    "aws:sourcearn": re.compile(r"arn:[^:*?]+:[^:*?]+:[^:*?]*:\d{12}:"),
+    "kms:viaservice": re.compile("[^*?]"),
+    "kms:grantisforawsresource": re.compile("true", re.IGNORECASE),
+}
+
+
+# What AWS calls its own keys, of which each account has one a service, whose policies nobody can change.
+# https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk
+AWS_MANAGED_KEY = "alias/aws/"
+
+
+# Words of a name in capitals: PGPASSWORD is one, too. PASS and PWD are others, where they do not end a name.
 SECRET_NAME = re.compile(
-    r"(^|_)(SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIALS?|PRIVATE_?KEY|API_?KEY|ACCESS_?KEY)(_|$)", re.IGNORECASE
+    r"(^|_)(SECRET|TOKEN|CREDENTIALS?|(PRIVATE|API|ACCESS|SIGNING)_?KEY)(_|$)|PASS(WORD|WD|PHRASE)(_|$)|_(PASS|PWD)$"
 )
 
 
-# Keys of AWS, private keys, tokens of GitHub and Slack, addresses with a password in them.
+# Keys of AWS, private keys, tokens of GitHub, Slack and Stripe, JSON Web Tokens, addresses with a password in them.
 SECRET_VALUE = re.compile(
-    r"A[KS]IA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY|gh[pousr]_\w{36}|xox[abprs]-|://[^/\s:@]+:[^/\s@]+@"
+    r"A[KS]IA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY|gh[pousr]_\w{36}|github_pat_\w{22}|xox[abprs]-"
+    r"|[rs]k_live_\w{16}|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.|://[^/\s:@]*:[^/\s@]+@"
 )
 
 
-# Where a secret is kept, instead of what it is.
-REFERENCE = re.compile(r"arn:aws[a-z-]*:(ssm|secretsmanager):|/")
+# Where a secret is kept, instead of what it is: an ARN, or a parameter's path, which has two names at least.
+REFERENCE = re.compile(
+    r"arn:aws[a-z-]*:(ssm|secretsmanager):[a-z0-9-]+:\d{12}:(parameter|secret)[:/]\S+|(/[\w.-]+){2,}"
+)
 
 
 @rule(
@@ -67,27 +96,36 @@ def _encrypted_at_rest(graph: Graph) -> Iterator[Problem]:
 def _customer_key(graph: Graph) -> Iterator[Problem]:
     """Where something of a stack is under a key of its own, all its data is."""
     keys = graph.of_type(KEY)
-    used: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
+    used: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
         QUEUE: lambda inputs: inputs.get("kmsMasterKeyId"),
         TOPIC: lambda inputs: inputs.get("kmsMasterKeyId"),
-        TABLE: lambda inputs: inputs.get("serverSideEncryption", {}).get("kmsKeyArn"),
+        TABLE: lambda inputs: _key_of_table(inputs.get("serverSideEncryption", {})),
         LOG_GROUP: lambda inputs: inputs.get("kmsKeyId"),
         FUNCTION: lambda inputs: inputs.get("kmsKeyArn"),
         EVENT_BUS: lambda inputs: inputs.get("kmsKeyIdentifier"),
-        BUCKET_ENCRYPTION: lambda inputs: inputs["rules"][0]["applyServerSideEncryptionByDefault"].get(
-            "kmsMasterKeyId"
-        ),
+        BUCKET_ENCRYPTION: lambda inputs: _key_of_bucket(inputs["rules"]),
     }
     data = [resource for resource in graph if resource.type in used]
     # A key that nothing here refers to is somebody else's: it says nothing about this stack's data.
     own = {key.urn for key in keys} & {urn for resource in data for urn in resource.dependencies}
     outside = _dead_letters_of_buses_alone(graph)
     for resource in data if own else ():
-        if not used[resource.type](resource.inputs) and resource not in outside:
+        key_of = used[resource.type](resource.inputs)
+        if (not key_of or AWS_MANAGED_KEY in key_of) and resource not in outside:
             yield resource, "the stack has a key of its own, and this is not encrypted with it"
     for key in keys:
         if not key.inputs.get("enableKeyRotation"):
             yield key, "it is never rotated"
+
+
+def _key_of_table(encryption: Mapping[str, Any]) -> str | None:
+    return encryption.get("kmsKeyArn") if encryption.get("enabled") else None
+
+
+def _key_of_bucket(rules: Sequence[Mapping[str, Any]]) -> str | None:
+    # A rule may be about something else, S3's bucket keys say.
+    keys = (each.get("applyServerSideEncryptionByDefault", {}).get("kmsMasterKeyId") for each in rules)
+    return next(filter(None, keys), None)
 
 
 def _dead_letters_of_buses_alone(graph: Graph) -> list[Registration]:
@@ -113,8 +151,15 @@ def _key_users(graph: Graph) -> Iterator[Problem]:
 
 def _leaves_use_to_iam(statement: Statement) -> bool:
     account = any(re.fullmatch(r"\d{12}|arn:[^:]+:iam::\d{12}:root", each) for each in principals(statement))
-    uses = any(fnmatchcase(use, action) for action in listed(statement.get("Action", [])) for use in KEY_USES)
-    return statement["Effect"] == "Allow" and account and uses and not statement.get("Condition")
+    # Everybody of one account, or of an organisation; without such a condition it is no-public-access that finds it.
+    everybody = "*" in principals(statement) and not allows_everybody(statement, CALLERS)
+    actions = [action.lower() for action in listed(statement.get("Action", []))]
+    uses = "NotAction" in statement or any(fnmatchcase(use, action) for action in actions for use in KEY_USES)
+    named = any(
+        key in KEY_USERS and all(map(KEY_USERS[key].match, values))
+        for key, values in conditions(statement.get("Condition", {}))
+    )
+    return statement["Effect"] == "Allow" and (account or everybody) and uses and not named
 
 
 @rule(
@@ -163,9 +208,17 @@ def _log_retention(graph: Graph) -> Iterator[Problem]:
 def _no_secrets_in_plain_text(graph: Graph) -> Iterator[Problem]:
     for function in graph.of_type(FUNCTION):
         for name, value in function.inputs.get("environment", {}).get("variables", {}).items():
-            named = SECRET_NAME.search(name) and not REFERENCE.match(value) and not name.endswith(("_ARN", "_NAME"))
-            if named or SECRET_VALUE.search(value):
+            if _is_secret(name, str(value)):
                 yield function, f"the variable {name} looks like a secret"
     for parameter in graph.of_type("aws:ssm/parameter:Parameter"):
-        if parameter.inputs["type"] != "SecureString" and SECRET_VALUE.search(str(parameter.inputs.get("value", ""))):
-            yield parameter, "its value looks like a secret"
+        inputs = parameter.inputs
+        value = inputs.get("value") or inputs.get("insecureValue", "")
+        if inputs["type"] != "SecureString" and _is_secret(inputs.get("name", parameter.name), str(value)):
+            yield parameter, "it looks like a secret"
+
+
+def _is_secret(name: str, value: str) -> bool:
+    # dbPassword and /shop/db-password are DB_PASSWORD and SHOP_DB_PASSWORD.
+    words = re.sub("[^A-Z0-9]+", "_", re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", name).upper())
+    named = SECRET_NAME.search(words) and not words.endswith(("_ARN", "_NAME"))
+    return bool((named and not REFERENCE.fullmatch(value)) or SECRET_VALUE.search(value))

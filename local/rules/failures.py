@@ -1,6 +1,7 @@
 """Rules of failures: what fails for good has a place, and an alarm that tells of it."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from local.rules.rule import (
     EVENT_BUS,
     EVENT_TARGET,
     FUNCTION,
+    INVOKE_CONFIG,
     MAPPING,
     QUEUE,
     SCHEDULE,
@@ -19,6 +21,10 @@ from local.rules.rule import (
     Problem,
     rule,
 )
+
+# How long a dead letter may lie before somebody is told. SQS says once a minute how many there are; five minutes is a
+# usual period of an alarm.
+RINGS_WITHIN_SECONDS = 300
 
 
 @rule(
@@ -38,23 +44,25 @@ def _queue_dead_letters(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "failed-events",
-    mend="an on_failure destination in an aws.lambda_.FunctionEventInvokeConfig, or dead_letter_config; "
-    "for a stream, in its event source mapping",
+    mend="an on_failure destination in an aws.lambda_.FunctionEventInvokeConfig of the version or alias that is "
+    "invoked, or dead_letter_config; for a stream, in its event source mapping",
     why="https://docs.aws.amazon.com/lambda/latest/dg/invocation-retries.html",
 )
 def _failed_events(graph: Graph) -> Iterator[Problem]:
+    # Each version and each alias has a configuration of its own, and that without either is for $LATEST:
+    # https://docs.aws.amazon.com/lambda/latest/api/API_PutFunctionEventInvokeConfig.html
     kept = {
-        of_arn(each.inputs["functionName"])[1]
-        for each in graph.of_type("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
-        if "onFailure" in each.inputs.get("destinationConfig", {})
+        _version_of(each.inputs["functionName"], each.inputs.get("qualifier"))
+        for each in graph.of_type(INVOKE_CONFIG)
+        if each.inputs.get("destinationConfig", {}).get("onFailure")
     }
-    asynchronous = _invoked_asynchronously(graph)
+    lost = {function for function, _version in _invoked_asynchronously(graph) - kept}
     for function in graph.of_type(FUNCTION):
-        if function.physical_name in asynchronous - kept and "deadLetterConfig" not in function.inputs:
+        if function.physical_name in lost and "deadLetterConfig" not in function.inputs:
             yield function, "it is invoked asynchronously, and events that it fails on are lost"
     for mapping in graph.of_type(MAPPING):
         service, _ = of_arn(mapping.inputs.get("eventSourceArn", ""))
-        if service in ("dynamodb", "kinesis") and "onFailure" not in mapping.inputs.get("destinationConfig", {}):
+        if service in ("dynamodb", "kinesis") and not mapping.inputs.get("destinationConfig", {}).get("onFailure"):
             yield mapping, "records of the stream that the function fails on are lost"
 
 
@@ -65,8 +73,8 @@ def _failed_events(graph: Graph) -> Iterator[Problem]:
 )
 def _undelivered_events(graph: Graph) -> Iterator[Problem]:
     edges = [
-        *((each, "deadLetterConfig" in each.inputs["target"]) for each in graph.of_type(SCHEDULE)),
-        *((each, "deadLetterConfig" in each.inputs) for each in graph.of_type(EVENT_TARGET)),
+        *((each, _kept(each.inputs["target"])) for each in graph.of_type(SCHEDULE)),
+        *((each, _kept(each.inputs)) for each in graph.of_type(EVENT_TARGET)),
         *(
             (each, "redrivePolicy" in each.inputs)
             for each in graph.of_type(SUBSCRIPTION)
@@ -88,10 +96,14 @@ def _undelivered_events(graph: Graph) -> Iterator[Problem]:
                 yield bus, "its dead letters are under its own key, and cannot be put there when that does not work"
 
 
+def _kept(target: Mapping[str, Any]) -> bool:
+    return bool(target.get("deadLetterConfig", {}).get("arn"))
+
+
 @rule(
     "dead-letter-alarm",
-    mend="an alarm on AWS/SQS ApproximateNumberOfMessagesVisible of this QueueName, at 1 message: "
-    "dead_letters_alarm of components/observability.py",
+    mend="an alarm on AWS/SQS ApproximateNumberOfMessagesVisible of this QueueName, at 1 message within "
+    "5 minutes: dead_letters_alarm of components/observability.py",
     why="https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html",
 )
 def _dead_letter_alarm(graph: Graph) -> Iterator[Problem]:
@@ -107,16 +119,21 @@ def _rings_at_first_message(alarm: Registration) -> bool:
     inputs = alarm.inputs
     if (inputs.get("namespace"), inputs.get("metricName")) != ("AWS/SQS", "ApproximateNumberOfMessagesVisible"):
         return False
-    # How many values there were says nothing of what they were, and of another unit there are none:
+    # How many values there were says nothing of what they were, the least of them is from before the message came, and
+    # of another unit there are none:
     # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
-    if inputs.get("statistic") == "SampleCount" or inputs.get("unit", "Count") != "Count":
+    if inputs.get("statistic") in ("SampleCount", "Minimum") or inputs.get("unit", "Count") != "Count":
+        return False
+    periods = inputs.get("datapointsToAlarm") or inputs.get("evaluationPeriods", 1)
+    if periods * inputs.get("period", math.inf) > RINGS_WITHIN_SECONDS:
         return False
     # At 1, and not at 0, where it would ring always.
-    match inputs["comparisonOperator"]:
+    threshold = inputs.get("threshold", math.inf)
+    match inputs.get("comparisonOperator"):
         case "GreaterThanOrEqualToThreshold":
-            return bool(0 < inputs["threshold"] <= 1)
+            return bool(0 < threshold <= 1)
         case "GreaterThanThreshold":
-            return bool(0 <= inputs["threshold"] < 1)
+            return bool(0 <= threshold < 1)
     return False
 
 
@@ -142,19 +159,31 @@ def of_arn(arn: str) -> tuple[str, str]:
     return parts[2] if len(parts) > 2 else "", parts[-1]  # noqa: PLR2004  arn:partition:service
 
 
-def _invoked_asynchronously(graph: Graph) -> set[str]:
-    """The functions that S3, SNS, EventBridge or Scheduler invoke, which wait for no answer."""
+def _version_of(function: str, qualifier: str | None = None) -> tuple[str, str]:
+    """Name and version or alias, of a function's name or ARN that may end with either."""
+    name, _, after = function.rpartition(":function:")[2].partition(":")
+    return name, qualifier or after or "$LATEST"
+
+
+def _invoked_asynchronously(graph: Graph) -> set[tuple[str, str]]:
+    """The functions, by version, that S3, SNS, EventBridge, Scheduler or Lambda invoke, which wait for no answer."""
     targets = [
         *(
-            each["lambdaFunctionArn"]
+            each.get("lambdaFunctionArn", "")
             for notification in graph.of_type("aws:s3/bucketNotification:BucketNotification")
             for each in notification.inputs.get("lambdaFunctions", [])
         ),
         *(each.inputs["endpoint"] for each in graph.of_type(SUBSCRIPTION)),
         *(each.inputs["target"]["arn"] for each in graph.of_type(SCHEDULE)),
         *(each.inputs["arn"] for each in graph.of_type(EVENT_TARGET)),
+        # What became of an event is an event for another function.
+        *(
+            destination["destination"]
+            for each in graph.of_type(INVOKE_CONFIG)
+            for destination in each.inputs.get("destinationConfig", {}).values()
+        ),
     ]
-    return {name for service, name in map(of_arn, targets) if service == "lambda"}
+    return {_version_of(target) for target in targets if of_arn(target)[0] == "lambda"}
 
 
 def dead_letter_targets(resources: Iterable[Registration]) -> Iterator[str]:
@@ -164,10 +193,13 @@ def dead_letter_targets(resources: Iterable[Registration]) -> Iterator[str]:
         if policy := inputs.get("redrivePolicy"):
             yield of_arn(json.loads(policy)["deadLetterTargetArn"])[1]
         for given in (inputs.get("deadLetterConfig"), _mapping(inputs.get("target")).get("deadLetterConfig")):
-            if given:
-                yield of_arn(given.get("arn") or given["targetArn"])[1]
-        if destination := _mapping(inputs.get("destinationConfig")).get("onFailure"):
-            yield of_arn(destination["destination"])[1]
+            # EventBridge's, Scheduler's; and Lambda's.
+            if arn := _mapping(given).get("arn") or _mapping(given).get("targetArn"):
+                yield of_arn(arn)[1]
+        # A function's, and a mapping's.
+        on_failure = _mapping(inputs.get("destinationConfig")).get("onFailure", {})
+        if arn := on_failure.get("destination") or on_failure.get("destinationArn"):
+            yield of_arn(arn)[1]
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

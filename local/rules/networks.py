@@ -1,10 +1,15 @@
 """Rules of networks: ways in and out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 
 from local.recording import Graph
 from local.rules.rule import FUNCTION, Problem, rule
 from local.rules.statements import PRINCIPALS, allows_everybody, statements
+
+# The largest network that somebody has to himself: 10.0.0.0/8, and what a provider gets of IPv6. A wider one is of
+# others, too; 0.0.0.0/1 and 128.0.0.0/1 are all there are. https://www.rfc-editor.org/rfc/rfc1918
+SHORTEST_PREFIX: Mapping[int, int] = {4: 8, 6: 32}
 
 
 @rule(
@@ -17,13 +22,19 @@ def _closed_security_groups(graph: Graph) -> Iterator[Problem]:
         if "securitygroup" in resource.type.lower():
             inputs = resource.inputs
             for each in (inputs, *inputs.get("ingress", []), *inputs.get("egress", [])):
-                ranges = {
-                    *(each.get("cidrIpv4"), each.get("cidrIpv6")),
+                ranges = [
+                    *(each[key] for key in ("cidrIpv4", "cidrIpv6") if key in each),
                     *each.get("cidrBlocks", []),
                     *each.get("ipv6CidrBlocks", []),
-                }
-                if ranges & {"0.0.0.0/0", "::/0"}:
-                    yield resource, "it is open to all addresses there are"
+                ]
+                wide = [text for text in ranges if _is_wide(text)]
+                if wide:
+                    yield resource, f"it is open to {', '.join(wide)}"
+
+
+def _is_wide(text: str) -> bool:
+    network = ip_network(text, strict=False)
+    return network.prefixlen < SHORTEST_PREFIX[network.version]
 
 
 @rule(

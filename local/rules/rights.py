@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 
-from local.recording import Graph
+from local.recording import ACCOUNT, Graph
 from local.rules.rule import BUCKET, KEY, PERMISSION, ROLE, Problem, rule
 from local.rules.statements import (
-    ACCOUNT_IN_ARN,
     CALLERS,
     allows_everybody,
+    federates_everybody,
+    for_this_account,
+    has_wildcard,
     listed,
-    names_account,
+    of_this_account,
     principals,
     resource_statements,
     role_statements,
@@ -44,12 +46,12 @@ def _no_wildcard_actions(graph: Graph) -> Iterator[Problem]:
         if statement["Effect"] != "Allow":
             continue
         for action in listed(statement.get("Action", [])):
-            if "*" in action:
+            if has_wildcard(action):
                 yield policy, f"it allows {action}"
         if "NotAction" in statement:
             yield policy, "it allows all actions but some"
     for permission in graph.of_type(PERMISSION):
-        if "*" in permission.inputs["action"]:
+        if has_wildcard(permission.inputs["action"]):
             yield permission, f"it allows {permission.inputs['action']}"
     for role in graph.of_type(ROLE):
         for arn in role.inputs.get("managedPolicyArns", []):
@@ -71,8 +73,8 @@ def _no_wildcard_resources(graph: Graph) -> Iterator[Problem]:
             yield policy, "it allows something on all resources but some"
         limited = [action for action in listed(statement.get("Action", [])) if action not in UNLIMITED]
         for resource in listed(statement.get("Resource", [])) if limited else ():
-            # `*` after something of this stack (`bucket/results/*`) is a part of that thing.
-            if "*" in resource and not resource.startswith(parts):
+            # A wildcard after something of this stack (`bucket/results/*`) is a part of that thing.
+            if has_wildcard(resource) and not resource.startswith(parts):
                 yield policy, f"it allows {', '.join(limited)} on {resource}"
 
 
@@ -99,7 +101,7 @@ def _no_public_access(graph: Graph) -> Iterator[Problem]:
         if bucket.physical_name not in owned:
             yield bucket, "objects in it can have access lists of their own"
     for policy, statement in trusting_statements(graph):
-        if allows_everybody(statement, CALLERS):
+        if allows_everybody(statement, CALLERS) or federates_everybody(statement):
             yield policy, "it allows something to everybody"
     for permission in graph.of_type(PERMISSION):
         if permission.inputs["principal"] == "*":
@@ -108,24 +110,27 @@ def _no_public_access(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "confused-deputy",
-    mend="aws:SourceAccount, or a source ARN with the account in it",
+    mend="aws:SourceAccount, or a source ARN with the account in it; the account from aws.get_caller_identity",
     why="https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html",
 )
 def _confused_deputy(graph: Graph) -> Iterator[Problem]:
     """Where a service acts for somebody, it is said for whom: it would do so for any account's resources otherwise."""
     for policy, statement in trusting_statements(graph):
-        # Only functions of this account get the role, from whoever may pass it to them:
-        # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html
-        services = principals(statement, "Service") - {"lambda.amazonaws.com"}
-        # What a key is, says nothing of what it encrypts; EventBridge asks without saying for whom.
-        if policy.type == KEY and listed(statement.get("Action", [])) == ["kms:DescribeKey"]:
+        services = principals(statement, "Service")
+        if policy.type == ROLE:
+            # Only functions of this account get the role, from whoever may pass it to them:
+            # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html
+            services -= {"lambda.amazonaws.com"}
+        if policy.type == KEY and [one.lower() for one in listed(statement.get("Action", []))] == ["kms:describekey"]:
+            # It says nothing of what is encrypted, and AWS has no condition there:
+            # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-event-bus-cmkey.html
             continue
-        if statement["Effect"] == "Allow" and services and not names_account(statement.get("Condition", {})):
-            yield policy, f"it serves {', '.join(sorted(services))} whoever it acts for"
+        if statement["Effect"] == "Allow" and services and not for_this_account(statement.get("Condition", {})):
+            yield policy, f"it serves {', '.join(sorted(services))}, and not for this account only"
     for permission in graph.of_type(PERMISSION):
         inputs = permission.inputs
-        source = str(inputs.get("sourceArn", ""))
+        source = inputs.get("sourceArn", "")
         if inputs["principal"].endswith(".amazonaws.com") and not (
-            (source and inputs.get("sourceAccount")) or ACCOUNT_IN_ARN.match(source)
+            (source and inputs.get("sourceAccount") == ACCOUNT) or of_this_account(source)
         ):
-            yield permission, f"it serves {inputs['principal']} whoever it acts for"
+            yield permission, f"it serves {inputs['principal']}, and not for this account only"

@@ -16,6 +16,7 @@ HTTP_API, HTTP_STAGE = "aws:apigatewayv2/api:Api", "aws:apigatewayv2/stage:Stage
 REST_API, REST_STAGE = "aws:apigateway/restApi:RestApi", "aws:apigateway/stage:Stage"
 ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 ROLE, ROLE_POLICY, KEY = "aws:iam/role:Role", "aws:iam/rolePolicy:RolePolicy", "aws:kms/key:Key"
+INVOKE_CONFIG = "aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig"
 BUCKET_ENCRYPTION = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
 MAPPING, SCHEDULE = "aws:lambda/eventSourceMapping:EventSourceMapping", "aws:scheduler/schedule:Schedule"
 SUBSCRIPTION, EVENT_TARGET = "aws:sns/topicSubscription:TopicSubscription", "aws:cloudwatch/eventTarget:EventTarget"

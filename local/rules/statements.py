@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from local.monitor import Registration
-from local.recording import Graph
+from local.recording import ACCOUNT, Graph
 from local.rules.rule import BUCKET, KEY, QUEUE, ROLE, ROLE_POLICY, TOPIC
 
 Statement = Mapping[str, Any]
@@ -62,9 +62,17 @@ def owner_of(policy: Registration) -> tuple[str, str]:
     return kind, re.split("[:/]", policy.inputs[key])[-1]
 
 
-def listed(value: str | list[str]) -> list[str]:
-    """IAM takes one for a list of one."""
-    return [value] if isinstance(value, str) else value
+def listed(value: object) -> list[str]:
+    """IAM takes one for a list of one, and `true` or a number for their text."""
+    return [str(each) for each in (value if isinstance(value, list) else [value])]
+
+
+def has_wildcard(text: str) -> bool:
+    """Whether IAM takes it for more than one name.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
+    """
+    return re.search("[*?]", text) is not None
 
 
 def principals(statement: Statement, kind: str = "AWS") -> set[str]:
@@ -75,7 +83,7 @@ def principals(statement: Statement, kind: str = "AWS") -> set[str]:
     return set(listed(principal.get(kind, [])))
 
 
-ACCOUNT_IN_ARN = re.compile(r"arn:[^:*]*:[^:*]*:[^:*]*:\d{12}:")
+ACCOUNT_IN_ARN = re.compile(r"arn:[^:*?]*:[^:*?]*:[^:*?]*:(\d{12}):")
 
 
 # What AWS itself says about a caller, that names an account, an organisation, somebody, or a network.
@@ -89,27 +97,59 @@ CALLERS = {
 }
 
 
-def _conditions(condition: Mapping[str, Mapping[str, str | list[str]]]) -> Iterator[tuple[str, list[str]]]:
+def conditions(condition: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[str, list[str]]]:
     """Keys and what they have to be like; one of the values is enough for AWS."""
     for operator, pairs in condition.items():
-        if operator in ("StringEquals", "StringLike", "ArnEquals", "ArnLike"):
+        if operator in ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool"):
             for key, given in pairs.items():
                 yield key.lower(), listed(given)
 
 
-def names_account(condition: Mapping[str, Mapping[str, str | list[str]]]) -> bool:
-    """Whether a service may act for one account's resources only."""
+def for_this_account(condition: Mapping[str, Mapping[str, object]]) -> bool:
+    """Whether a service may act for this account's resources only."""
     return any(
-        all((key == "aws:sourceaccount" and value.isdigit()) or ACCOUNT_IN_ARN.match(value) for value in values)
-        for key, values in _conditions(condition)
+        all(value == ACCOUNT if key == "aws:sourceaccount" else of_this_account(value) for value in values)
+        for key, values in conditions(condition)
+        if key in ("aws:sourceaccount", "aws:sourcearn") or key.startswith("kms:encryptioncontext:")
     )
+
+
+def of_this_account(arn: str) -> bool:
+    """Whether an ARN, or a pattern of ARNs, is about this account's resources only."""
+    match = ACCOUNT_IN_ARN.match(arn)
+    return match is not None and match[1] == ACCOUNT
 
 
 def allows_everybody(statement: Statement, callers: set[str]) -> bool:
     """Whether whoever there is may do something, and no condition says who it has to be."""
     named = any(
-        key in callers and all(not re.search("[*?]", value) or ACCOUNT_IN_ARN.match(value) for value in values)
-        for key, values in _conditions(statement.get("Condition", {}))
+        key in callers and all(not has_wildcard(value) or ACCOUNT_IN_ARN.match(value) for value in values)
+        for key, values in conditions(statement.get("Condition", {}))
     )
     everybody = "*" in principals(statement) or "NotPrincipal" in statement
     return statement["Effect"] == "Allow" and everybody and not named
+
+
+def federates_everybody(statement: Statement) -> bool:
+    """Whether whoever has an account with an identity provider may do something: nothing says who of them, or for what.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create_for-idp_oidc.html
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_saml.html
+    """
+    keys = {
+        key
+        for key, values in conditions(statement.get("Condition", {}))
+        # `repo:*` is everybody who has a repository.
+        if not any(re.match("([^:*?]*:)?[*?]", value) for value in values)
+    }
+    for provider in principals(statement, "Federated"):
+        if ":saml-provider/" in provider:
+            named = "saml:aud" in keys
+        elif provider == "cognito-identity.amazonaws.com":
+            # Its audience is one identity pool, where that of others is an application that is open to all of them.
+            named = f"{provider}:aud" in keys
+        else:
+            named = any(key.endswith(":sub") for key in keys)
+        if statement["Effect"] == "Allow" and not named:
+            return True
+    return False

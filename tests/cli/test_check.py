@@ -96,6 +96,17 @@ def test_what_a_user_accepts_is_no_finding_until_it_is_not_there(
     assert done.stdout.endswith(", 2 findings, 1 accepted\n")
 
 
+def test_no_text_of_a_stack_is_an_order_to_the_terminal(small_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(small_project)
+    (small_project / "__main__.py").write_text("import pulumi_aws as aws\naws.sqs.Queue('ma\\x1b[2Jin')\n")
+    accept(small_project, {"rule": "tls-only", "resource": "o\x1b]0;t\x07\nr", "type": "\x9b1m", "reason": "-"})
+    done = run("check")
+    assert done.exit_code == 1
+    assert "ma\\x1b[2Jin (aws:sqs/queue:Queue): it answers plain HTTP\n" in done.stdout
+    assert "tls-only of o\\x1b]0;t\\x07\\nr (\\x9b1m) is accepted, and nothing of it is found\n" in done.stdout
+    assert [line for line in done.stdout.splitlines() if not line.isprintable()] == []
+
+
 def test_who_accepts_what_no_rule_finds_is_told_the_rules(small_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(small_project)
     accept(small_project, {"rule": "tls-only", "reason": "local"}, {"rule": "open-apis", "reason": "a demo"})
