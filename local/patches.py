@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +133,10 @@ def _take_line_breaks_for_characters() -> None:
     """
     original = iam_evaluator._fnmatch_compile  # noqa: SLF001
 
+    # For every decision, as many times as there are statements.
+    @lru_cache(maxsize=4_096)
     def compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:  # noqa: FBT001  as MiniStack calls it
         found: re.Pattern[str] = original(pattern, ignore_case)
-        # Python keeps what it has compiled.
         return re.compile(found.pattern.removesuffix("$") + r"\Z", found.flags | re.DOTALL)
 
     iam_evaluator._fnmatch_compile = compiled  # noqa: SLF001
