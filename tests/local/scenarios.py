@@ -6,6 +6,7 @@ runs of the worker's code take place in this process, as the worker's role, so t
 """
 
 import json
+import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -144,6 +145,9 @@ def ingestion(client: Client, folder: Path) -> None:
     redrive_does_all_it_does(client, keyed_id)
 
 
+REST_SECONDS = 2
+
+
 class CircuitOfOrders:
     """The circuit of a running stack whose processor can be out."""
 
@@ -184,8 +188,22 @@ class CircuitOfOrders:
         status, answer = self.client.signed("POST", "/events", orders)
         assert status == 202
         self.client.until(lambda: not self.takes_messages())
+        # A worker that goes on with its batch would find the end of the outage by itself.
+        self.client.until(self.is_at_rest)
         assert self.state() == "OPEN"
         return [result["id"] for result in answer["results"]]
+
+    def is_at_rest(self) -> bool:
+        """Whether no run of the worker ended lately: each that does is logged."""
+        before = self.logged()
+        time.sleep(REST_SECONDS)
+        return self.logged() == before
+
+    def logged(self) -> int:
+        function = function_name(self.client, "worker")
+        group = self.client.aws("lambda").get_function_configuration(FunctionName=function)["LoggingConfig"]["LogGroup"]
+        pages = self.client.aws("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
+        return sum(len(page["events"]) for page in pages)
 
     def ends(self, probe: str) -> None:
         """The outage is over, it is time to find out, and this is the message to do it with."""
