@@ -107,12 +107,7 @@ class HttpApi(pulumi.ComponentResource):
                 "throttling_rate_limit": options.throttling.rate_per_second,
                 "throttling_burst_limit": options.throttling.burst,
             },
-            access_log_settings={
-                "destination_arn": _access_logs(name, logs, child),
-                "format": access_log_format(options),
-            }
-            if options.writes_access_logs
-            else None,
+            access_log_settings=_access_logs(name, options, logs, child),
             opts=child,
         )
         _allow_invocation(name, backends, api.execution_arn, child)
@@ -191,12 +186,7 @@ class RestApi(pulumi.ComponentResource):
             rest_api=api.id,
             deployment=deployment.id,
             stage_name=options.stage_name or "v1",
-            access_log_settings={
-                "destination_arn": _access_logs(name, logs, child),
-                "format": access_log_format(options),
-            }
-            if options.writes_access_logs
-            else None,
+            access_log_settings=_access_logs(name, options, logs, child),
             opts=child,
         )
         aws.apigateway.MethodSettings(
@@ -340,15 +330,16 @@ def _cors(options: ApiOptions, backends: Sequence[Backend]) -> aws.apigatewayv2.
     }
 
 
-def access_log_format(options: ApiOptions) -> str:
-    """What is logged of each request, as API Gateway takes it."""
-    caller = {"caller": CALLER_LOGGED[options.auth]} if options.auth in CALLER_LOGGED else {}
-    return json.dumps({**ACCESS_LOG, "route": ROUTE_LOGGED[options.kind], **caller})
-
-
-def _access_logs(name: str, logs: LogOptions, child: ResourceOptions) -> Output[str]:
+def _access_logs(
+    name: str, options: ApiOptions, logs: LogOptions, child: ResourceOptions
+) -> aws.apigatewayv2.StageAccessLogSettingsArgsDict | None:
+    """Where a stage logs its requests, and what of each. Both kinds of API have it in the same shape."""
+    if not options.writes_access_logs:
+        return None
     group = aws.cloudwatch.LogGroup(f"{name}-access", retention_in_days=logs.retention_days, opts=child)
-    return group.arn
+    caller = {"caller": CALLER_LOGGED[options.auth]} if options.auth in CALLER_LOGGED else {}
+    logged = json.dumps({**ACCESS_LOG, "route": ROUTE_LOGGED[options.kind], **caller})
+    return {"destination_arn": group.arn, "format": logged}
 
 
 def _allow_invocation(

@@ -132,6 +132,7 @@ class Emulator:
         try:
             self.wait()
         except BaseException:
+            # Ctrl-C, too: no process is left behind.
             self.stop()
             raise
         return self

@@ -201,7 +201,6 @@ class EncryptionOptions(Options):
     users: tuple[KeyUser, ...] = ()
     """Who besides the stack's own functions may use the key, as far as IAM lets them, too: who reads results or dead
     letters, who uploads files. `role/<name>` or `user/<name>` of the stack's account; `*` stands for anything."""
-
     deployers: tuple[KeyUser, ...] = ()
     """For whom alone DynamoDB, Lambda and EventBridge use the key: who deploys, looks at tables and functions, or makes
     rules on the event bus. Default: whomever IAM lets."""

@@ -104,6 +104,7 @@ def test_each_statement_of_a_batch_is_authorised(client_that_may: Callable[..., 
     ]
     with _denied():
         may_insert.batch_execute_statement(Statements=statements)
+    assert aws("dynamodb").scan(TableName=table)["Items"] == []
 
 
 def test_a_batch_of_messages_needs_the_action_of_one(
@@ -115,14 +116,17 @@ def test_a_batch_of_messages_needs_the_action_of_one(
     entries = [{"Id": "1", "MessageBody": "x"}]
     with _denied():
         client_that_may("sqs", [("sqs:ReceiveMessage", arn)]).send_message_batch(QueueUrl=queue, Entries=entries)
-    client_that_may("sqs", [("sqs:SendMessage", arn)]).send_message_batch(QueueUrl=queue, Entries=entries)
+    sent = client_that_may("sqs", [("sqs:SendMessage", arn)]).send_message_batch(QueueUrl=queue, Entries=entries)
+    assert [each["Id"] for each in sent["Successful"]] == ["1"]
     message = aws("sqs").receive_message(QueueUrl=queue)["Messages"][0]
     entry = {"Id": "1", "ReceiptHandle": message["ReceiptHandle"]}
     may_change = client_that_may("sqs", [("sqs:ChangeMessageVisibility", arn)])
-    may_change.change_message_visibility_batch(QueueUrl=queue, Entries=[{**entry, "VisibilityTimeout": 30}])
+    changed = may_change.change_message_visibility_batch(QueueUrl=queue, Entries=[{**entry, "VisibilityTimeout": 30}])
+    assert [each["Id"] for each in changed["Successful"]] == ["1"]
     with _denied():
         may_change.delete_message_batch(QueueUrl=queue, Entries=[entry])
-    client_that_may("sqs", [("sqs:DeleteMessage", arn)]).delete_message_batch(QueueUrl=queue, Entries=[entry])
+    deleted = client_that_may("sqs", [("sqs:DeleteMessage", arn)]).delete_message_batch(QueueUrl=queue, Entries=[entry])
+    assert [each["Id"] for each in deleted["Successful"]] == ["1"]
 
 
 @pytest.mark.parametrize("action", ["Get", "Update", "Delete"])
@@ -148,15 +152,15 @@ def test_an_event_source_mapping_needs_the_action_of_its_kind_on_that_mapping(
         "UUID"
     ]
 
-    def act(client: Any) -> None:
-        getattr(client, f"{action.lower()}_event_source_mapping")(UUID=mapping)
+    def act(client: Any) -> Any:
+        return getattr(client, f"{action.lower()}_event_source_mapping")(UUID=mapping)["UUID"]
 
     name = f"lambda:{action}EventSourceMapping"
     others = [(f"lambda:{each}EventSourceMapping", "*") for each in ("Get", "Update", "Delete") if each != action]
     for allowed in (others, [(name, aws.arn("lambda", "event-source-mapping:another"))]):
         with _denied():
             act(client_that_may("lambda", allowed))
-    act(client_that_may("lambda", [(name, aws.arn("lambda", f"event-source-mapping:{mapping}"))]))
+    assert act(client_that_may("lambda", [(name, aws.arn("lambda", f"event-source-mapping:{mapping}"))])) == mapping
 
 
 def test_a_queue_that_refuses_plain_http_takes_messages_from_this_machine(
@@ -180,6 +184,7 @@ def test_a_queue_that_refuses_plain_http_takes_messages_from_this_machine(
     client = client_that_may("sqs", [("sqs:SendMessage", arn)])
     refuse("false")
     client.send_message(QueueUrl=queue, MessageBody="x")
+    assert [message["Body"] for message in aws("sqs").receive_message(QueueUrl=queue)["Messages"]] == ["x"]
     # The same policy the other way round shows that it is looked at.
     refuse("true")
     with _denied():
@@ -199,6 +204,7 @@ def test_a_line_break_in_a_key_is_a_character_like_any_other(client_that_may: Ca
     for key, pattern in (("a/b\n", "a/b"), ("a/b\nc\n", "a/b?c"), ("\na/b", "a/*")):
         with _denied():
             put(key, pattern)
+    assert [each["Key"] for each in aws("s3").list_objects_v2(Bucket=bucket)["Contents"]] == ["a/b\nc"]
 
 
 def test_decisions_are_recorded_when_asked_for(tmp_path: Path) -> None:
