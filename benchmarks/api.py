@@ -26,11 +26,11 @@ from botocore.client import BaseClient
 from rich.console import Console
 from rich.table import Table as Grid
 
-from handlers.events import Envelope, event_id, received_times
-from handlers.ingest import Ingest
-from handlers.log import logger
-from handlers.settings import IngestSettings, WorkerSettings
-from handlers.worker import Worker
+from handlers.api.events import Envelope, event_id, received_times
+from handlers.api.ingest import Ingest
+from handlers.api.settings import IngestSettings, WorkerSettings
+from handlers.api.worker import Worker
+from handlers.shared.log import logger
 from local.engine import Running, running
 from local.project import load_project
 
@@ -125,7 +125,7 @@ class Ours:
     """The functions that are deployed, with the environment that they are deployed with."""
 
     def __init__(self, up: Running) -> None:
-        environments = {function.handler.split(".")[1]: function.environment for function in up.engine.functions}
+        environments = {function.handler.split(".")[2]: function.environment for function in up.engine.functions}
         self._ingest = Ingest(IngestSettings.from_environment(environments["ingest"]), {})
         settings = WorkerSettings.from_environment(environments["worker"])
         self._worker = Worker(settings, lambda event: {"seen": len(event)}, "benchmark")

@@ -178,9 +178,9 @@ def _columns(numbers: str = "text") -> str:
 
 def worker(path: Path) -> dict[str, Any]:
     """The whole function, from the message to the report; `path` holds the message."""
-    from handlers import csv_worker  # noqa: PLC0415
+    from handlers.csv import worker  # noqa: PLC0415
     from handlers.csv.columns import FileFormat  # noqa: PLC0415
-    from handlers.settings import CsvWorkerSettings  # noqa: PLC0415
+    from handlers.csv.settings import CsvWorkerSettings  # noqa: PLC0415
 
     class Context:
         def get_remaining_time_in_millis(self) -> int:
@@ -189,7 +189,7 @@ def worker(path: Path) -> dict[str, Any]:
     message = json.loads(path.read_text())
     settings = CsvWorkerSettings.from_environment()
     numbers = "double" if settings.output_format == "parquet" else "text"
-    made = csv_worker.CsvWorker(settings, FileFormat.from_json(_columns(numbers)), "benchmark")
+    made = worker.CsvWorker(settings, FileFormat.from_json(_columns(numbers)), "benchmark")
     answer = made.handle([message], Context())
     if answer != {"batchItemFailures": []}:
         raise RuntimeError(f"the worker answered {answer}")
@@ -263,7 +263,7 @@ def measure(way: str, path: Path, environment: Mapping[str, str] | None = None) 
 def _run_one(way: str, path: Path) -> None:
     if way not in ("baseline", "bare"):
         # A cold start's work, not a row's; its memory counts.
-        import handlers.csv_worker  # noqa: F401, PLC0415
+        import handlers.csv.worker  # noqa: F401, PLC0415
     started = time.process_time()
     found = WAYS[way](path)
     seconds = time.process_time() - started

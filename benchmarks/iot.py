@@ -27,11 +27,11 @@ from botocore.client import BaseClient
 from rich.console import Console
 from rich.table import Table as Grid
 
-from handlers import aws
-from handlers.iot_worker import IotWorker
-from handlers.log import logger
-from handlers.settings import IotWorkerSettings
-from handlers.thresholds import Thresholds
+from handlers.iot.settings import IotWorkerSettings
+from handlers.iot.thresholds import Thresholds
+from handlers.iot.worker import IotWorker
+from handlers.shared import aws
+from handlers.shared.log import logger
 from local.engine import running
 from local.project import load_project
 

@@ -1,14 +1,14 @@
 """What the functions of the api variant ask of AWS, in the units that AWS bills.
 
 For events that are new, without an idempotency key, and succeed at the first attempt: that is what a bill is made of.
-tests/aws/test_cost_model.py counts the same while the functions run.
+tests/emulator/api/test_cost_model.py counts the same while the functions run.
 """
 
 import math
 from collections import Counter
 
 from components.options.api import ApiPipelineConfig
-from handlers.table import INDEX_PAGE
+from handlers.api.table import INDEX_PAGE
 
 SQS_ENTRIES_A_CALL = 10
 

@@ -14,8 +14,10 @@ import typer
 
 from cli.outputs import aim_at, output
 from components.config import load
-from handlers.dead_letters import UNKNOWN, Cause, DeadLetters, EventCauses, Explain, FileCauses, Letter, Pass, Wanted
-from handlers.log import logger
+from handlers.api.causes import EventCauses
+from handlers.csv.causes import FileCauses
+from handlers.shared.dead_letters import UNKNOWN, Cause, DeadLetters, Explain, Letter, Pass, Wanted
+from handlers.shared.log import logger
 from local.errors import LocalError
 from local.project import find_project, load_project
 

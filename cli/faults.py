@@ -6,7 +6,7 @@ from typing import Any
 import botocore.session
 
 from cli.outputs import aim_at, output
-from handlers.faults import CACHE_SECONDS, MODES, is_mode
+from handlers.api.faults import CACHE_SECONDS, MODES, is_mode
 from local.errors import LocalError
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from components.config import load
 from components.options.iot import IotPipelineConfig
-from handlers.thresholds import Thresholds
+from handlers.iot.thresholds import Thresholds
 from local.errors import LocalError
 from local.project import find_project, load_project
 

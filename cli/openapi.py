@@ -16,8 +16,9 @@ from components.options.api import ApiOptions, ApiPipelineConfig
 from components.options.csv import CsvPipelineConfig
 from components.redrive import REDRIVE_ROUTES
 from components.variants.api import event_schemas
-from handlers import events, listing, redrive
-from handlers.http import CORRELATION_ID_PATTERN
+from handlers.api import events, listing
+from handlers.shared import queues, redrive
+from handlers.shared.http import CORRELATION_ID_PATTERN
 from local.errors import LocalError
 from local.project import find_project, load_project
 
@@ -127,7 +128,7 @@ def _submit(config: ApiPipelineConfig) -> Json:
         "operationId": "submitEvents",
         "summary": "Submit one event, or a batch of events",
         "description": (
-            f"An event is nested {config.api.max_depth} levels deep at most, and takes {events.MAXIMUM_MESSAGE_BYTES} "
+            f"An event is nested {config.api.max_depth} levels deep at most, and takes {queues.MAXIMUM_MESSAGE_BYTES} "
             "bytes at most with what the server adds. One bad event of a batch does not sink its neighbours."
         ),
         "parameters": [key, CORRELATION_ID],

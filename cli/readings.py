@@ -10,9 +10,9 @@ from itertools import islice
 
 from cli.iot import thresholds_of
 from cli.outputs import aim_at, output
-from handlers.reading_table import ReadingTable
-from handlers.readings import Reading, timestamp_of
-from handlers.thresholds import BOUNDS, Threshold
+from handlers.iot.readings import Reading, timestamp_of
+from handlers.iot.table import ReadingTable
+from handlers.iot.thresholds import BOUNDS, Threshold
 from local.errors import LocalError
 
 # Without --since.

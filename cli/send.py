@@ -15,7 +15,7 @@ from rich.progress import Progress
 from cli.http import Access, Answer, request
 from cli.outputs import output
 from cli.terminal import inert
-from handlers.events import without_repeated_names
+from handlers.shared.strict_json import without_repeated_names
 from local.errors import LocalError
 
 # Lambda takes 6 MB in one request, and the API passes the body on as text inside JSON.

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from cli.iot import thresholds_of
 from cli.outputs import aim_at, output
 from cli.simulation import Expectation, Summary, Upload, uploads
-from handlers import aws
+from handlers.shared import aws
 
 # Uploads at once. Those of a device are in one lane, so that they go out in their order.
 LANES = aws.CALLS_AT_ONCE

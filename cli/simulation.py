@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 from math import pi, sin
 from typing import Any
 
-from handlers.alerting import Claim, DeviceState, advanced
-from handlers.readings import Contents, read
-from handlers.thresholds import Thresholds
+from handlers.iot.alerting import Claim, DeviceState, advanced
+from handlers.iot.readings import Contents, read
+from handlers.iot.thresholds import Thresholds
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 INTERVAL = timedelta(minutes=5)

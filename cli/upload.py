@@ -17,7 +17,7 @@ from cli.outputs import aim_at, output
 from cli.report import show_report
 from cli.terminal import label
 from components.options.csv import SUFFIXES
-from handlers.files import PROCESSING, SUCCEEDED, File
+from handlers.csv.files import PROCESSING, SUCCEEDED, File
 from local.errors import LocalError
 
 POLL_SECONDS = 0.2

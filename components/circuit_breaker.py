@@ -62,7 +62,7 @@ class CircuitBreaker(pulumi.ComponentResource):
         self.scheduled = ScheduledFunction(
             name,
             {"every-minute": Timetable("rate(1 minute)", stopped_after_seconds=300)},
-            handler="handlers.breaker.handler",
+            handler="handlers.api.breaker.handler",
             code=code,
             runtime=runtime,
             size=Size(options.memory_mb, options.timeout_seconds),

@@ -10,7 +10,7 @@ OFF = "none"
 
 
 class FaultSwitch(pulumi.ComponentResource):
-    """A parameter that functions look at every few seconds (handlers/faults.py). It is made only on request."""
+    """A parameter that functions look at every few seconds (handlers/api/faults.py). It is made only on request."""
 
     def __init__(self, name: str, *, opts: ResourceOptions | None = None) -> None:
         super().__init__("datapipeline:index:FaultSwitch", name, None, opts)

@@ -49,7 +49,7 @@ class Uploads(pulumi.ComponentResource):
 
 
 class FileTable(pulumi.ComponentResource):
-    """One item a file, by `id`; billed by request, expired by `expires_at`. handlers/files.py says what is in it."""
+    """One item a file, by `id`, expired by `expires_at`: see handlers/csv/files.py. Billed by request."""
 
     def __init__(self, name: str, options: ProtectionOptions, *, opts: ResourceOptions | None = None) -> None:
         super().__init__("datapipeline:index:FileTable", name, None, opts)

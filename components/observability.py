@@ -1,6 +1,6 @@
 """Alarms and the dashboard of a pipeline.
 
-Every metric is one that AWS, or our own functions (handlers/metrics.py), really emit with just these dimensions:
+Every metric is one that AWS, or our own functions (handlers/shared/metrics.py), really emit with just these dimensions:
 SQS https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 Lambda https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
 DynamoDB https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
@@ -259,7 +259,7 @@ def queue_panels(queue: Queue) -> tuple[Panel, Panel]:
 
 
 def counts_panel(title: str, service: str, *names: str) -> Panel:
-    """The pipeline's own counts (handlers/metrics.py)."""
+    """The pipeline's own counts (handlers/shared/metrics.py)."""
     return Panel(title, [_own(name, service, "Sum") for name in names])
 
 

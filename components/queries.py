@@ -1,7 +1,7 @@
 """Saved queries: the usual questions to the functions' logs, in CloudWatch Logs Insights under `<project>-<stack>/`.
 
-https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_QuerySyntax.html, of what handlers/ingest.py and
-handlers/worker.py log; tests/local/test_logs.py looks at what they really do.
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_QuerySyntax.html, of what handlers/api/ingest.py and
+handlers/api/worker.py log; tests/emulator/stacks/test_logs.py looks at what they really do.
 """
 
 from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from components.options.common import ProtectionOptions
 class ReadingTable(pulumi.ComponentResource):
     """Readings by `device_id` and `time_key`, so that a device's latest and those of a time are one query.
 
-    Billed by request, expired by `expires_at`. What stands in an item is in handlers/reading_table.py.
+    Billed by request, expired by `expires_at`. What stands in an item is in handlers/iot/table.py.
     """
 
     def __init__(self, name: str, options: ProtectionOptions, *, opts: ResourceOptions | None = None) -> None:

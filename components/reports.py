@@ -13,7 +13,7 @@ from components.queue import Queue
 from components.scheduled_function import ScheduledFunction, Timetable
 from components.table import Table
 
-# The prefix that handlers/summary.py writes to.
+# The prefix that handlers/api/summary.py writes to.
 REPORTS = "reports/"
 # A large window takes as long as the function may run, and then says that it is not complete.
 SIZE = Size(memory_mb=1_024, timeout_seconds=900)
@@ -53,7 +53,7 @@ class Reports(pulumi.ComponentResource):
                 )
                 for period in periods
             },
-            handler="handlers.report.handler",
+            handler="handlers.api.report.handler",
             code=code,
             runtime=runtime,
             size=SIZE,

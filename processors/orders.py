@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from handlers.processing import Rejected
+from handlers.processor import Rejected
 
 CENT = Decimal("0.01")
 LARGEST_AMOUNT = 1_000_000_000

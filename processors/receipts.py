@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from handlers.processing import secret
+from handlers.processor import secret
 
 
 def process(event: Mapping[str, Any]) -> dict[str, str]:

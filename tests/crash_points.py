@@ -17,7 +17,7 @@ from unittest.mock import patch
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
-from handlers import aws
+from handlers.shared import aws
 
 WAYS = ("fails before", "fails after", "dies before", "dies after")
 

@@ -16,7 +16,7 @@ UNSEEN = {
     "Lambda, for asynchronous events that fail": {"sqs:SendMessage"},
     # It answers NoSuchKey to who may not list, where S3 answers AccessDenied.
     "nobody: the emulator does not ask for it": {"s3:ListBucket"},
-    "fault injection: tests/aws/test_faults.py": {"ssm:GetParameter"},
+    "fault injection: tests/emulator/api/test_faults.py": {"ssm:GetParameter"},
     # The emulator's Scheduler invokes without a role, and what fails does not pass by it.
     "Scheduler": {"lambda:InvokeFunction", "sqs:SendMessage"},
     # Nothing is encrypted there: docs/fidelity.md.

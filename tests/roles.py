@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from handlers import aws
+from handlers.shared import aws
 from local.services import Clients
 
 # Service, method, arguments.

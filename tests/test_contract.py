@@ -18,12 +18,14 @@ from components.function import METRICS_NAMESPACE
 from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
-from handlers import breaker, circuit, ingest, metrics, objects, redrive, table, worker
-from handlers.dead_letters import ROUND_SECONDS
-from handlers.events import Envelope, event_id, received_times
-from handlers.ingest import Ingest
-from handlers.settings import IngestSettings, RedriveSettings, ReportSettings, Settings, WorkerSettings
-from handlers.summary import window_before
+from handlers.api import breaker, circuit, ingest, objects, table, worker
+from handlers.api.events import Envelope, event_id, received_times
+from handlers.api.ingest import Ingest
+from handlers.api.settings import IngestSettings, ReportSettings, WorkerSettings
+from handlers.api.summary import window_before
+from handlers.shared import metrics, redrive
+from handlers.shared.dead_letters import ROUND_SECONDS
+from handlers.shared.settings import RedriveSettings, Settings
 from local.recording import Graph, synthesise
 
 ROOT = Path(__file__).parents[1]

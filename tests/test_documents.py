@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 from components.options.api import ApiOptions
 from components.options.common import Options
 from components.options.csv import CsvPipelineConfig
-from handlers import errors
+from handlers.shared import errors
 from local.rules import RULES
 
 ROOT = Path(__file__).parents[1]
@@ -79,7 +79,7 @@ def test_the_table_of_rules_has_every_rule_and_no_other() -> None:
 
 def refusals() -> Iterator[tuple[str, str]]:
     """(file, code) of each error that a client is answered with."""
-    for path in sorted((ROOT / "handlers").glob("*.py")):
+    for path in sorted((ROOT / "handlers").rglob("*.py")):
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
         imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == errors.__name__]
         names = {alias.name for node in imports for alias in node.names}

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from components.config import ConfigError, load
-from handlers.processing import Rejected, Unavailable
+from handlers.processor import Rejected, Unavailable
 from local.diagram import mermaid
 from local.recording import synthesise
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from components.options.api import ExistingSchema
 from components.options.common import CommonOptions, FunctionAlarmOptions, Options, ProtectionOptions
 
-# What handlers/readings.py takes for names.
+# What handlers/iot/readings.py takes for names.
 DeviceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 # What the worker takes without an object, and for each megabyte of one: its bytes, its text (four bytes a character if
@@ -151,7 +151,7 @@ class IotPipelineConfig(CommonOptions):
         return self
 
     def thresholds_json(self) -> str:
-        """`{metric: {"": limits, device_id: limits}}`, for handlers/thresholds.py; numbers are text, to be exact."""
+        """`{metric: {"": limits, device_id: limits}}` for handlers/iot/thresholds.py; numbers are exact text."""
         thresholds = {
             metric: {device_id: limits.model_dump(mode="json") for device_id, limits in options.by_device().items()}
             for metric, options in self.thresholds.items()

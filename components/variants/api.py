@@ -41,7 +41,7 @@ from components.secrets import grants_read
 from components.table import Table
 from components.worker import Worker
 
-# The prefixes that handlers/objects.py writes to, and the item and the object that handlers/circuit.py keeps.
+# The prefixes that handlers/api/objects.py writes to, and the item and the object that handlers/api/circuit.py keeps.
 CIRCUIT_ITEM = "circuit#processor"
 RESULTS = "results/"
 ARCHIVE = "archive/"
@@ -95,7 +95,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     faults_grants = [] if faults is None else [faults.grant_read()]
     ingest = Function(
         f"{name}-ingest",
-        handler="handlers.ingest.handler",
+        handler="handlers.api.ingest.handler",
         code=code,
         runtime=runtime,
         size=Size(config.api.memory_mb, config.api.timeout_seconds),
@@ -128,7 +128,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         f"{name}-worker",
         config.worker,
         queue=queue,
-        handler="handlers.worker.handler",
+        handler="handlers.api.worker.handler",
         code=code,
         runtime=runtime,
         grants=[
@@ -167,7 +167,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     if config.queue.redrive_api:
         redrive = redrive_backend(
             f"{name}-redrive",
-            handler="handlers.redrive.event_handler",
+            handler="handlers.api.redrive.handler",
             code=code,
             runtime=runtime,
             queue=queue,

@@ -30,7 +30,7 @@ from components.queue import Queue
 from components.redrive import redrive_backend
 from components.worker import Worker
 
-# The prefixes that handlers/csv_worker.py writes to, in a bucket of their own: nothing it writes can start it.
+# The prefixes that handlers/csv/worker.py writes to, in a bucket of their own: nothing it writes can start it.
 PROCESSED, REJECTED, REPORTS, STATE = "processed/", "rejected/", "reports/", "state/"
 # Longer than any message lives.
 STATE_EXPIRES_AFTER_DAYS = 15
@@ -78,7 +78,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         f"{name}-worker",
         config.worker,
         queue=queue,
-        handler="handlers.csv_worker.handler",
+        handler="handlers.csv.worker.handler",
         code=code,
         runtime=runtime,
         grants=[
@@ -109,7 +109,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
     if config.queue.redrive_api:
         redrive = redrive_backend(
             f"{name}-redrive",
-            handler="handlers.redrive.file_handler",
+            handler="handlers.csv.redrive.handler",
             code=code,
             runtime=runtime,
             queue=queue,

@@ -31,7 +31,7 @@ from components.reading_table import ReadingTable
 from components.upload_worker import Uploads, UploadWorker
 
 READINGS = "readings/"
-# The prefix that handlers/reading_objects.py writes to. Below the other, the pipeline would take what it refused.
+# The prefix that handlers/iot/objects.py writes to. Below the other, the pipeline would take what it refused.
 REJECTED = "rejected/"
 BYTES_A_MEGABYTE = 1_000_000
 
@@ -58,7 +58,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         config.worker,
         uploads=Uploads(bucket, READINGS, config.readings.suffixes),
         dead_letters=dead_letters,
-        handler="handlers.iot_worker.handler",
+        handler="handlers.iot.worker.handler",
         code=source_archive(
             "handlers", extra={"thresholds.json": config.thresholds_json(), "schema.json": _schema(config)}
         ),

@@ -1,1 +1,1 @@
-"""CSV files: typed columns, streaming, exact accounting. Knows neither S3 nor Lambda; also run on files on a disk."""
+"""The csv variant: files of any size, every row processed or rejected. The engine itself knows no AWS."""

@@ -1,9 +1,9 @@
-"""What `pipeline dead-letters` says of a pass; what it does: tests/local/test_redrive.py."""
+"""What `pipeline dead-letters` says of a pass; what it does: tests/emulator/stacks/test_redrive.py."""
 
 import pytest
 
 from cli.dead_letters import Asked, _told
-from handlers.dead_letters import Pass
+from handlers.shared.dead_letters import Pass
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from cli.main import app
 from cli.readings import as_plot, as_table, moment
 from cli.simulation import Expectation, Summary, Upload, uploads
-from handlers.readings import Reading, first_key
-from handlers.thresholds import Threshold, Thresholds
+from handlers.iot.readings import Reading, first_key
+from handlers.iot.thresholds import Threshold, Thresholds
 from local.errors import LocalError
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

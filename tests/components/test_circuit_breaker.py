@@ -99,7 +99,7 @@ def test_the_breaker_function_runs_each_minute_and_is_as_large_as_the_worker(gra
     worker, breaker = (
         graph.find("aws:lambda/function:Function", name).inputs for name in ("pipeline-worker", "pipeline-breaker")
     )
-    assert breaker["handler"] == "handlers.breaker.handler"
+    assert breaker["handler"] == "handlers.api.breaker.handler"
     assert [breaker[key] for key in ("timeout", "memorySize")] == [worker[key] for key in ("timeout", "memorySize")]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from components.config import ConfigError, load
 from components.options.iot import IotPipelineConfig
-from handlers.settings import IotWorkerSettings
+from handlers.iot.settings import IotWorkerSettings
 from local.recording import Graph
 
 IOT = {"datapipeline:variant": "iot"}
@@ -217,7 +217,7 @@ def test_the_worker_s_archive_holds_the_thresholds_and_no_processor(iot: Graph) 
     }
     assert {path.split("/")[0] for path in files} == {"handlers", "thresholds.json", "schema.json"}
     assert json.loads(files["schema.json"].text) == {}
-    assert function.inputs["handler"] == "handlers.iot_worker.handler"
+    assert function.inputs["handler"] == "handlers.iot.worker.handler"
 
 
 def test_the_alarms_are_these(iot: Graph) -> None:

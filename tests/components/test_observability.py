@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from components.table import TIME_INDEX
-from handlers import metrics
+from handlers.shared import metrics
 from local.recording import Graph
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
 # REST API: https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html
 # DynamoDB: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
 # Logs: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CloudWatch-Logs-Monitoring-CloudWatch-Metrics.html
-# Own: handlers/metrics.py; tests/test_contract.py looks at what is really written.
+# Own: handlers/shared/metrics.py; tests/test_contract.py looks at what is really written.
 Emitted = tuple[list[set[str]], set[str]]
 
 DURATIONS = {"p50", "p95", "Maximum"}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from components.reports import SIZE
-from handlers.report import TELLING_SECONDS
+from handlers.api.report import TELLING_SECONDS
 from local.recording import Graph
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.processing import Rejected
+from handlers.processor import Rejected
 from processors.orders import LARGEST_AMOUNT, TAX_PERCENT, process
 from tests.strategies import JsonObject, json_objects, json_values
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from handlers.processing import UnknownSecretError, given_secrets
+from handlers.processor import UnknownSecretError, given_secrets
 from processors.receipts import process
 
 

@@ -1,0 +1,276 @@
+"""Events, pure: what a client may submit, what is added to it, and how it is known again. Knows nothing of AWS."""
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from handlers.shared.errors import BadRequestError, TooLargeError
+from handlers.shared.queues import MAXIMUM_MESSAGE_BYTES
+from handlers.shared.schemas import MAXIMUM_PROBLEM_LENGTH, Problem, Validate
+from handlers.shared.strict_json import without_repeated_names
+from handlers.shared.times import is_timestamp, timestamp
+
+MAXIMUM_KEY_LENGTH = 256
+# Percent-encoded, as the archive's keys have it: a key of S3 takes 1,024 bytes in all.
+MAXIMUM_TYPE_BYTES = 512
+DEFAULT_TYPE = "default"
+KEY_FIELD = "idempotency_key"
+# The server sets these; a client that sends them believes that it may.
+RESERVED_FIELDS = ("id", "received_at")
+
+# Of the server's fields in a message; the longest is the user agent.
+MAXIMUM_FIELD_LENGTH = 512
+
+ID_PATTERN = "[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html (MessageGroupId)
+GROUP_PATTERN = "[!-~]{1,128}"
+
+is_id = re.compile(ID_PATTERN).fullmatch
+_is_group = re.compile(GROUP_PATTERN).fullmatch
+_fingerprint = re.compile(r"([0-9a-f]{64})?").fullmatch
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The events of one request. `batch` says whether the client sent a list, and gets one."""
+
+    events: list[Any]
+    batch: bool
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """An accepted event: the client's JSON object as `data`, and what the server says of it.
+
+    `fingerprint` is the hash of `data` when the event has an idempotency key, else empty.
+    """
+
+    id: str
+    type: str
+    received_at: str
+    source_ip: str
+    user_agent: str
+    correlation_id: str
+    fingerprint: str
+    data: Mapping[str, Any]
+
+    def to_message(self) -> str:
+        """The body of the message that carries the event: JSON in ASCII, so that SQS takes every character."""
+        return _compact(vars(self))
+
+    @classmethod
+    def from_message(cls, body: str) -> "Envelope":
+        """The event in a message. Raises UnreadableMessageError."""
+        try:
+            given = json.loads(body)
+            # Fields that a newer version adds are no reason to refuse a message while a deployment is under way.
+            envelope = cls(**{field.name: given[field.name] for field in fields(cls)})
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise UnreadableMessageError(f"the message is not an event of this pipeline: {error}"[:300]) from error
+        if problem := envelope.problem():
+            raise UnreadableMessageError(f"the message is not an event of this pipeline: {problem}")
+        return envelope
+
+    def problem(self) -> str | None:
+        """What ingest would never have sent: one such message must not take its batch along."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "data":
+                usable = isinstance(value, dict)
+            else:
+                usable = isinstance(value, str) and len(value) <= MAXIMUM_FIELD_LENGTH and value.isprintable()
+            if not usable:
+                return f"{field.name} is not usable"
+        forms = (is_id(self.id), is_type(self.type), is_timestamp(self.received_at), _fingerprint(self.fingerprint))
+        if not all(forms):
+            return "id, type, received_at or fingerprint has another form"
+        return None
+
+
+class UnreadableMessageError(Exception):
+    """A message that does not hold an event as `Envelope.to_message` writes it."""
+
+
+class InvalidEventError(Exception):
+    """One event is not acceptable. `problems` is a list of `{"path", "message"}`."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(problems[0]["message"])
+        self.problems = problems
+
+
+class EventTooLargeError(InvalidEventError):
+    """One event does not fit a message."""
+
+
+def read_body(text: str, max_batch: int) -> Submission:
+    """The events in a request's body: one object, an array, or `{"events": [...]}`.
+
+    Raises BadRequestError when it is none of these, TooLargeError when there are too many.
+    """
+    if not text.strip():
+        raise BadRequestError("empty_body", "the body is empty; send one JSON object, or an array of them")
+    try:
+        body = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=without_repeated_names
+        )
+    except RecursionError as error:
+        raise BadRequestError("too_deep", "the body is nested too deeply") from error
+    except ValueError as error:
+        raise BadRequestError("invalid_json", f"the body is not JSON: {error}"[:300]) from error
+    if isinstance(body, dict) and set(body) == {"events"} and isinstance(body["events"], list):
+        body = body["events"]
+    if isinstance(body, dict):
+        return Submission([body], batch=False)
+    if not isinstance(body, list):
+        raise BadRequestError("not_an_object", f"an event is a JSON object, not {_kind(body)}")
+    if not body:
+        raise BadRequestError("empty_batch", "the batch has no events")
+    if len(body) > max_batch:
+        raise TooLargeError("too_many_events", f"the batch has {len(body)} events; allowed are {max_batch}")
+    return Submission(body, batch=True)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return number
+
+
+def _kind(value: object) -> str:
+    names = {type(None): "null", str: "text", bool: "a truth value", int: "a number", float: "a number", list: "a list"}
+    return names.get(type(value), "an object")
+
+
+def check(event: object, *, max_depth: int, type_field: str, validators: Mapping[str, Validate]) -> str:
+    """The type of an acceptable event. Raises InvalidEventError with every problem found at the first hurdle failed.
+
+    `validators` has one function a type, or one under `""` for every type, or none: then any object is acceptable.
+    """
+    if not isinstance(event, dict):
+        raise InvalidEventError([{"path": "", "message": f"an event is a JSON object, not {_kind(event)}"}])
+    if problems := [
+        {"path": f"/{field}", "message": "is set by the server; leave it out"}
+        for field in RESERVED_FIELDS
+        if field in event
+    ]:
+        raise InvalidEventError(problems)
+    if not _is_at_most(event, max_depth):
+        raise InvalidEventError([{"path": "", "message": f"is nested more than {max_depth} levels deep"}])
+    try:
+        size = len(json.dumps(event, ensure_ascii=False).encode())
+    except UnicodeEncodeError as error:
+        raise InvalidEventError([{"path": "", "message": "has text with half a surrogate pair"}]) from error
+    if size > MAXIMUM_MESSAGE_BYTES:
+        # Before a schema looks at all of it.
+        raise _too_large(size)
+    return _checked_type(event, type_field, validators)
+
+
+def group(event: Mapping[str, Any], field: str) -> str:
+    """The group of a FIFO queue that an event belongs to. Raises InvalidEventError."""
+    given = event.get(field)
+    if isinstance(given, str) and _is_group(given):
+        return given
+    message = "text of 1 to 128 characters of ASCII without spaces; events of one group keep their order"
+    raise InvalidEventError([{"path": f"/{field}", "message": f"must be {message}"}])
+
+
+def _checked_type(event: Mapping[str, Any], type_field: str, validators: Mapping[str, Validate]) -> str:
+    given = event.get(type_field)
+    usable = isinstance(given, str) and is_type(given)
+    event_type = str(given) if usable else DEFAULT_TYPE
+    if not validators:
+        return event_type
+    validate = validators.get("") or (validators.get(event_type) if usable else None)
+    if validate is None:
+        known = ", ".join(sorted(validators))
+        message = (
+            f"unknown event type {given!r}; known: {known}" if type_field in event else f"is missing; known: {known}"
+        )
+        raise InvalidEventError([{"path": f"/{type_field}", "message": message[:MAXIMUM_PROBLEM_LENGTH]}])
+    # The key is about delivery, so that a schema need not mention it.
+    if problems := validate({field: value for field, value in event.items() if field != KEY_FIELD}):
+        raise InvalidEventError(problems)
+    return event_type
+
+
+def _is_at_most(value: object, max_depth: int) -> bool:
+    level = [value]
+    for _ in range(max_depth + 1):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return True
+    return False
+
+
+def _inside(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        return iter(value.values())
+    return iter(value if isinstance(value, list) else ())
+
+
+def idempotency_key(event: Mapping[str, Any], header: str | None) -> str | None:
+    """The key of an event, from the header or from inside. Raises InvalidEventError."""
+    inside = event.get(KEY_FIELD)
+    path = f"/{KEY_FIELD}" if header is None else "Idempotency-Key"
+    if header is not None and inside is not None and header != inside:
+        raise InvalidEventError([{"path": path, "message": f"differs from {KEY_FIELD} in the event"}])
+    key = inside if header is None else header
+    if key is None:
+        return None
+    if not isinstance(key, str) or not 0 < len(key) <= MAXIMUM_KEY_LENGTH or not key.isprintable():
+        message = f"must be text of 1 to {MAXIMUM_KEY_LENGTH} printable characters"
+        raise InvalidEventError([{"path": path, "message": message}])
+    return key
+
+
+def fingerprint(event: Mapping[str, Any]) -> str:
+    """The hash by which the same JSON is known again, whatever its order of keys and its white space."""
+    return hashlib.sha256(_compact(event, sort_keys=True).encode()).hexdigest()
+
+
+def event_id(key: str | None) -> str:
+    """A new id, or the one and only id of an idempotency key, so that no table of keys is needed."""
+    if key is None:
+        return str(uuid.uuid4())
+    return str(uuid.UUID(bytes=hashlib.sha256(b"idempotency-key:" + key.encode()).digest()[:16]))
+
+
+def message_of(envelope: Envelope) -> str:
+    """The envelope's message. Raises EventTooLargeError when SQS would not take it."""
+    message = envelope.to_message()
+    if len(message) > MAXIMUM_MESSAGE_BYTES:
+        raise _too_large(len(message))
+    return message
+
+
+def _too_large(size: int) -> EventTooLargeError:
+    text = f"is too large: {size} bytes as a message, allowed are {MAXIMUM_MESSAGE_BYTES}"
+    return EventTooLargeError([{"path": "", "message": text}])
+
+
+def is_type(text: str) -> bool:
+    """Whether a text can be the type of an event."""
+    return text.isprintable() and 0 < len(quote(text, safe="")) <= MAXIMUM_TYPE_BYTES
+
+
+def received_times(count: int) -> list[str]:
+    """The times of a request's events: a microsecond apart, so that they stay in the order they were sent in."""
+    now = datetime.now(UTC)
+    return [timestamp(now + timedelta(microseconds=position)) for position in range(count)]
+
+
+def _compact(value: object, *, sort_keys: bool = False) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=sort_keys)

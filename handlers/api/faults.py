@@ -1,0 +1,103 @@
+"""Faults on purpose, for game days. Imported only where `fault_injection` is on, which it cannot be in `prod`.
+
+An SSM parameter says what goes wrong, read again every few seconds while functions run:
+
+- `none`: nothing.
+- `poison_payload`: one message in ten arrives unreadable, the same ones at each attempt. The queue's own copy is whole.
+- `slow_downstream`: each call of the processor takes 0.5 to 3 seconds longer.
+- `random_fail_pNN` (01 to 99, or 100): so many percent of the calls of the processor fail, as if what is behind it were
+  out.
+- `duplicate_submit`: each accepted event is sent to the queue twice.
+"""
+
+import random
+import re
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handlers.api.processing import Process
+from handlers.shared import aws
+from handlers.shared.log import logger
+
+NONE, POISON, SLOW, DUPLICATE = "none", "poison_payload", "slow_downstream", "duplicate_submit"
+MODES = f"{NONE}, {POISON}, {SLOW}, random_fail_pNN (01 to 99, or 100) or {DUPLICATE}"
+CACHE_SECONDS = 5
+# A game day must not become an outage of SSM's making: a call that hangs is not made with every batch.
+CACHE_SECONDS_AFTER_ERROR = 60
+POISONED_ONE_OF = 10
+SLOW_SECONDS = (0.5, 3)
+
+_random_fail = re.compile(r"random_fail_p(0[1-9]|[1-9][0-9]|100)").fullmatch
+
+
+class InjectedFaultError(OSError):
+    """What `random_fail_pNN` raises: as a downstream that does not answer, so that it counts as an outage."""
+
+
+def is_mode(text: str) -> bool:
+    """Whether the parameter may have this value."""
+    return text in (NONE, POISON, SLOW, DUPLICATE) or _random_fail(text) is not None
+
+
+class Faults:
+    """Decides what goes wrong, message by message. `chance` and `clock` are for tests."""
+
+    def __init__(
+        self,
+        parameter_name: str,
+        *,
+        chance: random.Random | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._parameter_name = parameter_name
+        self._chance = chance or random.Random()  # noqa: S311  no secret
+        self._clock = clock
+        self._mode = NONE
+        self._good_until = float("-inf")
+
+    @property
+    def mode(self) -> str:
+        """What the parameter says, a few seconds old at most. If anything is wrong with it, nothing is injected."""
+        if self._clock() >= self._good_until:
+            self._mode, seconds = self._read()
+            self._good_until = self._clock() + seconds
+        return self._mode
+
+    def _read(self) -> tuple[str, float]:
+        try:
+            answer = aws.client("ssm").get_parameter(Name=self._parameter_name)
+        except (BotoCoreError, ClientError):
+            logger.exception("the fault parameter could not be read; nothing is injected")
+            return NONE, CACHE_SECONDS_AFTER_ERROR
+        mode: str = answer["Parameter"]["Value"]
+        if is_mode(mode):
+            return mode, CACHE_SECONDS
+        logger.error("the fault parameter is not a mode; nothing is injected", extra={"given": mode[:100]})
+        return NONE, CACHE_SECONDS
+
+    def received(self, message_id: str, body: str) -> str:
+        """The body of a message as the worker gets to see it."""
+        poisoned = self.mode == POISON and zlib.crc32(message_id.encode()) % POISONED_ONE_OF == 0
+        return body[: len(body) // 2] if poisoned else body
+
+    def around(self, process: Process) -> Process:
+        """The user's function, with what is behind it slow, or out for some."""
+
+        def faulty(event: Mapping[str, Any]) -> Any:
+            mode = self.mode
+            if mode == SLOW:
+                time.sleep(self._chance.uniform(*SLOW_SECONDS))
+            if (share := _random_fail(mode)) and self._chance.random() * 100 < int(share[1]):
+                raise InjectedFaultError(f"injected by {mode}")
+            return process(event)
+
+        return faulty
+
+    @property
+    def sends_twice(self) -> bool:
+        """Whether what is accepted is sent to the queue twice."""
+        return self.mode == DUPLICATE

@@ -1,0 +1,324 @@
+"""The function behind the API: takes events into the queue, and tells what became of them.
+
+Nothing accepted is lost, nothing refused leaves a trace. The order of writes makes it so, wherever the function dies:
+
+- An event without an idempotency key is sent first and recorded as `queued` after, so that no item ever claims a
+  message that does not exist. A worker that is quicker has written the item by then, and it stays.
+- An event with a key first claims its id (status `accepting`, shown to nobody), so that one body only is ever sent for
+  it; then it is sent, then recorded as `queued`. A repeat that finds such a claim sends the event too: the one before
+  it may have died in between, and the worker makes two messages one effect.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handlers.api import events, objects
+from handlers.api.events import Envelope, EventTooLargeError, InvalidEventError
+from handlers.api.listing import list_events
+from handlers.api.settings import IngestSettings
+from handlers.api.table import EventTable, description, result_of
+from handlers.shared import metrics, queues
+from handlers.shared.dynamodb import TableError
+from handlers.shared.errors import (
+    ApiError,
+    BadRequestError,
+    ConflictError,
+    NotFoundError,
+    TooLargeError,
+    UnavailableError,
+)
+from handlers.shared.http import Request, answer, error_body, read_route, response
+from handlers.shared.log import logger
+from handlers.shared.schemas import Validate, compile_schemas
+
+if TYPE_CHECKING:
+    from handlers.api.faults import Faults
+
+SCHEMAS_FILE = Path(__file__).parents[2] / "schemas.json"
+
+SUBMIT, HEALTH = "POST /events", "GET /health"
+LOGGED_IDS = 20
+# Lambda answers with 6 MB at most, else with an error: so many problems of the greatest length are less than 5 MB.
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+PROBLEMS_A_BATCH = 500
+
+OutsideError = (BotoCoreError, ClientError, TableError)
+
+
+@dataclass
+class Entry:
+    """One event of a request, and what has become of it so far.
+
+    Exactly one of three is true of an entry in the end: it has a `refusal`; it is sent (`sends`); it is a repeat
+    (`duplicate`) of an entry of the same request (`leader`), or of an earlier request, whose `status` it tells.
+    """
+
+    envelope: Envelope | None = None
+    message: str = ""
+    group: str = ""
+    refusal: ApiError | None = None
+    sends: bool = False
+    duplicate: bool = False
+    leader: "Entry | None" = None
+    status: str = "queued"
+
+    @property
+    def outcome(self) -> ApiError | None:
+        """Why it was not accepted, None when it was."""
+        return self.leader.refusal if self.leader else self.refusal
+
+
+class Ingest:
+    """`schemas` maps a type, or `""` for all types, to its JSON Schema."""
+
+    def __init__(self, settings: IngestSettings, schemas: Mapping[str, Mapping[str, Any]]) -> None:
+        self._settings = settings
+        self._schemas = schemas
+        self._faults: Faults | None = None
+        if settings.fault_parameter_name:
+            from handlers.api import faults  # noqa: PLC0415  nowhere else is it even imported
+
+            self._faults = faults.Faults(settings.fault_parameter_name)
+        self._table = EventTable(
+            settings.table_name,
+            time_index_shards=settings.time_index_shards,
+            items_expire_after_days=settings.items_expire_after_days,
+        )
+
+    @cached_property
+    def _validators(self) -> dict[str, Validate]:
+        # Compiled at the first event, not for a request that only reads.
+        return compile_schemas(self._schemas)
+
+    def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """The response to a request of API Gateway."""
+        if read_route(event) == HEALTH:
+            # Whatever else the request holds: nothing of it is read.
+            event = {**event, "headers": None, "body": None}
+        # What was sent is answered for, event by event: an error of a service comes from before.
+        return answer(event, self._route, OutsideError, _count_refused_body)
+
+    def _route(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
+        match request.route:
+            case "POST /events":
+                return self._submit(request, facts)
+            case "GET /events/{id}":
+                return self._show(request.event_id)
+            case "GET /events" if self._settings.time_index_shards:
+                return response(
+                    200, list_events(self._table, request.parameters, self._settings.items_expire_after_days)
+                )
+            case "GET /events":
+                raise NotFoundError("no_time_index", "events are not listed here: storage.time_index is off")
+            case "GET /health":
+                return response(200, {"status": "ok"})
+            case _:
+                raise NotFoundError("no_such_route", "there is no such route")
+
+    def _show(self, event_id: str) -> dict[str, Any]:
+        item = self._table.read([event_id], results=True).get(event_id) if events.is_id(event_id) else None
+        if item is None or item["status"] == "accepting":
+            raise NotFoundError("no_such_event", "there is no event with this id")
+        shown = description(item)
+        if item.get("result_key"):
+            shown["result_url"] = objects.result_url(self._settings.bucket_name, item["result_key"])
+        elif item.get("result"):
+            shown["result"] = result_of(item)
+        return response(200, shown)
+
+    # Submitting
+
+    def _submit(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
+        submission = events.read_body(request.text, self._settings.max_batch)
+        header = request.headers.get("idempotency-key")
+        if submission.batch and header is not None:
+            raise BadRequestError(
+                "key_for_a_batch",
+                f"Idempotency-Key goes with one event; in a batch, put {events.KEY_FIELD} into each event",
+            )
+        times = events.received_times(len(submission.events))
+        entries = [
+            self._read(event, request, header, received_at)
+            for event, received_at in zip(submission.events, times, strict=True)
+        ]
+        self._recognise_repeats([entry for entry in entries if entry.envelope and entry.envelope.fingerprint])
+        self._send([entry for entry in entries if entry.sends])
+        facts.update(_report(entries))
+        return _answer_batch(entries) if submission.batch else _answer_one(entries[0], request.path)
+
+    def _read(self, event: Any, request: Request, header: str | None, received_at: str) -> Entry:
+        settings = self._settings
+        try:
+            event_type = events.check(
+                event,
+                max_depth=settings.max_depth,
+                type_field=settings.type_field,
+                validators=self._validators,
+            )
+            group = events.group(event, settings.group_field) if settings.group_field else ""
+            key = events.idempotency_key(event, header)
+            fingerprint = ""
+            if key is not None or settings.deduplicate == "content":
+                fingerprint = events.fingerprint(event)
+                key = fingerprint if key is None else key
+            envelope = Envelope(
+                id=events.event_id(key),
+                type=event_type,
+                received_at=received_at,
+                source_ip=request.source_ip,
+                user_agent=request.user_agent,
+                correlation_id=request.correlation_id,
+                fingerprint=fingerprint,
+                data=event,
+            )
+            return Entry(envelope, events.message_of(envelope), group, sends=True)
+        except EventTooLargeError as error:
+            return Entry(refusal=TooLargeError("event_too_large", f"the event {error}", error.problems))
+        except InvalidEventError as error:
+            return Entry(refusal=BadRequestError("invalid_event", "the event is not acceptable", error.problems))
+
+    def _recognise_repeats(self, keyed: Sequence[Entry]) -> None:
+        """Finds out which keyed events are new, takes their ids, and refuses those whose key is another body's."""
+        groups: dict[str, list[Entry]] = {}
+        for entry in keyed:
+            groups.setdefault(_envelope(entry).id, []).append(entry)
+        firsts = [_envelope(group[0]) for group in groups.values()]
+        if not firsts:
+            return
+        if self._settings.track:
+            holders = self._table.claim(firsts)
+        else:
+            items = self._table.read(envelope.id for envelope in firsts)
+            holders = [items.get(envelope.id) for envelope in firsts]
+        for group, holder in zip(groups.values(), holders, strict=True):
+            _settle(group, holder)
+
+    def _send(self, entries: Sequence[Entry]) -> None:
+        """Sends events, and records those that are in the queue; refuses those that SQS did not take."""
+        messages = [_outgoing(entry) for entry in entries]
+        sent = queues.send(self._settings.queue_url, messages)
+        if self._faults and self._faults.sends_twice:
+            taken = [message for message, arrived in zip(messages, sent, strict=True) if arrived]
+            # By another id, or a FIFO queue would drop it.
+            again = [replace(message, deduplication_id=f"{message.deduplication_id}-again") for message in taken]
+            queues.send(self._settings.queue_url, again)
+        for entry, arrived in zip(entries, sent, strict=True):
+            if not arrived:
+                entry.refusal = UnavailableError("queue_unavailable", "the queue did not take the event; send it again")
+        if not self._settings.track:
+            return
+        self._after_sending(self._table.record_queued, [entry for entry in entries if not entry.refusal])
+        self._after_sending(
+            self._table.release, [entry for entry in entries if entry.refusal and _envelope(entry).fingerprint]
+        )
+
+    def _after_sending(self, write: Callable[[Sequence[Envelope]], None], entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        try:
+            write([_envelope(entry) for entry in entries])
+        except OutsideError:
+            # What is in the queue is accepted, with or without its item: the worker writes it. A claim that could not
+            # be given up is shown to nobody, and the next request with its key takes it over.
+            logger.exception("items were not written", extra={"ids": [_envelope(entry).id for entry in entries]})
+
+
+def _envelope(entry: Entry) -> Envelope:
+    if entry.envelope is None:
+        raise ValueError("an entry that is not an event was taken for one")
+    return entry.envelope
+
+
+def _outgoing(entry: Entry) -> queues.Outgoing:
+    """The message of an event. A FIFO queue drops it if it was sent before, but not another event with the same key."""
+    envelope = _envelope(entry)
+    return queues.Outgoing(entry.message, {}, entry.group, f"{envelope.id}-{envelope.fingerprint[:32]}")
+
+
+def _settle(group: Sequence[Entry], holder: Mapping[str, Any] | None) -> None:
+    """Decides about the entries of one idempotency key, in the order of the request. `holder` is its item."""
+    owner = holder["fingerprint"] if holder else _envelope(group[0]).fingerprint
+    leader: Entry | None = None
+    for entry in group:
+        envelope = _envelope(entry)
+        entry.sends = False
+        if envelope.fingerprint != owner:
+            entry.refusal = ConflictError("idempotency_conflict", "the idempotency key was used with another event")
+        elif leader is not None:
+            entry.duplicate, entry.leader = True, leader
+        elif holder is None or holder["status"] == "accepting":
+            leader, entry.sends, entry.duplicate = entry, True, holder is not None
+            if holder is not None:
+                entry.envelope = replace(envelope, received_at=holder["received_at"])
+                entry.message = events.message_of(entry.envelope)
+        else:
+            entry.duplicate, entry.status = True, description(holder)["status"]
+
+
+def _report(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Counts a request's events, and returns what its log line says of them."""
+    accepted = [entry for entry in entries if entry.outcome is None]
+    repeats = sum(entry.duplicate for entry in accepted)
+    counts = {"Accepted": len(accepted) - repeats, "Duplicate": repeats, "Rejected": len(entries) - len(accepted)}
+    return {**_counted(counts), "ids": [_envelope(entry).id for entry in accepted[:LOGGED_IDS]]}
+
+
+def _count_refused_body(facts: dict[str, Any]) -> None:
+    """Counts a body that was refused as a whole: of how many events it was meant to be, nobody knows."""
+    if facts["route"] == SUBMIT and "rejected" not in facts:
+        facts.update(_counted({"Accepted": 0, "Duplicate": 0, "Rejected": 1}))
+
+
+def _counted(counts: Mapping[str, int]) -> dict[str, int]:
+    """Writes counts as metrics, and returns them for the log line."""
+    metrics.emit(counts)
+    return {name.lower(): count for name, count in counts.items()}
+
+
+def _answer_one(entry: Entry, path: str) -> dict[str, Any]:
+    if entry.outcome is not None:
+        raise entry.outcome
+    event_id = _envelope(entry).id
+    body = {"id": event_id, "status": entry.status, "duplicate": entry.duplicate}
+    return response(202, body, {"Location": f"{path}/{event_id}"})
+
+
+def _answer_batch(entries: Sequence[Entry]) -> dict[str, Any]:
+    listed = max(1, PROBLEMS_A_BATCH // len(entries))
+    results = [_result(index, entry, listed) for index, entry in enumerate(entries)]
+    refusals = [entry.outcome for entry in entries if entry.outcome is not None]
+    body = {"accepted": len(entries) - len(refusals), "rejected": len(refusals), "results": results}
+    if len(refusals) < len(entries):
+        return response(202, body)
+    # Nothing was accepted. If any of it was not the client's fault, sending again can help.
+    outside = next((refusal for refusal in refusals if isinstance(refusal, UnavailableError)), None)
+    error = outside or BadRequestError("all_rejected", "none of the events is acceptable; see results")
+    return response(error.status, {**body, **error_body(error)})
+
+
+def _result(index: int, entry: Entry, listed: int) -> dict[str, Any]:
+    refusal = entry.outcome
+    if refusal is not None:
+        return {
+            "index": index,
+            "status": "rejected",
+            "errors": refusal.details[:listed] or [{"path": "", "message": refusal.message}],
+        }
+    repeat = {"duplicate": True} if entry.duplicate else {}
+    return {"index": index, "id": _envelope(entry).id, "status": entry.status, **repeat}
+
+
+@cache
+def _ingest() -> Ingest:
+    return Ingest(IngestSettings.from_environment(), json.loads(SCHEMAS_FILE.read_text()))
+
+
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
+    """The Lambda entry point."""
+    return _ingest().handle(event)

@@ -1,0 +1,73 @@
+"""Results and archive: objects in the bucket."""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from handlers.api.events import Envelope
+from handlers.shared import aws
+
+RESULT_URL_SECONDS = 900
+
+
+def result_key(envelope: Envelope) -> str:
+    """`results/YYYY/MM/DD/{id}.json`, by the day the event was received: a retry overwrites it."""
+    return f"results/{envelope.received_at[:10].replace('-', '/')}/{envelope.id}.json"
+
+
+def put_result(bucket: str, key: str, text: str) -> None:
+    """Stores a result (JSON text)."""
+    aws.client("s3").put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType="application/json")
+
+
+def result_url(bucket: str, key: str) -> str:
+    """A URL that gives a result to whoever has it, for a quarter of an hour."""
+    url: str = aws.client("s3").generate_presigned_url(
+        "get_object",
+        Params={"Bucket": bucket, "Key": key},
+        ExpiresIn=RESULT_URL_SECONDS,
+    )
+    return url
+
+
+def archive(bucket: str, envelopes: Sequence[Envelope]) -> None:
+    """Appends a batch's events to the archive: a gzipped JSON Lines object for each type and hour.
+
+    A line is the envelope with the client's object as `data`. The events' ids name the object, so that a batch that
+    comes again as it was overwrites its own; one that comes again in other company is archived again (at least once).
+    """
+    groups: dict[str, list[Envelope]] = {}
+    for envelope in envelopes:
+        groups.setdefault(_partition(envelope), []).append(envelope)
+
+    def put(group: tuple[str, list[Envelope]]) -> None:
+        partition, members = group
+        lines = "".join(json.dumps(_line(envelope), separators=(",", ":")) + "\n" for envelope in members)
+        aws.client("s3").put_object(
+            Bucket=bucket,
+            Key=f"archive/{partition}/{_digest(members)}.jsonl.gz",
+            # mtime: the same events are the same bytes.
+            Body=gzip.compress(lines.encode(), mtime=0),
+            ContentType="application/gzip",
+        )
+
+    aws.each(put, groups.items())
+
+
+def _digest(envelopes: Sequence[Envelope]) -> str:
+    return hashlib.sha256("".join(sorted(envelope.id for envelope in envelopes)).encode()).hexdigest()[:32]
+
+
+def _partition(envelope: Envelope) -> str:
+    """Hive's way, as Athena reads it: `type=…/dt=YYYY-MM-DD/hour=HH`."""
+    day, hour = envelope.received_at[:10], envelope.received_at[11:13]
+    return f"type={quote(envelope.type, safe='')}/dt={day}/hour={hour}"
+
+
+def _line(envelope: Envelope) -> Mapping[str, Any]:
+    fields = dict(vars(envelope))
+    del fields["fingerprint"]
+    return fields

@@ -1,0 +1,103 @@
+"""The scheduled summary: counts what became of the events of the last hour or day, keeps it in S3 and tells of it.
+
+The time index is read partition by partition, never the table; items are read by their ids, 100 to a call. The window
+follows from the time that the schedule was for, so that a retry reports on the same window under the same key. The
+object is written before the message goes out: who is told finds it.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Protocol
+
+from handlers.api.settings import ReportSettings
+from handlers.api.summary import Report, Tally, Window, summary, text, title, window_before
+from handlers.api.table import EventReader
+from handlers.shared import aws
+from handlers.shared.log import logger
+from handlers.shared.queues import depth
+from handlers.shared.times import timestamp
+
+# What is left of the function's time for writing and telling, when counting has to stop.
+TELLING_SECONDS = 15
+
+
+class Context(Protocol):
+    """Of Lambda's context object, what is used here."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends the function."""
+
+
+class Reporter:
+    """Reports on windows of time. `service` names the pipeline."""
+
+    def __init__(self, table: EventReader, *, queue_url: str, dead_letter_queue_url: str, service: str) -> None:
+        self._table = table
+        self._queue_urls = (queue_url, dead_letter_queue_url)
+        self._service = service
+
+    def report(self, window: Window, has_time: Callable[[], bool] = lambda: True) -> Report:
+        """The report of a window; not `complete` when there was no time to read all of it."""
+        since, until = timestamp(window.since), timestamp(window.until)
+        tally, lock = Tally(), threading.Lock()
+
+        def count(partition: str) -> bool:
+            """Whether all of a partition was counted."""
+            for ids in self._table.pages(partition, since, until):
+                if not has_time():
+                    return False
+                items = self._table.outcomes(ids).values()
+                with lock:
+                    tally.add(items)
+            return True
+
+        counted = aws.each(count, self._table.partitions(since, until))
+        depths = depth(self._queue_urls[0]), depth(self._queue_urls[1])
+        return summary(window, tally, depths, service=self._service, complete=all(counted))
+
+
+def keep(report: Report, window: Window, bucket: str) -> None:
+    """Writes a report to `reports/`."""
+    aws.client("s3").put_object(
+        Bucket=bucket,
+        Key=window.key,
+        Body=json.dumps(report, indent=2).encode(),
+        ContentType="application/json",
+    )
+
+
+def publish(report: Report, topic_arn: str) -> None:
+    """Tells of a report, in words."""
+    aws.client("sns").publish(
+        TopicArn=topic_arn,
+        Subject=title(report),
+        Message=text(report),
+        MessageAttributes={"kind": {"DataType": "String", "StringValue": "report"}},
+    )
+
+
+@cache
+def _settings() -> ReportSettings:
+    return ReportSettings.from_environment()
+
+
+def handler(event: Mapping[str, Any], context: Context) -> None:
+    """The Lambda entry point. `event`: `{"period": "hourly" | "daily", "time"}`; without `time` it is now."""
+    settings = _settings()
+    moment = datetime.fromisoformat(event["time"]) if "time" in event else datetime.now(UTC)
+    window = window_before(event["period"], moment)
+    reporter = Reporter(
+        EventReader(settings.table_name, time_index_shards=settings.time_index_shards),
+        queue_url=settings.queue_url,
+        dead_letter_queue_url=settings.dead_letter_queue_url,
+        service=os.environ["POWERTOOLS_SERVICE_NAME"],
+    )
+    report = reporter.report(window, lambda: context.get_remaining_time_in_millis() > TELLING_SECONDS * 1_000)
+    keep(report, window, settings.bucket_name)
+    publish(report, settings.reports_topic_arn)
+    told = ("period", "since", "until", "complete", "events", "by_status", "latency_ms")
+    logger.info("report", extra={"key": window.key, **{name: report[name] for name in told}})

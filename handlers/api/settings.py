@@ -1,0 +1,73 @@
+"""What the api variant's functions read from their environment."""
+
+from dataclasses import dataclass
+
+from handlers.shared.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventSettings(Settings):
+    """What ingest and worker both need to know of events."""
+
+    table_name: str
+    queue_url: str
+    results: str
+    """`object` or `inline`."""
+    time_index_shards: int
+    """0: there is no time index."""
+    items_expire_after_days: int
+    bucket_name: str = ""
+    """Of results and archive; empty when the function uses neither."""
+    fault_parameter_name: str = ""
+    """Says what goes wrong on purpose; empty where nothing may."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestSettings(EventSettings):
+    """Of handlers/api/ingest.py."""
+
+    type_field: str
+    max_batch: int
+    max_depth: int
+    track: bool
+    deduplicate: str
+    """`key` or `content`."""
+    group_field: str = ""
+    """Of a FIFO queue; empty where the queue is a standard one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings(EventSettings):
+    """Of handlers/api/worker.py, and of handlers/api/breaker.py, which runs the same code on a probe."""
+
+    dead_letter_queue_url: str
+    alerts_topic_arn: str
+    processor: str
+    """`module:function`."""
+    max_receives: int
+    backoff_base_seconds: int
+    backoff_maximum_seconds: int
+    archive: bool
+    secrets: str = ""
+    """A JSON object: the ARN of each secret by its name; empty when there are none."""
+    event_bus_name: str = ""
+    """Of outcome events; empty when there are none."""
+    circuit_failure_threshold: int = 0
+    """0: there is no circuit breaker, and what follows is not set."""
+    circuit_recovery_seconds: int = 0
+    spare_receives: int = 0
+    """How many receives SQS allows a message above `max_receives`."""
+    mapping_parameter: str = ""
+    """The SSM parameter with the id of the worker's event source mapping."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings(Settings):
+    """Of handlers/api/report.py."""
+
+    table_name: str
+    time_index_shards: int
+    queue_url: str
+    dead_letter_queue_url: str
+    bucket_name: str
+    reports_topic_arn: str

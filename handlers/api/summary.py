@@ -1,0 +1,204 @@
+"""What became of the events of a window of time, counted in one pass and bounded memory. Knows nothing of AWS."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from handlers.api.table import has_died
+from handlers.shared.times import timestamp
+
+STATUSES = ("queued", "succeeded", "failed")
+DIED = "(died on the last attempt)"
+OTHERS = "(others)"
+# Clients name the types, and the user's function its errors: so many are counted each by its name.
+NAMES = 1_000
+LISTED_NAMES = 20
+# So much of each is told in words: a client's can have 512.
+NAME_CHARACTERS = 80
+# Different latencies, in whole milliseconds, that are kept as they are; past that, each is within half a percent.
+EXACT_LATENCIES = 20_000
+BUCKET_GROWTH = 1.01
+
+Report = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Events received from `since` (included) until `until` (not). `period`: `hourly`, `daily` or `on demand`."""
+
+    period: str
+    since: datetime
+    until: datetime
+
+    @property
+    def key(self) -> str:
+        """Where a scheduled window's report is kept: one key a window, which a retry overwrites."""
+        return f"reports/{self.period}/{self.since:{'%Y-%m-%d' if self.period == 'daily' else '%Y-%m-%dT%H'}}.json"
+
+
+def window_before(period: str, moment: datetime) -> Window:
+    """The last full hour, or the last full day in UTC, before a moment. Raises ValueError for another period."""
+    hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    match period:
+        case "hourly":
+            return Window(period, hour - timedelta(hours=1), hour)
+        case "daily":
+            midnight = hour.replace(hour=0)
+            return Window(period, midnight - timedelta(days=1), midnight)
+        case _:
+            raise ValueError(f"the period is {period!r}; it must be 'hourly' or 'daily'")
+
+
+class Latencies:
+    """How long events took, in milliseconds: exact up to a number of different values, then approximate."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+        self.approximate = False
+
+    def add(self, milliseconds: int) -> None:
+        """Counts one."""
+        self._counts[_rounded(milliseconds) if self.approximate else milliseconds] += 1
+        if len(self._counts) > EXACT_LATENCIES and not self.approximate:
+            exact, self._counts, self.approximate = self._counts, Counter(), True
+            for value, count in exact.items():
+                self._counts[_rounded(value)] += count
+
+    def report(self) -> dict[str, Any]:
+        """`{"count", "p50", "p95", "approximate"}`; a percentile is None when nothing was counted."""
+        return {
+            "count": self._counts.total(),
+            "p50": self._percentile(50),
+            "p95": self._percentile(95),
+            "approximate": self.approximate,
+        }
+
+    def _percentile(self, percent: int) -> int | None:
+        """The smallest latency that is at least that of `percent` of a hundred events (nearest rank)."""
+        rank = -(-self._counts.total() * percent // 100)
+        seen = 0
+        for value in sorted(self._counts):
+            seen += self._counts[value]
+            if seen >= rank:
+                return value
+        return None
+
+
+def _rounded(milliseconds: int) -> int:
+    """The middle of a latency's bucket; buckets grow by one percent. Some 2,200 of them reach to a month."""
+    if milliseconds < 1:
+        return 0
+    return round(BUCKET_GROWTH ** round(math.log(milliseconds, BUCKET_GROWTH)))
+
+
+class Tally:
+    """Counts events by what became of them."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, Counter[str]] = {}
+        self._errors: Counter[str] = Counter()
+        self._latencies = Latencies()
+
+    def add(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Counts items of the table."""
+        for item in items:
+            died = has_died(item)
+            status = "failed" if died else item["status"]
+            self._types.setdefault(_name(item["type"], self._types), Counter())[status] += 1
+            if status == "failed":
+                self._errors[_name(DIED if died else item.get("error_type") or "unknown", self._errors)] += 1
+            if completed_at := item.get("completed_at"):
+                taken = datetime.fromisoformat(completed_at) - datetime.fromisoformat(item["received_at"])
+                self._latencies.add(max(0, round(taken / timedelta(milliseconds=1))))
+
+    def report(self) -> dict[str, Any]:
+        """`{"events", "by_status", "by_type", "failures", "latency_ms"}`, the most frequent first."""
+        of_status = sum(self._types.values(), Counter[str]())
+        by_events = sorted(self._types.items(), key=lambda each: (-each[1].total(), each[0]))
+        return {
+            "events": of_status.total(),
+            "by_status": {status: of_status[status] for status in STATUSES},
+            "by_type": {name: {status: counts[status] for status in STATUSES} for name, counts in by_events},
+            "failures": dict(sorted(self._errors.items(), key=lambda each: (-each[1], each[0]))),
+            "latency_ms": self._latencies.report(),
+        }
+
+
+def _name(name: str, known: Mapping[str, Any]) -> str:
+    return name if name in known or len(known) < NAMES else OTHERS
+
+
+def summary(window: Window, tally: Tally, depths: tuple[int, int], *, service: str, complete: bool) -> Report:
+    """The report of a window. `depths` are messages in the queue and with the dead letters, as of now."""
+    queue_depth, dead_letter_depth = depths
+    return {
+        "service": service,
+        "period": window.period,
+        "since": timestamp(window.since),
+        "until": timestamp(window.until),
+        "reported_at": timestamp(datetime.now(UTC)),
+        "complete": complete,
+        **tally.report(),
+        "queue_depth": queue_depth,
+        "dead_letter_depth": dead_letter_depth,
+    }
+
+
+def title(report: Report) -> str:
+    """`shop-prod: hourly report of 2026-11-21 10:00 to 11:00 UTC`, in what SNS takes for a subject."""
+    since, until = (datetime.fromisoformat(report[end]) for end in ("since", "until"))
+    end = f"{until:%H:%M}" if since.date() == until.date() else f"{until:%Y-%m-%d %H:%M}"
+    return f"{report['service'][:40]}: {report['period']} report of {since:%Y-%m-%d %H:%M} to {end} UTC"
+
+
+def text(report: Report) -> str:
+    """The report for people, one fact a line."""
+    lines = [title(report), "", *facts(report)]
+    for heading, rows in (("By type", types(report)), ("Failures", failures(report))):
+        if rows:
+            lines += ["", heading, *(f"  {count:>9,}  {name}" for name, count in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def facts(report: Report) -> list[str]:
+    """The report's main lines."""
+    status, latency = report["by_status"], report["latency_ms"]
+    lines = [
+        "No events were received."
+        if not report["events"]
+        else f"{report['events']:,} events received: {status['succeeded']:,} succeeded, {status['failed']:,} failed, "
+        f"{status['queued']:,} queued",
+    ]
+    if latency["count"]:
+        about = "about " if latency["approximate"] else ""
+        lines.append(f"Received to completed: p50 {about}{latency['p50']:,} ms, p95 {about}{latency['p95']:,} ms")
+    lines.append(f"Now {report['queue_depth']:,} in the queue, {report['dead_letter_depth']:,} with the dead letters")
+    if not report["complete"]:
+        lines.append("INCOMPLETE: the time was up before all events were read; the numbers are of a part of them.")
+    return lines
+
+
+def types(report: Report) -> list[tuple[str, int]]:
+    """Types and their events, the first few, with what is told of failures."""
+    named = [
+        (_short(name) + (f" ({counts['failed']:,} failed)" if counts["failed"] else ""), sum(counts.values()))
+        for name, counts in report["by_type"].items()
+    ]
+    return _first(named)
+
+
+def failures(report: Report) -> list[tuple[str, int]]:
+    """Errors and how often they were the end of an event, the first few."""
+    return _first([(_short(name), count) for name, count in report["failures"].items()])
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME_CHARACTERS else name[:NAME_CHARACTERS] + "..."
+
+
+def _first(rows: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    rest = sum(count for _, count in rows[LISTED_NAMES:])
+    return rows[:LISTED_NAMES] + ([(OTHERS, rest)] if rest else [])

@@ -1,0 +1,62 @@
+"""Who is told of files: one notification a file, an alert besides for one that failed, and its dead letter.
+
+An alert, too, for a message that announces no file.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from handlers.csv.files import FAILED
+from handlers.shared import aws, queues
+
+ERROR_CHARACTERS = 1_000
+
+TOLD = (
+    "id", "status", "bucket", "key", "version", "etag", "size", "rows", "processed", "rejected", "success_rate",
+    "processed_key", "rejected_key", "report_key", "reason", "error", "started_at", "completed_at",
+)  # fmt: skip
+
+
+class NotSentError(Exception):
+    """SQS did not take a dead letter."""
+
+
+def publish_file(topic_arn: str, service: str, item: Mapping[str, Any], output_bucket: str) -> None:
+    """Tells of a file: `{"service", "file": {...}}` with its status, counts and where its outputs are."""
+    told = {name: item[name] for name in TOLD if item.get(name) is not None}
+    name = item["key"].rsplit("/", 1)[-1]
+    subject = f"{service}: {item['status']}: {name}".encode("ascii", "replace").decode()
+    aws.client("sns").publish(
+        TopicArn=topic_arn,
+        Subject="".join(character if character.isprintable() else " " for character in subject)[
+            : aws.SUBJECT_CHARACTERS
+        ],
+        Message=json.dumps({"service": service, "file": {**told, "output_bucket": output_bucket}}, indent=2),
+        MessageAttributes={
+            "kind": {"DataType": "String", "StringValue": "file_failed" if item["status"] == FAILED else "file_done"},
+            "status": {"DataType": "String", "StringValue": item["status"]},
+        },
+    )
+
+
+def publish_refusal(topic_arn: str, service: str, message_id: str, error: str) -> None:
+    """Tells of a message that announces no file: `{"service", "message": {"id", "error"}}`."""
+    aws.client("sns").publish(
+        TopicArn=topic_arn,
+        Subject=f"{service}: a message that nobody can read"[: aws.SUBJECT_CHARACTERS],
+        Message=json.dumps({"service": service, "message": {"id": message_id, "error": printable(error)}}, indent=2),
+        MessageAttributes={"kind": {"DataType": "String", "StringValue": "message_unreadable"}},
+    )
+
+
+def send_dead_letter(queue_url: str, body: str, file_id: str, reason: str, error: str) -> None:
+    """Puts what will never succeed with the dead letters, with the reason as attributes. Raises NotSentError."""
+    attributes = {"file_id": file_id, "error_type": reason, "error": printable(error)}
+    if queues.send(queue_url, [queues.Outgoing(body, attributes)]) != [True]:
+        raise NotSentError("the dead-letter queue did not take a message")
+
+
+def printable(text: str) -> str:
+    """Only what every service stores, and not too much of it."""
+    return "".join(character if character.isprintable() else " " for character in text[:ERROR_CHARACTERS])

@@ -1,0 +1,20 @@
+"""The function behind `/redrive` in the csv variant."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from handlers.csv.causes import FileCauses
+from handlers.shared.redrive import Context, Redrive
+from handlers.shared.settings import RedriveSettings
+
+
+@cache
+def _redrive() -> Redrive:
+    settings = RedriveSettings.from_environment()
+    return Redrive(settings, FileCauses(settings.table_name))
+
+
+def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """The Lambda entry point."""
+    return _redrive().handle(event, context)

@@ -1,0 +1,26 @@
+"""What the csv variant's functions read from their environment."""
+
+from dataclasses import dataclass
+
+from handlers.shared.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class CsvWorkerSettings(Settings):
+    """Of the worker that takes uploaded CSV files."""
+
+    table_name: str
+    queue_url: str
+    dead_letter_queue_url: str
+    bucket_name: str
+    """Of the outputs; the inputs' bucket comes with each notification."""
+    alerts_topic_arn: str
+    notifications_topic_arn: str
+    input_prefix: str
+    output_format: str
+    """`jsonl.gz`, `jsonl` or `parquet`."""
+    max_attempts: int
+    """Runs of a file without progress before it is failed."""
+    backoff_base_seconds: int
+    backoff_maximum_seconds: int
+    items_expire_after_days: int

@@ -1,0 +1,482 @@
+"""The function behind the queue of files: each row ends in `processed/` or `rejected/`, a report in `reports/`.
+
+A file is named by bucket, key and version. Whatever is announced twice has one effect, and the steps stand in an order
+that loses nothing wherever the function dies: outputs first (their bytes follow from the file's alone, and their keys
+hold its id, so that a repeat overwrites itself), then the report, then the item says that the file is done, then people
+are told and a failed file's message is put with the dead letters, and only then the item says that all is settled. A
+message that comes again goes on from there. So a notice can be sent twice when the function dies right after sending
+it, and never not at all.
+
+A file that is too long for one run: before the time runs out the outputs so far and the engine's state are stored, the
+item names them (that is the checkpoint), and the message returns to the queue at once; the next run goes on there. The
+message is never sent anew, so nothing can loop. SQS's receive count goes up with every run, so it is not the number of
+attempts: that is counted in the item, from the last progress on.
+"""
+
+import json
+import os
+import random
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+from isal import igzip
+
+from handlers.csv import notices, objects
+from handlers.csv.columns import FileFormat
+from handlers.csv.content import Content
+from handlers.csv.engine import CsvEngine, blocks
+from handlers.csv.files import (
+    FAILED,
+    SKIPPED,
+    SUCCEEDED,
+    File,
+    FileTable,
+    Item,
+    LostError,
+    UnreadableNotificationError,
+    read_notification,
+)
+from handlers.csv.json_lines import json_lines
+from handlers.csv.notices import NotSentError
+from handlers.csv.objects import GoneError, ObjectWriter, Source, UploadLostError
+from handlers.csv.parquet import ParquetWriter
+from handlers.csv.settings import CsvWorkerSettings
+from handlers.csv.text import FileError
+from handlers.shared import metrics, queues
+from handlers.shared.log import logger
+from handlers.shared.times import timestamp
+
+OutsideError = (BotoCoreError, ClientError, NotSentError)
+
+# components/variants/csv.py puts it beside the handlers.
+COLUMNS_FILE = Path(__file__).parents[2] / "columns.json"
+# What is left of the function's time when it stops reading: for storing outputs and state.
+# CsvWorkerOptions.timeout_seconds is at least twice this.
+STORING_SECONDS = 20
+# After the end of a function that died its message comes back, and its lease is over by then.
+SECONDS_AFTER_DEATH = 10
+SECONDS_A_DAY = 86_400
+COMPRESSION = 1
+
+PROCESSED, REJECTED, REPORTS, STATE = "processed/", "rejected/", "reports/", "state/"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How an output is written."""
+
+    ending: str
+    content_type: str
+    is_gzip: bool = False
+
+
+_LINES = Kind(".jsonl", "application/jsonl")
+_COMPRESSED_LINES = Kind(".jsonl.gz", "application/gzip", is_gzip=True)
+# By `output.format`: of processed and of rejected rows. The latter hold lines as they came: there is no table of them.
+KINDS: Mapping[str, tuple[Kind, Kind]] = {
+    "jsonl": (_LINES, _LINES),
+    "jsonl.gz": (_COMPRESSED_LINES, _COMPRESSED_LINES),
+    "parquet": (Kind(".parquet", "application/vnd.apache.parquet"), _COMPRESSED_LINES),
+}
+
+End = Literal["done", "continue", "retry", "busy"]
+
+
+class Context(Protocol):
+    """Of Lambda's context object, what is used here."""
+
+    def get_remaining_time_in_millis(self) -> int: ...  # noqa: D102  it is Lambda's
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message of the queue."""
+
+    id: str
+    receipt_handle: str
+    body: str
+    receives: int
+
+
+@dataclass
+class Outcome:
+    """What a run made of a message. `delay`: seconds until it comes back, None when it is done."""
+
+    delay: int | None = None
+    ends: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    latencies_ms: list[float] = field(default_factory=list)
+    files: list[dict[str, Any]] = field(default_factory=list)
+
+
+class StaleCheckpointError(Exception):
+    """A checkpoint was made by a worker that reads or writes otherwise than this one: the file is begun anew."""
+
+
+class Run:
+    """One run over one file that it has claimed. `item` is as the claim left it."""
+
+    def __init__(self, settings: CsvWorkerSettings, file_format: FileFormat, file: File, item: Item) -> None:
+        self._bucket = settings.bucket_name
+        self._settings = settings
+        self._format = file_format
+        self.file = file
+        self.item = item
+        self._kinds = KINDS[settings.output_format]
+        self._outputs = self._writers()
+        self._parquet = ParquetWriter() if settings.output_format == "parquet" else None
+        self.engine = self._engine()
+        self._is_compressed = False
+
+    def _engine(self, state: Mapping[str, Any] | None = None) -> CsvEngine:
+        return CsvEngine(self._format, state, self._parquet.encode if self._parquet else json_lines)
+
+    def _writers(self, states: Sequence[Any] = (None, None), rests: Sequence[bytes] = (b"", b"")) -> list[ObjectWriter]:
+        return [
+            ObjectWriter(
+                self._bucket,
+                self.file.output_key(prefix, self._settings.input_prefix, kind.ending),
+                kind.content_type,
+                *saved,
+            )
+            for prefix, kind, *saved in zip((PROCESSED, REJECTED), self._kinds, states, rests, strict=True)
+        ]
+
+    def read(self, context: Context) -> bool:
+        """Reads until the file ends (True) or the time does (False).
+
+        Raises FileError, GoneError, UploadLostError, StaleCheckpointError.
+        """
+        self._restore()
+        for block in blocks(self.engine, self._open()):
+            for output, kind, data in zip(self._outputs, self._kinds, (block.processed, block.rejected), strict=True):
+                if data:
+                    output.write(igzip.compress(data, COMPRESSION, mtime=0) if kind.is_gzip else data)
+            if context.get_remaining_time_in_millis() < STORING_SECONDS * 1_000:
+                return False
+        return True
+
+    def _open(self) -> Callable[[int], bytes]:
+        offset = self.engine.offset
+        if offset and not self._is_compressed:
+            return Source(self.file, offset).read
+        content = Content(Source(self.file).read, self._format.max_expansion)
+        self._is_compressed = content.is_compressed
+        # There is no way into the middle of a gzip file but through what lies before.
+        content.skip(offset)
+        return content.read
+
+    def _restore(self) -> None:
+        if key := self.item.get("state_key"):
+            state, rests = objects.get_state(self._bucket, key)
+            if state.get("made_with") != self._made_with:
+                raise StaleCheckpointError("the stack's columns or its output format have changed since the checkpoint")
+            count = len(self._outputs)
+            self._outputs = self._writers(state["outputs"], rests[:count])
+            if self._parquet:
+                self._parquet = ParquetWriter(state["parquet"], rests[count:])
+            self.engine = self._engine(state["engine"])
+            self._is_compressed = state["is_compressed"]
+
+    @property
+    def _made_with(self) -> str:
+        """What a run must have in common with the one that it goes on from."""
+        return repr((self._settings.output_format, self._format))
+
+    @property
+    def has_progressed(self) -> bool:
+        """Whether this run has read anything that the one before it had not."""
+        before: int = self.item.get("offset", 0)
+        return self.engine.offset > before
+
+    @property
+    def is_in_parts(self) -> bool:
+        """Whether some output has begun to go up."""
+        return any(output.is_in_parts for output in self._outputs)
+
+    def save(self) -> dict[str, Any]:
+        """Stores where the run has come to; returns what the item has to say of it."""
+        # A run that lost its lease must not overwrite what its successor stored.
+        key = f"{STATE}{self.file.id}/{self.item['owner']}"
+        state = {
+            "engine": self.engine.state(),
+            "outputs": [output.state() for output in self._outputs],
+            "parquet": self._parquet.state() if self._parquet else None,
+            "is_compressed": self._is_compressed,
+            "made_with": self._made_with,
+        }
+        rests = [output.rest for output in self._outputs] + (self._parquet.rests if self._parquet else [])
+        objects.put_state(self._bucket, key, state, rests)
+        return {"state_key": key, "offset": self.engine.offset, "rows": self.engine.rows}
+
+    def store_outputs(self) -> dict[str, str | None]:
+        """Makes the outputs visible; returns their keys, None for one without rows."""
+        columns = [check.column for check in self.engine.checks]
+        ends = (self._parquet.finish(columns) if self._parquet else b"", b"")
+        keys = [output.key if output.finish(end) else None for output, end in zip(self._outputs, ends, strict=True)]
+        return {"processed_key": keys[0], "rejected_key": keys[1]}
+
+    def abort(self) -> None:
+        """Gives up what has gone up."""
+        for output in self._outputs:
+            output.abort()
+
+
+class CsvWorker:
+    """`service` names the pipeline in notices."""
+
+    def __init__(self, settings: CsvWorkerSettings, file_format: FileFormat, service: str) -> None:
+        self._settings = settings
+        self._format = file_format
+        self._service = service
+        self._table = FileTable(settings.table_name)
+
+    def handle(self, records: Sequence[Mapping[str, Any]], context: Context) -> dict[str, Any]:
+        """`{"batchItemFailures": [{"itemIdentifier"}]}`: the messages that return to the queue."""
+        outcomes: dict[str, Outcome] = {}
+        delays: dict[str, int] = {}
+        for record in records:
+            message = _message(record)
+            outcome = outcomes[message.id] = self._take(message, context)
+            if outcome.delay is not None:
+                delays[message.receipt_handle] = outcome.delay
+        self._return_after(delays)
+        self._report(list(outcomes.values()))
+        returning = [message_id for message_id, outcome in outcomes.items() if outcome.delay is not None]
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in returning]}
+
+    def _take(self, message: Message, context: Context) -> Outcome:
+        outcome = Outcome()
+        try:
+            files = read_notification(message.body)
+        except UnreadableNotificationError as error:
+            self._refuse(message, str(error), outcome)
+            return outcome
+        for file in files:
+            self._note(outcome, self._take_file(file, message, context, outcome), message)
+        return outcome
+
+    def _note(self, outcome: Outcome, end: tuple[End, int], message: Message) -> None:
+        """Counts how a file ended; the message comes back for the file that wants it first."""
+        how, delay = end
+        outcome.ends[how] += 1
+        if how == "retry":
+            delay = self._backoff_seconds(message.receives)
+        if how != "done":
+            outcome.delay = delay if outcome.delay is None else min(delay, outcome.delay)
+
+    def _refuse(self, message: Message, error: str, outcome: Outcome) -> None:
+        """A message that nobody will ever be able to read: an alert, and it goes to the dead letters."""
+        logger.error("a message is not a notification of S3", extra={"message_id": message.id, "reason": error})
+        try:
+            notices.publish_refusal(self._settings.alerts_topic_arn, self._service, message.id, error)
+            notices.send_dead_letter(self._settings.dead_letter_queue_url, message.body, "", "unreadable", error)
+        except OutsideError:
+            logger.exception("a service did not answer; the message returns to the queue")
+            outcome.ends["retry"] += 1
+            outcome.delay = self._backoff_seconds(message.receives)
+
+    def _take_file(self, file: File, message: Message, context: Context, outcome: Outcome) -> tuple[End, int]:
+        """How it ended, and in how many seconds the message should come back if it is to."""
+        seconds_left = context.get_remaining_time_in_millis() / 1_000
+        if seconds_left < STORING_SECONDS:
+            return "continue", 0
+        now = time.time()
+        owner = uuid.uuid4().hex
+        until = int(now + seconds_left) + 1
+        try:
+            item = self._claim(file, message, owner, until)
+            if isinstance(item, int):
+                return "busy", item
+            if item is None:
+                return "done", 0
+            self._return_after({message.receipt_handle: int(seconds_left) + SECONDS_AFTER_DEATH})
+            return self._work(file, message, item, context, outcome)
+        except LostError as error:
+            logger.warning(str(error))
+            return "busy", SECONDS_AFTER_DEATH
+        except OutsideError:
+            logger.exception("a service did not answer; the message returns to the queue", extra=_logged(file))
+            return "retry", 0
+
+    def _claim(self, file: File, message: Message, owner: str, until: int) -> Item | int | None:
+        """The file's item, now this run's; the seconds until another run is over; or None: the file is done."""
+        settings = self._settings
+        now = time.time()
+        started_at = timestamp(datetime.now(UTC))
+        item = self._table.claim(
+            file,
+            owner,
+            now=int(now),
+            until=until,
+            started_at=started_at,
+            expires_at=int(now) + settings.items_expire_after_days * SECONDS_A_DAY,
+        )
+        if item is not None:
+            return item
+        item = self._table.read(file.id)
+        if item is None:
+            return 0
+        if item["status"] == FAILED and item["failed_message_id"] != message.id and item["settled"]:
+            return self._table.reopen(file, owner, item["failed_message_id"], until=until, started_at=started_at) or 0
+        if item["status"] in (SUCCEEDED, FAILED, SKIPPED):
+            if not item["settled"]:
+                self._settle(file, item)
+            return None
+        return max(1, int(item["lease_until"] - now) + 1)
+
+    def _work(self, file: File, message: Message, item: Item, context: Context, outcome: Outcome) -> tuple[End, int]:
+        run = Run(self._settings, self._format, file, item)
+        attempts = item["attempts"]
+        if attempts > self._settings.max_attempts:
+            # The last one died without a word.
+            died = f"{attempts - 1} runs ended without progress: {item.get('error') or 'they died'}"
+            self._finish(run, message, outcome, FAILED, {"reason": "gave_up", "error": died})
+            return "done", 0
+        try:
+            if not run.read(context):
+                self._table.checkpoint(file.id, item["owner"], run.save(), keep=False)
+                outcome.files.append({**_logged(file), "outcome": "continued", "rows": run.engine.rows})
+                return "continue", 0
+            if run.is_in_parts and run.has_progressed:
+                # Completing an upload cannot be repeated: whoever comes after must find all of its parts.
+                self._table.checkpoint(file.id, item["owner"], run.save(), keep=True)
+            self._finish(run, message, outcome, SUCCEEDED, run.store_outputs())
+        except FileError as error:
+            run.abort()
+            self._finish(run, message, outcome, FAILED, {"reason": error.reason, "error": str(error)})
+        except GoneError as error:
+            run.abort()
+            self._finish(run, message, outcome, SKIPPED, {"reason": error.reason, "error": str(error)})
+        except (UploadLostError, StaleCheckpointError) as error:
+            logger.warning(str(error), extra=_logged(file))
+            self._table.restart(file.id, item["owner"])
+            return "retry", 0
+        except OutsideError as error:
+            if attempts >= self._settings.max_attempts:
+                said = f"{attempts} runs ended without progress: {error}"
+                self._finish(run, message, outcome, FAILED, {"reason": "gave_up", "error": said})
+                return "done", 0
+            logger.exception("a service did not answer; the message returns to the queue", extra=_logged(file))
+            self._table.release(file.id, item["owner"], notices.printable(f"{type(error).__name__}: {error}"))
+            return "retry", 0
+        return "done", 0
+
+    def _finish(self, run: Run, message: Message, outcome: Outcome, status: str, facts: Item) -> None:
+        """Report, item, then everybody who is to know."""
+        settings, file, engine = self._settings, run.file, run.engine
+        now = datetime.now(UTC)
+        completed_at = timestamp(now)
+        started_at = run.item["started_at"]
+        seconds = (now - datetime.fromisoformat(started_at)).total_seconds()
+        report_key = file.output_key(REPORTS, settings.input_prefix, ".json")
+        report = {
+            "id": file.id,
+            "status": status,
+            "bucket": file.bucket,
+            "key": file.key,
+            "version": file.version,
+            "etag": file.etag,
+            "size": file.size,
+            "output_bucket": settings.bucket_name,
+            "processed_key": None,
+            "rejected_key": None,
+            "reason": None,
+            "error": None,
+            **facts,
+            "started_at": started_at,
+            "completed_at": completed_at,
+            "duration_seconds": round(seconds, 3),
+            **engine.report(),
+        }
+        objects.put_report(settings.bucket_name, report_key, report)
+        counts = {name: report[name] for name in ("rows", "processed", "rejected", "success_rate")}
+        error = {"error": notices.printable(facts["error"])} if "error" in facts else {}
+        failed = {"failed_message_id": message.id} if status == FAILED else {}
+        item = self._table.finish(
+            file.id,
+            run.item["owner"],
+            {
+                "status": status,
+                **facts,
+                **error,
+                **counts,
+                **failed,
+                "completed_at": completed_at,
+                "report_key": report_key,
+            },
+        )
+        outcome.counts.update({f"Files{status.capitalize()}": 1})
+        outcome.counts.update({"RowsProcessed": engine.processed, "RowsRejected": engine.rejected})
+        if status == SUCCEEDED:
+            outcome.latencies_ms.append(seconds * 1_000)
+        outcome.files.append({**_logged(file), "outcome": status, **counts, "reason": facts.get("reason")})
+        self._settle(file, item)
+
+    def _settle(self, file: File, item: Item) -> None:
+        settings = self._settings
+        notices.publish_file(settings.notifications_topic_arn, self._service, item, settings.bucket_name)
+        if item["status"] == FAILED:
+            notices.publish_file(settings.alerts_topic_arn, self._service, item, settings.bucket_name)
+            body = json.dumps({"Records": [file.record]})
+            notices.send_dead_letter(settings.dead_letter_queue_url, body, file.id, item["reason"], item["error"] or "")
+        self._table.settle(file.id)
+
+    def _return_after(self, delays: Mapping[str, int]) -> None:
+        if not delays:
+            return
+        try:
+            queues.return_after(self._settings.queue_url, delays)
+        except OutsideError:
+            # They come back all the same, after the queue's visibility timeout.
+            logger.exception("the visibility of messages was not changed")
+
+    def _backoff_seconds(self, receives: int) -> int:
+        settings = self._settings
+        doubled: int = settings.backoff_base_seconds * 2 ** min(receives - 1, 16)
+        # Jitter, so that messages that failed together do not come back together.
+        return max(1, round(min(doubled, settings.backoff_maximum_seconds) * random.uniform(0.5, 1)))  # noqa: S311
+
+    def _report(self, outcomes: Sequence[Outcome]) -> None:
+        counts = sum((outcome.counts for outcome in outcomes), Counter[str]())
+        counts["Messages"] = len(outcomes)
+        counts["FilesContinued"] = sum(outcome.ends["continue"] for outcome in outcomes)
+        # A file that goes on has not failed, whatever Lambda calls it.
+        counts["BatchItemFailures"] = sum(bool(outcome.ends["retry"]) for outcome in outcomes)
+        metrics.emit(
+            {name: counts[name] for name in metrics.CSV_WORKER_COUNTS},
+            [latency for outcome in outcomes for latency in outcome.latencies_ms],
+        )
+        logger.info("batch", extra={"files": [file for outcome in outcomes for file in outcome.files]})
+
+
+def _message(record: Mapping[str, Any]) -> Message:
+    return Message(
+        id=record["messageId"],
+        receipt_handle=record["receiptHandle"],
+        body=record["body"],
+        receives=int(record["attributes"]["ApproximateReceiveCount"]),
+    )
+
+
+def _logged(file: File) -> dict[str, Any]:
+    return {"id": file.id, "correlation_id": file.id, "key": file.key}
+
+
+@cache
+def _worker() -> CsvWorker:
+    settings = CsvWorkerSettings.from_environment()
+    return CsvWorker(settings, FileFormat.from_json(COLUMNS_FILE.read_text()), os.environ["POWERTOOLS_SERVICE_NAME"])
+
+
+def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """The Lambda entry point."""
+    return _worker().handle(event["Records"], context)

@@ -1,0 +1,1 @@
+"""The iot variant: uploaded sensor readings, thresholds, alerts."""

@@ -1,0 +1,77 @@
+"""Uploaded objects, and the records of what was refused: objects in the bucket."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Self
+from urllib.parse import unquote_plus
+
+from botocore.exceptions import ClientError
+
+from handlers.iot.readings import Rejection, UnusableObjectError
+from handlers.shared import aws
+
+_READ_BYTES = 262_144
+# The last one is what a version that only marks a deletion answers with.
+_GONE = ("NoSuchKey", "NoSuchVersion", "MethodNotAllowed")
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One uploaded object, as S3 tells of it. `version` is empty in a bucket without versions.
+
+    `id` is the upload's own: the same when S3 tells of it again, another when the key is written again.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+    """
+
+    bucket: str
+    key: str
+    version: str
+    arrived_at: datetime
+    id: str
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Of one record of a notification."""
+        bucket, entry = record["s3"]["bucket"]["name"], record["s3"]["object"]
+        identity = "\n".join((bucket, entry["key"], entry.get("versionId", ""), entry.get("sequencer", "")))
+        return cls(
+            bucket=bucket,
+            # Keys are encoded as in a form: a space is a plus.
+            key=unquote_plus(entry["key"]),
+            version=entry.get("versionId", ""),
+            arrived_at=datetime.fromisoformat(record["eventTime"]),
+            id=sha256(identity.encode()).hexdigest()[:32],
+        )
+
+
+def chunks(upload: Upload) -> Iterator[bytes]:
+    """An object's bytes, a piece at a time. Raises UnusableObjectError when it is no longer there."""
+    version = {"VersionId": upload.version} if upload.version else {}
+    try:
+        answer = aws.client("s3").get_object(Bucket=upload.bucket, Key=upload.key, **version)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in _GONE:
+            raise UnusableObjectError("the object was deleted before it was read") from error
+        raise
+    with closing(answer["Body"]) as body:
+        yield from body.iter_chunks(_READ_BYTES)
+
+
+def put_rejections(bucket: str, upload: Upload, rejections: Sequence[Rejection]) -> str:
+    """Records what was refused of an object, a JSON line each; returns the key. The same upload overwrites its own.
+
+    A line: `{"object", "version", "position", "reason", "text"}`; `position` is null when the whole object was refused.
+    """
+    key = f"rejected/{upload.arrived_at:%Y/%m/%d}/{upload.id}.jsonl"
+    body = "".join(_lines(upload, rejections))
+    aws.client("s3").put_object(Bucket=bucket, Key=key, Body=body.encode(), ContentType="application/jsonl")
+    return key
+
+
+def _lines(upload: Upload, rejections: Iterable[Rejection]) -> Iterator[str]:
+    whole = {"object": upload.key, "version": upload.version or None}
+    return (json.dumps({**whole, **asdict(rejection)}) + "\n" for rejection in rejections)

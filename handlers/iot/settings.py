@@ -1,0 +1,18 @@
+"""What the iot variant's functions read from their environment."""
+
+from dataclasses import dataclass
+
+from handlers.shared.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class IotWorkerSettings(Settings):
+    """Of the worker that takes uploaded readings."""
+
+    table_name: str
+    bucket_name: str
+    alerts_topic_arn: str
+    max_object_bytes: int
+    max_readings: int
+    max_ahead_seconds: int
+    readings_expire_after_days: int

@@ -1,0 +1,157 @@
+"""Thresholds, pure: when a metric of a device is out of bounds, and when somebody is told. Knows nothing of AWS.
+
+A limit's state is two moments: the newest reading beyond the limit, and the newest one back within it by the
+hysteresis. A reading between the two counts for neither. The newest of a set is the same in whatever order its members
+come. So whether a metric is out of bounds (the first moment is the later one) does not depend on the order in which
+readings arrive, on how late they are, or on how often they come; no bound on lateness is needed. A reading that is
+older than what is known moves neither moment, or not past the other one, and flips nothing.
+
+Alerts tell of the present: one when a metric crosses a limit and one when it is back. An excursion that becomes known
+only after it is over is stored with the readings and alerts nobody.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal, Self
+
+from handlers.iot.readings import Reading, timestamp_of
+
+Bound = Literal["min", "max"]
+BOUNDS: tuple[Bound, ...] = ("min", "max")
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The limits of a metric. `cooldown` is the least time between two alerts of a crossing."""
+
+    min: Decimal | None
+    max: Decimal | None
+    hysteresis: Decimal
+    cooldown: timedelta
+    severity: str
+
+    def limit(self, bound: Bound) -> Decimal | None:
+        """One of the two limits, None when there is none."""
+        return self.min if bound == "min" else self.max
+
+    def beyond(self, bound: Bound, value: Decimal) -> bool:
+        """Whether a value is out of bounds; at the limit it is not."""
+        return (
+            self.min is not None and value < self.min if bound == "min" else self.max is not None and value > self.max
+        )
+
+    def within(self, bound: Bound, value: Decimal) -> bool:
+        """Whether a value is back for good."""
+        if bound == "min":
+            return self.min is not None and value >= self.min + self.hysteresis
+        return self.max is not None and value <= self.max - self.hysteresis
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Of one limit of one metric of one device. The moments are readings' `time_key`s, empty when there was none.
+
+    `announced`: the last alert said that the metric is out of bounds. `alerted` is the reading which that alert, or the
+    last one like it, was about.
+    """
+
+    beyond: str = ""
+    within: str = ""
+    announced: bool = False
+    alerted: str = ""
+
+    @property
+    def out_of_bounds(self) -> bool:
+        """Whether the metric was beyond the limit last."""
+        return self.beyond > self.within
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What people are told: `kind` is `crossed` or `recovered`; numbers are exact, as text."""
+
+    kind: str
+    device_id: str
+    metric: str
+    value: str
+    bound: str
+    limit: str
+    severity: str
+    timestamp: str
+
+
+class Thresholds:
+    """The thresholds of a pipeline: by metric, and of a metric by device where one has its own."""
+
+    def __init__(self, by_metric: Mapping[str, Mapping[str, Threshold]]) -> None:
+        self._by_metric = by_metric
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Of `{metric: {"": {min, max, hysteresis, cooldown_minutes, severity}, device: {...}}}`; numbers are text."""
+        return cls(
+            {
+                metric: {device: _threshold(values) for device, values in devices.items()}
+                for metric, devices in json.loads(text).items()
+            },
+        )
+
+    def of(self, metric: str, device_id: str) -> Threshold | None:
+        """What holds for a metric of a device, None when nothing does."""
+        devices = self._by_metric.get(metric)
+        return None if devices is None else devices.get(device_id) or devices.get("")
+
+
+def evaluate(
+    threshold: Threshold, bound: Bound, state: State, reading: Reading, metric: str
+) -> tuple[State, Alert | None]:
+    """The state of a limit after a reading that has the metric, and the alert that the reading causes.
+
+    The same reading again, and an older one, leave the state as it is and cause no alert.
+    """
+    value, key = reading.metrics[metric], reading.time_key
+    if threshold.beyond(bound, value) and key > state.beyond:
+        state = replace(state, beyond=key)
+        # Of readings that come while the cooldown lasts, the first one after it tells.
+        if state.out_of_bounds and not state.announced and _cooled_down(threshold, state):
+            return replace(state, announced=True, alerted=key), _alert("crossed", threshold, bound, reading, metric)
+    elif threshold.within(bound, value) and key > state.within:
+        state = replace(state, within=key)
+        if state.announced and not state.out_of_bounds:
+            return replace(state, announced=False), _alert("recovered", threshold, bound, reading, metric)
+    return state, None
+
+
+def _cooled_down(threshold: Threshold, state: State) -> bool:
+    return not state.alerted or _moment(state.beyond) - _moment(state.alerted) >= threshold.cooldown
+
+
+def _moment(time_key: str) -> datetime:
+    # To the microsecond, which is what datetime has.
+    return datetime.fromisoformat(f"{time_key[:26]}+00:00")
+
+
+def _alert(kind: str, threshold: Threshold, bound: Bound, reading: Reading, metric: str) -> Alert:
+    return Alert(
+        kind=kind,
+        device_id=reading.device_id,
+        metric=metric,
+        value=f"{reading.metrics[metric]:f}",
+        bound=bound,
+        limit=f"{threshold.limit(bound):f}",
+        severity=threshold.severity,
+        timestamp=timestamp_of(reading.time_key),
+    )
+
+
+def _threshold(values: Mapping[str, Any]) -> Threshold:
+    return Threshold(
+        min=None if values["min"] is None else Decimal(values["min"]),
+        max=None if values["max"] is None else Decimal(values["max"]),
+        hysteresis=Decimal(values["hysteresis"]),
+        cooldown=timedelta(minutes=values["cooldown_minutes"]),
+        severity=values["severity"],
+    )

@@ -1,0 +1,293 @@
+"""The function that S3 invokes when an object arrives: stores its readings, records what is none, alerts at crossings.
+
+Invoked asynchronously: Lambda tries a failed run again, twice, and then puts the event with the dead letters. So a run
+that dies anywhere comes again with the same event, and the steps are such that this loses nothing and doubles nothing:
+what was refused and what was read are written under keys that follow from the upload, so a repeat overwrites itself;
+the alert state takes each reading once, and an alert is part of it until it is published (handlers/iot/alerting.py).
+What is wrong with an object or a reading is recorded and ends there; only what a service refuses is tried again.
+"""
+
+import json
+import os
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handlers.iot import notices, objects
+from handlers.iot.alerting import Claim, DeviceState, advanced
+from handlers.iot.objects import Upload
+from handlers.iot.readings import (
+    Contents,
+    Objection,
+    Reading,
+    Rejection,
+    UnusableObjectError,
+    decoded,
+    read,
+    timestamp_of,
+)
+from handlers.iot.settings import IotWorkerSettings
+from handlers.iot.table import ReadingTable, ReadingTableError, StoredState
+from handlers.iot.thresholds import Alert, Thresholds
+from handlers.shared import aws, metrics
+from handlers.shared.log import logger
+
+OutsideError = (BotoCoreError, ClientError, ReadingTableError)
+
+THRESHOLDS_FILE = Path(__file__).parents[2] / "thresholds.json"
+SCHEMA_FILE = Path(__file__).parents[2] / "schema.json"
+SECONDS_A_DAY = 86_400
+
+# A run publishes what it claimed within PUBLISH_SECONDS; the rest of the lease is for a call that may be under way.
+LEASE_SECONDS = 120
+PUBLISH_SECONDS = 60
+# Rounds in a row in which other workers were quicker for every device.
+STALLED_ROUNDS = 20
+FAILED_ROUNDS = 3
+# Of each kind, so many in the log line; the rest is in the records and the table.
+LOGGED = 20
+
+
+class Context(Protocol):
+    """Of Lambda's context object, what is used here."""
+
+    aws_request_id: str
+
+
+class ContendedError(Exception):
+    """Other runs kept changing the state of a device, or have alerts of this object to publish. Lambda tries again."""
+
+
+class NotPublishedError(Exception):
+    """The alerts topic did not take all alerts. Those that are left stand in the table; Lambda tries again."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an object, for the log and the metrics."""
+
+    contents: Contents
+    rejections_key: str
+    alerts: Sequence[Alert]
+
+
+class IotWorker:
+    """`service` names the pipeline in alerts, `schema` is the JSON Schema of a reading; the empty one takes all."""
+
+    def __init__(
+        self,
+        settings: IotWorkerSettings,
+        thresholds: Thresholds,
+        service: str,
+        schema: Mapping[str, Any],
+    ) -> None:
+        self._settings = settings
+        self._objection = objection_of(schema) if schema else None
+        self._service = service
+        self._thresholds = thresholds
+        self._table = ReadingTable(settings.table_name)
+
+    def handle(self, event: Mapping[str, Any], run: str) -> None:
+        """Takes the objects of a notification. Raises what a service refused, so that Lambda tries again."""
+        # What S3 sends when a notification is set up has no records.
+        for record in event.get("Records", ()):
+            upload = Upload.from_record(record)
+            _report(upload, run, self._take(upload, run))
+
+    def _take(self, upload: Upload, run: str) -> Outcome:
+        contents = self._contents(upload)
+        rejections_key = ""
+        if contents.rejections:
+            rejections_key = objects.put_rejections(self._settings.bucket_name, upload, contents.rejections)
+        expires_at = int(upload.arrived_at.timestamp()) + self._settings.readings_expire_after_days * SECONDS_A_DAY
+        self._table.put(contents.readings, expires_at)
+        alerting = Alerting(self._table, self._thresholds, self._publish, run, upload.id, expires_at)
+        return Outcome(contents, rejections_key, alerting.take(contents.readings))
+
+    def _publish(self, alerts: Sequence[Alert]) -> list[Alert]:
+        return notices.publish_alerts(self._settings.alerts_topic_arn, self._service, alerts)
+
+    def _contents(self, upload: Upload) -> Contents:
+        settings = self._settings
+        try:
+            text = decoded(objects.chunks(upload), settings.max_object_bytes)
+            latest = upload.arrived_at + timedelta(seconds=settings.max_ahead_seconds)
+            return read(text, latest=latest, maximum_readings=settings.max_readings, objection=self._objection)
+        except UnusableObjectError as error:
+            return Contents([], 0, [Rejection(None, str(error), "")])
+
+
+def objection_of(schema: Mapping[str, Any]) -> Objection:
+    """What a JSON Schema has against a reading, seen as `{"device_id", "timestamp", "metrics": {name: number}}`."""
+    from handlers.shared.schemas import compile_schemas  # noqa: PLC0415  a cold start without a schema does not pay for it
+
+    validate = compile_schemas({"": schema})[""]
+
+    def objection(reading: Reading) -> str | None:
+        seen = {
+            "device_id": reading.device_id,
+            "timestamp": timestamp_of(reading.time_key),
+            # Floats, as JSON Schema has them; what is stored is the exact number.
+            "metrics": {name: float(number) for name, number in reading.metrics.items()},
+        }
+        return "; ".join(f"{problem['path']} {problem['message']}" for problem in validate(seen)) or None
+
+    return objection
+
+
+class Alerting:
+    """Takes the readings of one object into the states of their devices, and publishes the alerts that follow.
+
+    In rounds: decide and claim in one conditional write for each device, publish, and write that it is published.
+    A device whose state somebody else changed meanwhile is read and decided again.
+
+    `publish` publishes at most ten alerts and returns those that the topic took; `run` and `source` are the Claim's.
+    """
+
+    def __init__(
+        self,
+        table: ReadingTable,
+        thresholds: Thresholds,
+        publish: Callable[[Sequence[Alert]], list[Alert]],
+        run: str,
+        source: str,
+        expires_at: int,
+    ) -> None:
+        self._table = table
+        self._thresholds = thresholds
+        self._publish = publish
+        self._run = run
+        self._source = source
+        self._expires_at = expires_at
+        # What the table has, as far as we know.
+        self._stored: dict[str, StoredState] = {}
+        self._published: set[Alert] = set()
+
+    def take(self, readings: Sequence[Reading]) -> Sequence[Alert]:
+        """Returns the alerts that were published. Raises ContendedError and NotPublishedError."""
+        left = self._by_device(readings)
+        stalled = refused = failed = 0
+        while left:
+            try:
+                written, missing = self._round(left)
+                failed = 0
+            except OutsideError:
+                # An alert that is out must be marked as such if at all possible. Conditions find out what was written.
+                failed += 1
+                if failed == FAILED_ROUNDS:
+                    raise
+                logger.warning("the alert states were not read or written", exc_info=True)
+                written = missing = 0
+            stalled = 0 if written else stalled + 1
+            refused = refused + 1 if missing else 0
+            if refused == FAILED_ROUNDS:
+                raise NotPublishedError(f"the topic did not take {missing} alerts, {FAILED_ROUNDS} times")
+            if stalled == STALLED_ROUNDS:
+                raise ContendedError(
+                    f"the states of {len(left)} devices, {next(iter(left))} among them, stayed in other hands",
+                )
+            if left and (stalled or refused):
+                time.sleep(min(0.02 * 2 ** (stalled + refused), 1) * random.uniform(0.2, 1))  # noqa: S311  no secret
+        return list(self._published)
+
+    def _by_device(self, readings: Sequence[Reading]) -> dict[str, Sequence[Reading]]:
+        """The readings that have a threshold, oldest first."""
+        devices: defaultdict[str, list[Reading]] = defaultdict(list)
+        for reading in readings:
+            if any(self._thresholds.of(metric, reading.device_id) for metric in reading.metrics):
+                devices[reading.device_id].append(reading)
+        return {
+            device: sorted(of_device, key=lambda reading: reading.time_key) for device, of_device in devices.items()
+        }
+
+    def _round(self, left: dict[str, Sequence[Reading]]) -> tuple[int, int]:
+        """One round over the devices that are left; takes out those that are done.
+
+        Returns how many states were written, and how many alerts the topic did not take.
+        """
+        self._stored |= self._table.states(device for device in left if device not in self._stored)
+        now = time.time()
+        claim = Claim(self._run, self._source, now + LEASE_SECONDS)
+        changes: dict[str, tuple[StoredState, DeviceState, Sequence[Reading]]] = {}
+        for device, readings in list(left.items()):
+            stored = self._stored[device]
+            if stored.state.held_by_another(claim, now):
+                del self._stored[device]
+                continue
+            state = stored.state.taken_over(claim, now, self._published)
+            state, remaining = advanced(state, self._thresholds, readings, claim)
+            if state == stored.state:
+                del left[device]
+            else:
+                changes[device] = (stored, state, remaining)
+        written = self._table.replace_states(
+            {device: change[:2] for device, change in changes.items()}, self._expires_at
+        )
+        claimed: list[Alert] = []
+        for device, (_, state, remaining) in changes.items():
+            if device not in written:
+                # Somebody was quicker.
+                del self._stored[device]
+                continue
+            self._stored[device] = written[device]
+            left[device] = remaining
+            alerts = state.ours(claim)
+            claimed += alerts
+            if not alerts and not remaining:
+                del left[device]
+        self._publish_all(claimed, now + PUBLISH_SECONDS)
+        return len(written), len([alert for alert in claimed if alert not in self._published])
+
+    def _publish_all(self, alerts: list[Alert], until: float) -> None:
+        for part in aws.chunks(alerts, notices.ALERTS_A_CALL):
+            if time.time() < until:
+                self._published.update(self._publish(part))
+
+
+def _report(upload: Upload, run: str, outcome: Outcome) -> None:
+    contents = outcome.contents
+    metrics.emit(
+        {
+            "Objects": 1,
+            "Received": len(contents.readings) + contents.repeated + len(contents.rejections),
+            "Stored": len(contents.readings),
+            "Repeated": contents.repeated,
+            "Rejected": len(contents.rejections),
+            "Alerts": len(outcome.alerts),
+        },
+        [(datetime.now(UTC) - upload.arrived_at).total_seconds() * 1_000],
+    )
+    logger.info(
+        "object",
+        extra={
+            "correlation_id": run,
+            "object": upload.key,
+            "version": upload.version,
+            "readings": len(contents.readings),
+            "repeated": contents.repeated,
+            "rejected": len(contents.rejections),
+            "rejections": outcome.rejections_key,
+            "alerts": [asdict(alert) for alert in outcome.alerts[:LOGGED]],
+        },
+    )
+
+
+@cache
+def _worker() -> IotWorker:
+    settings = IotWorkerSettings.from_environment()
+    thresholds = Thresholds.from_json(THRESHOLDS_FILE.read_text())
+    schema = json.loads(SCHEMA_FILE.read_text())
+    return IotWorker(settings, thresholds, os.environ["POWERTOOLS_SERVICE_NAME"], schema)
+
+
+def handler(event: Mapping[str, Any], context: Context) -> None:
+    """The Lambda entry point."""
+    _worker().handle(event, context.aws_request_id)

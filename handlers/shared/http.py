@@ -1,0 +1,144 @@
+"""Requests and responses of API Gateway, both payload formats (1.0 of a REST API, 2.0 of an HTTP API).
+
+https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+"""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from handlers.shared.errors import ApiError, BadRequestError, UnavailableError
+from handlers.shared.log import logger
+
+USER_AGENT_LENGTH = 512
+
+CORRELATION_ID_PATTERN = "[!-~][ -~]{0,199}"
+
+_correlation_id = re.compile(CORRELATION_ID_PATTERN).fullmatch
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request. `headers` have lower-case names; `route` is `GET /events/{id}`, `path` begins with the stage.
+
+    `caller`: the ARN of who signed it, where the route wants that; else empty.
+    """
+
+    route: str
+    path: str
+    headers: Mapping[str, str]
+    parameters: Mapping[str, str]
+    event_id: str
+    text: str
+    source_ip: str
+    user_agent: str
+    correlation_id: str
+    caller: str
+
+
+# Answers a request; what it adds to the facts goes into the request's log line.
+Route = Callable[[Request, dict[str, Any]], dict[str, Any]]
+
+
+def answer(
+    event: Mapping[str, Any],
+    route: Route,
+    outside_errors: tuple[type[Exception], ...],
+    refused: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
+    """The response to a request of API Gateway: that of `route`, or of the error that it raised.
+
+    `outside_errors` are those of services. Whoever raises one has done nothing that the client must know of. `refused`
+    is told of a request that is refused, in time to add to its log line.
+    """
+    # Of a request that cannot be read. Every line has it until the next request.
+    logger.set_correlation_id(event["requestContext"]["requestId"])
+    facts: dict[str, Any] = {"route": read_route(event)}
+    try:
+        request = read_request(event)
+        logger.set_correlation_id(request.correlation_id)
+        answered = route(request, facts)
+    except ApiError as error:
+        refused(facts)
+        answered = response(error.status, error_body(error))
+    except outside_errors:
+        logger.exception("a service did not answer")
+        unavailable = unavailable_error()
+        answered = response(unavailable.status, error_body(unavailable))
+    logger.info("request", extra={**facts, "status": answered["statusCode"]})
+    return answered
+
+
+def unavailable_error() -> UnavailableError:
+    """What a client is told of a service's error, whatever it was: the log has that."""
+    return UnavailableError("unavailable", "a service did not answer; try again")
+
+
+def read_route(event: Mapping[str, Any]) -> str:
+    """The route that API Gateway chose, which is known of every request: `GET /events/{id}`."""
+    return str(event["routeKey"]) if "http" in event["requestContext"] else f"{event['httpMethod']} {event['resource']}"
+
+
+def read_request(event: Mapping[str, Any]) -> Request:
+    """The request in a Lambda event. Raises BadRequestError for a body or header that cannot be read."""
+    context = event["requestContext"]
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    if "http" in context:
+        path, client = event["rawPath"], context["http"]
+        signer = (context.get("authorizer") or {}).get("iam") or {}
+    else:
+        path, client = context["path"], context["identity"]
+        signer = client
+    return Request(
+        route=read_route(event),
+        path=path,
+        headers=headers,
+        parameters=event.get("queryStringParameters") or {},
+        event_id=(event.get("pathParameters") or {}).get("id", ""),
+        text=_text(event),
+        source_ip=_printable(client.get("sourceIp")),
+        user_agent=_printable(client.get("userAgent")),
+        correlation_id=_read_correlation_id(headers.get("x-correlation-id"), context["requestId"]),
+        caller=signer.get("userArn") or "",
+    )
+
+
+def _printable(text: str | None) -> str:
+    """A client's text as an envelope can hold it: not too long, and a blank for what cannot be printed."""
+    return "".join(character if character.isprintable() else " " for character in (text or "")[:USER_AGENT_LENGTH])
+
+
+def _text(event: Mapping[str, Any]) -> str:
+    body: str = event.get("body") or ""
+    if not event.get("isBase64Encoded"):
+        return body
+    try:
+        return base64.b64decode(body, validate=True).decode()
+    except ValueError as error:
+        raise BadRequestError("invalid_json", "the body is not UTF-8 text") from error
+
+
+def _read_correlation_id(given: str | None, request_id: str) -> str:
+    if given is None:
+        return request_id
+    if not _correlation_id(given):
+        message = "X-Correlation-Id must be 1 to 200 printable ASCII characters"
+        raise BadRequestError("invalid_header", message, [{"path": "X-Correlation-Id", "message": message}])
+    return given
+
+
+def response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A Lambda proxy response with a JSON body."""
+    return {
+        "statusCode": status,
+        "headers": {"Content-Type": "application/json", **(headers or {})},
+        "body": json.dumps(body, separators=(",", ":")),
+    }
+
+
+def error_body(error: ApiError) -> dict[str, Any]:
+    """`{"error": {"code", "message", "details"}}`."""
+    return {"error": {"code": error.code, "message": error.message, "details": error.details}}

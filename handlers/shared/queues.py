@@ -1,0 +1,140 @@
+"""The queue and its dead letters. Ten entries to a call, which SQS bills as one request for each 64 KB."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handlers.shared import aws
+from handlers.shared.log import logger
+
+ENTRIES_A_CALL = 10
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+MAXIMUM_MESSAGE_BYTES = 1_048_576
+SEND_ATTEMPTS = 2
+
+Attributes = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message to send: its body and its attributes, all of them text.
+
+    For a FIFO queue it has a group, and an id by which SQS drops what is sent again within five minutes.
+    """
+
+    body: str
+    attributes: Attributes
+    group: str = ""
+    deduplication_id: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes as SQS counts them: the body, and of each attribute its name, type and value."""
+        parts = (f"{name}String{value}" for name, value in self.attributes.items() if value)
+        return len(self.body.encode()) + sum(len(part.encode()) for part in parts)
+
+
+def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
+    """Sends messages; for each, whether SQS has it. A refusal that is not our fault is tried again once.
+
+    Messages with groups are sent in order, and a refused one is not tried again: it would come behind its successors.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
+    """
+    client = aws.client("sqs")
+    sent = [False] * len(messages)
+    ordered = any(message.group for message in messages)
+
+    def send_call(positions: Sequence[int]) -> list[int]:
+        entries = [_entry(position, messages[position]) for position in positions]
+        try:
+            answer = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
+        except (BotoCoreError, ClientError) as error:
+            # The other calls may have gone well: the caller is told message by message.
+            logger.warning("the queue did not take messages", extra={"queue": queue_url, "reason": str(error)})
+            return []
+        return [int(entry["Id"]) for entry in answer.get("Successful", [])]
+
+    for attempt in range(1 if ordered else SEND_ATTEMPTS):
+        missing = [position for position, done in enumerate(sent) if not done]
+        if not missing:
+            break
+        time.sleep(0.1 * attempt)
+        calls = _calls(messages, missing)
+        for arrived in map(send_call, calls) if ordered else aws.each(send_call, calls):
+            for position in arrived:
+                sent[position] = True
+    return sent
+
+
+def delete(queue_url: str, handles: Sequence[str]) -> list[bool]:
+    """Deletes messages, by receipt handle; for each, whether SQS has confirmed it."""
+    client = aws.client("sqs")
+
+    def delete_call(entries: list[tuple[int, str]]) -> list[int]:
+        try:
+            answer = client.delete_message_batch(
+                QueueUrl=queue_url,
+                Entries=[{"Id": str(position), "ReceiptHandle": handle} for position, handle in entries],
+            )
+        except (BotoCoreError, ClientError) as error:
+            logger.warning("messages were not deleted", extra={"queue": queue_url, "reason": str(error)})
+            return []
+        return [int(entry["Id"]) for entry in answer.get("Successful", [])]
+
+    answers = aws.each(delete_call, aws.chunks(list(enumerate(handles)), ENTRIES_A_CALL))
+    gone = {position for answer in answers for position in answer}
+    return [position in gone for position in range(len(handles))]
+
+
+def return_after(queue_url: str, delays: Mapping[str, int]) -> None:
+    """Sets how many seconds messages, by receipt handle, stay hidden before they are delivered again."""
+    client = aws.client("sqs")
+
+    def change(handles: Sequence[str]) -> None:
+        client.change_message_visibility_batch(
+            QueueUrl=queue_url,
+            Entries=[
+                {"Id": str(position), "ReceiptHandle": handle, "VisibilityTimeout": delays[handle]}
+                for position, handle in enumerate(handles)
+            ],
+        )
+
+    aws.each(change, aws.chunks(list(delays), ENTRIES_A_CALL))
+
+
+def depth(queue_url: str) -> int:
+    """About how many messages are in a queue: those that wait, are at work, or come back later."""
+    names = [f"ApproximateNumberOfMessages{state}" for state in ("", "NotVisible", "Delayed")]
+    answer = aws.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)
+    return sum(int(answer["Attributes"][name]) for name in names)
+
+
+def _entry(position: int, message: Outgoing) -> dict[str, Any]:
+    if message.size > MAXIMUM_MESSAGE_BYTES:
+        # A body of nearly the maximum has no room for attributes. It is the event; they only say what is in the item.
+        message = replace(message, attributes={})
+    attributes = {
+        name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items() if value
+    }
+    entry = {"Id": str(position), "MessageBody": message.body, "MessageAttributes": attributes}
+    if message.group:
+        entry |= {"MessageGroupId": message.group, "MessageDeduplicationId": message.deduplication_id}
+    return entry
+
+
+def _calls(messages: Sequence[Outgoing], positions: Sequence[int]) -> list[list[int]]:
+    """Positions in runs that fit one call: ten entries, and a message's maximum size together."""
+    calls: list[list[int]] = []
+    room = 0
+    for position in positions:
+        message = messages[position]
+        if not calls or len(calls[-1]) == ENTRIES_A_CALL or message.size > room:
+            calls.append([])
+            room = MAXIMUM_MESSAGE_BYTES
+        calls[-1].append(position)
+        room -= message.size
+    return calls

@@ -1,0 +1,123 @@
+"""The function behind `/redrive`: shows the dead letters, and sends those that are asked for back into their queue.
+
+Both routes take `max_messages`, `error_type` and `min_age_seconds`: the one in its query, the other in its body.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from handlers.shared.dead_letters import ROUND_SECONDS, DeadLetters, Explain, OutsideError, Pass, Wanted
+from handlers.shared.errors import BadRequestError, ForbiddenError, NotFoundError
+from handlers.shared.http import Request, answer, error_body, response, unavailable_error
+from handlers.shared.settings import RedriveSettings
+from handlers.shared.strict_json import without_repeated_names
+
+DEFAULT_MESSAGES = 100
+# So many ten by ten are some seconds; whoever wants more asks again.
+MAXIMUM_MESSAGES = 1_000
+# No queue keeps a message for longer than 14 days.
+MAXIMUM_AGE_SECONDS = 1_209_600
+MAXIMUM_TYPE_LENGTH = 256
+LISTED_PROBLEMS = 20
+# What is left of the function's time when a pass begins no more rounds: for the last one, and for the answer.
+STOPPING_SECONDS = ROUND_SECONDS + 2
+
+NUMBERS = {"max_messages": (1, MAXIMUM_MESSAGES), "min_age_seconds": (0, MAXIMUM_AGE_SECONDS)}
+PARAMETERS = (*NUMBERS, "error_type")
+
+
+class Context(Protocol):
+    """Of Lambda's context object, what is used here."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends the function."""
+
+
+class Redrive:
+    """`explain` says why messages are dead."""
+
+    def __init__(self, settings: RedriveSettings, explain: Explain) -> None:
+        self._queue_url = settings.queue_url
+        self._dead_letters = DeadLetters(settings.dead_letter_queue_url, explain)
+
+    def handle(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        """The response to a request of API Gateway."""
+        seconds = context.get_remaining_time_in_millis() / 1_000 - STOPPING_SECONDS
+        return answer(event, lambda request, facts: self._route(request, seconds, facts), OutsideError)
+
+    def _route(self, request: Request, seconds: float, facts: dict[str, Any]) -> dict[str, Any]:
+        # The routes are AWS_IAM's. Who opens them by mistake has not opened the dead letters to everybody.
+        if not request.caller:
+            raise ForbiddenError("not_signed", "sign the request with AWS credentials")
+        facts["caller"] = request.caller
+        match request.route:
+            case "GET /redrive/preview":
+                messages, done = self._dead_letters.look(*_asked(_numbers(request.parameters)), seconds)
+                return _answered(done, {"messages": messages})
+            case "POST /redrive/start":
+                done = self._dead_letters.redrive(self._queue_url, *_asked(_object(request.text)), seconds)
+                facts.update(done.described())
+                return _answered(done, {})
+            case _:
+                raise NotFoundError("no_such_route", "there is no such route")
+
+
+def _answered(done: Pass, more: Mapping[str, Any]) -> dict[str, Any]:
+    body = {**more, **done.described()}
+    if done.error is None:
+        return response(200, body)
+    error = unavailable_error()
+    return response(error.status, {**body, **error_body(error)})
+
+
+def _numbers(parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Parameters of a query, where everything is text."""
+    return {
+        name: int(text) if name in NUMBERS and re.fullmatch("[0-9]{1,9}", text) else text
+        for name, text in parameters.items()
+    }
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        body = json.loads(text, object_pairs_hook=without_repeated_names)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError("invalid_json", f"the body is not JSON: {error}"[:300]) from error
+    if not isinstance(body, dict):
+        raise BadRequestError("not_an_object", "the body must be a JSON object")
+    return body
+
+
+def _asked(given: Mapping[str, Any]) -> tuple[Wanted, int]:
+    """Which dead letters, and how many of them at most. Raises BadRequestError."""
+    given = {name: _whole(value) for name, value in given.items()}
+    problems = [
+        {"path": name[:MAXIMUM_TYPE_LENGTH], "message": message}
+        for name, value in given.items()
+        if (message := _problem(name, value))
+    ]
+    if problems:
+        first = problems[0]
+        message = f"{first['path']} {first['message']}"
+        raise BadRequestError("invalid_parameter", message, problems[:LISTED_PROBLEMS])
+    wanted = Wanted(given.get("error_type"), given.get("min_age_seconds", 0))
+    return wanted, given.get("max_messages", DEFAULT_MESSAGES)
+
+
+def _whole(value: object) -> object:
+    """A number without a fraction is a whole one, however it is written: `5.0` and `5` are one number in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _problem(name: str, value: object) -> str | None:
+    if name in NUMBERS:
+        lowest, highest = NUMBERS[name]
+        # Python counts true as 1.
+        fits = isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
+        return None if fits else f"must be a whole number from {lowest} to {highest}"
+    if name == "error_type":
+        fits = isinstance(value, str) and 1 <= len(value) <= MAXIMUM_TYPE_LENGTH
+        return None if fits else f"must be text of 1 to {MAXIMUM_TYPE_LENGTH} characters"
+    return f"is not known; there are {', '.join(PARAMETERS)}"

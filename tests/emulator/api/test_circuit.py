@@ -1,0 +1,927 @@
+"""The circuit breaker on real (emulated) services: worker and breaker function in this process.
+
+Messages are made here and not received, so the event source mapping may be on: its queue is empty. Time passes by
+setting the times that are stored.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_lambda_powertools.utilities.circuit_breaker import base
+from botocore.exceptions import ClientError
+
+from handlers.api import circuit
+from handlers.api.breaker import Breaker
+from handlers.api.circuit import NAME, PROBES_KEY, Circuit, Pause
+from handlers.api.events import Envelope, event_id, received_times
+from handlers.api.ingest import Ingest
+from handlers.api.settings import IngestSettings, WorkerSettings
+from handlers.api.table import description
+from handlers.api.worker import Worker
+from handlers.processor import Rejected, Unavailable
+from handlers.shared import aws
+from local.engine import Running, running
+from local.project import load_project
+from local.services import Clients
+from tests.crash_points import Killed, Point, broken, points, record
+from tests.decisions import FAILURES, LOGS, POLLER, denied, recorded, unused
+from tests.roles import Role, forget_clients
+
+from .conftest import ROOT, Time
+
+Json = Any
+
+MAX_RECEIVES = 3
+SPARE_RECEIVES = 10
+
+
+@dataclass
+class Downstream:
+    """What the processor calls: out or not; and some events fail for reasons of their own."""
+
+    out: bool = False
+    runs: list[int] = field(default_factory=list)
+
+    def process(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        self.runs.append(event["n"])
+        if event.get("does") == "reject":
+            raise Rejected("it says so")
+        if event.get("does") == "fail":
+            raise ValueError("it says so")
+        if self.out:
+            raise Unavailable("come back later")
+        return {"n": event["n"]}
+
+
+@dataclass
+class Guarded:
+    """Worker and breaker function, and what they left behind."""
+
+    root: Clients
+    environments: Mapping[str, Mapping[str, str]]
+    outputs: Mapping[str, str]
+    names: Mapping[str, str]
+    downstream: Downstream = field(default_factory=Downstream)
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        self.mapping = self.root("lambda").list_event_source_mappings()["EventSourceMappings"][0]["UUID"]
+        self.settings = WorkerSettings.from_environment(self.environments["worker"])
+
+    # The functions; each is one that has just started
+
+    def worker(self) -> Worker:
+        self.forget_counts()
+        guard = Circuit(self.settings, "test", Pause(self.settings).begin)
+        return Worker(self.settings, self.downstream.process, "test", guard)
+
+    def minute(self) -> None:
+        """What the schedule does."""
+        self.forget_counts()
+        settings = WorkerSettings.from_environment(self.environments["breaker"])
+        Breaker(settings, self.downstream.process, "test").run(Time())
+
+    def try_minute(self) -> None:
+        """What the schedule does, which goes on when it fails."""
+        with contextlib.suppress(ClientError):
+            self.minute()
+
+    def forget_counts(self) -> None:
+        """Powertools counts by process; here two functions share one."""
+        for counts in (base._LOCAL_FAILURES, base._LOCAL_SUCCESSES, base._LAST_OBSERVED_STATE):
+            counts.clear()
+        base._PROBE_OWNER.pid = None
+
+    # Messages
+
+    def message(self, receives: int = 1, **data: Any) -> Json:
+        (received,) = received_times(1)
+        number = next(self.numbers)
+        envelope = Envelope(event_id(None), "t", received, "", "", f"c-{number}", "", {"n": number, **data})
+        return self.delivered(envelope.to_message(), f"message-{number}", receives)
+
+    def delivered(self, body: str, message_id: str = "message", receives: int = 1) -> Json:
+        attributes = {"ApproximateReceiveCount": str(receives)}
+        return {"messageId": message_id, "receiptHandle": message_id, "body": body, "attributes": attributes}
+
+    def handle(self, *messages: Json, worker: Worker | None = None) -> list[str]:
+        """Delivers messages; the ids of those that go back."""
+        answer = (worker or self.worker()).handle(messages, Time())
+        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+    def open(self, **data: Any) -> list[Json]:
+        """Opens the circuit, and returns the messages that did."""
+        self.downstream.out = True
+        messages = [self.message(**data) for _ in range(self.settings.circuit_failure_threshold)]
+        self.handle(*messages)
+        assert (self.state(), self.takes_messages()) == ("OPEN", False)
+        self.downstream.runs.clear()
+        return messages
+
+    # What is left
+
+    def item(self, key: str) -> dict[str, Any]:
+        answer = self.root("dynamodb").get_item(
+            TableName=self.outputs["table_name"], Key={"id": {"S": key}}, ConsistentRead=True
+        )
+        return {name: next(iter(value.values())) for name, value in answer.get("Item", {}).items()}
+
+    def items(self) -> list[dict[str, Any]]:
+        found = self.root("dynamodb").scan(TableName=self.outputs["table_name"], ConsistentRead=True)["Items"]
+        return [{name: next(iter(value.values())) for name, value in item.items()} for item in found]
+
+    def event(self, message: Json) -> dict[str, Any]:
+        return self.item(json.loads(message["body"])["id"])
+
+    def state(self) -> str:
+        return str(self.item(NAME).get("state", "CLOSED"))
+
+    def takes_messages(self) -> bool:
+        return bool(self.root("lambda").get_event_source_mapping(UUID=self.mapping)["State"] == "Enabled")
+
+    def switch(self, *, on: bool) -> None:
+        self.root("lambda").update_event_source_mapping(UUID=self.mapping, Enabled=on)
+
+    def kept(self) -> list[str] | None:
+        """The ids of the messages kept as probes, None where there is no pause."""
+        with contextlib.suppress(ClientError):
+            found = self.root("s3").get_object(Bucket=self.outputs["bucket_name"], Key=PROBES_KEY)
+            return [probe["message_id"] for probe in json.loads(found["Body"].read())]
+        return None
+
+    def dead_letters(self) -> list[Json]:
+        answer = self.root("sqs").receive_message(
+            QueueUrl=self.outputs["dead_letter_queue_url"], MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        )
+        return list(answer.get("Messages", []))
+
+    def subscribe(self, *kinds: str) -> Callable[[], list[Json]]:
+        """What is put on the bus from now on, when asked."""
+        sqs, events, bus = self.root("sqs"), self.root("events"), self.outputs["event_bus_name"]
+        url = sqs.create_queue(QueueName="heard")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        events.put_rule(Name="heard", EventBusName=bus, EventPattern=json.dumps({"detail-type": kinds}))
+        events.put_targets(Rule="heard", EventBusName=bus, Targets=[{"Id": "heard", "Arn": arn}])
+
+        def heard() -> list[Json]:
+            messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+            return [json.loads(message["Body"]) for message in messages]
+
+        return heard
+
+    # Time
+
+    def recovered(self) -> None:
+        """The recovery time, and the lease of a probe, are over."""
+        names = [name for name in ("opened_at", "probe_lease_expiry") if name in self.item(NAME)]
+        if names:
+            self.root("dynamodb").update_item(
+                TableName=self.outputs["table_name"],
+                Key={"id": {"S": NAME}},
+                UpdateExpression="SET " + ", ".join(f"{name} = :past" for name in names),
+                ExpressionAttributeValues={":past": {"N": str(int(time.time()) - 1_000)}},
+            )
+
+    def expire_last_attempt(self, message: Json) -> None:
+        """The time that a last attempt may take is over, if one was begun."""
+        if int(self.event(message).get("final_attempt_until", 0) or 0) <= 1:
+            return
+        self.root("dynamodb").update_item(
+            TableName=self.outputs["table_name"],
+            Key={"id": {"S": json.loads(message["body"])["id"]}},
+            UpdateExpression="SET final_attempt_until = :past",
+            ExpressionAttributeValues={":past": {"N": "1"}},
+        )
+
+    def clear_circuit(self) -> None:
+        """Closed, as if nothing had been."""
+        self.root("dynamodb").delete_item(TableName=self.outputs["table_name"], Key={"id": {"S": NAME}})
+
+    def clear(self) -> None:
+        self.downstream.out = False
+        self.downstream.runs.clear()
+        table, bucket = self.outputs["table_name"], self.outputs["bucket_name"]
+        for found in self.root("dynamodb").scan(TableName=table)["Items"]:
+            self.root("dynamodb").delete_item(TableName=table, Key={"id": found["id"]})
+        self.root("s3").delete_object(Bucket=bucket, Key=PROBES_KEY)
+        self.root("sqs").purge_queue(QueueUrl=self.outputs["dead_letter_queue_url"])
+        if not self.takes_messages():
+            self.switch(on=True)
+
+
+@pytest.fixture(scope="module")
+def stack(decisions: Path) -> Iterator[Running]:
+    # A minute for recovery: no test sees it pass by itself.
+    options = {
+        "worker": {"circuit_breaker": {"failure_threshold": 3, "recovery_seconds": 60}},
+        "queue": {"max_receives": MAX_RECEIVES},
+        "storage": {"results": "inline"},
+        "outcomes": {},
+    }
+    with running(load_project(ROOT, "dev").with_config(options), iam_log=decisions) as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def resources(stack: Running) -> Iterator[Callable[[], Guarded]]:
+    root = Clients(stack.emulator.endpoint, stack.project.region)
+    # The schedule's own minutes would come in between.
+    for schedule in root("scheduler").list_schedules()["Schedules"]:
+        root("scheduler").delete_schedule(Name=schedule["Name"])
+    functions = {function.handler.split(".")[2]: function for function in stack.engine.functions}
+    environments = {label: function.environment for label, function in functions.items()}
+    names = {label: function.name for label, function in functions.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in stack.environment().items():
+            patch.setenv(name, value)
+        forget_clients()
+        yield lambda: Guarded(root, environments, stack.outputs, names)
+    forget_clients()
+
+
+@pytest.fixture
+def guarded(resources: Callable[[], Guarded]) -> Iterator[Guarded]:
+    made = resources()
+    yield made
+    made.clear()
+
+
+# What opens it
+
+
+def test_different_events_in_a_row_that_fail_by_an_outage_open_the_circuit_and_pause_the_worker(
+    guarded: Guarded,
+) -> None:
+    guarded.downstream.out = True
+    messages = [guarded.message() for _ in range(5)]
+    assert guarded.handle(*messages) == [message["messageId"] for message in messages]
+    assert guarded.state() == "OPEN"
+    assert not guarded.takes_messages()
+    assert guarded.kept() == [message["messageId"] for message in messages[:3]]
+    assert len(guarded.downstream.runs) == 3, "the others were not tried"
+    assert [guarded.event(message).get("refusals") for message in messages] == [None, None, None, "1", "1"]
+
+
+def test_one_event_that_fails_again_and_again_is_no_outage(guarded: Guarded) -> None:
+    guarded.downstream.out = True
+    worker, message = guarded.worker(), guarded.message()
+    for _ in range(5):
+        guarded.handle(message, worker=worker)
+    assert len(guarded.downstream.runs) == 5
+    assert (guarded.state(), guarded.takes_messages()) == ("CLOSED", True)
+
+
+@pytest.mark.parametrize("does", ["reject", "fail"])
+def test_events_that_fail_by_their_own_fault_do_not_open_it(guarded: Guarded, does: str) -> None:
+    guarded.handle(*(guarded.message(does=does) for _ in range(8)))
+    assert len(guarded.downstream.runs) == 8
+    assert (guarded.state(), guarded.takes_messages()) == ("CLOSED", True)
+
+
+def test_an_event_that_succeeds_ends_the_row(guarded: Guarded) -> None:
+    worker = guarded.worker()
+    for _ in range(4):
+        guarded.downstream.out = True
+        guarded.handle(guarded.message(), guarded.message(), worker=worker)
+        guarded.downstream.out = False
+        guarded.handle(guarded.message(), worker=worker)
+    assert guarded.state() == "CLOSED"
+
+
+@pytest.mark.parametrize("ended_by", ["a success", "an open circuit"])
+def test_after_a_row_has_ended_the_same_events_count_again(
+    guarded: Guarded,
+    monkeypatch: pytest.MonkeyPatch,
+    ended_by: str,
+) -> None:
+    monkeypatch.setattr(circuit, "STATE_CACHE_SECONDS", 0)
+    worker, messages = guarded.worker(), [guarded.message() for _ in range(3)]
+    guarded.downstream.out = True
+    guarded.handle(*messages[:2], worker=worker)
+    if ended_by == "a success":
+        guarded.downstream.out = False
+        guarded.handle(guarded.message(), worker=worker)
+    else:
+        # Another worker opened it, and it was closed again.
+        opened = {"id": {"S": NAME}, "state": {"S": "OPEN"}, "opened_at": {"N": str(int(time.time()))}}
+        guarded.root("dynamodb").put_item(TableName=guarded.outputs["table_name"], Item=opened)
+        guarded.handle(guarded.message(), worker=worker)
+        guarded.clear_circuit()
+    guarded.downstream.out = True
+    guarded.handle(*messages, worker=worker)
+    assert guarded.state() == "OPEN"
+    assert guarded.kept() == [message["messageId"] for message in messages]
+
+
+def test_two_workers_that_open_it_at_once_do_no_harm(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    # However slow this machine is, neither learns of the other in time.
+    monkeypatch.setattr(circuit, "STATE_CACHE_SECONDS", 600)
+    first, second = guarded.worker(), guarded.worker()
+    plain, inside = guarded.downstream.process, [guarded.message() for _ in range(3)]
+
+    def overtaken(event: Mapping[str, Any]) -> dict[str, Any]:
+        # The second worker knows the circuit as closed, and here the first one opens it.
+        if inside:
+            messages, inside[:] = list(inside), []
+            guarded.handle(*messages, worker=first)
+        return plain(event)
+
+    guarded.downstream.out = True
+    second._process = overtaken
+    # Their counts are one here: the first spent three, the second has its own three to go.
+    messages = [guarded.message() for _ in range(3)]
+    guarded.handle(*messages, worker=second)
+    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", False)
+    assert guarded.kept() == [message["messageId"] for message in messages]
+    guarded.downstream.out = False
+    guarded.recovered()
+    guarded.minute()
+    assert (guarded.state(), guarded.takes_messages(), guarded.kept()) == ("CLOSED", True, None)
+
+
+# What is refused
+
+
+def test_a_refused_delivery_is_no_attempt_and_comes_back_later_each_time(
+    guarded: Guarded,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guarded.open()
+    delays: list[dict[str, int]] = []
+    monkeypatch.setattr("handlers.shared.queues.return_after", lambda _url, given: delays.append(dict(given)))
+    message = guarded.message()
+    for receives in (1, 2, 3, 4):
+        message["attributes"]["ApproximateReceiveCount"] = str(receives)
+        assert guarded.handle(message) == [message["messageId"]]
+    assert delays == [{message["receiptHandle"]: seconds} for seconds in (60, 120, 240, 480)]
+    assert guarded.downstream.runs == []
+    assert guarded.event(message)["refusals"] == "4"
+    guarded.clear_circuit()
+    # The seventh receive is the third attempt, which is the last.
+    guarded.downstream.out = True
+    message["attributes"]["ApproximateReceiveCount"] = "6"
+    assert guarded.handle(message) == [message["messageId"]]
+    assert guarded.event(message)["status"] == "queued"
+    message["attributes"]["ApproximateReceiveCount"] = "7"
+    assert guarded.handle(message) == []
+    assert (guarded.event(message)["status"], guarded.event(message)["attempts"]) == ("failed", "3")
+
+
+def test_a_last_attempt_that_is_refused_is_not_over(guarded: Guarded) -> None:
+    guarded.open()
+    message = guarded.message(receives=MAX_RECEIVES)
+    assert guarded.handle(message) == [message["messageId"]]
+    shown = aws_item(guarded, message)
+    assert shown.get("final_attempt_until") is None
+    assert description(shown)["status"] == "queued"
+    assert guarded.dead_letters() == []
+
+
+def test_wherever_a_refusal_fails_or_dies_a_last_attempt_that_was_not_made_is_still_to_come(guarded: Guarded) -> None:
+    def opens_before_the_last_attempt(last: Json) -> None:
+        guarded.downstream.out = True
+        guarded.handle(*(guarded.message() for _ in range(3)), last)
+
+    def deliver() -> Json:
+        guarded.clear()
+        # An event that failed for good before, and was redriven: what is left of that must not count either.
+        last = guarded.message(MAX_RECEIVES, does="fail")
+        guarded.handle(last)
+        guarded.expire_last_attempt(last)
+        guarded.downstream.runs.clear()
+        event = json.loads(last["body"])
+        event["data"].pop("does")
+        return guarded.delivered(json.dumps(event), "redriven", MAX_RECEIVES)
+
+    last = deliver()
+    calls = record(lambda: opens_before_the_last_attempt(last))
+    assert guarded.event(last)["refusals"] == "1"
+    for point in points(calls):
+        last = deliver()
+        with contextlib.suppress(Killed), broken(point):
+            opens_before_the_last_attempt(last)
+        tried = guarded.downstream.runs.count(json.loads(last["body"])["data"]["n"])
+        if tried:
+            continue  # by a worker that could not know that another one opened the circuit
+        guarded.clear_circuit()
+        guarded.expire_last_attempt(last)
+        guarded.downstream.out = False
+        last["attributes"]["ApproximateReceiveCount"] = str(MAX_RECEIVES + 1)
+        guarded.handle(last)
+        assert guarded.event(last)["status"] == "succeeded", f"{point}: {guarded.event(last)}"
+
+
+def aws_item(guarded: Guarded, message: Json) -> Mapping[str, Any]:
+    table = guarded.worker()._table
+    event = json.loads(message["body"])["id"]
+    return table.read([event])[event]
+
+
+def test_after_a_failed_last_attempt_the_message_is_with_the_dead_letters_by_our_hand_and_only_once(
+    guarded: Guarded,
+) -> None:
+    message = guarded.message(receives=MAX_RECEIVES, does="fail")
+    assert guarded.handle(message) == []
+    assert guarded.event(message)["status"] == "failed"
+    (letter,) = guarded.dead_letters()
+    assert letter["Body"] == message["body"]
+    assert letter["MessageAttributes"]["error_type"]["StringValue"] == "ValueError"
+    # Delivered again, as SQS may: done.
+    assert guarded.handle(message) == []
+    assert guarded.dead_letters() == []
+
+
+def test_an_unreadable_message_is_with_the_dead_letters_after_its_last_attempt(guarded: Guarded) -> None:
+    assert guarded.handle(guarded.delivered("poison", receives=MAX_RECEIVES - 1)) == ["message"]
+    assert guarded.handle(guarded.delivered("poison", receives=MAX_RECEIVES)) == []
+    (letter,) = guarded.dead_letters()
+    assert letter["Body"] == "poison"
+
+
+def test_an_event_whose_worker_died_on_the_last_attempt_is_failed_at_the_next_delivery_and_not_run_again(
+    guarded: Guarded,
+) -> None:
+    message = guarded.message(receives=MAX_RECEIVES)
+    calls = record(lambda: guarded.handle(message))
+    guarded.clear()
+    completing = max(position for position, call in enumerate(calls) if call == "dynamodb:BatchExecuteStatement")
+    with contextlib.suppress(Killed), broken(Point(completing, "", "dies before")):
+        guarded.handle(message)
+    assert guarded.event(message)["status"] == "queued"
+    guarded.downstream.runs.clear()
+    again = {**message, "attributes": {"ApproximateReceiveCount": str(MAX_RECEIVES + 1)}}
+    # Perhaps the other worker is still at it: then this delivery waits.
+    assert guarded.handle(again) == [message["messageId"]]
+    guarded.root("dynamodb").update_item(
+        TableName=guarded.outputs["table_name"],
+        Key={"id": {"S": guarded.event(message)["id"]}},
+        UpdateExpression="SET final_attempt_until = :past",
+        ExpressionAttributeValues={":past": {"N": "1"}},
+    )
+    assert guarded.handle(again) == []
+    assert guarded.downstream.runs == []
+    assert guarded.event(message)["status"] == "failed"
+    assert "died on the last attempt" in guarded.event(message)["error"]
+    assert [letter["Body"] for letter in guarded.dead_letters()] == [message["body"]]
+
+
+def test_of_two_events_with_one_key_in_one_batch_the_one_that_was_refused_before_is_not_in_conflict_too(
+    guarded: Guarded,
+) -> None:
+    # As ingest sends them with `api.track: false`, where nothing is claimed.
+    messages = [guarded.message() for _ in range(3)]
+    first_id = json.loads(messages[0]["body"])["id"]
+    for message, body in zip(messages, "aab", strict=True):
+        message["body"] = json.dumps(json.loads(message["body"]) | {"id": first_id, "fingerprint": body * 64})
+    again, refused, other = messages
+    guarded.open()
+    assert guarded.handle(refused) == [refused["messageId"]]
+    guarded.clear_circuit()
+    guarded.downstream.out = False
+    refused["attributes"]["ApproximateReceiveCount"] = "2"
+    assert guarded.handle(other, refused, again) == []
+    assert len(guarded.downstream.runs) == 1
+    assert guarded.event(refused)["status"] == "succeeded"
+    assert [letter["Body"] for letter in guarded.dead_letters()] == [other["body"]]
+
+
+def test_a_message_that_was_refused_until_sqs_would_move_it_is_failed_and_with_the_dead_letters(
+    guarded: Guarded,
+) -> None:
+    guarded.open()
+    message = guarded.message(receives=MAX_RECEIVES + SPARE_RECEIVES)
+    assert guarded.handle(message) == []
+    assert guarded.event(message)["status"] == "failed"
+    assert len(guarded.dead_letters()) == 1
+
+
+# The minutes
+
+
+def test_while_nothing_is_wrong_a_minute_changes_nothing_and_leaves_a_mapping_that_somebody_switched_off(
+    guarded: Guarded,
+) -> None:
+    guarded.minute()
+    assert guarded.takes_messages()
+    guarded.switch(on=False)
+    guarded.minute()
+    assert not guarded.takes_messages()
+
+
+def test_before_the_recovery_time_is_over_nothing_is_tried(guarded: Guarded) -> None:
+    guarded.open()
+    guarded.downstream.out = False
+    guarded.minute()
+    assert guarded.downstream.runs == []
+    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", False)
+
+
+def test_a_probe_that_fails_leaves_it_open_for_another_recovery_time(guarded: Guarded) -> None:
+    messages = guarded.open()
+    guarded.recovered()
+    guarded.minute()
+    assert len(guarded.downstream.runs) == 1
+    guarded.minute()
+    assert len(guarded.downstream.runs) == 1
+    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", False)
+    assert guarded.kept() == [message["messageId"] for message in messages]
+    assert guarded.dead_letters() == []
+
+
+def test_a_probe_that_succeeds_closes_it_is_done_and_its_message_has_no_second_effect(guarded: Guarded) -> None:
+    messages = guarded.open()
+    guarded.downstream.out = False
+    guarded.recovered()
+    guarded.minute()
+    assert (guarded.state(), guarded.takes_messages(), guarded.kept()) == ("CLOSED", True, None)
+    (run,) = guarded.downstream.runs
+    (probed,) = [message for message in messages if json.loads(message["body"])["data"]["n"] == run]
+    assert json.loads(guarded.event(probed)["result"]) == {"n": run}
+    for message in messages:
+        message["attributes"]["ApproximateReceiveCount"] = "2"
+    assert guarded.handle(*messages) == []
+    assert len(guarded.downstream.runs) == 3, "each once"
+    assert {guarded.event(message)["status"] for message in messages} == {"succeeded"}
+
+
+def test_probes_that_tell_nothing_give_way_to_the_next(guarded: Guarded) -> None:
+    third = guarded.open()[-1]
+    probes = [circuit.Probe(each["messageId"], each["body"], 1) for each in (guarded.message(does="fail"), third)]
+    rejected = guarded.message(does="reject")
+    probes.append(circuit.Probe(rejected["messageId"], rejected["body"], 1))
+    put_probes(guarded, probes)
+    guarded.downstream.out = False
+    guarded.recovered()
+    guarded.minute()
+    assert (guarded.state(), guarded.takes_messages()) == ("CLOSED", True)
+    assert guarded.event(third)["status"] == "succeeded"
+
+
+def test_probes_that_fail_for_reasons_of_their_own_leave_the_turn_to_the_worker_at_once(guarded: Guarded) -> None:
+    guarded.open()
+    rejected = guarded.message(does="reject")
+    put_probes(guarded, [circuit.Probe(rejected["messageId"], rejected["body"], 1)])
+    guarded.downstream.out = False
+    guarded.recovered()
+    guarded.minute()
+    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", True)
+    # Without waiting for the lease of the probe that told nothing.
+    assert guarded.handle(guarded.message()) == []
+    assert guarded.state() == "CLOSED"
+
+
+def test_a_probe_that_is_refused_costs_its_message_no_refusal(guarded: Guarded) -> None:
+    message = guarded.open()[-1]
+    before = guarded.event(message).get("refusals")
+    probe = circuit.Probe(message["messageId"], message["body"], 2)
+    assert guarded.worker().probe(probe, Time()) == "refused"
+    assert guarded.event(message).get("refusals") == before
+
+
+def put_probes(guarded: Guarded, probes: Sequence[circuit.Probe]) -> None:
+    body = json.dumps([dataclasses.asdict(probe) for probe in probes]).encode()
+    guarded.root("s3").put_object(Bucket=guarded.outputs["bucket_name"], Key=PROBES_KEY, Body=body)
+
+
+@pytest.mark.parametrize("kept", ["none", "done", "no object"])
+def test_without_a_probe_the_workers_next_message_is_one(guarded: Guarded, kept: str) -> None:
+    messages = guarded.open()
+    if kept == "no object":
+        guarded.root("s3").delete_object(Bucket=guarded.outputs["bucket_name"], Key=PROBES_KEY)
+    elif kept == "none":
+        put_probes(guarded, [])
+    else:
+        for message in messages:
+            event = json.loads(message["body"])["id"]
+            guarded.root("dynamodb").put_item(
+                TableName=guarded.outputs["table_name"],
+                Item={
+                    "id": {"S": event},
+                    "status": {"S": "succeeded"},
+                    "expires_at": {"N": str(int(time.time()) + 100)},
+                },
+            )
+    guarded.minute()
+    assert not guarded.takes_messages(), "not before its time"
+    guarded.recovered()
+    guarded.minute()
+    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", True)
+    failing = [guarded.message(), guarded.message()]
+    assert len(guarded.handle(*failing)) == 2
+    assert len(guarded.downstream.runs) == 1, "the other one was refused"
+    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", False)
+    assert guarded.kept() == [failing[0]["messageId"]]
+    guarded.recovered()
+    put_probes(guarded, [])
+    guarded.minute()
+    guarded.downstream.out = False
+    assert guarded.handle(guarded.message()) == []
+    assert guarded.state() == "CLOSED"
+    guarded.minute()
+    assert (guarded.takes_messages(), guarded.kept()) == (True, None)
+
+
+@pytest.mark.parametrize("before", ["state", "probes"])
+def test_a_minute_that_a_worker_opens_the_circuit_in_leaves_it_paused_with_its_probes(
+    guarded: Guarded,
+    monkeypatch: pytest.MonkeyPatch,
+    before: str,
+) -> None:
+    owner = {"state": Circuit, "probes": Pause}[before]
+    look = getattr(owner, before)
+
+    def opened_meanwhile(self: object) -> Any:
+        monkeypatch.setattr(owner, before, look)
+        guarded.open()
+        return look(self)
+
+    monkeypatch.setattr(owner, before, opened_meanwhile)
+    guarded.minute()
+    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", False)
+    assert len(guarded.kept() or []) == 3
+
+
+@pytest.mark.parametrize("code", circuit.CHANGING)
+def test_a_mapping_that_is_still_changing_is_switched_a_minute_later(
+    guarded: Guarded,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+) -> None:
+    guarded.open()
+    guarded.downstream.out = False
+    guarded.recovered()
+
+    def busy(**_: object) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": "in use"}}, "UpdateEventSourceMapping")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(aws.client("lambda"), "update_event_source_mapping", busy)
+        guarded.minute()
+    assert (guarded.state(), guarded.takes_messages()) == ("CLOSED", False)
+    assert guarded.kept() is not None
+    guarded.minute()
+    assert (guarded.takes_messages(), guarded.kept()) == (True, None)
+
+
+def test_each_transition_is_on_the_bus_and_counted(guarded: Guarded, capsys: pytest.CaptureFixture[str]) -> None:
+    heard = guarded.subscribe("Circuit Opened", "Circuit Closed")
+    guarded.open()
+    opened_at = int(guarded.item(NAME)["opened_at"])
+    guarded.recovered()
+    guarded.minute()
+    guarded.recovered()
+    guarded.downstream.out = False
+    guarded.minute()
+    guarded.minute()
+    told = heard()
+    first = datetime.fromtimestamp(opened_at, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    assert (told[0]["source"], told[0]["detail-type"]) == ("test", "Circuit Opened")
+    reason = "Unavailable: come back later"
+    assert told[0]["detail"] == {"from": "CLOSED", "to": "OPEN", "opened_at": first, "reason": reason}
+    assert [(each["detail-type"], each["detail"]["from"], each["detail"]["to"]) for each in told[1:]] == [
+        ("Circuit Opened", "HALF_OPEN", "OPEN"),
+        ("Circuit Closed", "HALF_OPEN", "CLOSED"),
+    ]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"Circuit' in line]
+    counted = [{name: line[name] for name in line if name.startswith("Circuit")} for line in lines if "_aws" in line]
+    assert counted == [
+        {"CircuitOpened": [1.0], "CircuitOpen": [1.0]},
+        # Before and after each probe.
+        {"CircuitOpen": [1.0]},
+        {"CircuitOpen": [1.0]},
+        {"CircuitOpen": [1.0]},
+        {"CircuitClosed": [1.0]},
+        {"CircuitOpen": [0.0]},
+        {"CircuitOpen": [0.0]},
+    ]
+
+
+def test_the_circuits_item_is_no_event_to_anybody(guarded: Guarded) -> None:
+    guarded.open()
+    settings = IngestSettings.from_environment(guarded.environments["ingest"])
+    request = {
+        "routeKey": "GET /events/{id}",
+        "rawPath": f"/events/{NAME}",
+        "pathParameters": {"id": NAME},
+        "requestContext": {"requestId": "r", "http": {"sourceIp": "", "userAgent": ""}},
+    }
+    assert Ingest(settings, {}).handle(request)["statusCode"] == 404
+
+
+# Crash points
+
+
+def consistent(guarded: Guarded, point: Point) -> None:
+    """The next minutes make circuit and mapping agree, and once the downstream is back all is well."""
+    guarded.minute()
+    agree = guarded.takes_messages() == (guarded.state() == "CLOSED")
+    assert agree, f"{point}: {guarded.state()}, the worker takes messages: {guarded.takes_messages()}"
+    guarded.downstream.out = False
+    for _ in range(3):
+        if (guarded.state(), guarded.takes_messages(), guarded.kept()) == ("CLOSED", True, None):
+            return
+        guarded.recovered()
+        guarded.minute()
+        if guarded.state() != "CLOSED" and guarded.takes_messages():
+            guarded.handle(guarded.message())
+    raise AssertionError(f"{point}: {guarded.state()}, {guarded.takes_messages()}, {guarded.kept()}")
+
+
+def test_wherever_the_worker_fails_or_dies_while_it_opens_the_circuit_the_next_minute_mends_it(
+    guarded: Guarded,
+) -> None:
+    def opens(messages: Sequence[Json]) -> None:
+        guarded.downstream.out = True
+        guarded.handle(*messages)
+
+    calls = record(lambda: opens([guarded.message() for _ in range(4)]))
+    first = calls.index("dynamodb:PutItem")
+    assert calls[first : first + 4] == [
+        "dynamodb:PutItem",  # the state
+        "s3:PutObject",
+        "ssm:GetParameter",
+        "lambda:UpdateEventSourceMapping",
+    ]
+    # What comes before and after is the worker's as it is without a circuit: test_crash_points.py.
+    for point in points(calls)[4 * first : 4 * (first + 5)]:
+        guarded.clear()
+        messages = [guarded.message() for _ in range(4)]
+        with contextlib.suppress(Killed), broken(point):
+            opens(messages)
+        consistent(guarded, point)
+        assert guarded.handle(*messages) == [], point
+        assert {guarded.event(message)["status"] for message in messages} == {"succeeded"}, point
+        assert guarded.dead_letters() == [], point
+
+
+@pytest.mark.parametrize("out", [True, False])
+def test_wherever_the_breaker_function_fails_or_dies_the_next_minute_mends_it(guarded: Guarded, *, out: bool) -> None:
+    def due() -> list[Json]:
+        # As an opened circuit leaves it, in fewer calls.
+        messages = [guarded.message() for _ in range(3)]
+        opened = {"id": {"S": NAME}, "state": {"S": "OPEN"}, "opened_at": {"N": "1"}, "expires_at": {"N": "9999999999"}}
+        guarded.root("dynamodb").put_item(TableName=guarded.outputs["table_name"], Item=opened)
+        put_probes(guarded, [circuit.Probe(each["messageId"], each["body"], 1) for each in messages])
+        guarded.switch(on=False)
+        guarded.downstream.out = out
+        return messages
+
+    due()
+    # What raises ends this function, as dying does: two ways of the four.
+    for point in (each for each in points(record(guarded.minute)) if each.way in ("fails before", "dies after")):
+        messages = due()
+        with contextlib.suppress(Killed, ClientError), broken(point):
+            guarded.minute()
+        guarded.recovered()
+        consistent(guarded, point)
+        assert guarded.handle(*messages) == [], point
+    assert {item["status"] for item in guarded.items() if "status" in item} == {"succeeded"}
+    assert guarded.dead_letters() == []
+
+
+# Rights. What the worker's code does with events is granted to both; that the worker needs it: test_permissions.py.
+
+CIRCUIT_OF_WORKER = [
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+    "s3:PutObject",
+    "ssm:GetParameter",
+    "lambda:UpdateEventSourceMapping",
+]
+CIRCUIT_OF_BREAKER = [
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+    "s3:PutObject",
+    "s3:GetObject",
+    "s3:DeleteObject",
+    "ssm:GetParameter",
+    "lambda:GetEventSourceMapping",
+    "lambda:UpdateEventSourceMapping",
+]
+UNSEEN = {"worker": POLLER | LOGS, "breaker": FAILURES | {"s3:ListBucket"} | LOGS}
+ON_EVENTS = {
+    "sqs:ChangeMessageVisibility",
+    "sqs:SendMessage",
+    "dynamodb:BatchGetItem",
+    "dynamodb:PartiQLInsert",
+    "dynamodb:PartiQLUpdate",
+    "sns:Publish",
+    "events:PutEvents",
+}
+
+
+def worker_does_all_of_the_circuit(guarded: Guarded) -> None:
+    """Raises AssertionError when it does not."""
+    with Role(guarded.root, guarded.names["worker"]).acting():
+        guarded.downstream.out = True
+        guarded.handle(*(guarded.message() for _ in range(3)))
+        assert (guarded.state(), guarded.takes_messages()) == ("OPEN", False)
+        assert len(guarded.kept() or []) == 3
+        guarded.downstream.runs.clear()
+        guarded.handle(guarded.message())
+        assert guarded.downstream.runs == []
+        guarded.recovered()
+        guarded.downstream.out = False
+        guarded.handle(guarded.message())
+        assert guarded.state() == "CLOSED"
+
+
+def breaker_does_all_of_the_circuit(guarded: Guarded) -> None:
+    """Raises AssertionError when it does not."""
+    message = guarded.open()[0]
+    probe = circuit.Probe(message["messageId"], message["body"], 1)
+    guarded.root("s3").delete_object(Bucket=guarded.outputs["bucket_name"], Key=PROBES_KEY)
+    with Role(guarded.root, guarded.names["breaker"]).acting():
+        guarded.try_minute()
+        assert guarded.kept() == [], "the pause was to be taken down"
+        put_probes(guarded, [probe])
+        guarded.recovered()
+        guarded.downstream.out = False
+        guarded.try_minute()
+        assert (guarded.state(), guarded.takes_messages(), guarded.kept()) == ("CLOSED", True, None)
+
+
+DOES_ALL = {
+    "worker": (worker_does_all_of_the_circuit, CIRCUIT_OF_WORKER),
+    "breaker": (breaker_does_all_of_the_circuit, CIRCUIT_OF_BREAKER),
+}
+
+
+def worker_does_all_it_does(guarded: Guarded) -> None:
+    """Raises AssertionError when it does not."""
+    events = [guarded.message(does="reject"), guarded.message(), guarded.message(MAX_RECEIVES, does="fail")]
+    with Role(guarded.root, guarded.names["worker"]).acting():
+        assert guarded.handle(*events, guarded.message(does="fail")) != []
+    assert [guarded.event(each)["status"] for each in events] == ["failed", "succeeded", "failed"]
+    worker_does_all_of_the_circuit(guarded)
+
+
+def breaker_does_all_it_does(guarded: Guarded) -> None:
+    """Raises AssertionError when it does not."""
+    breaker_does_all_of_the_circuit(guarded)
+    guarded.open()
+    events = [guarded.message(does="reject"), guarded.message(does="fail"), guarded.message(does="fail")]
+    attempts = (1, 1, MAX_RECEIVES)
+    probes = [
+        circuit.Probe(each["messageId"], each["body"], attempt) for each, attempt in zip(events, attempts, strict=True)
+    ]
+    put_probes(guarded, probes)
+    guarded.downstream.out = False
+    guarded.recovered()
+    with Role(guarded.root, guarded.names["breaker"]).acting():
+        guarded.minute()
+        assert (guarded.state(), guarded.takes_messages()) == ("OPEN", True), "none told: the next is to"
+    assert [guarded.event(each).get("status") for each in events] == ["failed", None, "failed"]
+
+
+@pytest.mark.parametrize(
+    ("function", "does_all"), [("worker", worker_does_all_it_does), ("breaker", breaker_does_all_it_does)]
+)
+def test_all_that_is_granted_is_used_where_it_is_granted_and_nothing_is_denied(
+    guarded: Guarded, decisions: Path, function: str, does_all: Callable[[Guarded], None]
+) -> None:
+    role = Role(guarded.root, guarded.names[function])
+    with recorded(decisions) as recording:
+        does_all(guarded)
+    assert denied(recording.of(role.name)) == []
+    # As a list: the breaker may send to two queues, and Lambda's is one of them.
+    assert sorted(action for action, _ in unused(role.document, recording.of(role.name))) == sorted(UNSEEN[function])
+
+
+def of_the_circuit(role: Role) -> list[tuple[int, str]]:
+    others = ON_EVENTS.union(*UNSEEN.values())
+    return [(position, action) for position, action in role.actions if action not in others]
+
+
+@pytest.mark.parametrize("function", DOES_ALL)
+def test_the_lists_above_are_all_that_is_granted_for_the_circuit_and_with_it_all_works(
+    guarded: Guarded,
+    function: str,
+) -> None:
+    does_all, listed = DOES_ALL[function]
+    assert [action for _, action in of_the_circuit(Role(guarded.root, guarded.names[function]))] == listed
+    does_all(guarded)
+
+
+@pytest.mark.parametrize(
+    ("function", "action"), [(function, action) for function, (_, listed) in DOES_ALL.items() for action in listed]
+)
+def test_without_any_one_action_something_breaks(guarded: Guarded, function: str, action: str) -> None:
+    role = Role(guarded.root, guarded.names[function])
+    does_all, _ = DOES_ALL[function]
+    with role.without(action), pytest.raises(AssertionError):
+        does_all(guarded)

@@ -1,0 +1,115 @@
+"""That `pipeline cost` counts what the functions really ask of AWS."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.client import BaseClient
+
+from cli.calls import ingest_calls, report_calls, worker_calls
+from components.config import load
+from components.options.api import ApiPipelineConfig
+from handlers.api.report import Reporter, keep, publish
+from handlers.api.settings import ReportSettings
+from handlers.api.summary import Window
+from handlers.api.table import EventReader
+
+from .conftest import Pipeline, Time
+
+
+def _reads(wanted: Any) -> tuple[str, int]:
+    return "dynamodb.reads" if wanted["ConsistentRead"] else "dynamodb.eventual_reads", len(wanted["Keys"])
+
+
+# How AWS bills a call, by what is in it.
+UNITS: dict[str, Callable[[Any], tuple[str, int]]] = {
+    "SendMessageBatch": lambda _: ("sqs.requests", 1),
+    "ChangeMessageVisibilityBatch": lambda _: ("sqs.requests", 1),
+    "BatchExecuteStatement": lambda call: ("dynamodb.writes", len(call["Statements"])),
+    "BatchGetItem": lambda call: _reads(*call["RequestItems"].values()),
+    "Query": lambda _: ("dynamodb.queries", 1),
+    "GetQueueAttributes": lambda _: ("sqs.requests", 1),
+    "PutObject": lambda _: ("s3.put_requests", 1),
+    "PutEvents": lambda call: ("eventbridge.events", len(call["Entries"])),
+    "Publish": lambda _: ("sns.requests", 1),
+}
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """What the block asks of AWS, in the units that are billed. A call of a kind that is not known here fails."""
+    calls: Counter[str] = Counter()
+    original = BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    def make(client: BaseClient, operation: str, parameters: Any) -> Any:
+        unit, quantity = UNITS[operation](parameters)
+        calls[unit] += quantity
+        return original(client, operation, parameters)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseClient, "_make_api_call", make)
+        yield calls
+
+
+def without_index(calls: Counter[str]) -> Counter[str]:
+    """The calls alone. What is written to the index, or read with its pages, is none of its own."""
+    return +Counter({unit: quantity for unit, quantity in calls.items() if not unit.startswith("dynamodb.index_")})
+
+
+@pytest.mark.parametrize("track", [True, False])
+@pytest.mark.parametrize("results", ["object", "inline"])
+@pytest.mark.parametrize("archive", [True, False])
+@pytest.mark.parametrize("events", [1, 10])
+def test_the_model_of_cost_counts_what_the_functions_do(
+    pipeline: Pipeline,
+    events: int,
+    results: str,
+    *,
+    track: bool,
+    archive: bool,
+) -> None:
+    outcomes = not track  # half of them, as good as any
+    raw = {
+        "datapipeline:variant": "api",
+        "datapipeline:api": {"track": track},
+        "datapipeline:storage": {"results": results, "archive": archive},
+        **({"datapipeline:outcomes": {}} if outcomes else {}),
+    }
+    config = load(raw, file="test")
+    assert isinstance(config, ApiPipelineConfig)
+    pipeline.settings = {"track": track, "results": results, "archive": archive}
+    if not outcomes:
+        pipeline.settings["event_bus_name"] = ""
+    with counted() as accepting:
+        assert pipeline.post([{"n": n} for n in range(events)]).status == 202
+    records = pipeline.receive()
+    assert len(records) == events
+    worker = pipeline.worker(lambda event: event)
+    with counted() as processing:
+        assert worker.handle(records, Time()) == {"batchItemFailures": []}
+    assert accepting == without_index(ingest_calls(config, events))
+    assert processing == without_index(worker_calls(config, events))
+
+
+@pytest.mark.parametrize("events", [0, 1, 30])
+def test_the_model_of_cost_counts_what_a_report_does(pipeline: Pipeline, events: int) -> None:
+    raw = {"datapipeline:variant": "api", "datapipeline:reports": ["daily"]}
+    config = load(raw, file="test")
+    assert isinstance(config, ApiPipelineConfig)
+    settings = ReportSettings.from_environment(pipeline.environments["report"])
+    if events:
+        assert pipeline.post([{"n": n} for n in range(events)]).status == 202
+    days = {item["received_at"][:10] for item in pipeline.items().values()} or {"2026-01-01"}
+    midnight = datetime.fromisoformat(f"{min(days)}T00:00:00Z")
+    reader = EventReader(settings.table_name, time_index_shards=settings.time_index_shards)
+    urls = {"queue_url": settings.queue_url, "dead_letter_queue_url": settings.dead_letter_queue_url}
+    window = Window("daily", midnight, midnight + timedelta(days=1))
+    with counted() as calls:
+        found = Reporter(reader, **urls, service="test").report(window)
+        keep(found, window, settings.bucket_name)
+        publish(found, settings.reports_topic_arn)
+    assert found["events"] == events
+    assert calls == without_index(report_calls(config, events))

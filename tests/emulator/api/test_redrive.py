@@ -1,0 +1,463 @@
+"""Dead letters: what is shown of them, which of them go back, and that none gets lost on the way, whatever fails."""
+
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from botocore.exceptions import ClientError
+
+from handlers.api.causes import EventCauses
+from handlers.api.events import Envelope
+from handlers.processor import Rejected
+from handlers.shared import dead_letters, queues
+from handlers.shared.dead_letters import Cause, DeadLetters, Letter, Wanted
+from handlers.shared.redrive import STOPPING_SECONDS
+from tests.crash_points import Killed, broken, points, record
+
+from .conftest import Answer, Pipeline, Time
+
+UNREADABLE = "no event of ours"
+
+
+@pytest.fixture(autouse=True)
+def _does_not_wait_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    # MiniStack has one server: what a short poll does not find is not there.
+    monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0)
+
+
+def process(event: Mapping[str, Any]) -> str:
+    if event["fails"] == "Rejected":
+        raise Rejected("never going to work")
+    if event["fails"]:
+        raise {"TimeoutError": TimeoutError, "KeyError": KeyError}[event["fails"]]("not now")
+    return "done"
+
+
+def mended(_event: Mapping[str, Any]) -> str:
+    return "done"
+
+
+def kill(pipeline: Pipeline, *fails: str) -> list[str]:
+    """Events that end with the dead letters, each for its reason; their ids. `Rejected` are ours, others SQS's."""
+    ids = [result["id"] for result in pipeline.post([{"fails": reason} for reason in fails]).body["results"]]
+    pipeline.drain(pipeline.worker(process))
+    return ids
+
+
+def bury(pipeline: Pipeline, body: str, **attributes: str) -> None:
+    """Puts a message with the dead letters as it is."""
+    pipeline.root("sqs").send_message(
+        QueueUrl=pipeline.outputs["dead_letter_queue_url"],
+        MessageBody=body,
+        MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
+    )
+
+
+def preview(pipeline: Pipeline, **parameters: str) -> Answer:
+    return pipeline.request("GET", "/redrive/preview", parameters=parameters)
+
+
+def start(pipeline: Pipeline, time: Time | None = None, **body: Any) -> Answer:
+    return pipeline.request("POST", "/redrive/start", body, time=time or Time())
+
+
+def visible(pipeline: Pipeline) -> int:
+    """The dead letters that anybody could receive now."""
+    answer = pipeline.root("sqs").get_queue_attributes(
+        QueueUrl=pipeline.outputs["dead_letter_queue_url"],
+        AttributeNames=["ApproximateNumberOfMessages"],
+    )
+    return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+
+# Looking
+
+
+def test_every_dead_letter_is_shown_once_and_stays_where_it_is(pipeline: Pipeline) -> None:
+    ids = kill(pipeline, *["Rejected"] * 12, *["TimeoutError"] * 11)
+    for _ in range(2):
+        answer = preview(pipeline)
+        assert answer.status == 200
+        assert Counter(message["id"] for message in answer.body["messages"]) == dict.fromkeys(ids, 1)
+        assert len({message["message_id"] for message in answer.body["messages"]}) == 23
+        assert (answer.body["complete"], answer.body["remaining"], answer.body["not_matching"]) == (True, 23, 0)
+        assert visible(pipeline) == 23
+
+
+def test_a_message_is_shown_with_its_age_its_receives_and_its_error_and_without_its_payload(pipeline: Pipeline) -> None:
+    (event_id,) = kill(pipeline, "TimeoutError")
+    letter = preview(pipeline).body["messages"][0]
+    assert letter.pop("message_id")
+    assert 0 <= letter.pop("age_seconds") < 60
+    # SQS counts the three attempts, and this look.
+    assert letter == {
+        "id": event_id,
+        "receive_count": 4,
+        "error_type": "TimeoutError",
+        "error": "TimeoutError: not now",
+    }
+
+
+def test_an_error_type_shows_and_moves_those_of_this_type_and_no_other(pipeline: Pipeline) -> None:
+    reasons = ["TimeoutError"] * 3 + ["KeyError"] * 2 + ["Rejected"] * 2
+    ids = kill(pipeline, *reasons)
+    bury(pipeline, UNREADABLE)
+    envelope = Envelope.from_message(body_of(pipeline, ids[0]))
+    # One that nobody took anything down about, and one whose item is another event's.
+    bury(pipeline, replace(envelope, id=str(uuid.uuid4())).to_message())
+    bury(pipeline, replace(envelope, fingerprint="0" * 64).to_message())
+    expected = {
+        **{
+            reason: {event_id for event_id, each in zip(ids, reasons, strict=True) if each == reason}
+            for reason in reasons
+        },
+        "UnreadableMessageError": {None},
+    }
+    for error_type, wanted in expected.items():
+        answer = preview(pipeline, error_type=error_type)
+        assert {message["id"] for message in answer.body["messages"]} == wanted
+        assert {message["error_type"] for message in answer.body["messages"]} == {error_type}
+        assert (answer.body["not_matching"], answer.body["complete"]) == (10 - len(answer.body["messages"]), True)
+    for error_type in ("unknown", "ConflictError"):
+        assert len(preview(pipeline, error_type=error_type).body["messages"]) == 1
+    assert preview(pipeline, error_type="Timeout").body["messages"] == []
+    moved = start(pipeline, error_type="TimeoutError")
+    assert moved.body == {
+        "redriven": 3,
+        "not_sent": 0,
+        "not_deleted": 0,
+        "not_matching": 7,
+        "remaining": 7,
+        "complete": True,
+        "held_back": False,
+    }
+    assert {json.loads(message["body"])["id"] for message in pipeline.receive()} == expected["TimeoutError"]
+    assert visible(pipeline) == 7
+
+
+def body_of(pipeline: Pipeline, event_id: str) -> str:
+    causes = EventCauses(pipeline.outputs["table_name"])
+    found, _ = DeadLetters(pipeline.outputs["dead_letter_queue_url"], causes).find(event_id, 10)
+    assert found
+    return found.letter.body
+
+
+def test_an_age_shows_and_moves_those_that_are_at_least_as_old(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (old,) = kill(pipeline, "Rejected")
+    (sent,) = (letter["Attributes"]["SentTimestamp"] for letter in received(pipeline))
+    while time.time() < (int(sent) + 2) / 1_000:
+        pass
+    kill(pipeline, "Rejected")
+    now = int(sent) / 1_000 + 3_600
+    monkeypatch.setattr(dead_letters, "time", SimpleNamespace(time=lambda: now, monotonic=time.monotonic))
+    assert [message["age_seconds"] for message in preview(pipeline).body["messages"]] == [3_600, 3_599]
+    (shown,) = preview(pipeline, min_age_seconds="3600").body["messages"]
+    assert shown["id"] == old
+    assert preview(pipeline, min_age_seconds="3601").body["messages"] == []
+    assert start(pipeline, min_age_seconds=3_600).body["redriven"] == 1
+    assert [json.loads(message["body"])["id"] for message in pipeline.receive()] == [old]
+
+
+def received(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """The dead letters, which stay visible."""
+    return list(
+        pipeline.root("sqs")
+        .receive_message(
+            QueueUrl=pipeline.outputs["dead_letter_queue_url"],
+            MaxNumberOfMessages=10,
+            AttributeNames=["All"],
+            VisibilityTimeout=0,
+        )
+        .get("Messages", []),
+    )
+
+
+@pytest.mark.parametrize(("maximum", "complete"), [(3, False), (10, False), (12, False), (13, True), (14, True)])
+def test_an_answer_is_complete_only_when_there_is_nothing_that_it_does_not_show(
+    pipeline: Pipeline, *, maximum: int, complete: bool
+) -> None:
+    for _ in range(13):
+        bury(pipeline, UNREADABLE)
+    answer = preview(pipeline, max_messages=str(maximum)).body
+    assert (len(answer["messages"]), answer["complete"], answer["remaining"]) == (min(maximum, 13), complete, 13)
+
+
+# Moving
+
+
+def test_a_redriven_event_is_processed_again_and_loses_its_error(pipeline: Pipeline) -> None:
+    ids = kill(pipeline, "TimeoutError", "Rejected")
+    assert {pipeline.shown(event_id).body["status"] for event_id in ids} == {"failed"}
+    assert start(pipeline).body["redriven"] == 2
+    # Still so until it is done: what is shown is the last that is known.
+    assert {pipeline.shown(event_id).body["status"] for event_id in ids} == {"failed"}
+    pipeline.drain(pipeline.worker(mended))
+    for event_id in ids:
+        shown = pipeline.shown(event_id).body
+        assert (shown["status"], shown["error"]) == ("succeeded", None)
+    assert pipeline.dead_letters() == []
+
+
+def test_a_redriven_event_that_is_rejected_again_is_a_dead_letter_again_with_its_new_error(pipeline: Pipeline) -> None:
+    (event_id,) = kill(pipeline, "TimeoutError")
+    start(pipeline)
+
+    def reject(_event: Mapping[str, Any]) -> None:
+        raise Rejected("now we know")
+
+    pipeline.drain(pipeline.worker(reject))
+    (letter,) = preview(pipeline).body["messages"]
+    assert (letter["id"], letter["error_type"], letter["error"]) == (event_id, "Rejected", "now we know")
+
+
+def test_what_fails_again_while_a_redrive_is_under_way_is_not_for_this_one(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury(pipeline, UNREADABLE)
+    send = queues.send
+
+    def with_a_quick_worker(url: str, messages: Sequence[queues.Outgoing]) -> list[bool]:
+        for _ in messages:
+            bury(pipeline, UNREADABLE)
+        return send(url, messages)
+
+    monkeypatch.setattr(queues, "send", with_a_quick_worker)
+    moved = start(pipeline).body
+    assert (moved["redriven"], moved["not_matching"], moved["remaining"], moved["complete"]) == (1, 0, 1, True)
+    assert visible(pipeline) == 1
+
+
+def test_a_message_goes_back_as_it_was_without_the_attributes_that_say_why_it_was_dead(pipeline: Pipeline) -> None:
+    bury(pipeline, UNREADABLE, error="e", error_type="t", event_id="i")
+    assert start(pipeline).body["redriven"] == 1
+    (message,) = pipeline._messages(pipeline.outputs["queue_url"])
+    assert (message["Body"], message.get("MessageAttributes", {})) == (UNREADABLE, {})
+
+
+def test_no_more_than_asked_for_are_moved_and_the_answer_says_what_is_left(pipeline: Pipeline) -> None:
+    kill(pipeline, *["Rejected"] * 25)
+    first = start(pipeline, max_messages=12).body
+    assert (first["redriven"], first["remaining"], first["complete"]) == (12, 13, False)
+    assert visible(pipeline) == 13
+    second = start(pipeline, max_messages=13).body
+    assert (second["redriven"], second["remaining"], second["complete"]) == (13, 0, True)
+    assert len(pipeline._messages(pipeline.outputs["queue_url"])) == 25
+
+
+def test_a_pass_stops_when_the_function_s_time_is_nearly_up_and_says_what_is_left(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill(pipeline, *["Rejected"] * 25)
+    # Asked for the deadline, before each round, and for how long to hide its messages: time for two rounds.
+    clock = iter([0, 0, 0, 0, 0, *[100] * 9])
+    monkeypatch.setattr(dead_letters, "time", SimpleNamespace(time=time.time, monotonic=lambda: next(clock)))
+    partly = start(pipeline).body
+    assert (partly["redriven"], partly["remaining"], partly["complete"]) == (20, 5, False)
+    assert visible(pipeline) == 5
+    monkeypatch.undo()
+    none = start(pipeline, time=Time(STOPPING_SECONDS)).body
+    assert (none["redriven"], none["remaining"], none["complete"]) == (0, 5, False)
+
+
+def test_nothing_is_deleted_that_the_queue_did_not_take(pipeline: Pipeline) -> None:
+    ids = kill(pipeline, *["Rejected"] * 12)
+    pipeline.settings = {"queue_url": f"{pipeline.outputs['queue_url']}-that-is-not-there"}
+    answer = start(pipeline)
+    # The second round is not tried.
+    assert (answer.body["redriven"], answer.body["not_sent"], answer.body["remaining"]) == (0, 10, 12)
+    assert not answer.body["complete"]
+    assert {message["id"] for message in preview(pipeline).body["messages"]} == set(ids)
+
+
+def test_a_message_that_could_not_be_deleted_is_in_both_queues_and_counted(pipeline: Pipeline) -> None:
+    (event_id,) = kill(pipeline, "TimeoutError")
+    with patch.object(queues, "delete", lambda _url, handles: [False for _ in handles]):
+        answer = start(pipeline)
+    assert (answer.body["redriven"], answer.body["not_deleted"], answer.body["remaining"]) == (0, 1, 1)
+    pipeline.drain(pipeline.worker(mended))
+    assert pipeline.shown(event_id).body["status"] == "succeeded"
+    (left,) = preview(pipeline).body["messages"]
+    assert (left["id"], left["error_type"], left["error"]) == (event_id, "unknown", dead_letters.SUCCEEDED_SINCE)
+    # Sent again it is known for what it is.
+    start(pipeline)
+    pipeline.drain(pipeline.worker(process))
+    assert pipeline.shown(event_id).body["status"] == "succeeded"
+    assert pipeline.dead_letters() == []
+
+
+def test_an_answer_says_what_was_done_before_a_service_failed_and_all_else_is_visible_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill(pipeline, *["Rejected"] * 15)
+    explain, calls = EventCauses.__call__, []
+
+    def failing(self: EventCauses, letters: Sequence[Letter]) -> list[Cause]:
+        calls.append(letters)
+        if len(calls) == 2:
+            raise ClientError({"Error": {"Code": "InternalServerError", "Message": "no"}}, "BatchGetItem")
+        return explain(self, letters)
+
+    monkeypatch.setattr(EventCauses, "__call__", failing)
+    answer = start(pipeline)
+    assert (answer.status, answer.body["error"]["code"]) == (503, "unavailable")
+    assert (answer.body["redriven"], answer.body["remaining"], answer.body["complete"]) == (10, 5, False)
+    assert visible(pipeline) == 5
+
+
+def test_a_message_that_sqs_delivers_twice_in_one_pass_is_moved_once(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (event_id,) = kill(pipeline, "Rejected")
+    # Hidden for no time at all, it comes again in the next round; the third finds nothing, as this one ends it.
+    receive, rounds = DeadLetters._receive, []
+
+    def again(self: DeadLetters, _hidden_seconds: int) -> list[Letter]:
+        rounds.append(1)
+        return receive(self, 0) if len(rounds) < 3 else []
+
+    monkeypatch.setattr(DeadLetters, "_receive", again)
+    assert [message["id"] for message in preview(pipeline).body["messages"]] == [event_id]
+    assert len(rounds) == 3
+
+
+# Crash points
+
+
+def test_nothing_is_lost_and_nothing_doubled_wherever_redrive_fails_or_dies(pipeline: Pipeline) -> None:
+    worker = pipeline.worker(mended)
+
+    def prepare() -> list[str]:
+        """Two dead letters, the one without and the other with its error beside it; nobody need have tried them."""
+        pipeline.clear()
+        pipeline.post([{"n": 1}, {"n": 2}])
+        messages = pipeline.receive()
+        pipeline.settle(messages, {"batchItemFailures": []})
+        for message, attributes in zip(messages, ({}, {"error_type": "Rejected"}), strict=True):
+            bury(pipeline, message["body"], **attributes)
+        return [json.loads(message["body"])["id"] for message in messages]
+
+    prepare()
+    calls = record(lambda: start(pipeline))
+    assert calls == [
+        "sqs:ReceiveMessage",
+        "dynamodb:BatchGetItem",
+        "sqs:SendMessageBatch",
+        "sqs:DeleteMessageBatch",
+        "sqs:ReceiveMessage",
+        "sqs:GetQueueAttributes",
+    ]
+    for point in points(calls):
+        ids = prepare()
+        with suppress(Killed), broken(point):
+            start(pipeline)
+        dead, alive = depth(pipeline, "dead_letter_queue_url"), depth(pipeline, "queue_url")
+        assert dead + alive >= 2, f"{point}: lost"
+        if point.position == 0 and point.way.endswith("after"):
+            # Received, and nobody knows their handles: they come back when their time is up.
+            assert dead == 2, point
+            continue
+        assert visible(pipeline) == dead, f"{point}: hidden"
+        pipeline.drain(worker)
+        assert start(pipeline).body["complete"], point
+        pipeline.drain(worker)
+        assert {pipeline.shown(event_id).body["status"] for event_id in ids} == {"succeeded"}, point
+        results = [key.rsplit("/", 1)[1].removesuffix(".json") for key in pipeline.objects("results/")]
+        assert sorted(results) == sorted(ids), point
+        assert (depth(pipeline, "dead_letter_queue_url"), depth(pipeline, "queue_url")) == (0, 0), point
+
+
+def depth(pipeline: Pipeline, queue: str) -> int:
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    answer = pipeline.root("sqs").get_queue_attributes(QueueUrl=pipeline.outputs[queue], AttributeNames=names)
+    return sum(int(value) for value in answer["Attributes"].values())
+
+
+def test_what_a_killed_function_had_in_hand_comes_back_when_its_time_would_have_been_over(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill(pipeline, "Rejected")
+    monkeypatch.setattr(dead_letters, "ROUND_SECONDS", 0)
+    with patch.object(DeadLetters, "_show_again"):
+        letters = DeadLetters(pipeline.outputs["dead_letter_queue_url"], EventCauses(pipeline.outputs["table_name"]))
+        letters.look(Wanted(), 10, 1.99)
+    assert visible(pipeline) == 0
+    deadline = time.monotonic() + 3
+    while not visible(pipeline):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+# FIFO queues
+
+
+def test_in_a_fifo_queue_a_message_keeps_its_group_and_a_second_sending_of_it_is_none(pipeline: Pipeline) -> None:
+    sqs = pipeline.root("sqs")
+    dead, alive = (
+        sqs.create_queue(QueueName=f"{name}.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+        for name in ("dead", "alive")
+    )
+    for group in ("a", "b"):
+        sqs.send_message(
+            QueueUrl=dead, MessageBody=UNREADABLE, MessageGroupId=group, MessageDeduplicationId=f"first-{group}"
+        )
+    letters = DeadLetters(dead, EventCauses(pipeline.outputs["table_name"]))
+    with patch.object(queues, "delete", lambda _url, handles: [False for _ in handles]):
+        assert letters.redrive(alive, Wanted(), 10, 10).counts["not_deleted"] == 2
+    assert letters.redrive(alive, Wanted(), 10, 10).counts["redriven"] == 2
+    messages = sqs.receive_message(QueueUrl=alive, MaxNumberOfMessages=10, AttributeNames=["All"])["Messages"]
+    assert sorted(message["Attributes"]["MessageGroupId"] for message in messages) == ["a", "b"]
+
+
+def line(pipeline: Pipeline, name: str, count: int) -> str:
+    """A FIFO queue with letters of one group, by number."""
+    sqs = pipeline.root("sqs")
+    url = sqs.create_queue(QueueName=f"{name}.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+    for number in range(count):
+        sqs.send_message(
+            QueueUrl=url, MessageBody=f"{number}", MessageGroupId="a", MessageDeduplicationId=f"letter-{number}"
+        )
+    return str(url)
+
+
+def bodies_in_order(pipeline: Pipeline, url: str) -> list[str]:
+    """Takes all messages out of a queue."""
+    sqs, bodies = pipeline.root("sqs"), list[str]()
+    while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        for message in messages:
+            bodies.append(message["Body"])
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    return bodies
+
+
+def test_a_pass_that_leaves_letters_of_a_fifo_queue_says_that_they_hold_others_back(pipeline: Pipeline) -> None:
+    letters = DeadLetters(line(pipeline, "line", 12), EventCauses(pipeline.outputs["table_name"]))
+    seen, done = letters.look(Wanted(), 100, 10)
+    assert (len(seen), done.complete, done.held_back) == (10, False, True)
+    seen, done = letters.look(Wanted(), 5, 10)
+    assert (len(seen), done.complete, done.held_back) == (5, False, False), "no more were asked for"
+    done = letters.redrive("unused", Wanted("another"), 100, 10)
+    assert (done.not_matching, done.complete, done.held_back) == (10, False, True)
+
+
+@pytest.mark.parametrize("maximum", [7, 20, 100])
+def test_a_redrive_that_is_repeated_until_it_is_complete_empties_a_group_in_order(
+    pipeline: Pipeline, maximum: int
+) -> None:
+    dead, alive = line(pipeline, f"long-{maximum}", 50), line(pipeline, f"behind-{maximum}", 0)
+    letters = DeadLetters(dead, EventCauses(pipeline.outputs["table_name"]))
+    passes = 0
+    while not (done := letters.redrive(alive, Wanted(), maximum, 10)).complete:
+        assert (done.held_back, done.counts["redriven"]) == (False, maximum)
+        passes += 1
+    assert passes == 50 // maximum
+    assert (letters.depth(), bodies_in_order(pipeline, alive)) == (0, [str(number) for number in range(50)])

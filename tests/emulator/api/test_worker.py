@@ -1,0 +1,348 @@
+"""The worker on real (emulated) services: what it stores, which messages go back, who is told."""
+
+import gzip
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from handlers.processor import Rejected
+from tests.crash_points import record
+
+from .conftest import Pipeline, Time
+
+
+def double(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {"doubled": 2 * event["n"]}
+
+
+def fails(_event: Mapping[str, Any]) -> None:
+    raise RuntimeError("no luck")
+
+
+def rejects(_event: Mapping[str, Any]) -> None:
+    raise Rejected("never")
+
+
+def put(pipeline: Pipeline, body: str) -> None:
+    pipeline.root("sqs").send_message(QueueUrl=pipeline.outputs["queue_url"], MessageBody=body)
+
+
+def test_a_result_is_an_object_by_day_and_id_and_the_api_hands_out_its_url(pipeline: Pipeline) -> None:
+    event_id = pipeline.post({"n": 21}).body["id"]
+    assert pipeline.deliver(pipeline.worker(double), pipeline.receive()) == []
+    shown = pipeline.shown(event_id).body
+    assert (shown["status"], shown["attempts"], shown["error"]) == ("succeeded", 1, None)
+    assert shown["completed_at"] > shown["received_at"]
+    day = shown["received_at"][:10].replace("-", "/")
+    assert {key: json.loads(body) for key, body in pipeline.objects("results/").items()} == {
+        f"results/{day}/{event_id}.json": {"doubled": 42},
+    }
+    assert f"results/{day}/{event_id}.json" in shown["result_url"]
+
+
+def test_an_inline_result_is_in_the_answer_and_exact(pipeline: Pipeline) -> None:
+    pipeline.settings = {"results": "inline", "archive": False}
+    result = {"text": "é \U0001f600", "number": 0.1, "large": 12345678901234567890, "list": [None, True]}
+    event_id = pipeline.post({"n": 1}).body["id"]
+    pipeline.drain(pipeline.worker(lambda _event: result))
+    assert pipeline.shown(event_id).body["result"] == result
+    assert not pipeline.objects("")
+
+
+def test_an_inline_result_that_no_item_takes_is_rejected_with_the_way_out(pipeline: Pipeline) -> None:
+    pipeline.settings = {"results": "inline"}
+    event_id = pipeline.post({"n": 1}).body["id"]
+    pipeline.drain(pipeline.worker(lambda _event: "x" * 400_000))
+    assert "use results: object" in pipeline.shown(event_id).body["error"]
+
+
+def test_only_failed_messages_return_and_later_each_time(pipeline: Pipeline) -> None:
+    good, bad = (pipeline.post({"n": n}).body["id"] for n in (1, 2))
+
+    def process(event: Mapping[str, Any]) -> dict[str, Any]:
+        if event["n"] == 2:
+            fails(event)
+        return double(event)
+
+    records = pipeline.receive()
+    failed = pipeline.deliver(pipeline.worker(process), records)
+    assert failed == [record["messageId"] for record in records if bad in record["body"]]
+    assert pipeline.shown(good).body["status"] == "succeeded"
+    assert pipeline.shown(bad).body["status"] == "queued"
+    assert pipeline.receive() == []  # it waits for its back-off
+    time.sleep(2.1)
+    (again,) = pipeline.receive()
+    assert again["attributes"]["ApproximateReceiveCount"] == "2"
+
+
+def test_the_back_off_doubles_up_to_its_maximum(pipeline: Pipeline) -> None:
+    pipeline.settings = {"backoff_base_seconds": 2, "backoff_maximum_seconds": 10}
+    worker = pipeline.worker(fails)
+    waits = [[worker._backoff_seconds(attempt) for _ in range(200)] for attempt in (1, 2, 3, 9)]
+    assert [(min(seconds), max(seconds)) for seconds in waits] == [(1, 2), (2, 4), (4, 8), (5, 10)]
+
+
+def test_the_last_attempt_marks_the_event_failed_alerts_once_and_sqs_keeps_the_message(pipeline: Pipeline) -> None:
+    first, second = (pipeline.post({"n": n}, x_correlation_id=f"c-{n}").body["id"] for n in (1, 2))
+    pipeline.drain(pipeline.worker(fails))
+    for event_id in (first, second):
+        shown = pipeline.shown(event_id).body
+        assert (shown["status"], shown["attempts"], shown["error"]) == ("failed", 3, "RuntimeError: no luck")
+    assert sorted(json.loads(letter["Body"])["id"] for letter in pipeline.dead_letters()) == sorted([first, second])
+    (alert,) = pipeline.alerts()
+    assert (alert["service"], alert["failed"]) == ("test", 2)
+    assert {event["correlation_id"] for event in alert["events"]} == {"c-1", "c-2"}
+
+
+def test_a_rejected_event_fails_at_once_and_its_message_is_with_the_dead_letters(pipeline: Pipeline) -> None:
+    event_id = pipeline.post({"n": 1}).body["id"]
+    assert pipeline.deliver(pipeline.worker(rejects), pipeline.receive()) == []
+    shown = pipeline.shown(event_id).body
+    assert (shown["status"], shown["attempts"], shown["error"]) == ("failed", 1, "never")
+    (letter,) = pipeline.dead_letters()
+    assert json.loads(letter["Body"])["id"] == event_id
+    assert {name: value["StringValue"] for name, value in letter["MessageAttributes"].items()} == {
+        "event_id": event_id,
+        "error": "never",
+        "error_type": "Rejected",
+    }
+    assert [alert["failed"] for alert in pipeline.alerts()] == [1]
+
+
+@pytest.mark.parametrize("process", [double, rejects])
+def test_a_message_delivered_twice_has_one_effect(pipeline: Pipeline, process: Any) -> None:
+    pipeline.post({"n": 1})
+    records = pipeline.receive()
+    runs: list[object] = []
+
+    def counted(event: Mapping[str, Any]) -> Any:
+        runs.append(event)
+        return process(event)
+
+    worker = pipeline.worker(counted)
+    worker.handle(records, Time())
+    before = pipeline.items()
+    assert worker.handle(records, Time()) == {"batchItemFailures": []}
+    assert pipeline.items() == before
+    assert len(runs) == 1
+    assert len(pipeline.dead_letters()) == len(pipeline.alerts()) == (1 if process is rejects else 0)
+
+
+def test_one_event_in_two_messages_of_a_batch_is_processed_once(pipeline: Pipeline) -> None:
+    pipeline.post({"n": 1})
+    (record,) = pipeline.receive()
+    put(pipeline, record["body"])
+    (copy,) = pipeline.receive()
+    runs: list[object] = []
+    assert pipeline.deliver(pipeline.worker(runs.append), [record, copy]) == []
+    assert len(runs) == 1
+
+
+def test_a_redriven_message_of_a_failed_event_is_tried_again(pipeline: Pipeline) -> None:
+    event_id = pipeline.post({"n": 1}).body["id"]
+    pipeline.drain(pipeline.worker(rejects))
+    (letter,) = pipeline.dead_letters()
+    put(pipeline, letter["Body"])
+    pipeline.drain(pipeline.worker(double))
+    shown = pipeline.shown(event_id).body
+    assert (shown["status"], shown["error"]) == ("succeeded", None)
+
+
+def test_two_workers_with_one_message_have_one_effect_and_the_slower_sees_it(pipeline: Pipeline) -> None:
+    event_id = pipeline.post({"n": 1}).body["id"]
+    records = pipeline.receive()
+    fast = pipeline.worker(double)
+    stored: dict[str, Any] = {}
+
+    def overtaken(event: Mapping[str, Any]) -> dict[str, Any]:
+        fast.handle(records, Time())
+        stored.update(pipeline.items())
+        return double(event)
+
+    assert pipeline.worker(overtaken).handle(records, Time()) == {"batchItemFailures": []}
+    assert stored[event_id]["status"] == "succeeded"
+    assert pipeline.items() == stored
+    assert len(pipeline.objects("results/")) == 1
+
+
+def test_an_unreadable_message_goes_to_the_dead_letters_alerts_once_and_its_neighbours_go_on(
+    pipeline: Pipeline,
+) -> None:
+    good = pipeline.post({"n": 1}).body["id"]
+    for body in ("not json", "{}", '{"id": 5}', "[" * 5_000, json.dumps({"id": "x" * 3_000, "data": {}})):
+        put(pipeline, body)
+    pipeline.drain(pipeline.worker(double))
+    assert pipeline.shown(good).body["status"] == "succeeded"
+    assert len(pipeline.dead_letters()) == 5
+    assert [alert["failed"] for alert in pipeline.alerts()] == [5]
+    assert len(pipeline.items()) == 1
+
+
+def test_a_processor_that_hangs_is_stopped_and_does_not_take_its_batch_along(pipeline: Pipeline) -> None:
+    ids = [pipeline.post({"n": n}).body["id"] for n in range(3)]
+
+    def process(event: Mapping[str, Any]) -> dict[str, Any]:
+        if event["n"] == 0:
+            time.sleep(60)
+        return double(event)
+
+    started = time.monotonic()
+    failed = pipeline.deliver(pipeline.worker(process), pipeline.receive(), Time(6.5))
+    assert time.monotonic() - started < 5
+    assert len(failed) == 1
+    assert [pipeline.shown(event_id).body["status"] for event_id in ids] == ["queued", "succeeded", "succeeded"]
+
+
+def test_an_event_that_took_too_long_before_comes_last_and_has_the_rest_of_the_time(pipeline: Pipeline) -> None:
+    slow = pipeline.post({"n": 0}).body["id"]
+    pipeline.deliver(pipeline.worker(double), records := pipeline.receive(), Time(1))
+    pipeline.show_again(records)
+    pipeline.post({"n": 1})
+
+    def process(event: Mapping[str, Any]) -> dict[str, Any]:
+        # Longer than its share of the two seconds, shorter than both.
+        time.sleep(1.4 if event["n"] == 0 else 0)
+        return double(event)
+
+    second = sorted(pipeline.receive(), key=lambda record: slow not in record["body"])
+    assert pipeline.deliver(pipeline.worker(process), second, Time(7)) == []
+
+
+def test_without_time_left_nothing_is_begun_and_on_the_last_attempt_that_is_a_failure(pipeline: Pipeline) -> None:
+    event_id = pipeline.post({"n": 1}).body["id"]
+    runs: list[object] = []
+    worker = pipeline.worker(runs.append)
+    for attempt in (1, 2, 3):
+        records = pipeline.receive()
+        assert len(pipeline.deliver(worker, records, Time(1))) == 1, attempt
+        pipeline.show_again(records)
+    assert runs == []
+    shown = pipeline.shown(event_id).body
+    assert (shown["status"], shown["attempts"]) == ("failed", 3)
+    assert "time was up" in shown["error"]
+    assert len(pipeline.alerts()) == 1
+
+
+def test_a_rejected_event_of_the_largest_size_is_with_the_dead_letters_without_attributes(pipeline: Pipeline) -> None:
+    pipeline.post({"text": ""})
+    (record,) = pipeline.receive()
+    event_id = pipeline.post({"text": "x" * (1_048_570 - len(record["body"]))}).body["id"]
+    pipeline.drain(pipeline.worker(rejects))
+    assert pipeline.shown(event_id).body["status"] == "failed"
+    (letter,) = (letter for letter in pipeline.dead_letters() if event_id in letter["Body"])
+    assert len(letter["Body"]) == 1_048_570
+    assert "MessageAttributes" not in letter
+
+
+def test_an_alert_about_fifty_long_errors_is_one_that_sns_takes(pipeline: Pipeline) -> None:
+    def complains(_event: Mapping[str, Any]) -> None:
+        raise Rejected("\u4e2d" * 1_000)
+
+    pipeline.post([{"n": n} for n in range(60)])
+    records = [record for batch in iter(pipeline.receive, []) for record in batch]
+    pipeline.deliver(pipeline.worker(complains), records)
+    (alert,) = pipeline.alerts()
+    assert (alert["failed"], len(alert["events"])) == (60, 50)
+    assert len(json.dumps(alert, indent=2)) < 262_144
+
+
+def test_a_statement_that_is_throttled_is_tried_again_and_does_not_sink_its_batch(pipeline: Pipeline) -> None:
+    ids = [result["id"] for result in pipeline.post([{"n": n} for n in range(5)]).body["results"]]
+    records = pipeline.receive()
+    worker = pipeline.worker(double)
+    original = worker._table._errors
+    throttled: list[int] = []
+
+    def sometimes(statements: Any) -> Any:
+        if len(throttled) == 2:
+            return original(statements)
+        throttled.append(len(statements))
+        done = original(statements[:-1]) if len(statements) > 1 else []
+        return [*done, {"Code": "ThrottlingError", "Message": "too fast"}]
+
+    worker._table._errors = sometimes  # type: ignore[method-assign]
+    assert pipeline.deliver(worker, records) == []
+    assert throttled == [5, 1]
+    assert {pipeline.shown(event_id).body["status"] for event_id in ids} == {"succeeded"}
+
+
+@pytest.mark.parametrize("result", [float("nan"), {1, 2}, object()])
+def test_a_result_that_is_not_json_is_a_failure(pipeline: Pipeline, result: object) -> None:
+    event_id = pipeline.post({"n": 1}).body["id"]
+    pipeline.drain(pipeline.worker(lambda _event: result))
+    assert pipeline.shown(event_id).body["status"] == "failed"
+
+
+def test_a_processor_that_exits_fails_its_event_only(pipeline: Pipeline) -> None:
+    event_id = pipeline.post({"n": 1}).body["id"]
+
+    def leaves(_event: Mapping[str, Any]) -> None:
+        raise SystemExit(1)
+
+    pipeline.drain(pipeline.worker(leaves))
+    assert pipeline.shown(event_id).body["error"] == "SystemExit: 1"
+
+
+def test_a_processor_cannot_change_what_is_archived_or_kept_for_another_try(pipeline: Pipeline) -> None:
+    pipeline.settings = {"archive": True}
+    event_id = pipeline.post({"event_type": "a/b", "deep": {"list": [1]}}).body["id"]
+
+    def vandal(event: Any) -> None:
+        event["deep"]["list"].clear()
+
+    pipeline.drain(pipeline.worker(vandal))
+    ((key, body),) = pipeline.objects("archive/").items()
+    (line,) = gzip.decompress(body).splitlines()
+    archived = json.loads(line)
+    assert archived["data"] == {"event_type": "a/b", "deep": {"list": [1]}}
+    assert archived["id"] == event_id
+    received = archived["received_at"]
+    assert key.startswith(f"archive/type=a%2Fb/dt={received[:10]}/hour={received[11:13]}/")
+    assert key.endswith(".jsonl.gz")
+
+
+def test_the_archive_has_every_finished_event_of_a_batch_by_type_and_hour(pipeline: Pipeline) -> None:
+    pipeline.settings = {"archive": True}
+    sent = {pipeline.post({"event_type": kind, "n": n}).body["id"] for n, kind in enumerate("aab")}
+
+    def process(event: Mapping[str, Any]) -> dict[str, Any]:
+        if event["n"] == 0:
+            rejects(event)
+        return double(event)
+
+    pipeline.drain(pipeline.worker(process))
+    objects = pipeline.objects("archive/")
+    assert len(objects) == 2
+    lines = [json.loads(line) for body in objects.values() for line in gzip.decompress(body).splitlines()]
+    assert {line["id"] for line in lines} == sent
+    assert len(lines) == 3
+
+
+def test_a_batch_of_ten_costs_one_read_and_one_write_of_the_table(pipeline: Pipeline) -> None:
+    pipeline.settings = {"results": "inline", "archive": False}
+    pipeline.post([{"n": n} for n in range(10)])
+    records = pipeline.receive()
+    worker = pipeline.worker(double)
+    assert record(lambda: worker.handle(records, Time())) == [
+        "dynamodb:BatchGetItem",
+        "dynamodb:BatchExecuteStatement",
+        "events:PutEvents",
+    ]
+
+
+def test_an_event_whose_worker_died_on_the_last_attempt_is_shown_as_failed(pipeline: Pipeline) -> None:
+    event_id = pipeline.post({"n": 1}).body["id"]
+    pipeline.root("dynamodb").update_item(
+        TableName=pipeline.outputs["table_name"],
+        Key={"id": {"S": event_id}},
+        UpdateExpression="SET final_attempt_until = :past",
+        ExpressionAttributeValues={":past": {"N": "1"}},
+    )
+    shown = pipeline.shown(event_id).body
+    assert shown["status"] == "failed"
+    assert "died on the last attempt" in shown["error"]
+    listed = pipeline.request("GET", "/events", parameters={"status": "failed"}).body["events"]
+    assert [event["id"] for event in listed] == [event_id]

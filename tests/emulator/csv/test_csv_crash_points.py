@@ -1,0 +1,138 @@
+"""Every AWS call of the CSV worker, made to fail and made to be the last, before and after it took effect.
+
+Whatever happens, and after redelivery: every row of the file is in the outputs once, the item and the report say so,
+and those who are to know have been told at least once.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from handlers.csv import objects, parquet
+from tests.crash_points import Killed, Point, broken, points, record
+
+from .conftest import HEADER, Files, Time, rows
+
+COUNT = 90
+GOOD = [number for number in range(COUNT) if number % 7 != 6]
+BAD = [number + 1 for number in range(COUNT) if number % 7 == 6]
+CONTENT = HEADER + rows(COUNT)
+
+
+def attempt(files: Files, point: Point, time: Time) -> None:
+    """One delivery, with one of the worker's calls broken."""
+    records = files.receive()
+    with suppress(Killed):
+        with broken(point):
+            answer = files.worker().handle(records, time)
+        files.settle(records, answer)
+    files.show_again(records)
+
+
+def delivered(files: Files, time: Time) -> Callable[[], object]:
+    records = files.receive()
+    return lambda: files.worker().handle(records, time)
+
+
+def check_all_is_there_once(files: Files, point: Point, calls: list[str]) -> None:
+    item, told = files.item(), files.told()
+    assert (item["status"], item["rows"], item["settled"]) == ("succeeded", str(COUNT), True), point
+    assert [row["quantity"] for row in files.lines("processed/")] == GOOD, point
+    assert [row["row"] for row in files.lines("rejected/")] == BAD, point
+    assert (files.report()["processed"], files.report()["rejected"]) == (len(GOOD), len(BAD)), point
+    # Only where the function was broken between telling and taking down that it told, it may tell again.
+    telling = "sns:Publish" in calls and point.position >= calls.index("sns:Publish")
+    assert 1 <= len(told) <= (2 if telling else 1), point
+    assert {notice["id"] for notice in told} == {item["id"]}, point
+    assert (files.dead_letters(), files.told("alerts")) == ([], []), point
+
+
+def test_a_file_of_one_run_is_stored_once_wherever_the_worker_fails_or_dies(files: Files) -> None:
+    files.upload("raw/a.csv", CONTENT)
+    calls = record(delivered(files, Time()))
+    assert calls[:3] == ["dynamodb:UpdateItem", "sqs:ChangeMessageVisibilityBatch", "s3:GetObject"]
+    assert {"s3:CreateMultipartUpload", "s3:UploadPart", "s3:CompleteMultipartUpload", "s3:PutObject"} < set(calls)
+    assert calls[-3:] == ["dynamodb:UpdateItem", "sns:Publish", "dynamodb:UpdateItem"]
+    for point in points(calls):
+        files.clear()
+        files.upload("raw/a.csv", CONTENT)
+        attempt(files, point, Time())
+        files.drain()
+        check_all_is_there_once(files, point, calls)
+
+
+def test_a_file_of_several_runs_is_stored_once_wherever_the_worker_fails_or_dies(files: Files) -> None:
+    files.upload("raw/a.csv", CONTENT)
+    first = record(delivered(files, Time(2)))
+    assert first[-3:] == ["s3:PutObject", "dynamodb:UpdateItem", "sqs:ChangeMessageVisibilityBatch"]
+    last = record(delivered(files, Time()))
+    assert files.item()["status"] == "succeeded"
+    for number, calls in enumerate((first, last)):
+        for point in points(calls):
+            files.clear()
+            files.upload("raw/a.csv", CONTENT)
+            if number:
+                files.deliver(files.receive(), Time(2))
+            attempt(files, point, Time(2) if number == 0 else Time())
+            files.drain()
+            check_all_is_there_once(files, point, calls)
+
+
+def test_the_end_of_a_parquet_file_is_written_once_wherever_the_worker_fails_or_dies(
+    files: Files,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Few parts, but one before the checkpoint.
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 1_000)
+    monkeypatch.setattr(objects, "SMALLEST_PART_BYTES", 1_000)
+    files.write_parquet()
+    files.upload("raw/a.csv", CONTENT)
+    files.deliver(files.receive(), Time(2))
+    calls = record(delivered(files, Time()))
+    # From the checkpoint before the end to the report: all else is the same for every format.
+    checkpoint = calls.index("s3:PutObject")
+    report = len(calls) - 1 - calls[::-1].index("s3:PutObject")
+    assert {"s3:UploadPart", "s3:CompleteMultipartUpload"} < set(calls[checkpoint:report])
+    assert "s3:CreateMultipartUpload" not in calls
+    for point in points(calls):
+        if checkpoint <= point.position < report:
+            files.clear()
+            files.upload("raw/a.csv", CONTENT)
+            files.deliver(files.receive(), Time(2))
+            attempt(files, point, Time())
+            files.drain()
+            check_all_is_there_once(files, point, calls)
+
+
+def test_a_file_that_fails_is_told_of_and_with_the_dead_letters_wherever_the_worker_fails_or_dies(files: Files) -> None:
+    files.upload("raw/a.csv", b"no,such,columns\n")
+    calls = record(delivered(files, Time()))
+    assert "sqs:SendMessageBatch" in calls
+    for point in points(calls):
+        files.clear()
+        files.upload("raw/a.csv", b"no,such,columns\n")
+        attempt(files, point, Time())
+        files.drain()
+        assert (files.item()["status"], files.item()["reason"], files.item()["settled"]) == (
+            "failed",
+            "missing_columns",
+            True,
+        ), point
+        assert files.report()["status"] == "failed", point
+        for left in (files.dead_letters(), files.told(), files.told("alerts")):
+            assert 1 <= len(left) <= 2, point
+        assert files.objects("processed/") == {}, point
+
+
+def test_a_message_that_is_no_notification_is_with_the_dead_letters_wherever_the_worker_fails_or_dies(
+    files: Files,
+) -> None:
+    files.send("no notification")
+    for point in points(record(delivered(files, Time()))):
+        files.clear()
+        files.send("no notification")
+        attempt(files, point, Time())
+        files.drain()
+        for left in (files.dead_letters(), files.told("alerts")):
+            assert 1 <= len(left) <= 2, point

@@ -1,0 +1,482 @@
+"""The worker of uploaded files: what it stores, whom it tells, and which messages return."""
+
+import gzip
+import io
+import json
+import re
+from datetime import date
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import quote_plus
+
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+from pyarrow import parquet  # type: ignore[import-untyped]
+
+from handlers.csv import objects
+from handlers.csv.files import File, UnreadableNotificationError, read_notification
+from handlers.shared import aws
+
+from .conftest import HEADER, Files, Time, rows
+
+
+def notification(**facts: Any) -> str:
+    """A notification of S3 about an object, for which these facts are told."""
+    entity = {"key": "raw/a.csv", "size": 1, "eTag": "e", **facts}
+    return json.dumps({"Records": [{"s3": {"bucket": {"name": "b"}, "object": entity}}]})
+
+
+def test_a_file_ends_in_outputs_and_report_and_item_and_one_notification(files: Files) -> None:
+    files.upload("raw/may.csv", HEADER + rows(100))
+    assert files.drain() == 1
+    processed, rejected, report, item = (
+        files.lines("processed/"),
+        files.lines("rejected/"),
+        files.report(),
+        files.item(),
+    )
+    assert [row["quantity"] for row in processed] == [number for number in range(100) if number % 7 != 6]
+    assert [row["row"] for row in rejected] == [number + 1 for number in range(100) if number % 7 == 6]
+    assert (report["status"], report["rows"], report["processed"], report["rejected"]) == ("succeeded", 100, 86, 14)
+    assert report["reasons"] == [{"column": "quantity", "reason": "not_an_integer", "count": 14}]
+    assert (item["status"], item["rows"], item["settled"]) == ("succeeded", "100", True)
+    (told,) = files.told()
+    assert (told["key"], told["status"], told["processed"]) == ("raw/may.csv", "succeeded", 86)
+    assert told["report_key"] in files.objects("reports/")
+    assert (files.told("alerts"), files.dead_letters(), files.uploads()) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "raw/with space.csv",
+        "raw/a+b%20c,d&e=f;g.csv",
+        "raw/été/日本 ✓.csv",
+        "raw/" + "x" * 991 + ".csv",
+        "raw/" + "é/" * 320 + ".csv",
+        "raw/..//dots.csv",
+        "raw/../../reports/dots.csv",
+    ],
+)
+def test_keys_of_every_kind_are_read(files: Files, key: str) -> None:
+    files.upload(key, HEADER + rows(3))
+    files.drain()
+    assert (files.item()["status"], files.item()["key"]) == ("succeeded", key)
+    outputs = files.objects("")
+    assert sorted(output.partition("/")[0] for output in outputs) == ["processed", "reports"]
+    assert all(len(output.encode()) <= 1_024 for output in outputs)
+
+
+# Of files, and of columns.
+HOSTILE_NAMES = {
+    "formula": "=cmd|' /C calc'!A0",
+    "sum": "+1+1",
+    "at": "@SUM(A1:A9)",
+    "lines": "a\r\nSubject: b\n\nc",
+    "terminal": "\x1b[2J\x1b]0;title\x07\x9b31m\x7f",
+    "other directions": "a\u202evsc.\u2028\u2066b",
+    "JSON": '","file":{"status":"succeeded","x":"',
+    "template": "{{service}}${7*7}%s{0}",
+    "markup": "<script>alert(1)</script>[red]",
+    "long": "x" * 300,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_the_names_of_a_file_and_its_columns_are_text_in_its_report_and_its_notices(files: Files, name: str) -> None:
+    hostile = HOSTILE_NAMES[name]
+    key = f"raw/{hostile}.csv"
+    header = hostile.replace('"', '""')
+    files.upload(key, f'"{header}"\n1\n')
+    files.drain()
+    report = files.report()
+    assert (report["status"], report["reason"], report["key"]) == ("failed", "missing_columns", key)
+    assert hostile.strip() in report["error"]
+    assert set(files.objects("")) == {files.item()["report_key"]}
+    for topic in ("notifications", "alerts"):
+        ((subject, text),) = files.published(topic)
+        # What SNS takes, and a mail program with it: one line that begins with a letter.
+        assert re.fullmatch("[A-Za-z][ -~]{0,98}", subject), subject
+        assert text.isascii()
+        assert set(json.loads(text)) == {"service", "file"}
+        told = json.loads(text)["file"]
+        assert (told["status"], told["key"], told["report_key"]) == ("failed", key, files.item()["report_key"])
+        assert told["error"].isprintable()
+    (letter,) = files.dead_letters()
+    assert letter["MessageAttributes"]["error"]["StringValue"].isprintable()
+
+
+def test_the_same_version_twice_has_one_effect(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(10))
+    records = files.receive()
+    assert files.deliver(records) == []
+    before = files.objects("")
+    for record in records:
+        files.send(record["body"])
+    files.drain()
+    assert files.objects("") == before
+    assert len(files.told()) == 1
+
+
+def test_a_new_version_is_a_new_run(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(10))
+    files.drain()
+    files.upload("raw/a.csv", HEADER + rows(11))
+    files.drain()
+    assert sorted(item["rows"] for item in files.items().values()) == ["10", "11"]
+    assert len(files.objects("reports/")) == 2
+
+
+@pytest.mark.parametrize("key", ["raw/../../etc/passwd", "raw/./..", "raw//a", "../processed/x.csv", "raw/\x00.csv"])
+def test_a_key_is_a_name_and_no_path_so_that_outputs_stay_below_their_prefix(key: str) -> None:
+    (file,) = read_notification(notification(key=quote_plus(key)))
+    assert file.key == key
+    output = file.output_key("processed/", "raw/", ".jsonl")
+    assert output.startswith("processed/")
+    assert output.endswith(f"/{file.id}.jsonl")
+
+
+def test_of_a_name_that_stands_twice_in_a_notification_the_last_counts() -> None:
+    # As S3 and every other reader of its notifications has it: the sender is S3, held by the queue's policy.
+    (file,) = read_notification(notification().replace('"key": "raw/a.csv"', '"key": "raw/a.csv", "key": "raw/b.csv"'))
+    assert file.key == "raw/b.csv"
+
+
+def test_several_files_in_one_message_are_all_read(files: Files) -> None:
+    for number in range(3):
+        files.upload(f"raw/{number}.csv", HEADER + rows(number + 1))
+    records = [record for body in files.receive() for record in json.loads(body["body"])["Records"]]
+    files.clear_queue()
+    files.send({"Records": records})
+    files.drain()
+    assert sorted(item["rows"] for item in files.items().values()) == ["1", "2", "3"]
+
+
+def test_s3s_test_message_is_passed_over(files: Files) -> None:
+    files.send({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"})
+    assert files.drain() == 1
+    assert (files.items(), files.dead_letters()) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("", "no json", "[]", "null", "{}", '{"Records": [{}]}', '{"Records": 1}', "[" * 10_000),
+        notification().replace('"size": 1', '"size": 1' + "0" * 4_400),
+        notification(size=10**400),
+        notification(size=-1),
+        notification(key="raw/\ud800.csv"),
+        notification(key="raw/%FF.csv"),
+        notification(versionId="\ud800"),
+    ],
+)
+def test_a_message_that_is_no_notification_goes_to_the_dead_letters_at_once_with_an_alert(
+    files: Files,
+    body: str,
+) -> None:
+    with pytest.raises(UnreadableNotificationError):
+        read_notification(body)
+    record = {
+        "messageId": "m",
+        "receiptHandle": "r",
+        "body": body or " ",
+        "attributes": {"ApproximateReceiveCount": "1"},
+    }
+    assert files.worker().handle([record], Time()) == {"batchItemFailures": []}
+    (letter,) = files.dead_letters()
+    assert letter["Body"] == record["body"]
+    assert letter["MessageAttributes"]["error_type"]["StringValue"] == "unreadable"
+    (alert,) = files.told("alerts")
+    assert alert["id"] == "m"
+    assert alert["error"].startswith("the message is not ")
+
+
+def test_an_object_that_was_deleted_is_skipped(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER)
+    files.root("s3").delete_object(Bucket=files.outputs["input_bucket"], Key="raw/a.csv")
+    assert files.drain() == 1
+    assert (files.item()["status"], files.report()["reason"]) == ("skipped", "missing")
+    assert (files.told("alerts"), files.dead_letters()) == ([], [])
+
+
+def test_an_object_that_was_replaced_is_skipped_for_the_new_one(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER)
+    files.upload("raw/a.csv", HEADER + rows(2))
+    files.drain()
+    assert sorted((item["status"], item.get("reason")) for item in files.items().values()) == [
+        ("skipped", "superseded"),
+        ("succeeded", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty_file"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not_text"),
+        (b"name,email\n1,2\n", "missing_columns"),
+        (gzip.compress((HEADER + rows(2_000)).encode())[:-20], "gzip_truncated"),
+    ],
+)
+def test_an_unreadable_file_fails_at_once_with_its_reason_and_a_notice_and_a_dead_letter(
+    files: Files,
+    content: bytes,
+    reason: str,
+) -> None:
+    files.upload("raw/a.csv", content)
+    assert files.drain() == 1
+    assert (files.item()["status"], files.item()["reason"], files.report()["reason"]) == ("failed", reason, reason)
+    assert [told["reason"] for told in files.told("alerts")] == [reason]
+    assert [told["status"] for told in files.told()] == ["failed"]
+    (letter,) = files.dead_letters()
+    assert letter["MessageAttributes"]["error_type"]["StringValue"] == reason
+    assert (files.objects("processed/"), files.objects("rejected/"), files.uploads()) == ({}, {}, [])
+
+
+def test_a_failed_file_that_is_redriven_is_tried_again(files: Files) -> None:
+    files.upload("raw/a.csv", b"no,such,columns\n")
+    files.drain()
+    (letter,) = files.dead_letters()
+    files.columns = json.dumps({"columns": [{"name": "no", "aliases": [], "choices": []}]})
+    files.send(letter["Body"])
+    files.drain()
+    assert (files.item()["status"], files.report()["status"]) == ("succeeded", "succeeded")
+    assert files.item().get("reason") is None
+
+
+def test_a_failed_files_own_message_that_comes_again_changes_nothing(files: Files) -> None:
+    files.upload("raw/a.csv", b"")
+    records = files.receive()
+    files.deliver(records)
+    assert files.worker().handle(records, Time()) == {"batchItemFailures": []}
+    assert (len(files.dead_letters()), len(files.told())) == (1, 1)
+
+
+def test_gzip_and_plain_output(files: Files) -> None:
+    files.settings = {"output_format": "jsonl"}
+    files.upload("raw/a.csv.gz", gzip.compress((HEADER + rows(500)).encode()))
+    files.drain()
+    assert [row["quantity"] for row in files.lines("processed/")] == [n for n in range(500) if n % 7 != 6]
+    assert all(key.endswith(".jsonl") for key in [*files.objects("processed/"), *files.objects("rejected/")])
+
+
+def test_parquet_output_has_the_rows_with_their_types_and_lines_of_what_was_rejected(files: Files) -> None:
+    files.write_parquet()
+    files.upload("raw/a.csv", HEADER + rows(500) + "Zoë,z@example.com,9007199254740993,2024-01-02,1\n")
+    files.drain()
+    ((key, body),) = files.objects("processed/").items()
+    assert key.endswith(".parquet")
+    head = files.root("s3").head_object(Bucket=files.outputs["output_bucket"], Key=key)
+    assert head["ContentType"] == "application/vnd.apache.parquet"
+    found = parquet.ParquetFile(io.BytesIO(body))
+    assert found.metadata.num_row_groups > 1
+    assert [str(field.type) for field in found.schema_arrow] == ["string", "string", "double", "date32[day]", "int64"]
+    assert found.read().to_pylist() == [
+        {
+            "name": f"Name {number}",
+            "email": f"user{number}@example.com",
+            "amount": number + 0.25,
+            "date": date(2024, 1, 2),
+            "quantity": number,
+        }
+        for number in range(500)
+        if number % 7 != 6
+    ]
+    assert files.lines("rejected/")[-1]["errors"][0]["reason"] == "not_exact"
+    assert [files.item()[name] for name in ("processed", "rejected")] == ["429", "72"]
+
+
+def test_parquet_of_a_file_without_good_rows_is_no_object(files: Files) -> None:
+    files.write_parquet()
+    files.upload("raw/a.csv", HEADER + "x,y,z,0,0\n")
+    files.drain()
+    assert (files.item()["status"], files.objects("processed/")) == ("succeeded", {})
+
+
+# Files that take more than one run
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize(("blocks_a_run", "output_format"), [(1, "jsonl.gz"), (3, "jsonl.gz"), (2, "parquet")])
+def test_a_file_too_long_for_one_run_goes_on_where_it_was(
+    files: Files,
+    blocks_a_run: int,
+    output_format: str,
+    *,
+    compressed: bool,
+) -> None:
+    if output_format == "parquet":
+        files.write_parquet()
+    content = (HEADER + rows(400)).encode()
+    name, content = ("a.csv.gz", gzip.compress(content)) if compressed else ("a.csv", content)
+    files.upload(f"raw/{name}", content)
+    files.drain()
+    whole, report = files.objects("processed/") | files.objects("rejected/"), files.report()
+    files.clear()
+    files.upload(f"raw/{name}", content)
+    runs = files.drain(lambda: Time(blocks_a_run))
+    assert runs > 3
+    assert files.objects("processed/") | files.objects("rejected/") == whole
+    changing = {"started_at", "completed_at", "duration_seconds"}
+    assert {k: v for k, v in files.report().items() if k not in changing} == {
+        k: v for k, v in report.items() if k not in changing
+    }
+    assert (len(files.told()), files.uploads()) == (1, [])
+
+
+def test_a_file_that_goes_on_returns_by_its_visibility_and_is_not_counted_as_a_failure(
+    files: Files,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files.upload("raw/a.csv", HEADER + rows(400))
+    records = files.receive()
+    assert files.deliver(records, Time(1)) == [records[0]["messageId"]]
+    (again,) = files.receive()
+    assert again["messageId"] == records[0]["messageId"]
+    metrics = next(json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line)
+    assert (metrics["FilesContinued"], metrics["BatchItemFailures"]) == ([1.0], [0.0])
+    assert files.item()["status"] == "processing"
+    assert files.objects("processed/") == {}
+
+
+def test_a_file_that_another_run_reads_is_left_alone(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(10))
+    records = files.receive()
+    file = read_notification(records[0]["body"])[0]
+    table = files.worker()._table
+    assert table.claim(file, "other", now=0, until=2**40, started_at="", expires_at=2**40) is not None
+    assert files.deliver(records) == [records[0]["messageId"]]
+    assert files.objects("") == {}
+    assert files.item()["owner"] == "other"
+
+
+def test_a_run_that_lost_its_lease_writes_no_more_of_the_file(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(10))
+    records = files.receive()
+    put_report = objects.put_report
+
+    def overtaken(*args: Any) -> None:
+        put_report(*args)
+        files.root("dynamodb").update_item(
+            TableName=files.outputs["table_name"],
+            Key={"id": {"S": files.item()["id"]}},
+            UpdateExpression="SET #owner = :other",
+            ExpressionAttributeNames={"#owner": "owner"},
+            ExpressionAttributeValues={":other": {"S": "other"}},
+        )
+
+    with patch.object(objects, "put_report", overtaken):
+        assert files.deliver(records) == [records[0]["messageId"]]
+    assert (files.item()["status"], files.told()) == ("processing", [])
+
+
+# Failures
+
+
+class BrokenBody:
+    """A connection that breaks after some bytes."""
+
+    def __init__(self, body: Any, after: int) -> None:
+        self._body = body
+        self._left = after
+
+    def read(self, size: int) -> bytes:
+        if self._left <= 0:
+            raise ReadTimeoutError(endpoint_url="s3")
+        data: bytes = self._body.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
+def test_a_connection_that_breaks_is_made_again_where_it_broke(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(400))
+    client = aws.client("s3")
+    get_object, ranges = client.get_object, []
+
+    def breaking(**request: Any) -> Any:
+        ranges.append(request.get("Range"))
+        answer = get_object(**request)
+        return {**answer, "Body": BrokenBody(answer["Body"], 5_000)}
+
+    with patch.object(client, "get_object", breaking):
+        files.drain()
+    assert files.item()["rows"] == "400"
+    assert [row["quantity"] for row in files.lines("processed/")] == [n for n in range(400) if n % 7 != 6]
+    assert ranges[:3] == [None, "bytes=5000-", "bytes=10000-"]
+
+
+def test_a_service_that_does_not_answer_is_tried_again_until_the_attempts_are_used_up(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(10))
+    client = aws.client("s3")
+    get_object, calls = client.get_object, []
+
+    def refusing(**request: Any) -> Any:
+        calls.append(request["Key"])
+        if len(calls) < 3:
+            raise ClientError({"Error": {"Code": "SlowDown"}}, "GetObject")
+        return get_object(**request)
+
+    with patch.object(client, "get_object", refusing):
+        assert files.drain() == 3
+    assert (files.item()["status"], files.item()["error"], files.item()["attempts"]) == ("succeeded", True, "3")
+    files.clear()
+    files.settings = {"max_attempts": 2}
+    calls.clear()
+    files.upload("raw/b.csv", HEADER + rows(10))
+    with patch.object(client, "get_object", refusing):
+        assert files.drain() == 2
+    assert (files.item()["status"], files.item()["reason"]) == ("failed", "gave_up")
+    assert "SlowDown" in files.report()["error"]
+    assert len(files.dead_letters()) == 1
+
+
+def test_a_file_that_kills_the_function_each_time_is_given_up(files: Files) -> None:
+    files.settings = {"max_attempts": 3}
+    files.upload("raw/a.csv", HEADER + rows(10))
+    for _ in range(3):
+        records = files.receive()
+        with patch.object(objects, "put_report", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            files.deliver(records)
+        files.show_again(records)
+    assert files.drain() == 1
+    assert (files.item()["status"], files.item()["reason"]) == ("failed", "gave_up")
+
+
+def test_a_checkpoint_whose_upload_is_gone_is_started_anew(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(400))
+    records = files.receive()
+    files.deliver(records, Time(4))
+    assert files.uploads()
+    for upload in files.uploads():
+        files.root("s3").abort_multipart_upload(
+            Bucket=files.outputs["output_bucket"], Key=upload["Key"], UploadId=upload["UploadId"]
+        )
+    files.show_again(records)
+    files.drain()
+    assert files.item()["status"] == "succeeded"
+    assert [row["quantity"] for row in files.lines("processed/")] == [n for n in range(400) if n % 7 != 6]
+
+
+@pytest.mark.parametrize("first_blocks", [1, 4])
+def test_a_checkpoint_of_a_stack_that_has_changed_since_is_started_anew(files: Files, first_blocks: int) -> None:
+    files.upload("raw/a.csv", HEADER + rows(400))
+    records = files.receive()
+    files.deliver(records, Time(first_blocks))
+    files.show_again(records)
+    files.write_parquet()
+    files.drain()
+    assert files.item()["status"] == "succeeded"
+    (key,) = files.objects("processed/")
+    assert key.endswith(".parquet")
+    assert [row["quantity"] for row in files.lines("processed/")] == [n for n in range(400) if n % 7 != 6]
+    assert len(files.told()) == 1
+
+
+def test_the_id_of_a_file_is_its_versions_else_its_contents() -> None:
+    def made(**changes: str) -> str:
+        given = {"bucket": "b", "key": "k", "version": "", "etag": "e", **changes}
+        return File(size=0, record={}, **given).id
+
+    ids = [made(), made(etag="f"), made(version="v"), made(bucket="c"), made(key="l"), made(bucket="bk", key="")]
+    assert len(set(ids)) == len(ids)
+    assert made(version="v", etag="f") == made(version="v")

@@ -1,0 +1,62 @@
+"""Each action of the worker's role is needed: acting as its role, without any one of them something breaks."""
+
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from handlers.iot.table import ReadingTableError
+from handlers.iot.worker import NotPublishedError
+from local.engine import Running
+from local.services import Clients
+from tests.decisions import FAILURES, LOGS, NOT_ASKED, denied, recorded, unused
+from tests.roles import Role
+
+from .conftest import Iot, lines, reading
+
+UNSEEN = FAILURES | LOGS | NOT_ASKED
+WORKER = [
+    "s3:GetObject",
+    "s3:PutObject",
+    "dynamodb:BatchWriteItem",
+    "dynamodb:BatchGetItem",
+    "dynamodb:PartiQLInsert",
+    "dynamodb:PartiQLUpdate",
+    "sns:Publish",
+]
+
+
+def role_of(stack: Running) -> Role:
+    return Role(Clients(stack.emulator.endpoint, stack.project.region), stack.outputs["worker_name"])
+
+
+def worker_does_all_it_does(iot: Iot, role: Role) -> None:
+    """Raises what a service refuses it."""
+    event = iot.upload(lines(reading("d1", 1, 40), {}))
+    with role.acting():
+        iot.worker().handle(event, "run")
+
+
+def test_the_list_above_is_all_that_is_granted(stack: Running) -> None:
+    assert sorted({action for _, action in role_of(stack).actions} - UNSEEN) == sorted(WORKER)
+
+
+def test_with_all_its_actions_the_worker_works_all_are_used_and_nothing_is_denied(
+    iot: Iot, stack: Running, decisions: Path
+) -> None:
+    role = role_of(stack)
+    with recorded(decisions) as recording:
+        worker_does_all_it_does(iot, role)
+    assert denied(recording.of(role.name)) == []
+    assert {action for action, _ in unused(role.document, recording.of(role.name))} == UNSEEN
+    assert len(iot.readings()) == 1
+    assert len(iot.rejections()) == 1
+    assert iot.alerts() == ["d1 temperature crossed 40"]
+    assert iot.states()["d1"]["pending"] == []
+
+
+@pytest.mark.parametrize("action", WORKER)
+def test_without_any_one_action_something_breaks(iot: Iot, stack: Running, action: str) -> None:
+    role = role_of(stack)
+    with role.without(action), pytest.raises((ClientError, NotPublishedError, ReadingTableError)):
+        worker_does_all_it_does(iot, role)

@@ -1,0 +1,64 @@
+"""The schemas that ship, as the ingest function applies them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handlers.shared.schemas import Validate, compile_schemas
+
+FOLDER = Path(__file__).parents[3] / "schemas"
+ORDER: dict[str, Any] = {"orderId": "A-17", "amount": 9.5}
+LINES: dict[str, Any] = {"orderId": "A-17", "lines": [{"sku": "tea", "quantity": 2, "unit_price": "3.50"}]}
+PAGE_VIEW = {"user_id": "u", "page": "/"}
+PURCHASE = {"user_id": "u", "amount": 0.01}
+
+
+def validator(event_type: str) -> Validate:
+    schema = json.loads((FOLDER / f"{event_type}.json").read_text())
+    assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
+    return compile_schemas({"": schema})[""]
+
+
+@pytest.mark.parametrize(
+    ("event_type", "event"),
+    [
+        ("page_view", PAGE_VIEW),
+        ("purchase", PURCHASE),
+        ("order", ORDER),
+        ("order", LINES),
+        ("order", {**LINES, **ORDER}),
+    ],
+)
+def test_a_good_event_and_more_fields_than_the_schema_knows_are_taken(event_type: str, event: dict[str, Any]) -> None:
+    assert validator(event_type)(event) == []
+    assert validator(event_type)({**event, "event_type": event_type, "more": [1]}) == []
+
+
+@pytest.mark.parametrize(
+    ("event_type", "event", "path"),
+    [
+        ("page_view", {"user_id": "u"}, ""),
+        ("page_view", {"page": "/"}, ""),
+        ("page_view", {**PAGE_VIEW, "user_id": ""}, "/user_id"),
+        ("page_view", {**PAGE_VIEW, "page": ""}, "/page"),
+        ("page_view", {**PAGE_VIEW, "page": 7}, "/page"),
+        ("purchase", {"user_id": "u"}, ""),
+        ("purchase", {"amount": 1}, ""),
+        ("purchase", {**PURCHASE, "user_id": 7}, "/user_id"),
+        ("purchase", {**PURCHASE, "amount": 0}, "/amount"),
+        ("purchase", {**PURCHASE, "amount": "1"}, "/amount"),
+        ("purchase", {**PURCHASE, "amount": True}, "/amount"),
+        ("order", {"amount": 1}, ""),
+        ("order", {"orderId": "A-17"}, ""),
+        ("order", {**ORDER, "orderId": ""}, "/orderId"),
+        ("order", {**ORDER, "amount": 0}, "/amount"),
+        ("order", {**ORDER, "amount": "9.5"}, "/amount"),
+        ("order", {**LINES, "lines": []}, "/lines"),
+        ("order", {**LINES, "lines": [{"quantity": 0, "unit_price": 1}]}, "/lines/0/quantity"),
+        ("order", {**LINES, "lines": [{"quantity": 1}]}, "/lines/0"),
+    ],
+)
+def test_a_bad_event_is_refused_at_the_place_that_is_wrong(event_type: str, event: dict[str, Any], path: str) -> None:
+    assert [problem["path"] for problem in validator(event_type)(event)] == [path]

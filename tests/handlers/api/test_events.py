@@ -1,0 +1,542 @@
+"""What a client may submit, and the message it becomes."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handlers.api.events import (
+    DEFAULT_TYPE,
+    MAXIMUM_FIELD_LENGTH,
+    MAXIMUM_KEY_LENGTH,
+    MAXIMUM_TYPE_BYTES,
+    Envelope,
+    EventTooLargeError,
+    InvalidEventError,
+    UnreadableMessageError,
+    check,
+    event_id,
+    fingerprint,
+    idempotency_key,
+    message_of,
+    read_body,
+    received_times,
+)
+from handlers.shared.errors import BadRequestError, TooLargeError
+from handlers.shared.queues import MAXIMUM_MESSAGE_BYTES
+from handlers.shared.schemas import Problem, Validate, compile_schemas
+from tests.strategies import JsonObject, json_objects, json_values
+
+MAX_BATCH = 500
+MAX_DEPTH = 64
+
+ENVELOPE = Envelope(
+    id="9b2d3c1e-0000-4000-8000-123456789abc",
+    type="page_view",
+    received_at="2026-11-21T08:00:00.000000Z",
+    source_ip="192.0.2.1",
+    user_agent="curl/8.5",
+    correlation_id="c-1",
+    fingerprint="",
+    data={"page": "/"},
+)
+
+PAGE_VIEW = {
+    "type": "object",
+    "required": ["page"],
+    "properties": {"page": {"type": "string"}, "seconds": {"type": "number"}},
+}
+PURCHASE = {"type": "object", "properties": {"amount": {"type": "number"}}}
+BY_TYPE = compile_schemas({"purchase": PURCHASE, "page_view": PAGE_VIEW})
+
+
+def checked(event: object, validators: Mapping[str, Validate] | None = None, max_depth: int = MAX_DEPTH) -> str:
+    return check(event, max_depth=max_depth, type_field="event_type", validators=validators or {})
+
+
+def problems(
+    event: object, validators: Mapping[str, Validate] | None = None, max_depth: int = MAX_DEPTH
+) -> list[Problem]:
+    with pytest.raises(InvalidEventError) as raised:
+        checked(event, validators, max_depth)
+    return raised.value.problems
+
+
+def nested(levels: int) -> JsonObject:
+    event: JsonObject = {"a": 1}
+    for _ in range(levels - 1):
+        event = {"a": event}
+    return event
+
+
+# The body of a request
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        ("", "empty_body", "the body is empty"),
+        (" \n\t ", "empty_body", "the body is empty"),
+        ("null", "not_an_object", "not null"),
+        ('"text"', "not_an_object", "not text"),
+        ("7", "not_an_object", "not a number"),
+        ("1.5", "not_an_object", "not a number"),
+        ("true", "not_an_object", "not a truth value"),
+        ("[]", "empty_batch", "no events"),
+        ('{"events": []}', "empty_batch", "no events"),
+        ('{"a": 1', "invalid_json", "not JSON"),
+        ("{'a': 1}", "invalid_json", "not JSON"),
+        ('{"a": 1} {"b": 2}', "invalid_json", "not JSON"),
+        ('\ufeff{"a": 1}', "invalid_json", "not JSON"),
+        ('{"a": NaN}', "invalid_json", "NaN is not a JSON number"),
+        ('{"a": Infinity}', "invalid_json", "Infinity is not a JSON number"),
+        ('{"a": -Infinity}', "invalid_json", "-Infinity is not a JSON number"),
+        ('{"a": 1e999}', "invalid_json", "the number 1e999 is too large"),
+        ('{"a": -1e999}', "invalid_json", "the number -1e999 is too large"),
+        ('{"a": ' + "1" * 5_000 + "}", "invalid_json", "not JSON"),
+        ('{"a": 1, "a": 1}', "invalid_json", 'the name "a" stands twice in one object'),
+        ('[{"b": {"a": 1, "c": {}, "a": 2}}]', "invalid_json", 'the name "a" stands twice in one object'),
+        ('{"a": 1, "\\u0061": 2}', "invalid_json", 'the name "a" stands twice in one object'),
+        ('{"\\ud800\\n": 1, "\\ud800\\n": 2}', "invalid_json", r'the name "\ud800\n" stands twice'),
+        ("{" + ",".join(['"' + "a" * 9_000 + '": 1'] * 2) + "}", "invalid_json", "stands twice"),
+    ],
+)
+def test_a_body_that_is_no_event_is_refused_with_what_is_wrong(body: str, code: str, words: str) -> None:
+    with pytest.raises(BadRequestError) as raised:
+        read_body(body, MAX_BATCH)
+    assert raised.value.code == code
+    assert words in raised.value.message
+    assert len(raised.value.message) <= 300
+
+
+@pytest.mark.parametrize(("opening", "closing"), [('{"a":', "}"), ("[", "]")])
+def test_ten_thousand_levels_are_refused_and_do_not_end_in_a_recursion_error(opening: str, closing: str) -> None:
+    with pytest.raises((BadRequestError, InvalidEventError)) as raised:
+        # A Python whose parser goes this deep leaves it to the check of the event.
+        checked(read_body(opening * 10_000 + "1" + closing * 10_000, MAX_BATCH).events[0])
+    assert "nested" in str(raised.value) or "not a list" in str(raised.value)
+
+
+@pytest.mark.parametrize("body", ["[{0}]", '{{"events": [{0}]}}'])
+def test_as_many_events_as_allowed_are_taken_and_one_more_is_refused(body: str) -> None:
+    assert len(read_body(body.format(",".join(["{}"] * MAX_BATCH)), MAX_BATCH).events) == MAX_BATCH
+    with pytest.raises(TooLargeError, match="501 events; allowed are 500") as raised:
+        read_body(body.format(",".join(["{}"] * (MAX_BATCH + 1))), MAX_BATCH)
+    assert raised.value.code == "too_many_events"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"a": 1}',
+        "{}",
+        '{"events": [{"a": 1}], "x": 1}',
+        '{"events": {"a": 1}}',
+        '{"events": "all"}',
+        '{"events": null}',
+    ],
+)
+def test_an_object_that_is_not_just_a_list_of_events_is_one_event(body: str) -> None:
+    submission = read_body(body, MAX_BATCH)
+    assert (submission.events, submission.batch) == ([json.loads(body)], False)
+
+
+@pytest.mark.parametrize("body", ['[{"a": 1}]', '{"events": [{"a": 1}]}'])
+def test_a_list_of_one_event_is_a_batch(body: str) -> None:
+    submission = read_body(body, MAX_BATCH)
+    assert (submission.events, submission.batch) == ([{"a": 1}], True)
+
+
+def test_a_batch_keeps_what_is_no_event_in_its_place() -> None:
+    assert read_body('[{"a": 1}, null, 7]', MAX_BATCH).events == [{"a": 1}, None, 7]
+
+
+@given(json_objects)
+@settings(deadline=None)
+def test_the_body_of_any_event_is_read_exactly(event: JsonObject) -> None:
+    assert read_body(json.dumps([event, event]), MAX_BATCH).events == [event, event]
+
+
+@given(st.text())
+@settings(deadline=None)
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        assert read_body(text, MAX_BATCH).events
+    except (BadRequestError, TooLargeError) as error:
+        assert error.message  # noqa: PT017  whether it is refused is up to the text
+
+
+# What is acceptable
+
+
+@pytest.mark.parametrize("event", [None, [], "text", 7, 1.5, True])
+def test_an_event_that_is_no_object_is_refused(event: object) -> None:
+    (problem,) = problems(event)
+    assert problem["path"] == ""
+    assert "an event is a JSON object" in problem["message"]
+
+
+def test_a_client_cannot_set_what_the_server_sets_and_is_told_of_both() -> None:
+    assert [problem["path"] for problem in problems({"id": "mine", "received_at": "now", "a": 1})] == [
+        "/id",
+        "/received_at",
+    ]
+    assert [problem["path"] for problem in problems({"id": None})] == ["/id"]
+    assert checked({"data": {"id": "theirs"}}) == DEFAULT_TYPE
+
+
+@pytest.mark.parametrize("depth", [1, 2, MAX_DEPTH])
+def test_the_depth_limit_is_exact(depth: int) -> None:
+    assert checked(nested(depth), max_depth=depth) == DEFAULT_TYPE
+    assert problems(nested(depth + 1), max_depth=depth) == [
+        {"path": "", "message": f"is nested more than {depth} levels deep"}
+    ]
+
+
+def test_lists_count_as_levels_and_breadth_does_not() -> None:
+    assert checked({"a": [[1]]}, max_depth=3) == DEFAULT_TYPE
+    assert problems({"a": [[1]]}, max_depth=2)
+    assert checked({str(key): [key] for key in range(1_000)}, max_depth=2) == DEFAULT_TYPE
+
+
+@pytest.mark.parametrize("event", [{"a": "\ud800"}, {"\udfff": 1}, {"a": [{"b": "x\udc00y"}]}])
+def test_half_a_surrogate_pair_is_refused_wherever_it_stands(event: JsonObject) -> None:
+    # JSON can write it, UTF-8 cannot: nothing behind the API could store it.
+    assert problems(event) == [{"path": "", "message": "has text with half a surrogate pair"}]
+
+
+def test_a_whole_surrogate_pair_is_a_character() -> None:
+    assert checked(read_body(r'{"a": "\ud83d\ude00"}', MAX_BATCH).events[0]) == DEFAULT_TYPE
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ({"event_type": "page_view"}, "page_view"),
+        ({"event_type": "x" * MAXIMUM_TYPE_BYTES}, "x" * MAXIMUM_TYPE_BYTES),
+        ({"event_type": "x" * (MAXIMUM_TYPE_BYTES + 1)}, DEFAULT_TYPE),
+        # Nine characters each in a key of the archive.
+        ({"event_type": "\u4e2d" * 56}, "\u4e2d" * 56),
+        ({"event_type": "\u4e2d" * 57}, DEFAULT_TYPE),
+        ({"event_type": ""}, DEFAULT_TYPE),
+        ({"event_type": 7}, DEFAULT_TYPE),
+        ({"event_type": None}, DEFAULT_TYPE),
+        ({}, DEFAULT_TYPE),
+    ],
+)
+def test_without_schemas_the_type_is_what_the_field_says_if_it_can_be_one(event: JsonObject, expected: str) -> None:
+    assert checked(event) == expected
+    assert checked(event, compile_schemas({"": {"type": "object"}})) == expected
+
+
+def test_the_type_is_read_from_the_configured_field() -> None:
+    assert check({"kind": "a", "event_type": "b"}, max_depth=1, type_field="kind", validators={}) == "a"
+
+
+def test_one_schema_for_all_is_asked_whatever_the_type() -> None:
+    validators = compile_schemas({"": PAGE_VIEW})
+    assert checked({"event_type": "anything", "page": "/"}, validators) == "anything"
+    assert problems({"event_type": "anything"}, validators)
+    assert problems({}, validators)
+
+
+def test_each_type_has_its_own_schema() -> None:
+    assert checked({"event_type": "purchase", "amount": 1}, BY_TYPE) == "purchase"
+    assert checked({"event_type": "page_view", "page": "/", "amount": "text"}, BY_TYPE) == "page_view"
+    (problem,) = problems({"event_type": "purchase", "amount": "text"}, BY_TYPE)
+    assert problem["path"] == "/amount"
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        ({"event_type": "refund"}, "unknown event type 'refund'; known: page_view, purchase"),
+        ({"event_type": None}, "unknown event type None; known: page_view, purchase"),
+        ({"event_type": ["page_view"]}, "unknown event type ['page_view']; known: page_view, purchase"),
+        ({"page": "/"}, "is missing; known: page_view, purchase"),
+    ],
+)
+def test_a_type_without_a_schema_is_refused_and_the_known_ones_are_named(event: JsonObject, message: str) -> None:
+    assert problems(event, BY_TYPE) == [{"path": "/event_type", "message": message}]
+
+
+def test_a_huge_unknown_type_does_not_make_a_huge_answer() -> None:
+    (problem,) = problems({"event_type": "x" * 100_000}, BY_TYPE)
+    assert len(problem["message"]) <= 500
+
+
+def test_every_problem_is_reported_with_its_json_pointer() -> None:
+    schema = {
+        "type": "object",
+        "required": ["name"],
+        "properties": {
+            "count": {"type": "integer"},
+            "lines": {"type": "array", "items": {"type": "object", "properties": {"a/b~c": {"type": "string"}}}},
+        },
+    }
+    found = problems({"count": "x", "lines": [{"a/b~c": "y"}, {"a/b~c": 5}]}, compile_schemas({"": schema}))
+    assert {problem["path"] for problem in found} == {"", "/count", "/lines/1/a~1b~0c"}
+    assert {problem["path"]: problem["message"] for problem in found}["/count"] == "must be integer"
+    assert "name" in {problem["path"]: problem["message"] for problem in found}[""]
+
+
+def test_a_problem_stands_where_it_is_also_when_names_have_dots_and_brackets() -> None:
+    integer = {"type": "integer"}
+    schema = {
+        "properties": {
+            "a.b": integer,
+            "a": {"properties": {"b": {"type": "boolean"}, "x[0]": {"items": integer}, "": integer}},
+            "n": {"items": {"required": ["p.q"], "properties": {"p.q": integer, "p": {"maxProperties": 0}}}},
+        },
+        "patternProperties": {"^z": integer},
+    }
+    event = {
+        "a.b": "wrong",
+        "a": {"b": "wrong too", "x[0]": [1, "x"], "": "x"},
+        "n": [{"p": {"q": 1}}, {"p.q": "x"}],
+        "z.[1].~/": "x",
+    }
+    found = {problem["path"]: problem["message"] for problem in problems(event, compile_schemas({"": schema}))}
+    assert found == {
+        "/a.b": "must be integer",
+        "/a/b": "must be boolean",
+        "/a/x[0]/1": "must be integer",
+        "/a/": "must be integer",
+        "/n/0": "must contain ['p.q'] properties",
+        "/n/0/p": "must contain less than or equal to 0 properties",
+        "/n/1/p.q": "must be integer",
+        "/z.[1].~0~1": "must be integer",
+    }
+
+
+@pytest.mark.parametrize("others", [{}, {"text": 5}])
+def test_an_integer_that_no_float_can_hold_is_refused_where_a_schema_divides(others: JsonObject) -> None:
+    schema = {"properties": {"price": {"multipleOf": 0.01}, "text": {"type": "string"}}}
+    found = problems({**others, "price": 10**400}, compile_schemas({"": schema}))
+    assert found == [{"path": "", "message": "has an integer that is too large for its schema"}]
+
+
+@pytest.mark.parametrize("value", [True, False, "1", "nan", "Infinity", "", None, [1]])
+def test_only_a_number_is_a_number(value: object) -> None:
+    (problem,) = problems({"event_type": "purchase", "amount": value}, BY_TYPE)
+    assert problem == {"path": "/amount", "message": "must be number"}
+
+
+def test_a_schema_need_not_mention_the_idempotency_key() -> None:
+    validators = compile_schemas({"": {"type": "object", "properties": {"a": {}}, "additionalProperties": False}})
+    assert checked({"a": 1, "idempotency_key": "k"}, validators) == DEFAULT_TYPE
+    assert problems({"a": 1, "other": "k"}, validators)
+
+
+def test_a_schema_does_not_change_the_event() -> None:
+    event: JsonObject = {"a": {}}
+    schema = {"properties": {"a": {"properties": {"b": {"default": 5}}}, "c": {"default": 6}}}
+    checked(event, compile_schemas({"": schema}))
+    assert event == {"a": {}}
+
+
+# Idempotency
+
+
+def test_the_key_comes_from_the_header_or_from_inside() -> None:
+    assert idempotency_key({}, None) is None
+    assert idempotency_key({"idempotency_key": None}, None) is None
+    assert idempotency_key({}, "k") == "k"
+    assert idempotency_key({"idempotency_key": "k"}, None) == "k"
+    assert idempotency_key({"idempotency_key": "k"}, "k") == "k"
+
+
+@pytest.mark.parametrize(
+    "key", ["", "k" * (MAXIMUM_KEY_LENGTH + 1), "k" * 10_240, "a\nb", "a\x00b", "a\x7fb", "\u2028"]
+)
+def test_a_key_that_cannot_be_one_is_refused_where_it_stands(key: str) -> None:
+    message = "must be text of 1 to 256 printable characters"
+    with pytest.raises(InvalidEventError) as raised:
+        idempotency_key({}, key)
+    assert raised.value.problems == [{"path": "Idempotency-Key", "message": message}]
+    with pytest.raises(InvalidEventError) as raised:
+        idempotency_key({"idempotency_key": key}, None)
+    assert raised.value.problems == [{"path": "/idempotency_key", "message": message}]
+
+
+@pytest.mark.parametrize("key", [7, True, ["k"], {"k": 1}, 0, False, []])
+def test_a_key_inside_must_be_text(key: object) -> None:
+    with pytest.raises(InvalidEventError, match="must be text"):
+        idempotency_key({"idempotency_key": key}, None)
+
+
+def test_the_longest_key_is_taken() -> None:
+    assert idempotency_key({}, "k" * MAXIMUM_KEY_LENGTH) == "k" * MAXIMUM_KEY_LENGTH
+
+
+def test_two_keys_that_differ_are_refused() -> None:
+    with pytest.raises(InvalidEventError) as raised:
+        idempotency_key({"idempotency_key": "a"}, "b")
+    assert raised.value.problems == [
+        {"path": "Idempotency-Key", "message": "differs from idempotency_key in the event"}
+    ]
+
+
+def shuffled(value: Any) -> Any:
+    """The same JSON with the keys of every object the other way round."""
+    if isinstance(value, dict):
+        return {key: shuffled(value[key]) for key in reversed(value)}
+    return [shuffled(inner) for inner in value] if isinstance(value, list) else value
+
+
+@given(json_objects)
+@settings(deadline=None)
+def test_order_of_keys_and_white_space_do_not_change_the_fingerprint(event: JsonObject) -> None:
+    written = json.dumps(shuffled(event), indent=3, ensure_ascii=False)
+    assert fingerprint(read_body(written, MAX_BATCH).events[0]) == fingerprint(event)
+
+
+@given(json_objects, json_objects)
+@settings(deadline=None)
+def test_other_json_has_another_fingerprint(one: JsonObject, other: JsonObject) -> None:
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (fingerprint(one) == fingerprint(other)) == same
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1}, {"a": "1"}),
+        ({"a": 1}, {"a": True}),
+        ({"a": [1, 2]}, {"a": [2, 1]}),
+        ({"a": None}, {}),
+        ({"a": ""}, {"a": None}),
+    ],
+)
+def test_what_only_looks_alike_has_another_fingerprint(one: JsonObject, other: JsonObject) -> None:
+    assert fingerprint(one) != fingerprint(other)
+
+
+def test_without_a_key_every_id_is_new() -> None:
+    ids = {event_id(None) for _ in range(1_000)}
+    assert len(ids) == 1_000
+    assert all(str(uuid.UUID(each)) == each for each in ids)
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+@settings(deadline=None)
+def test_a_key_has_one_id_of_its_own(one: str, other: str) -> None:
+    assert event_id(one) == event_id(one)
+    assert (event_id(one) == event_id(other)) == (one == other)
+    assert str(uuid.UUID(event_id(one))) == event_id(one)
+
+
+def test_the_id_of_a_key_is_the_same_in_every_release() -> None:
+    # Another one would make every repeat a new event on the day of the deployment.
+    assert event_id("order-17") == "bbd457f8-3be5-7f31-96d0-f118b6dd5b32"
+
+
+# The message
+
+
+@given(json_objects)
+@settings(deadline=None)
+def test_any_event_survives_its_message_which_is_ascii(data: JsonObject) -> None:
+    envelope = replace(ENVELOPE, data=data)
+    message = envelope.to_message()
+    assert message.isascii()
+    assert Envelope.from_message(message) == envelope
+    # Equality alone does not tell 1 from 1.0 or True.
+    assert json.dumps(Envelope.from_message(message).data) == json.dumps(data)
+
+
+@given(st.fixed_dictionaries({"event_type": st.text(max_size=MAXIMUM_TYPE_BYTES + 1)}))
+@settings(deadline=None)
+def test_whatever_type_is_accepted_the_worker_can_read(event: JsonObject) -> None:
+    # What the API answered 202 for must not end with the dead letters as unreadable.
+    try:
+        envelope = replace(ENVELOPE, type=checked(event), data=event)
+    except InvalidEventError:
+        return
+    assert Envelope.from_message(envelope.to_message()) == envelope
+
+
+@given(st.text() | json_values.map(json.dumps))
+@settings(deadline=None)
+def test_any_other_message_is_unreadable_and_nothing_worse(body: str) -> None:
+    with pytest.raises(UnreadableMessageError, match="not an event of this pipeline") as raised:
+        Envelope.from_message(body)
+    assert len(str(raised.value)) <= 400
+
+
+@given(st.sampled_from([field.name for field in fields(Envelope)]), json_values)
+@settings(deadline=None, max_examples=300)
+def test_a_field_of_any_other_value_is_unreadable_or_usable(name: str, value: object) -> None:
+    body = json.dumps({**vars(ENVELOPE), name: value})
+    try:
+        envelope = Envelope.from_message(body)
+    except UnreadableMessageError:
+        return
+    assert getattr(envelope, name) == value
+    assert isinstance(value, dict if name == "data" else str)
+
+
+@pytest.mark.parametrize("missing", [field.name for field in fields(Envelope)])
+def test_a_message_without_one_of_the_fields_is_unreadable(missing: str) -> None:
+    body = json.dumps({name: value for name, value in vars(ENVELOPE).items() if name != missing})
+    with pytest.raises(UnreadableMessageError, match=missing):
+        Envelope.from_message(body)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("id", "../../secrets"),
+        ("id", ENVELOPE.id.upper()),
+        ("id", ENVELOPE.id + "\n"),
+        ("received_at", "2026-11-21T08:00:00Z"),
+        ("received_at", "2026-11-21 08:00:00.000000Z"),
+        ("received_at", "2026-13-01T08:00:00.000000Z"),
+        ("received_at", "2026-02-30T08:00:00.000000Z"),
+        ("received_at", "2026-11-21T29:00:00.000000Z"),
+        ("received_at", "2\u066326-11-21T08:00:00.000000Z"),
+        ("fingerprint", "abc"),
+        ("type", "a\nb"),
+        ("user_agent", "x" * (MAXIMUM_FIELD_LENGTH + 1)),
+        ("correlation_id", 7),
+        ("data", []),
+        ("data", None),
+    ],
+)
+def test_a_forged_field_makes_a_message_unreadable_before_it_takes_its_batch_along(name: str, value: object) -> None:
+    with pytest.raises(UnreadableMessageError):
+        Envelope.from_message(json.dumps({**vars(ENVELOPE), name: value}))
+
+
+def test_a_message_nested_without_end_is_unreadable() -> None:
+    with pytest.raises(UnreadableMessageError):
+        Envelope.from_message('{"data":' + "[" * 100_000)
+
+
+def test_fields_of_a_newer_version_are_ignored() -> None:
+    assert Envelope.from_message(json.dumps({**vars(ENVELOPE), "added_later": {"x": 1}})) == ENVELOPE
+
+
+def test_the_size_limit_is_exact_to_the_byte() -> None:
+    room = MAXIMUM_MESSAGE_BYTES - len(replace(ENVELOPE, data={"x": ""}).to_message())
+    assert len(message_of(replace(ENVELOPE, data={"x": "a" * room}))) == 1_048_576
+    with pytest.raises(EventTooLargeError, match="1048577 bytes as a message, allowed are 1048576"):
+        message_of(replace(ENVELOPE, data={"x": "a" * (room + 1)}))
+
+
+def test_a_character_counts_with_the_bytes_it_has_in_the_message() -> None:
+    with pytest.raises(EventTooLargeError):
+        message_of(replace(ENVELOPE, data={"x": "é" * (MAXIMUM_MESSAGE_BYTES // 6)}))
+
+
+def test_the_times_of_a_request_strictly_increase_and_are_utc() -> None:
+    times = received_times(500)
+    assert times == sorted(set(times))
+    assert len(times) == 500
+    assert all(datetime.fromisoformat(each).utcoffset() is not None and each.endswith("Z") for each in times)

@@ -1,0 +1,166 @@
+"""Which faults are injected, and when, with a parameter store of the test's own."""
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from handlers.api.faults import Faults, InjectedFaultError, is_mode
+from handlers.shared import aws
+
+
+class Switch:
+    """The parameter store, and the time."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+        self.reads = 0
+        self.now = 1_000.0
+        self.out = False
+
+    def get_parameter(self, **request: str) -> Mapping[str, Any]:
+        assert request == {"Name": "the-switch"}
+        self.reads += 1
+        if self.out:
+            raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "GetParameter")
+        return {"Parameter": {"Value": self.value}}
+
+
+@pytest.fixture
+def switch(monkeypatch: pytest.MonkeyPatch) -> Switch:
+    switch = Switch("none")
+    monkeypatch.setattr(aws, "client", {"ssm": switch}.__getitem__)
+    return switch
+
+
+def made(switch: Switch, mode: str = "none") -> Faults:
+    switch.value = mode
+    return Faults(
+        "the-switch",
+        chance=random.Random(7),  # noqa: S311
+        clock=lambda: switch.now,
+    )
+
+
+def test_the_parameter_is_read_every_five_seconds(switch: Switch) -> None:
+    injected = made(switch)
+    for seconds in (0, 2, 4.9):
+        switch.now = 1_000 + seconds
+        assert injected.mode == "none"
+    assert switch.reads == 1
+    switch.value = "slow_downstream"
+    switch.now = 1_005
+    assert injected.mode == "slow_downstream"
+    assert switch.reads == 2
+
+
+@pytest.mark.parametrize(
+    "value", ["", "slow", "random_fail_p", "random_fail_p0", "random_fail_p00", "random_fail_p101", "NONE"]
+)
+def test_what_is_no_mode_is_none_and_logged(switch: Switch, value: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert not is_mode(value)
+    assert made(switch, value).mode == "none"
+    assert "not a mode" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "none",
+        "poison_payload",
+        "slow_downstream",
+        "duplicate_submit",
+        "random_fail_p01",
+        "random_fail_p99",
+        "random_fail_p100",
+    ],
+)
+def test_what_is_a_mode(value: str) -> None:
+    assert is_mode(value)
+
+
+def test_without_an_answer_nothing_is_injected_and_it_is_not_asked_for_a_minute(
+    switch: Switch, caplog: pytest.LogCaptureFixture
+) -> None:
+    injected = made(switch, "random_fail_p100")
+    switch.out = True
+    assert injected.around(lambda event: event)({"n": 1}) == {"n": 1}
+    assert "could not be read" in caplog.text
+    switch.now += 59
+    assert (injected.mode, switch.reads) == ("none", 1)
+    switch.out = False
+    switch.now += 1
+    assert injected.mode == "random_fail_p100"
+
+
+def test_one_message_in_ten_is_poisoned_and_the_same_ones_each_time(switch: Switch) -> None:
+    body = '{"id": "whole"}'
+    ids = [f"message-{n}" for n in range(1_000)]
+    injected = made(switch, "poison_payload")
+    poisoned = [each for each in ids if injected.received(each, body) != body]
+    assert 70 < len(poisoned) < 130
+    assert poisoned == [each for each in ids if made(switch, "poison_payload").received(each, body) != body]
+    assert [made(switch).received(each, body) for each in poisoned] == [body] * len(poisoned)
+
+
+@pytest.mark.parametrize(("mode", "least", "most"), [("random_fail_p30", 250, 350), ("random_fail_p01", 1, 30)])
+def test_a_share_of_the_attempts_fails_as_an_outage_does(switch: Switch, mode: str, least: int, most: int) -> None:
+    process = made(switch, mode).around(lambda event: event["n"])
+    failed = 0
+    for number in range(1_000):
+        try:
+            assert process({"n": number}) == number
+        except InjectedFaultError:
+            failed += 1
+    assert least <= failed <= most
+
+
+def test_an_injected_failure_counts_as_an_outage() -> None:
+    assert issubclass(InjectedFaultError, OSError)
+
+
+def test_at_a_hundred_percent_every_attempt_fails(switch: Switch) -> None:
+    process = made(switch, "random_fail_p100").around(lambda event: event)
+    for _ in range(200):
+        with pytest.raises(InjectedFaultError, match="injected by random_fail_p100"):
+            process({})
+
+
+def test_a_slow_downstream_takes_its_time_before_it_answers(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    process = made(switch, "slow_downstream").around(lambda event: event["n"])
+    assert [process({"n": number}) for number in range(100)] == list(range(100))
+    assert len(slept) == 100
+    assert 0.5 <= min(slept) < 0.7
+    assert 2.8 < max(slept) <= 3
+    made(switch, "none").around(lambda event: event)({})
+    assert len(slept) == 100
+
+
+def test_only_duplicate_submit_sends_twice(switch: Switch) -> None:
+    assert made(switch, "duplicate_submit").sends_twice
+    assert not made(switch, "slow_downstream").sends_twice
+
+
+def test_where_faults_are_off_their_code_is_not_even_imported() -> None:
+    program = """
+import sys
+from handlers import ingest, worker
+from handlers.settings import IngestSettings, WorkerSettings
+
+common = dict(table_name="t", queue_url="q", results="inline", time_index_shards=0, items_expire_after_days=1)
+own = dict(type_field="t", max_batch=1, max_depth=1, track=True, deduplicate="key")
+ingest.Ingest(IngestSettings(**common, **own), {})
+limits = dict(max_receives=1, backoff_base_seconds=1, backoff_maximum_seconds=1)
+names = dict(dead_letter_queue_url="d", alerts_topic_arn="a", processor="p")
+worker.Worker(WorkerSettings(**common, **limits, **names, archive=False), print, "s")
+sys.exit("handlers.api.faults" in sys.modules)
+"""
+    environment = {"AWS_DEFAULT_REGION": "us-east-1", "PATH": ""}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment, timeout=60)

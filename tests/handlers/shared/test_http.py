@@ -1,0 +1,206 @@
+"""Requests in both payload formats of API Gateway, and the shape of answers."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handlers.api.events import Envelope
+from handlers.shared.errors import (
+    ApiError,
+    BadRequestError,
+    ConflictError,
+    NotFoundError,
+    TooLargeError,
+    UnavailableError,
+)
+from handlers.shared.http import USER_AGENT_LENGTH, Request, error_body, read_request, response
+
+Event = dict[str, Any]
+
+FORMATS = ("1.0", "2.0")
+
+
+def lambda_event(payload_format: str, **changes: Any) -> Event:
+    """A GET /events/{id} as API Gateway hands it over."""
+    common: Event = {
+        "headers": {"Content-Type": "application/json", "User-Agent": "curl/8.5", "X-Correlation-Id": "c-1"},
+        "queryStringParameters": {"limit": "5"},
+        "pathParameters": {"id": "e-1"},
+        "isBase64Encoded": False,
+    }
+    if payload_format == "1.0":
+        own: Event = {
+            "httpMethod": "GET",
+            "resource": "/events/{id}",
+            "path": "/events/e-1",
+            "body": None,
+            "requestContext": {
+                "requestId": "r-1",
+                "path": "/events/e-1",
+                "identity": {"sourceIp": "192.0.2.1", "userAgent": "curl/8.5"},
+            },
+        }
+    else:
+        own = {
+            "routeKey": "GET /events/{id}",
+            "rawPath": "/events/e-1",
+            "requestContext": {
+                "requestId": "r-1",
+                "http": {"method": "GET", "path": "/events/e-1", "sourceIp": "192.0.2.1", "userAgent": "curl/8.5"},
+            },
+        }
+    return {"version": payload_format, **common, **own, **changes}
+
+
+def with_headers(payload_format: str, headers: dict[str, str] | None) -> Request:
+    return read_request(lambda_event(payload_format, headers=headers))
+
+
+def with_user_agent(payload_format: str, user_agent: str | None) -> Request:
+    event = lambda_event(payload_format)
+    context = event["requestContext"]
+    context["identity" if payload_format == "1.0" else "http"]["userAgent"] = user_agent
+    return read_request(event)
+
+
+@pytest.mark.parametrize("payload_format", FORMATS)
+def test_both_payload_formats_give_the_same_request(payload_format: str) -> None:
+    assert read_request(lambda_event(payload_format, body='{"a": "é"}')) == Request(
+        route="GET /events/{id}",
+        path="/events/e-1",
+        headers={"content-type": "application/json", "user-agent": "curl/8.5", "x-correlation-id": "c-1"},
+        parameters={"limit": "5"},
+        event_id="e-1",
+        text='{"a": "é"}',
+        source_ip="192.0.2.1",
+        user_agent="curl/8.5",
+        correlation_id="c-1",
+        caller="",
+    )
+
+
+@pytest.mark.parametrize("payload_format", FORMATS)
+def test_the_caller_is_who_signed_the_request(payload_format: str) -> None:
+    event = lambda_event(payload_format)
+    signer = {"userArn": "arn:aws:iam::123456789012:user/ann"}
+    context = event["requestContext"]
+    if payload_format == "1.0":
+        context["identity"].update(signer)
+    else:
+        context["authorizer"] = {"iam": signer}
+    assert read_request(event).caller == signer["userArn"]
+    context.update({"identity": {**context.get("identity", {}), "userArn": None}, "authorizer": None})
+    assert read_request(event).caller == ""
+
+
+@pytest.mark.parametrize("payload_format", FORMATS)
+def test_what_a_request_does_not_have_is_empty_whether_null_or_absent(payload_format: str) -> None:
+    # A REST API sends null for what is not there, an HTTP API leaves it out.
+    nothing = {"headers": None, "queryStringParameters": None, "pathParameters": None, "body": None}
+    null = read_request(lambda_event(payload_format, **nothing))
+    event = lambda_event(payload_format)
+    for name in nothing:
+        event.pop(name, None)
+    assert read_request(event) == null
+    assert (null.headers, null.parameters, null.event_id, null.text) == ({}, {}, "", "")
+    assert null.correlation_id == "r-1"
+
+
+@pytest.mark.parametrize("payload_format", FORMATS)
+def test_a_body_in_base64_is_decoded(payload_format: str) -> None:
+    body = base64.b64encode('{"a": "é"}'.encode()).decode()
+    assert read_request(lambda_event(payload_format, body=body, isBase64Encoded=True)).text == '{"a": "é"}'
+    assert read_request(lambda_event(payload_format, body=body)).text == body
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["%%%", "abc", "YWJj\n", "YW Jj", base64.b64encode(b"\xff\xfe").decode(), base64.b64encode(b"a\xc3").decode(), "é"],
+)
+@pytest.mark.parametrize("payload_format", FORMATS)
+def test_a_body_that_is_not_base64_of_utf8_is_a_bad_request(payload_format: str, body: str) -> None:
+    with pytest.raises(BadRequestError, match="the body is not UTF-8 text") as raised:
+        read_request(lambda_event(payload_format, body=body, isBase64Encoded=True))
+    assert raised.value.code == "invalid_json"
+
+
+@given(st.binary())
+@settings(deadline=None)
+def test_any_bytes_are_read_as_utf8_or_refused(body: bytes) -> None:
+    event = lambda_event("2.0", body=base64.b64encode(body).decode(), isBase64Encoded=True)
+    try:
+        assert read_request(event).text.encode() == body
+    except BadRequestError:
+        with pytest.raises(UnicodeDecodeError):
+            body.decode()
+
+
+@pytest.mark.parametrize("name", ["X-Correlation-Id", "x-correlation-id", "X-CORRELATION-ID"])
+@pytest.mark.parametrize("payload_format", FORMATS)
+def test_a_header_is_found_however_its_name_is_written(payload_format: str, name: str) -> None:
+    assert with_headers(payload_format, {name: "mine"}).correlation_id == "mine"
+
+
+@pytest.mark.parametrize("given_id", ["x", "a b", "x" * 200, "~!@#"])
+def test_a_correlation_id_of_up_to_200_printable_characters_is_kept(given_id: str) -> None:
+    assert with_headers("2.0", {"x-correlation-id": given_id}).correlation_id == given_id
+
+
+@pytest.mark.parametrize("given_id", ["", " x", "x" * 201, "a\nb", "a\n", "a\tb", "a\x00b", "\x7f", "é", "a\x1b[31m"])
+def test_a_correlation_id_that_a_log_could_not_take_is_a_bad_request(given_id: str) -> None:
+    with pytest.raises(BadRequestError) as raised:
+        with_headers("2.0", {"x-correlation-id": given_id})
+    message = "X-Correlation-Id must be 1 to 200 printable ASCII characters"
+    assert (raised.value.code, raised.value.message) == ("invalid_header", message)
+    assert raised.value.details == [{"path": "X-Correlation-Id", "message": message}]
+
+
+def test_without_a_correlation_id_the_request_id_is_it() -> None:
+    assert with_headers("1.0", {}).correlation_id == "r-1"
+    assert with_headers("2.0", {}).correlation_id == "r-1"
+
+
+@pytest.mark.parametrize("payload_format", FORMATS)
+def test_a_user_agent_may_be_missing_and_is_cut(payload_format: str) -> None:
+    assert with_user_agent(payload_format, None).user_agent == ""
+    assert with_user_agent(payload_format, "x" * 10_000).user_agent == "x" * USER_AGENT_LENGTH
+
+
+@given(st.text(st.characters(max_codepoint=255), max_size=600))
+@settings(deadline=None)
+def test_whatever_user_agent_a_client_sends_the_worker_can_read_its_events(user_agent: str) -> None:
+    # HTTP allows a tab and any byte above 127 in a header. What was answered with 202 must not end as unreadable.
+    request = with_user_agent("2.0", user_agent)
+    envelope = Envelope(
+        id="9b2d3c1e-0000-4000-8000-123456789abc",
+        type="default",
+        received_at="2026-11-21T08:00:00.000000Z",
+        source_ip=request.source_ip,
+        user_agent=request.user_agent,
+        correlation_id=request.correlation_id,
+        fingerprint="",
+        data={},
+    )
+    assert Envelope.from_message(envelope.to_message()) == envelope
+
+
+def test_a_response_is_json_with_its_headers() -> None:
+    answer = response(202, {"id": "é", "n": None}, {"Location": "/events/1"})
+    assert answer["statusCode"] == 202
+    assert answer["headers"] == {"Content-Type": "application/json", "Location": "/events/1"}
+    assert json.loads(answer["body"]) == {"id": "é", "n": None}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [(BadRequestError, 400), (NotFoundError, 404), (ConflictError, 409), (TooLargeError, 413), (UnavailableError, 503)],
+)
+def test_every_error_has_its_status_and_the_documented_body(kind: type[ApiError], status: int) -> None:
+    error = kind("a_code", "a message", [{"path": "/a", "message": "m"}])
+    assert error.status == status
+    body = {"code": "a_code", "message": "a message", "details": [{"path": "/a", "message": "m"}]}
+    assert error_body(error) == {"error": body}
