@@ -8,7 +8,7 @@ import math
 from collections import Counter
 
 from components.options.api import ApiPipelineConfig
-from handlers.api.table import INDEX_PAGE
+from handlers.api.reader import INDEX_PAGE
 
 SQS_ENTRIES_A_CALL = 10
 

@@ -16,7 +16,8 @@ from cli.calls import ingest_calls, poller_calls, report_calls, worker_calls
 from components.config import load
 from components.options.api import ApiPipelineConfig
 from components.reports import SIZE as REPORT_SIZE
-from handlers.shared.metrics import CIRCUIT_OPEN, INGEST_COUNTS, LATENCY, OUTCOME_COUNTS, WORKER_COUNTS
+from handlers.api.counts import CIRCUIT_OPEN, INGEST_COUNTS, OUTCOME_COUNTS, WORKER_COUNTS
+from handlers.shared.metrics import LATENCY
 from local.errors import LocalError
 from local.project import find_project, load_project
 from local.recording import Graph, synthesise

@@ -13,9 +13,9 @@ from cli.outputs import aim_at, find_outputs
 from cli.report import STYLE
 from components.config import load
 from components.options.api import ApiPipelineConfig
+from handlers.api.reader import EventReader
 from handlers.api.report import Reporter
 from handlers.api.summary import STATUSES, Report, Window, facts, failures, title
-from handlers.api.table import EventReader
 from local.errors import LocalError
 from local.project import find_project, load_project
 

@@ -18,7 +18,7 @@ from components.function import METRICS_NAMESPACE
 from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
-from handlers.api import breaker, circuit, ingest, objects, table, worker
+from handlers.api import breaker, circuit, counts, ingest, items, objects, reader, worker
 from handlers.api.events import Envelope, event_id, received_times
 from handlers.api.ingest import Ingest
 from handlers.api.settings import IngestSettings, ReportSettings, WorkerSettings
@@ -30,6 +30,8 @@ from local.recording import Graph, synthesise
 
 ROOT = Path(__file__).parents[1]
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
+
+CIRCUIT_COUNTS = {"CircuitOpened", "CircuitClosed", counts.CIRCUIT_OPEN}
 
 FUNCTIONS: dict[str, type[Settings]] = {"pipeline-ingest": IngestSettings, "pipeline-worker": WorkerSettings}
 REPORTING = {"pipeline-report": ReportSettings}
@@ -124,6 +126,8 @@ def test_the_redrive_function_answers_its_routes(monkeypatch: pytest.MonkeyPatch
 
 
 class Time:
+    aws_request_id = "run"
+
     def get_remaining_time_in_millis(self) -> int:
         return 29_000
 
@@ -212,16 +216,13 @@ def test_the_api_has_the_routes_that_the_function_answers(monkeypatch: pytest.Mo
 
 def test_table_index_and_prefixes_have_the_same_names_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    assert deployed_table.TIME_INDEX == table.TIME_INDEX
+    assert deployed_table.TIME_INDEX == reader.TIME_INDEX
     (received,) = received_times(1)
     envelope = Envelope(event_id(None), "t", received, "", "", "", "", {})
     assert objects.result_key(envelope).startswith(variant.RESULTS)
     assert window_before("daily", datetime.now(UTC)).key.startswith(reports.REPORTS)
     deployed = graph_of({}).find("aws:dynamodb/table:Table", "pipeline-table").inputs
-    written = {
-        "id",
-        *table.EventTable("t", time_index_shards=1, items_expire_after_days=1)._item(envelope, "queued", indexed=True),
-    }
+    written = {*items.new_item(envelope, "queued", 1), *items.IndexKeys.__annotations__}
     assert {attribute["name"] for attribute in deployed["attributes"]} <= written
     assert deployed["ttl"]["attributeName"] in written
 
@@ -233,8 +234,8 @@ def test_what_alarms_and_dashboard_watch_of_ours_is_what_the_functions_write(
     variables = environment(graph_of({}), "pipeline-worker")
     for name in POWERTOOLS:
         monkeypatch.setenv(name, variables[name])
-    counts = (metrics.INGEST_COUNTS, metrics.WORKER_COUNTS, metrics.OUTCOME_COUNTS, metrics.CIRCUIT_COUNTS)
-    metrics.emit(dict.fromkeys([name for names in counts for name in names], 1), [1.5])
+    written_counts = (*counts.INGEST_COUNTS, *counts.WORKER_COUNTS, *counts.OUTCOME_COUNTS, *CIRCUIT_COUNTS)
+    metrics.emit(dict.fromkeys(written_counts, 1), [1.5])
     line = json.loads(capsys.readouterr().out)
     (written,) = line["_aws"]["CloudWatchMetrics"]
     assert written["Namespace"] == METRICS_NAMESPACE
@@ -263,6 +264,6 @@ def counts_used(source: Callable[..., object]) -> set[str]:
 
 
 def test_the_functions_count_what_the_lists_of_metrics_say() -> None:
-    assert counts_used(ingest.handler) - {"Location"} == set(metrics.INGEST_COUNTS)
-    assert counts_used(worker.handler) == {*metrics.WORKER_COUNTS, *metrics.OUTCOME_COUNTS}
-    assert counts_used(circuit.Circuit.call) | counts_used(breaker.handler) == set(metrics.CIRCUIT_COUNTS)
+    assert counts_used(ingest.handler) - {"Location"} == set(counts.INGEST_COUNTS)
+    assert counts_used(worker.handler) == {*counts.WORKER_COUNTS, *counts.OUTCOME_COUNTS}
+    assert counts_used(circuit.Circuit.call) | counts_used(breaker.handler) == CIRCUIT_COUNTS

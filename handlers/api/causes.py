@@ -1,18 +1,18 @@
-"""Why the messages of events are dead."""
+"""Causes of the dead letters of the api variant."""
 
 from collections.abc import Sequence
 
 from handlers.api.events import Envelope, UnreadableMessageError
-from handlers.api.table import EventTable, Item, description
+from handlers.api.items import EventItem, description
+from handlers.api.reader import EventReader
 from handlers.shared.dead_letters import SUCCEEDED_SINCE, UNKNOWN, Cause, Letter, recorded
 
 
 class EventCauses:
-    """Of events, one read of the table for ten of them. Error types are the names of exceptions."""
+    """Explain why messages of events are dead, with one read for ten of them. Error types are names of exceptions."""
 
     def __init__(self, table_name: str) -> None:
-        # Both numbers are for writing, which this does not.
-        self._table = EventTable(table_name, time_index_shards=0, items_expire_after_days=0)
+        self._table = EventReader(table_name, time_index_shards=0)
 
     def __call__(self, letters: Sequence[Letter]) -> list[Cause]:
         """See Explain."""
@@ -28,11 +28,11 @@ def _envelope(letter: Letter) -> Envelope | Cause:
         return Cause(None, type(error).__name__, str(error))
 
 
-def _of_event(envelope: Envelope, item: Item | None) -> Cause:
+def _of_event(envelope: Envelope, item: EventItem | None) -> Cause:
     if item is None:
         return Cause(envelope.id, UNKNOWN, None)
     if item.get("fingerprint", "") != envelope.fingerprint:
-        # A message without room for attributes.
+        # The worker sent this letter: a large message has no room for attributes.
         return Cause(envelope.id, "ConflictError", "the idempotency key was used with another event, which came first")
     if item["status"] == "succeeded":
         return Cause(envelope.id, UNKNOWN, SUCCEEDED_SINCE)

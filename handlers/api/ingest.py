@@ -20,9 +20,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from handlers.api import events, objects
 from handlers.api.events import Envelope, EventTooLargeError, InvalidEventError
+from handlers.api.items import EventItem, description, resent, result_of
 from handlers.api.listing import list_events
 from handlers.api.settings import IngestSettings
-from handlers.api.table import EventTable, description, result_of
+from handlers.api.table import EventTable
 from handlers.shared import metrics, queues
 from handlers.shared.dynamodb import TableError
 from handlers.shared.errors import (
@@ -122,12 +123,12 @@ class Ingest:
                 raise NotFoundError("no_such_route", "there is no such route")
 
     def _show(self, event_id: str) -> dict[str, Any]:
-        item = self._table.read([event_id], results=True).get(event_id) if events.is_id(event_id) else None
+        item = self._table.read_with_result(event_id) if events.is_id(event_id) else None
         if item is None or item["status"] == "accepting":
             raise NotFoundError("no_such_event", "there is no event with this id")
         shown = description(item)
-        if item.get("result_key"):
-            shown["result_url"] = objects.result_url(self._settings.bucket_name, item["result_key"])
+        if key := item.get("result_key"):
+            shown["result_url"] = objects.result_url(self._settings.bucket_name, key)
         elif item.get("result"):
             shown["result"] = result_of(item)
         return response(200, shown)
@@ -241,7 +242,7 @@ def _outgoing(entry: Entry) -> queues.Outgoing:
     return queues.Outgoing(entry.message, {}, entry.group, f"{envelope.id}-{envelope.fingerprint[:32]}")
 
 
-def _settle(group: Sequence[Entry], holder: Mapping[str, Any] | None) -> None:
+def _settle(group: Sequence[Entry], holder: EventItem | None) -> None:
     """Decides about the entries of one idempotency key, in the order of the request. `holder` is its item."""
     owner = holder["fingerprint"] if holder else _envelope(group[0]).fingerprint
     leader: Entry | None = None
@@ -255,7 +256,7 @@ def _settle(group: Sequence[Entry], holder: Mapping[str, Any] | None) -> None:
         elif holder is None or holder["status"] == "accepting":
             leader, entry.sends, entry.duplicate = entry, True, holder is not None
             if holder is not None:
-                entry.envelope = replace(envelope, received_at=holder["received_at"])
+                entry.envelope = resent(envelope, holder)
                 entry.message = events.message_of(entry.envelope)
         else:
             entry.duplicate, entry.status = True, description(holder)["status"]

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from handlers.api.events import is_id
-from handlers.api.table import EventTable, Item, days_back, description
+from handlers.api.items import IndexEntry, description
+from handlers.api.reader import EventReader, days_back
 from handlers.shared.errors import BadRequestError
 from handlers.shared.times import is_timestamp, timestamp
 
@@ -32,7 +33,7 @@ class Wanted:
     limit: int
 
 
-def list_events(table: EventTable, parameters: Mapping[str, str], kept_days: int) -> dict[str, Any]:
+def list_events(table: EventReader, parameters: Mapping[str, str], kept_days: int) -> dict[str, Any]:
     """`{"events": [...], "cursor"}`; the cursor is None on the last page. A page can be short and have a next one.
 
     Parameters: `since` (included; a week before `until` unless given) and `until` (excluded), RFC 3339; `type`;
@@ -60,7 +61,7 @@ def list_events(table: EventTable, parameters: Mapping[str, str], kept_days: int
 
 
 def _described(
-    table: EventTable, entries: Sequence[Item], wanted: Wanted
+    table: EventReader, entries: Sequence[IndexEntry], wanted: Wanted
 ) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """The position of each index entry, and its event when that is wanted."""
     items = table.read(entry["id"] for entry in entries if wanted.event_type in (None, entry["type"]))

@@ -11,25 +11,19 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
+from handlers.api.reader import EventReader
 from handlers.api.settings import ReportSettings
 from handlers.api.summary import Report, Tally, Window, summary, text, title, window_before
-from handlers.api.table import EventReader
 from handlers.shared import aws
+from handlers.shared.context import LambdaContext
 from handlers.shared.log import logger
 from handlers.shared.queues import depth
 from handlers.shared.times import timestamp
 
 # What is left of the function's time for writing and telling, when counting has to stop.
 TELLING_SECONDS = 15
-
-
-class Context(Protocol):
-    """Of Lambda's context object, what is used here."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until Lambda ends the function."""
 
 
 class Reporter:
@@ -85,7 +79,7 @@ def _settings() -> ReportSettings:
     return ReportSettings.from_environment()
 
 
-def handler(event: Mapping[str, Any], context: Context) -> None:
+def handler(event: Mapping[str, Any], context: LambdaContext) -> None:
     """The Lambda entry point. `event`: `{"period": "hourly" | "daily", "time"}`; without `time` it is now."""
     settings = _settings()
     moment = datetime.fromisoformat(event["time"]) if "time" in event else datetime.now(UTC)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from handlers.api.table import has_died
+from handlers.api.items import CountedItem, has_died, latency_ms
 from handlers.shared.times import timestamp
 
 STATUSES = ("queued", "succeeded", "failed")
@@ -102,7 +102,7 @@ class Tally:
         self._errors: Counter[str] = Counter()
         self._latencies = Latencies()
 
-    def add(self, items: Iterable[Mapping[str, Any]]) -> None:
+    def add(self, items: Iterable[CountedItem]) -> None:
         """Counts items of the table."""
         for item in items:
             died = has_died(item)
@@ -110,9 +110,8 @@ class Tally:
             self._types.setdefault(_name(item["type"], self._types), Counter())[status] += 1
             if status == "failed":
                 self._errors[_name(DIED if died else item.get("error_type") or "unknown", self._errors)] += 1
-            if completed_at := item.get("completed_at"):
-                taken = datetime.fromisoformat(completed_at) - datetime.fromisoformat(item["received_at"])
-                self._latencies.add(max(0, round(taken / timedelta(milliseconds=1))))
+            if (latency := latency_ms(item)) is not None:
+                self._latencies.add(latency)
 
     def report(self) -> dict[str, Any]:
         """`{"events", "by_status", "by_type", "failures", "latency_ms"}`, the most frequent first."""

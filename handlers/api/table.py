@@ -1,199 +1,31 @@
-"""The table of events: one item an event, by id.
+"""Writes to the table of events, 25 statements to a call, each with its own condition and answer."""
 
-Statements go 25 to a call, each with its own condition and its own answer (BatchExecuteStatement): for ten events a
-tenth of the calls of PutItem or UpdateItem at the same price.
-https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html
-
-An item: `id`, `type`, `status`, `received_at`, `attempts`, `expires_at` (epoch seconds), `fingerprint` (events with an
-idempotency key), `day_shard` and `time_key` (the time index), and when it is done `completed_at` and `result_key` or
-`result` (JSON text) or `error`, `error_type` and `rejected_message_id`. `status` is
-
-- `accepting`: claimed for an idempotency key, not yet known to be in the queue. Nobody is shown such an item.
-- `queued`, `succeeded`, `failed`: as the API says them.
-
-`final_attempt_until` (epoch seconds) is set before the last attempt. A queued item past it is failed: the worker died
-on the last attempt and could not say so.
-
-`refusals`: deliveries of the event's message that were no attempts, because the circuit was open.
-"""
-
-import json
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 from handlers.api.events import Envelope
-from handlers.shared import aws
-from handlers.shared.dynamodb import TableError
+from handlers.api.items import (
+    IS_ACCEPTING,
+    IS_FREE,
+    NOT_SUCCEEDED,
+    Completion,
+    EventItem,
+    IndexKeys,
+    is_ours,
+    key_of,
+    new_item,
+    same_event,
+)
+from handlers.api.reader import EventReader
+from handlers.shared.dynamodb import Condition, Item, Refusal, Statement, TableError
 
-STATEMENTS_A_CALL = 25
-KEYS_A_CALL = 100
 SECONDS_A_DAY = 86_400
-TIME_INDEX = "by-time"
-# Ten calls for items: what a summary holds of the index at once, and how often it looks at the clock.
-INDEX_PAGE = 1_000
-READ_ATTRIBUTES = (
-    "id",
-    "type",
-    "status",
-    "received_at",
-    "completed_at",
-    "attempts",
-    "error",
-    "error_type",
-    "expires_at",
-    "fingerprint",
-    "final_attempt_until",
-    "refusals",
-    "rejected_message_id",
-    "result_key",
-)
-OUTCOME_ATTRIBUTES = (
-    "id",
-    "type",
-    "status",
-    "received_at",
-    "completed_at",
-    "error_type",
-    "expires_at",
-    "final_attempt_until",
-)
-# DynamoDB answers these for one statement, within an answer that is a success: botocore does not try them again.
-PASSING = ("ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded", "InternalServerError")
-PASSING_ATTEMPTS = 4
-PAUSE_SECONDS = 0.1
-DIED_ON_LAST_ATTEMPT = "the worker died on the last attempt; the message is with the dead letters"
-
-Item = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One PartiQL statement and its parameters, in DynamoDB's JSON."""
-
-    text: str
-    parameters: Sequence[Item]
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A statement's condition did not hold. `item` is what stands there, None when nothing does or it is not known."""
-
-    code: str
-    item: Item | None
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What became of an event: `result_key` or `result` with `succeeded`, error and rejected message with `failed`."""
-
-    envelope: Envelope
-    status: str
-    attempts: int
-    completed_at: str
-    result_key: str | None = None
-    result: str | None = None
-    error: str | None = None
-    error_type: str | None = None
-    rejected_message_id: str | None = None
-
-
-class EventReader:
-    """What is read of the table. `time_index_shards` is 0 when there is no time index."""
-
-    def __init__(self, name: str, *, time_index_shards: int) -> None:
-        self._client = aws.client("dynamodb")
-        self._name = name
-        self._shards = time_index_shards
-
-    def read(self, ids: Iterable[str], *, results: bool = False) -> dict[str, Item]:
-        """The items that exist, by id, strongly consistent. Expired ones are left out: TTL deletes late.
-
-        With `results` those that stand in the items come, too.
-        """
-        return self._items(ids, [*READ_ATTRIBUTES, *(["result"] if results else [])], consistent=True)
-
-    def outcomes(self, ids: Iterable[str]) -> dict[str, Item]:
-        """As `read`, of each item only what a summary counts; at half the price, as what is done stays so."""
-        return self._items(ids, OUTCOME_ATTRIBUTES, consistent=False)
-
-    def _items(self, ids: Iterable[str], names: Sequence[str], *, consistent: bool) -> dict[str, Item]:
-        found: dict[str, Item] = {}
-        pending = [{"id": {"S": event_id}} for event_id in dict.fromkeys(ids)]
-        while pending:
-            now, pending = pending[:KEYS_A_CALL], pending[KEYS_A_CALL:]
-            wanted = {
-                "Keys": now,
-                "ConsistentRead": consistent,
-                "ProjectionExpression": ", ".join(f"#{name}" for name in names),
-                "ExpressionAttributeNames": {f"#{name}": name for name in names},
-            }
-            answer = self._client.batch_get_item(RequestItems={self._name: wanted})
-            items = [_plain(item) for item in answer["Responses"].get(self._name, [])]
-            found.update({item["id"]: item for item in items if item["expires_at"] > time.time()})
-            if unprocessed := answer.get("UnprocessedKeys", {}).get(self._name, {}).get("Keys", []):
-                # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html asks for a pause.
-                time.sleep(PAUSE_SECONDS)
-                pending += unprocessed
-        return found
-
-    def newest(self, shard_day: date, before: str, since: str, limit: int) -> list[Item]:
-        """A day's index entries (`id`, `type`, `time_key`) below the key `before`, at least `since`, newest first."""
-
-        def of_shard(shard: int) -> list[Item]:
-            answer = self._client.query(
-                TableName=self._name,
-                IndexName=TIME_INDEX,
-                KeyConditionExpression="day_shard = :shard AND time_key BETWEEN :since AND :before",
-                ExpressionAttributeValues={
-                    ":shard": {"S": f"{shard_day.isoformat()}#{shard}"},
-                    ":since": {"S": since},
-                    ":before": {"S": before},
-                },
-                ScanIndexForward=False,
-                Limit=limit + 1,
-            )
-            return [_plain(item) for item in answer["Items"]]
-
-        entries = [entry for entries in aws.each(of_shard, range(self._shards)) for entry in entries]
-        # BETWEEN takes both ends; `before` is where the page before this one ended.
-        entries = [entry for entry in entries if entry["time_key"] < before]
-        return sorted(entries, key=lambda entry: str(entry["time_key"]), reverse=True)[:limit]
-
-    def partitions(self, since: str, until: str) -> list[str]:
-        """The partitions of the index that events of a time are in, oldest first."""
-        # A window that ends at midnight has nothing of the day that begins then.
-        days = [day for day in days_back(until, since) if until > f"{day.isoformat()}T00:00:00.000000Z"]
-        return [f"{day.isoformat()}#{shard}" for day in sorted(days) for shard in range(self._shards)]
-
-    def pages(self, partition: str, since: str, until: str) -> Iterator[list[str]]:
-        """The ids of a partition's events from `since` (included) until `until` (not), oldest first, page by page."""
-        start: dict[str, Any] = {}
-        while True:
-            answer = self._client.query(
-                TableName=self._name,
-                IndexName=TIME_INDEX,
-                # A key is a time and more, so that none is equal to a time alone, and BETWEEN leaves `until` out.
-                KeyConditionExpression="day_shard = :partition AND time_key BETWEEN :since AND :until",
-                ExpressionAttributeValues={
-                    ":partition": {"S": partition},
-                    ":since": {"S": since},
-                    ":until": {"S": until},
-                },
-                Limit=INDEX_PAGE,
-                **start,
-            )
-            yield [entry["id"]["S"] for entry in answer["Items"]]
-            if "LastEvaluatedKey" not in answer:
-                return
-            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
 
 class EventTable(EventReader):
-    """`time_index_shards` is 0 when there is no time index."""
+    """The table of events. `time_index_shards` is 0 when there is no time index."""
 
     def __init__(self, name: str, *, time_index_shards: int, items_expire_after_days: int) -> None:
         super().__init__(name, time_index_shards=time_index_shards)
@@ -201,11 +33,9 @@ class EventTable(EventReader):
 
     # Accepting
 
-    def claim(self, envelopes: Sequence[Envelope]) -> list[Item | None]:
-        """Takes the ids of keyed events. For each: None when it is ours now, or the item that holds the id already."""
-        refusals = self._execute(
-            [self._insert(self._item(envelope, "accepting", indexed=False)) for envelope in envelopes]
-        )
+    def claim(self, envelopes: Sequence[Envelope]) -> list[EventItem | None]:
+        """Claim the ids of keyed events. Returns for each None if it is claimed, else the item that holds the id."""
+        refusals = self._table.execute([self._insert(envelope, "accepting", indexed=False) for envelope in envelopes])
         held = [envelope.id for envelope, refusal in zip(envelopes, refusals, strict=True) if refusal]
         items = self.read(held)
         return [
@@ -213,121 +43,86 @@ class EventTable(EventReader):
             for envelope, refusal in zip(envelopes, refusals, strict=True)
         ]
 
-    def _claim_expired(self, envelope: Envelope) -> Item | None:
-        """An item that should have been deleted by now stands in the way: replaces it. One call, for a rare case."""
-        try:
-            self._client.put_item(
-                TableName=self._name,
-                Item=_typed(self._item(envelope, "accepting", indexed=False)),
-                ConditionExpression="attribute_not_exists(id) OR expires_at <= :now",
-                ExpressionAttributeValues={":now": {"N": str(int(time.time()))}},
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            if item := self.read([envelope.id]).get(envelope.id):
-                return item
-            raise TableError(f"an item of {self._name} came and went while it was claimed") from None
-        return None
+    def _claim_expired(self, envelope: Envelope) -> EventItem | None:
+        """Replace an expired item that TTL has not deleted yet. One call, for a rare case."""
+        item = new_item(envelope, "accepting", self._expire_seconds)
+        if self._table.put_if(cast("Item", item), IS_FREE, {"now": int(time.time())}):
+            return None
+        if found := self.read([envelope.id]).get(envelope.id):
+            return found
+        raise TableError(f"{self._table.name}: the item {envelope.id} came and went while it was claimed")
 
     def release(self, envelopes: Sequence[Envelope]) -> None:
-        """Gives up claims whose event did not get into the queue. Somebody else's further progress stays."""
-        self._execute(
-            [
-                Statement(
-                    # The table's name is our own setting; values are parameters.
-                    f'DELETE FROM "{self._name}" WHERE "id"=? AND "status"=? AND "received_at"=?',  # noqa: S608
-                    [{"S": envelope.id}, {"S": "accepting"}, {"S": envelope.received_at}],
-                )
-                for envelope in envelopes
-            ],
+        """Give up claims of events that are not in the queue. Another request's progress stays."""
+        self._table.execute(
+            [self._table.delete_statement(key_of(envelope.id), *is_ours(envelope)) for envelope in envelopes]
         )
 
     def record_queued(self, envelopes: Sequence[Envelope]) -> None:
-        """Records events that are in the queue. An item that the worker was quicker to write stays as it is."""
+        """Record events that are in the queue. An item that the worker has written already stays as it is."""
         self._upsert(
-            [self._insert(self._item(envelope, "queued", indexed=True)) for envelope in envelopes],
-            [self._confirm(envelope) for envelope in envelopes],
+            [self._insert(envelope, "queued") for envelope in envelopes],
+            [
+                self._update(envelope, {"status": "queued", **self._index_keys(envelope)}, IS_ACCEPTING)
+                for envelope in envelopes
+            ],
             insert_first=[not envelope.fingerprint for envelope in envelopes],
         )
-
-    def _confirm(self, envelope: Envelope) -> Statement:
-        changes = {"status": "queued", **self._index_keys(envelope)}
-        return self._update(envelope.id, changes, ' AND "status"=?', [{"S": "accepting"}])
 
     # Completing
 
     def begin_final_attempt(self, envelopes: Sequence[Envelope], until: int) -> None:
-        """Says of events when their last attempt is over at the latest (epoch seconds)."""
+        """Record when the last attempt at events is over at the latest, in epoch seconds."""
         self._note([(envelope, {"final_attempt_until": until}) for envelope in envelopes])
 
     def record_refusals(self, refusals: Sequence[tuple[Envelope, int]]) -> None:
-        """Says of events how many deliveries were none of their attempts."""
+        """Record how many deliveries of events were no attempts."""
         self._note([(envelope, {"refusals": count}) for envelope, count in refusals])
 
     def _note(self, notes: Sequence[tuple[Envelope, Item]]) -> None:
-        """Writes attributes of events that are not done, whether they have an item already or not."""
+        """Write attributes of events that are not done, with or without an item."""
         self._upsert(
-            [self._insert({**self._item(envelope, "queued", indexed=True), **note}) for envelope, note in notes],
-            [self._update(envelope.id, note) for envelope, note in notes],
+            [self._insert(envelope, "queued", note) for envelope, note in notes],
+            [self._update(envelope, note) for envelope, note in notes],
             insert_first=[False] * len(notes),
         )
 
-    def complete(self, completions: Sequence[Completion], known: Iterable[str]) -> list[Item | None]:
-        """Records what became of events; `known` are the ids that have an item.
+    def complete(self, completions: Sequence[Completion], known: Iterable[str]) -> list[EventItem | None]:
+        """Record the outcomes of events; `known` are the ids that have an item.
 
-        For each: None when it was recorded, or the item that says it is done already, or is another event's.
+        Returns for each None if it is recorded, else the item: of an event that has succeeded, or of another one.
         """
         known = set(known)
         refusals = self._upsert(
-            [
-                self._insert({**self._item(each.envelope, each.status, indexed=True), **_outcome(each)})
-                for each in completions
-            ],
+            [self._insert(each.envelope, each.status, each.attributes()) for each in completions],
             [self._finish(each) for each in completions],
             insert_first=[each.envelope.id not in known for each in completions],
         )
-        return [refusal.item if refusal else None for refusal in refusals]
+        return [cast("EventItem | None", refusal.item) if refusal else None for refusal in refusals]
 
     def _finish(self, completion: Completion) -> Statement:
         envelope = completion.envelope
-        changes = {"status": completion.status, **_outcome(completion), **self._index_keys(envelope)}
-        condition, parameters = ' AND "status"<>?', [{"S": "succeeded"}]
-        if envelope.fingerprint:
-            condition, parameters = condition + ' AND "fingerprint"=?', [*parameters, {"S": envelope.fingerprint}]
-        return self._update(envelope.id, changes, condition, parameters)
+        changes = {"status": completion.status, **completion.attributes(), **self._index_keys(envelope)}
+        return self._update(envelope, changes, NOT_SUCCEEDED, *same_event(envelope))
 
     # Statements
 
-    def _item(self, envelope: Envelope, status: str, *, indexed: bool) -> dict[str, Any]:
-        return {
-            "id": envelope.id,
-            "type": envelope.type,
-            "status": status,
-            "received_at": envelope.received_at,
-            "attempts": 0,
-            "expires_at": int(datetime.fromisoformat(envelope.received_at).timestamp()) + self._expire_seconds,
-            **({"fingerprint": envelope.fingerprint} if envelope.fingerprint else {}),
-            **(self._index_keys(envelope) if indexed else {}),
-        }
-
-    def _index_keys(self, envelope: Envelope) -> dict[str, Any]:
+    def _index_keys(self, envelope: Envelope) -> Mapping[str, object]:
         if not self._shards:
             return {}
         shard = zlib.crc32(envelope.id.encode()) % self._shards
-        return {
-            "day_shard": f"{envelope.received_at[:10]}#{shard}",
-            "time_key": f"{envelope.received_at}#{envelope.id}",
-        }
-
-    def _insert(self, item: Item) -> Statement:
-        names = ", ".join(f"'{name}': ?" for name in item)
-        return Statement(f'INSERT INTO "{self._name}" VALUE {{{names}}}', list(_typed(item).values()))
-
-    def _update(self, event_id: str, changes: Item, condition: str = "", parameters: Sequence[Item] = ()) -> Statement:
-        assignments = " ".join(f'SET "{name}"=?' for name in changes)
-        return Statement(
-            f'UPDATE "{self._name}" {assignments} WHERE "id"=?{condition}',
-            [*_typed(changes).values(), {"S": event_id}, *parameters],
+        return IndexKeys(
+            day_shard=f"{envelope.received_at[:10]}#{shard}", time_key=f"{envelope.received_at}#{envelope.id}"
         )
+
+    def _insert(
+        self, envelope: Envelope, status: str, more: Mapping[str, Any] | None = None, *, indexed: bool = True
+    ) -> Statement:
+        item = new_item(envelope, status, self._expire_seconds)
+        return self._table.insert_statement({**item, **(self._index_keys(envelope) if indexed else {}), **(more or {})})
+
+    def _update(self, envelope: Envelope, changes: Item, *conditions: Condition) -> Statement:
+        return self._table.update_statement(key_of(envelope.id), changes, *conditions)
 
     def _upsert(
         self,
@@ -336,10 +131,10 @@ class EventTable(EventReader):
         *,
         insert_first: Sequence[bool],
     ) -> list[Refusal | None]:
-        """Runs of each pair the one that should fit, and the other where it did not.
+        """Run the statement of each pair that should fit, and the other one where it did not.
 
-        PartiQL has no statement that does either. An insert is refused where an item is, an update where none is; a
-        third round is for an item that came or went in between. An update's refusal with an item is final.
+        PartiQL has no statement that does both. An insert is refused where an item is, an update where none is; a third
+        round is for an item that came or went in between. An update's refusal with an item is final.
         """
         wanted = list(insert_first)
         refusals: list[Refusal | None] = [None] * len(inserts)
@@ -347,118 +142,12 @@ class EventTable(EventReader):
         for _ in range(3):
             statements = [(inserts if wanted[position] else updates)[position] for position in open_positions]
             again = []
-            for position, refusal in zip(open_positions, self._execute(statements), strict=True):
+            for position, refusal in zip(open_positions, self._table.execute(statements), strict=True):
                 refusals[position] = refusal
                 if refusal and (wanted[position] or refusal.item is None):
                     wanted[position] = not wanted[position]
                     again.append(position)
             open_positions = again
         if open_positions:
-            raise TableError(f"an item of {self._name} came and went while it was written")
+            raise TableError(f"{self._table.name}: {len(open_positions)} items came and went while they were written")
         return refusals
-
-    def _execute(self, statements: Sequence[Statement]) -> list[Refusal | None]:
-        """Runs statements, in the order given where it matters not. Raises TableError for anything but a refusal."""
-        answers = aws.each(self._execute_call, aws.chunks(list(statements), STATEMENTS_A_CALL))
-        return [answer for answers_of_call in answers for answer in answers_of_call]
-
-    def _execute_call(self, statements: Sequence[Statement]) -> list[Refusal | None]:
-        errors = self._errors(statements)
-        for attempt in range(PASSING_ATTEMPTS):
-            again = [position for position, error in enumerate(errors) if error and error["Code"] in PASSING]
-            if not again:
-                break
-            time.sleep(PAUSE_SECONDS * 2**attempt)
-            for position, error in zip(again, self._errors([statements[position] for position in again]), strict=True):
-                errors[position] = error
-        return [_refusal(error) for error in errors]
-
-    def _errors(self, statements: Sequence[Statement]) -> list[Item | None]:
-        answer = self._client.batch_execute_statement(
-            Statements=[
-                {
-                    "Statement": statement.text,
-                    "Parameters": statement.parameters,
-                    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-                }
-                for statement in statements
-            ],
-        )
-        return [response.get("Error") for response in answer["Responses"]]
-
-
-def _refusal(error: Mapping[str, Any] | None) -> Refusal | None:
-    if error is None:
-        return None
-    if error["Code"] not in ("ConditionalCheckFailed", "DuplicateItem"):
-        raise TableError(f"{error['Code']}: {error.get('Message', '')}")
-    return Refusal(error["Code"], _plain(error["Item"]) if error.get("Item") else None)
-
-
-def _outcome(completion: Completion) -> dict[str, Any]:
-    """The attributes of a done event. All are set: a redriven event that succeeds must lose the error it had."""
-    return {
-        "attempts": completion.attempts,
-        "completed_at": completion.completed_at,
-        "result_key": completion.result_key,
-        "result": completion.result,
-        "error": completion.error,
-        "error_type": completion.error_type,
-        "rejected_message_id": completion.rejected_message_id,
-        # A redriven message is another one, with deliveries and a last attempt of its own.
-        **({"refusals": 0, "final_attempt_until": None} if completion.status == "failed" else {}),
-    }
-
-
-def _typed(item: Item) -> dict[str, Item]:
-    """Plain values in DynamoDB's JSON; None is its NULL."""
-    typed: dict[str, Item] = {}
-    for name, value in item.items():
-        match value:
-            case None:
-                typed[name] = {"NULL": True}
-            case int():
-                typed[name] = {"N": str(value)}
-            case _:
-                typed[name] = {"S": value}
-    return typed
-
-
-def _plain(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        name: None if "NULL" in value else int(value["N"]) if "N" in value else value["S"]
-        for name, value in item.items()
-    }
-
-
-def has_died(item: Item) -> bool:
-    """Whether a worker took the event's last attempt and was never heard of again."""
-    until = item.get("final_attempt_until")
-    return item["status"] == "queued" and until is not None and until < time.time()
-
-
-def description(item: Item) -> dict[str, Any]:
-    """An item as the API shows it, without its result: status as it is now, times, attempts, error."""
-    died = has_died(item)
-    return {
-        "id": item["id"],
-        "type": item["type"],
-        "status": "failed" if died else item["status"],
-        "received_at": item["received_at"],
-        "completed_at": item.get("completed_at"),
-        "attempts": item["attempts"],
-        "error": DIED_ON_LAST_ATTEMPT if died else item.get("error"),
-    }
-
-
-def result_of(item: Item) -> Any:
-    """The result that stands in the item itself."""
-    return json.loads(item["result"])
-
-
-def days_back(newest: str, oldest: str) -> Iterator[date]:
-    """The days from one time or `time_key` back to another; none when that is not before it."""
-    day, last = date.fromisoformat(newest[:10]), date.fromisoformat(oldest[:10])
-    while day >= last and newest > oldest:
-        yield day
-        day -= timedelta(days=1)

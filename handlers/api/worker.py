@@ -27,9 +27,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from handlers.api import notices, objects, outcomes
 from handlers.api.events import Envelope, UnreadableMessageError
+from handlers.api.items import DIED_ON_LAST_ATTEMPT, Completion
+from handlers.api.items import EventItem as Item
 from handlers.api.processing import CircuitOpenError, Process, ProcessingTimeoutError, load_processor, time_limit
 from handlers.api.settings import WorkerSettings
-from handlers.api.table import DIED_ON_LAST_ATTEMPT, Completion, EventTable, Item
+from handlers.api.table import EventTable
 from handlers.processor import Rejected
 from handlers.shared import aws, metrics, queues
 from handlers.shared.dynamodb import TableError

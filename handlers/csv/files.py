@@ -1,32 +1,70 @@
-"""Uploaded files: what a notification of S3 says of them, and the table with one item a file.
-
-An item: `id`, `bucket`, `key`, `version`, `etag`, `size`, `status`, `attempts`, `started_at`, `expires_at` (epoch
-seconds) and
-
-- while it is `processing`: `owner` (the run that works on it) and `lease_until` (epoch seconds; a run cannot outlive
-  it), and after a checkpoint `state_key`, `offset`, `rows`;
-- once it is `succeeded`, `failed` or `skipped`: `completed_at`, counts, the keys of its outputs, `reason` and `error`,
-  and `settled`: everybody who is told of it has been.
-
-`attempts` are the runs since the last progress. Every change after the claim is on condition that the run still owns
-the file.
-"""
+"""Uploaded files: notifications of S3, and the table with one item for each file."""
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 from urllib.parse import unquote_plus
 
-from handlers.shared import aws
+from handlers.shared.dynamodb import Table
 
 PROCESSING, SUCCEEDED, FAILED, SKIPPED = "processing", "succeeded", "failed", "skipped"
 # Keys of S3 take 1,024 bytes; what is left is for prefix, id and ending.
 READABLE_BYTES = 800
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAXIMUM_OBJECT_BYTES = 50 * 1024**4
+
+
+class FileKeys(TypedDict):
+    """Which version of which object an item is about."""
+
+    bucket: str
+    key: str
+    version: str
+    etag: str
+    size: int
+
+
+class Checkpoint(TypedDict):
+    """How far the runs over a file came: the object with their state, bytes and rows read."""
+
+    state_key: str
+    offset: int
+    rows: int
+
+
+class FileItem(FileKeys):
+    """The item of a file. Every change after the claim is on condition that the run still owns the file."""
+
+    id: str
+    status: str
+    attempts: int
+    """Runs since the last progress."""
+    started_at: str
+    expires_at: int
+    """Epoch seconds."""
+    owner: str
+    """The run that works on the file while it is `processing`."""
+    lease_until: int
+    """Epoch seconds. A run cannot outlive it."""
+    state_key: NotRequired[str]
+    offset: NotRequired[int]
+    rows: NotRequired[int]
+    completed_at: NotRequired[str]
+    processed: NotRequired[int]
+    rejected: NotRequired[int]
+    success_rate: NotRequired[float | None]
+    processed_key: NotRequired[str | None]
+    rejected_key: NotRequired[str | None]
+    report_key: NotRequired[str]
+    reason: NotRequired[str]
+    error: NotRequired[str | None]
+    failed_message_id: NotRequired[str]
+    settled: NotRequired[bool]
+    """All notices about the outcome have been sent."""
+
 
 Item = Mapping[str, Any]
 
@@ -103,11 +141,12 @@ class FileTable:
     """The items of files, by id."""
 
     def __init__(self, name: str) -> None:
-        self._client = aws.client("dynamodb")
-        self._name = name
+        self._table = Table(name)
 
-    def claim(self, file: File, owner: str, *, now: int, until: int, started_at: str, expires_at: int) -> Item | None:
-        """Takes a file for a run. Returns its item; None when it is done, or another run works on it."""
+    def claim(
+        self, file: File, owner: str, *, now: int, until: int, started_at: str, expires_at: int
+    ) -> FileItem | None:
+        """Claim a file for a run. Returns its item; None if the file is done, or another run works on it."""
         return self._update(
             file.id,
             {
@@ -115,55 +154,53 @@ class FileTable:
                 "owner": owner,
                 "lease_until": until,
                 "expires_at": expires_at,
-                **_described(file),
+                **_keys(file),
             },
             "attribute_not_exists(id) OR (#status = :status AND lease_until < :now)",
-            {":now": now, ":none": 0, ":one": 1, ":started_at": started_at},
+            {"now": now, "none": 0, "one": 1, "started_at": started_at},
             more=(
                 "attempts = if_not_exists(attempts, :none) + :one, started_at = if_not_exists(started_at, :started_at)"
             ),
         )
 
-    def reopen(self, file: File, owner: str, failed_message_id: str, *, until: int, started_at: str) -> Item | None:
-        """Takes a file that failed and was sent in again. None when another run was quicker."""
+    def reopen(self, file: File, owner: str, failed_message_id: str, *, until: int, started_at: str) -> FileItem | None:
+        """Claim a failed file that was redriven. Returns None if another run was quicker."""
         return self._update(
             file.id,
             {"status": PROCESSING, "owner": owner, "lease_until": until, "attempts": 1, "started_at": started_at},
             "#status = :failed AND failed_message_id = :failed_message_id",
-            {":failed": FAILED, ":failed_message_id": failed_message_id},
+            {"failed": FAILED, "failed_message_id": failed_message_id},
             remove=("completed_at", "reason", "error", "failed_message_id", "settled", *_CHECKPOINT),
         )
 
-    def read(self, file_id: str) -> Item | None:
-        """The item of a file, strongly consistent."""
-        answer = self._client.get_item(TableName=self._name, Key={"id": {"S": file_id}}, ConsistentRead=True)
-        return _plain(answer["Item"]) if "Item" in answer else None
+    def read(self, file_id: str) -> FileItem | None:
+        """Return the item of a file, strongly consistent."""
+        return cast("FileItem | None", self._table.item({"id": file_id}))
 
     def checkpoint(self, file_id: str, owner: str, place: Item, *, keep: bool) -> None:
-        """Records how far a run came: `state_key`, `offset`, `rows`. `keep`: the run goes on. Raises LostError."""
+        """Record a Checkpoint; with `keep` the run goes on. Raises LostError."""
         released = {} if keep else {"lease_until": 0}
         self._owned(file_id, owner, {**place, **released, "attempts": 0})
 
     def release(self, file_id: str, owner: str, error: str) -> None:
-        """Gives a file up after a failure, so that the next attempt need not wait for the lease. Raises LostError."""
+        """Release a file after a failure, so that the next attempt need not wait for the lease. Raises LostError."""
         self._owned(file_id, owner, {"lease_until": 0, "error": error})
 
     def restart(self, file_id: str, owner: str) -> None:
-        """Forgets a checkpoint that cannot be gone on from. Raises LostError."""
+        """Remove a checkpoint that cannot be resumed. Raises LostError."""
         self._owned(file_id, owner, {"lease_until": 0}, remove=_CHECKPOINT)
 
-    def finish(self, file_id: str, owner: str, outcome: Item) -> Item:
-        """Records what became of a file; returns its item. Raises LostError."""
+    def finish(self, file_id: str, owner: str, outcome: Item) -> FileItem:
+        """Record the outcome of a file. Returns its item. Raises LostError."""
         return self._owned(file_id, owner, {"error": None, **outcome, "settled": False, "lease_until": 0})
 
     def settle(self, file_id: str) -> None:
-        """Records that everybody has been told."""
+        """Record that all notices about the outcome have been sent."""
         self._update(file_id, {"settled": True}, "attribute_exists(id)", {})
 
-    def _owned(self, file_id: str, owner: str, changes: Item, *, remove: Sequence[str] = ()) -> Item:
+    def _owned(self, file_id: str, owner: str, changes: Item, *, remove: Sequence[str] = ()) -> FileItem:
         condition = "#owner = :own AND #status = :processing"
-        values = {":own": owner, ":processing": PROCESSING}
-        item = self._update(file_id, changes, condition, values, remove=remove)
+        item = self._update(file_id, changes, condition, {"own": owner, "processing": PROCESSING}, remove=remove)
         if item is None:
             raise LostError(f"another run has taken over the file {file_id}")
         return item
@@ -177,56 +214,22 @@ class FileTable:
         *,
         more: str = "",
         remove: Sequence[str] = (),
-    ) -> Item | None:
-        """One UpdateItem; returns the item after it, None when the condition did not hold."""
+    ) -> FileItem | None:
+        """Return the item after the update, None if the condition did not hold."""
         assignments = [f"#{name} = :{name}" for name in changes] + ([more] if more else [])
         removed = f" REMOVE {', '.join(f'#{name}' for name in remove)}" if remove else ""
-        named = {*changes, *remove, *re.findall(r"#(\w+)", condition)}
-        try:
-            answer = self._client.update_item(
-                TableName=self._name,
-                Key={"id": {"S": file_id}},
-                UpdateExpression=f"SET {', '.join(assignments)}{removed}",
-                ConditionExpression=condition,
-                ExpressionAttributeNames={f"#{name}": name for name in named},
-                ExpressionAttributeValues=_typed({f":{name}": value for name, value in changes.items()} | dict(values)),
-                ReturnValues="ALL_NEW",
-            )
-        except self._client.exceptions.ConditionalCheckFailedException:
-            return None
-        return _plain(answer["Attributes"])
+        item = self._table.update(
+            {"id": file_id},
+            f"SET {', '.join(assignments)}{removed}",
+            condition,
+            names={*changes, *remove, *re.findall(r"#(\w+)", condition)},
+            values={**changes, **values},
+        )
+        return cast("FileItem | None", item)
 
 
-_CHECKPOINT = ("state_key", "offset", "rows")
+_CHECKPOINT = tuple(Checkpoint.__annotations__)
 
 
-def _described(file: File) -> dict[str, Any]:
-    return {"bucket": file.bucket, "key": file.key, "version": file.version, "etag": file.etag, "size": file.size}
-
-
-def _typed(values: Item) -> dict[str, Item]:
-    """Plain values in DynamoDB's JSON."""
-    typed: dict[str, Item] = {}
-    for name, value in values.items():
-        match value:
-            case None:
-                typed[name] = {"NULL": True}
-            case bool():
-                typed[name] = {"BOOL": value}
-            case int() | float():
-                typed[name] = {"N": repr(value)}
-            case _:
-                typed[name] = {"S": value}
-    return typed
-
-
-def _plain(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    plain: dict[str, Any] = {}
-    for name, value in item.items():
-        ((kind, content),) = value.items()
-        plain[name] = None if kind == "NULL" else _number(content) if kind == "N" else content
-    return plain
-
-
-def _number(text: str) -> int | float:
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+def _keys(file: File) -> FileKeys:
+    return {name: getattr(file, name) for name in FileKeys.__annotations__}  # type: ignore[return-value]

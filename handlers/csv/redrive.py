@@ -5,7 +5,8 @@ from functools import cache
 from typing import Any
 
 from handlers.csv.causes import FileCauses
-from handlers.shared.redrive import Context, Redrive
+from handlers.shared.context import LambdaContext
+from handlers.shared.redrive import Redrive
 from handlers.shared.settings import RedriveSettings
 
 
@@ -15,6 +16,6 @@ def _redrive() -> Redrive:
     return Redrive(settings, FileCauses(settings.table_name))
 
 
-def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The Lambda entry point."""
     return _redrive().handle(event, context)

@@ -87,6 +87,17 @@ KINDS: Mapping[str, tuple[Kind, Kind]] = {
     "parquet": (Kind(".parquet", "application/vnd.apache.parquet"), _COMPRESSED_LINES),
 }
 
+COUNTS = (
+    "Messages",
+    "FilesSucceeded",
+    "FilesFailed",
+    "FilesSkipped",
+    "FilesContinued",
+    "RowsProcessed",
+    "RowsRejected",
+    "BatchItemFailures",
+)
+
 End = Literal["done", "continue", "retry", "busy"]
 
 
@@ -452,7 +463,7 @@ class CsvWorker:
         # A file that goes on has not failed, whatever Lambda calls it.
         counts["BatchItemFailures"] = sum(bool(outcome.ends["retry"]) for outcome in outcomes)
         metrics.emit(
-            {name: counts[name] for name in metrics.CSV_WORKER_COUNTS},
+            {name: counts[name] for name in COUNTS},
             [latency for outcome in outcomes for latency in outcome.latencies_ms],
         )
         logger.info("batch", extra={"files": [file for outcome in outcomes for file in outcome.files]})

@@ -35,12 +35,13 @@ from handlers.iot.readings import (
     timestamp_of,
 )
 from handlers.iot.settings import IotWorkerSettings
-from handlers.iot.table import ReadingTable, ReadingTableError, StoredState
+from handlers.iot.table import ReadingTable, StoredState
 from handlers.iot.thresholds import Alert, Thresholds
 from handlers.shared import aws, metrics
+from handlers.shared.dynamodb import TableError
 from handlers.shared.log import logger
 
-OutsideError = (BotoCoreError, ClientError, ReadingTableError)
+OutsideError = (BotoCoreError, ClientError, TableError)
 
 THRESHOLDS_FILE = Path(__file__).parents[2] / "thresholds.json"
 SCHEMA_FILE = Path(__file__).parents[2] / "schema.json"

@@ -12,6 +12,7 @@ from typing import Any
 
 from handlers.shared.errors import ApiError, BadRequestError, UnavailableError
 from handlers.shared.log import logger
+from handlers.shared.text import printable
 
 USER_AGENT_LENGTH = 512
 
@@ -99,16 +100,11 @@ def read_request(event: Mapping[str, Any]) -> Request:
         parameters=event.get("queryStringParameters") or {},
         event_id=(event.get("pathParameters") or {}).get("id", ""),
         text=_text(event),
-        source_ip=_printable(client.get("sourceIp")),
-        user_agent=_printable(client.get("userAgent")),
+        source_ip=printable(client.get("sourceIp") or "", USER_AGENT_LENGTH),
+        user_agent=printable(client.get("userAgent") or "", USER_AGENT_LENGTH),
         correlation_id=_read_correlation_id(headers.get("x-correlation-id"), context["requestId"]),
         caller=signer.get("userArn") or "",
     )
-
-
-def _printable(text: str | None) -> str:
-    """A client's text as an envelope can hold it: not too long, and a blank for what cannot be printed."""
-    return "".join(character if character.isprintable() else " " for character in (text or "")[:USER_AGENT_LENGTH])
 
 
 def _text(event: Mapping[str, Any]) -> str:

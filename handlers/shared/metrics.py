@@ -1,7 +1,6 @@
-"""The pipeline's own metrics, in CloudWatch's embedded metric format: one line an invocation, dimension `service`.
+"""Metrics in CloudWatch's embedded metric format: one line an invocation, with the dimension `service`.
 
-The alarms and the dashboard (components/observability.py) name these metrics; tests/test_contract.py holds both
-together.
+Each room names its counts. components/observability.py watches them; tests/test_contract.py asserts that they agree.
 """
 
 from collections.abc import Mapping
@@ -9,28 +8,11 @@ from collections.abc import Mapping
 from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-INGEST_COUNTS = ("Accepted", "Rejected", "Duplicate")
-WORKER_COUNTS = ("Messages", "Processed", "Failed", "Repeated", "BatchItemFailures")
-# Of the worker, too, where there is a bus.
-OUTCOME_COUNTS = ("OutcomesUndelivered",)
-# 0 or 1, each minute; the others by whoever changes the circuit.
-CIRCUIT_OPEN = "CircuitOpen"
-CIRCUIT_COUNTS = ("CircuitOpened", "CircuitClosed", CIRCUIT_OPEN)
-CSV_WORKER_COUNTS = (
-    "Messages",
-    "FilesSucceeded",
-    "FilesFailed",
-    "FilesSkipped",
-    "FilesContinued",
-    "RowsProcessed",
-    "RowsRejected",
-    "BatchItemFailures",
-)
 LATENCY = "Latency"
 
 
 def emit(counts: Mapping[str, int], latencies_ms: list[float] | None = None) -> None:
-    """Writes one line. `latencies_ms` are the times from received to completed."""
+    """Write one line. `latencies_ms` are the times from received to completed."""
     metrics = Metrics()
     for name, value in counts.items():
         metrics.add_metric(name, MetricUnit.Count, value)

@@ -1,28 +1,73 @@
-"""The queue and its dead letters. Ten entries to a call, which SQS bills as one request for each 64 KB."""
+"""The SQS edge: messages as Lambda delivers them, and batches of messages to send, delete, or return later.
+
+Calls take ten entries; SQS bills each as one request for every 64 KB.
+"""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handlers.shared import aws
+from handlers.shared.backoff import backoff
 from handlers.shared.log import logger
 
 ENTRIES_A_CALL = 10
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MAXIMUM_MESSAGE_BYTES = 1_048_576
 SEND_ATTEMPTS = 2
+PAUSE_SECONDS = 0.1
 
 Attributes = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message that Lambda delivers. `receives` counts this delivery, too.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event
+    """
+
+    id: str
+    receipt_handle: str
+    body: str
+    receives: int
+    group: str = ""
+    """In a FIFO queue; else empty."""
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Return the message in one of the `Records` of an event."""
+        system = record["attributes"]
+        return cls(
+            record["messageId"],
+            record["receiptHandle"],
+            record["body"],
+            int(system["ApproximateReceiveCount"]),
+            system.get("MessageGroupId", ""),
+        )
+
+
+def batch_response(message_ids: Iterable[str]) -> dict[str, Any]:
+    """Return the answer to Lambda that puts these messages back into the queue; the others are deleted.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+    """
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in message_ids]}
+
+
+def backoff_seconds(attempt: int, base_seconds: int, maximum_seconds: int) -> int:
+    """Return the whole seconds, at least one, until a message is delivered again after a failed attempt."""
+    return max(1, round(backoff(attempt, base_seconds, maximum_seconds)))
 
 
 @dataclass(frozen=True)
 class Outgoing:
     """A message to send: its body and its attributes, all of them text.
 
-    For a FIFO queue it has a group, and an id by which SQS drops what is sent again within five minutes.
+    For a FIFO queue it has a group, and an id by which SQS drops a duplicate within five minutes.
     """
 
     body: str
@@ -32,15 +77,15 @@ class Outgoing:
 
     @property
     def size(self) -> int:
-        """Bytes as SQS counts them: the body, and of each attribute its name, type and value."""
+        """Bytes as SQS counts them: the body, and each attribute's name, type and value."""
         parts = (f"{name}String{value}" for name, value in self.attributes.items() if value)
         return len(self.body.encode()) + sum(len(part.encode()) for part in parts)
 
 
 def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
-    """Sends messages; for each, whether SQS has it. A refusal that is not our fault is tried again once.
+    """Send messages. Returns for each whether SQS has stored it. Refused messages are retried once.
 
-    Messages with groups are sent in order, and a refused one is not tried again: it would come behind its successors.
+    Messages with groups are sent in order, and not retried: a refused one would come behind its successors.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
     """
@@ -53,7 +98,7 @@ def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
         try:
             answer = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
         except (BotoCoreError, ClientError) as error:
-            # The other calls may have gone well: the caller is told message by message.
+            # The other calls may have succeeded, so the result says it for each message.
             logger.warning("the queue did not take messages", extra={"queue": queue_url, "reason": str(error)})
             return []
         return [int(entry["Id"]) for entry in answer.get("Successful", [])]
@@ -62,7 +107,8 @@ def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
         missing = [position for position, done in enumerate(sent) if not done]
         if not missing:
             break
-        time.sleep(0.1 * attempt)
+        if attempt:
+            time.sleep(backoff(attempt, PAUSE_SECONDS, PAUSE_SECONDS))
         calls = _calls(messages, missing)
         for arrived in map(send_call, calls) if ordered else aws.each(send_call, calls):
             for position in arrived:
@@ -71,7 +117,7 @@ def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
 
 
 def delete(queue_url: str, handles: Sequence[str]) -> list[bool]:
-    """Deletes messages, by receipt handle; for each, whether SQS has confirmed it."""
+    """Delete messages by receipt handle. Returns for each whether SQS has confirmed it."""
     client = aws.client("sqs")
 
     def delete_call(entries: list[tuple[int, str]]) -> list[int]:
@@ -91,7 +137,7 @@ def delete(queue_url: str, handles: Sequence[str]) -> list[bool]:
 
 
 def return_after(queue_url: str, delays: Mapping[str, int]) -> None:
-    """Sets how many seconds messages, by receipt handle, stay hidden before they are delivered again."""
+    """Set how many seconds messages stay hidden, by receipt handle, before they are delivered again."""
     client = aws.client("sqs")
 
     def change(handles: Sequence[str]) -> None:
@@ -107,7 +153,7 @@ def return_after(queue_url: str, delays: Mapping[str, int]) -> None:
 
 
 def depth(queue_url: str) -> int:
-    """About how many messages are in a queue: those that wait, are at work, or come back later."""
+    """Return the approximate number of messages in a queue, including those in flight and delayed."""
     names = [f"ApproximateNumberOfMessages{state}" for state in ("", "NotVisible", "Delayed")]
     answer = aws.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)
     return sum(int(answer["Attributes"][name]) for name in names)
@@ -115,7 +161,7 @@ def depth(queue_url: str) -> int:
 
 def _entry(position: int, message: Outgoing) -> dict[str, Any]:
     if message.size > MAXIMUM_MESSAGE_BYTES:
-        # A body of nearly the maximum has no room for attributes. It is the event; they only say what is in the item.
+        # A body close to the maximum leaves no room for attributes. They only repeat facts that the item has.
         message = replace(message, attributes={})
     attributes = {
         name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items() if value
@@ -127,7 +173,7 @@ def _entry(position: int, message: Outgoing) -> dict[str, Any]:
 
 
 def _calls(messages: Sequence[Outgoing], positions: Sequence[int]) -> list[list[int]]:
-    """Positions in runs that fit one call: ten entries, and a message's maximum size together."""
+    """Return positions in runs that fit one call: ten entries, and together the maximum size of one message."""
     calls: list[list[int]] = []
     room = 0
     for position in positions:

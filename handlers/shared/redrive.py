@@ -6,8 +6,9 @@ Both routes take `max_messages`, `error_type` and `min_age_seconds`: the one in 
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
+from handlers.shared.context import LambdaContext
 from handlers.shared.dead_letters import ROUND_SECONDS, DeadLetters, Explain, OutsideError, Pass, Wanted
 from handlers.shared.errors import BadRequestError, ForbiddenError, NotFoundError
 from handlers.shared.http import Request, answer, error_body, response, unavailable_error
@@ -28,13 +29,6 @@ NUMBERS = {"max_messages": (1, MAXIMUM_MESSAGES), "min_age_seconds": (0, MAXIMUM
 PARAMETERS = (*NUMBERS, "error_type")
 
 
-class Context(Protocol):
-    """Of Lambda's context object, what is used here."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until Lambda ends the function."""
-
-
 class Redrive:
     """`explain` says why messages are dead."""
 
@@ -42,7 +36,7 @@ class Redrive:
         self._queue_url = settings.queue_url
         self._dead_letters = DeadLetters(settings.dead_letter_queue_url, explain)
 
-    def handle(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    def handle(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
         """The response to a request of API Gateway."""
         seconds = context.get_remaining_time_in_millis() / 1_000 - STOPPING_SECONDS
         return answer(event, lambda request, facts: self._route(request, seconds, facts), OutsideError)

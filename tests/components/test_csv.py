@@ -16,6 +16,7 @@ from handlers.csv import worker
 from handlers.csv.columns import Column, ColumnType, FileFormat
 from handlers.csv.settings import CsvWorkerSettings
 from handlers.csv.text import ENCODINGS
+from handlers.csv.worker import COUNTS
 from handlers.shared import metrics
 from local.recording import Graph
 
@@ -266,7 +267,7 @@ def test_alarms_and_dashboard_watch_what_is_there(graph: Graph, capsys: pytest.C
     assert alarms["worker-duration"]["threshold"] == 891_000
     # Runs over long files stop 20 seconds before the timeout, and must not ring.
     assert alarms["worker-duration"]["threshold"] > (900 - worker.STORING_SECONDS) * 1_000
-    metrics.emit(dict.fromkeys(metrics.CSV_WORKER_COUNTS, 1), [1.0])
+    metrics.emit(dict.fromkeys(COUNTS, 1), [1.0])
     line = json.loads(capsys.readouterr().out)
     emitted = {metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
     used = set(

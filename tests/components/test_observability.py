@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from components.table import TIME_INDEX
-from handlers.shared import metrics
+from handlers.api import counts
+from handlers.csv.worker import COUNTS as CSV_COUNTS
 from local.recording import Graph
 
 ROOT = Path(__file__).parents[2]
@@ -33,11 +34,13 @@ DURATIONS = {"p50", "p95", "Maximum"}
 OF_HTTP_API, OF_REST_API = [{"ApiId"}, {"ApiId", "Stage"}], [{"ApiName"}, {"ApiName", "Stage"}]
 OF_TABLE = [{"TableName"}, {"TableName", "GlobalSecondaryIndexName"}]
 OWN_COUNTS = {
-    *metrics.INGEST_COUNTS,
-    *metrics.WORKER_COUNTS,
-    *metrics.OUTCOME_COUNTS,
-    *metrics.CIRCUIT_COUNTS,
-    *metrics.CSV_WORKER_COUNTS,
+    *counts.INGEST_COUNTS,
+    *counts.WORKER_COUNTS,
+    *counts.OUTCOME_COUNTS,
+    "CircuitOpened",
+    "CircuitClosed",
+    counts.CIRCUIT_OPEN,
+    *CSV_COUNTS,
     *("Objects", "Received", "Stored", "Repeated", "Rejected", "Alerts"),
 }
 EMITTED: dict[tuple[str, str], Emitted] = {
@@ -60,7 +63,7 @@ EMITTED: dict[tuple[str, str], Emitted] = {
     },
     ("AWS/Logs", "IncomingBytes"): ([{"LogGroupName"}], {"Sum"}),
     **{("DataPipeline", name): ([{"service"}], {"Sum"}) for name in OWN_COUNTS},
-    ("DataPipeline", metrics.CIRCUIT_OPEN): ([{"service"}], {"Maximum"}),
+    ("DataPipeline", counts.CIRCUIT_OPEN): ([{"service"}], {"Maximum"}),
     ("DataPipeline", "Latency"): ([{"service"}], DURATIONS),
 }
 

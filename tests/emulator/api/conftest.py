@@ -39,7 +39,9 @@ Json = Any
 
 
 class Time:
-    """Lambda's context: how much of it is left."""
+    """Lambda's context: how much of its time is left."""
+
+    aws_request_id = "run"
 
     def __init__(self, seconds: float = 30) -> None:
         self.seconds = seconds

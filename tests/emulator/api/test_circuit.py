@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from aws_lambda_powertools.utilities.circuit_breaker import base
@@ -24,8 +24,8 @@ from handlers.api.breaker import Breaker
 from handlers.api.circuit import NAME, PROBES_KEY, Circuit, Pause
 from handlers.api.events import Envelope, event_id, received_times
 from handlers.api.ingest import Ingest
+from handlers.api.items import description
 from handlers.api.settings import IngestSettings, WorkerSettings
-from handlers.api.table import description
 from handlers.api.worker import Worker
 from handlers.processor import Rejected, Unavailable
 from handlers.shared import aws
@@ -37,6 +37,9 @@ from tests.decisions import FAILURES, LOGS, POLLER, denied, recorded, unused
 from tests.roles import Role, forget_clients
 
 from .conftest import ROOT, Time
+
+if TYPE_CHECKING:
+    from handlers.api.items import EventItem
 
 Json = Any
 
@@ -385,7 +388,7 @@ def test_a_last_attempt_that_is_refused_is_not_over(guarded: Guarded) -> None:
     assert guarded.handle(message) == [message["messageId"]]
     shown = aws_item(guarded, message)
     assert shown.get("final_attempt_until") is None
-    assert description(shown)["status"] == "queued"
+    assert description(cast("EventItem", shown))["status"] == "queued"
     assert guarded.dead_letters() == []
 
 

@@ -12,10 +12,10 @@ from botocore.client import BaseClient
 from cli.calls import ingest_calls, report_calls, worker_calls
 from components.config import load
 from components.options.api import ApiPipelineConfig
+from handlers.api.reader import EventReader
 from handlers.api.report import Reporter, keep, publish
 from handlers.api.settings import ReportSettings
 from handlers.api.summary import Window
-from handlers.api.table import EventReader
 
 from .conftest import Pipeline, Time
 

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from handlers.api import report, table
+from handlers.api import reader, report
 from handlers.api.events import Envelope, event_id
+from handlers.api.items import Completion
+from handlers.api.reader import EventReader
 from handlers.api.report import Reporter
 from handlers.api.settings import ReportSettings
 from handlers.api.summary import Window, window_before
-from handlers.api.table import Completion, EventReader, EventTable
+from handlers.api.table import EventTable
 from handlers.shared.times import timestamp
 from tests.decisions import FAILURES, LOGS, denied, recorded, unused
 from tests.roles import Role
@@ -150,7 +152,7 @@ def test_an_event_that_is_completed_after_its_window_is_of_the_window_it_was_rec
 
 
 def test_pages_of_the_index_are_followed_to_their_end(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "INDEX_PAGE", 2)
+    monkeypatch.setattr(reader, "INDEX_PAGE", 2)
     ids = {reports.have(MIDNIGHT + timedelta(minutes=number)) for number in range(50)}
     reading = EventReader(reports.settings.table_name, time_index_shards=reports.settings.time_index_shards)
     end = MIDNIGHT + timedelta(hours=1)
@@ -165,7 +167,7 @@ def test_pages_of_the_index_are_followed_to_their_end(reports: Reports, monkeypa
 def test_without_time_for_all_of_it_a_report_says_that_it_is_not_complete(
     reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "INDEX_PAGE", 2)
+    monkeypatch.setattr(reader, "INDEX_PAGE", 2)
     for number in range(30):
         reports.have(MIDNIGHT + timedelta(minutes=number))
     looks = iter([True] * 4)

@@ -5,10 +5,12 @@ import json
 import time
 from collections.abc import Mapping
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from handlers.processor import Rejected
+from handlers.shared import aws
 from tests.crash_points import record
 
 from .conftest import Pipeline, Time
@@ -253,18 +255,19 @@ def test_a_statement_that_is_throttled_is_tried_again_and_does_not_sink_its_batc
     ids = [result["id"] for result in pipeline.post([{"n": n} for n in range(5)]).body["results"]]
     records = pipeline.receive()
     worker = pipeline.worker(double)
-    original = worker._table._errors
+    client = aws.client("dynamodb")
+    original = client.batch_execute_statement
     throttled: list[int] = []
 
-    def sometimes(statements: Any) -> Any:
+    def sometimes(*, Statements: Any) -> Any:  # noqa: N803  botocore's name
         if len(throttled) == 2:
-            return original(statements)
-        throttled.append(len(statements))
-        done = original(statements[:-1]) if len(statements) > 1 else []
-        return [*done, {"Code": "ThrottlingError", "Message": "too fast"}]
+            return original(Statements=Statements)
+        throttled.append(len(Statements))
+        done = original(Statements=Statements[:-1])["Responses"] if len(Statements) > 1 else []
+        return {"Responses": [*done, {"Error": {"Code": "ThrottlingError", "Message": "too fast"}}]}
 
-    worker._table._errors = sometimes  # type: ignore[method-assign]
-    assert pipeline.deliver(worker, records) == []
+    with patch.object(client, "batch_execute_statement", sometimes):
+        assert pipeline.deliver(worker, records) == []
     assert throttled == [5, 1]
     assert {pipeline.shown(event_id).body["status"] for event_id in ids} == {"succeeded"}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from handlers.iot.table import ReadingTableError
 from handlers.iot.worker import NotPublishedError
+from handlers.shared.dynamodb import TableError
 from local.engine import Running
 from local.services import Clients
 from tests.decisions import FAILURES, LOGS, NOT_ASKED, denied, recorded, unused
@@ -58,5 +58,5 @@ def test_with_all_its_actions_the_worker_works_all_are_used_and_nothing_is_denie
 @pytest.mark.parametrize("action", WORKER)
 def test_without_any_one_action_something_breaks(iot: Iot, stack: Running, action: str) -> None:
     role = role_of(stack)
-    with role.without(action), pytest.raises((ClientError, NotPublishedError, ReadingTableError)):
+    with role.without(action), pytest.raises((ClientError, NotPublishedError, TableError)):
         worker_does_all_it_does(iot, role)

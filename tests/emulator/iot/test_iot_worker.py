@@ -273,15 +273,13 @@ def test_a_topic_that_takes_some_alerts_only_is_asked_for_the_rest_again(
     assert len(iot.alerts()) == 2
 
 
-def test_range_and_latest_are_queries_of_one_device(iot: Iot) -> None:
+def test_a_range_is_a_query_of_one_device_in_either_order(iot: Iot) -> None:
     iot.take(lines(*[reading(device, minute, minute) for device in ("d1", "d2") for minute in range(5)]))
     table = ReadingTable(iot.outputs["table_name"])
     since, until = (datetime(2026, 11, 20, 0, minute, tzinfo=UTC) for minute in (1, 3))
     assert [int(each.metrics["temperature"]) for each in table.between("d1", since, until)] == [1, 2]
-    latest = table.latest("d2")
-    assert latest is not None
-    assert latest.metrics["temperature"] == 4
-    assert table.latest("d3") is None
+    assert [int(each.metrics["temperature"]) for each in table.between("d2", newest_first=True)] == [4, 3, 2, 1, 0]
+    assert list(table.between("d3")) == []
 
 
 def test_a_reading_that_the_stack_s_own_schema_refuses_is_recorded_with_its_reasons(iot: Iot) -> None:

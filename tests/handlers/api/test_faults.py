@@ -151,8 +151,8 @@ def test_only_duplicate_submit_sends_twice(switch: Switch) -> None:
 def test_where_faults_are_off_their_code_is_not_even_imported() -> None:
     program = """
 import sys
-from handlers import ingest, worker
-from handlers.settings import IngestSettings, WorkerSettings
+from handlers.api import ingest, worker
+from handlers.api.settings import IngestSettings, WorkerSettings
 
 common = dict(table_name="t", queue_url="q", results="inline", time_index_shards=0, items_expire_after_days=1)
 own = dict(type_field="t", max_batch=1, max_depth=1, track=True, deduplicate="key")

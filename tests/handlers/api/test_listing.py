@@ -15,7 +15,7 @@ from handlers.shared.errors import BadRequestError
 from handlers.shared.times import timestamp
 
 if TYPE_CHECKING:
-    from handlers.api.table import EventTable
+    from handlers.api.reader import EventReader
 
 NOW = datetime.now(UTC)
 KEPT_DAYS = 90
@@ -27,14 +27,14 @@ Item = dict[str, Any]
 
 @dataclass
 class MemoryTable:
-    """What `list_events` uses of EventTable, as strict as DynamoDB. `looks` counts the reads of the index."""
+    """What `list_events` uses of EventReader, as strict as DynamoDB. `looks` counts the reads of the index."""
 
     items: Sequence[Item]
     looks: int = 0
     days: set[date] = field(default_factory=set)
 
     def newest(self, shard_day: date, before: str, since: str, limit: int) -> list[Item]:
-        """As EventTable.newest."""
+        """As EventReader.newest."""
         assert since <= before, "DynamoDB refuses BETWEEN with its ends the wrong way round"
         self.looks += 1
         self.days.add(shard_day)
@@ -46,7 +46,7 @@ class MemoryTable:
         return sorted(found, key=lambda entry: str(entry["time_key"]), reverse=True)[:limit]
 
     def read(self, ids: Iterable[str]) -> dict[str, Item]:
-        """As EventTable.read; an item that is `expired` is not there."""
+        """As EventReader.read; an item that is `expired` is not there."""
         wanted = list(ids)
         assert len(wanted) == len(set(wanted)), "DynamoDB refuses a key that is asked for twice"
         return {item["id"]: item for item in self.items if item["id"] in wanted and not item.get("expired")}
@@ -66,7 +66,7 @@ def item(number: int, age: timedelta, event_type: str = "order", status: str = "
 
 
 def page(table: MemoryTable, **parameters: str) -> dict[str, Any]:
-    return list_events(cast("EventTable", table), parameters, KEPT_DAYS)
+    return list_events(cast("EventReader", table), parameters, KEPT_DAYS)
 
 
 def all_pages(table: MemoryTable, **parameters: str) -> list[list[Item]]:

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
@@ -14,18 +14,22 @@ from handlers.api.summary import Latencies, Tally, Window, text, title, window_b
 from handlers.shared import aws
 from handlers.shared.times import timestamp
 
+if TYPE_CHECKING:
+    from handlers.api.items import CountedItem
+
 RECEIVED = datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
 HOUR = Window("hourly", datetime(2026, 11, 21, 10, tzinfo=UTC), datetime(2026, 11, 21, 11, tzinfo=UTC))
 
 
 def item(
     status: str = "succeeded", event_type: str = "order", *, took_ms: float | None = None, **more: Any
-) -> dict[str, Any]:
+) -> "CountedItem":
     done = {} if took_ms is None else {"completed_at": timestamp(RECEIVED + timedelta(milliseconds=took_ms))}
-    return {"type": event_type, "status": status, "received_at": timestamp(RECEIVED), **done, **more}
+    known = {"type": event_type, "status": status, "received_at": timestamp(RECEIVED)}
+    return cast("CountedItem", {**known, **done, **more})
 
 
-def report(*items: dict[str, Any], complete: bool = True) -> Any:
+def report(*items: "CountedItem", complete: bool = True) -> Any:
     tally = Tally()
     tally.add(items)
     return summary.summary(HOUR, tally, (4, 2), service="shop-prod", complete=complete)

@@ -16,6 +16,8 @@ KNOWN = "there are max_messages, min_age_seconds, error_type"
 
 
 class Time:
+    aws_request_id = "run"
+
     def get_remaining_time_in_millis(self) -> int:
         return 29_000
 

@@ -1,0 +1,8 @@
+"""Names of the metrics that the api variant's functions write."""
+
+INGEST_COUNTS = ("Accepted", "Rejected", "Duplicate")
+WORKER_COUNTS = ("Messages", "Processed", "Failed", "Repeated", "BatchItemFailures")
+# The worker writes these only where there is an event bus.
+OUTCOME_COUNTS = ("OutcomesUndelivered",)
+# 0 or 1, written each minute where there is a circuit breaker.
+CIRCUIT_OPEN = "CircuitOpen"

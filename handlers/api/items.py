@@ -1,0 +1,177 @@
+"""The items of the table of events, one for each event: every attribute name is written here.
+
+`status` is
+
+- `accepting`: claimed for an idempotency key, and not yet known to be in the queue. No client is shown such an item.
+- `queued`, `succeeded`, `failed`: as in the API.
+"""
+
+import json
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, NotRequired, TypedDict
+
+from handlers.api.events import Envelope
+from handlers.shared.dynamodb import Condition
+
+DIED_ON_LAST_ATTEMPT = "the worker died on the last attempt; the message is with the dead letters"
+
+
+class CountedItem(TypedDict):
+    """The attributes that a summary counts."""
+
+    id: str
+    type: str
+    status: str
+    received_at: str
+    expires_at: int
+    """Epoch seconds. TTL deletes late, so an expired item counts as none."""
+    completed_at: NotRequired[str | None]
+    error_type: NotRequired[str | None]
+    final_attempt_until: NotRequired[int | None]
+    """Epoch seconds, set before the last attempt. The worker of a queued item past it died and could not say so."""
+
+
+class EventItem(CountedItem):
+    """The attributes that the API and the worker read."""
+
+    attempts: int
+    fingerprint: NotRequired[str]
+    """Of an event with an idempotency key."""
+    error: NotRequired[str | None]
+    refusals: NotRequired[int]
+    """Deliveries of the event's message that were no attempts, because the circuit was open."""
+    rejected_message_id: NotRequired[str | None]
+    """The message that the worker put with the dead letters."""
+    result_key: NotRequired[str | None]
+
+
+class EventItemWithResult(EventItem):
+    """An item with the result that is stored in it, as JSON text."""
+
+    result: NotRequired[str | None]
+
+
+class IndexKeys(TypedDict):
+    """The keys of the time index: a partition for each day and shard, and the time with the id."""
+
+    day_shard: str
+    time_key: str
+
+
+class IndexEntry(TypedDict):
+    """What the time index has of an event."""
+
+    id: str
+    type: str
+    time_key: str
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The outcome of an event: `result_key` or `result` with `succeeded`, error and rejected message with `failed`."""
+
+    envelope: Envelope
+    status: str
+    attempts: int
+    completed_at: str
+    result_key: str | None = None
+    result: str | None = None
+    error: str | None = None
+    error_type: str | None = None
+    rejected_message_id: str | None = None
+
+    def attributes(self) -> dict[str, Any]:
+        """Return what is stored. All of it is set: a redriven event that succeeds must lose the error it had."""
+        stored = {name: value for name, value in vars(self).items() if name not in ("envelope", "status")}
+        if self.status == "failed":
+            # A redriven message is another one, with deliveries and a last attempt of its own.
+            stored |= {"refusals": 0, "final_attempt_until": None}
+        return stored
+
+
+# Conditions and keys
+
+IS_ACCEPTING: Condition = ("status", "=", "accepting")
+NOT_SUCCEEDED: Condition = ("status", "<>", "succeeded")
+# The id is not taken by an item that counts.
+IS_FREE = "attribute_not_exists(id) OR expires_at <= :now"
+IN_PARTITION = "day_shard = :partition AND time_key BETWEEN :first AND :last"
+
+
+def key_of(event_id: str) -> dict[str, str]:
+    """Return the key of an event's item."""
+    return {"id": event_id}
+
+
+def is_ours(envelope: Envelope) -> list[Condition]:
+    """Return the conditions under which a claim is still the one that this event made."""
+    return [IS_ACCEPTING, ("received_at", "=", envelope.received_at)]
+
+
+def same_event(envelope: Envelope) -> list[Condition]:
+    """Return the conditions under which an item is not another event's with the same idempotency key."""
+    return [("fingerprint", "=", envelope.fingerprint)] if envelope.fingerprint else []
+
+
+# Items
+
+
+def new_item(envelope: Envelope, status: str, expire_seconds: int) -> EventItem:
+    """Return the item of an event that is not in the time index."""
+    item = EventItem(
+        id=envelope.id,
+        type=envelope.type,
+        status=status,
+        received_at=envelope.received_at,
+        attempts=0,
+        expires_at=int(datetime.fromisoformat(envelope.received_at).timestamp()) + expire_seconds,
+    )
+    if envelope.fingerprint:
+        item["fingerprint"] = envelope.fingerprint
+    return item
+
+
+def resent(envelope: Envelope, claimed: EventItem) -> Envelope:
+    """Return the event as the request sent it that claimed its item."""
+    return replace(envelope, received_at=claimed["received_at"])
+
+
+def is_expired(item: CountedItem) -> bool:
+    """Return True for an item that DynamoDB should have deleted by now."""
+    return item["expires_at"] <= time.time()
+
+
+def has_died(item: CountedItem) -> bool:
+    """Return True if a worker began the event's last attempt and never ended it."""
+    until = item.get("final_attempt_until")
+    return item["status"] == "queued" and until is not None and until < time.time()
+
+
+def latency_ms(item: CountedItem) -> int | None:
+    """Return the time from received to completed, None for an event that is not completed."""
+    completed_at = item.get("completed_at")
+    if not completed_at:
+        return None
+    taken = datetime.fromisoformat(completed_at) - datetime.fromisoformat(item["received_at"])
+    return max(0, round(taken / timedelta(milliseconds=1)))
+
+
+def description(item: EventItem) -> dict[str, Any]:
+    """Return an item as the API shows it, without its result."""
+    died = has_died(item)
+    return {
+        "id": item["id"],
+        "type": item["type"],
+        "status": "failed" if died else item["status"],
+        "received_at": item["received_at"],
+        "completed_at": item.get("completed_at"),
+        "attempts": item["attempts"],
+        "error": DIED_ON_LAST_ATTEMPT if died else item.get("error"),
+    }
+
+
+def result_of(item: EventItemWithResult) -> Any:
+    """Return the result that is stored in the item, None if there is none."""
+    return json.loads(item.get("result") or "null")

@@ -1,0 +1,62 @@
+"""The rooms' tables in an emulator, with the keys that are deployed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from local.emulator import Emulator
+from local.services import ACCESS_KEY, SECRET_KEY, Clients
+from tests.emulator_fixture import emulator
+from tests.roles import forget_clients
+from tests.table_scenarios import EVENTS, FILES, READINGS
+
+__all__ = ["emulator"]
+
+KEYS: dict[str, tuple[str, ...]] = {EVENTS: ("id",), FILES: ("id",), READINGS: ("device_id", "time_key")}
+INDEX_KEYS = ("day_shard", "time_key")
+
+
+def _schema(names: tuple[str, ...]) -> list[dict[str, str]]:
+    return [{"AttributeName": name, "KeyType": kind} for name, kind in zip(names, ("HASH", "RANGE"), strict=False)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables(emulator: Emulator) -> Iterator[None]:
+    client = Clients(emulator.endpoint, emulator.region)("dynamodb")
+    for table, keys in KEYS.items():
+        index: dict[str, Any] = {}
+        if table == EVENTS:
+            projection = {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["type"]}
+            by_time = {"IndexName": "by-time", "KeySchema": _schema(INDEX_KEYS), "Projection": projection}
+            index = {"GlobalSecondaryIndexes": [by_time]}
+            keys_typed = (*keys, *INDEX_KEYS)
+        else:
+            keys_typed = keys
+        client.create_table(
+            TableName=table,
+            KeySchema=_schema(keys),
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in keys_typed],
+            BillingMode="PAY_PER_REQUEST",
+            **index,
+        )
+    environment = {
+        "AWS_ENDPOINT_URL": emulator.endpoint,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": emulator.region,
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        forget_clients()
+        yield
+    forget_clients()
+
+
+@pytest.fixture(autouse=True)
+def _empty(_tables: None, emulator: Emulator) -> None:
+    """Leaves each test an empty table of events; other tables' scenarios use keys of their own."""
+    client = Clients(emulator.endpoint, emulator.region)("dynamodb")
+    for item in client.scan(TableName=EVENTS)["Items"]:
+        client.delete_item(TableName=EVENTS, Key={"id": item["id"]})

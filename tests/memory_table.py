@@ -1,0 +1,241 @@
+"""DynamoDB tables in memory, in the place of botocore's client.
+
+They understand the calls that handlers/shared/dynamodb.py makes, and raise NotImplementedError for everything else.
+tests/emulator/test_tables_agree.py shows that the emulator answers the same.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from handlers.shared.dynamodb import plain, typed
+
+Typed = dict[str, Any]
+Item = dict[str, Typed]
+# The values of a call, and the attribute names that stand for others.
+Values = Mapping[str, Typed]
+Names = Mapping[str, str]
+
+COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "<>": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_insert = re.compile(r'INSERT INTO "([^"]+)" VALUE \{(.*)\}').fullmatch
+_update = re.compile(r'UPDATE "([^"]+)" (SET .*?) WHERE (.*)').fullmatch
+_delete = re.compile(r'DELETE FROM "([^"]+)" WHERE (.*)').fullmatch
+_test = re.compile(r'"(\w+)"(<>|<=|>=|=|<|>)\?').fullmatch
+
+
+class ConditionalCheckFailedError(ClientError):
+    """As botocore's client raises it."""
+
+    def __init__(self, operation: str) -> None:
+        super().__init__({"Error": {"Code": "ConditionalCheckFailedException", "Message": ""}}, operation)
+
+
+@dataclass
+class MemoryTable:
+    """Items by key, and the keys of indexes: `{"by-time": ("day_shard", "time_key")}`."""
+
+    keys: tuple[str, ...]
+    indexes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    items: dict[tuple[str, ...], Item] = field(default_factory=dict)
+
+    def key(self, item: Item) -> tuple[str, ...]:
+        return tuple(str(item[name]["S"]) for name in self.keys)
+
+    def plain(self) -> list[dict[str, Any]]:
+        """All items as plain values."""
+        return [plain(item) for item in self.items.values()]
+
+
+class MemoryDynamoDB:
+    """A client. `calls` has the name of each operation, and how many entries it had."""
+
+    exceptions = SimpleNamespace(ConditionalCheckFailedException=ConditionalCheckFailedError)
+
+    def __init__(self, **tables: MemoryTable) -> None:
+        self.tables = tables
+        self.calls: list[tuple[str, int]] = []
+
+    # Batches
+
+    def batch_get_item(self, *, RequestItems: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: N803  botocore's name
+        ((name, wanted),) = RequestItems.items()
+        table, keys = self.tables[name], [self.tables[name].key(key) for key in wanted["Keys"]]
+        self.calls.append(("batch_get_item", len(keys)))
+        assert 0 < len(keys) <= 100
+        assert len(set(keys)) == len(keys), "DynamoDB refuses a duplicate key"
+        found = [table.items[key] for key in keys if key in table.items]
+        if projection := wanted.get("ProjectionExpression"):
+            names = [_name(each, wanted["ExpressionAttributeNames"]) for each in _listed(projection)]
+            found = [{each: item[each] for each in names if each in item} for item in found]
+        return {"Responses": {name: found}, "UnprocessedKeys": {}}
+
+    def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: N803  botocore's name
+        ((name, requests),) = RequestItems.items()
+        self.calls.append(("batch_write_item", len(requests)))
+        assert 0 < len(requests) <= 25
+        items = {self.tables[name].key(each["PutRequest"]["Item"]): each["PutRequest"]["Item"] for each in requests}
+        assert len(items) == len(requests), "DynamoDB refuses a duplicate key"
+        self.tables[name].items |= items
+        return {"UnprocessedItems": {}}
+
+    def batch_execute_statement(self, *, Statements: Sequence[Any]) -> Mapping[str, Any]:  # noqa: N803  botocore's name
+        self.calls.append(("batch_execute_statement", len(Statements)))
+        assert 0 < len(Statements) <= 25
+        return {"Responses": [self._executed(each["Statement"], each["Parameters"]) for each in Statements]}
+
+    def _executed(self, text: str, parameters: Sequence[Typed]) -> Mapping[str, Any]:
+        given = iter(parameters)
+        if match := _insert(text):
+            table = self.tables[match[1]]
+            item = {each.split(":")[0].strip().strip("'"): next(given) for each in match[2].split(",")}
+            if not item.keys() >= set(table.keys):
+                return _refused("ValidationError", None)
+            if table.key(item) in table.items:
+                return _refused("DuplicateItem", None)
+            table.items[table.key(item)] = item
+        elif match := _update(text):
+            table = self.tables[match[1]]
+            changes = {name: next(given) for name in re.findall(r'SET "(\w+)"=\?', match[2])}
+            key, found, holds = _looked_up(table, match[3], given)
+            if found is None or not holds:
+                return _refused("ConditionalCheckFailed", found)
+            table.items[key] = {**found, **changes}
+        elif match := _delete(text):
+            table = self.tables[match[1]]
+            key, found, holds = _looked_up(table, match[2], given)
+            if found is not None and not holds:
+                return _refused("ConditionalCheckFailed", found)
+            table.items.pop(key, None)
+        else:
+            raise NotImplementedError(text)
+        return {}
+
+    # Single items
+
+    def get_item(self, *, TableName: str, Key: Item, ConsistentRead: bool) -> Mapping[str, Any]:  # noqa: N803  botocore's names
+        assert ConsistentRead
+        self.calls.append(("get_item", 1))
+        table = self.tables[TableName]
+        found = table.items.get(table.key(Key))
+        return {} if found is None else {"Item": found}
+
+    def put_item(
+        self,
+        *,
+        TableName: str,  # noqa: N803  botocore's name
+        Item: Item,  # noqa: N803  botocore's name
+        ConditionExpression: str,  # noqa: N803  botocore's name
+        ExpressionAttributeValues: Values,  # noqa: N803  botocore's name
+    ) -> None:
+        self.calls.append(("put_item", 1))
+        table = self.tables[TableName]
+        found = table.items.get(table.key(Item), {})
+        if not _holds(ConditionExpression, found, ExpressionAttributeValues, {}):
+            raise ConditionalCheckFailedError("PutItem")
+        table.items[table.key(Item)] = Item
+
+    def update_item(self, *, TableName: str, Key: Item, **request: Any) -> Mapping[str, Any]:  # noqa: N803  botocore's names
+        self.calls.append(("update_item", 1))
+        table = self.tables[TableName]
+        found = table.items.get(table.key(Key), {})
+        values, names = request["ExpressionAttributeValues"], request["ExpressionAttributeNames"]
+        if not _holds(request["ConditionExpression"], found, values, names):
+            raise ConditionalCheckFailedError("UpdateItem")
+        changes, _, removed = request["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
+        # Commas within parentheses belong to functions.
+        assignments = [each.split(" = ", 1) for each in re.split(r", (?![^(]*\))", changes)]
+        changed = {_name(name, names): _assigned(text, found, values, names) for name, text in assignments}
+        gone = {_name(name, names) for name in _listed(removed)}
+        item = {**Key, **{name: each for name, each in found.items() if name not in gone}, **changed}
+        table.items[table.key(Key)] = item
+        return {"Attributes": item}
+
+    # Queries
+
+    def query(self, *, TableName: str, **request: Any) -> Mapping[str, Any]:  # noqa: N803  botocore's name
+        self.calls.append(("query", 1))
+        table, values = self.tables[TableName], request["ExpressionAttributeValues"]
+        keys = table.indexes[request["IndexName"]] if "IndexName" in request else table.keys
+        every = [item for item in table.items.values() if all(name in item for name in keys)]
+        every = [item for item in every if _holds(request["KeyConditionExpression"], item, values, {})]
+        every.sort(key=lambda item: str(item[keys[-1]]["S"]), reverse=not request.get("ScanIndexForward", True))
+        if start := request.get("ExclusiveStartKey"):
+            every = every[[table.key(item) for item in every].index(table.key(start)) + 1 :]
+        page = every[: request.get("Limit", len(every))]
+        condition = request.get("FilterExpression")
+        shown = [item for item in page if condition is None or _holds(condition, item, values, {})]
+        last = {"LastEvaluatedKey": page[-1]} if len(page) < len(every) else {}
+        return {"Items": shown, **last}
+
+
+def _listed(text: str) -> list[str]:
+    return [each for each in text.split(", ") if each]
+
+
+def _name(text: str, names: Names) -> str:
+    return names[text] if text.startswith("#") else text
+
+
+def _refused(code: str, item: Item | None) -> Mapping[str, Any]:
+    return {"Error": {"Code": code, **({"Item": item} if item is not None else {})}}
+
+
+def _looked_up(table: MemoryTable, where: str, parameters: Iterable[Typed]) -> tuple[Any, Item | None, bool]:
+    """The key that a WHERE names, its item, and whether the other conditions hold."""
+    tests = []
+    for text, value in zip(where.split(" AND "), parameters, strict=True):
+        match = _test(text)
+        assert match, text
+        tests.append((match[1], match[2], value))
+    key = table.key({name: value for name, _, value in tests if name in table.keys})
+    found = table.items.get(key)
+    return key, found, found is not None and all(_compared(found.get(name), sign, value) for name, sign, value in tests)
+
+
+def _compared(left: Typed | None, sign: str, right: Typed) -> bool:
+    """An attribute that is missing, or of another type, is neither equal nor in an order."""
+    if left is None or left.keys() != right.keys():
+        return sign == "<>" and left is not None
+    (one,), (other,) = plain({"": left}).values(), plain({"": right}).values()
+    return COMPARISONS[sign](one, other)
+
+
+def _assigned(text: str, item: Item, values: Values, names: Names) -> Typed:
+    """`:value`, `if_not_exists(name, :value)`, or a sum of such."""
+    if " + " in text:
+        sides = [_assigned(side, item, values, names) for side in text.split(" + ")]
+        return typed({"": sum(plain({"": side})[""] for side in sides)})[""]  # type: ignore[no-any-return]
+    if match := re.fullmatch(r"if_not_exists\((\S+), (:\w+)\)", text):
+        return item.get(_name(match[1], names), values[match[2]])
+    return values[text]
+
+
+def _holds(expression: str, item: Item, values: Values, names: Names) -> bool:
+    """Conditions of our own kind: OR of AND of comparisons, BETWEEN, and functions of one attribute."""
+    expression = expression.strip()
+    if " OR " in expression:
+        return any(_holds(each.strip().strip("()"), item, values, names) for each in expression.split(" OR "))
+    if match := re.fullmatch(r"(.*?)(\S+) BETWEEN (:\w+) AND (:\w+)", expression):
+        before, found = match[1].removesuffix(" AND "), item.get(match[2])
+        within = _compared(found, ">=", values[match[3]]) and _compared(found, "<=", values[match[4]])
+        return within and (not before or _holds(before, item, values, names))
+    if " AND " in expression:
+        return all(_holds(each, item, values, names) for each in expression.split(" AND "))
+    # The parentheses around an alternative are gone, and with them one of a function's.
+    if match := re.fullmatch(r"attribute_(not_)?exists\((\w+)\)?", expression):
+        return (match[2] in item) != bool(match[1])
+    if match := re.fullmatch(r"(\S+) (\S+) (:\w+)", expression):
+        return _compared(item.get(_name(match[1], names)), match[2], values[match[3]])
+    raise NotImplementedError(expression)

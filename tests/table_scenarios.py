@@ -1,0 +1,351 @@
+"""What the rooms' tables promise, as functions that run on any DynamoDB.
+
+tests/handlers/shared/test_tables.py runs them in memory, tests/emulator/tables/test_tables_agree.py in the emulator.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from handlers.api.events import Envelope, event_id, received_times
+from handlers.api.items import Completion
+from handlers.api.table import EventTable
+from handlers.csv.files import FAILED, File, FileTable, LostError
+from handlers.iot.alerting import DeviceState
+from handlers.iot.readings import Reading, first_key
+from handlers.iot.table import ReadingTable, StoredState
+from handlers.iot.thresholds import State
+from handlers.shared.dynamodb import Table, TableError
+
+EVENTS, FILES, READINGS = "events", "files", "readings"
+SHARDS = 3
+OTHER = "f" * 64
+
+
+def events(**settings: int) -> EventTable:
+    return EventTable(EVENTS, **{"time_index_shards": SHARDS, "items_expire_after_days": 7, **settings})
+
+
+def envelopes(count: int = 1, fingerprint: str = "") -> list[Envelope]:
+    return [
+        Envelope(event_id(None), "order", received, "", "", "", fingerprint, {"n": n})
+        for n, received in enumerate(received_times(count))
+    ]
+
+
+def succeeded(envelope: Envelope, **more: Any) -> Completion:
+    return Completion(envelope, "succeeded", 1, envelope.received_at, result_key="results/a.json", **more)
+
+
+def failed(envelope: Envelope) -> Completion:
+    return Completion(envelope, "failed", 3, envelope.received_at, error="no", error_type="KeyError")
+
+
+# The table of events
+
+
+def a_claim_is_made_once_and_names_its_holder() -> None:
+    table, (envelope,) = events(), envelopes(fingerprint="a" * 64)
+    assert table.claim([envelope]) == [None]
+    (holder,) = table.claim([envelope])
+    assert holder is not None
+    assert (holder["id"], holder["status"], holder["fingerprint"]) == (envelope.id, "accepting", "a" * 64)
+
+
+def an_expired_item_does_not_hold_its_id() -> None:
+    (envelope,) = envelopes(fingerprint="a" * 64)
+    assert events(items_expire_after_days=-1).claim([envelope]) == [None]
+    assert events().read([envelope.id]) == {}
+    assert events().claim([envelope]) == [None]
+    assert events().read([envelope.id])[envelope.id]["status"] == "accepting"
+
+
+def a_claim_that_is_given_up_is_free_again_unless_another_request_went_on_with_it() -> None:
+    table, (ours, theirs) = events(), envelopes(2, fingerprint="a" * 64)
+    table.claim([ours, theirs])
+    table.record_queued([theirs])
+    table.release([ours, theirs])
+    assert set(table.read([ours.id, theirs.id])) == {theirs.id}
+    table.release([ours])
+    assert table.claim([ours]) == [None]
+
+
+def queued_is_recorded_for_new_and_claimed_events_and_changes_no_later_status() -> None:
+    table, (plain,), (keyed, done) = events(), envelopes(), envelopes(2, fingerprint="a" * 64)
+    table.claim([keyed, done])
+    assert table.complete([succeeded(done)], known=[done.id]) == [None]
+    table.record_queued([plain, keyed, done])
+    statuses = {event_id: item["status"] for event_id, item in table.read([plain.id, keyed.id, done.id]).items()}
+    assert statuses == {plain.id: "queued", keyed.id: "queued", done.id: "succeeded"}
+
+
+def an_outcome_is_recorded_with_and_without_an_item() -> None:
+    table, (known, new, unexpected) = events(), envelopes(3)
+    table.record_queued([known, unexpected])
+    assert table.complete([succeeded(each) for each in (known, new, unexpected)], known=[known.id]) == [None] * 3
+    assert {item["status"] for item in table.read([known.id, new.id, unexpected.id]).values()} == {"succeeded"}
+
+
+def a_success_is_final_and_returned_and_a_failure_is_not() -> None:
+    table, (envelope,) = events(), envelopes()
+    assert table.complete([failed(envelope)], known=[]) == [None]
+    assert table.complete([succeeded(envelope)], known=[envelope.id]) == [None]
+    item = table.read([envelope.id])[envelope.id]
+    assert (item["status"], item["error"], item["error_type"]) == ("succeeded", None, None)
+    (found,) = table.complete([failed(envelope)], known=[envelope.id])
+    assert found is not None
+    assert (found["status"], found["result_key"]) == ("succeeded", "results/a.json")
+
+
+def an_outcome_of_another_event_with_the_same_key_is_refused() -> None:
+    table, (envelope,) = events(), envelopes(fingerprint="a" * 64)
+    table.record_queued([envelope])
+    other = Envelope(**{**vars(envelope), "fingerprint": OTHER})
+    (found,) = table.complete([succeeded(other)], known=[envelope.id])
+    assert found is not None
+    assert (found["status"], found["fingerprint"]) == ("queued", "a" * 64)
+
+
+def notes_are_written_with_and_without_an_item() -> None:
+    table, (known, new) = events(), envelopes(2)
+    table.record_queued([known])
+    table.begin_final_attempt([known, new], 1_000)
+    table.record_refusals([(known, 2)])
+    items = table.read([known.id, new.id])
+    assert {event_id: item["final_attempt_until"] for event_id, item in items.items()} == {
+        known.id: 1_000,
+        new.id: 1_000,
+    }
+    assert (items[known.id]["refusals"], items[new.id].get("refusals")) == (2, None)
+
+
+def answers_of_several_calls_stay_in_order() -> None:
+    table, sent = events(), envelopes(60, fingerprint="a" * 64)
+    table.claim(sent[::2])
+    holders = table.claim(sent)
+    assert [holder and holder["id"] for holder in holders] == [
+        None if position % 2 else envelope.id for position, envelope in enumerate(sent)
+    ]
+
+
+def reads_take_any_number_of_ids_and_each_of_them_once() -> None:
+    table, sent = events(), envelopes(130)
+    table.record_queued(sent)
+    ids = [envelope.id for envelope in sent]
+    assert set(table.read([*ids, *ids, "unknown"])) == set(ids)
+    assert table.read([]) == {}
+
+
+def a_read_returns_only_what_it_is_for() -> None:
+    table, (envelope,) = events(), envelopes()
+    table.complete([succeeded(envelope, result='{"a": 1}')], known=[])
+    shown, counted = table.read([envelope.id])[envelope.id], table.outcomes([envelope.id])[envelope.id]
+    with_result = table.read_with_result(envelope.id)
+    assert with_result is not None
+    assert "result" not in shown
+    assert with_result == {**shown, "result": '{"a": 1}'}
+    assert counted == {name: shown[name] for name in counted}  # type: ignore[literal-required]
+    assert set(counted) == {"id", "type", "status", "received_at", "completed_at", "error_type", "expires_at"}
+    assert table.read_with_result("unknown") is None
+
+
+def the_index_lists_events_newest_first_and_page_by_page() -> None:
+    table, sent = events(), envelopes(20)
+    table.record_queued(sent)
+    since, ids = sent[0].received_at, [envelope.id for envelope in sent]
+    day = date.fromisoformat(since[:10])
+    newest = table.newest(day, "9999", since, 5)
+    assert [(entry["id"], entry["type"]) for entry in newest] == [(event_id, "order") for event_id in ids[:-6:-1]]
+    rest = table.newest(day, newest[-1]["time_key"], since, 100)
+    assert [entry["id"] for entry in rest] == ids[14::-1]
+    end = (datetime.fromisoformat(sent[10].received_at)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    found = [
+        event_id
+        for partition in table.partitions(since, end)
+        for page in table.pages(partition, since, end)
+        for event_id in page
+    ]
+    assert sorted(found) == sorted(ids[:10])
+
+
+def without_an_index_items_are_in_none() -> None:
+    table, (envelope,) = events(time_index_shards=0), envelopes()
+    table.record_queued([envelope])
+    day = date.fromisoformat(envelope.received_at[:10])
+    assert events().newest(day, "9999", envelope.received_at, 10) == []
+
+
+# The table of files
+
+FILE = File("bucket", "raw/a.csv", "v1", "etag", 12, {})
+
+
+def claimed(table: FileTable, file: File, owner: str, *, now: int = 100, until: int = 200) -> Any:
+    return table.claim(file, owner, now=now, until=until, started_at="then", expires_at=9_999)
+
+
+def of_key(key: str) -> File:
+    return File("bucket", key, "v1", "etag", 12, {})
+
+
+def a_file_is_claimed_by_one_run_until_its_lease_is_over() -> None:
+    table, file = FileTable(FILES), of_key("lease")
+    item = claimed(table, file, "one")
+    assert (item["owner"], item["attempts"], item["key"], item["size"]) == ("one", 1, "lease", 12)
+    assert claimed(table, file, "two", now=200) is None
+    again = claimed(table, file, "two", now=201, until=300)
+    assert (again["owner"], again["attempts"], again["started_at"]) == ("two", 2, "then")
+
+
+def a_run_that_lost_its_file_changes_nothing() -> None:
+    table, file = FileTable(FILES), of_key("lost")
+    claimed(table, file, "one")
+    claimed(table, file, "two", now=201)
+    for change in (
+        lambda: table.release(file.id, "one", "late"),
+        lambda: table.restart(file.id, "one"),
+        lambda: table.finish(file.id, "one", {"status": FAILED}),
+        lambda: table.checkpoint(file.id, "one", {"state_key": "s", "offset": 1, "rows": 1}, keep=True),
+    ):
+        with pytest.raises(LostError):
+            change()
+    item = table.read(file.id)
+    assert item is not None
+    assert (item["owner"], item.get("error")) == ("two", None)
+
+
+def a_checkpoint_resets_the_attempts_and_a_restart_removes_it() -> None:
+    table, file = FileTable(FILES), of_key("checkpoint")
+    claimed(table, file, "one")
+    table.checkpoint(file.id, "one", {"state_key": "s", "offset": 10, "rows": 3}, keep=False)
+    item = claimed(table, file, "two", now=101)
+    assert (item["attempts"], item["state_key"], item["offset"], item["rows"]) == (1, "s", 10, 3)
+    table.restart(file.id, "two")
+    found = table.read(file.id)
+    assert found is not None
+    assert (found["lease_until"], found.get("state_key"), found.get("rows")) == (0, None, None)
+
+
+def a_finished_file_keeps_its_numbers_and_is_reopened_by_its_own_dead_letter_only() -> None:
+    table, file = FileTable(FILES), of_key("finish")
+    claimed(table, file, "one")
+    outcome = {"status": FAILED, "success_rate": 0.25, "rows": 4, "reason": "r", "failed_message_id": "m"}
+    item = table.finish(file.id, "one", {**outcome, "processed_key": None})
+    assert (item["success_rate"], item["rows"], item["processed_key"], item["settled"]) == (0.25, 4, None, False)
+    assert claimed(table, file, "two", now=999) is None
+    table.settle(file.id)
+    assert table.reopen(file, "two", "another", until=300, started_at="now") is None
+    again = table.reopen(file, "two", "m", until=300, started_at="now")
+    assert again is not None
+    assert (again["status"], again["attempts"], again["started_at"]) == ("processing", 1, "now")
+    assert not {"reason", "error", "settled", "rows", "failed_message_id"} & set(again)
+
+
+def a_file_that_is_unknown_has_no_item_and_is_not_settled() -> None:
+    table = FileTable(FILES)
+    table.settle("unknown")
+    assert table.read("unknown") is None
+
+
+# The table of readings
+
+START = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def readings(device: str, count: int) -> list[Reading]:
+    return [
+        Reading(device, f"{first_key(START + timedelta(minutes=n))}#h", {"t": Decimal(f"{n}.10"), "x": Decimal(n)})
+        for n in range(count)
+    ]
+
+
+def readings_are_stored_exactly_and_read_by_time_in_either_order() -> None:
+    table, sent = ReadingTable(READINGS), readings("order", 60)
+    future = int(time.time()) + 60
+    table.put(sent, future)
+    table.put(sent, future)
+    assert list(table.between("order")) == sent
+    assert list(table.between("order", START + timedelta(minutes=1), START + timedelta(minutes=3))) == sent[1:3]
+    assert next(table.between("order", newest_first=True)) == sent[-1]
+    assert list(table.between("another")) == []
+
+
+def expired_readings_are_left_out() -> None:
+    table = ReadingTable(READINGS)
+    table.put(readings("expired", 2), int(time.time()) - 1)
+    assert list(table.between("expired")) == []
+
+
+def a_state_is_replaced_only_from_the_one_it_was_made_from() -> None:
+    table, new = ReadingTable(READINGS), StoredState(DeviceState())
+    state = DeviceState({"t#max": State()})
+    assert table.states(["s1", "s2"]) == {"s1": new, "s2": new}
+    written = table.replace_states(dict.fromkeys(("s1", "s2"), (new, state)), 9_999)
+    assert set(written) == {"s1", "s2"}
+    assert table.states(["s1", "s2", "s3"]) == {**written, "s3": new}
+    assert table.replace_states({"s1": (new, DeviceState())}, 9_999) == {}
+    again = table.replace_states({"s1": (written["s1"], DeviceState()), "s3": (new, state)}, 9_999)
+    assert set(again) == {"s1", "s3"}
+    assert table.replace_states({"s1": (written["s1"], state)}, 9_999) == {}
+    assert table.states(["s1"])["s1"] == again["s1"]
+    assert list(table.between("s1")) == [], "a state is no reading"
+
+
+def states_of_many_devices_take_several_calls() -> None:
+    table, devices = ReadingTable(READINGS), [f"many-{number}" for number in range(130)]
+    written = table.replace_states({each: (StoredState(DeviceState()), DeviceState()) for each in devices}, 9_999)
+    assert table.states(devices) == written
+
+
+# The edge itself
+
+
+def deleting_what_is_not_there_is_no_refusal() -> None:
+    table = Table(EVENTS)
+    assert table.execute([table.delete_statement({"id": "absent"}, ("status", "=", "x"))]) == [None]
+
+
+def an_update_of_what_is_not_there_is_a_refusal_without_an_item() -> None:
+    table = Table(EVENTS)
+    (refusal,) = table.execute([table.update_statement({"id": "absent"}, {"status": "x"})])
+    assert refusal is not None
+    assert refusal.item is None
+
+
+def a_statement_that_is_wrong_is_an_error() -> None:
+    table = Table(EVENTS)
+    with pytest.raises(TableError):
+        table.execute([table.insert_statement({"status": "without a key"})])
+
+
+SCENARIOS: list[Callable[[], None]] = [
+    a_claim_is_made_once_and_names_its_holder,
+    an_expired_item_does_not_hold_its_id,
+    a_claim_that_is_given_up_is_free_again_unless_another_request_went_on_with_it,
+    queued_is_recorded_for_new_and_claimed_events_and_changes_no_later_status,
+    an_outcome_is_recorded_with_and_without_an_item,
+    a_success_is_final_and_returned_and_a_failure_is_not,
+    an_outcome_of_another_event_with_the_same_key_is_refused,
+    notes_are_written_with_and_without_an_item,
+    answers_of_several_calls_stay_in_order,
+    reads_take_any_number_of_ids_and_each_of_them_once,
+    a_read_returns_only_what_it_is_for,
+    the_index_lists_events_newest_first_and_page_by_page,
+    without_an_index_items_are_in_none,
+    a_file_is_claimed_by_one_run_until_its_lease_is_over,
+    a_run_that_lost_its_file_changes_nothing,
+    a_checkpoint_resets_the_attempts_and_a_restart_removes_it,
+    a_finished_file_keeps_its_numbers_and_is_reopened_by_its_own_dead_letter_only,
+    a_file_that_is_unknown_has_no_item_and_is_not_settled,
+    readings_are_stored_exactly_and_read_by_time_in_either_order,
+    expired_readings_are_left_out,
+    a_state_is_replaced_only_from_the_one_it_was_made_from,
+    states_of_many_devices_take_several_calls,
+    deleting_what_is_not_there_is_no_refusal,
+    an_update_of_what_is_not_there_is_a_refusal_without_an_item,
+    a_statement_that_is_wrong_is_an_error,
+]
