@@ -1,17 +1,21 @@
-"""DynamoDB tables in memory, in the place of botocore's client.
+"""DynamoDB tables in memory, which answer the calls of botocore's clients.
 
-They understand the calls that handlers/shared/dynamodb.py makes, and raise NotImplementedError for everything else.
+They understand the calls that handlers/shared/dynamodb.py and the tests make, and raise NotImplementedError for
+everything else.
 tests/emulator/test_tables_agree.py shows that the emulator answers the same.
 """
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
-from botocore.exceptions import ClientError
+from botocore import xform_name
+from botocore.client import BaseClient
 
 from handlers.shared.dynamodb import plain, typed
 
@@ -35,11 +39,8 @@ _delete = re.compile(r'DELETE FROM "([^"]+)" WHERE (.*)').fullmatch
 _test = re.compile(r'"(\w+)"(<>|<=|>=|=|<|>)\?').fullmatch
 
 
-class ConditionalCheckFailedError(ClientError):
-    """As botocore's client raises it."""
-
-    def __init__(self, operation: str) -> None:
-        super().__init__({"Error": {"Code": "ConditionalCheckFailedException", "Message": ""}}, operation)
+class ConditionFailedError(Exception):
+    """A condition does not hold."""
 
 
 @dataclass
@@ -53,26 +54,39 @@ class MemoryTable:
     def key(self, item: Item) -> tuple[str, ...]:
         return tuple(str(item[name]["S"]) for name in self.keys)
 
-    def plain(self) -> list[dict[str, Any]]:
-        """All items as plain values."""
-        return [plain(item) for item in self.items.values()]
-
 
 class MemoryDynamoDB:
-    """A client. `calls` has the name of each operation, and how many entries it had."""
-
-    exceptions = SimpleNamespace(ConditionalCheckFailedException=ConditionalCheckFailedError)
+    """DynamoDB with these tables. Each operation is a method, with botocore's names."""
 
     def __init__(self, **tables: MemoryTable) -> None:
         self.tables = tables
-        self.calls: list[tuple[str, int]] = []
+        # As in DynamoDB, each item of a batch is written on its own; here the whole call is.
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Answer the calls of all DynamoDB clients while the block runs."""
+        original: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]  # the stubs leave it out
+
+        def call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+            if client.meta.service_model.service_name != "dynamodb":
+                return original(client, operation, parameters)
+            try:
+                with self._lock:
+                    return getattr(self, xform_name(operation))(**parameters)
+            except ConditionFailedError as error:
+                code = "ConditionalCheckFailedException"
+                answer: Any = {"Error": {"Code": code, "Message": ""}}
+                raise client.exceptions.from_code(code)(answer, operation) from error
+
+        with patch.object(BaseClient, "_make_api_call", call):
+            yield
 
     # Batches
 
     def batch_get_item(self, *, RequestItems: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: N803  botocore's name
         ((name, wanted),) = RequestItems.items()
         table, keys = self.tables[name], [self.tables[name].key(key) for key in wanted["Keys"]]
-        self.calls.append(("batch_get_item", len(keys)))
         assert 0 < len(keys) <= 100
         assert len(set(keys)) == len(keys), "DynamoDB refuses a duplicate key"
         found = [table.items[key] for key in keys if key in table.items]
@@ -83,7 +97,6 @@ class MemoryDynamoDB:
 
     def batch_write_item(self, *, RequestItems: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: N803  botocore's name
         ((name, requests),) = RequestItems.items()
-        self.calls.append(("batch_write_item", len(requests)))
         assert 0 < len(requests) <= 25
         items = {self.tables[name].key(each["PutRequest"]["Item"]): each["PutRequest"]["Item"] for each in requests}
         assert len(items) == len(requests), "DynamoDB refuses a duplicate key"
@@ -91,7 +104,6 @@ class MemoryDynamoDB:
         return {"UnprocessedItems": {}}
 
     def batch_execute_statement(self, *, Statements: Sequence[Any]) -> Mapping[str, Any]:  # noqa: N803  botocore's name
-        self.calls.append(("batch_execute_statement", len(Statements)))
         assert 0 < len(Statements) <= 25
         return {"Responses": [self._executed(each["Statement"], each["Parameters"]) for each in Statements]}
 
@@ -126,7 +138,6 @@ class MemoryDynamoDB:
 
     def get_item(self, *, TableName: str, Key: Item, ConsistentRead: bool) -> Mapping[str, Any]:  # noqa: N803  botocore's names
         assert ConsistentRead
-        self.calls.append(("get_item", 1))
         table = self.tables[TableName]
         found = table.items.get(table.key(Key))
         return {} if found is None else {"Item": found}
@@ -139,20 +150,18 @@ class MemoryDynamoDB:
         ConditionExpression: str,  # noqa: N803  botocore's name
         ExpressionAttributeValues: Values,  # noqa: N803  botocore's name
     ) -> None:
-        self.calls.append(("put_item", 1))
         table = self.tables[TableName]
         found = table.items.get(table.key(Item), {})
         if not _holds(ConditionExpression, found, ExpressionAttributeValues, {}):
-            raise ConditionalCheckFailedError("PutItem")
+            raise ConditionFailedError
         table.items[table.key(Item)] = Item
 
     def update_item(self, *, TableName: str, Key: Item, **request: Any) -> Mapping[str, Any]:  # noqa: N803  botocore's names
-        self.calls.append(("update_item", 1))
         table = self.tables[TableName]
         found = table.items.get(table.key(Key), {})
-        values, names = request["ExpressionAttributeValues"], request["ExpressionAttributeNames"]
-        if not _holds(request["ConditionExpression"], found, values, names):
-            raise ConditionalCheckFailedError("UpdateItem")
+        values, names = request["ExpressionAttributeValues"], request.get("ExpressionAttributeNames", {})
+        if "ConditionExpression" in request and not _holds(request["ConditionExpression"], found, values, names):
+            raise ConditionFailedError
         changes, _, removed = request["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
         # Commas within parentheses belong to functions.
         assignments = [each.split(" = ", 1) for each in re.split(r", (?![^(]*\))", changes)]
@@ -162,10 +171,17 @@ class MemoryDynamoDB:
         table.items[table.key(Key)] = item
         return {"Attributes": item}
 
+    def delete_item(self, *, TableName: str, Key: Item) -> Mapping[str, Any]:  # noqa: N803  botocore's names
+        table = self.tables[TableName]
+        table.items.pop(table.key(Key), None)
+        return {}
+
+    def scan(self, *, TableName: str, **_request: Any) -> Mapping[str, Any]:  # noqa: N803  botocore's name
+        return {"Items": list(self.tables[TableName].items.values())}
+
     # Queries
 
     def query(self, *, TableName: str, **request: Any) -> Mapping[str, Any]:  # noqa: N803  botocore's name
-        self.calls.append(("query", 1))
         table, values = self.tables[TableName], request["ExpressionAttributeValues"]
         keys = table.indexes[request["IndexName"]] if "IndexName" in request else table.keys
         every = [item for item in table.items.values() if all(name in item for name in keys)]

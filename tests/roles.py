@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,6 @@ import pytest
 from botocore.exceptions import ClientError
 
 from handlers.shared import aws
-from local.services import Clients
 
 # Service, method, arguments.
 Call = tuple[str, str, Mapping[str, object]]
@@ -19,7 +18,7 @@ Call = tuple[str, str, Mapping[str, object]]
 class Role:
     """The role of a function in the emulator, or any by its `name`, seen and changed with all rights."""
 
-    def __init__(self, root: Clients, function_name: str = "", *, name: str = "") -> None:
+    def __init__(self, root: Callable[[str], Any], function_name: str = "", *, name: str = "") -> None:
         self._iam, self._sts = root("iam"), root("sts")
         if not name:
             function = root("lambda").get_function_configuration(FunctionName=function_name)

@@ -32,11 +32,12 @@ from handlers.shared import aws
 from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
+from tests.api_pipeline import Time
 from tests.crash_points import Killed, Point, broken, points, record
 from tests.decisions import FAILURES, LOGS, POLLER, denied, recorded, unused
 from tests.roles import Role, forget_clients
 
-from .conftest import ROOT, Time
+from .conftest import ROOT
 
 if TYPE_CHECKING:
     from handlers.api.items import EventItem

@@ -16,8 +16,7 @@ from handlers.api.reader import EventReader
 from handlers.api.report import Reporter, keep, publish
 from handlers.api.settings import ReportSettings
 from handlers.api.summary import Window
-
-from .conftest import Pipeline, Time
+from tests.api_pipeline import Pipeline, Time
 
 
 def _reads(wanted: Any) -> tuple[str, int]:

@@ -13,9 +13,8 @@ from typing import Any
 
 from handlers.api.worker import Worker
 from handlers.processor import Rejected
+from tests.api_pipeline import Pipeline, Time
 from tests.crash_points import Killed, Point, broken, points, record
-
-from .conftest import Pipeline, Time
 
 SETTINGS = {"archive": True}
 POISON = "no event of ours"

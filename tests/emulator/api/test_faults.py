@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from handlers.api import faults
+from tests.api_pipeline import Pipeline, Time
 from tests.roles import Role
-
-from .conftest import Pipeline, Time
 
 
 @pytest.fixture

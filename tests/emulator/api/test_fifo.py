@@ -13,9 +13,8 @@ from handlers.api import objects
 from handlers.api.processing import CircuitOpenError
 from handlers.processor import Rejected
 from handlers.shared import aws
+from tests.api_pipeline import Pipeline, Time
 from tests.crash_points import Killed, broken, points, record
-
-from .conftest import Pipeline, Time
 
 LAST = 3
 

@@ -16,10 +16,9 @@ import pytest
 
 from handlers.processor import Rejected
 from handlers.shared import dead_letters, queues
+from tests.api_pipeline import Pipeline, Time
 from tests.decisions import FAULTS, LOGS, POLLER, denied, recorded, unused
 from tests.roles import Call, Role, not_refused
-
-from .conftest import Pipeline, Time
 
 UNSEEN = {"ingest": LOGS | FAULTS, "worker": POLLER | LOGS | FAULTS, "redrive": LOGS}
 

@@ -19,10 +19,9 @@ from handlers.api.settings import ReportSettings
 from handlers.api.summary import Window, window_before
 from handlers.api.table import EventTable
 from handlers.shared.times import timestamp
+from tests.api_pipeline import Pipeline, Time
 from tests.decisions import FAILURES, LOGS, denied, recorded, unused
 from tests.roles import Role
-
-from .conftest import Pipeline, Time
 
 # Yesterday, so that nothing is in the future and nothing has expired.
 MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)

@@ -11,9 +11,8 @@ import pytest
 
 from handlers.processor import Rejected
 from handlers.shared import aws
+from tests.api_pipeline import Pipeline, Time
 from tests.crash_points import record
-
-from .conftest import Pipeline, Time
 
 
 def double(event: Mapping[str, Any]) -> dict[str, Any]:

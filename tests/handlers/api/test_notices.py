@@ -1,5 +1,6 @@
-"""What is published has a subject that SNS takes, however long the names in it are."""
+"""Alerts, and their subjects."""
 
+import json
 from typing import Any
 
 import pytest
@@ -38,3 +39,19 @@ def test_every_subject_is_shorter_than_100_characters(monkeypatch: pytest.Monkey
     publish_alerts("topic", service, [Alert("crossed", name, name, "1", "max", "0", "critical", "now")])
     assert len(topic.subjects) == 4
     assert all(len(subject) < 100 for subject in topic.subjects)
+
+
+def test_an_alert_names_the_failed_events_the_first_fifty_of_many(aws_in_process: None) -> None:  # noqa: ARG001  moto answers
+    topic = aws.client("sns").create_topic(Name="alerts")["TopicArn"]
+    url = aws.client("sqs").create_queue(QueueName="inbox")["QueueUrl"]
+    aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint="arn:aws:sqs:us-east-1:123456789012:inbox")
+    publish_failures(topic, "shop", [{"id": "e-1"}])
+    publish_failures(topic, "shop", [{"id": f"e-{n}"} for n in range(60)])
+    messages = aws.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    first, second = (json.loads(message["Body"]) for message in messages)
+    assert first["Subject"] == "shop: 1 event failed"
+    assert json.loads(first["Message"]) == {"service": "shop", "failed": 1, "events": [{"id": "e-1"}]}
+    assert first["MessageAttributes"] == {"kind": {"Type": "String", "Value": "events_failed"}}
+    assert second["Subject"] == "shop: 60 events failed"
+    alert = json.loads(second["Message"])
+    assert (alert["failed"], len(alert["events"])) == (60, 50)

@@ -1,10 +1,16 @@
-"""The URLs that results are handed out by; nothing is asked of AWS for them."""
+"""Results, their URLs, and the archive."""
 
+import gzip
+import json
+from dataclasses import replace
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from handlers.api import objects
+from handlers.api.events import Envelope
+from handlers.shared import aws
 from tests.roles import forget_clients
 
 
@@ -30,3 +36,47 @@ def test_a_result_s_url_names_the_bucket_s_region_and_has_the_current_signature(
     query = parse_qs(url.query)
     assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
     assert query["X-Amz-Expires"] == ["900"]
+
+
+ENVELOPE = Envelope("e-1", "order/paid", "2026-11-21T08:30:00.000000Z", "192.0.2.1", "agent", "c-1", "f" * 64, {"n": 1})
+
+
+@pytest.fixture
+def bucket(aws_in_process: None) -> str:  # noqa: ARG001  moto answers
+    aws.client("s3").create_bucket(Bucket="bucket")
+    return "bucket"
+
+
+def stored(bucket: str) -> dict[str, Any]:
+    keys = [found["Key"] for found in aws.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])]
+    return {key: aws.client("s3").get_object(Bucket=bucket, Key=key) for key in keys}
+
+
+def test_a_result_is_stored_under_the_day_its_event_was_received_and_a_retry_overwrites_it(bucket: str) -> None:
+    for text in ("1", '{"\N{GRINNING FACE}": 2}'):
+        objects.put_result(bucket, objects.result_key(ENVELOPE), text)
+    ((key, found),) = stored(bucket).items()
+    assert (key, found["ContentType"]) == ("results/2026/11/21/e-1.json", "application/json")
+    assert found["Body"].read().decode() == '{"\N{GRINNING FACE}": 2}'
+
+
+def test_events_are_archived_by_type_and_hour_and_the_same_batch_overwrites_itself(bucket: str) -> None:
+    later = replace(ENVELOPE, id="e-2", received_at="2026-11-21T09:00:00.000000Z")
+    same_hour = replace(ENVELOPE, id="e-3")
+    for batch in ([ENVELOPE, later, same_hour], [same_hour, ENVELOPE, later]):
+        objects.archive(bucket, batch)
+    found = stored(bucket)
+    assert sorted(key.rpartition("/")[0] for key in found) == [
+        "archive/type=order%2Fpaid/dt=2026-11-21/hour=08",
+        "archive/type=order%2Fpaid/dt=2026-11-21/hour=09",
+    ]
+    lines = [json.loads(line) for each in found.values() for line in gzip.decompress(each["Body"].read()).splitlines()]
+    assert {line["id"] for line in lines} == {"e-1", "e-2", "e-3"}
+    assert lines[0].keys() == {*vars(ENVELOPE)} - {"fingerprint"}
+    assert lines[0]["data"] == {"n": 1}
+
+
+def test_a_batch_in_other_company_is_archived_beside_the_first(bucket: str) -> None:
+    objects.archive(bucket, [ENVELOPE])
+    objects.archive(bucket, [ENVELOPE, replace(ENVELOPE, id="e-2")])
+    assert len(stored(bucket)) == 2

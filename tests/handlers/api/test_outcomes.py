@@ -99,3 +99,19 @@ def test_a_bus_that_hangs_leaves_the_worker_time_to_answer_the_queue(monkeypatch
     config = aws.client("events").meta.config
     attempts = config.retries["total_max_attempts"]
     assert attempts * (config.connect_timeout + config.read_timeout) < STORING_SECONDS
+
+
+def test_a_rule_finds_outcome_events_by_source_and_type(aws_in_process: None) -> None:  # noqa: ARG001  moto answers
+    url = aws.client("sqs").create_queue(QueueName="heard")["QueueUrl"]
+    events = aws.client("events")
+    events.create_event_bus(Name="bus")
+    pattern = json.dumps({"source": ["shop"], "detail-type": ["Event Failed"]})
+    events.put_rule(Name="failed", EventBusName="bus", EventPattern=pattern)
+    target = {"Id": "heard", "Arn": "arn:aws:sqs:us-east-1:123456789012:heard"}
+    events.put_targets(Rule="failed", EventBusName="bus", Targets=[target])
+    told = [Outcome("Event Failed", {"n": 1, "text": "\N{GRINNING FACE}"}, ("arn:a",)), Outcome("Event Succeeded", {})]
+    assert outcomes.publish("bus", "shop", told) == [True, True]
+    (message,) = aws.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    heard = json.loads(message["Body"])
+    assert (heard["source"], heard["detail-type"], heard["resources"]) == ("shop", "Event Failed", ["arn:a"])
+    assert heard["detail"] == {"n": 1, "text": "\N{GRINNING FACE}"}

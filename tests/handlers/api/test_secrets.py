@@ -336,3 +336,25 @@ def test_another_thread_that_reads_a_secret_does_not_keep_a_time_limit_from_the_
             time.sleep(5)
         ended.set()
         assert read.result() == "one"
+
+
+def test_both_services_answer_with_a_value_or_a_reason_to_refuse_it(aws_in_process: None) -> None:  # noqa: ARG001  moto answers
+    kept, parameters = aws.client("secretsmanager"), aws.client("ssm")
+    arns = {
+        "token": kept.create_secret(Name="shop/token", SecretString="one")["ARN"],
+        "binary": kept.create_secret(Name="shop/binary", SecretBinary=b"two")["ARN"],
+        "key": f"arn:aws:ssm:{ACCOUNT}:parameter/shop/key",
+        "plain": f"arn:aws:ssm:{ACCOUNT}:parameter/shop/plain",
+        "none": f"arn:aws:ssm:{ACCOUNT}:parameter/shop/none",
+    }
+    parameters.put_parameter(Name="/shop/key", Value="three", Type="SecureString")
+    parameters.put_parameter(Name="/shop/plain", Value="four", Type="String")
+    found = Secrets(arns)
+    assert (found["token"], found["key"]) == ("one", "three")
+    for name, reason in {
+        "binary": "is binary",
+        "plain": "is a parameter of type String",
+        "none": "could not be read: ParameterNotFound",
+    }.items():
+        with pytest.raises(SecretError, match=reason):
+            found[name]

@@ -13,8 +13,7 @@ from handlers.api.events import Envelope
 from handlers.api.worker import Delivery
 from handlers.processor import Rejected
 from handlers.shared.dynamodb import TableError
-
-from .conftest import Pipeline
+from tests.api_pipeline import Pipeline
 
 SCHEMA = Path(__file__).parents[3] / "schemas/outcome.json"
 

@@ -20,9 +20,8 @@ from handlers.processor import Rejected
 from handlers.shared import dead_letters, queues
 from handlers.shared.dead_letters import Cause, DeadLetters, Letter, Wanted
 from handlers.shared.redrive import STOPPING_SECONDS
+from tests.api_pipeline import Answer, Pipeline, Time
 from tests.crash_points import Killed, broken, points, record
-
-from .conftest import Answer, Pipeline, Time
 
 UNREADABLE = "no event of ours"
 
@@ -260,11 +259,11 @@ def test_a_pass_stops_when_the_function_s_time_is_nearly_up_and_says_what_is_lef
     kill(pipeline, *["Rejected"] * 25)
     # Asked for the deadline, before each round, and for how long to hide its messages: time for two rounds.
     clock = iter([0, 0, 0, 0, 0, *[100] * 9])
-    monkeypatch.setattr(dead_letters, "time", SimpleNamespace(time=time.time, monotonic=lambda: next(clock)))
-    partly = start(pipeline).body
+    with monkeypatch.context() as patched:
+        patched.setattr(dead_letters, "time", SimpleNamespace(time=time.time, monotonic=lambda: next(clock)))
+        partly = start(pipeline).body
     assert (partly["redriven"], partly["remaining"], partly["complete"]) == (20, 5, False)
     assert visible(pipeline) == 5
-    monkeypatch.undo()
     none = start(pipeline, time=Time(STOPPING_SECONDS)).body
     assert (none["redriven"], none["remaining"], none["complete"]) == (0, 5, False)
 
