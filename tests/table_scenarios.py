@@ -1,4 +1,4 @@
-"""What the rooms' tables promise, as functions that run on any DynamoDB.
+"""Behaviour of the rooms' tables, as functions that run on any DynamoDB.
 
 tests/handlers/shared/test_tables.py runs them in memory, tests/emulator/tables/test_tables_agree.py in the emulator.
 """

@@ -23,6 +23,8 @@ from handlers.api.events import Envelope, event_id, received_times
 from handlers.api.ingest import Ingest
 from handlers.api.settings import IngestSettings, ReportSettings, WorkerSettings
 from handlers.api.summary import window_before
+from handlers.csv.files import FileItem
+from handlers.iot.table import ReadingItem, StateItem
 from handlers.shared import metrics, redrive
 from handlers.shared.dead_letters import ROUND_SECONDS
 from handlers.shared.settings import RedriveSettings, Settings
@@ -225,6 +227,16 @@ def test_table_index_and_prefixes_have_the_same_names_on_both_sides(monkeypatch:
     written = {*items.new_item(envelope, "queued", 1), *items.IndexKeys.__annotations__}
     assert {attribute["name"] for attribute in deployed["attributes"]} <= written
     assert deployed["ttl"]["attributeName"] in written
+
+
+@pytest.mark.parametrize(
+    ("stack", "items"), [("csv", [FileItem]), ("iot", [ReadingItem, StateItem])], ids=["csv", "iot"]
+)
+def test_keys_and_expiry_of_a_table_are_attributes_of_its_items(stack: str, items: list[type[Any]]) -> None:
+    (deployed,) = synthesise(ROOT, stack, {}).of_type("aws:dynamodb/table:Table")
+    names = {each["name"] for each in deployed.inputs["attributes"]} | {deployed.inputs["ttl"]["attributeName"]}
+    for item in items:
+        assert names <= set(item.__annotations__)
 
 
 def test_what_alarms_and_dashboard_watch_of_ours_is_what_the_functions_write(

@@ -1,4 +1,4 @@
-"""Events, pure: what a client may submit, what is added to it, and how it is known again. Knows nothing of AWS."""
+"""Events: what a client may submit, the envelope around it, and its id. It contains no AWS code."""
 
 import hashlib
 import json
@@ -17,14 +17,14 @@ from handlers.shared.strict_json import without_repeated_names
 from handlers.shared.times import is_timestamp, timestamp
 
 MAXIMUM_KEY_LENGTH = 256
-# Percent-encoded, as the archive's keys have it: a key of S3 takes 1,024 bytes in all.
+# Percent-encoded, as in the archive's keys: S3 limits a key to 1,024 bytes.
 MAXIMUM_TYPE_BYTES = 512
 DEFAULT_TYPE = "default"
 KEY_FIELD = "idempotency_key"
-# The server sets these; a client that sends them believes that it may.
+# The server sets these. A client that sends them is refused, because it expects them to be kept.
 RESERVED_FIELDS = ("id", "received_at")
 
-# Of the server's fields in a message; the longest is the user agent.
+# In characters, for each of the server's fields in a message. The longest is the user agent.
 MAXIMUM_FIELD_LENGTH = 512
 
 ID_PATTERN = "[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
@@ -38,7 +38,7 @@ _fingerprint = re.compile(r"([0-9a-f]{64})?").fullmatch
 
 @dataclass(frozen=True)
 class Submission:
-    """The events of one request. `batch` says whether the client sent a list, and gets one."""
+    """The events of one request. `batch` is True if the client sent a list, and gets one."""
 
     events: list[Any]
     batch: bool
@@ -46,9 +46,9 @@ class Submission:
 
 @dataclass(frozen=True)
 class Envelope:
-    """An accepted event: the client's JSON object as `data`, and what the server says of it.
+    """An accepted event: the client's JSON object as `data`, and the server's fields.
 
-    `fingerprint` is the hash of `data` when the event has an idempotency key, else empty.
+    `fingerprint` is the hash of `data` if the event has an idempotency key, else empty.
     """
 
     id: str
@@ -61,15 +61,15 @@ class Envelope:
     data: Mapping[str, Any]
 
     def to_message(self) -> str:
-        """The body of the message that carries the event: JSON in ASCII, so that SQS takes every character."""
+        """Return the body of the event's message: JSON in ASCII, so that SQS accepts every character."""
         return _compact(vars(self))
 
     @classmethod
     def from_message(cls, body: str) -> "Envelope":
-        """The event in a message. Raises UnreadableMessageError."""
+        """Return the event in a message. Raises UnreadableMessageError."""
         try:
             given = json.loads(body)
-            # Fields that a newer version adds are no reason to refuse a message while a deployment is under way.
+            # Unknown fields are ignored: a newer version may add some while a deployment is under way.
             envelope = cls(**{field.name: given[field.name] for field in fields(cls)})
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise UnreadableMessageError(f"the message is not an event of this pipeline: {error}"[:300]) from error
@@ -78,7 +78,7 @@ class Envelope:
         return envelope
 
     def problem(self) -> str | None:
-        """What ingest would never have sent: one such message must not take its batch along."""
+        """Return why ingest cannot have sent this. Such a message must not fail its batch."""
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name == "data":
@@ -86,19 +86,19 @@ class Envelope:
             else:
                 usable = isinstance(value, str) and len(value) <= MAXIMUM_FIELD_LENGTH and value.isprintable()
             if not usable:
-                return f"{field.name} is not usable"
+                return f"{field.name} has the wrong type, is too long, or is not printable"
         forms = (is_id(self.id), is_type(self.type), is_timestamp(self.received_at), _fingerprint(self.fingerprint))
         if not all(forms):
-            return "id, type, received_at or fingerprint has another form"
+            return "id, type, received_at or fingerprint has the wrong format"
         return None
 
 
 class UnreadableMessageError(Exception):
-    """A message that does not hold an event as `Envelope.to_message` writes it."""
+    """A message is not an event as `Envelope.to_message` writes it."""
 
 
 class InvalidEventError(Exception):
-    """One event is not acceptable. `problems` is a list of `{"path", "message"}`."""
+    """An event is invalid. `problems` is a list of `{"path", "message"}`."""
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__(problems[0]["message"])
@@ -106,13 +106,13 @@ class InvalidEventError(Exception):
 
 
 class EventTooLargeError(InvalidEventError):
-    """One event does not fit a message."""
+    """An event does not fit into a message."""
 
 
 def read_body(text: str, max_batch: int) -> Submission:
-    """The events in a request's body: one object, an array, or `{"events": [...]}`.
+    """Return the events in a request's body: one object, an array, or `{"events": [...]}`.
 
-    Raises BadRequestError when it is none of these, TooLargeError when there are too many.
+    Raises BadRequestError for any other body, TooLargeError for too many events.
     """
     if not text.strip():
         raise BadRequestError("empty_body", "the body is empty; send one JSON object, or an array of them")
@@ -154,9 +154,9 @@ def _kind(value: object) -> str:
 
 
 def check(event: object, *, max_depth: int, type_field: str, validators: Mapping[str, Validate]) -> str:
-    """The type of an acceptable event. Raises InvalidEventError with every problem found at the first hurdle failed.
+    """Return the type of a valid event. Raises InvalidEventError with all problems of the first check that fails.
 
-    `validators` has one function a type, or one under `""` for every type, or none: then any object is acceptable.
+    `validators` has a function for each type, or one for all types under `""`. Without any, each object is valid.
     """
     if not isinstance(event, dict):
         raise InvalidEventError([{"path": "", "message": f"an event is a JSON object, not {_kind(event)}"}])
@@ -173,13 +173,13 @@ def check(event: object, *, max_depth: int, type_field: str, validators: Mapping
     except UnicodeEncodeError as error:
         raise InvalidEventError([{"path": "", "message": "has text with half a surrogate pair"}]) from error
     if size > MAXIMUM_MESSAGE_BYTES:
-        # Before a schema looks at all of it.
+        # Checked before the schema, which would read all of it.
         raise _too_large(size)
     return _checked_type(event, type_field, validators)
 
 
 def group(event: Mapping[str, Any], field: str) -> str:
-    """The group of a FIFO queue that an event belongs to. Raises InvalidEventError."""
+    """Return the group of an event in a FIFO queue. Raises InvalidEventError."""
     given = event.get(field)
     if isinstance(given, str) and _is_group(given):
         return given
@@ -200,7 +200,7 @@ def _checked_type(event: Mapping[str, Any], type_field: str, validators: Mapping
             f"unknown event type {given!r}; known: {known}" if type_field in event else f"is missing; known: {known}"
         )
         raise InvalidEventError([{"path": f"/{type_field}", "message": message[:MAXIMUM_PROBLEM_LENGTH]}])
-    # The key is about delivery, so that a schema need not mention it.
+    # The key is about delivery, so a schema need not allow it.
     if problems := validate({field: value for field, value in event.items() if field != KEY_FIELD}):
         raise InvalidEventError(problems)
     return event_type
@@ -222,7 +222,7 @@ def _inside(value: object) -> Iterator[object]:
 
 
 def idempotency_key(event: Mapping[str, Any], header: str | None) -> str | None:
-    """The key of an event, from the header or from inside. Raises InvalidEventError."""
+    """Return the key of an event, from the header or the event itself. Raises InvalidEventError."""
     inside = event.get(KEY_FIELD)
     path = f"/{KEY_FIELD}" if header is None else "Idempotency-Key"
     if header is not None and inside is not None and header != inside:
@@ -237,19 +237,19 @@ def idempotency_key(event: Mapping[str, Any], header: str | None) -> str | None:
 
 
 def fingerprint(event: Mapping[str, Any]) -> str:
-    """The hash by which the same JSON is known again, whatever its order of keys and its white space."""
+    """Return a hash that does not depend on white space or on the order of keys."""
     return hashlib.sha256(_compact(event, sort_keys=True).encode()).hexdigest()
 
 
 def event_id(key: str | None) -> str:
-    """A new id, or the one and only id of an idempotency key, so that no table of keys is needed."""
+    """Return a new id, or the id that follows from an idempotency key, so that no table of keys is needed."""
     if key is None:
         return str(uuid.uuid4())
     return str(uuid.UUID(bytes=hashlib.sha256(b"idempotency-key:" + key.encode()).digest()[:16]))
 
 
 def message_of(envelope: Envelope) -> str:
-    """The envelope's message. Raises EventTooLargeError when SQS would not take it."""
+    """Return the envelope's message. Raises EventTooLargeError if it exceeds the limit of SQS."""
     message = envelope.to_message()
     if len(message) > MAXIMUM_MESSAGE_BYTES:
         raise _too_large(len(message))
@@ -262,12 +262,12 @@ def _too_large(size: int) -> EventTooLargeError:
 
 
 def is_type(text: str) -> bool:
-    """Whether a text can be the type of an event."""
+    """Return True if a text can be the type of an event."""
     return text.isprintable() and 0 < len(quote(text, safe="")) <= MAXIMUM_TYPE_BYTES
 
 
 def received_times(count: int) -> list[str]:
-    """The times of a request's events: a microsecond apart, so that they stay in the order they were sent in."""
+    """Return the times of a request's events, a microsecond apart, so that they keep their order."""
     now = datetime.now(UTC)
     return [timestamp(now + timedelta(microseconds=position)) for position in range(count)]
 

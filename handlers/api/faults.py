@@ -1,12 +1,11 @@
-"""Faults on purpose, for game days. Imported only where `fault_injection` is on, which it cannot be in `prod`.
+"""Fault injection for game days. Imported only where `fault_injection` is on, which `prod` does not allow.
 
-An SSM parameter says what goes wrong, read again every few seconds while functions run:
+An SSM parameter selects the mode. It is read again every few seconds while functions run:
 
 - `none`: nothing.
-- `poison_payload`: one message in ten arrives unreadable, the same ones at each attempt. The queue's own copy is whole.
+- `poison_payload`: one message in ten arrives unreadable, the same ones at each attempt. The queue's copy is intact.
 - `slow_downstream`: each call of the processor takes 0.5 to 3 seconds longer.
-- `random_fail_pNN` (01 to 99, or 100): so many percent of the calls of the processor fail, as if what is behind it were
-  out.
+- `random_fail_pNN` (01 to 99, or 100): NN percent of the calls of the processor fail, as in an outage downstream.
 - `duplicate_submit`: each accepted event is sent to the queue twice.
 """
 
@@ -26,7 +25,7 @@ from handlers.shared.log import logger
 NONE, POISON, SLOW, DUPLICATE = "none", "poison_payload", "slow_downstream", "duplicate_submit"
 MODES = f"{NONE}, {POISON}, {SLOW}, random_fail_pNN (01 to 99, or 100) or {DUPLICATE}"
 CACHE_SECONDS = 5
-# A game day must not become an outage of SSM's making: a call that hangs is not made with every batch.
+# A call to SSM that hangs must not slow down every batch.
 CACHE_SECONDS_AFTER_ERROR = 60
 POISONED_ONE_OF = 10
 SLOW_SECONDS = (0.5, 3)
@@ -35,16 +34,16 @@ _random_fail = re.compile(r"random_fail_p(0[1-9]|[1-9][0-9]|100)").fullmatch
 
 
 class InjectedFaultError(OSError):
-    """What `random_fail_pNN` raises: as a downstream that does not answer, so that it counts as an outage."""
+    """Raised by `random_fail_pNN`. An OSError, so that it counts as an outage."""
 
 
 def is_mode(text: str) -> bool:
-    """Whether the parameter may have this value."""
+    """Return True if a text is a mode."""
     return text in (NONE, POISON, SLOW, DUPLICATE) or _random_fail(text) is not None
 
 
 class Faults:
-    """Decides what goes wrong, message by message. `chance` and `clock` are for tests."""
+    """The faults of the current mode. `chance` and `clock` are for tests."""
 
     def __init__(
         self,
@@ -61,7 +60,7 @@ class Faults:
 
     @property
     def mode(self) -> str:
-        """What the parameter says, a few seconds old at most. If anything is wrong with it, nothing is injected."""
+        """The mode, a few seconds old at most; `none` if the parameter cannot be read or is no mode."""
         if self._clock() >= self._good_until:
             self._mode, seconds = self._read()
             self._good_until = self._clock() + seconds
@@ -80,12 +79,12 @@ class Faults:
         return NONE, CACHE_SECONDS
 
     def received(self, message_id: str, body: str) -> str:
-        """The body of a message as the worker gets to see it."""
+        """Return the body of a message as the worker sees it."""
         poisoned = self.mode == POISON and zlib.crc32(message_id.encode()) % POISONED_ONE_OF == 0
         return body[: len(body) // 2] if poisoned else body
 
     def around(self, process: Process) -> Process:
-        """The user's function, with what is behind it slow, or out for some."""
+        """Return the user's function, slow or failing as the mode says."""
 
         def faulty(event: Mapping[str, Any]) -> Any:
             mode = self.mode
@@ -99,5 +98,5 @@ class Faults:
 
     @property
     def sends_twice(self) -> bool:
-        """Whether what is accepted is sent to the queue twice."""
+        """True if each accepted event is sent to the queue twice."""
         return self.mode == DUPLICATE

@@ -1,12 +1,12 @@
-"""The function behind the API: takes events into the queue, and tells what became of them.
+"""The function behind the API: accepts events into the queue, and returns their status.
 
-Nothing accepted is lost, nothing refused leaves a trace. The order of writes makes it so, wherever the function dies:
+The order of writes ensures, wherever the function dies, that no accepted event is lost and no refused one is stored:
 
-- An event without an idempotency key is sent first and recorded as `queued` after, so that no item ever claims a
-  message that does not exist. A worker that is quicker has written the item by then, and it stays.
-- An event with a key first claims its id (status `accepting`, shown to nobody), so that one body only is ever sent for
-  it; then it is sent, then recorded as `queued`. A repeat that finds such a claim sends the event too: the one before
-  it may have died in between, and the worker makes two messages one effect.
+- An event without an idempotency key is sent first and then recorded as `queued`, so that no item is about a message
+  that does not exist. If the worker was faster, its item stays.
+- An event with a key first claims its id (status `accepting`, shown to no client), so that only one body is ever sent
+  for it. Then it is sent, then recorded as `queued`. A repeat that finds such a claim sends the event, too, because the
+  first request may have died in between; the worker deduplicates the messages.
 """
 
 import json
@@ -45,7 +45,7 @@ SCHEMAS_FILE = Path(__file__).parents[2] / "schemas.json"
 
 SUBMIT, HEALTH = "POST /events", "GET /health"
 LOGGED_IDS = 20
-# Lambda answers with 6 MB at most, else with an error: so many problems of the greatest length are less than 5 MB.
+# Lambda limits a response to 6 MB. This number of problems of the maximum length takes less than 5 MB.
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 PROBLEMS_A_BATCH = 500
 
@@ -54,10 +54,10 @@ OutsideError = (BotoCoreError, ClientError, TableError)
 
 @dataclass
 class Entry:
-    """One event of a request, and what has become of it so far.
+    """One event of a request, and its outcome so far.
 
-    Exactly one of three is true of an entry in the end: it has a `refusal`; it is sent (`sends`); it is a repeat
-    (`duplicate`) of an entry of the same request (`leader`), or of an earlier request, whose `status` it tells.
+    In the end exactly one is true: it has a `refusal`, it is sent (`sends`), or it is a `duplicate` of an entry of the
+    same request (`leader`) or of an earlier one, whose `status` it has.
     """
 
     envelope: Envelope | None = None
@@ -71,19 +71,19 @@ class Entry:
 
     @property
     def outcome(self) -> ApiError | None:
-        """Why it was not accepted, None when it was."""
+        """Why it was not accepted, None if it was."""
         return self.leader.refusal if self.leader else self.refusal
 
 
 class Ingest:
-    """`schemas` maps a type, or `""` for all types, to its JSON Schema."""
+    """The routes of the API. `schemas` maps a type, or `""` for all types, to its JSON Schema."""
 
     def __init__(self, settings: IngestSettings, schemas: Mapping[str, Mapping[str, Any]]) -> None:
         self._settings = settings
         self._schemas = schemas
         self._faults: Faults | None = None
         if settings.fault_parameter_name:
-            from handlers.api import faults  # noqa: PLC0415  nowhere else is it even imported
+            from handlers.api import faults  # noqa: PLC0415  not imported unless it is on
 
             self._faults = faults.Faults(settings.fault_parameter_name)
         self._table = EventTable(
@@ -94,15 +94,15 @@ class Ingest:
 
     @cached_property
     def _validators(self) -> dict[str, Validate]:
-        # Compiled at the first event, not for a request that only reads.
+        # Compiled at the first event, not for requests that only read.
         return compile_schemas(self._schemas)
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """The response to a request of API Gateway."""
+        """Return the response to a request of API Gateway."""
         if read_route(event) == HEALTH:
-            # Whatever else the request holds: nothing of it is read.
+            # Headers and body are not read, so they cannot make it fail.
             event = {**event, "headers": None, "body": None}
-        # What was sent is answered for, event by event: an error of a service comes from before.
+        # Errors after sending are handled for each event, so an error of a service here means nothing was sent.
         return answer(event, self._route, OutsideError, _count_refused_body)
 
     def _route(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
@@ -182,10 +182,10 @@ class Ingest:
         except EventTooLargeError as error:
             return Entry(refusal=TooLargeError("event_too_large", f"the event {error}", error.problems))
         except InvalidEventError as error:
-            return Entry(refusal=BadRequestError("invalid_event", "the event is not acceptable", error.problems))
+            return Entry(refusal=BadRequestError("invalid_event", "the event is invalid", error.problems))
 
     def _recognise_repeats(self, keyed: Sequence[Entry]) -> None:
-        """Finds out which keyed events are new, takes their ids, and refuses those whose key is another body's."""
+        """Claim the ids of new keyed events, mark repeats, and refuse events whose key was used with another body."""
         groups: dict[str, list[Entry]] = {}
         for entry in keyed:
             groups.setdefault(_envelope(entry).id, []).append(entry)
@@ -201,12 +201,12 @@ class Ingest:
             _settle(group, holder)
 
     def _send(self, entries: Sequence[Entry]) -> None:
-        """Sends events, and records those that are in the queue; refuses those that SQS did not take."""
+        """Send events, record those that are in the queue, and refuse those that SQS did not store."""
         messages = [_outgoing(entry) for entry in entries]
         sent = queues.send(self._settings.queue_url, messages)
         if self._faults and self._faults.sends_twice:
             taken = [message for message, arrived in zip(messages, sent, strict=True) if arrived]
-            # By another id, or a FIFO queue would drop it.
+            # With another deduplication id, or a FIFO queue drops it.
             again = [replace(message, deduplication_id=f"{message.deduplication_id}-again") for message in taken]
             queues.send(self._settings.queue_url, again)
         for entry, arrived in zip(entries, sent, strict=True):
@@ -225,25 +225,25 @@ class Ingest:
         try:
             write([_envelope(entry) for entry in entries])
         except OutsideError:
-            # What is in the queue is accepted, with or without its item: the worker writes it. A claim that could not
-            # be given up is shown to nobody, and the next request with its key takes it over.
+            # An event in the queue is accepted even without its item, which the worker writes. A claim that was not
+            # given up is shown to no client, and the next request with its key takes it over.
             logger.exception("items were not written", extra={"ids": [_envelope(entry).id for entry in entries]})
 
 
 def _envelope(entry: Entry) -> Envelope:
     if entry.envelope is None:
-        raise ValueError("an entry that is not an event was taken for one")
+        raise ValueError("the entry has no event: it was refused")
     return entry.envelope
 
 
 def _outgoing(entry: Entry) -> queues.Outgoing:
-    """The message of an event. A FIFO queue drops it if it was sent before, but not another event with the same key."""
+    """Return the message of an event. A FIFO queue drops its duplicates, but not another event with the same key."""
     envelope = _envelope(entry)
     return queues.Outgoing(entry.message, {}, entry.group, f"{envelope.id}-{envelope.fingerprint[:32]}")
 
 
 def _settle(group: Sequence[Entry], holder: EventItem | None) -> None:
-    """Decides about the entries of one idempotency key, in the order of the request. `holder` is its item."""
+    """Decide about the entries of one idempotency key, in the order of the request. `holder` is its item."""
     owner = holder["fingerprint"] if holder else _envelope(group[0]).fingerprint
     leader: Entry | None = None
     for entry in group:
@@ -263,7 +263,7 @@ def _settle(group: Sequence[Entry], holder: EventItem | None) -> None:
 
 
 def _report(entries: Sequence[Entry]) -> dict[str, Any]:
-    """Counts a request's events, and returns what its log line says of them."""
+    """Count a request's events. Returns the facts for its log line."""
     accepted = [entry for entry in entries if entry.outcome is None]
     repeats = sum(entry.duplicate for entry in accepted)
     counts = {"Accepted": len(accepted) - repeats, "Duplicate": repeats, "Rejected": len(entries) - len(accepted)}
@@ -271,13 +271,13 @@ def _report(entries: Sequence[Entry]) -> dict[str, Any]:
 
 
 def _count_refused_body(facts: dict[str, Any]) -> None:
-    """Counts a body that was refused as a whole: of how many events it was meant to be, nobody knows."""
+    """Count a body that was refused as a whole as one event: the number of its events is unknown."""
     if facts["route"] == SUBMIT and "rejected" not in facts:
         facts.update(_counted({"Accepted": 0, "Duplicate": 0, "Rejected": 1}))
 
 
 def _counted(counts: Mapping[str, int]) -> dict[str, int]:
-    """Writes counts as metrics, and returns them for the log line."""
+    """Write counts as metrics. Returns them for the log line."""
     metrics.emit(counts)
     return {name.lower(): count for name, count in counts.items()}
 
@@ -297,9 +297,9 @@ def _answer_batch(entries: Sequence[Entry]) -> dict[str, Any]:
     body = {"accepted": len(entries) - len(refusals), "rejected": len(refusals), "results": results}
     if len(refusals) < len(entries):
         return response(202, body)
-    # Nothing was accepted. If any of it was not the client's fault, sending again can help.
+    # Nothing was accepted. If a service failed for any event, a retry can help.
     outside = next((refusal for refusal in refusals if isinstance(refusal, UnavailableError)), None)
-    error = outside or BadRequestError("all_rejected", "none of the events is acceptable; see results")
+    error = outside or BadRequestError("all_rejected", "none of the events was accepted; see results")
     return response(error.status, {**body, **error_body(error)})
 
 
@@ -321,5 +321,5 @@ def _ingest() -> Ingest:
 
 
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
-    """The Lambda entry point."""
+    """Answer a request of API Gateway. The Lambda entry point."""
     return _ingest().handle(event)

@@ -38,7 +38,7 @@ class EventItem(CountedItem):
 
     attempts: int
     fingerprint: NotRequired[str]
-    """Of an event with an idempotency key."""
+    """Set for an event with an idempotency key."""
     error: NotRequired[str | None]
     refusals: NotRequired[int]
     """Deliveries of the event's message that were no attempts, because the circuit was open."""
@@ -61,7 +61,7 @@ class IndexKeys(TypedDict):
 
 
 class IndexEntry(TypedDict):
-    """What the time index has of an event."""
+    """An event in the time index."""
 
     id: str
     type: str

@@ -1,4 +1,4 @@
-"""`GET /events`: newest first, from the time index, a page at a time."""
+"""`GET /events`: pages of events from the time index, newest first."""
 
 import base64
 import re
@@ -17,14 +17,14 @@ STATUSES = ("queued", "succeeded", "failed")
 DEFAULT_LIMIT = 20
 DEFAULT_DAYS = 7
 MAXIMUM_LIMIT = 100
-# A page looks into the index so often at most (each look is a query of every shard), so that one request over empty
-# months, or with a filter that nothing passes, does not run into the function's timeout.
+# The maximum number of reads of the index for a page, each of which queries every shard. Without it, a request over
+# empty months, or with a filter that nothing passes, would exceed the function's timeout.
 LOOKS_A_PAGE = 31
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a request asks for: events below `position` (a `time_key`) and not before `since`, newest first."""
+    """The events that a request wants: below `position` (a `time_key`) and at least `since`, newest first."""
 
     position: str
     since: str
@@ -34,14 +34,14 @@ class Wanted:
 
 
 def list_events(table: EventReader, parameters: Mapping[str, str], kept_days: int) -> dict[str, Any]:
-    """`{"events": [...], "cursor"}`; the cursor is None on the last page. A page can be short and have a next one.
+    """Return `{"events": [...], "cursor"}`. The cursor is None on the last page; a short page can have a next one.
 
     Parameters: `since` (included; a week before `until` unless given) and `until` (excluded), RFC 3339; `type`;
-    `status`; `limit`, 1 to 100; `cursor`. A cursor is a place in time and nothing else: a forged one shows another page
-    of the same list. Raises BadRequestError.
+    `status`; `limit`, 1 to 100; `cursor`. A cursor is only a position in time, so a forged one shows another page of
+    the same list. Raises BadRequestError.
     """
     wanted = _wanted(parameters, kept_days)
-    # What a filter leaves out is read for nothing, so that a filtered page looks at more entries at once.
+    # A filter leaves out most entries, so a filtered page reads more of them at once.
     look = MAXIMUM_LIMIT if wanted.status or wanted.event_type else wanted.limit
     position, looks = wanted.position, 0
     shown: list[dict[str, Any]] = []
@@ -63,7 +63,7 @@ def list_events(table: EventReader, parameters: Mapping[str, str], kept_days: in
 def _described(
     table: EventReader, entries: Sequence[IndexEntry], wanted: Wanted
 ) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """The position of each index entry, and its event when that is wanted."""
+    """Yield the position of each index entry, and its event if it passes the filter."""
     items = table.read(entry["id"] for entry in entries if wanted.event_type in (None, entry["type"]))
     for entry in entries:
         event = description(items[entry["id"]]) if entry["id"] in items else None
@@ -73,7 +73,7 @@ def _described(
 def _wanted(parameters: Mapping[str, str], kept_days: int) -> Wanted:
     now = datetime.now(UTC)
     kept_since = timestamp(now - timedelta(days=kept_days))
-    # A little ahead of now: the events of a large batch are numbered by microseconds.
+    # A little ahead of now: the times of a large batch are a microsecond apart.
     until = min(_time(parameters, "until", "9999"), timestamp(now + timedelta(minutes=1)))
     week_before = timestamp(datetime.fromisoformat(max(until, kept_since)) - timedelta(days=DEFAULT_DAYS))
     status = parameters.get("status")
@@ -117,7 +117,7 @@ def _cursor(text: str) -> str:
         position = ""
     moment, _, event_id = position.partition("#")
     if not is_timestamp(moment) or not (event_id == "" or is_id(event_id)):
-        raise _bad("cursor", "must be the cursor of an answer")
+        raise _bad("cursor", "must be a cursor from a previous response")
     return position
 
 

@@ -1,4 +1,4 @@
-"""Alerts to people, by way of the alerts topic."""
+"""Alerts on the alerts topic."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ LISTED_EVENTS = 50
 
 
 def publish_failures(topic_arn: str, service: str, failures: Sequence[Mapping[str, Any]]) -> None:
-    """One alert for a batch's failed events: `{"service", "failed", "events": [{"id", "type", "error", ...}]}`."""
+    """Publish one alert for failed events: `{"service", "failed", "events": [{"id", "type", "error", ...}]}`."""
     alert = {"service": service, "failed": len(failures), "events": list(failures[:LISTED_EVENTS])}
     plural = "event" if len(failures) == 1 else "events"
     aws.client("sns").publish(

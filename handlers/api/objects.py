@@ -1,4 +1,4 @@
-"""Results and archive: objects in the bucket."""
+"""Results and archive in the bucket."""
 
 import gzip
 import hashlib
@@ -14,17 +14,17 @@ RESULT_URL_SECONDS = 900
 
 
 def result_key(envelope: Envelope) -> str:
-    """`results/YYYY/MM/DD/{id}.json`, by the day the event was received: a retry overwrites it."""
+    """Return `results/YYYY/MM/DD/{id}.json`, by the day the event was received, so that a retry overwrites it."""
     return f"results/{envelope.received_at[:10].replace('-', '/')}/{envelope.id}.json"
 
 
 def put_result(bucket: str, key: str, text: str) -> None:
-    """Stores a result (JSON text)."""
+    """Store a result (JSON text)."""
     aws.client("s3").put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType="application/json")
 
 
 def result_url(bucket: str, key: str) -> str:
-    """A URL that gives a result to whoever has it, for a quarter of an hour."""
+    """Return a presigned URL of a result, valid for 15 minutes."""
     url: str = aws.client("s3").generate_presigned_url(
         "get_object",
         Params={"Bucket": bucket, "Key": key},
@@ -34,10 +34,10 @@ def result_url(bucket: str, key: str) -> str:
 
 
 def archive(bucket: str, envelopes: Sequence[Envelope]) -> None:
-    """Appends a batch's events to the archive: a gzipped JSON Lines object for each type and hour.
+    """Append a batch's events to the archive: a gzipped JSON Lines object for each type and hour.
 
-    A line is the envelope with the client's object as `data`. The events' ids name the object, so that a batch that
-    comes again as it was overwrites its own; one that comes again in other company is archived again (at least once).
+    A line is the envelope with the client's object as `data`. The object is named by its events' ids, so the same batch
+    overwrites it; an event that is delivered again in another batch is archived again (at least once).
     """
     groups: dict[str, list[Envelope]] = {}
     for envelope in envelopes:
@@ -49,7 +49,7 @@ def archive(bucket: str, envelopes: Sequence[Envelope]) -> None:
         aws.client("s3").put_object(
             Bucket=bucket,
             Key=f"archive/{partition}/{_digest(members)}.jsonl.gz",
-            # mtime: the same events are the same bytes.
+            # Without a time in it, the same events are the same bytes.
             Body=gzip.compress(lines.encode(), mtime=0),
             ContentType="application/gzip",
         )
@@ -62,7 +62,7 @@ def _digest(envelopes: Sequence[Envelope]) -> str:
 
 
 def _partition(envelope: Envelope) -> str:
-    """Hive's way, as Athena reads it: `type=…/dt=YYYY-MM-DD/hour=HH`."""
+    """Return a Hive partition, as Athena reads it: `type=…/dt=YYYY-MM-DD/hour=HH`."""
     day, hour = envelope.received_at[:10], envelope.received_at[11:13]
     return f"type={quote(envelope.type, safe='')}/dt={day}/hour={hour}"
 

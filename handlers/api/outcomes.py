@@ -1,7 +1,7 @@
-"""Outcome events: what became of something, put on the pipeline's event bus for whoever wants to know.
+"""Outcome events on the pipeline's event bus.
 
-https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html: ten entries to a call, and 256 KB in all
-where the quota has not been raised. An outcome of ours takes less than 10 KB, so that ten always fit.
+A call takes ten entries, and 256 KB in all unless the quota was raised. An outcome takes less than 10 KB, so ten fit.
+https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
 """
 
 import json
@@ -13,16 +13,18 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handlers.shared import aws
+from handlers.shared.backoff import backoff
 from handlers.shared.log import logger
 
 ENTRIES_A_CALL = 10
 PUT_ATTEMPTS = 3
 PAUSE_SECONDS = 0.1
+MAXIMUM_PAUSE_SECONDS = 1
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One event for the bus: `detail_type` as `Event Failed`, `detail` a JSON object of a few KB, ARNs it is about."""
+    """One event: a `detail_type` such as `Event Failed`, a JSON object of a few KB, and the ARNs it is about."""
 
     detail_type: str
     detail: Mapping[str, Any]
@@ -30,20 +32,20 @@ class Outcome:
 
 
 def publish(bus_name: str, service: str, outcomes: Sequence[Outcome]) -> list[bool]:
-    """Puts events on a bus, `service` as their source; for each, whether EventBridge has it.
+    """Put events on a bus, with `service` as their source. Returns for each whether EventBridge has it.
 
-    Entries that EventBridge refuses are sent again, without those that it took, later each time. A call that fails as a
-    whole is not: it may have hung, and the message comes again.
+    Entries that EventBridge refuses are retried with back-off. A call that fails as a whole is not, because it may have
+    hung; the caller's message is delivered again.
     """
     client = aws.client("events")
     put = [False] * len(outcomes)
 
     def put_call(positions: Sequence[int]) -> list[int]:
-        """Returns those to send again."""
+        """Return the refused ones."""
         try:
             answer = client.put_events(Entries=[_entry(bus_name, service, outcomes[each]) for each in positions])
         except (BotoCoreError, ClientError) as error:
-            # The other calls may have gone well: the caller is told event by event.
+            # The other calls may have succeeded, so the result says it for each event.
             logger.warning("the bus did not take events", extra={"bus": bus_name, "reason": str(error)})
             return []
         refused = []
@@ -58,7 +60,8 @@ def publish(bus_name: str, service: str, outcomes: Sequence[Outcome]) -> list[bo
     for attempt in range(PUT_ATTEMPTS):
         if not missing:
             break
-        time.sleep(PAUSE_SECONDS * (2**attempt - 1))
+        if attempt:
+            time.sleep(backoff(attempt, PAUSE_SECONDS, MAXIMUM_PAUSE_SECONDS))
         answers = aws.each(put_call, aws.chunks(missing, ENTRIES_A_CALL))
         missing = [position for positions in answers for position in positions]
     return put

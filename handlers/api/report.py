@@ -1,8 +1,8 @@
-"""The scheduled summary: counts what became of the events of the last hour or day, keeps it in S3 and tells of it.
+"""The scheduled report: counts the events of the last hour or day by outcome, stores the counts and publishes them.
 
-The time index is read partition by partition, never the table; items are read by their ids, 100 to a call. The window
-follows from the time that the schedule was for, so that a retry reports on the same window under the same key. The
-object is written before the message goes out: who is told finds it.
+The time index is read partition by partition, never the whole table; items are read by their ids, 100 to a call. The
+window follows from the time of the schedule, so that a retry reports on the same window under the same key. The object
+is written before the message is published, so that readers of the message find it.
 """
 
 import json
@@ -22,12 +22,12 @@ from handlers.shared.log import logger
 from handlers.shared.queues import depth
 from handlers.shared.times import timestamp
 
-# What is left of the function's time for writing and telling, when counting has to stop.
-TELLING_SECONDS = 15
+# Reserved at the end of the function's time for storing and publishing the report.
+PUBLISHING_SECONDS = 15
 
 
 class Reporter:
-    """Reports on windows of time. `service` names the pipeline."""
+    """Counts the events of windows of time. `service` names the pipeline."""
 
     def __init__(self, table: EventReader, *, queue_url: str, dead_letter_queue_url: str, service: str) -> None:
         self._table = table
@@ -35,12 +35,12 @@ class Reporter:
         self._service = service
 
     def report(self, window: Window, has_time: Callable[[], bool] = lambda: True) -> Report:
-        """The report of a window; not `complete` when there was no time to read all of it."""
+        """Return the report of a window. It is not `complete` if there was no time to read all events."""
         since, until = timestamp(window.since), timestamp(window.until)
         tally, lock = Tally(), threading.Lock()
 
         def count(partition: str) -> bool:
-            """Whether all of a partition was counted."""
+            """Count a partition. Returns False if time ran out before its end."""
             for ids in self._table.pages(partition, since, until):
                 if not has_time():
                     return False
@@ -55,7 +55,7 @@ class Reporter:
 
 
 def keep(report: Report, window: Window, bucket: str) -> None:
-    """Writes a report to `reports/`."""
+    """Store a report below `reports/`."""
     aws.client("s3").put_object(
         Bucket=bucket,
         Key=window.key,
@@ -65,7 +65,7 @@ def keep(report: Report, window: Window, bucket: str) -> None:
 
 
 def publish(report: Report, topic_arn: str) -> None:
-    """Tells of a report, in words."""
+    """Publish a report as text."""
     aws.client("sns").publish(
         TopicArn=topic_arn,
         Subject=title(report),
@@ -80,7 +80,10 @@ def _settings() -> ReportSettings:
 
 
 def handler(event: Mapping[str, Any], context: LambdaContext) -> None:
-    """The Lambda entry point. `event`: `{"period": "hourly" | "daily", "time"}`; without `time` it is now."""
+    """Report on the window before `time`, or before now. The Lambda entry point.
+
+    `event` is `{"period": "hourly" | "daily", "time"}`.
+    """
     settings = _settings()
     moment = datetime.fromisoformat(event["time"]) if "time" in event else datetime.now(UTC)
     window = window_before(event["period"], moment)
@@ -90,8 +93,8 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> None:
         dead_letter_queue_url=settings.dead_letter_queue_url,
         service=os.environ["POWERTOOLS_SERVICE_NAME"],
     )
-    report = reporter.report(window, lambda: context.get_remaining_time_in_millis() > TELLING_SECONDS * 1_000)
+    report = reporter.report(window, lambda: context.get_remaining_time_in_millis() > PUBLISHING_SECONDS * 1_000)
     keep(report, window, settings.bucket_name)
     publish(report, settings.reports_topic_arn)
-    told = ("period", "since", "until", "complete", "events", "by_status", "latency_ms")
-    logger.info("report", extra={"key": window.key, **{name: report[name] for name in told}})
+    logged = ("period", "since", "until", "complete", "events", "by_status", "latency_ms")
+    logger.info("report", extra={"key": window.key, **{name: report[name] for name in logged}})

@@ -1,8 +1,8 @@
-"""The secrets of the user's function: read when it asks for them, and again some minutes later.
+"""The secrets of the user's function: read when it asks for them, and again after some minutes.
 
-Imported only where `worker.secrets` names any. Not Powertools' parameters: its providers, and boto3, which they import,
-cost the first event 85 ms (Secrets Manager) and 102 ms (SSM), a client of ours 25 and 37 ms (CPU time on one core, the
-worker's own clients made before).
+Imported only where `worker.secrets` names any. Powertools' parameters are not used: its providers, and boto3, which
+they import, cost the first event 85 ms (Secrets Manager) and 102 ms (SSM). This module costs 25 and 37 ms (CPU time on
+one core, after the worker's own clients).
 """
 
 import time
@@ -17,11 +17,11 @@ from handlers.processor import SecretError, given_secrets
 from handlers.shared import aws
 from handlers.shared.log import logger
 
-# How long a value that was rotated, or may not be read any more, is used on.
+# How long a value is used after it was rotated or its access was revoked.
 CACHE_SECONDS = 300
-# While the service does not answer, the value that is known is used on; it is asked again after so long.
+# While the service does not answer, the known value is used. The service is asked again after this time.
 CACHE_SECONDS_AFTER_ERROR = 30
-# But not when it was read longer ago than this: nobody knows then whether it may still be used.
+# The known value is not used after this time: access to it may have been revoked.
 CACHE_SECONDS_IN_AN_OUTAGE = 3_600
 _SERVER_ERROR = 500
 
@@ -34,7 +34,7 @@ class _Kept:
 
 
 class Secrets(Mapping[str, str]):
-    """The secrets by name: `arns` says where each is. `clock` is for tests. To look one up raises SecretError."""
+    """Secrets by name. `arns` maps each name to its ARN; `clock` is for tests. Looking one up raises SecretError."""
 
     def __init__(self, arns: Mapping[str, str], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._arns = arns
@@ -42,33 +42,33 @@ class Secrets(Mapping[str, str]):
         self._kept: dict[str, _Kept] = {}
 
     def __getitem__(self, name: str) -> str:
-        """The value, read when there is none or it is too old."""
+        """Return the value. It is read if there is none, or if it is too old."""
         kept = self._kept.get(name)
         if kept is None or self._clock() >= kept.good_until:
-            # What is kept and what is forgotten, too: neither is lost to a time limit that passes meanwhile.
+            # A time limit that passes meanwhile must interrupt neither the read nor the update of the cache.
             with time_limit_held():
                 try:
                     kept = self._kept[name] = self._read(name, kept)
                 except SecretError:
-                    # What was refused must not come back at the next outage.
+                    # A value that was refused must not be used in a later outage.
                     self._kept.pop(name, None)
                     raise
         return kept.value
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is one of this name. Nothing is read."""
+        """Return True if there is a secret of this name. Nothing is read."""
         return name in self._arns
 
     def __iter__(self) -> Iterator[str]:
-        """The names."""
+        """Iterate over the names."""
         return iter(self._arns)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of secrets."""
         return len(self._arns)
 
     def around(self, process: Process) -> Process:
-        """The user's function, with `secret` answering these."""
+        """Return the user's function, with `secret` reading from these."""
 
         def with_secrets(event: Mapping[str, Any]) -> Any:
             with given_secrets(self):
@@ -83,18 +83,16 @@ class Secrets(Mapping[str, str]):
             now = self._clock()
             last = kept.read_at + CACHE_SECONDS_IN_AN_OUTAGE if kept else now
             if kept is None or not _is_outage(error) or now >= last:
-                # The code only: what AWS says besides names role and account, and clients are told of errors.
+                # Only the code: the rest of the message names role and account, and clients see errors.
                 raise SecretError(f"the secret {name!r} could not be read: {_code(error)}") from error
-            logger.warning(
-                "a secret could not be read again; the value that is known is used on", extra={"secret": name}
-            )
+            logger.warning("a secret could not be read again; the known value is used", extra={"secret": name})
             return replace(kept, good_until=min(now + CACHE_SECONDS_AFTER_ERROR, last))
         now = self._clock()
         return _Kept(value, now, now + CACHE_SECONDS)
 
 
 def _value(name: str, arn: str) -> str:
-    """Raises botocore's errors, and SecretError for what is no text, or no secret.
+    """Read a value. Raises botocore's errors, and SecretError for a value that is binary or not encrypted.
 
     https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
     https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
@@ -118,7 +116,7 @@ def _code(error: BotoCoreError | ClientError) -> str:
 
 
 def _is_outage(error: BotoCoreError | ClientError) -> bool:
-    """Whether the service did not answer, and not that it refused."""
+    """Return True if the service did not answer, False if it refused."""
     if not isinstance(error, ClientError):
         return True
     return error.response["ResponseMetadata"]["HTTPStatusCode"] >= _SERVER_ERROR or "Throttl" in _code(error)

@@ -1,4 +1,4 @@
-"""What became of the events of a window of time, counted in one pass and bounded memory. Knows nothing of AWS."""
+"""Counts of the events of a window, in one pass and bounded memory. It contains no AWS code."""
 
 import math
 from collections import Counter
@@ -13,12 +13,12 @@ from handlers.shared.times import timestamp
 STATUSES = ("queued", "succeeded", "failed")
 DIED = "(died on the last attempt)"
 OTHERS = "(others)"
-# Clients name the types, and the user's function its errors: so many are counted each by its name.
+# The maximum number of types and of errors that are counted by name; clients and processors choose the names.
 NAMES = 1_000
 LISTED_NAMES = 20
-# So much of each is told in words: a client's can have 512.
+# Longer names are cut in text: a type can have 512 bytes.
 NAME_CHARACTERS = 80
-# Different latencies, in whole milliseconds, that are kept as they are; past that, each is within half a percent.
+# Latencies are exact up to this number of different values, in whole milliseconds. Then they are within 0.5 percent.
 EXACT_LATENCIES = 20_000
 BUCKET_GROWTH = 1.01
 
@@ -35,12 +35,12 @@ class Window:
 
     @property
     def key(self) -> str:
-        """Where a scheduled window's report is kept: one key a window, which a retry overwrites."""
+        """The key of a scheduled window's report, which a retry overwrites."""
         return f"reports/{self.period}/{self.since:{'%Y-%m-%d' if self.period == 'daily' else '%Y-%m-%dT%H'}}.json"
 
 
 def window_before(period: str, moment: datetime) -> Window:
-    """The last full hour, or the last full day in UTC, before a moment. Raises ValueError for another period."""
+    """Return the last full hour, or the last full day in UTC, before a moment. Raises ValueError for another period."""
     hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     match period:
         case "hourly":
@@ -53,14 +53,14 @@ def window_before(period: str, moment: datetime) -> Window:
 
 
 class Latencies:
-    """How long events took, in milliseconds: exact up to a number of different values, then approximate."""
+    """Latencies in milliseconds: exact up to `EXACT_LATENCIES` different values, then approximate."""
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
         self.approximate = False
 
     def add(self, milliseconds: int) -> None:
-        """Counts one."""
+        """Count one."""
         self._counts[_rounded(milliseconds) if self.approximate else milliseconds] += 1
         if len(self._counts) > EXACT_LATENCIES and not self.approximate:
             exact, self._counts, self.approximate = self._counts, Counter(), True
@@ -68,7 +68,7 @@ class Latencies:
                 self._counts[_rounded(value)] += count
 
     def report(self) -> dict[str, Any]:
-        """`{"count", "p50", "p95", "approximate"}`; a percentile is None when nothing was counted."""
+        """Return `{"count", "p50", "p95", "approximate"}`. A percentile is None if nothing was counted."""
         return {
             "count": self._counts.total(),
             "p50": self._percentile(50),
@@ -77,7 +77,7 @@ class Latencies:
         }
 
     def _percentile(self, percent: int) -> int | None:
-        """The smallest latency that is at least that of `percent` of a hundred events (nearest rank)."""
+        """Return the percentile by nearest rank."""
         rank = -(-self._counts.total() * percent // 100)
         seen = 0
         for value in sorted(self._counts):
@@ -88,14 +88,14 @@ class Latencies:
 
 
 def _rounded(milliseconds: int) -> int:
-    """The middle of a latency's bucket; buckets grow by one percent. Some 2,200 of them reach to a month."""
+    """Return the middle of a latency's bucket. Buckets grow by one percent: some 2,200 of them reach to a month."""
     if milliseconds < 1:
         return 0
     return round(BUCKET_GROWTH ** round(math.log(milliseconds, BUCKET_GROWTH)))
 
 
 class Tally:
-    """Counts events by what became of them."""
+    """Counts of events by outcome, type and error, and their latencies."""
 
     def __init__(self) -> None:
         self._types: dict[str, Counter[str]] = {}
@@ -103,7 +103,7 @@ class Tally:
         self._latencies = Latencies()
 
     def add(self, items: Iterable[CountedItem]) -> None:
-        """Counts items of the table."""
+        """Count items of the table."""
         for item in items:
             died = has_died(item)
             status = "failed" if died else item["status"]
@@ -114,7 +114,7 @@ class Tally:
                 self._latencies.add(latency)
 
     def report(self) -> dict[str, Any]:
-        """`{"events", "by_status", "by_type", "failures", "latency_ms"}`, the most frequent first."""
+        """Return `{"events", "by_status", "by_type", "failures", "latency_ms"}`, the most frequent first."""
         of_status = sum(self._types.values(), Counter[str]())
         by_events = sorted(self._types.items(), key=lambda each: (-each[1].total(), each[0]))
         return {
@@ -131,7 +131,7 @@ def _name(name: str, known: Mapping[str, Any]) -> str:
 
 
 def summary(window: Window, tally: Tally, depths: tuple[int, int], *, service: str, complete: bool) -> Report:
-    """The report of a window. `depths` are messages in the queue and with the dead letters, as of now."""
+    """Return the report of a window. `depths` are the current numbers of messages in the queue and dead-lettered."""
     queue_depth, dead_letter_depth = depths
     return {
         "service": service,
@@ -147,14 +147,14 @@ def summary(window: Window, tally: Tally, depths: tuple[int, int], *, service: s
 
 
 def title(report: Report) -> str:
-    """`shop-prod: hourly report of 2026-11-21 10:00 to 11:00 UTC`, in what SNS takes for a subject."""
+    """Return `shop-prod: hourly report of 2026-11-21 10:00 to 11:00 UTC`, short enough for a subject of SNS."""
     since, until = (datetime.fromisoformat(report[end]) for end in ("since", "until"))
     end = f"{until:%H:%M}" if since.date() == until.date() else f"{until:%Y-%m-%d %H:%M}"
     return f"{report['service'][:40]}: {report['period']} report of {since:%Y-%m-%d %H:%M} to {end} UTC"
 
 
 def text(report: Report) -> str:
-    """The report for people, one fact a line."""
+    """Return the report as text, one fact a line."""
     lines = [title(report), "", *facts(report)]
     for heading, rows in (("By type", types(report)), ("Failures", failures(report))):
         if rows:
@@ -163,7 +163,7 @@ def text(report: Report) -> str:
 
 
 def facts(report: Report) -> list[str]:
-    """The report's main lines."""
+    """Return the report's main lines."""
     status, latency = report["by_status"], report["latency_ms"]
     lines = [
         "No events were received."
@@ -176,12 +176,12 @@ def facts(report: Report) -> list[str]:
         lines.append(f"Received to completed: p50 {about}{latency['p50']:,} ms, p95 {about}{latency['p95']:,} ms")
     lines.append(f"Now {report['queue_depth']:,} in the queue, {report['dead_letter_depth']:,} with the dead letters")
     if not report["complete"]:
-        lines.append("INCOMPLETE: the time was up before all events were read; the numbers are of a part of them.")
+        lines.append("INCOMPLETE: time ran out before all events were read; the numbers cover some of them.")
     return lines
 
 
 def types(report: Report) -> list[tuple[str, int]]:
-    """Types and their events, the first few, with what is told of failures."""
+    """Return the first few types with the number of their events, failures in the name."""
     named = [
         (_short(name) + (f" ({counts['failed']:,} failed)" if counts["failed"] else ""), sum(counts.values()))
         for name, counts in report["by_type"].items()
@@ -190,7 +190,7 @@ def types(report: Report) -> list[tuple[str, int]]:
 
 
 def failures(report: Report) -> list[tuple[str, int]]:
-    """Errors and how often they were the end of an event, the first few."""
+    """Return the first few errors with the number of events that failed by each."""
     return _first([(_short(name), count) for name, count in report["failures"].items()])
 
 

@@ -1,4 +1,4 @@
-"""Why the messages of files are dead."""
+"""Causes of the dead letters of the csv variant."""
 
 from collections.abc import Sequence
 
@@ -10,17 +10,17 @@ UNREADABLE_FILE = "unreadable"
 
 
 class FileCauses:
-    """Of files. Error types are the reasons of reports."""
+    """Explain why messages of files are dead. Error types are the reasons in reports."""
 
     def __init__(self, table_name: str) -> None:
         self._table = FileTable(table_name)
 
     def __call__(self, letters: Sequence[Letter]) -> list[Cause]:
-        """See Explain."""
+        """Return the causes, in order. Raises OutsideError."""
         return aws.each(lambda letter: recorded(letter, "file_id") or self._of_files(letter), letters)
 
     def _of_files(self, letter: Letter) -> Cause:
-        """S3 announces one file a message, as a rule; of several it is the first that something is known of."""
+        """Return the cause of the first file that has one. S3 usually announces one file in a message."""
         try:
             files = read_notification(letter.body)
         except UnreadableNotificationError as error:

@@ -11,7 +11,7 @@ from urllib.parse import unquote_plus
 from handlers.shared.dynamodb import Table
 
 PROCESSING, SUCCEEDED, FAILED, SKIPPED = "processing", "succeeded", "failed", "skipped"
-# Keys of S3 take 1,024 bytes; what is left is for prefix, id and ending.
+# S3 limits keys to 1,024 bytes; the rest is for prefix, id and ending.
 READABLE_BYTES = 800
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAXIMUM_OBJECT_BYTES = 50 * 1024**4
@@ -28,7 +28,7 @@ class FileKeys(TypedDict):
 
 
 class Checkpoint(TypedDict):
-    """How far the runs over a file came: the object with their state, bytes and rows read."""
+    """The progress of the runs over a file: the object with their state, the bytes and the rows read."""
 
     state_key: str
     offset: int
@@ -74,7 +74,7 @@ class UnreadableNotificationError(Exception):
 
 
 class LostError(Exception):
-    """Another run has taken the file over; this one may not write of it any more."""
+    """Another run has taken over the file, so this one must not change it any more."""
 
 
 @dataclass(frozen=True)
@@ -87,22 +87,22 @@ class File:
     etag: str
     size: int
     record: Mapping[str, Any]
-    """As S3 sent it."""
+    """The record in the notification of S3."""
 
     @property
     def id(self) -> str:
-        """The same for the same version of the same object, however often it is announced."""
+        """An id that each notification of the same version of an object leads to."""
         parts = (self.bucket, self.key, self.version or self.etag)
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     def output_key(self, prefix: str, input_prefix: str, ending: str) -> str:
-        """`processed/orders/may.csv/<id>.jsonl.gz` for `raw/orders/may.csv`; a very long name is cut."""
+        """Return `processed/orders/may.csv/<id>.jsonl.gz` for `raw/orders/may.csv`. A very long name is cut."""
         readable = self.key.removeprefix(input_prefix).encode()[:READABLE_BYTES].decode(errors="ignore")
         return f"{prefix}{readable.strip('/')}/{self.id}{ending}"
 
 
 def read_notification(body: str) -> list[File]:
-    """The files that a message announces; none for S3's test message. Raises UnreadableNotificationError.
+    """Return the files that a message announces, none for S3's test message. Raises UnreadableNotificationError.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
     """
@@ -122,7 +122,7 @@ def _file(record: Mapping[str, Any]) -> File:
     entity = record["s3"]["object"]
     size = int(entity.get("size", 0))
     if not 0 <= size <= MAXIMUM_OBJECT_BYTES:
-        raise ValueError("an object has no such size")
+        raise ValueError(f"an object cannot have {size} bytes")
     file = File(
         bucket=str(record["s3"]["bucket"]["name"]),
         key=unquote_plus(entity["key"], errors="strict"),
@@ -132,7 +132,7 @@ def _file(record: Mapping[str, Any]) -> File:
         record=record,
     )
     for name in (file.bucket, file.key, file.version, file.etag):
-        # Half a surrogate pair, which JSON can say and nothing else can hold.
+        # Raises UnicodeEncodeError for half a surrogate pair, which JSON can express and no service stores.
         name.encode()
     return file
 

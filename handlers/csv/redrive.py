@@ -17,5 +17,5 @@ def _redrive() -> Redrive:
 
 
 def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """The Lambda entry point."""
+    """Answer a request of API Gateway. The Lambda entry point."""
     return _redrive().handle(event, context)

@@ -44,7 +44,7 @@ class StateItem(TypedDict):
     revision: str
     """Changes at each write."""
     expires_at: int
-    """As of a reading."""
+    """Epoch seconds, as in a reading."""
 
 
 # `between`, with expired items left out: TTL deletes late.

@@ -1,1 +1,1 @@
-"""What two or more rooms use: settings, log, metrics, and the edges to AWS."""
+"""Code that several rooms use: settings, log, metrics, and the edges to AWS."""

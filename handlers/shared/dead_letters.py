@@ -1,13 +1,13 @@
-"""The dead letters: looked at, sent back into their queue, or deleted. Some of them: by what went wrong, and by age.
+"""Dead letters: list, redrive or purge them, filtered by error type, age or id.
 
-SQS moves dead letters back by itself (StartMessageMoveTask), all or none. Here somebody says which.
+SQS's own redrive (StartMessageMoveTask) moves all messages or none.
 
-Whoever looks at a message takes it: SQS hides it from others. A pass hides each message for as long as the pass may
-last, so that it meets none twice, and shows what it leaves there again at its end, however it ends. When the function
-dies instead, they come back after that time.
+Receiving a message hides it from others. A pass hides each message for as long as the pass may last, so that it sees
+none twice, and makes the rest visible again when it ends, even by an error. If the function dies, they become visible
+after that time.
 
-A message is deleted only after SQS has confirmed that the queue has it. A crash in between leaves it in both, and the
-worker makes two messages of one event one effect.
+A message is deleted only after SQS has confirmed that the queue has it. After a crash in between it is in both queues,
+and the worker deduplicates it.
 """
 
 import time
@@ -23,12 +23,12 @@ from handlers.shared.log import logger
 
 OutsideError = (BotoCoreError, ClientError, TableError)
 
-# One round takes so long at most, unless a service hangs: no round begins when less is left.
+# The longest time of a round, unless a service hangs. No round begins with less time left.
 ROUND_SECONDS = 8
-# Not zero: a short poll asks a part of SQS's servers and can miss messages.
+# Not zero: a short poll queries a subset of SQS's servers and can miss messages.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
 POLL_SECONDS = 1
-# An answer of a function takes 6 MB; a thousand messages of this, at six bytes a character, stay far below.
+# A function's answer is limited to 6 MB. A thousand errors of this length, at six bytes a character, stay far below.
 ERROR_CHARACTERS = 400
 TYPE_CHARACTERS = 100
 
@@ -38,7 +38,7 @@ SUCCEEDED_SINCE = "it has succeeded since; this message is left over"
 
 @dataclass(frozen=True)
 class Letter:
-    """A message with the dead letters. `sent_at` (epoch seconds) is when SQS first got it."""
+    """A dead-lettered message. `sent_at` (epoch seconds) is when SQS first received it."""
 
     message_id: str
     receipt_handle: str
@@ -47,32 +47,32 @@ class Letter:
     sent_at: float
     receives: int
     group: str
-    """Of a FIFO queue; else empty."""
+    """In a FIFO queue; else empty."""
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a message is dead, as far as anybody took it down. `id`: of its event or file, None when it has none."""
+    """Why a message is dead, as recorded. `id` is that of its event or file, None if it has none."""
 
     id: str | None
     error_type: str
     error: str | None
 
 
-# The causes of messages, in order. Raises OutsideError.
+# Returns the causes of messages, in order. Raises OutsideError.
 Explain = Callable[[Sequence[Letter]], list[Cause]]
 
 
 @dataclass(frozen=True)
 class Found:
-    """A dead letter and what is known of it. `age_seconds` is since SQS first got it: what its retention counts by."""
+    """A dead letter and its cause. `age_seconds` counts from when SQS first received it, as its retention does."""
 
     letter: Letter
     cause: Cause
     age_seconds: int
 
     def described(self) -> dict[str, Any]:
-        """As lists show it: not the message itself, and of a long error its beginning."""
+        """Return the letter as lists show it: without its body, and with a long error cut."""
         error = self.cause.error
         return {
             "message_id": self.letter.message_id,
@@ -86,15 +86,15 @@ class Found:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which dead letters a pass is about: all but those that one of these excludes."""
+    """A filter of dead letters."""
 
     error_type: str | None = None
     min_age_seconds: int = 0
     id: str | None = None
-    """Of the message, or of its event or file."""
+    """The id of the message, or of its event or file."""
 
     def fits(self, found: Found) -> bool:
-        """Whether a letter is one of them."""
+        """Return True if a letter passes the filter."""
         return (
             self.error_type in (None, found.cause.error_type)
             and self.id in (None, found.letter.message_id, found.cause.id)
@@ -104,31 +104,31 @@ class Wanted:
 
 @dataclass
 class Pass:
-    """What a pass over the dead letters came to.
+    """The result of a pass over the dead letters.
 
-    `complete`: all that lay there when it began were looked at. Else its time was up, it had as many as it was asked
-    for, something went wrong, or it was `held_back`. `remaining`: how many lie there after it, by SQS's count, which is
-    approximate; None when SQS did not say.
+    It is `complete` if it saw all letters that were there when it began. Otherwise its time was up, it reached its
+    maximum, a service failed, or it was `held_back`. `remaining` is SQS's approximate count after the pass, None if SQS
+    did not answer.
     """
 
     counts: dict[str, int]
     not_matching: int = 0
-    """Looked at, and left alone."""
+    """Letters that the filter left out."""
     complete: bool = False
     held_back: bool = False
-    """In a FIFO queue, where what a pass leaves there may have kept back the rest of its group: another pass like this
-    one gets no further. There is no way past them: SQS hands out a group's messages only after those before them."""
+    """Letters that this pass left in a FIFO queue may have kept back the rest of their groups, because SQS delivers a
+    group in order. Another pass with the same filter gets no further."""
     remaining: int | None = None
     error: Exception | None = None
-    """What a service raised. It ended the pass, and the counts say what was done before."""
+    """The error of a service that ended the pass. The counts cover the work before it."""
 
     @property
     def failed(self) -> int:
-        """How many letters could not be dealt with."""
+        """The number of letters that could not be moved or deleted."""
         return self.counts.get("not_sent", 0) + self.counts.get("not_deleted", 0)
 
     def described(self) -> dict[str, Any]:
-        """All of it but the error."""
+        """Return everything but the error."""
         return {
             **self.counts,
             "not_matching": self.not_matching,
@@ -138,12 +138,12 @@ class Pass:
         }
 
 
-# Does to letters what a pass is for, and counts it. Returns those of them that are gone for good.
+# The work of a pass on some letters, which it counts. Returns the letters that are gone.
 Act = Callable[[Sequence[Found], Pass], Sequence[Found]]
 
 
 class DeadLetters:
-    """A queue of dead letters. A pass begins no round of ten messages when its `seconds` are over."""
+    """A queue of dead letters. A pass begins no round of ten messages after its `seconds`."""
 
     def __init__(self, url: str, explain: Explain) -> None:
         self._client = aws.client("sqs")
@@ -151,18 +151,18 @@ class DeadLetters:
         self._explain = explain
 
     def look(self, wanted: Wanted, maximum: int, seconds: float) -> tuple[list[dict[str, Any]], Pass]:
-        """Describes up to `maximum` of them, and leaves them there."""
+        """Return up to `maximum` descriptions. The letters stay."""
         seen: list[dict[str, Any]] = []
 
         def note(found: Sequence[Found], _: Pass) -> Sequence[Found]:
-            # Not the letters themselves: a thousand bodies of a megabyte are more than a function holds.
+            # Not the letters themselves: a thousand bodies of a megabyte exceed the memory of a function.
             seen.extend(each.described() for each in found)
             return ()
 
         return seen, self._go_through(wanted, maximum, seconds, note, Pass({}))
 
     def find(self, wanted_id: str, seconds: float) -> tuple[Found | None, Pass]:
-        """The whole of one letter, by its own id or that of its event or file."""
+        """Return one letter, by its own id or that of its event or file."""
         seen: list[Found] = []
 
         def note(found: Sequence[Found], _: Pass) -> Sequence[Found]:
@@ -173,10 +173,10 @@ class DeadLetters:
         return (seen[0] if seen else None), done
 
     def redrive(self, queue_url: str, wanted: Wanted, maximum: int, seconds: float) -> Pass:
-        """Moves up to `maximum` of them back into their queue.
+        """Move up to `maximum` letters back into their queue.
 
-        Counts `redriven`; `not_sent`: the queue did not take them, they are still here; `not_deleted`: they are in the
-        queue, and still here. Either ends the pass: the next ones would fare no better.
+        Counts `redriven`, `not_sent` (refused by the queue, still here) and `not_deleted` (in the queue, and still
+        here). Either failure ends the pass, because the next letters would fail, too.
         """
 
         def move(found: Sequence[Found], done: Pass) -> Sequence[Found]:
@@ -190,7 +190,7 @@ class DeadLetters:
         return self._go_through(wanted, maximum, seconds, move, Pass(counts))
 
     def purge(self, wanted: Wanted, maximum: int, seconds: float) -> Pass:
-        """Deletes up to `maximum` of them. Counts `deleted` and `not_deleted`, which ends the pass."""
+        """Delete up to `maximum` letters. Counts `deleted` and `not_deleted`, which ends the pass."""
 
         def delete(found: Sequence[Found], done: Pass) -> Sequence[Found]:
             return self._delete(found, done, "deleted")
@@ -198,12 +198,12 @@ class DeadLetters:
         return self._go_through(wanted, maximum, seconds, delete, Pass({"deleted": 0, "not_deleted": 0}))
 
     def depth(self) -> int | None:
-        """How many there are, by SQS's approximate count; None when it does not say."""
+        """Return SQS's approximate number of letters, None if SQS does not answer."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         try:
             answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)
         except OutsideError:
-            # What a pass has done is done, and to be told without this number, too.
+            # The result of a pass is worth reporting without this number, too.
             logger.exception("the dead letters were not counted")
             return None
         return sum(int(answer["Attributes"][name]) for name in names)
@@ -221,13 +221,13 @@ class DeadLetters:
         return done
 
     def _rounds(self, wanted: Wanted, maximum: int, seconds: float, act: Act, done: Pass, held: dict[str, str]) -> None:
-        """`held` is kept: the newest receipt handle, by message id, of each message that this pass hides."""
+        """Update `held`: the newest receipt handle, by message id, of each message that this pass hides."""
         deadline = time.monotonic() + seconds
         started_at = time.time()
         room = maximum
         while time.monotonic() < deadline:
             letters = self._receive(int(deadline - time.monotonic()) + ROUND_SECONDS)
-            # Not what a quick worker has put back in the meantime: one pass would move it again and again.
+            # Not those that a fast worker has dead-lettered again: one pass would move them again and again.
             old = [letter for letter in letters if letter.sent_at <= started_at]
             new = [letter for letter in old if letter.message_id not in held]
             held.update({letter.message_id: letter.receipt_handle for letter in letters})
@@ -275,7 +275,7 @@ class DeadLetters:
         try:
             queues.return_after(self._url, dict.fromkeys(held.values(), 0))
         except OutsideError:
-            # They come back all the same, after the time that they were hidden for.
+            # They become visible on their own after the time that they were hidden for.
             logger.exception("the visibility of messages was not changed")
 
 
@@ -297,18 +297,14 @@ def _letter(message: Mapping[str, Any]) -> Letter:
 
 
 def _returning(letter: Letter) -> queues.Outgoing:
-    """A letter as the message that it was: without attributes, which say why it was dead."""
-    # In a FIFO queue an id of its own, or SQS would take it for the message that it had minutes ago; and the same id
-    # when the letter is sent a second time after a crash.
+    """Return the original message: without the attributes that say why it is dead."""
+    # In a FIFO queue the message needs a new deduplication id, or SQS drops it as a duplicate of minutes ago. The
+    # letter's own id is new, and the same when the letter is sent again after a crash.
     return queues.Outgoing(letter.body, {}, letter.group, letter.message_id)
 
 
-# Why messages are dead. A worker that gives a message up puts the cause beside it; of a message that SQS moved after
-# its last attempt, the table says what that attempt ran into.
-
-
 def recorded(letter: Letter, id_attribute: str) -> Cause | None:
-    """The cause that stands beside a message."""
+    """Return the cause that a worker attached to its dead letter; SQS attaches none to those that it moves itself."""
     attributes = letter.attributes
     if "error_type" not in attributes:
         return None

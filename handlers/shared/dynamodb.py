@@ -61,7 +61,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A statement whose condition failed. `item` is the item in the way, None when there is none."""
+    """A statement whose condition failed. `item` is the item that failed it, None if there is no item."""
 
     item: Item | None
 
@@ -148,7 +148,7 @@ class Table:
         return found
 
     def item(self, key: Item) -> dict[str, Any] | None:
-        """Return one item, strongly consistent; None when there is none."""
+        """Return one item, strongly consistent; None if there is none."""
         answer = self._single(self._client.get_item, Key=typed(key), ConsistentRead=True)
         return self._plain(answer["Item"]) if "Item" in answer else None
 
@@ -214,7 +214,7 @@ class Table:
     # Statements
 
     def insert_statement(self, item: Item) -> Statement:
-        """Return the statement that writes an item where there is none with its key."""
+        """Return the statement that writes an item if there is none with its key."""
         names = ", ".join(f"'{name}': ?" for name in item)
         return Statement(f'INSERT INTO "{self.name}" VALUE {{{names}}}', list(typed(item).values()))
 

@@ -1,12 +1,12 @@
-"""Errors that become an answer to the client, once, in handlers/shared/http.py.
+"""Errors that handlers/shared/http.py turns into responses.
 
 ApiError
-├── BadRequestError       400  the request, or every event in it, is not acceptable
-├── ForbiddenError        403  nobody signed the request
+├── BadRequestError       400  the request, or every event in it, is invalid
+├── ForbiddenError        403  the request is not signed
 ├── NotFoundError         404  no such event or route
 ├── ConflictError         409  the idempotency key was used with another body
 ├── TooLargeError         413  too many events, or too large a one
-└── UnavailableError      503  a service we need did not answer; nothing was accepted, send it again
+└── UnavailableError      503  a service did not answer, and nothing was accepted: the client may retry
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,13 +28,13 @@ class ApiError(Exception):
 
 
 class BadRequestError(ApiError):
-    """The request, or every event in it, is not acceptable."""
+    """The request, or every event in it, is invalid."""
 
     status = 400
 
 
 class ForbiddenError(ApiError):
-    """Nobody signed the request, and this route is for signed ones."""
+    """The route requires a signed request."""
 
     status = 403
 
@@ -58,6 +58,6 @@ class TooLargeError(ApiError):
 
 
 class UnavailableError(ApiError):
-    """A service that we need did not answer."""
+    """A service did not answer."""
 
     status = 503

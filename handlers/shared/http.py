@@ -1,4 +1,4 @@
-"""Requests and responses of API Gateway, both payload formats (1.0 of a REST API, 2.0 of an HTTP API).
+"""Requests and responses of API Gateway, in both payload formats (1.0 for a REST API, 2.0 for an HTTP API).
 
 https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 """
@@ -23,9 +23,9 @@ _correlation_id = re.compile(CORRELATION_ID_PATTERN).fullmatch
 
 @dataclass(frozen=True)
 class Request:
-    """One request. `headers` have lower-case names; `route` is `GET /events/{id}`, `path` begins with the stage.
+    """One request. `headers` have lower-case names, `route` is as in `GET /events/{id}`, `path` begins with the stage.
 
-    `caller`: the ARN of who signed it, where the route wants that; else empty.
+    `caller` is the ARN that signed the request where the route requires a signature, else empty.
     """
 
     route: str
@@ -40,7 +40,7 @@ class Request:
     caller: str
 
 
-# Answers a request; what it adds to the facts goes into the request's log line.
+# Returns the response. The facts that it adds go into the request's log line.
 Route = Callable[[Request, dict[str, Any]], dict[str, Any]]
 
 
@@ -50,12 +50,12 @@ def answer(
     outside_errors: tuple[type[Exception], ...],
     refused: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """The response to a request of API Gateway: that of `route`, or of the error that it raised.
+    """Return the response of `route` to a request, or that of the error it raises.
 
-    `outside_errors` are those of services. Whoever raises one has done nothing that the client must know of. `refused`
-    is told of a request that is refused, in time to add to its log line.
+    `outside_errors` are errors of services, raised before anything was accepted: they become a 503. `refused` is called
+    for a refused request, and may add facts to its log line.
     """
-    # Of a request that cannot be read. Every line has it until the next request.
+    # For a request that cannot be read. The logger keeps the id until the next request.
     logger.set_correlation_id(event["requestContext"]["requestId"])
     facts: dict[str, Any] = {"route": read_route(event)}
     try:
@@ -74,17 +74,17 @@ def answer(
 
 
 def unavailable_error() -> UnavailableError:
-    """What a client is told of a service's error, whatever it was: the log has that."""
+    """Return the error that a client sees when a service failed. The cause is only in the log."""
     return UnavailableError("unavailable", "a service did not answer; try again")
 
 
 def read_route(event: Mapping[str, Any]) -> str:
-    """The route that API Gateway chose, which is known of every request: `GET /events/{id}`."""
+    """Return the route that API Gateway chose: `GET /events/{id}`."""
     return str(event["routeKey"]) if "http" in event["requestContext"] else f"{event['httpMethod']} {event['resource']}"
 
 
 def read_request(event: Mapping[str, Any]) -> Request:
-    """The request in a Lambda event. Raises BadRequestError for a body or header that cannot be read."""
+    """Return the request in a Lambda event. Raises BadRequestError for a body or header that cannot be read."""
     context = event["requestContext"]
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     if "http" in context:
@@ -127,7 +127,7 @@ def _read_correlation_id(given: str | None, request_id: str) -> str:
 
 
 def response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """A Lambda proxy response with a JSON body."""
+    """Return a Lambda proxy response with a JSON body."""
     return {
         "statusCode": status,
         "headers": {"Content-Type": "application/json", **(headers or {})},
@@ -136,5 +136,5 @@ def response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | 
 
 
 def error_body(error: ApiError) -> dict[str, Any]:
-    """`{"error": {"code", "message", "details"}}`."""
+    """Return `{"error": {"code", "message", "details"}}`."""
     return {"error": {"code": error.code, "message": error.message, "details": error.details}}

@@ -5,6 +5,6 @@ from functools import partial
 
 from aws_lambda_powertools import Logger
 
-# ASCII only: Powertools' own writes half a surrogate pair, which no stream takes, and characters that a terminal obeys
-# or that some readers end a line at, as they are.
+# ASCII only. Powertools' own serializer writes half surrogate pairs, which no stream accepts, and control characters,
+# which change a terminal or break lines.
 logger = Logger(json_serializer=partial(json.dumps, default=str, separators=(",", ":")))

@@ -1,6 +1,6 @@
-"""The function behind `/redrive`: shows the dead letters, and sends those that are asked for back into their queue.
+"""The function behind `/redrive`: lists dead letters, and moves some of them back into their queue.
 
-Both routes take `max_messages`, `error_type` and `min_age_seconds`: the one in its query, the other in its body.
+Both routes take `max_messages`, `error_type` and `min_age_seconds`: `preview` in its query, `start` in its body.
 """
 
 import json
@@ -16,13 +16,13 @@ from handlers.shared.settings import RedriveSettings
 from handlers.shared.strict_json import without_repeated_names
 
 DEFAULT_MESSAGES = 100
-# So many ten by ten are some seconds; whoever wants more asks again.
+# A pass over as many takes some seconds. Clients repeat the request for more.
 MAXIMUM_MESSAGES = 1_000
-# No queue keeps a message for longer than 14 days.
+# SQS keeps messages for 14 days at most.
 MAXIMUM_AGE_SECONDS = 1_209_600
 MAXIMUM_TYPE_LENGTH = 256
 LISTED_PROBLEMS = 20
-# What is left of the function's time when a pass begins no more rounds: for the last one, and for the answer.
+# Reserved at the end of the function's time for the last round of a pass, and for the response.
 STOPPING_SECONDS = ROUND_SECONDS + 2
 
 NUMBERS = {"max_messages": (1, MAXIMUM_MESSAGES), "min_age_seconds": (0, MAXIMUM_AGE_SECONDS)}
@@ -30,19 +30,19 @@ PARAMETERS = (*NUMBERS, "error_type")
 
 
 class Redrive:
-    """`explain` says why messages are dead."""
+    """The routes of `/redrive`. `explain` returns the causes of dead letters."""
 
     def __init__(self, settings: RedriveSettings, explain: Explain) -> None:
         self._queue_url = settings.queue_url
         self._dead_letters = DeadLetters(settings.dead_letter_queue_url, explain)
 
     def handle(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
-        """The response to a request of API Gateway."""
+        """Return the response to a request of API Gateway."""
         seconds = context.get_remaining_time_in_millis() / 1_000 - STOPPING_SECONDS
         return answer(event, lambda request, facts: self._route(request, seconds, facts), OutsideError)
 
     def _route(self, request: Request, seconds: float, facts: dict[str, Any]) -> dict[str, Any]:
-        # The routes are AWS_IAM's. Who opens them by mistake has not opened the dead letters to everybody.
+        # The routes require AWS_IAM. This check keeps dead letters private even if they are opened by mistake.
         if not request.caller:
             raise ForbiddenError("not_signed", "sign the request with AWS credentials")
         facts["caller"] = request.caller
@@ -67,7 +67,7 @@ def _answered(done: Pass, more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _numbers(parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Parameters of a query, where everything is text."""
+    """Return the parameters of a query, with its numbers, which are text there."""
     return {
         name: int(text) if name in NUMBERS and re.fullmatch("[0-9]{1,9}", text) else text
         for name, text in parameters.items()
@@ -85,7 +85,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _asked(given: Mapping[str, Any]) -> tuple[Wanted, int]:
-    """Which dead letters, and how many of them at most. Raises BadRequestError."""
+    """Return the filter and the maximum number of messages. Raises BadRequestError."""
     given = {name: _whole(value) for name, value in given.items()}
     problems = [
         {"path": name[:MAXIMUM_TYPE_LENGTH], "message": message}
@@ -101,14 +101,14 @@ def _asked(given: Mapping[str, Any]) -> tuple[Wanted, int]:
 
 
 def _whole(value: object) -> object:
-    """A number without a fraction is a whole one, however it is written: `5.0` and `5` are one number in JSON."""
+    """Return a number without a fraction as int: in JSON `5.0` and `5` are the same number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _problem(name: str, value: object) -> str | None:
     if name in NUMBERS:
         lowest, highest = NUMBERS[name]
-        # Python counts true as 1.
+        # In Python, True is an int.
         fits = isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
         return None if fits else f"must be a whole number from {lowest} to {highest}"
     if name == "error_type":

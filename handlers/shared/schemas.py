@@ -9,7 +9,7 @@ import fastjsonschema
 
 FULLY_EXPLAINED_BYTES = 16_384
 LISTED_PROBLEMS = 20
-# Of a problem's path and message, in characters. Each can be 14 bytes of an answer: an escape within an escape.
+# In characters, each of which can take 14 bytes of a response: an escape within an escape.
 MAXIMUM_PATH_LENGTH = 200
 MAXIMUM_PROBLEM_LENGTH = 500
 _list_place = re.compile(r"\[([0-9]+)\]").match
@@ -19,10 +19,10 @@ Validate = Callable[[Mapping[str, Any]], list[Problem]]
 
 
 def compile_schemas(schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Validate]:
-    """A validator for each JSON Schema (draft 4, 6, 7).
+    """Return a validator for each JSON Schema (draft 4, 6, 7).
 
-    It answers with every problem of an event of usual size, and with the first of a large one: a list of 100,000 items
-    can have as many problems, and nobody reads them.
+    It returns every problem of an event of usual size, but only the first one of a large event: a list of 100,000 items
+    can have as many problems.
     """
     return {event_type: _validator(schema) for event_type, schema in schemas.items()}
 
@@ -35,7 +35,7 @@ def _validator(schema: Mapping[str, Any]) -> Validate:
         try:
             return refused(event)
         except OverflowError:
-            # fastjsonschema's `multipleOf` divides, and an integer can be larger than any float.
+            # fastjsonschema divides for `multipleOf`, and an integer can be larger than any float.
             return [{"path": "", "message": "has an integer that is too large for its schema"}]
 
     def refused(event: Mapping[str, Any]) -> list[Problem]:
@@ -51,26 +51,26 @@ def _validator(schema: Mapping[str, Any]) -> Validate:
             every(event)
         except fastjsonschema.JsonSchemaValuesException as error:
             return list(error.errors)
-        raise RuntimeError("an event is refused, and then it is not")
+        raise RuntimeError("the two validators of a schema disagree about an event")
 
     return validate
 
 
 def _problem(error: fastjsonschema.JsonSchemaValueException, event: Mapping[str, Any]) -> Problem:
     name = error.name or ""
-    # `data.lines[0].price`, where a field's own dots and brackets look the same: the event tells which it is, and where
-    # two places are written alike, the value does.
+    # A name such as `data.lines[0].price` does not escape dots and brackets in the names of fields. The event shows
+    # which fields exist, and the value decides between two places with the same name.
     places = list(_places(event, name.removeprefix("data")))
     exact = [pointer for pointer, value in places if value is error.value]
     pointer = (exact or [pointer for pointer, _ in places] or [""])[0]
     while len(pointer) > MAXIMUM_PATH_LENGTH:
-        # What is around it: half a name would be another place.
+        # The enclosing place: half a name would be another place.
         pointer = pointer.rpartition("/")[0]
     return {"path": pointer, "message": error.message.removeprefix(name).strip()[:MAXIMUM_PROBLEM_LENGTH]}
 
 
 def _places(value: object, name: str, pointer: str = "") -> Iterator[tuple[str, object]]:
-    """Every place below a value that fastjsonschema writes as `name`, as a JSON Pointer, and what stands there."""
+    """Yield every place below a value that fastjsonschema writes as `name`: its JSON Pointer and its value."""
     if not name:
         yield pointer, value
     elif isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""What the functions are told by their environment, read once.
+"""Settings of the functions, read from environment variables.
 
-A field `queue_url` is the variable QUEUE_URL. tests/test_contract.py asserts that these are the variables deployed.
+The field `queue_url` is read from QUEUE_URL. tests/test_contract.py asserts that these variables are deployed.
 """
 
 import os
@@ -10,16 +10,16 @@ from typing import Self
 
 
 class SettingsError(Exception):
-    """A variable is missing or not of its type: the function was deployed with another environment than it reads."""
+    """A variable is missing or has the wrong type: code and environment are not of the same deployment."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Base: a frozen dataclass of str, int and bool (`true`/`false`) that reads itself from environment variables."""
+    """Base class: a frozen dataclass of str, int and bool (`true` or `false`)."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """The settings. Raises SettingsError."""
+        """Return the settings in an environment. Raises SettingsError."""
         values: dict[str, str | int | bool] = {}
         for field in fields(cls):
             variable = field.name.upper()
@@ -46,7 +46,7 @@ def _converted(variable: str, text: str, kind: object) -> str | int | bool:
 
 @dataclass(frozen=True, kw_only=True)
 class RedriveSettings(Settings):
-    """Of handlers/shared/redrive.py."""
+    """Settings of the redrive function."""
 
     table_name: str
     queue_url: str

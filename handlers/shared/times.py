@@ -7,12 +7,12 @@ _timestamp = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\
 
 
 def timestamp(moment: datetime) -> str:
-    """RFC 3339 in UTC with microseconds: `2026-11-21T08:00:00.000000Z`. Sorts as text."""
+    """Return a time as `2026-11-21T08:00:00.000000Z`."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def is_timestamp(text: str) -> bool:
-    """Whether a text is a time as `timestamp` writes it."""
+    """Return True if a text is a time in the format of `timestamp`."""
     try:
         datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""That `pipeline cost` counts what the functions really ask of AWS."""
+"""The model of `pipeline cost` matches the calls that the functions make."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ UNITS: dict[str, Callable[[Any], tuple[str, int]]] = {
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """What the block asks of AWS, in the units that are billed. A call of a kind that is not known here fails."""
+    """Count the calls of the block in billed units. An unknown kind of call is an error."""
     calls: Counter[str] = Counter()
     original = BaseClient._make_api_call  # type: ignore[attr-defined]
 
@@ -54,7 +54,7 @@ def counted() -> Iterator[Counter[str]]:
 
 
 def without_index(calls: Counter[str]) -> Counter[str]:
-    """The calls alone. What is written to the index, or read with its pages, is none of its own."""
+    """Return the counts of calls. Writes to the index, and entries read from its pages, are not calls of their own."""
     return +Counter({unit: quantity for unit, quantity in calls.items() if not unit.startswith("dynamodb.index_")})
 
 
@@ -70,7 +70,7 @@ def test_the_model_of_cost_counts_what_the_functions_do(
     track: bool,
     archive: bool,
 ) -> None:
-    outcomes = not track  # half of them, as good as any
+    outcomes = not track  # each value in half of the cases
     raw = {
         "datapipeline:variant": "api",
         "datapipeline:api": {"track": track},

@@ -1,4 +1,4 @@
-"""Each fault mode on the pipeline's own functions: it does what it says, and what was accepted is not lost."""
+"""Each fault mode on the functions: it has its effect, and no accepted event is lost."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from tests.roles import Role
 
 @pytest.fixture
 def game_day(pipeline: Pipeline) -> Pipeline:
-    """A pipeline whose functions look at the switch, as they are deployed."""
+    """A pipeline whose functions read the fault parameter, as deployed."""
     pipeline.settings["fault_parameter_name"] = pipeline.outputs["fault_parameter_name"]
     switch(pipeline, "none")
     return pipeline
@@ -33,7 +33,7 @@ def statuses(pipeline: Pipeline) -> dict[str, str]:
     return {event_id: item["status"] for event_id, item in pipeline.items().items()}
 
 
-def test_a_poisoned_message_ends_with_the_dead_letters_and_an_alert_and_succeeds_when_it_is_sent_again(
+def test_a_poisoned_message_is_dead_lettered_with_an_alert_and_succeeds_when_redriven(
     game_day: Pipeline,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -41,7 +41,7 @@ def test_a_poisoned_message_ends_with_the_dead_letters_and_an_alert_and_succeeds
     switch(game_day, "poison_payload")
     records = game_day.receive()
     chosen = {json.loads(record["body"])["id"]: record["messageId"].encode() for record in records[2:5]}
-    # Who is among the one in ten is not up to us otherwise; test_faults.py of the handlers looks at the share.
+    # Chooses the poisoned messages. tests/handlers/api/test_faults.py tests their share.
     monkeypatch.setattr(faults, "zlib", SimpleNamespace(crc32=lambda message: int(message not in chosen.values())))
     game_day.show_again(records)
     game_day.drain(game_day.worker(process))
@@ -58,7 +58,7 @@ def test_a_poisoned_message_ends_with_the_dead_letters_and_an_alert_and_succeeds
     assert set(statuses(game_day).values()) == {"succeeded"}
 
 
-def test_a_failing_downstream_fails_attempts_and_when_it_is_back_all_is_well(game_day: Pipeline) -> None:
+def test_a_failing_downstream_fails_attempts_that_succeed_after_it_recovers(game_day: Pipeline) -> None:
     ids = [result["id"] for result in game_day.post([{"n": n} for n in range(5)]).body["results"]]
     switch(game_day, "random_fail_p100")
     records = game_day.receive()
@@ -70,7 +70,7 @@ def test_a_failing_downstream_fails_attempts_and_when_it_is_back_all_is_well(gam
     assert {item["attempts"] for item in game_day.items().values()} == {"2"}
 
 
-def test_a_slow_downstream_runs_into_the_time_limit_and_is_tried_again(
+def test_a_slow_downstream_exceeds_the_time_limit_and_is_retried(
     game_day: Pipeline,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -78,7 +78,7 @@ def test_a_slow_downstream_runs_into_the_time_limit_and_is_tried_again(
     event_id = game_day.post({"n": 1}).body["id"]
     switch(game_day, "slow_downstream")
     records = game_day.receive()
-    # 5.1 seconds, of which 5 are kept for storing.
+    # 5.1 seconds, of which 5 are reserved for storing.
     returned = game_day.deliver(game_day.worker(process), records, Time(5.1))
     assert len(returned) == 1
     game_day.show_again(records)
@@ -86,7 +86,7 @@ def test_a_slow_downstream_runs_into_the_time_limit_and_is_tried_again(
     assert statuses(game_day) == {event_id: "succeeded"}
 
 
-def test_what_is_submitted_twice_has_one_effect(game_day: Pipeline) -> None:
+def test_a_duplicate_submission_has_one_effect(game_day: Pipeline) -> None:
     switch(game_day, "duplicate_submit")
     results = game_day.post([{"n": 1}, {"n": 2, "idempotency_key": "k"}]).body["results"]
     processed = []
@@ -104,9 +104,7 @@ def test_what_is_submitted_twice_has_one_effect(game_day: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("switched", ["nonsense", None])
-def test_with_a_switch_that_says_nothing_sensible_the_pipeline_goes_on(
-    game_day: Pipeline, switched: str | None
-) -> None:
+def test_an_invalid_or_missing_mode_does_not_stop_the_pipeline(game_day: Pipeline, switched: str | None) -> None:
     if switched is None:
         game_day.settings["fault_parameter_name"] = "no-such-parameter"
     else:

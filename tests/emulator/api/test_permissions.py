@@ -1,4 +1,4 @@
-"""Each action of each role is needed: the functions act as their roles, and without any one action something breaks.
+"""Each action of each role is required: the functions act as their roles, and removing any action breaks something.
 
 What Lambda does with a role itself, and not our code, cannot be seen in this process: see UNSEEN in tests/decisions.py.
 """
@@ -59,7 +59,7 @@ def role_of(pipeline: Pipeline, function: str) -> Role:
 
 
 def ingest_does_all_it_does(pipeline: Pipeline) -> None:
-    """Raises AssertionError when it does not."""
+    """Use each right. Raises AssertionError if one is missing."""
     result = "results/2026/01/01/result.json"
     pipeline.root("s3").put_object(Bucket=pipeline.outputs["bucket_name"], Key=result, Body=b"{}")
     with role_of(pipeline, "ingest").acting():
@@ -98,7 +98,7 @@ def fetched(url: str) -> bytes:
 
 
 def worker_does_all_it_does(pipeline: Pipeline) -> None:
-    """Raises AssertionError when it does not."""
+    """Use each right. Raises AssertionError if one is missing."""
     pipeline.settings = {"backoff_base_seconds": 1}
     tracked = [pipeline.post({"n": n}).body["id"] for n in range(3)]
     pipeline.settings = {"track": False}
@@ -127,7 +127,7 @@ def worker_does_all_it_does(pipeline: Pipeline) -> None:
 
 
 def redrive_does_all_it_does(pipeline: Pipeline) -> None:
-    """Raises AssertionError when it does not."""
+    """Use each right. Raises AssertionError if one is missing."""
     url = pipeline.outputs["dead_letter_queue_url"]
     event_id = pipeline.post({"n": 1}).body["id"]
     (message,) = pipeline.receive()
@@ -150,7 +150,7 @@ DOES_ALL = {
 }
 
 
-def test_the_lists_above_are_all_that_is_granted(pipeline: Pipeline) -> None:
+def test_the_lists_above_are_the_whole_grant(pipeline: Pipeline) -> None:
     for function, listed in (("ingest", INGEST), ("worker", WORKER), ("redrive", REDRIVE)):
         granted = role_of(pipeline, function).actions
         assert [each for each in granted if each[1] not in UNSEEN[function]] == listed
@@ -183,7 +183,7 @@ def test_without_any_one_action_something_breaks(
 
 
 def test_a_role_may_do_nothing_elsewhere_than_where_it_is_granted(pipeline: Pipeline) -> None:
-    """What it may do, done to a neighbour: another prefix, table, queue, topic and bus."""
+    """Tries each allowed action on another prefix, table, queue and topic."""
     root, bucket, table = pipeline.root, pipeline.outputs["bucket_name"], "test-elsewhere"
     queue_url = root("sqs").create_queue(QueueName=table)["QueueUrl"]
     topic_arn = root("sns").create_topic(Name=table)["TopicArn"]

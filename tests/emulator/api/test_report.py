@@ -1,4 +1,4 @@
-"""The scheduled summary, on events whose times and outcomes are known to the microsecond."""
+"""The scheduled report, on events with exact times and outcomes."""
 
 import dataclasses
 import json
@@ -44,7 +44,7 @@ class Reports:
         self.pipeline.root("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"])
 
     def have(self, received: datetime, event_type: str = "order", took_ms: int | None = 100, error: str = "") -> str:
-        """An event that was received then; `took_ms` None: it is queued still."""
+        """Store an event received at a time; with `took_ms` None it is still queued. Return its id."""
         envelope = Envelope(event_id(None), event_type, timestamp(received), "", "", "c", "", {})
         if took_ms is None:
             self.writing.record_queued([envelope])
@@ -62,11 +62,11 @@ class Reports:
         return Reporter(reading, **urls, service="test").report(Window("on demand", since, until), has_time)
 
     def run(self, moment: datetime, period: str = "hourly", seconds: float = 60) -> None:
-        """The function, in this process, as its schedule would start it."""
+        """Run the function in this process, as its schedule would."""
         report.handler({"period": period, "time": moment.isoformat()}, Time(seconds))
 
     def messages(self) -> list[tuple[str, str]]:
-        """Subject and text of what was published since the last time."""
+        """Receive the subjects and texts published since the last call."""
         found = [json.loads(message["Body"]) for message in self.pipeline._messages(self.pipeline.inbox_url)]
         return [(message["Subject"], message["Message"]) for message in found]
 
@@ -83,7 +83,7 @@ def reports(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Reports:
 
 def test_a_window_with_known_contents_is_counted_exactly(reports: Reports) -> None:
     hour = MIDNIGHT + timedelta(hours=10)
-    # 40 that took 10, 20, ... 400 ms; 3 that failed; 2 that are queued still; neighbours that are not of the window.
+    # 40 took 10, 20, ... 400 ms, 3 failed, 2 are still queued, and 2 are just outside the window.
     for number in range(40):
         reports.have(hour + timedelta(minutes=number), took_ms=10 * (number + 1))
     for number in range(3):
@@ -114,7 +114,7 @@ def test_a_window_with_known_contents_is_counted_exactly(reports: Reports) -> No
             "refund": {"queued": 2, "succeeded": 0, "failed": 3},
         },
         "failures": {"Rejected": 2, "TimeoutError": 1},
-        # Of 43: the 22nd and the 41st.
+        # The 22nd and the 41st of 43.
         "latency_ms": {"count": 43, "p50": 220, "p95": 60_000, "approximate": False},
         "queue_depth": 2,
         "dead_letter_depth": 1,
@@ -143,14 +143,14 @@ def test_since_is_included_and_until_is_not_to_the_microsecond_and_across_midnig
     assert reports.of(MIDNIGHT, MIDNIGHT)["events"] == 0
 
 
-def test_an_event_that_is_completed_after_its_window_is_of_the_window_it_was_received_in(reports: Reports) -> None:
+def test_an_event_belongs_to_the_window_it_was_received_in(reports: Reports) -> None:
     reports.have(MIDNIGHT + timedelta(hours=1) - MICROSECOND, took_ms=7_200_000)
     found = reports.of(MIDNIGHT, MIDNIGHT + timedelta(hours=1))
     assert (found["events"], found["latency_ms"]["p50"]) == (1, 7_200_000)
     assert reports.of(MIDNIGHT + timedelta(hours=1), MIDNIGHT + timedelta(hours=4))["events"] == 0
 
 
-def test_pages_of_the_index_are_followed_to_their_end(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_pages_of_the_index_are_read(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "INDEX_PAGE", 2)
     ids = {reports.have(MIDNIGHT + timedelta(minutes=number)) for number in range(50)}
     reading = EventReader(reports.settings.table_name, time_index_shards=reports.settings.time_index_shards)
@@ -163,7 +163,7 @@ def test_pages_of_the_index_are_followed_to_their_end(reports: Reports, monkeypa
     assert reports.of(MIDNIGHT, end)["events"] == 50
 
 
-def test_without_time_for_all_of_it_a_report_says_that_it_is_not_complete(
+def test_without_time_to_read_everything_a_report_is_incomplete(
     reports: Reports, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "INDEX_PAGE", 2)
@@ -173,12 +173,12 @@ def test_without_time_for_all_of_it_a_report_says_that_it_is_not_complete(
     found = reports.of(MIDNIGHT, MIDNIGHT + timedelta(hours=1), lambda: next(looks, False))
     assert found["complete"] is False
     assert 0 < found["events"] <= 8
-    reports.run(MIDNIGHT + timedelta(hours=1), seconds=report.TELLING_SECONDS)
+    reports.run(MIDNIGHT + timedelta(hours=1), seconds=report.PUBLISHING_SECONDS)
     ((_, text),) = reports.messages()
     assert "INCOMPLETE" in text
 
 
-def test_an_empty_hour_and_an_empty_day_are_kept_and_told_as_empty(reports: Reports) -> None:
+def test_an_empty_hour_and_an_empty_day_are_reported_as_empty(reports: Reports) -> None:
     reports.run(MIDNIGHT, "hourly")
     reports.run(MIDNIGHT, "daily")
     before = MIDNIGHT - timedelta(days=1)
@@ -196,7 +196,7 @@ def test_a_retry_reports_on_the_same_window_under_the_same_key(reports: Reports)
     with pytest.raises(ClientError, match="NotFound"):
         reports.run(moment)
     reports.settings = settings
-    # An event that the index shows only now: received at the very end of the window.
+    # An event at the very end of the window, which appears in the index only now.
     reports.have(MIDNIGHT + timedelta(hours=1) - MICROSECOND)
     reports.run(moment)
     ((key, kept),) = reports.kept().items()
@@ -226,7 +226,7 @@ def role_of(reports: Reports) -> Role:
 
 
 def does_all_it_does(reports: Reports) -> None:
-    """Raises ClientError when it may not."""
+    """Use each right. Raises ClientError if one is missing."""
     reports.have(MIDNIGHT)
     with role_of(reports).acting():
         reports.run(MIDNIGHT + timedelta(hours=1))

@@ -77,7 +77,7 @@ def few_attempts(files: Files) -> None:
     files.settings = {"max_attempts": 3}
 
 
-def test_the_lists_above_are_all_that_is_granted(files: Files) -> None:
+def test_the_lists_above_are_the_whole_grant(files: Files) -> None:
     assert [(position, action) for position, action in role_of(files).actions if action not in UNSEEN] == SEEN
 
 

@@ -31,7 +31,9 @@ def validator(event_type: str) -> Validate:
         ("order", {**LINES, **ORDER}),
     ],
 )
-def test_a_good_event_and_more_fields_than_the_schema_knows_are_taken(event_type: str, event: dict[str, Any]) -> None:
+def test_a_valid_event_is_accepted_even_with_fields_unknown_to_the_schema(
+    event_type: str, event: dict[str, Any]
+) -> None:
     assert validator(event_type)(event) == []
     assert validator(event_type)({**event, "event_type": event_type, "more": [1]}) == []
 
@@ -60,5 +62,7 @@ def test_a_good_event_and_more_fields_than_the_schema_knows_are_taken(event_type
         ("order", {**LINES, "lines": [{"quantity": 1}]}, "/lines/0"),
     ],
 )
-def test_a_bad_event_is_refused_at_the_place_that_is_wrong(event_type: str, event: dict[str, Any], path: str) -> None:
+def test_an_invalid_event_is_refused_with_the_place_of_its_problem(
+    event_type: str, event: dict[str, Any], path: str
+) -> None:
     assert [problem["path"] for problem in validator(event_type)(event)] == [path]

@@ -1,4 +1,4 @@
-"""What a client may submit, and the message it becomes."""
+"""Events that clients submit, and their messages."""
 
 import json
 import uuid
@@ -100,14 +100,14 @@ def nested(levels: int) -> JsonObject:
         ('{"a": 1e999}', "invalid_json", "the number 1e999 is too large"),
         ('{"a": -1e999}', "invalid_json", "the number -1e999 is too large"),
         ('{"a": ' + "1" * 5_000 + "}", "invalid_json", "not JSON"),
-        ('{"a": 1, "a": 1}', "invalid_json", 'the name "a" stands twice in one object'),
-        ('[{"b": {"a": 1, "c": {}, "a": 2}}]', "invalid_json", 'the name "a" stands twice in one object'),
-        ('{"a": 1, "\\u0061": 2}', "invalid_json", 'the name "a" stands twice in one object'),
-        ('{"\\ud800\\n": 1, "\\ud800\\n": 2}', "invalid_json", r'the name "\ud800\n" stands twice'),
-        ("{" + ",".join(['"' + "a" * 9_000 + '": 1'] * 2) + "}", "invalid_json", "stands twice"),
+        ('{"a": 1, "a": 1}', "invalid_json", 'duplicate key "a" in one object'),
+        ('[{"b": {"a": 1, "c": {}, "a": 2}}]', "invalid_json", 'duplicate key "a" in one object'),
+        ('{"a": 1, "\\u0061": 2}', "invalid_json", 'duplicate key "a" in one object'),
+        ('{"\\ud800\\n": 1, "\\ud800\\n": 2}', "invalid_json", r'duplicate key "\ud800\n"'),
+        ("{" + ",".join(['"' + "a" * 9_000 + '": 1'] * 2) + "}", "invalid_json", "duplicate key"),
     ],
 )
-def test_a_body_that_is_no_event_is_refused_with_what_is_wrong(body: str, code: str, words: str) -> None:
+def test_a_body_that_is_not_an_event_is_refused_with_its_problem(body: str, code: str, words: str) -> None:
     with pytest.raises(BadRequestError) as raised:
         read_body(body, MAX_BATCH)
     assert raised.value.code == code
@@ -116,15 +116,15 @@ def test_a_body_that_is_no_event_is_refused_with_what_is_wrong(body: str, code: 
 
 
 @pytest.mark.parametrize(("opening", "closing"), [('{"a":', "}"), ("[", "]")])
-def test_ten_thousand_levels_are_refused_and_do_not_end_in_a_recursion_error(opening: str, closing: str) -> None:
+def test_ten_thousand_levels_are_refused_without_a_recursion_error(opening: str, closing: str) -> None:
     with pytest.raises((BadRequestError, InvalidEventError)) as raised:
-        # A Python whose parser goes this deep leaves it to the check of the event.
+        # If the JSON parser accepts this depth, the check of the event refuses it.
         checked(read_body(opening * 10_000 + "1" + closing * 10_000, MAX_BATCH).events[0])
     assert "nested" in str(raised.value) or "not a list" in str(raised.value)
 
 
 @pytest.mark.parametrize("body", ["[{0}]", '{{"events": [{0}]}}'])
-def test_as_many_events_as_allowed_are_taken_and_one_more_is_refused(body: str) -> None:
+def test_the_limit_of_events_in_a_batch_is_exact(body: str) -> None:
     assert len(read_body(body.format(",".join(["{}"] * MAX_BATCH)), MAX_BATCH).events) == MAX_BATCH
     with pytest.raises(TooLargeError, match="501 events; allowed are 500") as raised:
         read_body(body.format(",".join(["{}"] * (MAX_BATCH + 1))), MAX_BATCH)
@@ -153,13 +153,13 @@ def test_a_list_of_one_event_is_a_batch(body: str) -> None:
     assert (submission.events, submission.batch) == ([{"a": 1}], True)
 
 
-def test_a_batch_keeps_what_is_no_event_in_its_place() -> None:
+def test_a_batch_keeps_invalid_events_in_their_places() -> None:
     assert read_body('[{"a": 1}, null, 7]', MAX_BATCH).events == [{"a": 1}, None, 7]
 
 
 @given(json_objects)
 @settings(deadline=None)
-def test_the_body_of_any_event_is_read_exactly(event: JsonObject) -> None:
+def test_any_event_is_read_from_its_body_exactly(event: JsonObject) -> None:
     assert read_body(json.dumps([event, event]), MAX_BATCH).events == [event, event]
 
 
@@ -176,13 +176,13 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("event", [None, [], "text", 7, 1.5, True])
-def test_an_event_that_is_no_object_is_refused(event: object) -> None:
+def test_an_event_that_is_not_an_object_is_refused(event: object) -> None:
     (problem,) = problems(event)
     assert problem["path"] == ""
     assert "an event is a JSON object" in problem["message"]
 
 
-def test_a_client_cannot_set_what_the_server_sets_and_is_told_of_both() -> None:
+def test_fields_that_the_server_sets_are_all_refused() -> None:
     assert [problem["path"] for problem in problems({"id": "mine", "received_at": "now", "a": 1})] == [
         "/id",
         "/received_at",
@@ -206,8 +206,8 @@ def test_lists_count_as_levels_and_breadth_does_not() -> None:
 
 
 @pytest.mark.parametrize("event", [{"a": "\ud800"}, {"\udfff": 1}, {"a": [{"b": "x\udc00y"}]}])
-def test_half_a_surrogate_pair_is_refused_wherever_it_stands(event: JsonObject) -> None:
-    # JSON can write it, UTF-8 cannot: nothing behind the API could store it.
+def test_half_a_surrogate_pair_is_refused_anywhere(event: JsonObject) -> None:
+    # JSON can express it but UTF-8 cannot, so no service could store it.
     assert problems(event) == [{"path": "", "message": "has text with half a surrogate pair"}]
 
 
@@ -230,7 +230,7 @@ def test_a_whole_surrogate_pair_is_a_character() -> None:
         ({}, DEFAULT_TYPE),
     ],
 )
-def test_without_schemas_the_type_is_what_the_field_says_if_it_can_be_one(event: JsonObject, expected: str) -> None:
+def test_without_schemas_the_type_is_the_value_of_the_field_if_that_is_valid(event: JsonObject, expected: str) -> None:
     assert checked(event) == expected
     assert checked(event, compile_schemas({"": {"type": "object"}})) == expected
 
@@ -239,7 +239,7 @@ def test_the_type_is_read_from_the_configured_field() -> None:
     assert check({"kind": "a", "event_type": "b"}, max_depth=1, type_field="kind", validators={}) == "a"
 
 
-def test_one_schema_for_all_is_asked_whatever_the_type() -> None:
+def test_a_schema_for_all_types_checks_every_type() -> None:
     validators = compile_schemas({"": PAGE_VIEW})
     assert checked({"event_type": "anything", "page": "/"}, validators) == "anything"
     assert problems({"event_type": "anything"}, validators)
@@ -266,7 +266,7 @@ def test_a_type_without_a_schema_is_refused_and_the_known_ones_are_named(event: 
     assert problems(event, BY_TYPE) == [{"path": "/event_type", "message": message}]
 
 
-def test_a_huge_unknown_type_does_not_make_a_huge_answer() -> None:
+def test_a_long_unknown_type_does_not_make_a_long_response() -> None:
     (problem,) = problems({"event_type": "x" * 100_000}, BY_TYPE)
     assert len(problem["message"]) <= 500
 
@@ -286,7 +286,7 @@ def test_every_problem_is_reported_with_its_json_pointer() -> None:
     assert "name" in {problem["path"]: problem["message"] for problem in found}[""]
 
 
-def test_a_problem_stands_where_it_is_also_when_names_have_dots_and_brackets() -> None:
+def test_a_problem_has_its_place_even_if_names_have_dots_and_brackets() -> None:
     integer = {"type": "integer"}
     schema = {
         "properties": {
@@ -323,7 +323,7 @@ def test_an_integer_that_no_float_can_hold_is_refused_where_a_schema_divides(oth
 
 
 @pytest.mark.parametrize("value", [True, False, "1", "nan", "Infinity", "", None, [1]])
-def test_only_a_number_is_a_number(value: object) -> None:
+def test_true_is_not_a_number_in_a_schema(value: object) -> None:
     (problem,) = problems({"event_type": "purchase", "amount": value}, BY_TYPE)
     assert problem == {"path": "/amount", "message": "must be number"}
 
@@ -344,7 +344,7 @@ def test_a_schema_does_not_change_the_event() -> None:
 # Idempotency
 
 
-def test_the_key_comes_from_the_header_or_from_inside() -> None:
+def test_the_key_comes_from_the_header_or_the_event() -> None:
     assert idempotency_key({}, None) is None
     assert idempotency_key({"idempotency_key": None}, None) is None
     assert idempotency_key({}, "k") == "k"
@@ -355,7 +355,7 @@ def test_the_key_comes_from_the_header_or_from_inside() -> None:
 @pytest.mark.parametrize(
     "key", ["", "k" * (MAXIMUM_KEY_LENGTH + 1), "k" * 10_240, "a\nb", "a\x00b", "a\x7fb", "\u2028"]
 )
-def test_a_key_that_cannot_be_one_is_refused_where_it_stands(key: str) -> None:
+def test_an_invalid_key_is_refused_with_its_place(key: str) -> None:
     message = "must be text of 1 to 256 printable characters"
     with pytest.raises(InvalidEventError) as raised:
         idempotency_key({}, key)
@@ -366,12 +366,12 @@ def test_a_key_that_cannot_be_one_is_refused_where_it_stands(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", [7, True, ["k"], {"k": 1}, 0, False, []])
-def test_a_key_inside_must_be_text(key: object) -> None:
+def test_a_key_in_the_event_must_be_text(key: object) -> None:
     with pytest.raises(InvalidEventError, match="must be text"):
         idempotency_key({"idempotency_key": key}, None)
 
 
-def test_the_longest_key_is_taken() -> None:
+def test_a_key_of_the_maximum_length_is_accepted() -> None:
     assert idempotency_key({}, "k" * MAXIMUM_KEY_LENGTH) == "k" * MAXIMUM_KEY_LENGTH
 
 
@@ -384,7 +384,7 @@ def test_two_keys_that_differ_are_refused() -> None:
 
 
 def shuffled(value: Any) -> Any:
-    """The same JSON with the keys of every object the other way round."""
+    """Return the same JSON with the keys of every object in reverse order."""
     if isinstance(value, dict):
         return {key: shuffled(value[key]) for key in reversed(value)}
     return [shuffled(inner) for inner in value] if isinstance(value, list) else value
@@ -414,7 +414,7 @@ def test_other_json_has_another_fingerprint(one: JsonObject, other: JsonObject) 
         ({"a": ""}, {"a": None}),
     ],
 )
-def test_what_only_looks_alike_has_another_fingerprint(one: JsonObject, other: JsonObject) -> None:
+def test_similar_json_has_another_fingerprint(one: JsonObject, other: JsonObject) -> None:
     assert fingerprint(one) != fingerprint(other)
 
 
@@ -433,7 +433,7 @@ def test_a_key_has_one_id_of_its_own(one: str, other: str) -> None:
 
 
 def test_the_id_of_a_key_is_the_same_in_every_release() -> None:
-    # Another one would make every repeat a new event on the day of the deployment.
+    # A different id would make every repeat a new event after a deployment.
     assert event_id("order-17") == "bbd457f8-3be5-7f31-96d0-f118b6dd5b32"
 
 
@@ -447,14 +447,14 @@ def test_any_event_survives_its_message_which_is_ascii(data: JsonObject) -> None
     message = envelope.to_message()
     assert message.isascii()
     assert Envelope.from_message(message) == envelope
-    # Equality alone does not tell 1 from 1.0 or True.
+    # In Python, 1 == 1.0 == True.
     assert json.dumps(Envelope.from_message(message).data) == json.dumps(data)
 
 
 @given(st.fixed_dictionaries({"event_type": st.text(max_size=MAXIMUM_TYPE_BYTES + 1)}))
 @settings(deadline=None)
-def test_whatever_type_is_accepted_the_worker_can_read(event: JsonObject) -> None:
-    # What the API answered 202 for must not end with the dead letters as unreadable.
+def test_the_worker_can_read_every_accepted_type(event: JsonObject) -> None:
+    # An event accepted with 202 must not be dead-lettered as unreadable.
     try:
         envelope = replace(ENVELOPE, type=checked(event), data=event)
     except InvalidEventError:
@@ -464,7 +464,7 @@ def test_whatever_type_is_accepted_the_worker_can_read(event: JsonObject) -> Non
 
 @given(st.text() | json_values.map(json.dumps))
 @settings(deadline=None)
-def test_any_other_message_is_unreadable_and_nothing_worse(body: str) -> None:
+def test_any_other_message_is_only_unreadable(body: str) -> None:
     with pytest.raises(UnreadableMessageError, match="not an event of this pipeline") as raised:
         Envelope.from_message(body)
     assert len(str(raised.value)) <= 400
@@ -509,12 +509,12 @@ def test_a_message_without_one_of_the_fields_is_unreadable(missing: str) -> None
         ("data", None),
     ],
 )
-def test_a_forged_field_makes_a_message_unreadable_before_it_takes_its_batch_along(name: str, value: object) -> None:
+def test_a_message_with_a_forged_field_is_unreadable_and_does_not_fail_its_batch(name: str, value: object) -> None:
     with pytest.raises(UnreadableMessageError):
         Envelope.from_message(json.dumps({**vars(ENVELOPE), name: value}))
 
 
-def test_a_message_nested_without_end_is_unreadable() -> None:
+def test_a_message_with_endless_nesting_is_unreadable() -> None:
     with pytest.raises(UnreadableMessageError):
         Envelope.from_message('{"data":' + "[" * 100_000)
 
@@ -530,7 +530,7 @@ def test_the_size_limit_is_exact_to_the_byte() -> None:
         message_of(replace(ENVELOPE, data={"x": "a" * (room + 1)}))
 
 
-def test_a_character_counts_with_the_bytes_it_has_in_the_message() -> None:
+def test_a_character_counts_as_its_bytes_in_the_message() -> None:
     with pytest.raises(EventTooLargeError):
         message_of(replace(ENVELOPE, data={"x": "é" * (MAXIMUM_MESSAGE_BYTES // 6)}))
 

@@ -1,4 +1,4 @@
-"""Which faults are injected, and when, with a parameter store of the test's own."""
+"""Faults by mode, with a parameter store in memory."""
 
 import random
 import subprocess
@@ -15,7 +15,7 @@ from handlers.shared import aws
 
 
 class Switch:
-    """The parameter store, and the time."""
+    """A parameter store and a clock."""
 
     def __init__(self, value: str) -> None:
         self.value = value
@@ -62,7 +62,9 @@ def test_the_parameter_is_read_every_five_seconds(switch: Switch) -> None:
 @pytest.mark.parametrize(
     "value", ["", "slow", "random_fail_p", "random_fail_p0", "random_fail_p00", "random_fail_p101", "NONE"]
 )
-def test_what_is_no_mode_is_none_and_logged(switch: Switch, value: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_mode_counts_as_none_and_is_logged(
+    switch: Switch, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
     assert not is_mode(value)
     assert made(switch, value).mode == "none"
     assert "not a mode" in caplog.text
@@ -80,11 +82,11 @@ def test_what_is_no_mode_is_none_and_logged(switch: Switch, value: str, caplog: 
         "random_fail_p100",
     ],
 )
-def test_what_is_a_mode(value: str) -> None:
+def test_modes_are_recognised(value: str) -> None:
     assert is_mode(value)
 
 
-def test_without_an_answer_nothing_is_injected_and_it_is_not_asked_for_a_minute(
+def test_if_ssm_fails_nothing_is_injected_and_it_is_asked_again_after_a_minute(
     switch: Switch, caplog: pytest.LogCaptureFixture
 ) -> None:
     injected = made(switch, "random_fail_p100")
@@ -109,7 +111,7 @@ def test_one_message_in_ten_is_poisoned_and_the_same_ones_each_time(switch: Swit
 
 
 @pytest.mark.parametrize(("mode", "least", "most"), [("random_fail_p30", 250, 350), ("random_fail_p01", 1, 30)])
-def test_a_share_of_the_attempts_fails_as_an_outage_does(switch: Switch, mode: str, least: int, most: int) -> None:
+def test_the_given_share_of_attempts_fails(switch: Switch, mode: str, least: int, most: int) -> None:
     process = made(switch, mode).around(lambda event: event["n"])
     failed = 0
     for number in range(1_000):
@@ -131,7 +133,7 @@ def test_at_a_hundred_percent_every_attempt_fails(switch: Switch) -> None:
             process({})
 
 
-def test_a_slow_downstream_takes_its_time_before_it_answers(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_downstream_delays_every_answer(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     process = made(switch, "slow_downstream").around(lambda event: event["n"])

@@ -39,7 +39,7 @@ def test_one_event_is_accepted_queued_and_recorded(pipeline: Pipeline) -> None:
     }
 
 
-def test_the_envelope_is_the_server_s_and_the_event_is_kept_as_it_was_sent(pipeline: Pipeline) -> None:
+def test_fields_of_the_envelope_are_the_server_s_and_the_event_is_unchanged(pipeline: Pipeline) -> None:
     event = {
         "event_type": "order",
         "source_ip": "10.0.0.1",
@@ -58,12 +58,12 @@ def test_the_envelope_is_the_server_s_and_the_event_is_kept_as_it_was_sent(pipel
     }
 
 
-def test_without_a_correlation_id_the_request_s_id_is_taken(pipeline: Pipeline) -> None:
+def test_the_request_id_is_the_default_correlation_id(pipeline: Pipeline) -> None:
     pipeline.post(ORDER)
     assert messages(pipeline)[0]["correlation_id"] == "request-1"
 
 
-def test_one_bad_event_does_not_sink_its_neighbours(pipeline: Pipeline) -> None:
+def test_an_invalid_event_does_not_affect_its_neighbours(pipeline: Pipeline) -> None:
     answer = pipeline.post([ORDER, "text", {"received_at": "now"}, ORDER])
     assert answer.status == 202
     assert (answer.body["accepted"], answer.body["rejected"]) == (2, 2)
@@ -80,7 +80,7 @@ def test_one_bad_event_does_not_sink_its_neighbours(pipeline: Pipeline) -> None:
     assert set(pipeline.items()) == {first["id"], fourth["id"]}
 
 
-def test_a_batch_of_bad_events_is_a_400_with_every_reason(pipeline: Pipeline) -> None:
+def test_a_batch_of_invalid_events_is_a_400_with_every_reason(pipeline: Pipeline) -> None:
     answer = pipeline.post([1, {"id": 2}])
     assert answer.status == 400
     assert answer.body["error"]["code"] == "all_rejected"
@@ -112,7 +112,7 @@ def test_a_batch_of_bad_events_is_a_400_with_every_reason(pipeline: Pipeline) ->
         (json.dumps([{}] * 501), 413, "too_many_events"),
     ],
 )
-def test_bad_input_is_refused_in_the_documented_shape_and_leaves_nothing(
+def test_invalid_input_is_refused_as_documented_and_leaves_nothing(
     pipeline: Pipeline,
     text: str,
     status: int,
@@ -136,7 +136,7 @@ def test_bad_input_is_refused_in_the_documented_shape_and_leaves_nothing(
         {"X-Correlation-Id": "c" * 201},
     ],
 )
-def test_bad_headers_are_refused(pipeline: Pipeline, headers: dict[str, str]) -> None:
+def test_invalid_headers_are_refused(pipeline: Pipeline, headers: dict[str, str]) -> None:
     answer = pipeline.request("POST", "/events", ORDER, headers=headers)
     assert answer.status == 400
     assert answer.body["error"]["details"][0]["path"] in ("Idempotency-Key", "X-Correlation-Id")
@@ -158,14 +158,14 @@ def test_a_repeat_answers_with_the_first_id_and_another_body_is_a_conflict(pipel
     assert len(messages(pipeline)) == 1
 
 
-def test_a_repeat_of_a_finished_event_says_so(pipeline: Pipeline) -> None:
+def test_a_repeat_of_a_finished_event_has_its_status(pipeline: Pipeline) -> None:
     first = pipeline.post(ORDER, Idempotency_Key="key-1")
     pipeline.drain(pipeline.worker(lambda _event: None))
     again = pipeline.post(ORDER, Idempotency_Key="key-1")
     assert again.body == {"id": first.body["id"], "status": "succeeded", "duplicate": True}
 
 
-def test_repeats_and_conflicts_within_one_batch_are_told_apart(pipeline: Pipeline) -> None:
+def test_repeats_and_conflicts_within_one_batch_are_distinguished(pipeline: Pipeline) -> None:
     keyed = {**ORDER, "idempotency_key": "key-1"}
     answer = pipeline.post([keyed, keyed, {**keyed, "amount": 1}, ORDER])
     first, repeat, conflict, plain = answer.body["results"]
@@ -175,7 +175,7 @@ def test_repeats_and_conflicts_within_one_batch_are_told_apart(pipeline: Pipelin
     assert len({first["id"], plain["id"]}) == len(messages(pipeline)) == 2
 
 
-def test_a_batch_whose_first_holder_of_a_key_conflicts_still_recognises_the_repeat(pipeline: Pipeline) -> None:
+def test_a_repeat_is_recognised_behind_a_conflict_in_the_same_batch(pipeline: Pipeline) -> None:
     keyed = {**ORDER, "idempotency_key": "key-1"}
     first = pipeline.post(keyed)
     answer = pipeline.post([{**keyed, "amount": 1}, keyed])
@@ -185,7 +185,7 @@ def test_a_batch_whose_first_holder_of_a_key_conflicts_still_recognises_the_repe
     assert len(messages(pipeline)) == 1
 
 
-def test_without_a_key_equal_events_are_two_events_unless_content_is_the_key(pipeline: Pipeline) -> None:
+def test_equal_events_without_a_key_are_deduplicated_only_by_content(pipeline: Pipeline) -> None:
     assert pipeline.post(ORDER).body["id"] != pipeline.post(ORDER).body["id"]
     pipeline.settings = {"deduplicate": "content"}
     first, again = pipeline.post(ORDER), pipeline.post(ORDER)
@@ -211,7 +211,7 @@ def test_one_key_from_twenty_threads_is_one_event(pipeline: Pipeline) -> None:
     assert len({answer["id"] for answer in answers}) == 1
     assert [answer["duplicate"] for answer in answers].count(False) == 1
     pipeline.drain(pipeline.worker(lambda event: event))
-    # Repeats that came before the first was confirmed sent the event, too: a message more, never an effect more.
+    # Repeats before the first was recorded send the event, too, but the duplicates have no effect.
     assert len(pipeline.objects("results/")) == len(pipeline.items()) == 1
     assert pipeline.shown(answers[0]["id"]).body["status"] == "succeeded"
 
@@ -248,7 +248,7 @@ def test_untracked_events_appear_when_they_are_processed_and_repeats_are_recogni
 def test_untracked_events_that_share_a_key_and_differ_are_not_lost(pipeline: Pipeline) -> None:
     pipeline.settings = {"track": False}
     first = pipeline.post(ORDER, Idempotency_Key="key-1")
-    assert pipeline.post({"other": 1}, Idempotency_Key="key-1").status == 202  # nothing is known of the first yet
+    assert pipeline.post({"other": 1}, Idempotency_Key="key-1").status == 202  # the first has no item yet
     pipeline.drain(pipeline.worker(lambda event: event))
     assert json.loads(*pipeline.objects("results/").values()) == ORDER
     (letter,) = pipeline.dead_letters()
@@ -258,7 +258,7 @@ def test_untracked_events_that_share_a_key_and_differ_are_not_lost(pipeline: Pip
     assert alert["events"][0]["id"] == first.body["id"]
 
 
-def test_if_the_queue_refuses_the_answer_says_so_and_nothing_claims_to_be_queued(pipeline: Pipeline) -> None:
+def test_if_the_queue_refuses_events_the_response_is_503_and_no_event_is_shown_as_queued(pipeline: Pipeline) -> None:
     url, pipeline.settings = pipeline.outputs["queue_url"], {"queue_url": "http://127.0.0.1:1/nowhere"}
     single = pipeline.post(ORDER)
     keyed = pipeline.post(ORDER, Idempotency_Key="key-1")
@@ -271,7 +271,7 @@ def test_if_the_queue_refuses_the_answer_says_so_and_nothing_claims_to_be_queued
     assert pipeline.post({"another": "body"}, Idempotency_Key="key-1").status == 202
 
 
-def test_if_the_table_does_not_answer_an_event_without_a_key_is_accepted_and_one_with_a_key_is_not(
+def test_if_the_table_fails_only_events_without_a_key_are_accepted(
     pipeline: Pipeline,
 ) -> None:
     calls = record(lambda: pipeline.post(ORDER))
@@ -330,8 +330,8 @@ IN_A_REQUEST = [
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=ascii)
-def test_no_text_that_the_gateway_could_hand_over_is_more_than_a_refusal(pipeline: Pipeline, text: str) -> None:
-    """Half surrogate pairs and control characters: what no HTTP client could be made to send, and JSON can hold."""
+def test_hostile_text_is_accepted_or_refused_and_never_an_error(pipeline: Pipeline, text: str) -> None:
+    """Half surrogate pairs and control characters: JSON can express them although no HTTP client sends them."""
     given = [{name: text} for name in (*IN_A_REQUEST, text)]
     answers = [pipeline.request("GET", "/events", parameters=each) for each in given]
     answers += [pipeline.request("POST", "/events", {"n": 1}, headers=each) for each in given]
@@ -358,24 +358,24 @@ CHOICES = {"additionalProperties": {"enum": ["\N{GRINNING FACE}" * 600]}}
         pytest.param({"required": ["a"]}, {}, 500, id="short"),
     ],
 )
-def test_an_answer_is_one_that_lambda_can_give_whatever_is_wrong_with_a_whole_batch(
+def test_the_response_to_any_invalid_batch_fits_lambda_s_limit(
     pipeline: Pipeline, schema: dict[str, Any], event: dict[str, Any], count: int
 ) -> None:
     pipeline.schemas = {"": schema}
     answer = pipeline.post([event] * count)
     assert (answer.status, answer.body["rejected"]) == (400, count)
     assert all(result["errors"][0]["message"] for result in answer.body["results"])
-    # As Lambda has it: the body is text within JSON. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+    # In Lambda's response the body is text within JSON. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
     assert len(json.dumps(json.dumps(answer.body, separators=(",", ":")))) < 6 * 1024 * 1024
 
 
-def test_a_problem_in_a_place_with_a_long_name_has_the_path_of_what_is_around_it(pipeline: Pipeline) -> None:
+def test_a_problem_in_a_field_with_a_long_name_has_the_path_of_the_enclosing_field(pipeline: Pipeline) -> None:
     pipeline.schemas = {"": {"additionalProperties": NUMBERS}}
     answer = pipeline.post({"a": {"b": {"c": "x"}, "n" * 200: {"d": "x"}}})
     assert sorted(detail["path"] for detail in answer.body["error"]["details"]) == ["/a", "/a/b/c"]
 
 
-def test_schemas_are_told_apart_by_type_and_every_problem_is_named(pipeline: Pipeline) -> None:
+def test_each_type_has_its_schema_and_every_problem_is_named(pipeline: Pipeline) -> None:
     number = {"type": "object", "properties": {"n": {"type": "number"}, "s": {"type": "string"}}, "required": ["n"]}
     pipeline.schemas = {"count": number}
     assert pipeline.post({"event_type": "count", "n": 1}).status == 202
@@ -394,7 +394,7 @@ def test_an_unknown_id_is_a_404(pipeline: Pipeline) -> None:
     assert pipeline.request("GET", "/nowhere").body["error"]["code"] == "no_such_route"
 
 
-def test_health_answers_without_asking_anybody(pipeline: Pipeline) -> None:
+def test_health_makes_no_call(pipeline: Pipeline) -> None:
     assert record(lambda: pipeline.request("GET", "/health")) == []
     assert pipeline.request("GET", "/health").body == {"status": "ok"}
 
@@ -418,7 +418,7 @@ def test_an_event_that_is_refused_on_its_own_is_counted_once(
     assert metric["Rejected"] == [1.0]
 
 
-def test_a_request_that_reads_counts_no_event(
+def test_a_read_request_counts_no_event(
     pipeline: Pipeline, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert pipeline.request("GET", "/events", headers={"x-correlation-id": "é"}).status == 400
@@ -427,7 +427,7 @@ def test_a_request_that_reads_counts_no_event(
     assert (line["route"], line["status"], logger.get_correlation_id()) == ("GET /events", 400, "request-1")
 
 
-def test_health_does_not_look_at_headers_or_body(pipeline: Pipeline) -> None:
+def test_health_ignores_headers_and_body(pipeline: Pipeline) -> None:
     answer = pipeline.request("GET", "/health", headers={"x-correlation-id": "a\nb"}, text="\ud800")
     assert (answer.status, answer.body) == (200, {"status": "ok"})
 
@@ -455,7 +455,7 @@ def test_events_are_listed_newest_first_by_page_type_and_status(pipeline: Pipeli
     assert (bad.status, bad.body["error"]["details"][0]["path"]) == (400, "limit")
 
 
-def test_without_a_time_index_the_list_is_a_404_that_says_why(pipeline: Pipeline) -> None:
+def test_without_a_time_index_the_list_is_a_404_with_the_reason(pipeline: Pipeline) -> None:
     pipeline.settings = {"time_index_shards": 0}
     answer = pipeline.request("GET", "/events")
     assert (answer.status, answer.body["error"]["code"]) == (404, "no_time_index")

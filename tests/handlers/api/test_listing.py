@@ -1,4 +1,4 @@
-"""`GET /events` over a table in memory: every event once, newest first, whatever the filter and the size of a page."""
+"""`GET /events` over a table in memory: every event once and newest first, with any filter and page size."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,14 +27,14 @@ Item = dict[str, Any]
 
 @dataclass
 class MemoryTable:
-    """What `list_events` uses of EventReader, as strict as DynamoDB. `looks` counts the reads of the index."""
+    """The part of EventReader that `list_events` uses, as strict as DynamoDB. `looks` counts reads of the index."""
 
     items: Sequence[Item]
     looks: int = 0
     days: set[date] = field(default_factory=set)
 
     def newest(self, shard_day: date, before: str, since: str, limit: int) -> list[Item]:
-        """As EventReader.newest."""
+        """See EventReader.newest."""
         assert since <= before, "DynamoDB refuses BETWEEN with its ends the wrong way round"
         self.looks += 1
         self.days.add(shard_day)
@@ -46,7 +46,7 @@ class MemoryTable:
         return sorted(found, key=lambda entry: str(entry["time_key"]), reverse=True)[:limit]
 
     def read(self, ids: Iterable[str]) -> dict[str, Item]:
-        """As EventReader.read; an item that is `expired` is not there."""
+        """See EventReader.read. An item that is `expired` is left out."""
         wanted = list(ids)
         assert len(wanted) == len(set(wanted)), "DynamoDB refuses a key that is asked for twice"
         return {item["id"]: item for item in self.items if item["id"] in wanted and not item.get("expired")}
@@ -112,7 +112,7 @@ filters = st.fixed_dictionaries(
 
 
 def expected(table: MemoryTable, parameters: Mapping[str, str]) -> list[str]:
-    # A second for the clock, which has gone on since NOW: an event of just that age is too old by now.
+    # One second of tolerance: time has passed since NOW, so an event of exactly that age is too old.
     until = datetime.fromisoformat(parameters["until"]) if "until" in parameters else NOW + timedelta(seconds=1)
     a_week_ago = timestamp(until - timedelta(days=DEFAULT_DAYS))
     return ids(
@@ -126,7 +126,7 @@ def expected(table: MemoryTable, parameters: Mapping[str, str]) -> list[str]:
 
 @given(tables, filters)
 @settings(deadline=None, max_examples=150)
-def test_the_pages_show_every_event_that_fits_exactly_once_and_newest_first(
+def test_the_pages_show_every_matching_event_exactly_once_and_newest_first(
     table: MemoryTable,
     parameters: dict[str, str],
 ) -> None:
@@ -135,7 +135,7 @@ def test_the_pages_show_every_event_that_fits_exactly_once_and_newest_first(
     assert all(len(events) <= int(parameters["limit"]) for events in pages)
 
 
-def test_the_second_page_goes_on_where_the_first_ended() -> None:
+def test_the_second_page_begins_where_the_first_ended() -> None:
     table = MemoryTable([item(number, timedelta(minutes=number + 1)) for number in range(3)])
     first = page(table, limit="2")
     assert ids(first["events"]) == ids(table.items[:2])
@@ -178,7 +178,7 @@ def test_a_time_long_ago_is_before_everything(year: str) -> None:
     assert page(table, until=f"{year}-01-01T00:00:00Z") == {"events": [], "cursor": None}
 
 
-def test_what_is_older_than_events_are_kept_is_not_looked_for() -> None:
+def test_events_older_than_their_expiry_are_not_searched() -> None:
     table = MemoryTable([item(1, timedelta(days=KEPT_DAYS + 1))])
     assert all_pages(table, since=LONG_AGO)[-1] == []
     assert min(table.days) >= (NOW - timedelta(days=KEPT_DAYS)).date()
@@ -197,7 +197,7 @@ def test_the_limit_is_20_unless_given_and_100_at_most() -> None:
     assert len(page(table, limit="100")["events"]) == MAXIMUM_LIMIT == 100
 
 
-def test_empty_months_end_and_no_request_looks_at_more_than_its_days() -> None:
+def test_empty_months_come_to_an_end_with_a_bounded_number_of_reads_a_request() -> None:
     table = MemoryTable([item(1, timedelta(days=85))])
     cursor: str | None = None
     shown: list[Item] = []
@@ -214,7 +214,7 @@ def test_empty_months_end_and_no_request_looks_at_more_than_its_days() -> None:
 
 
 def test_a_rare_status_does_not_make_one_request_read_a_whole_day() -> None:
-    # Each look is a query of every shard: thousands of them are more than the function's timeout.
+    # Each read queries every shard, so thousands of them would exceed the function's timeout.
     common = [item(number, timedelta(milliseconds=number + 1)) for number in range(1_000)]
     table = MemoryTable([*common, item(1_000, timedelta(seconds=2), status="failed")])
     page(table, status="failed", limit="1")
@@ -245,7 +245,7 @@ def test_a_rare_status_does_not_make_one_request_read_a_whole_day() -> None:
         ("since", "0001-01-01T00:00:00+01:00", "must be a time between the years 1 and 9999"),
         ("until", "9999-12-31T23:59:59-01:00", "must be a time between the years 1 and 9999"),
         *(
-            ("cursor", value, "must be the cursor of an answer")
+            ("cursor", value, "must be a cursor from a previous response")
             for value in (
                 "",
                 "x",

@@ -15,7 +15,7 @@ LONG = "a-long-name-of-a-project-" * 10
 
 
 class Topic:
-    """Takes everything."""
+    """A topic that accepts everything."""
 
     def __init__(self) -> None:
         self.subjects: list[str] = []

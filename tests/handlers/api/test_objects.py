@@ -76,7 +76,7 @@ def test_events_are_archived_by_type_and_hour_and_the_same_batch_overwrites_itse
     assert lines[0]["data"] == {"n": 1}
 
 
-def test_a_batch_in_other_company_is_archived_beside_the_first(bucket: str) -> None:
+def test_an_event_that_comes_again_in_another_batch_is_archived_again(bucket: str) -> None:
     objects.archive(bucket, [ENVELOPE])
     objects.archive(bucket, [ENVELOPE, replace(ENVELOPE, id="e-2")])
     assert len(stored(bucket)) == 2

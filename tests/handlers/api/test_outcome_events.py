@@ -1,4 +1,4 @@
-"""Outcome events, as a subscriber to the bus gets them: a rule of its own with a queue behind it."""
+"""Outcome events, received by a rule and a queue of the test's own."""
 
 import json
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ def submit(pipeline: Pipeline, *does: str) -> list[str]:
     return [result["id"] for result in body["results"]]
 
 
-def test_a_subscriber_hears_of_every_outcome_what_the_item_says_and_nothing_of_the_client_s_own(
+def test_an_outcome_event_matches_the_item_and_has_no_data_of_the_client(
     pipeline: Pipeline,
 ) -> None:
     ids = submit(pipeline, "succeed", "reject", "fail")
@@ -67,7 +67,7 @@ def test_a_subscriber_hears_of_every_outcome_what_the_item_says_and_nothing_of_t
     ]
 
 
-def test_whoever_hears_of_an_outcome_finds_it_there(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outcome_event_follows_the_item(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     (event_id,) = submit(pipeline, "succeed")
     found = []
 
@@ -80,7 +80,7 @@ def test_whoever_hears_of_an_outcome_finds_it_there(pipeline: Pipeline, monkeypa
     assert found == ["succeeded"]
 
 
-def test_what_the_bus_does_not_take_is_told_later_and_not_processed_again(
+def test_an_outcome_event_that_the_bus_refuses_is_retried_without_processing_again(
     pipeline: Pipeline,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -108,7 +108,7 @@ def test_what_the_bus_does_not_take_is_told_later_and_not_processed_again(
     assert len(pipeline.dead_letters()) == 1
 
 
-def test_an_event_that_is_done_is_told_also_when_the_rest_of_its_batch_fails(
+def test_a_finished_event_is_published_even_if_the_rest_of_its_batch_fails(
     pipeline: Pipeline,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -133,7 +133,7 @@ def test_an_event_that_is_done_is_told_also_when_the_rest_of_its_batch_fails(
     assert [event["detail"]["id"] for event in pipeline.told()] == [done]
 
 
-def test_on_the_last_receive_it_is_given_up_and_counted_and_the_message_is_no_dead_letter(
+def test_on_the_last_receive_an_outcome_event_is_given_up_and_counted_and_not_dead_lettered(
     pipeline: Pipeline,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -152,7 +152,7 @@ def test_on_the_last_receive_it_is_given_up_and_counted_and_the_message_is_no_de
     assert pipeline.dead_letters() == []
 
 
-def test_a_message_that_is_no_event_and_one_whose_id_is_another_event_s_are_told_by_the_alert_alone(
+def test_unreadable_messages_and_conflicts_have_alerts_but_no_outcome_events(
     pipeline: Pipeline,
 ) -> None:
     pipeline.settings = {"track": False}
@@ -164,7 +164,7 @@ def test_a_message_that_is_no_event_and_one_whose_id_is_another_event_s_are_told
     assert len(pipeline.dead_letters()) == 2
 
 
-def test_without_a_bus_nothing_is_told_and_the_metric_is_not_written(
+def test_without_a_bus_neither_event_nor_metric_is_written(
     pipeline: Pipeline,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -178,7 +178,7 @@ def test_without_a_bus_nothing_is_told_and_the_metric_is_not_written(
 
 
 def test_ten_of_the_largest_outcomes_fit_the_smallest_quota() -> None:
-    """256 KB a call: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html, where not raised."""
+    """The default quota is 256 KB a call: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html."""
     text = "\U0001f600"
     envelope = Envelope(
         events.event_id(None), text * 128, "2026-01-01T00:00:00.000000Z", text * 512, text * 512, text * 512, "", {}

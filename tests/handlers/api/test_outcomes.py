@@ -1,4 +1,4 @@
-"""What is sent to the bus, and what is sent again, with a client that refuses what a test says."""
+"""Calls and retries of PutEvents, with a bus that refuses chosen events, and with moto's."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ Entries = list[Mapping[str, Any]]
 
 
 class Bus:
-    """Takes entries, but those that `refuses(call, number)` names; `calls` has the numbers of each call's entries."""
+    """A bus that refuses entries by `refuses(call, number)`. `calls` has the numbers of each call's entries."""
 
     def __init__(self, refuses: Callable[[int, int], bool]) -> None:
         self._refuses = refuses
@@ -37,7 +37,7 @@ class Bus:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcomes, "PAUSE_SECONDS", 0)
-    # One call after the other, so that they have an order.
+    # One call at a time, so that calls have an order.
     monkeypatch.setattr(aws, "CALLS_AT_ONCE", 1)
 
 
@@ -48,7 +48,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, bus: Any, count: int) -> list[bool]
     )
 
 
-def test_ten_go_to_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ten_events_go_to_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     bus = Bus(lambda _call, _number: False)
     assert publish(monkeypatch, bus, 23) == [True] * 23
     assert [len(call) for call in bus.calls] == [10, 10, 3]
@@ -61,19 +61,19 @@ def test_ten_go_to_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_only_what_was_refused_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_refused_events_are_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     bus = Bus(lambda call, number: call <= 2 and number in (3, 11))
     assert publish(monkeypatch, bus, 12) == [True] * 12
     assert bus.calls == [list(range(10)), [10, 11], [3, 11]]
 
 
-def test_what_is_refused_each_time_is_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_that_is_always_refused_is_reported_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     bus = Bus(lambda _call, number: number == 1)
     assert publish(monkeypatch, bus, 3) == [True, False, True]
     assert bus.calls == [[0, 1, 2], [1], [1]]
 
 
-def test_a_call_that_fails_as_a_whole_takes_no_other_along_and_is_not_made_again(
+def test_a_call_that_fails_is_not_retried_and_does_not_affect_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Broken(Bus):
@@ -88,7 +88,7 @@ def test_a_call_that_fails_as_a_whole_takes_no_other_along_and_is_not_made_again
     assert len(bus.calls) == 2
 
 
-def test_nothing_to_say_is_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_events_no_call_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     bus = Bus(lambda _call, _number: True)
     assert publish(monkeypatch, bus, 0) == []
     assert bus.calls == []

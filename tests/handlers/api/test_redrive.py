@@ -1,4 +1,4 @@
-"""Dead letters: what is shown of them, which of them go back, and that none gets lost on the way, whatever fails."""
+"""Redrive of dead letters: previews, filters, and that no message is lost whatever fails."""
 
 import json
 import time
@@ -28,7 +28,7 @@ UNREADABLE = "no event of ours"
 
 @pytest.fixture(autouse=True)
 def _does_not_wait_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    # MiniStack has one server: what a short poll does not find is not there.
+    # moto has one server, so a short poll misses no message.
     monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0)
 
 
@@ -40,19 +40,19 @@ def process(event: Mapping[str, Any]) -> str:
     return "done"
 
 
-def mended(_event: Mapping[str, Any]) -> str:
+def succeeds(_event: Mapping[str, Any]) -> str:
     return "done"
 
 
 def kill(pipeline: Pipeline, *fails: str) -> list[str]:
-    """Events that end with the dead letters, each for its reason; their ids. `Rejected` are ours, others SQS's."""
+    """Dead-letter events, each for its reason; return their ids. The worker moves `Rejected` ones, SQS the others."""
     ids = [result["id"] for result in pipeline.post([{"fails": reason} for reason in fails]).body["results"]]
     pipeline.drain(pipeline.worker(process))
     return ids
 
 
 def bury(pipeline: Pipeline, body: str, **attributes: str) -> None:
-    """Puts a message with the dead letters as it is."""
+    """Put a message into the dead-letter queue."""
     pipeline.root("sqs").send_message(
         QueueUrl=pipeline.outputs["dead_letter_queue_url"],
         MessageBody=body,
@@ -69,7 +69,7 @@ def start(pipeline: Pipeline, time: Time | None = None, **body: Any) -> Answer:
 
 
 def visible(pipeline: Pipeline) -> int:
-    """The dead letters that anybody could receive now."""
+    """Return the number of visible dead letters."""
     answer = pipeline.root("sqs").get_queue_attributes(
         QueueUrl=pipeline.outputs["dead_letter_queue_url"],
         AttributeNames=["ApproximateNumberOfMessages"],
@@ -91,12 +91,12 @@ def test_every_dead_letter_is_shown_once_and_stays_where_it_is(pipeline: Pipelin
         assert visible(pipeline) == 23
 
 
-def test_a_message_is_shown_with_its_age_its_receives_and_its_error_and_without_its_payload(pipeline: Pipeline) -> None:
+def test_a_message_is_shown_with_age_receives_and_error_but_without_its_payload(pipeline: Pipeline) -> None:
     (event_id,) = kill(pipeline, "TimeoutError")
     letter = preview(pipeline).body["messages"][0]
     assert letter.pop("message_id")
     assert 0 <= letter.pop("age_seconds") < 60
-    # SQS counts the three attempts, and this look.
+    # SQS counts three attempts and this preview.
     assert letter == {
         "id": event_id,
         "receive_count": 4,
@@ -105,12 +105,12 @@ def test_a_message_is_shown_with_its_age_its_receives_and_its_error_and_without_
     }
 
 
-def test_an_error_type_shows_and_moves_those_of_this_type_and_no_other(pipeline: Pipeline) -> None:
+def test_an_error_type_selects_its_own_messages_only(pipeline: Pipeline) -> None:
     reasons = ["TimeoutError"] * 3 + ["KeyError"] * 2 + ["Rejected"] * 2
     ids = kill(pipeline, *reasons)
     bury(pipeline, UNREADABLE)
     envelope = Envelope.from_message(body_of(pipeline, ids[0]))
-    # One that nobody took anything down about, and one whose item is another event's.
+    # One without a recorded cause, and one whose item is another event's.
     bury(pipeline, replace(envelope, id=str(uuid.uuid4())).to_message())
     bury(pipeline, replace(envelope, fingerprint="0" * 64).to_message())
     expected = {
@@ -149,9 +149,7 @@ def body_of(pipeline: Pipeline, event_id: str) -> str:
     return found.letter.body
 
 
-def test_an_age_shows_and_moves_those_that_are_at_least_as_old(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_minimum_age_selects_messages_at_least_as_old(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     (old,) = kill(pipeline, "Rejected")
     (sent,) = (letter["Attributes"]["SentTimestamp"] for letter in received(pipeline))
     while time.time() < (int(sent) + 2) / 1_000:
@@ -168,7 +166,7 @@ def test_an_age_shows_and_moves_those_that_are_at_least_as_old(
 
 
 def received(pipeline: Pipeline) -> list[dict[str, Any]]:
-    """The dead letters, which stay visible."""
+    """Receive the dead letters, and leave them visible."""
     return list(
         pipeline.root("sqs")
         .receive_message(
@@ -182,7 +180,7 @@ def received(pipeline: Pipeline) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("maximum", "complete"), [(3, False), (10, False), (12, False), (13, True), (14, True)])
-def test_an_answer_is_complete_only_when_there_is_nothing_that_it_does_not_show(
+def test_a_preview_is_complete_only_if_it_shows_all_messages(
     pipeline: Pipeline, *, maximum: int, complete: bool
 ) -> None:
     for _ in range(13):
@@ -198,9 +196,9 @@ def test_a_redriven_event_is_processed_again_and_loses_its_error(pipeline: Pipel
     ids = kill(pipeline, "TimeoutError", "Rejected")
     assert {pipeline.shown(event_id).body["status"] for event_id in ids} == {"failed"}
     assert start(pipeline).body["redriven"] == 2
-    # Still so until it is done: what is shown is the last that is known.
+    # The status changes only when the event is processed again.
     assert {pipeline.shown(event_id).body["status"] for event_id in ids} == {"failed"}
-    pipeline.drain(pipeline.worker(mended))
+    pipeline.drain(pipeline.worker(succeeds))
     for event_id in ids:
         shown = pipeline.shown(event_id).body
         assert (shown["status"], shown["error"]) == ("succeeded", None)
@@ -219,7 +217,7 @@ def test_a_redriven_event_that_is_rejected_again_is_a_dead_letter_again_with_its
     assert (letter["id"], letter["error_type"], letter["error"]) == (event_id, "Rejected", "now we know")
 
 
-def test_what_fails_again_while_a_redrive_is_under_way_is_not_for_this_one(
+def test_a_message_that_fails_again_during_a_redrive_is_not_moved_again(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bury(pipeline, UNREADABLE)
@@ -236,14 +234,14 @@ def test_what_fails_again_while_a_redrive_is_under_way_is_not_for_this_one(
     assert visible(pipeline) == 1
 
 
-def test_a_message_goes_back_as_it_was_without_the_attributes_that_say_why_it_was_dead(pipeline: Pipeline) -> None:
+def test_a_message_goes_back_without_the_attributes_of_its_cause(pipeline: Pipeline) -> None:
     bury(pipeline, UNREADABLE, error="e", error_type="t", event_id="i")
     assert start(pipeline).body["redriven"] == 1
     (message,) = pipeline._messages(pipeline.outputs["queue_url"])
     assert (message["Body"], message.get("MessageAttributes", {})) == (UNREADABLE, {})
 
 
-def test_no_more_than_asked_for_are_moved_and_the_answer_says_what_is_left(pipeline: Pipeline) -> None:
+def test_at_most_the_maximum_is_moved_and_the_rest_is_counted(pipeline: Pipeline) -> None:
     kill(pipeline, *["Rejected"] * 25)
     first = start(pipeline, max_messages=12).body
     assert (first["redriven"], first["remaining"], first["complete"]) == (12, 13, False)
@@ -253,11 +251,11 @@ def test_no_more_than_asked_for_are_moved_and_the_answer_says_what_is_left(pipel
     assert len(pipeline._messages(pipeline.outputs["queue_url"])) == 25
 
 
-def test_a_pass_stops_when_the_function_s_time_is_nearly_up_and_says_what_is_left(
+def test_a_pass_stops_before_the_function_s_time_is_up_and_counts_the_rest(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kill(pipeline, *["Rejected"] * 25)
-    # Asked for the deadline, before each round, and for how long to hide its messages: time for two rounds.
+    # The clock is read for the deadline, before each round, and for the visibility timeout: time for two rounds.
     clock = iter([0, 0, 0, 0, 0, *[100] * 9])
     with monkeypatch.context() as patched:
         patched.setattr(dead_letters, "time", SimpleNamespace(time=time.time, monotonic=lambda: next(clock)))
@@ -268,11 +266,11 @@ def test_a_pass_stops_when_the_function_s_time_is_nearly_up_and_says_what_is_lef
     assert (none["redriven"], none["remaining"], none["complete"]) == (0, 5, False)
 
 
-def test_nothing_is_deleted_that_the_queue_did_not_take(pipeline: Pipeline) -> None:
+def test_a_message_that_the_queue_refused_is_not_deleted(pipeline: Pipeline) -> None:
     ids = kill(pipeline, *["Rejected"] * 12)
     pipeline.settings = {"queue_url": f"{pipeline.outputs['queue_url']}-that-is-not-there"}
     answer = start(pipeline)
-    # The second round is not tried.
+    # No second round is made.
     assert (answer.body["redriven"], answer.body["not_sent"], answer.body["remaining"]) == (0, 10, 12)
     assert not answer.body["complete"]
     assert {message["id"] for message in preview(pipeline).body["messages"]} == set(ids)
@@ -283,18 +281,18 @@ def test_a_message_that_could_not_be_deleted_is_in_both_queues_and_counted(pipel
     with patch.object(queues, "delete", lambda _url, handles: [False for _ in handles]):
         answer = start(pipeline)
     assert (answer.body["redriven"], answer.body["not_deleted"], answer.body["remaining"]) == (0, 1, 1)
-    pipeline.drain(pipeline.worker(mended))
+    pipeline.drain(pipeline.worker(succeeds))
     assert pipeline.shown(event_id).body["status"] == "succeeded"
     (left,) = preview(pipeline).body["messages"]
     assert (left["id"], left["error_type"], left["error"]) == (event_id, "unknown", dead_letters.SUCCEEDED_SINCE)
-    # Sent again it is known for what it is.
+    # After another redrive the worker finds that it is done, and deletes it.
     start(pipeline)
     pipeline.drain(pipeline.worker(process))
     assert pipeline.shown(event_id).body["status"] == "succeeded"
     assert pipeline.dead_letters() == []
 
 
-def test_an_answer_says_what_was_done_before_a_service_failed_and_all_else_is_visible_again(
+def test_if_a_service_fails_the_response_counts_the_work_before_it_and_the_rest_is_visible(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kill(pipeline, *["Rejected"] * 15)
@@ -317,7 +315,7 @@ def test_a_message_that_sqs_delivers_twice_in_one_pass_is_moved_once(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (event_id,) = kill(pipeline, "Rejected")
-    # Hidden for no time at all, it comes again in the next round; the third finds nothing, as this one ends it.
+    # With a visibility timeout of zero it is received again in the next round. The third round ends the pass.
     receive, rounds = DeadLetters._receive, []
 
     def again(self: DeadLetters, _hidden_seconds: int) -> list[Letter]:
@@ -333,10 +331,10 @@ def test_a_message_that_sqs_delivers_twice_in_one_pass_is_moved_once(
 
 
 def test_nothing_is_lost_and_nothing_doubled_wherever_redrive_fails_or_dies(pipeline: Pipeline) -> None:
-    worker = pipeline.worker(mended)
+    worker = pipeline.worker(succeeds)
 
     def prepare() -> list[str]:
-        """Two dead letters, the one without and the other with its error beside it; nobody need have tried them."""
+        """Make two dead letters, one with a recorded cause. Return their ids."""
         pipeline.clear()
         pipeline.post([{"n": 1}, {"n": 2}])
         messages = pipeline.receive()
@@ -362,7 +360,7 @@ def test_nothing_is_lost_and_nothing_doubled_wherever_redrive_fails_or_dies(pipe
         dead, alive = depth(pipeline, "dead_letter_queue_url"), depth(pipeline, "queue_url")
         assert dead + alive >= 2, f"{point}: lost"
         if point.position == 0 and point.way.endswith("after"):
-            # Received, and nobody knows their handles: they come back when their time is up.
+            # The handles are lost with the answer, so the messages become visible after their timeout.
             assert dead == 2, point
             continue
         assert visible(pipeline) == dead, f"{point}: hidden"
@@ -381,7 +379,7 @@ def depth(pipeline: Pipeline, queue: str) -> int:
     return sum(int(value) for value in answer["Attributes"].values())
 
 
-def test_what_a_killed_function_had_in_hand_comes_back_when_its_time_would_have_been_over(
+def test_messages_of_a_killed_function_become_visible_after_its_time(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kill(pipeline, "Rejected")
@@ -399,7 +397,7 @@ def test_what_a_killed_function_had_in_hand_comes_back_when_its_time_would_have_
 # FIFO queues
 
 
-def test_in_a_fifo_queue_a_message_keeps_its_group_and_a_second_sending_of_it_is_none(pipeline: Pipeline) -> None:
+def test_in_a_fifo_queue_a_message_keeps_its_group_and_is_deduplicated(pipeline: Pipeline) -> None:
     sqs = pipeline.root("sqs")
     dead, alive = (
         sqs.create_queue(QueueName=f"{name}.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
@@ -418,7 +416,7 @@ def test_in_a_fifo_queue_a_message_keeps_its_group_and_a_second_sending_of_it_is
 
 
 def line(pipeline: Pipeline, name: str, count: int) -> str:
-    """A FIFO queue with letters of one group, by number."""
+    """Create a FIFO queue with numbered messages of one group. Return its URL."""
     sqs = pipeline.root("sqs")
     url = sqs.create_queue(QueueName=f"{name}.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
     for number in range(count):
@@ -429,7 +427,7 @@ def line(pipeline: Pipeline, name: str, count: int) -> str:
 
 
 def bodies_in_order(pipeline: Pipeline, url: str) -> list[str]:
-    """Takes all messages out of a queue."""
+    """Receive and delete all messages of a queue. Return their bodies."""
     sqs, bodies = pipeline.root("sqs"), list[str]()
     while messages := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
         for message in messages:
@@ -438,7 +436,7 @@ def bodies_in_order(pipeline: Pipeline, url: str) -> list[str]:
     return bodies
 
 
-def test_a_pass_that_leaves_letters_of_a_fifo_queue_says_that_they_hold_others_back(pipeline: Pipeline) -> None:
+def test_a_pass_that_leaves_messages_of_a_fifo_queue_is_held_back(pipeline: Pipeline) -> None:
     letters = DeadLetters(line(pipeline, "line", 12), EventCauses(pipeline.outputs["table_name"]))
     seen, done = letters.look(Wanted(), 100, 10)
     assert (len(seen), done.complete, done.held_back) == (10, False, True)
@@ -449,9 +447,7 @@ def test_a_pass_that_leaves_letters_of_a_fifo_queue_says_that_they_hold_others_b
 
 
 @pytest.mark.parametrize("maximum", [7, 20, 100])
-def test_a_redrive_that_is_repeated_until_it_is_complete_empties_a_group_in_order(
-    pipeline: Pipeline, maximum: int
-) -> None:
+def test_a_repeated_redrive_empties_a_group_in_order(pipeline: Pipeline, maximum: int) -> None:
     dead, alive = line(pipeline, f"long-{maximum}", 50), line(pipeline, f"behind-{maximum}", 0)
     letters = DeadLetters(dead, EventCauses(pipeline.outputs["table_name"]))
     passes = 0

@@ -1,4 +1,4 @@
-"""When secrets are read, how long they are kept, and what a processor is told when there are none."""
+"""Secrets: when they are read, how long they are cached, and the errors that a processor sees."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ def refused(code: str, status: int = 400) -> ClientError:
 
 
 class Services:
-    """Secrets Manager and Parameter Store, and the time."""
+    """Secrets Manager, Parameter Store and a clock."""
 
     def __init__(self) -> None:
         self.values = {"payments_token": "one", "signing_key": "two"}
@@ -70,7 +70,7 @@ def secrets(services: Services) -> Secrets:
     return Secrets(ARNS, clock=lambda: services.now)
 
 
-def test_each_is_read_when_it_is_asked_for_and_once_for_many_events(services: Services, secrets: Secrets) -> None:
+def test_a_secret_is_read_on_first_use_and_once_for_many_events(services: Services, secrets: Secrets) -> None:
     process = secrets.around(lambda event: [secret(name) for name in event["names"]])
     assert services.reads == []
     for seconds in (0, 100, CACHE_SECONDS - 1):
@@ -81,7 +81,7 @@ def test_each_is_read_when_it_is_asked_for_and_once_for_many_events(services: Se
     assert services.reads == ["payments_token", "signing_key"]
 
 
-def test_a_rotated_value_is_seen_when_the_kept_one_is_too_old(services: Services, secrets: Secrets) -> None:
+def test_a_rotated_value_is_read_when_the_cached_one_is_too_old(services: Services, secrets: Secrets) -> None:
     assert secrets["payments_token"] == "one"
     services.values["payments_token"] = "rotated"
     services.now += CACHE_SECONDS - 1
@@ -100,7 +100,7 @@ REFUSALS = [refused("AccessDeniedException"), refused("ResourceNotFoundException
 
 
 @pytest.mark.parametrize("error", OUTAGES, ids=str)
-def test_while_the_service_is_out_the_known_value_is_used_on_and_asked_for_again_soon(
+def test_in_an_outage_the_known_value_is_used_and_read_again_soon(
     services: Services, secrets: Secrets, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert secrets["payments_token"] == "one"
@@ -109,15 +109,13 @@ def test_while_the_service_is_out_the_known_value_is_used_on_and_asked_for_again
     with caplog.at_level(logging.WARNING):
         assert [secrets["payments_token"] for _ in range(3)] == ["one"] * 3
     assert len(services.reads) == 2
-    assert "used on" in caplog.text
+    assert "is used" in caplog.text
     services.error, services.values["payments_token"] = None, "rotated"
     services.now += CACHE_SECONDS_AFTER_ERROR
     assert secrets["payments_token"] == "rotated"
 
 
-def test_in_a_long_outage_the_known_value_is_used_for_an_hour_after_it_was_read_and_then_forgotten(
-    services: Services, secrets: Secrets
-) -> None:
+def test_in_a_long_outage_the_known_value_is_used_for_an_hour_at_most(services: Services, secrets: Secrets) -> None:
     assert secrets["payments_token"] == "one"
     read_at, services.error = services.now, refused("InternalServiceError", 500)
     for seconds in (CACHE_SECONDS, CACHE_SECONDS_IN_AN_OUTAGE / 2, CACHE_SECONDS_IN_AN_OUTAGE - 1):
@@ -142,7 +140,7 @@ def make_plain(services: Services) -> None:
 @pytest.mark.parametrize("name", ARNS)
 @pytest.mark.parametrize("end", [refuse, make_plain])
 @pytest.mark.parametrize("outage", OUTAGES, ids=str)
-def test_a_value_that_was_refused_does_not_come_back_in_an_outage(
+def test_a_refused_value_is_not_used_in_a_later_outage(
     services: Services, secrets: Secrets, name: str, end: Callable[[Services], None], outage: Exception
 ) -> None:
     assert secrets[name]
@@ -156,7 +154,7 @@ def test_a_value_that_was_refused_does_not_come_back_in_an_outage(
 
 
 @pytest.mark.parametrize("error", REFUSALS, ids=str)
-def test_a_known_value_is_not_used_on_when_the_service_refuses_it(
+def test_a_known_value_is_not_used_when_the_service_refuses_it(
     services: Services, secrets: Secrets, error: Exception
 ) -> None:
     assert secrets["payments_token"] == "one"
@@ -167,7 +165,7 @@ def test_a_known_value_is_not_used_on_when_the_service_refuses_it(
 
 
 @pytest.mark.parametrize("error", [*OUTAGES, *REFUSALS], ids=str)
-def test_what_cannot_be_read_is_told_by_its_name_and_the_code_only_and_counts_as_an_outage(
+def test_a_failed_read_shows_only_name_and_code_and_counts_as_an_outage(
     services: Services, secrets: Secrets, error: Exception
 ) -> None:
     services.error = error
@@ -181,7 +179,9 @@ def test_what_cannot_be_read_is_told_by_its_name_and_the_code_only_and_counts_as
     assert secrets["signing_key"] == "two"
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones_and_is_no_outage(services: Services, secrets: Secrets) -> None:
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones_and_no_outage(
+    services: Services, secrets: Secrets
+) -> None:
     with pytest.raises(
         UnknownSecretError, match=r"'token'; worker\.secrets names payments_token, signing_key$"
     ) as raised:
@@ -190,7 +190,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones_and_is_no_outage(servic
     assert services.reads == []
 
 
-def test_outside_of_an_event_there_are_none_and_the_innermost_block_counts() -> None:
+def test_secrets_exist_only_within_an_event_and_the_innermost_block_counts() -> None:
     with pytest.raises(UnknownSecretError, match="no secret 'signing_key' here: the stack names none"):
         secret("signing_key")
     with given_secrets({"signing_key": "a"}):
@@ -205,7 +205,9 @@ def test_outside_of_an_event_there_are_none_and_the_innermost_block_counts() -> 
         secret("signing_key")
 
 
-def test_what_is_no_secret_or_no_text_is_refused_without_its_value(services: Services, secrets: Secrets) -> None:
+def test_a_plain_parameter_or_a_binary_secret_is_refused_without_showing_its_value(
+    services: Services, secrets: Secrets
+) -> None:
     services.type, services.binary, services.values = "String", True, dict.fromkeys(ARNS, "hunter2")
     for name, words in (("signing_key", "type String, not a SecureString"), ("payments_token", "is binary")):
         with pytest.raises(SecretError, match=words) as raised:
@@ -214,7 +216,7 @@ def test_what_is_no_secret_or_no_text_is_refused_without_its_value(services: Ser
 
 
 class Answers(BaseHTTPRequestHandler):
-    """A secret, to whoever asks for one: of Secrets Manager and of Parameter Store."""
+    """Answer any request with a secret, as Secrets Manager and Parameter Store do."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -226,12 +228,12 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing: what botocore logs is looked at."""
+        """Log nothing: the test reads the log lines of botocore."""
 
 
 @pytest.fixture
 def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The clients are of a service that answers."""
+    """A server that answers the clients."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         own = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -246,9 +248,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("answering")
 @pytest.mark.parametrize("name", ARNS)
-def test_no_log_line_shows_a_value_where_a_processor_has_everything_logged(
-    caplog: pytest.LogCaptureFixture, name: str
-) -> None:
+def test_no_log_line_shows_a_value_even_at_debug_level(caplog: pytest.LogCaptureFixture, name: str) -> None:
     # The root logger's level, as logging.basicConfig(level=logging.DEBUG, force=True) sets it.
     with caplog.at_level(logging.DEBUG):
         assert Secrets(ARNS)[name] == "hunter2"
@@ -265,7 +265,7 @@ def test_no_repr_shows_a_value(services: Services, secrets: Secrets) -> None:
 
 
 @pytest.mark.parametrize("service", ["secretsmanager", "ssm"])
-def test_a_processor_waits_seven_seconds_at_most_for_a_service_that_hangs(
+def test_a_processor_waits_at_most_seven_seconds_for_a_service_that_hangs(
     monkeypatch: pytest.MonkeyPatch, service: str
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -283,7 +283,7 @@ def test_a_time_limit_that_passes_while_a_secret_is_read_is_not_lost(
     services: Services, secrets: Secrets, refusal: Exception | None
 ) -> None:
     def slow(**_request: Any) -> Mapping[str, Any]:
-        # As botocore does: whatever is raised while it waits is a broken connection to it, and is tried again.
+        # As in botocore: any error while it waits counts as a broken connection, and is retried.
         for _ in range(2):
             try:
                 time.sleep(0.1)
@@ -300,7 +300,7 @@ def test_a_time_limit_that_passes_while_a_secret_is_read_is_not_lost(
     assert after == []
 
 
-def test_a_refusal_in_the_moment_in_which_a_time_limit_passes_counts_too(services: Services, secrets: Secrets) -> None:
+def test_a_refusal_counts_even_if_a_time_limit_passes_at_that_moment(services: Services, secrets: Secrets) -> None:
     assert secrets["payments_token"] == "one"
     services.now += CACHE_SECONDS
     services.error = REFUSALS[0]
@@ -318,7 +318,7 @@ def test_a_refusal_in_the_moment_in_which_a_time_limit_passes_counts_too(service
         secrets["payments_token"]
 
 
-def test_another_thread_that_reads_a_secret_does_not_keep_a_time_limit_from_the_main_one(
+def test_a_thread_that_reads_a_secret_does_not_delay_the_main_thread_s_time_limit(
     services: Services, secrets: Secrets
 ) -> None:
     reading, ended = threading.Event(), threading.Event()

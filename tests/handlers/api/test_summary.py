@@ -73,7 +73,7 @@ def test_events_are_counted_by_type_status_and_error() -> None:
         item("queued"),
         item("queued", "refund"),
         item("failed", "refund", took_ms=50, error_type="Rejected"),
-        # The worker took its last attempt and was never heard of again.
+        # The worker died on its last attempt.
         item("queued", final_attempt_until=1),
         item("queued", final_attempt_until=2**40),
     )
@@ -96,11 +96,11 @@ def test_percentiles_are_the_nearest_rank(taken: list[int]) -> None:
     found = latencies.report()
     assert found["count"] == len(taken)
     assert found["p50"] == ordered[math.ceil(len(taken) * 0.5) - 1]
-    # In whole numbers: 0.95 is a little less than it says.
+    # In integers, because the float 0.95 is slightly less than 0.95.
     assert found["p95"] == ordered[-(-len(taken) * 95 // 100) - 1]
 
 
-def test_past_the_bound_percentiles_are_within_half_a_percent_memory_is_bounded_and_it_is_said() -> None:
+def test_many_different_latencies_are_reported_as_approximate_within_half_a_percent() -> None:
     latencies = Latencies()
     values = range(0, 60_000_000, 1_000)
     assert len(values) > 2 * summary.EXACT_LATENCIES
@@ -122,7 +122,7 @@ def test_small_latencies_stay_exact_when_the_others_are_not(monkeypatch: pytest.
     assert latencies.approximate
 
 
-def test_names_past_the_bound_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_beyond_the_limit_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summary, "NAMES", 2)
     counted = report(*(item(event_type=name) for name in ("a", "b", "c", "d", "a")))
     assert {name: counts["succeeded"] for name, counts in counted["by_type"].items()} == {"a": 2, "b": 1, "(others)": 2}
@@ -141,7 +141,7 @@ def test_an_empty_window_is_reported_as_empty() -> None:
     )
 
 
-def test_the_text_says_it_all() -> None:
+def test_the_text_has_all_counts() -> None:
     some = report(
         *[item(took_ms=1_500)] * 1_200, item("failed", "refund", took_ms=9_000, error_type="Rejected"), complete=False
     )
@@ -151,7 +151,7 @@ def test_the_text_says_it_all() -> None:
         "1,201 events received: 1,200 succeeded, 1 failed, 0 queued\n"
         "Received to completed: p50 1,500 ms, p95 1,500 ms\n"
         "Now 4 in the queue, 2 with the dead letters\n"
-        "INCOMPLETE: the time was up before all events were read; the numbers are of a part of them.\n"
+        "INCOMPLETE: time ran out before all events were read; the numbers cover some of them.\n"
         "\n"
         "By type\n"
         "      1,200  order\n"
@@ -169,7 +169,7 @@ def test_the_text_lists_the_first_few_types_and_the_sum_of_the_rest() -> None:
     assert sum("type-" in line for line in lines) == summary.LISTED_NAMES
 
 
-# What a client names as a type, and what the mail says.
+# Types that clients choose, in the text of the report.
 HOSTILE_TYPES = {
     '=HYPERLINK("http://example.org","order")': '=HYPERLINK("http://example.org","order")',
     "=1+1": "=1+1",
@@ -188,7 +188,7 @@ HOSTILE_TYPES = {
 
 
 @pytest.mark.parametrize("named", HOSTILE_TYPES)
-def test_a_type_that_a_client_names_is_one_line_of_bounded_printable_text(named: str) -> None:
+def test_a_type_takes_one_line_of_limited_length(named: str) -> None:
     event_type = events.check({"kind": named}, max_depth=1, type_field="kind", validators={})
     lines = text(report(item("failed", event_type, error_type="Rejected"))).split("\n")
     assert lines[4:] == [
@@ -203,12 +203,12 @@ def test_a_type_that_a_client_names_is_one_line_of_bounded_printable_text(named:
     assert all(line.isprintable() for line in lines)
 
 
-def test_the_name_of_an_error_is_bounded_too() -> None:
+def test_the_name_of_an_error_is_cut_too() -> None:
     assert text(report(item("failed", error_type="E" * 1_000))).endswith(f"  {'E' * 80}...\n")
 
 
 @pytest.mark.parametrize("service", ["a", "a-long-name-of-a-project-" * 10])
-def test_a_title_is_a_subject_that_sns_takes(service: str) -> None:
+def test_a_title_is_a_valid_subject_of_sns(service: str) -> None:
     day = {**report(), "service": service, "period": "daily", "until": "2026-11-22T10:00:00.000000Z"}
     assert len(title(day)) <= aws.SUBJECT_CHARACTERS
     assert title(day).isascii()

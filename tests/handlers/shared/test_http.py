@@ -1,4 +1,4 @@
-"""Requests in both payload formats of API Gateway, and the shape of answers."""
+"""Requests in both payload formats of API Gateway, and responses."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ FORMATS = ("1.0", "2.0")
 
 
 def lambda_event(payload_format: str, **changes: Any) -> Event:
-    """A GET /events/{id} as API Gateway hands it over."""
+    """Return the event of API Gateway for GET /events/{id}."""
     common: Event = {
         "headers": {"Content-Type": "application/json", "User-Agent": "curl/8.5", "X-Correlation-Id": "c-1"},
         "queryStringParameters": {"limit": "5"},
@@ -84,7 +84,7 @@ def test_both_payload_formats_give_the_same_request(payload_format: str) -> None
 
 
 @pytest.mark.parametrize("payload_format", FORMATS)
-def test_the_caller_is_who_signed_the_request(payload_format: str) -> None:
+def test_the_caller_is_the_signer_of_the_request(payload_format: str) -> None:
     event = lambda_event(payload_format)
     signer = {"userArn": "arn:aws:iam::123456789012:user/ann"}
     context = event["requestContext"]
@@ -98,8 +98,8 @@ def test_the_caller_is_who_signed_the_request(payload_format: str) -> None:
 
 
 @pytest.mark.parametrize("payload_format", FORMATS)
-def test_what_a_request_does_not_have_is_empty_whether_null_or_absent(payload_format: str) -> None:
-    # A REST API sends null for what is not there, an HTTP API leaves it out.
+def test_a_part_that_is_null_or_absent_is_empty(payload_format: str) -> None:
+    # For missing parts, a REST API sends null and an HTTP API nothing.
     nothing = {"headers": None, "queryStringParameters": None, "pathParameters": None, "body": None}
     null = read_request(lambda_event(payload_format, **nothing))
     event = lambda_event(payload_format)
@@ -141,7 +141,7 @@ def test_any_bytes_are_read_as_utf8_or_refused(body: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["X-Correlation-Id", "x-correlation-id", "X-CORRELATION-ID"])
 @pytest.mark.parametrize("payload_format", FORMATS)
-def test_a_header_is_found_however_its_name_is_written(payload_format: str, name: str) -> None:
+def test_header_names_are_case_insensitive(payload_format: str, name: str) -> None:
     assert with_headers(payload_format, {name: "mine"}).correlation_id == "mine"
 
 
@@ -151,7 +151,7 @@ def test_a_correlation_id_of_up_to_200_printable_characters_is_kept(given_id: st
 
 
 @pytest.mark.parametrize("given_id", ["", " x", "x" * 201, "a\nb", "a\n", "a\tb", "a\x00b", "\x7f", "é", "a\x1b[31m"])
-def test_a_correlation_id_that_a_log_could_not_take_is_a_bad_request(given_id: str) -> None:
+def test_a_correlation_id_that_is_too_long_or_not_printable_is_a_bad_request(given_id: str) -> None:
     with pytest.raises(BadRequestError) as raised:
         with_headers("2.0", {"x-correlation-id": given_id})
     message = "X-Correlation-Id must be 1 to 200 printable ASCII characters"
@@ -159,21 +159,21 @@ def test_a_correlation_id_that_a_log_could_not_take_is_a_bad_request(given_id: s
     assert raised.value.details == [{"path": "X-Correlation-Id", "message": message}]
 
 
-def test_without_a_correlation_id_the_request_id_is_it() -> None:
+def test_the_request_id_is_the_default_correlation_id() -> None:
     assert with_headers("1.0", {}).correlation_id == "r-1"
     assert with_headers("2.0", {}).correlation_id == "r-1"
 
 
 @pytest.mark.parametrize("payload_format", FORMATS)
-def test_a_user_agent_may_be_missing_and_is_cut(payload_format: str) -> None:
+def test_a_missing_user_agent_is_empty_and_a_long_one_is_cut(payload_format: str) -> None:
     assert with_user_agent(payload_format, None).user_agent == ""
     assert with_user_agent(payload_format, "x" * 10_000).user_agent == "x" * USER_AGENT_LENGTH
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=600))
 @settings(deadline=None)
-def test_whatever_user_agent_a_client_sends_the_worker_can_read_its_events(user_agent: str) -> None:
-    # HTTP allows a tab and any byte above 127 in a header. What was answered with 202 must not end as unreadable.
+def test_the_worker_can_read_events_sent_with_any_user_agent(user_agent: str) -> None:
+    # HTTP allows a tab and bytes above 127 in a header. An event accepted with 202 must not become unreadable.
     request = with_user_agent("2.0", user_agent)
     envelope = Envelope(
         id="9b2d3c1e-0000-4000-8000-123456789abc",

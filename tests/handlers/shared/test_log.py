@@ -1,4 +1,4 @@
-"""What a log line may hold: everything that an attacker can have written into it, and still be one line."""
+"""Log lines stay single lines of ASCII, whatever an attacker has written into them."""
 
 import json
 import logging
@@ -19,11 +19,11 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_whatever_a_client_writes_into_a_field_a_log_line_stays_one_line_of_json(text: str) -> None:
+def test_a_log_line_is_one_line_of_json_with_any_text_in_its_fields(text: str) -> None:
     (handler,) = logger._logger.handlers
     error = ValueError(text)
     extra = {"correlation_id": text, "ids": [text], "reasons": {text: 1}}
-    # Formatted and not logged: pytest's own capture cannot report half a surrogate pair.
+    # Only formatted: pytest's capture of log lines cannot report half a surrogate pair.
     line = handler.format(
         logger._logger.makeRecord(
             "test", logging.ERROR, __file__, 1, "failed", (), (ValueError, error, None), extra=extra

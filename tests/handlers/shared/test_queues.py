@@ -99,7 +99,7 @@ def test_deleting_is_confirmed_for_each_message() -> None:
     assert queues.depth(url) == 0
 
 
-def test_messages_return_when_they_are_told_to() -> None:
+def test_messages_come_back_after_their_delay() -> None:
     url = queue(VisibilityTimeout="600")
     queues.send(url, [Outgoing(str(n), {}) for n in range(12)])
     handles = [message["ReceiptHandle"] for message in received(url)]

@@ -1,4 +1,4 @@
-"""What the redrive routes take, and how they answer what they do not take. Nothing is asked of AWS."""
+"""Parameters of the redrive routes, and the answers to invalid ones. No call to AWS is made."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ class Time:
 
 
 class Asked(dead_letters.DeadLetters):
-    """Takes down what was asked of it."""
+    """Records the filter, maximum and time of a pass."""
 
     def _go_through(self, wanted: Wanted, maximum: int, seconds: float, act: Any, done: Pass) -> Pass:  # noqa: ARG002  as it is called
         self.asked = wanted, maximum, seconds
@@ -58,14 +58,14 @@ def asked(redrive: Redrive) -> Any:
     return dead_letters.asked
 
 
-def test_without_parameters_it_is_about_a_hundred_of_all(redrive: Redrive) -> None:
+def test_without_parameters_a_pass_is_about_the_first_hundred_messages(redrive: Redrive) -> None:
     assert preview(redrive, None)[0] == 200
     assert asked(redrive) == (Wanted(None, 0), 100, 19)
     assert start(redrive, "{}")[0] == 200
     assert asked(redrive) == (Wanted(None, 0), 100, 19)
 
 
-def test_parameters_are_taken_as_they_are(redrive: Redrive) -> None:
+def test_parameters_reach_the_pass_unchanged(redrive: Redrive) -> None:
     given = {"max_messages": 1_000, "error_type": "Timeout Error", "min_age_seconds": 1_209_600}
     preview(redrive, {name: str(value) for name, value in given.items()})
     assert asked(redrive)[:2] == (Wanted("Timeout Error", 1_209_600), 1_000)
@@ -74,7 +74,7 @@ def test_parameters_are_taken_as_they_are(redrive: Redrive) -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "abc", "1e9", "1001", "1.0", "", " 1", "1,2", "9" * 5_000, "\u0661"])
-def test_a_query_with_a_number_that_is_none_is_refused(redrive: Redrive, value: str) -> None:
+def test_a_query_with_an_invalid_number_is_refused(redrive: Redrive, value: str) -> None:
     status, body = preview(redrive, {"max_messages": value})
     message = "must be a whole number from 1 to 1000"
     assert (status, body) == (
@@ -92,13 +92,13 @@ def test_a_query_with_a_number_that_is_none_is_refused(redrive: Redrive, value: 
 @pytest.mark.parametrize(
     "value", ["0", "-1", "true", "1.5", "0.0", "1e9", "1e999", '"5"', "null", "[1]", "1001", "NaN"]
 )
-def test_a_body_with_a_number_that_is_none_is_refused(redrive: Redrive, value: str) -> None:
+def test_a_body_with_an_invalid_number_is_refused(redrive: Redrive, value: str) -> None:
     status, body = start(redrive, f'{{"max_messages": {value}}}')
     assert (status, body["error"]["message"]) == (400, "max_messages must be a whole number from 1 to 1000")
 
 
 @pytest.mark.parametrize("value", ["50", "50.0", "5e1", "500e-1"])
-def test_a_whole_number_is_one_however_json_writes_it(redrive: Redrive, value: str) -> None:
+def test_a_whole_number_may_be_written_with_a_fraction_or_exponent(redrive: Redrive, value: str) -> None:
     assert start(redrive, f'{{"max_messages": {value}, "min_age_seconds": -0.0}}')[0] == 200
     assert asked(redrive)[:2] == (Wanted(None, 0), 50)
 
@@ -115,12 +115,12 @@ def test_a_whole_number_is_one_however_json_writes_it(redrive: Redrive, value: s
         ({"min_age_seconds": 1_209_601}, "min_age_seconds must be a whole number from 0 to 1209600"),
     ],
 )
-def test_every_other_mistake_is_named(redrive: Redrive, given: dict[str, Any], message: str) -> None:
+def test_every_other_invalid_parameter_is_named(redrive: Redrive, given: dict[str, Any], message: str) -> None:
     status, body = start(redrive, json.dumps(given))
     assert (status, body["error"]["code"], body["error"]["message"]) == (400, "invalid_parameter", message)
 
 
-def test_all_mistakes_are_listed_but_not_thousands_of_them(redrive: Redrive) -> None:
+def test_up_to_twenty_invalid_parameters_are_listed(redrive: Redrive) -> None:
     _, body = preview(redrive, {"a": "1", "max_messages": "0", "error_type": "fine"})
     assert [detail["path"] for detail in body["error"]["details"]] == ["a", "max_messages"]
     _, body = start(redrive, json.dumps({f"{number}" * 400: 1 for number in range(5_000)}))
@@ -141,7 +141,7 @@ def test_all_mistakes_are_listed_but_not_thousands_of_them(redrive: Redrive) -> 
         ("5", "not_an_object"),
     ],
 )
-def test_a_body_that_is_no_json_object_is_refused(redrive: Redrive, text: str | None, code: str) -> None:
+def test_a_body_that_is_not_a_json_object_is_refused(redrive: Redrive, text: str | None, code: str) -> None:
     status, body = start(redrive, text)
     assert (status, body["error"]["code"]) == (400, code)
     assert len(body["error"]["message"]) <= 300
@@ -149,7 +149,7 @@ def test_a_body_that_is_no_json_object_is_refused(redrive: Redrive, text: str | 
 
 @pytest.mark.parametrize("authorizer", [None, {}, {"iam": None}, {"iam": {}}, {"jwt": {"claims": {"sub": "x"}}}])
 @pytest.mark.parametrize("route", ["GET /redrive/preview", "POST /redrive/start", "GET /other"])
-def test_a_request_that_nobody_signed_is_refused_whatever_the_route_lets_in(
+def test_an_unsigned_request_is_refused_even_if_the_route_lets_it_in(
     redrive: Redrive, route: str, authorizer: Any
 ) -> None:
     context = {"requestId": "r", "http": {"sourceIp": "", "userAgent": ""}, "authorizer": authorizer}
@@ -157,7 +157,7 @@ def test_a_request_that_nobody_signed_is_refused_whatever_the_route_lets_in(
     assert (answer["statusCode"], json.loads(answer["body"])["error"]["code"]) == (403, "not_signed")
 
 
-def test_the_log_says_who_asked_and_what_was_done(redrive: Redrive, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_the_caller_and_the_result(redrive: Redrive, caplog: pytest.LogCaptureFixture) -> None:
     start(redrive, "{}")
     (line,) = caplog.records
     assert (line.caller, line.redriven, line.complete) == (SIGNED["iam"]["userArn"], 0, False)  # type: ignore[attr-defined]

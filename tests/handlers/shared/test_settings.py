@@ -37,7 +37,7 @@ WORKER = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(Settings):
-    """Each type, and a default."""
+    """A setting of each type, and one with a default."""
 
     name: str
     count: int
@@ -66,14 +66,14 @@ def test_a_missing_variable_is_named(variable: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "x", "1.5", "1e3", "0x10", "true"])
-def test_what_is_no_whole_number_is_an_error_that_shows_it(value: str) -> None:
+def test_an_invalid_number_is_an_error_that_shows_the_value(value: str) -> None:
     with pytest.raises(SettingsError, match=r"COUNT is .* must be a whole number") as raised:
         Sample.from_environment({**SAMPLE, "COUNT": value})
     assert repr(value) in str(raised.value)
 
 
 @pytest.mark.parametrize("value", ["", "True", "TRUE", "1", "yes", " true"])
-def test_what_is_neither_true_nor_false_is_an_error_that_shows_it(value: str) -> None:
+def test_an_invalid_boolean_is_an_error_that_shows_the_value(value: str) -> None:
     with pytest.raises(SettingsError, match=r"ACTIVE is .* must be true or false") as raised:
         Sample.from_environment({**SAMPLE, "ACTIVE": value})
     assert repr(value) in str(raised.value)
@@ -85,7 +85,7 @@ def test_the_real_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) ->
     assert Sample.from_environment() == Sample.from_environment(SAMPLE)
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     sample = Sample.from_environment(SAMPLE)
     with pytest.raises(FrozenInstanceError):
         sample.name = "other"  # type: ignore[misc]

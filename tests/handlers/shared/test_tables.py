@@ -1,4 +1,4 @@
-"""The rooms' tables in memory, and that each of them retries what DynamoDB throttles."""
+"""The rooms' tables in memory, and their retries of throttled entries."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -42,10 +42,10 @@ def memory(aws_in_process: None) -> Iterator[MemoryDynamoDB]:  # noqa: ARG001  c
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that the edge makes, which take no time here."""
+    """Pauses between retries, which take no time here."""
     made: list[float] = []
     monkeypatch.setattr(time, "sleep", made.append)
-    # One call after the other, so that they have an order.
+    # One call at a time, so that calls have an order.
     monkeypatch.setattr(aws, "CALLS_AT_ONCE", 1)
     return made
 
@@ -118,7 +118,7 @@ def test_events_that_are_throttled_are_read_after_a_pause(memory: MemoryDynamoDB
 
 
 @pytest.mark.parametrize("operation", ["update_item", "get_item"])
-def test_a_file_that_is_throttled_is_tried_again_after_a_pause(
+def test_a_file_that_is_throttled_is_retried_after_a_pause(
     memory: MemoryDynamoDB, pauses: list[float], operation: str
 ) -> None:
     Throttled(memory, operation, None, None)
@@ -148,7 +148,7 @@ def test_states_that_are_throttled_are_written_and_read_after_a_pause(
     assert len(pauses) == 3
 
 
-def test_pauses_grow_with_jitter_and_an_end(memory: MemoryDynamoDB, pauses: list[float]) -> None:
+def test_pauses_double_with_jitter_until_the_attempts_are_used_up(memory: MemoryDynamoDB, pauses: list[float]) -> None:
     Throttled(memory, "batch_execute_statement", *[1] * 100)
     with pytest.raises(TableError, match="events: DynamoDB throttled 1 entries at each of 5 attempts"):
         events().complete([succeeded(*envelopes())], known=[])
@@ -173,7 +173,7 @@ def test_a_batch_that_makes_progress_is_not_given_up(memory: MemoryDynamoDB) -> 
     assert len(throttled.entries) == 25
 
 
-def test_an_error_that_is_no_throttling_is_raised_at_once(memory: MemoryDynamoDB, pauses: list[float]) -> None:
+def test_another_error_is_raised_at_once(memory: MemoryDynamoDB, pauses: list[float]) -> None:
     def refuse(**_request: Any) -> Any:
         raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": ""}}, "BatchGetItem")
 
@@ -192,6 +192,6 @@ def test_values_come_back_as_they_were() -> None:
     assert [type(value) for value in plain(typed(values)).values()] == [type(value) for value in values.values()]
 
 
-def test_a_value_that_no_table_holds_is_an_error() -> None:
+def test_a_value_of_an_unsupported_type_is_an_error() -> None:
     with pytest.raises(TypeError, match="a value of type bytes"):
         typed({"a": b"bytes"})
