@@ -248,7 +248,7 @@ def test_no_line_of_any_function_of_a_csv_stack_has_anything_of_a_row(start: Sta
         logs = Logs(client)
 
         def ended() -> dict[str, tuple[str, int, int]]:
-            lines = [line for line in logs.lines("csv_worker") if line["message"] == "batch"]
+            lines = [line for line in logs.lines("worker") if line["message"] == "batch"]
             files = [file for line in lines for file in line["files"]]
             return {file["key"]: (file["outcome"], file["processed"], file["rejected"]) for file in files}
 
@@ -256,9 +256,9 @@ def test_no_line_of_any_function_of_a_csv_stack_has_anything_of_a_row(start: Sta
         put(client, "raw/open-quote.csv", f'{header}{good}"{MARKER}\n')
         put(client, "raw/no-such-columns.csv", f"name,{MARKER}\nAnn,{MARKER}\n")
         client.until(lambda: len(ended()) == 3)
-        with role(client, "csv_worker").without("s3:PutObject"):
+        with role(client, "worker").without("s3:PutObject"):
             put(client, "raw/retried.csv", f"{header}{good}")
-            client.until(lambda: any("service did not answer" in line["message"] for line in logs.lines("csv_worker")))
+            client.until(lambda: any("service did not answer" in line["message"] for line in logs.lines("worker")))
         client.until(lambda: len(ended()) == 4)
         text = logs.text()
         assert ended() == {
@@ -267,7 +267,7 @@ def test_no_line_of_any_function_of_a_csv_stack_has_anything_of_a_row(start: Sta
             "raw/no-such-columns.csv": ("failed", 0, 0),
             "raw/retried.csv": ("succeeded", 1, 0),
         }
-    assert {*logs.groups} == {"csv_worker"}
+    assert {*logs.groups} == {"worker"}
     assert MARKER not in text
 
 
@@ -286,7 +286,7 @@ def test_no_line_of_the_function_of_an_iot_stack_has_anything_of_a_reading_but_w
         logs = Logs(client)
 
         def counted() -> list[tuple[int, int]]:
-            lines = [line for line in logs.lines("iot_worker") if line["message"] == "object"]
+            lines = [line for line in logs.lines("worker") if line["message"] == "object"]
             return [(line["readings"], line["rejected"]) for line in lines]
 
         put(
@@ -296,8 +296,8 @@ def test_no_line_of_the_function_of_an_iot_stack_has_anything_of_a_reading_but_w
         crossing = {"device_id": "d1", "timestamp": "2026-11-20T00:01:00Z", "metrics": {MARKER: 5, "temperature": 35}}
         put(client, "readings/crossing.jsonl", json.dumps(crossing))
         client.until(lambda: len(counted()) == 2)
-        text, (alert,) = logs.text(), logs.lines("iot_worker")[-1]["alerts"]
+        text, (alert,) = logs.text(), logs.lines("worker")[-1]["alerts"]
         assert counted() == [(1, 6), (1, 0)]
     assert (alert["device_id"], alert["metric"], alert["value"]) == ("d1", "temperature", "35")
-    assert {*logs.groups} == {"iot_worker"}
+    assert {*logs.groups} == {"worker"}
     assert MARKER not in text
