@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table as Grid
 
-from cli.http import Access, request
+from cli.core.http import Access, request
 from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
