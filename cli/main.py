@@ -15,9 +15,12 @@ from cli.core.durations import duration, moment
 
 Parameters = ParamSpec("Parameters")
 
-HELP = "An event-driven data pipeline, on this machine or on AWS."
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="An event-driven data pipeline, on this machine or on AWS.",
+)
 faults_app = typer.Typer(no_args_is_help=True, help="Inject faults into a stack, for game days: docs/faults.md.")
 csv_app = typer.Typer(no_args_is_help=True, help="Work with CSV files on this disk.")
 dead_letters_app = typer.Typer(no_args_is_help=True, help="List, redrive and purge the dead letters of a stack.")
@@ -67,11 +70,6 @@ def command(
         return function
 
     return register
-
-
-@app.callback()
-def main() -> None:
-    """An event-driven data pipeline, on this machine or on AWS."""
 
 
 @command(app)

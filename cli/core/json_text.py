@@ -28,7 +28,7 @@ def read_text(file: str) -> tuple[str, str]:
 def parse(text: str, source: str) -> Any:
     """Return the one JSON value of a text. Raises LocalError that names the source."""
     try:
-        return _parse(text)
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=without_repeated_names)
     except (ValueError, RecursionError) as error:
         raise LocalError(f"{source} is not JSON: {error}") from error
 
@@ -45,13 +45,13 @@ def parse_values(text: str, source: str) -> list[Any]:
     """Return the items of a JSON array, one value, or the values of JSON Lines. Raises LocalError with the line."""
     if not text.strip():
         raise LocalError(f"{source} is empty")
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     try:
-        whole = _parse(text)
-    except (ValueError, RecursionError):
-        if len(lines) > 1:
-            return [parse(line, f"{source}, line {number}") for number, line in lines]
         whole = parse(text, source)
+    except LocalError:
+        lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+        if len(lines) == 1:
+            raise
+        return [parse(line, f"{source}, line {number}") for number, line in lines]
     return whole if isinstance(whole, list) else [whole]
 
 
@@ -59,10 +59,6 @@ def write_json(value: Any, *, indent: int | None = None) -> None:
     """Print a value as JSON, on one line unless `indent` is given."""
     sys.stdout.write(f"{json.dumps(value, indent=indent)}\n")
     sys.stdout.flush()
-
-
-def _parse(text: str) -> Any:
-    return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=without_repeated_names)
 
 
 def _finite(text: str) -> float:

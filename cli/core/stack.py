@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cli.core.json_text import parse_object
 from local.errors import LocalError
 from local.project import Project, find_project, load_project
-from local.services import ACCESS_KEY, SECRET_KEY
 
 if TYPE_CHECKING:
     from components.config import PipelineConfig
@@ -96,11 +95,10 @@ class Stack:
         """Aim the AWS clients of this process at the local pipeline, or at the stack's region on AWS."""
         if OUTPUTS in os.environ:
             return
-        os.environ.setdefault("AWS_DEFAULT_REGION", self.project.region)
         if self._running:
-            keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-            endpoint = {"AWS_ENDPOINT_URL": self._running["endpoint"], "AWS_DEFAULT_REGION": self.project.region}
-            os.environ.update({**endpoint, **keys})
+            os.environ.update(self._running["environment"])
+        else:
+            os.environ.setdefault("AWS_DEFAULT_REGION", self.project.region)
 
     @cached_property
     def _running(self) -> Mapping[str, Any] | None:
@@ -142,7 +140,7 @@ def state_file(pipeline: "Running") -> Iterator[None]:
     """Keep a state file as long as a local pipeline runs, so that other commands find it."""
     path = _state_file(pipeline.project.directory, pipeline.project.stack)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    state = {"pid": os.getpid(), "endpoint": pipeline.emulator.endpoint, "outputs": pipeline.outputs}
+    state = {"pid": os.getpid(), "environment": pipeline.environment(), "outputs": pipeline.outputs}
     path.unlink(missing_ok=True)
     path.touch(mode=0o600, exist_ok=False)
     path.write_text(json.dumps(state), encoding="utf-8")

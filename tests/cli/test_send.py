@@ -231,7 +231,7 @@ def _fake_pulumi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> 
 def test_a_local_pipeline_is_found_by_its_state_file(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = _project(tmp_path, monkeypatch) / ".pipeline" / "local-dev.json"
     state.parent.mkdir()
-    state.write_text(json.dumps({"pid": os.getpid(), "endpoint": "", "outputs": {"api_url": api.url}}))
+    state.write_text(json.dumps({"pid": os.getpid(), "environment": {}, "outputs": {"api_url": api.url}}))
     _fake_pulumi(tmp_path, monkeypatch, "exit 1")
     assert _run("send", "-", text="[1]").exit_code == 0
     assert _run("send", "-", "--stack", "other", text="[1]").exit_code == 1

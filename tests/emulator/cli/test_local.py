@@ -123,7 +123,7 @@ def test_it_serves_until_a_signal_and_leaves_nothing(small_project: Path, number
         state = json.loads(state_file.read_text())
         assert (state["pid"], state["outputs"]) == (process.pid, outputs)
         assert state_file.stat().st_mode & 0o777 == 0o600
-        sqs = Clients(state["endpoint"], "us-east-1")("sqs")
+        sqs = Clients(state["environment"]["AWS_ENDPOINT_URL"], "us-east-1")("sqs")
         assert sqs.list_queues()["QueueUrls"] == [outputs["queue_url"]]
         launchers = _launchers_of(process.pid)
         assert len(launchers) == 1
