@@ -52,7 +52,7 @@ class Demo:
         )
         self._title("Another event with the same Idempotency-Key: rejected")
         self._post({"data": "something else"}, key, CONFLICT)
-        self._title("Invalid JSON for an event: rejected, with the reason")
+        self._title("Text instead of a JSON object: rejected, with the reason")
         self._post("just text", {}, BAD_REQUEST)
         self._batch()
         self._console.print("\nAll steps succeeded.")

@@ -90,11 +90,14 @@ def _progress(stack: str) -> Iterator[tuple[Callable[[Registration], None], Call
 def show(pipeline: Running) -> None:
     """Print the outputs and a command to try."""
     write_fields(dict(sorted(pipeline.outputs.items())))
-    if "input_bucket" in pipeline.outputs:
+    stack = pipeline.project.stack
+    if "output_bucket" in pipeline.outputs:
         keys = f"AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_REGION={pipeline.project.region}"
         copy = f"s3 cp FILE.csv s3://{pipeline.outputs['input_bucket']}/raw/"
-        upload = f"pipeline upload FILE.csv --stack {pipeline.project.stack}"
+        upload = f"pipeline upload FILE.csv --stack {stack}"
         write_lines(["", "Upload a file:", upload, f"{keys} aws --endpoint-url {pipeline.emulator.endpoint} {copy}"])
+    elif "input_bucket" in pipeline.outputs:
+        write_lines(["", "Upload readings:", f"pipeline simulate --stack {stack}"])
     if "api_url" in pipeline.outputs:
         url = pipeline.outputs["api_url"]
         post = f"""curl -i {url}/events -H 'Content-Type: application/json' -d '{{"data": "test payload"}}'"""

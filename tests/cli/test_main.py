@@ -3,10 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cli.core.errors import exit_with
+from cli.local import show
 from local.errors import LocalError
 
 from .conftest import ROOT, Command
@@ -66,3 +68,20 @@ def test_an_error_is_one_line_and_an_exit_code(
         exit_with(fail)
     assert ended.value.code == code
     assert capsys.readouterr() == ("", line)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "hint"),
+    [
+        ({"api_url": "http://127.0.0.1:1"}, "curl -i http://127.0.0.1:1/events "),
+        ({"input_bucket": "in", "output_bucket": "out"}, "pipeline upload FILE.csv --stack mine"),
+        ({"input_bucket": "in", "worker_name": "w"}, "pipeline simulate --stack mine"),
+    ],
+)
+def test_the_hint_of_a_running_stack_fits_its_variant(
+    outputs: dict[str, str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project, emulator = SimpleNamespace(stack="mine", region="r"), SimpleNamespace(endpoint="http://127.0.0.1:1")
+    show(SimpleNamespace(outputs=outputs, project=project, emulator=emulator))  # type: ignore[arg-type]
+    shown = capsys.readouterr().out
+    assert next(line for line in shown.splitlines() if line.startswith(("curl", "pipeline"))).startswith(hint)
