@@ -186,7 +186,7 @@ def _processing(config: ApiPipelineConfig, batches: float, traffic: Traffic) -> 
 
 
 def _reporting(config: ApiPipelineConfig, runs: float, traffic: Traffic) -> Usage:
-    """What the reports read. Their runs are counted in _schedules."""
+    """Reads of the scheduled reports. _schedules counts their runs."""
     events = traffic.events_a_month
     inline = traffic.event_bytes if config.storage.results == "inline" else 0
     return _sum(
@@ -216,7 +216,7 @@ def _billed(calls: Mapping[str, int], times: float, item_bytes: int) -> Usage:
 
 
 def _keeping(config: ApiPipelineConfig, traffic: Traffic) -> Usage:
-    """What is stored, once as much expires as arrives."""
+    """Stored bytes, once as much expires as arrives."""
     storage = config.storage
     inline = storage.results == "inline"
     item = ITEM_BYTES + OVERHEAD_BYTES + (traffic.event_bytes if inline else 0)

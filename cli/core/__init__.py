@@ -1,4 +1,4 @@
-"""What every command shares.
+"""The code that commands share.
 
 stack.py      find a stack; load its config, graph and outputs; aim AWS clients at it
 durations.py  options that are durations (`90m`) or points in time

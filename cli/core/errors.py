@@ -10,7 +10,7 @@ from cli.core.terminal import inert
 from local.errors import LocalError
 
 FAILED = 1
-# What shells report for a program ended by Ctrl-C.
+# The exit code of shells for a program ended by Ctrl-C.
 INTERRUPTED = 130
 
 
