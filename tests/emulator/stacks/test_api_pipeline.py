@@ -94,7 +94,7 @@ def test_a_report_on_demand_counts_what_was_sent(dev: Client) -> None:
     for result in results:
         dev.finished(result["id"])
     environment = {**os.environ, **dev.up.environment(), "PIPELINE_OUTPUTS": json.dumps(dev.outputs)}
-    command = [sys.executable, "-W", "ignore", "-m", "cli.main", "report", "--json", "--hours", "2"]
+    command = [sys.executable, "-W", "ignore", "-m", "cli.main", "report", "--json", "--since", "2h"]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
     report = json.loads(done.stdout)
     assert report["by_type"]["counted"] == {"queued": 0, "succeeded": 7, "failed": 0}
