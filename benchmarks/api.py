@@ -28,6 +28,7 @@ from rich.table import Table as Grid
 
 from handlers.api.events import Envelope, event_id, received_times
 from handlers.api.ingest import Ingest
+from handlers.api.processing import adapted
 from handlers.api.settings import IngestSettings, WorkerSettings
 from handlers.api.worker import Worker
 from handlers.shared.log import logger
@@ -128,7 +129,7 @@ class Ours:
         environments = {function.handler.split(".")[2]: function.environment for function in up.engine.functions}
         self._ingest = Ingest(IngestSettings.from_environment(environments["ingest"]), {})
         settings = WorkerSettings.from_environment(environments["worker"])
-        self._worker = Worker(settings, lambda event: {"seen": len(event)}, "benchmark")
+        self._worker = Worker(settings, adapted(lambda event: {"seen": len(event)}), "benchmark")
 
     def ingest(self, size: int) -> None:
         """Accept all events, `size` per request."""

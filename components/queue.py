@@ -13,6 +13,8 @@ from components.policies import deny_plain_http
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MAXIMUM_MESSAGE_BYTES = 1_048_576
+# The most that SQS takes: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
+MAXIMUM_RECEIVES = 1_000
 
 
 class _Fifo(TypedDict, total=False):
@@ -35,8 +37,8 @@ class Queue(pulumi.ComponentResource):
 
     The visibility timeout is derived: six times the consumer's timeout plus its batching window, as
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html asks for. `filled_by`: a bucket that may
-    announce its objects in the queue. `spare_receives`: how many a message may have above `max_receives`, for a
-    consumer that does not count each of them as an attempt, and puts messages with the dead letters itself.
+    announce its objects in the queue. The consumer counts attempts and sends spent messages to the dead letters itself:
+    SQS's own limit is the last safety net.
     """
 
     def __init__(
@@ -48,7 +50,6 @@ class Queue(pulumi.ComponentResource):
         consumer_window_seconds: int,
         filled_by: Bucket | None = None,
         fifo: bool = False,
-        spare_receives: int = 0,
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Queue", name, None, opts)
@@ -70,7 +71,7 @@ class Queue(pulumi.ComponentResource):
             redrive_policy=Output.json_dumps(
                 {
                     "deadLetterTargetArn": dead_letters.arn,
-                    "maxReceiveCount": options.max_receives + spare_receives,
+                    "maxReceiveCount": MAXIMUM_RECEIVES,
                 },
             ),
             **(_FIFO if fifo else {}),

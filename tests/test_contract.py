@@ -18,7 +18,7 @@ from components.function import METRICS_NAMESPACE
 from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
-from handlers.api import breaker, circuit, ingest, objects, table, worker
+from handlers.api import breaker, circuit, ingest, objects, reporting, table
 from handlers.api.events import Envelope, event_id, received_times
 from handlers.api.ingest import Ingest
 from handlers.api.settings import IngestSettings, ReportSettings, WorkerSettings
@@ -141,8 +141,13 @@ def test_the_bucket_is_named_to_a_function_when_it_uses_it_and_not_else() -> Non
 def test_options_reach_the_settings_as_they_are() -> None:
     config = {
         "api": {"max_batch": 7, "max_depth": 9, "track": False, "deduplicate": "content", "type_field": "kind"},
-        "queue": {"max_receives": 8, "fifo": {"group_field": "customer_id"}},
-        "worker": {"backoff": {"base_seconds": 3, "maximum_seconds": 30}, "processor": "processors.orders:process"},
+        "queue": {"fifo": {"group_field": "customer_id"}},
+        "worker": {
+            "max_attempts": 8,
+            "event_timeout_seconds": 7,
+            "backoff": {"base_seconds": 3, "maximum_seconds": 30},
+            "processor": "processors.orders:process",
+        },
         "storage": {"results": "inline", "archive": True, "time_index_shards": 5, "items_expire_after_days": 21},
     }
     graph = graph_of(config)
@@ -155,7 +160,8 @@ def test_options_reach_the_settings_as_they_are() -> None:
         "content",
         "kind",
     )
-    assert (worker.max_receives, worker.backoff_base_seconds, worker.backoff_maximum_seconds) == (8, 3, 30)
+    assert (worker.max_attempts, worker.event_timeout_seconds) == (8, 7)
+    assert (worker.backoff_base_seconds, worker.backoff_maximum_seconds) == (3, 30)
     assert ingest.group_field == "customer_id"
     assert (worker.processor, worker.archive) == ("processors.orders:process", True)
     for settings in (ingest, worker):
@@ -264,5 +270,5 @@ def counts_used(source: Callable[..., object]) -> set[str]:
 
 def test_the_functions_count_what_the_lists_of_metrics_say() -> None:
     assert counts_used(ingest.handler) - {"Location"} == set(metrics.INGEST_COUNTS)
-    assert counts_used(worker.handler) == {*metrics.WORKER_COUNTS, *metrics.OUTCOME_COUNTS}
+    assert counts_used(reporting.report) == {*metrics.WORKER_COUNTS, *metrics.OUTCOME_COUNTS}
     assert counts_used(circuit.Circuit.call) | counts_used(breaker.handler) == set(metrics.CIRCUIT_COUNTS)

@@ -30,7 +30,7 @@ from components.observability import (
     scheduled_alarms,
     undelivered_alarms,
 )
-from components.options.api import SPARE_RECEIVES, ApiOptions, ApiPipelineConfig, read_event_schema
+from components.options.api import ApiOptions, ApiPipelineConfig, read_event_schema
 from components.outcomes import Outcomes
 from components.package import dependency_layer, source_archive
 from components.queries import EVENT_QUERIES, SavedQueries
@@ -84,7 +84,6 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         consumer_timeout_seconds=config.worker.timeout_seconds,
         consumer_window_seconds=config.worker.batching_window_seconds,
         fifo=config.queue.fifo is not None,
-        spare_receives=SPARE_RECEIVES if breaker_options else 0,
         opts=child,
     )
     # It puts itself under the key, but for what it keeps when the key does not work.
@@ -284,7 +283,8 @@ def _worker_environment(config: ApiPipelineConfig, mapping_parameter: str) -> di
     return {
         **_events_environment(config),
         "PROCESSOR": config.worker.processor,
-        "MAX_RECEIVES": str(config.queue.max_receives),
+        "MAX_ATTEMPTS": str(config.worker.max_attempts),
+        "EVENT_TIMEOUT_SECONDS": str(config.worker.event_timeout_seconds or 0),
         "BACKOFF_BASE_SECONDS": str(config.worker.backoff.base_seconds),
         "BACKOFF_MAXIMUM_SECONDS": str(config.worker.backoff.maximum_seconds),
         "ARCHIVE": json.dumps(config.storage.archive),
@@ -293,7 +293,6 @@ def _worker_environment(config: ApiPipelineConfig, mapping_parameter: str) -> di
             {
                 "CIRCUIT_FAILURE_THRESHOLD": str(breaker.failure_threshold),
                 "CIRCUIT_RECOVERY_SECONDS": str(breaker.recovery_seconds),
-                "SPARE_RECEIVES": str(SPARE_RECEIVES),
                 "MAPPING_PARAMETER": mapping_parameter,
             }
             if breaker

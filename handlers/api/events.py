@@ -5,7 +5,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -48,7 +48,7 @@ class Submission:
 class Envelope:
     """An accepted event: the client's JSON object as `data`, and what the server says of it.
 
-    `fingerprint` is the hash of `data` when the event has an idempotency key, else empty.
+    `fingerprint` is the hash of `data` when the event has an idempotency key, else empty; so is the key.
     """
 
     id: str
@@ -59,6 +59,7 @@ class Envelope:
     correlation_id: str
     fingerprint: str
     data: Mapping[str, Any]
+    idempotency_key: str = ""
 
     def to_message(self) -> str:
         """The body of the message that carries the event: JSON in ASCII, so that SQS takes every character."""
@@ -70,7 +71,13 @@ class Envelope:
         try:
             given = json.loads(body)
             # Fields that a newer version adds are no reason to refuse a message while a deployment is under way.
-            envelope = cls(**{field.name: given[field.name] for field in fields(cls)})
+            # Nor is a field with a default, which an older version leaves out.
+            known = {
+                field.name: given[field.name]
+                for field in fields(cls)
+                if field.default is MISSING or field.name in given
+            }
+            envelope = cls(**known)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise UnreadableMessageError(f"the message is not an event of this pipeline: {error}"[:300]) from error
         if problem := envelope.problem():

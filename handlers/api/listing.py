@@ -12,7 +12,7 @@ from handlers.api.table import EventTable, Item, days_back, description
 from handlers.shared.errors import BadRequestError
 from handlers.shared.times import is_timestamp, timestamp
 
-STATUSES = ("queued", "succeeded", "failed")
+STATUSES = ("queued", "retrying", "succeeded", "failed")
 DEFAULT_LIMIT = 20
 DEFAULT_DAYS = 7
 MAXIMUM_LIMIT = 100

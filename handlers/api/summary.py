@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from handlers.api.table import has_died
 from handlers.shared.times import timestamp
 
-STATUSES = ("queued", "succeeded", "failed")
-DIED = "(died on the last attempt)"
+STATUSES = ("queued", "retrying", "succeeded", "failed")
 OTHERS = "(others)"
 # Clients name the types, and the user's function its errors: so many are counted each by its name.
 NAMES = 1_000
@@ -105,11 +103,10 @@ class Tally:
     def add(self, items: Iterable[Mapping[str, Any]]) -> None:
         """Counts items of the table."""
         for item in items:
-            died = has_died(item)
-            status = "failed" if died else item["status"]
+            status = item["status"]
             self._types.setdefault(_name(item["type"], self._types), Counter())[status] += 1
             if status == "failed":
-                self._errors[_name(DIED if died else item.get("error_type") or "unknown", self._errors)] += 1
+                self._errors[_name(item.get("error_type") or "unknown", self._errors)] += 1
             if completed_at := item.get("completed_at"):
                 taken = datetime.fromisoformat(completed_at) - datetime.fromisoformat(item["received_at"])
                 self._latencies.add(max(0, round(taken / timedelta(milliseconds=1))))
@@ -170,7 +167,7 @@ def facts(report: Report) -> list[str]:
         "No events were received."
         if not report["events"]
         else f"{report['events']:,} events received: {status['succeeded']:,} succeeded, {status['failed']:,} failed, "
-        f"{status['queued']:,} queued",
+        f"{status['retrying']:,} retrying, {status['queued']:,} queued",
     ]
     if latency["count"]:
         about = "about " if latency["approximate"] else ""

@@ -9,12 +9,14 @@ idempotency key), `day_shard` and `time_key` (the time index), and when it is do
 `result` (JSON text) or `error`, `error_type` and `rejected_message_id`. `status` is
 
 - `accepting`: claimed for an idempotency key, not yet known to be in the queue. Nobody is shown such an item.
-- `queued`, `succeeded`, `failed`: as the API says them.
+- `queued`, `retrying`, `succeeded`, `failed`: as the API says them. A retrying event has `error`, `error_type` and
+  `next_attempt_at`.
 
-`final_attempt_until` (epoch seconds) is set before the last attempt. A queued item past it is failed: the worker died
-on the last attempt and could not say so.
+`attempts` counts calls of the processor. `running_until` (epoch seconds) is set while an event is processed on its own,
+because a worker died with it before; `noted_message_id` and `noted_receives` say which delivery wrote that, or the
+failed attempt.
 
-`refusals`: deliveries of the event's message that were no attempts, because the circuit was open.
+An item `alert#{cause}` holds the minute (`received_at`) of the last alert for a cause.
 """
 
 import json
@@ -46,10 +48,12 @@ READ_ATTRIBUTES = (
     "error_type",
     "expires_at",
     "fingerprint",
-    "final_attempt_until",
-    "refusals",
+    "next_attempt_at",
+    "noted_message_id",
+    "noted_receives",
     "rejected_message_id",
     "result_key",
+    "running_until",
 )
 OUTCOME_ATTRIBUTES = (
     "id",
@@ -59,13 +63,11 @@ OUTCOME_ATTRIBUTES = (
     "completed_at",
     "error_type",
     "expires_at",
-    "final_attempt_until",
 )
 # DynamoDB answers these for one statement, within an answer that is a success: botocore does not try them again.
 PASSING = ("ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded", "InternalServerError")
 PASSING_ATTEMPTS = 4
 PAUSE_SECONDS = 0.1
-DIED_ON_LAST_ATTEMPT = "the worker died on the last attempt; the message is with the dead letters"
 
 Item = Mapping[str, Any]
 
@@ -88,17 +90,24 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Completion:
-    """What became of an event: `result_key` or `result` with `succeeded`, error and rejected message with `failed`."""
+    """What became of an event, or of an attempt at it.
+
+    With `succeeded` it has `result_key` or `result`, with `failed` the error and the message that is with the dead
+    letters, with `retrying` the error, the time of the next attempt, and the delivery that failed.
+    """
 
     envelope: Envelope
     status: str
     attempts: int
-    completed_at: str
+    completed_at: str | None
     result_key: str | None = None
     result: str | None = None
     error: str | None = None
     error_type: str | None = None
     rejected_message_id: str | None = None
+    next_attempt_at: str | None = None
+    noted_message_id: str | None = None
+    noted_receives: int | None = None
 
 
 class EventReader:
@@ -255,21 +264,30 @@ class EventTable(EventReader):
 
     # Completing
 
-    def begin_final_attempt(self, envelopes: Sequence[Envelope], until: int) -> None:
-        """Says of events when their last attempt is over at the latest (epoch seconds)."""
-        self._note([(envelope, {"final_attempt_until": until}) for envelope in envelopes])
-
-    def record_refusals(self, refusals: Sequence[tuple[Envelope, int]]) -> None:
-        """Says of events how many deliveries were none of their attempts."""
-        self._note([(envelope, {"refusals": count}) for envelope, count in refusals])
-
-    def _note(self, notes: Sequence[tuple[Envelope, Item]]) -> None:
-        """Writes attributes of events that are not done, whether they have an item already or not."""
+    def mark(self, envelope: Envelope, attempt: int, until: int, message_id: str, receives: int) -> None:
+        """Record that an attempt at an event begins, which is over at `until` (epoch seconds) at the latest."""
+        note = {
+            "attempts": attempt,
+            "running_until": until,
+            "noted_message_id": message_id,
+            "noted_receives": receives,
+        }
         self._upsert(
-            [self._insert({**self._item(envelope, "queued", indexed=True), **note}) for envelope, note in notes],
-            [self._update(envelope.id, note) for envelope, note in notes],
-            insert_first=[False] * len(notes),
+            [self._insert({**self._item(envelope, "queued", indexed=True), **note})],
+            [self._update(envelope.id, note)],
+            insert_first=[False],
         )
+
+    def claim_minute(self, name: str) -> bool:
+        """Return True for the first caller of a minute, whichever function it is in."""
+        now = int(time.time())
+        minute = {"received_at": str(now // 60), "expires_at": now + SECONDS_A_DAY}
+        (refusal,) = self._execute([self._insert({"id": name, **minute})])
+        if refusal is None:
+            return True
+        condition, parameters = ' AND "received_at"<>?', [{"S": minute["received_at"]}]
+        (refusal,) = self._execute([self._update(name, minute, condition, parameters)])
+        return refusal is None
 
     def complete(self, completions: Sequence[Completion], known: Iterable[str]) -> list[Item | None]:
         """Records what became of events; `known` are the ids that have an item.
@@ -405,8 +423,16 @@ def _outcome(completion: Completion) -> dict[str, Any]:
         "error": completion.error,
         "error_type": completion.error_type,
         "rejected_message_id": completion.rejected_message_id,
-        # A redriven message is another one, with deliveries and a last attempt of its own.
-        **({"refusals": 0, "final_attempt_until": None} if completion.status == "failed" else {}),
+        **(
+            {
+                "next_attempt_at": completion.next_attempt_at,
+                "noted_message_id": completion.noted_message_id,
+                "noted_receives": completion.noted_receives,
+                "running_until": None,
+            }
+            if completion.status == "retrying"
+            else {}
+        ),
     }
 
 
@@ -431,24 +457,20 @@ def _plain(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def has_died(item: Item) -> bool:
-    """Whether a worker took the event's last attempt and was never heard of again."""
-    until = item.get("final_attempt_until")
-    return item["status"] == "queued" and until is not None and until < time.time()
-
-
 def description(item: Item) -> dict[str, Any]:
     """An item as the API shows it, without its result: status as it is now, times, attempts, error."""
-    died = has_died(item)
-    return {
+    shown = {
         "id": item["id"],
         "type": item["type"],
-        "status": "failed" if died else item["status"],
+        "status": item["status"],
         "received_at": item["received_at"],
         "completed_at": item.get("completed_at"),
         "attempts": item["attempts"],
-        "error": DIED_ON_LAST_ATTEMPT if died else item.get("error"),
+        "error": item.get("error"),
     }
+    if item["status"] == "retrying":
+        shown["next_attempt_at"] = item.get("next_attempt_at")
+    return shown
 
 
 def result_of(item: Item) -> Any:

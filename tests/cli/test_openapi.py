@@ -142,7 +142,7 @@ def test_limits_are_those_of_the_config_and_of_the_functions() -> None:
     assert "9 levels deep" in found["paths"]["/events"]["post"]["description"]
     parameters = {each["name"]: each["schema"] for each in found["paths"]["/events"]["get"]["parameters"]}
     assert parameters["limit"] == {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
-    assert parameters["status"] == {"enum": ["queued", "succeeded", "failed"]}
+    assert parameters["status"] == {"enum": ["queued", "retrying", "succeeded", "failed"]}
 
 
 def test_a_fifo_queue_requires_the_group_of_every_event() -> None:

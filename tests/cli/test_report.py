@@ -19,10 +19,10 @@ REPORT: dict[str, Any] = {
     "until": "2026-11-21T11:00:00.000000Z",
     "complete": True,
     "events": 1_203,
-    "by_status": {"queued": 1, "succeeded": 1_200, "failed": 2},
+    "by_status": {"queued": 1, "retrying": 0, "succeeded": 1_200, "failed": 2},
     "by_type": {
-        "order": {"queued": 1, "succeeded": 1_200, "failed": 1},
-        "[bold]refund": {"queued": 0, "succeeded": 0, "failed": 1},
+        "order": {"queued": 1, "retrying": 0, "succeeded": 1_200, "failed": 1},
+        "[bold]refund": {"queued": 0, "retrying": 0, "succeeded": 0, "failed": 1},
     },
     "failures": {"Rejected": 2},
     "latency_ms": {"count": 1_202, "p50": 120, "p95": 2_400, "approximate": True},
@@ -40,12 +40,12 @@ def shown(report: dict[str, Any]) -> list[list[str]]:
 def test_a_report_shows_types_and_errors() -> None:
     lines = shown(REPORT)
     assert " ".join(lines[0]) == "shop-dev: on demand report of 2026-11-21 10:00 to 11:00 UTC"
-    assert " ".join(lines[1]) == "1,203 events received: 1,200 succeeded, 2 failed, 1 queued"
+    assert " ".join(lines[1]) == "1,203 events received: 1,200 succeeded, 2 failed, 0 retrying, 1 queued"
     assert " ".join(lines[2]) == "Received to completed: p50 about 120 ms, p95 about 2,400 ms"
     assert " ".join(lines[3]) == "Now 7 in the queue, 1 with the dead letters"
-    assert ["order", "1", "1,200", "1"] in lines
+    assert ["order", "1", "0", "1,200", "1"] in lines
     # Clients name the types, so markup in them is text.
-    assert ["[bold]refund", "0", "0", "1"] in lines
+    assert ["[bold]refund", "0", "0", "0", "1"] in lines
     assert ["Rejected", "2"] in lines
 
 

@@ -21,14 +21,14 @@ def test_the_queue_hides_messages_for_six_runs_of_the_worker_and_its_batching_wi
     assert queue.inputs["visibilityTimeoutSeconds"] == 6 * 20 + 7
 
 
-def test_the_queue_gives_up_after_max_receives_and_its_dead_letters_take_only_its_messages(
+def test_sqs_gives_up_on_a_message_last_of_all_and_the_dead_letters_take_only_the_queues_messages(
     graph_of: Callable[..., Graph],
 ) -> None:
-    graph = graph_of(queue={"max_receives": 3, "retention_days": 2})
+    graph = graph_of(queue={"retention_days": 2})
     queue = graph.find("aws:sqs/queue:Queue", "pipeline-queue")
     dead_letters = graph.find("aws:sqs/queue:Queue", "pipeline-queue-dead-letters")
     arn = f"arn:aws:sqs:us-east-1:123456789012:{dead_letters.physical_name}"
-    assert json.loads(queue.inputs["redrivePolicy"]) == {"deadLetterTargetArn": arn, "maxReceiveCount": 3}
+    assert json.loads(queue.inputs["redrivePolicy"]) == {"deadLetterTargetArn": arn, "maxReceiveCount": 1_000}
     assert (queue.inputs["messageRetentionSeconds"], dead_letters.inputs["messageRetentionSeconds"]) == (
         2 * DAY,
         14 * DAY,

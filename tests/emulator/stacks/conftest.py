@@ -154,6 +154,6 @@ def dev(start: Start) -> Iterator[Client]:
     """The dev stack, but for a shorter back-off, so that tests need not wait."""
     backoff = {"base_seconds": 1, "maximum_seconds": 1}
     with start(
-        worker={"timeout_seconds": 10, "backoff": backoff}, queue={"max_receives": 3, "redrive_api": True}
+        worker={"timeout_seconds": 10, "backoff": backoff, "max_attempts": 3}, queue={"redrive_api": True}
     ) as client:
         yield client

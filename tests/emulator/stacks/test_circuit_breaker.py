@@ -119,7 +119,7 @@ def guarded(start: Start, downstream: Downstream) -> Iterator[Guarded]:
         "backoff": {"base_seconds": 1, "maximum_seconds": 1},
         "circuit_breaker": {"failure_threshold": 3, "recovery_seconds": 1},
     }
-    with start(worker=options, queue={"max_receives": 3}) as client:
+    with start(worker=options | {"max_attempts": 3}) as client:
         pipeline = Guarded(client)
         client.use_processor("processors/echo.py", PROCESSOR.format(port=downstream.port))
         yield pipeline

@@ -187,8 +187,8 @@ def test_no_line_of_any_function_of_an_api_stack_has_anything_of_an_events_body(
 
     with start(
         api={"schemas": ["page_view"]},
-        worker={"timeout_seconds": 10, "backoff": {"base_seconds": 1, "maximum_seconds": 1}},
-        queue={"max_receives": 2, "redrive_api": True},
+        worker={"max_attempts": 2, "timeout_seconds": 10, "backoff": {"base_seconds": 1, "maximum_seconds": 1}},
+        queue={"redrive_api": True},
         storage={"archive": True},
         logs={"level": "DEBUG"},
     ) as client:

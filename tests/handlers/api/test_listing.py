@@ -232,7 +232,7 @@ def test_a_rare_status_does_not_make_one_request_read_a_whole_day() -> None:
             for value in ("", "0", "101", "-1", "1.5", "ten", "²", "1e1", " 5")
         ),
         *(
-            ("status", value, "must be one of queued, succeeded, failed")
+            ("status", value, "must be one of queued, retrying, succeeded, failed")
             for value in ("", "done", "Failed", "accepting")
         ),
         *(

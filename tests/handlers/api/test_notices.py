@@ -32,7 +32,7 @@ class Topic:
 def test_every_subject_is_shorter_than_100_characters(monkeypatch: pytest.MonkeyPatch, service: str, name: str) -> None:
     topic = Topic()
     monkeypatch.setattr(aws, "client", lambda _: topic)
-    publish_failures("topic", service, [{"id": name}])
+    publish_failures("topic", service, name, [{"id": name}])
     publish_file("topic", service, {"key": name, "status": "failed"}, "bucket")
     publish_refusal("topic", service, name, name)
     publish_alerts("topic", service, [Alert("crossed", name, name, "1", "max", "0", "critical", "now")])
