@@ -19,12 +19,9 @@ import botocore.session
 from botocore.config import Config
 
 from local.arns import Scope
-from local.emulator import ACCOUNT
+from local.emulator import ACCOUNT, Emulator, Keys
 from local.errors import LocalError
 from local.monitor import Created, Registration
-
-# The emulator's own access key, which may do everything.
-ACCESS_KEY, SECRET_KEY = "test", "test"  # pragma: allowlist secret
 
 
 class Inputs(Mapping[str, Any]):
@@ -60,19 +57,15 @@ class Inputs(Mapping[str, Any]):
 
 
 class Clients(Scope):
-    """boto3's low-level clients for the emulator, made when first asked for: `aws("sqs").create_queue(...)`."""
+    """boto3's low-level clients for an emulator, made when first used: `aws("sqs").create_queue(...)`.
 
-    def __init__(
-        self,
-        endpoint: str,
-        region: str,
-        access_key: str = ACCESS_KEY,
-        secret_key: str = SECRET_KEY,
-    ) -> None:
-        super().__init__(ACCOUNT, region)
-        self._endpoint = endpoint
-        self._access_key = access_key
-        self._secret_key = secret_key
+    They act as the emulator's root, or with the `keys` of a user.
+    """
+
+    def __init__(self, emulator: Emulator, keys: Keys | None = None) -> None:
+        super().__init__(ACCOUNT, emulator.region)
+        self._endpoint = emulator.endpoint
+        self._keys = keys or emulator.keys
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         # The user's own AWS settings are none of our business; an AWS_PROFILE that does not exist would be an error.
@@ -94,8 +87,8 @@ class Clients(Scope):
                     service,
                     region_name=self.region,
                     endpoint_url=self._endpoint,
-                    aws_access_key_id=self._access_key,
-                    aws_secret_access_key=self._secret_key,
+                    aws_access_key_id=self._keys.access_key,
+                    aws_secret_access_key=self._keys.secret_key,
                     config=Config(
                         proxies={},
                         retries={"mode": "standard", "max_attempts": 2},

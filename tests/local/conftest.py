@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def aws(emulator: Emulator) -> Clients:
     """Clients of the shared emulator, as root."""
-    return Clients(emulator.endpoint, emulator.region)
+    return Clients(emulator)
 
 
 @pytest.fixture
