@@ -16,7 +16,8 @@ from local import secrets, services
 from local.code import check_import, source_files, zip_bytes
 from local.emulator import ACCOUNT, Emulator
 from local.errors import LocalError
-from local.monitor import Created, Registration, run_program
+from local.monitor import Created, Registration
+from local.program import run_program
 from local.project import Project
 from local.services import Clients
 

@@ -106,14 +106,14 @@ class Clients(Scope):
 
 Creator = Callable[[Clients, str, Inputs], Created]
 
-_creators: dict[str, tuple[Creator, frozenset[str]]] = {}
+CREATORS: dict[str, tuple[Creator, frozenset[str]]] = {}
 
 
 def creates(kind: str, *, ignores: Mapping[str, str] | None = None) -> Callable[[Creator], Creator]:
     """Registers a function as the creator of a resource type. `ignores` maps inputs to why they do nothing here."""
 
     def register(creator: Creator) -> Creator:
-        _creators[kind] = creator, frozenset(ignores or {})
+        CREATORS[kind] = creator, frozenset(ignores or {})
         return creator
 
     return register
@@ -121,19 +121,14 @@ def creates(kind: str, *, ignores: Mapping[str, str] | None = None) -> Callable[
 
 def create(aws: Clients, registration: Registration) -> Created:
     """Creates a resource. Raises LocalError for a type without a creator, and for an input that it does not know."""
-    if registration.type not in _creators:
+    if registration.type not in CREATORS:
         raise LocalError("the local pipeline has no creator for this type; add one in local/services/")
-    creator, ignored = _creators[registration.type]
+    creator, ignored = CREATORS[registration.type]
     inputs = Inputs(registration.inputs, registration.tags)
     created = creator(aws, registration.physical_name, inputs)
     if overlooked := [key for key in inputs.overlooked if key not in ignored]:
         raise LocalError(f"the local pipeline does not know the input {overlooked[0]!r}; see {creator.__module__}")
     return created
-
-
-def created_types() -> list[str]:
-    """The resource types that have a creator."""
-    return sorted(_creators)
 
 
 for _module in pkgutil.iter_modules(__path__):

@@ -11,7 +11,7 @@ import pytest
 from local.emulator import Emulator
 from local.engine import Engine, Running, running
 from local.errors import LocalError
-from local.monitor import run_program
+from local.program import run_program
 from local.project import Project
 from local.services import Clients
 
