@@ -117,7 +117,7 @@ class Drill:
         self._up = up
         self._ledger = ledger
         self._chance = chance
-        self._aws = Clients(up.emulator.endpoint, up.project.region)
+        self._aws = Clients(up.emulator)
         self._lock = threading.Lock()
         self._over = threading.Event()
         self.killed = 0
@@ -336,7 +336,7 @@ def main() -> int:
     started = time.monotonic()
     with running(load_project(ROOT, "ingestion").with_config(CONFIG)) as up:
         os.environ.update(up.environment())
-        Clients(up.emulator.endpoint, up.project.region)("sqs").set_queue_attributes(
+        Clients(up.emulator)("sqs").set_queue_attributes(
             QueueUrl=up.outputs["queue_url"], Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)}
         )
         drill = Drill(up, ledger, chance)

@@ -45,7 +45,7 @@ def _lines(stack: str, graph: Graph, found: Sequence[Finding]) -> Iterator[str]:
     for finding in found:
         yield f"{finding.name} ({finding.type}): {finding.found}"
         if finding.accepted is None:
-            yield f"    rule {finding.rule}, fix: {finding.mend}"
+            yield f"    rule {finding.rule}, fix: {finding.fix}"
             yield f"    {finding.why}"
         else:
             yield f"    rule {finding.rule}, accepted: {finding.accepted}"

@@ -34,7 +34,7 @@ class Demo:
 
     def __init__(self, pipeline: Running, console: Console) -> None:
         self._outputs = pipeline.outputs
-        self._aws = Clients(pipeline.emulator.endpoint, pipeline.project.region)
+        self._aws = Clients(pipeline.emulator)
         self._console = console
         self._step = 0
 

@@ -20,7 +20,6 @@ from local.engine import Running, running
 from local.errors import LocalError
 from local.monitor import Registration
 from local.secrets import taken_from
-from local.services import ACCESS_KEY, SECRET_KEY
 
 RELOAD_SECONDS = 0.5
 STOP_SECONDS = 5
@@ -92,10 +91,7 @@ def show(pipeline: Running) -> None:
     write_fields(dict(sorted(pipeline.outputs.items())))
     stack = pipeline.project.stack
     if "output_bucket" in pipeline.outputs:
-        keys = f"AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_REGION={pipeline.project.region}"
-        copy = f"s3 cp FILE.csv s3://{pipeline.outputs['input_bucket']}/raw/"
-        upload = f"pipeline upload FILE.csv --stack {stack}"
-        write_lines(["", "Upload a file:", upload, f"{keys} aws --endpoint-url {pipeline.emulator.endpoint} {copy}"])
+        write_lines(["", "Upload a file:", f"pipeline upload FILE.csv --stack {stack}"])
     elif "input_bucket" in pipeline.outputs:
         write_lines(["", "Upload readings:", f"pipeline simulate --stack {stack}"])
     if "api_url" in pipeline.outputs:

@@ -75,7 +75,7 @@ def command(
 @command(app)
 def local(
     stack: StackOption = "dev",
-    port: PortOption = 4566,
+    port: PortOption = 0,
     shell_command: Annotated[
         str | None,
         typer.Option("--exec", help="Run this shell command against the pipeline, stop it, exit with its code."),

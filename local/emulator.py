@@ -2,15 +2,18 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
+import string
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +24,14 @@ ACCOUNT = "000000000000"
 
 START_SECONDS = 30
 POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Keys:
+    """An access key with its secret."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
 
 
 class Emulator:
@@ -36,6 +47,12 @@ class Emulator:
         self.endpoint = f"http://{HOST}:{self.port}"
         self.folder = Path(tempfile.mkdtemp(prefix="pipeline-local-"))
         self.log = self.folder / "emulator.log"
+        # The emulator's root. New in each run: other users of the machine can connect to the port.
+        self.keys = Keys(
+            "AKIA" + "".join(secrets.choice(string.ascii_uppercase) for _ in range(16)), secrets.token_hex(20)
+        )
+        # Shows that it is our process which answers on the port.
+        self._proof = secrets.token_hex(16)
         self._iam_log = iam_log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -60,6 +77,10 @@ class Emulator:
         passed = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
         return {
             **passed,
+            # MiniStack takes these for its root's.
+            "AWS_ACCESS_KEY_ID": self.keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.keys.secret_key,
+            "PIPELINE_PROOF": self._proof,
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.folder / "tmp"),
             "STATE_DIR": str(self.folder / "state"),
@@ -76,6 +97,16 @@ class Emulator:
             "AWS_EC2_METADATA_DISABLED": "true",
             "LOG_LEVEL": "WARNING",
             **({"PIPELINE_IAM_LOG": str(self._iam_log)} if self._iam_log else {}),
+        }
+
+    def client_environment(self) -> dict[str, str]:
+        """Variables that aim an AWS client at the emulator, as its root."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.keys.secret_key,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
         }
 
     def wait(self) -> None:
@@ -117,8 +148,8 @@ class Emulator:
     def _answers(self) -> bool:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"{self.endpoint}/_ministack/health", timeout=1):
-                return True
+            with opener.open(f"{self.endpoint}/_ministack/health", timeout=1) as answer:
+                return self._proof.encode() in answer.read(1_000)
         except (urllib.error.URLError, OSError):
             return False
 

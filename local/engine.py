@@ -16,9 +16,10 @@ from local import secrets, services
 from local.code import check_import, source_files, zip_bytes
 from local.emulator import ACCOUNT, Emulator
 from local.errors import LocalError
-from local.monitor import Created, Registration, run_program
+from local.monitor import Created, Registration
+from local.program import run_program
 from local.project import Project
-from local.services import ACCESS_KEY, SECRET_KEY, Clients
+from local.services import Clients
 
 FUNCTION_TYPE = "aws:lambda/function:Function"
 
@@ -76,7 +77,7 @@ class Engine:
         with self._ready:
             if self._clients is None:
                 self._emulator.wait()
-                self._clients = Clients(self._emulator.endpoint, self._project.region)
+                self._clients = Clients(self._emulator)
             return self._clients
 
     def _deployed(self, registration: Registration) -> None:
@@ -89,21 +90,15 @@ class Engine:
             handler=inputs["handler"],
             archive=archive,
             files=files,
-            environment={**self._runtime_environment(registration.physical_name), **variables},
+            environment={
+                **self._emulator.client_environment(),
+                "AWS_LAMBDA_FUNCTION_NAME": registration.physical_name,
+                **variables,
+            },
             state=_state(files),
         )
         self.functions.append(function)
         self._checking.append(self._checks.submit(self._check, function, zip_bytes(archive)))
-
-    def _runtime_environment(self, name: str) -> dict[str, str]:
-        return {
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-            "AWS_REGION": self._project.region,
-            "AWS_DEFAULT_REGION": self._project.region,
-            "AWS_ENDPOINT_URL": self._emulator.endpoint,
-            "AWS_LAMBDA_FUNCTION_NAME": name,
-        }
 
     def _check(self, function: DeployedFunction, code: bytes) -> None:
         try:
@@ -181,14 +176,8 @@ class Running:
     outputs: dict[str, Any]
 
     def environment(self) -> dict[str, str]:
-        """What an AWS client needs to find it; the keys are the emulator's own and open nothing elsewhere."""
-        return {
-            "AWS_ENDPOINT_URL": self.emulator.endpoint,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-            "AWS_REGION": self.project.region,
-            "AWS_DEFAULT_REGION": self.project.region,
-        }
+        """Return the variables that aim an AWS client at the pipeline. The keys end with this run."""
+        return self.emulator.client_environment()
 
 
 @contextmanager

@@ -1,22 +1,14 @@
-"""Runs a Pulumi program in this process, without the Pulumi CLI.
+"""The resource monitor: the part of Pulumi's engine that a program talks to.
 
-The SDK talks to an engine by protocol-buffer requests; `SETTINGS.monitor` may be an object instead of an address. Ours
-turns each registration into plain Python, asks a backend to create the resource, and hands the outputs back. The real
-engine's share is here too: URNs, default tags, transforms, and an error where a value is missing.
+The SDK sends protocol-buffer requests. The monitor turns each registration into plain Python, asks a backend to create
+the resource and returns the outputs. It also does the real engine's work: URNs, default tags, transforms, and an error
+where a value is missing.
 """
 
-import asyncio
 import contextlib
-import contextvars
 import json
-import os
-import runpy
-import signal
-import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,10 +17,8 @@ from urllib.parse import unquote, urlsplit
 import grpc  # type: ignore[import-untyped]
 from google.protobuf import empty_pb2, struct_pb2  # type: ignore[import-untyped]
 from pulumi.output import Unknown
-from pulumi.runtime import rpc, settings
-from pulumi.runtime.config import set_all_config
-from pulumi.runtime.proto import callback_pb2, callback_pb2_grpc, engine_pb2, resource_pb2
-from pulumi.runtime.stack import run_in_stack
+from pulumi.runtime import rpc
+from pulumi.runtime.proto import callback_pb2, callback_pb2_grpc, resource_pb2
 
 from local.errors import LocalError
 from local.naming import physical_name
@@ -36,12 +26,6 @@ from local.project import Project
 
 STACK_TYPE = "pulumi:pulumi:Stack"
 PROVIDER_PREFIX = "pulumi:providers:"
-
-# Registrations at once; more would only wait for the emulator.
-WORKERS = 8
-
-# A zip archive without entries. Functions run on this Python locally, whose packages need no layer.
-EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
 
 # Not RESOURCE_REFERENCES: the SDK then asks for resources by getResource, which nothing here needs.
 FEATURES = (
@@ -314,143 +298,6 @@ class Monitor:
 
 def _zones(region: str) -> list[str]:
     return [f"{region}{letter}" for letter in "abc"]
-
-
-class Engine:
-    """The engine's other half: where the SDK sends its log."""
-
-    def Log(self, request: engine_pb2.LogRequest) -> empty_pb2.Empty:  # noqa: N802
-        if request.severity in (engine_pb2.WARNING, engine_pb2.ERROR):
-            sys.stderr.write(f"{request.message.rstrip()}\n")
-        return empty_pb2.Empty()
-
-
-def run_program(project: Project, backend: Backend, program: Callable[[], object] | None = None) -> dict[str, Any]:
-    """Runs the project's `__main__.py` (or `program`), creating its resources in `backend`; returns the outputs.
-
-    Runs in the project's folder, which is also put on `sys.path`, as `pulumi up` does. Errors that the program raises
-    come out as they are; LocalError for the rest.
-    """
-    with tempfile.TemporaryDirectory(prefix="pipeline-") as scratch, _program_environment(project, Path(scratch)):
-        # A context of its own: the SDK keeps its state in context variables, so nothing is left of a run for the next.
-        return contextvars.copy_context().run(_run, project, backend, program or _main_of(project))
-
-
-def _main_of(project: Project) -> Callable[[], object]:
-    path = project.directory / "__main__.py"
-    if not path.is_file():
-        raise LocalError(f"there is no __main__.py in {project.directory}")
-    return lambda: runpy.run_path(str(path), run_name="__main__")
-
-
-@contextlib.contextmanager
-def _program_environment(project: Project, scratch: Path) -> Iterator[None]:
-    layer = scratch / "empty-layer.zip"
-    layer.write_bytes(EMPTY_ZIP)
-    before = Path.cwd()
-    folder = str(project.directory)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    own_layer = "PIPELINE_LAYER_ARCHIVE" not in os.environ
-    if own_layer:
-        os.environ["PIPELINE_LAYER_ARCHIVE"] = str(layer)
-    os.chdir(project.directory)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-        if own_layer:
-            del os.environ["PIPELINE_LAYER_ARCHIVE"]
-
-
-def _run(project: Project, backend: Backend, program: Callable[[], object]) -> dict[str, Any]:
-    monitor = Monitor(project, backend)
-    program_errors: list[BaseException] = []
-
-    def main() -> None:
-        try:
-            program()
-        except BaseException as error:
-            program_errors.append(error)
-            raise
-
-    loop = asyncio.new_event_loop()
-    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="registration")
-    loop.set_default_executor(pool)
-    asyncio.set_event_loop(loop)
-    settings.ROOT.set(None)
-    settings.configure(
-        settings.Settings(
-            project=project.name,
-            stack=project.stack,
-            monitor=monitor,
-            engine=Engine(),
-            root_directory=str(project.directory),
-            organization="organization",
-            dry_run=False,
-        ),
-    )
-    set_all_config(dict(project.config), secret_keys=[])
-    try:
-        with _interruptible(loop):
-            loop.run_until_complete(run_in_stack(main))
-    except Exception as error:
-        # Each resource that waited for the one that failed fails too, and asyncio would print every one of them.
-        loop.set_exception_handler(lambda _loop, _context: None)
-        # What the SDK raises last is rarely the cause: a program's own error comes first, then the first registration.
-        cause = program_errors[0] if program_errors else monitor.error
-        if cause is None or cause is error:
-            raise
-        raise cause from None
-    finally:
-        _drain(loop, pool)
-    return monitor.stack_outputs
-
-
-@contextlib.contextmanager
-def _interruptible(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Lets Ctrl-C and its like end the loop. As exceptions they would land in the SDK, which waits on for answers."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    interrupted = False
-
-    def interrupt() -> None:
-        nonlocal interrupted
-        interrupted = True
-        loop.stop()
-
-    # A signal that is ignored or ends the process stays as it is; only those that Python handles are ours to change.
-    handled = [number for number, handler in before.items() if callable(handler)]
-    for number in handled:
-        loop.add_signal_handler(number, interrupt)
-    try:
-        yield
-    except RuntimeError:
-        # The loop says that it was stopped.
-        if interrupted:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
-            signal.signal(number, before[number])
-
-
-def _drain(loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor) -> None:
-    """Ends what a failed run left: registrations under way finish, those that wait for them are cancelled."""
-    pool.shutdown(wait=True, cancel_futures=True)
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    loop.run_until_complete(_gather(tasks))
-    loop.close()
-    asyncio.set_event_loop(None)
-
-
-async def _gather(tasks: set[asyncio.Task[Any]]) -> None:
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _call_back(callback: callback_pb2.Callback, request: bytes) -> bytes:

@@ -7,17 +7,27 @@ import contextvars
 import json
 import os
 import re
+import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from ministack import app  # type: ignore[import-untyped]
-from ministack.core import iam_actions, iam_evaluator  # type: ignore[import-untyped]
-from ministack.services import eventbridge, lambda_svc, scheduler  # type: ignore[import-untyped]
+from ministack.core import (  # type: ignore[import-untyped]
+    iam_actions,
+    iam_evaluator,
+    lambda_runtime,
+    responses,
+    router,
+)
+from ministack.services import apigateway, eventbridge, lambda_svc, scheduler  # type: ignore[import-untyped]
+
+from local.gate import Checks, Gate
 
 IAM_LOG_VARIABLE = "PIPELINE_IAM_LOG"
 
@@ -45,6 +55,9 @@ _BATCHES = {
 
 def apply() -> None:
     """Applies all patches to the MiniStack in this process."""
+    _put_the_gate_in_front()
+    _know_one_root()
+    _derive_keys_of_functions_from_a_secret()
     _take_loopback_for_secure_transport()
     _authorise_batches_as_their_entries()
     _authorise_partiql_by_statement()
@@ -62,6 +75,69 @@ def apply() -> None:
 def serve() -> None:
     """MiniStack's own main, which returns when it is told to stop."""
     app.main()
+
+
+def _put_the_gate_in_front() -> None:
+    """Requests of other users and of web pages are refused (see local/gate.py).
+
+    MiniStack takes any `Host`, allows every origin, and serves its internal paths without credentials.
+    """
+
+    def api_of(path: str) -> str | None:
+        parsed = app._parse_execute_api_url("", path)  # noqa: SLF001
+        return parsed and str(parsed[0])
+
+    def allows(api_id: str, origin: str) -> bool:
+        scope = apigateway.find_api_scope(api_id)
+        api = apigateway._apis.get_scoped(*scope, api_id) if scope else {}  # noqa: SLF001
+        return bool(apigateway._cors_response_headers(api.get("corsConfiguration"), origin))  # noqa: SLF001
+
+    def names_known_key(headers: Mapping[str, str], query: str) -> bool:
+        key = router.extract_access_key_id(headers, parse_qs(query, keep_blank_values=True))
+        found = key and iam_evaluator.resolve_credential(key, responses.get_account_id())
+        return isinstance(found, iam_evaluator.ResolvedCredential)
+
+    checks = Checks(api_of, allows, names_known_key)
+    app.app = Gate(app.app, int(os.environ["GATEWAY_PORT"]), os.environ.pop("PIPELINE_PROOF"), checks)
+
+
+def _know_one_root() -> None:
+    """Only the emulator's own key is root's, and its signature is checked.
+
+    MiniStack takes `test` and every account id for root's, too, and checks no signature of root's.
+    """
+    root, original = os.environ["AWS_ACCESS_KEY_ID"], iam_evaluator.resolve_caller_identity
+
+    def is_root_access_key(access_key_id: str) -> bool:
+        # None at all is an anonymous call. The gate lets those through to APIs only.
+        return access_key_id in ("", root)
+
+    def resolve_caller_identity(access_key_id: str) -> dict[str, Any] | None:
+        if access_key_id != root:
+            found: dict[str, Any] | None = original(access_key_id)
+            return found
+        account = responses.get_account_id()
+        arn = f"arn:aws:iam::{account}:root"
+        return {"accessKey": root, "accountId": account, "userArn": arn, "userId": account, "session": None}
+
+    iam_evaluator.is_root_access_key = is_root_access_key
+    # Where this is asked, a root key's signature is not checked.
+    iam_evaluator._is_root_key = lambda _access_key_id: False  # noqa: SLF001
+    iam_evaluator.resolve_caller_identity = resolve_caller_identity
+
+
+def _derive_keys_of_functions_from_a_secret() -> None:
+    """The keys of a function's role are a secret of this run.
+
+    MiniStack derives them from the ARNs of function and role, which are the same in every run of a stack.
+    """
+    original, salt = lambda_runtime.execution_credentials, secrets.token_hex(16)
+
+    def execution_credentials(config: dict[str, Any]) -> dict[str, str]:
+        found: dict[str, str] = original({**config, "FunctionArn": f"{config['FunctionArn']}:{salt}"})
+        return found
+
+    lambda_runtime.execution_credentials = lambda_svc.execution_credentials = execution_credentials
 
 
 def _take_loopback_for_secure_transport() -> None:

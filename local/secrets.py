@@ -52,7 +52,7 @@ def put_into(emulator: Emulator, project: Project, values: Mapping[str, str]) ->
     if not named:
         return project
     emulator.wait()
-    aws = Clients(emulator.endpoint, project.region)
+    aws = Clients(emulator)
     stored: dict[str, str] = {}
     for name, match in named.items():
         if match[0] not in stored:

@@ -137,9 +137,13 @@ class Stack:
 
 @contextmanager
 def state_file(pipeline: "Running") -> Iterator[None]:
-    """Keep a state file as long as a local pipeline runs, so that other commands find it."""
+    """Keep a state file as long as a local pipeline runs, so that other commands find it.
+
+    It holds the emulator's keys, so nobody else may read it.
+    """
     path = _state_file(pipeline.project.directory, pipeline.project.stack)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    path.parent.chmod(0o700)
     state = {"pid": os.getpid(), "environment": pipeline.environment(), "outputs": pipeline.outputs}
     path.unlink(missing_ok=True)
     path.touch(mode=0o600, exist_ok=False)

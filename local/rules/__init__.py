@@ -1,4 +1,4 @@
-"""Rules that a stack keeps, checked on its synthesised graph; a finding names resource, rule, what is wrong, and mend.
+"""Rules that a stack keeps, checked on its synthesised graph; a finding names resource, rule, what is wrong, and fix.
 
 Each rule rests on an AWS document, which is its `why`. The rules look at what would be deployed, not at how the program
 makes it, so they hold for transforms and for resources that somebody adds to `__main__.py`, too.
@@ -28,7 +28,7 @@ def findings(graph: Graph, accepted: Sequence[AcceptedFinding] = ()) -> list[Fin
             ]
             met.update(by)
             reason = by[0].reason if by else None
-            found.append(Finding(resource.type, resource.name, each.name, what, each.mend, each.why, reason))
+            found.append(Finding(resource.type, resource.name, each.name, what, each.fix, each.why, reason))
     return found + [_stale(one) for one in accepted if one not in met]
 
 
@@ -40,6 +40,6 @@ def _stale(one: AcceptedFinding) -> Finding:
         name="accepted_findings",
         rule="accepted-findings",
         found=f"{one.rule} of {what} is accepted, and nothing of it is found",
-        mend="take the entry out of the stack file",
+        fix="take the entry out of the stack file",
         why="https://docs.aws.amazon.com/securityhub/1.0/APIReference/API_Workflow.html",
     )

@@ -11,7 +11,7 @@ from local.rules.rule import HTTP_API, HTTP_STAGE, REST_API, REST_STAGE, Problem
 
 @rule(
     "open-api",
-    mend="api.auth in the stack file, or an authorization type on the route or method",
+    fix="api.auth in the stack file, or an authorization type on the route or method",
     why="https://docs.aws.amazon.com/securityhub/latest/userguide/apigateway-controls.html#apigateway-8",
 )
 def _open_api(graph: Graph) -> Iterator[Problem]:
@@ -25,7 +25,7 @@ def _open_api(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "redrive-by-iam",
-    mend="authorization_type AWS_IAM, as components/api.py has it, on each route that leads there",
+    fix="authorization_type AWS_IAM, as components/api.py has it, on each route that leads there",
     why="https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-access-control-iam.html",
 )
 def _redrive_by_iam(graph: Graph) -> Iterator[Problem]:
@@ -38,7 +38,7 @@ def _redrive_by_iam(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "access-logs",
-    mend="access_log_settings of the stage: api.access_logs (csv: redrive_api.access_logs) in the stack file",
+    fix="access_log_settings of the stage: api.access_logs (csv: redrive_api.access_logs) in the stack file",
     why="https://docs.aws.amazon.com/securityhub/latest/userguide/apigateway-controls.html#apigateway-9",
 )
 def _access_logs(graph: Graph) -> Iterator[Problem]:
@@ -49,7 +49,7 @@ def _access_logs(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "throttling",
-    mend="a rate limit for all routes of the stage: api.throttling (csv: redrive_api.throttling) in the stack file",
+    fix="a rate limit for all routes of the stage: api.throttling (csv: redrive_api.throttling) in the stack file",
     why="https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html",
 )
 def _throttling(graph: Graph) -> Iterator[Problem]:

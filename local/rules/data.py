@@ -74,7 +74,7 @@ REFERENCE = re.compile(
 
 @rule(
     "encrypted-at-rest",
-    mend="sqs_managed_sse_enabled or kms_master_key_id for a queue, a server-side encryption rule for a bucket",
+    fix="sqs_managed_sse_enabled or kms_master_key_id for a queue, a server-side encryption rule for a bucket",
     why="https://docs.aws.amazon.com/securityhub/latest/userguide/sqs-controls.html#sqs-1",
 )
 def _encrypted_at_rest(graph: Graph) -> Iterator[Problem]:
@@ -90,7 +90,7 @@ def _encrypted_at_rest(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "customer-key",
-    mend="make it below the component that has the key, so that components/encryption.py puts it under it",
+    fix="make it below the component that has the key, so that components/encryption.py puts it under it",
     why="https://docs.aws.amazon.com/prescriptive-guidance/latest/encryption-best-practices/kms.html",
 )
 def _customer_key(graph: Graph) -> Iterator[Problem]:
@@ -139,7 +139,7 @@ def _dead_letters_of_buses_alone(graph: Graph) -> list[Registration]:
 
 @rule(
     "key-users",
-    mend="a key policy that names who uses it (aws:PrincipalArn, kms:ViaService): components/encryption.py",
+    fix="a key policy that names who uses it (aws:PrincipalArn, kms:ViaService): components/encryption.py",
     why="https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html",
 )
 def _key_users(graph: Graph) -> Iterator[Problem]:
@@ -164,7 +164,7 @@ def _leaves_use_to_iam(statement: Statement) -> bool:
 
 @rule(
     "tls-only",
-    mend="a policy that denies every request where aws:SecureTransport is false: components/policies.py",
+    fix="a policy that denies every request where aws:SecureTransport is false: components/policies.py",
     why="https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html#s3-5",
 )
 def _tls_only(graph: Graph) -> Iterator[Problem]:
@@ -187,7 +187,7 @@ def _tls_only(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "log-retention",
-    mend="retention_in_days for the log group, and the group's name in the function's logging_config",
+    fix="retention_in_days for the log group, and the group's name in the function's logging_config",
     why="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/Working-with-log-groups-and-streams.html",
 )
 def _log_retention(graph: Graph) -> Iterator[Problem]:
@@ -202,7 +202,7 @@ def _log_retention(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "no-secrets-in-plain-text",
-    mend="keep it in Secrets Manager or as an SSM SecureString, and give the function the name or ARN",
+    fix="keep it in Secrets Manager or as an SSM SecureString, and give the function the name or ARN",
     why="https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html",
 )
 def _no_secrets_in_plain_text(graph: Graph) -> Iterator[Problem]:

@@ -29,7 +29,7 @@ RINGS_WITHIN_SECONDS = 300
 
 @rule(
     "queue-dead-letters",
-    mend="redrive_policy",
+    fix="redrive_policy",
     why="https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-queueconfig",
 )
 def _queue_dead_letters(graph: Graph) -> Iterator[Problem]:
@@ -44,7 +44,7 @@ def _queue_dead_letters(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "failed-events",
-    mend="an on_failure destination in an aws.lambda_.FunctionEventInvokeConfig of the version or alias that is "
+    fix="an on_failure destination in an aws.lambda_.FunctionEventInvokeConfig of the version or alias that is "
     "invoked, or dead_letter_config; for a stream, in its event source mapping",
     why="https://docs.aws.amazon.com/lambda/latest/dg/invocation-retries.html",
 )
@@ -68,7 +68,7 @@ def _failed_events(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "undelivered-events",
-    mend="dead_letter_config for a schedule's target, a rule's and a bus with a key; redrive_policy for a subscription",
+    fix="dead_letter_config for a schedule's target, a rule's and a bus with a key; redrive_policy for a subscription",
     why="https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html",
 )
 def _undelivered_events(graph: Graph) -> Iterator[Problem]:
@@ -102,7 +102,7 @@ def _kept(target: Mapping[str, Any]) -> bool:
 
 @rule(
     "dead-letter-alarm",
-    mend="an alarm on AWS/SQS ApproximateNumberOfMessagesVisible of this QueueName, at 1 message within "
+    fix="an alarm on AWS/SQS ApproximateNumberOfMessagesVisible of this QueueName, at 1 message within "
     "5 minutes: dead_letters_alarm of components/observability.py",
     why="https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html",
 )
@@ -139,7 +139,7 @@ def _rings_at_first_message(alarm: Registration) -> bool:
 
 @rule(
     "alarm-actions",
-    mend="alarm_actions with the topic of alerts, and actions_enabled as it is by default",
+    fix="alarm_actions with the topic of alerts, and actions_enabled as it is by default",
     why="https://docs.aws.amazon.com/controltower/latest/controlreference/cloudwatch-rules.html",
 )
 def _alarm_actions(graph: Graph) -> Iterator[Problem]:

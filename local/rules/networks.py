@@ -14,7 +14,7 @@ SHORTEST_PREFIX: Mapping[int, int] = {4: 8, 6: 32}
 
 @rule(
     "closed-security-groups",
-    mend="name another security group, a prefix list or the network's own addresses",
+    fix="name another security group, a prefix list or the network's own addresses",
     why="https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html",
 )
 def _closed_security_groups(graph: Graph) -> Iterator[Problem]:
@@ -39,7 +39,7 @@ def _is_wide(text: str) -> bool:
 
 @rule(
     "functions-in-vpc",
-    mend="make it with components/function.py, which puts all functions into the stack's network",
+    fix="make it with components/function.py, which puts all functions into the stack's network",
     why="https://docs.aws.amazon.com/securityhub/latest/userguide/lambda-controls.html#lambda-3",
 )
 def _functions_in_vpc(graph: Graph) -> Iterator[Problem]:
@@ -53,7 +53,7 @@ def _functions_in_vpc(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "endpoint-policies",
-    mend="a policy that allows only where aws:PrincipalAccount or aws:PrincipalOrgID is yours: components/network.py",
+    fix="a policy that allows only where aws:PrincipalAccount or aws:PrincipalOrgID is yours: components/network.py",
     why="https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-access.html",
 )
 def _endpoint_policies(graph: Graph) -> Iterator[Problem]:

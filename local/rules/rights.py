@@ -38,7 +38,7 @@ UNLIMITED: Mapping[str, str] = {
 
 @rule(
     "no-wildcard-actions",
-    mend="name the actions that are used",
+    fix="name the actions that are used",
     why="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
 )
 def _no_wildcard_actions(graph: Graph) -> Iterator[Problem]:
@@ -60,7 +60,7 @@ def _no_wildcard_actions(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "no-wildcard-resources",
-    mend="name the resource; what AWS lets nobody limit stands with its reason in UNLIMITED of local/rules/rights.py, "
+    fix="name the resource; what AWS lets nobody limit stands with its reason in UNLIMITED of local/rules/rights.py, "
     "an exception of your own in accepted_findings of the stack file",
     why="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
 )
@@ -80,7 +80,7 @@ def _no_wildcard_resources(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "no-public-access",
-    mend="block_public_acls and its three like, object ownership BucketOwnerEnforced, and nothing allowed to everybody",
+    fix="block_public_acls and its three like, object ownership BucketOwnerEnforced, and nothing allowed to everybody",
     why="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
 )
 def _no_public_access(graph: Graph) -> Iterator[Problem]:
@@ -110,7 +110,7 @@ def _no_public_access(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "confused-deputy",
-    mend="aws:SourceAccount, or a source ARN with the account in it; the account from aws.get_caller_identity",
+    fix="aws:SourceAccount, or a source ARN with the account in it; the account from aws.get_caller_identity",
     why="https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html",
 )
 def _confused_deputy(graph: Graph) -> Iterator[Problem]:

@@ -28,7 +28,7 @@ class Rule:
 
     name: str
     why: str
-    mend: str
+    fix: str
     check: Check
 
 
@@ -40,7 +40,7 @@ class Finding:
     name: str
     rule: str
     found: str
-    mend: str
+    fix: str
     why: str
     accepted: str | None = None
 
@@ -48,11 +48,11 @@ class Finding:
 RULES: list[Rule] = []
 
 
-def rule(name: str, *, mend: str, why: str) -> Callable[[Check], Check]:
+def rule(name: str, *, fix: str, why: str) -> Callable[[Check], Check]:
     """Registers a check."""
 
     def register(check: Check) -> Check:
-        RULES.append(Rule(name, why, mend, check))
+        RULES.append(Rule(name, why, fix, check))
         return check
 
     return register

@@ -131,25 +131,14 @@ def allows_everybody(statement: Statement, callers: set[str]) -> bool:
 
 
 def federates_everybody(statement: Statement) -> bool:
-    """Whether whoever has an account with an identity provider may do something: nothing says who of them, or for what.
+    """Return True if every account of an identity provider may do something, as no condition names a subject.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create_for-idp_oidc.html
-    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_saml.html
     """
-    keys = {
-        key
-        for key, values in conditions(statement.get("Condition", {}))
+    named = any(
+        key.endswith(":sub")
         # `repo:*` is everybody who has a repository.
-        if not any(re.match("([^:*?]*:)?[*?]", value) for value in values)
-    }
-    for provider in principals(statement, "Federated"):
-        if ":saml-provider/" in provider:
-            named = "saml:aud" in keys
-        elif provider == "cognito-identity.amazonaws.com":
-            # Its audience is one identity pool, where that of others is an application that is open to all of them.
-            named = f"{provider}:aud" in keys
-        else:
-            named = any(key.endswith(":sub") for key in keys)
-        if statement["Effect"] == "Allow" and not named:
-            return True
-    return False
+        and not any(re.match("([^:*?]*:)?[*?]", value) for value in values)
+        for key, values in conditions(statement.get("Condition", {}))
+    )
+    return statement["Effect"] == "Allow" and bool(principals(statement, "Federated")) and not named

@@ -19,12 +19,9 @@ import botocore.session
 from botocore.config import Config
 
 from local.arns import Scope
-from local.emulator import ACCOUNT
+from local.emulator import ACCOUNT, Emulator, Keys
 from local.errors import LocalError
 from local.monitor import Created, Registration
-
-# The emulator's own access key, which may do everything.
-ACCESS_KEY, SECRET_KEY = "test", "test"  # pragma: allowlist secret
 
 
 class Inputs(Mapping[str, Any]):
@@ -60,19 +57,15 @@ class Inputs(Mapping[str, Any]):
 
 
 class Clients(Scope):
-    """boto3's low-level clients for the emulator, made when first asked for: `aws("sqs").create_queue(...)`."""
+    """boto3's low-level clients for an emulator, made when first used: `aws("sqs").create_queue(...)`.
 
-    def __init__(
-        self,
-        endpoint: str,
-        region: str,
-        access_key: str = ACCESS_KEY,
-        secret_key: str = SECRET_KEY,
-    ) -> None:
-        super().__init__(ACCOUNT, region)
-        self._endpoint = endpoint
-        self._access_key = access_key
-        self._secret_key = secret_key
+    They act as the emulator's root, or with the `keys` of a user.
+    """
+
+    def __init__(self, emulator: Emulator, keys: Keys | None = None) -> None:
+        super().__init__(ACCOUNT, emulator.region)
+        self._endpoint = emulator.endpoint
+        self._keys = keys or emulator.keys
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         # The user's own AWS settings are none of our business; an AWS_PROFILE that does not exist would be an error.
@@ -94,8 +87,8 @@ class Clients(Scope):
                     service,
                     region_name=self.region,
                     endpoint_url=self._endpoint,
-                    aws_access_key_id=self._access_key,
-                    aws_secret_access_key=self._secret_key,
+                    aws_access_key_id=self._keys.access_key,
+                    aws_secret_access_key=self._keys.secret_key,
                     config=Config(
                         proxies={},
                         retries={"mode": "standard", "max_attempts": 2},
@@ -113,14 +106,14 @@ class Clients(Scope):
 
 Creator = Callable[[Clients, str, Inputs], Created]
 
-_creators: dict[str, tuple[Creator, frozenset[str]]] = {}
+CREATORS: dict[str, tuple[Creator, frozenset[str]]] = {}
 
 
 def creates(kind: str, *, ignores: Mapping[str, str] | None = None) -> Callable[[Creator], Creator]:
     """Registers a function as the creator of a resource type. `ignores` maps inputs to why they do nothing here."""
 
     def register(creator: Creator) -> Creator:
-        _creators[kind] = creator, frozenset(ignores or {})
+        CREATORS[kind] = creator, frozenset(ignores or {})
         return creator
 
     return register
@@ -128,19 +121,14 @@ def creates(kind: str, *, ignores: Mapping[str, str] | None = None) -> Callable[
 
 def create(aws: Clients, registration: Registration) -> Created:
     """Creates a resource. Raises LocalError for a type without a creator, and for an input that it does not know."""
-    if registration.type not in _creators:
+    if registration.type not in CREATORS:
         raise LocalError("the local pipeline has no creator for this type; add one in local/services/")
-    creator, ignored = _creators[registration.type]
+    creator, ignored = CREATORS[registration.type]
     inputs = Inputs(registration.inputs, registration.tags)
     created = creator(aws, registration.physical_name, inputs)
     if overlooked := [key for key in inputs.overlooked if key not in ignored]:
         raise LocalError(f"the local pipeline does not know the input {overlooked[0]!r}; see {creator.__module__}")
     return created
-
-
-def created_types() -> list[str]:
-    """The resource types that have a creator."""
-    return sorted(_creators)
 
 
 for _module in pkgutil.iter_modules(__path__):

@@ -96,7 +96,8 @@ def test_a_type_that_nobody_knows_is_told_with_its_line() -> None:
         aws.ecr.Repository("images")
 
     with pytest.raises(
-        LocalError, match=r"^aws:ecr/repository:Repository 'images' \(.*test_monitor.py:\d+\): this type"
+        LocalError,
+        match=r"^aws:ecr/repository:Repository 'images' \(.*test_monitor.py:\d+\): the recorder does not know",
     ):
         synthesise(program=program, stack="test")
 

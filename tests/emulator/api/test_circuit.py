@@ -224,7 +224,7 @@ def stack(decisions: Path) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def resources(stack: Running) -> Iterator[Callable[[], Guarded]]:
-    root = Clients(stack.emulator.endpoint, stack.project.region)
+    root = Clients(stack.emulator)
     # The schedule's own minutes would come in between.
     for schedule in root("scheduler").list_schedules()["Schedules"]:
         root("scheduler").delete_schedule(Name=schedule["Name"])

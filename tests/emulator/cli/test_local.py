@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from local.services import Clients
 from tests.processes import happens, living
 
 from .conftest import ROOT, Command, arguments, environment
@@ -62,7 +61,9 @@ def test_a_command_gets_the_pipeline_in_its_environment_and_its_exit_code_is_ret
     assert Path(python).parent == Path(sys.executable).parent
     endpoint, *keys, stack, outputs = json.loads(values)
     assert f"stack 'dev' is up at {endpoint} (" in result.stderr
-    assert keys == ["test", "test", "us-east-1", "us-east-1"]
+    access_key, secret_key, *regions = keys
+    assert (len(access_key), len(secret_key), regions) == (20, 40, ["us-east-1", "us-east-1"])
+    assert secret_key not in result.stderr
     assert stack == "dev"
     assert json.loads(outputs)["queue_url"].startswith(f"{endpoint}/000000000000/main-")
     with socket.socket() as probe:
@@ -117,14 +118,24 @@ def test_a_command_ended_by_a_signal_exits_as_in_a_shell(pipeline: Command, smal
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_until_a_signal_and_leaves_nothing(small_project: Path, number: signal.Signals) -> None:
+    # As earlier versions, or a careless umask, left it.
+    (small_project / ".pipeline").mkdir(mode=0o755)
     with _serving(small_project) as (process, outputs):
         state_file = small_project / ".pipeline" / "local-dev.json"
         assert happens(lambda: state_file.exists() and state_file.stat().st_size > 0)
         state = json.loads(state_file.read_text())
         assert (state["pid"], state["outputs"]) == (process.pid, outputs)
         assert state_file.stat().st_mode & 0o777 == 0o600
-        sqs = Clients(state["environment"]["AWS_ENDPOINT_URL"], "us-east-1")("sqs")
-        assert sqs.list_queues()["QueueUrls"] == [outputs["queue_url"]]
+        assert state_file.parent.stat().st_mode & 0o777 == 0o700
+        script = "import boto3; print(boto3.client('sqs').list_queues()['QueueUrls'])"
+        listed = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment(**state["environment"]),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert listed.stdout.strip() == str([outputs["queue_url"]])
         launchers = _launchers_of(process.pid)
         assert len(launchers) == 1
         process.send_signal(number)

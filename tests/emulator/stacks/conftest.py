@@ -20,12 +20,9 @@ from botocore.credentials import Credentials
 from local.code import zip_bytes
 from local.engine import Running, running
 from local.project import load_project
-from local.services import ACCESS_KEY, SECRET_KEY, Clients
+from local.services import Clients
 
 ROOT = Path(__file__).parents[3]
-
-# May do everything.
-ROOT_KEYS = Credentials(ACCESS_KEY, SECRET_KEY)
 
 Json = Any
 
@@ -37,7 +34,7 @@ class Client:
     up: Running
 
     def __post_init__(self) -> None:
-        self.aws = Clients(self.up.emulator.endpoint, self.up.project.region)
+        self.aws = Clients(self.up.emulator)
         self.outputs = self.up.outputs
         # A csv stack has one for redrive, an iot stack none.
         self.api_url = self.outputs.get("api_url") or self.outputs.get("redrive_api_url", "")
@@ -65,8 +62,10 @@ class Client:
             with error:
                 return error.code, json.load(error)
 
-    def signed(self, method: str, path: str, body: Json = None, keys: Credentials = ROOT_KEYS) -> tuple[int, Json]:
-        """A request with a signature of AWS credentials."""
+    def signed(self, method: str, path: str, body: Json = None, keys: Credentials | None = None) -> tuple[int, Json]:
+        """A request with a signature of AWS credentials: root's, unless others are given."""
+        root = self.up.emulator.keys
+        keys = keys or Credentials(root.access_key, root.secret_key)
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         request = AWSRequest(method, self.api_url + path, data=data, headers=headers)

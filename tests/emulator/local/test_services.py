@@ -9,16 +9,18 @@ import pulumi_aws as aws_
 import pytest
 
 from local import services
+from local.answers import ANSWERS
 from local.emulator import Emulator
 from local.engine import Engine
 from local.errors import LocalError
-from local.monitor import Backend, Created, Registration, run_program
+from local.monitor import Backend, Created, Registration
 from local.naming import NAMED
+from local.program import run_program
 from local.project import Project, load_project
-from local.recording import ACCOUNT, RECORDED, Recorder
+from local.recording import ACCOUNT, Recorder
 from local.services import Clients
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Listening:
@@ -48,8 +50,14 @@ def _assumed_by(service: str) -> str:
 def _odds_and_ends() -> None:
     """The types that the shipped stacks do not all use."""
     dead = aws_.sqs.Queue("odds-dead", kms_data_key_reuse_period_seconds=300, tags={"team": "odds"})
-    aws_.sqs.Queue("odds", fifo_queue=True, content_based_deduplication=True)
     inbox = aws_.sqs.Queue("odds-inbox")
+    _queues_and_storage(dead, inbox)
+    function = _functions(dead)
+    _events(dead, inbox, function)
+
+
+def _queues_and_storage(dead: aws_.sqs.Queue, inbox: aws_.sqs.Queue) -> None:
+    aws_.sqs.Queue("odds", fifo_queue=True, content_based_deduplication=True)
     policy = pulumi.Output.json_dumps({"deadLetterTargetArn": dead.arn, "maxReceiveCount": 3})
     aws_.sqs.RedrivePolicy("odds", queue_url=inbox.url, redrive_policy=policy)
     topic = aws_.sns.Topic("odds", display_name="Odds")
@@ -95,6 +103,9 @@ def _odds_and_ends() -> None:
         stream_enabled=True,
         stream_view_type="KEYS_ONLY",
     )
+
+
+def _functions(dead: aws_.sqs.Queue) -> aws_.lambda_.Function:
     role = aws_.iam.Role("odds", assume_role_policy=_assumed_by("lambda.amazonaws.com"))
     api = aws_.apigatewayv2.Api(
         "odds", protocol_type="HTTP", cors_configuration={"allow_origins": ["*"], "max_age": 60}
@@ -126,13 +137,17 @@ def _odds_and_ends() -> None:
         maximum_retry_attempts=1,
         destination_config={"on_failure": {"destination": dead.arn}},
     )
+    return function
+
+
+def _events(dead: aws_.sqs.Queue, inbox: aws_.sqs.Queue, function: aws_.lambda_.Function) -> None:
     aws_.scheduler.Schedule(
         "odds",
         schedule_expression="rate(5 minutes)",
         flexible_time_window={"mode": "OFF"},
         target={
             "arn": function.arn,
-            "role_arn": role.arn,
+            "role_arn": function.role,
             "input": "{}",
             "retry_policy": {"maximum_retry_attempts": 1},
             "dead_letter_config": {"arn": dead.arn},
@@ -203,7 +218,7 @@ def test_names_and_arns_are_recorded_as_the_emulator_gives_them(answers: Any, pr
 
 def test_every_recorded_type_has_a_creator_and_every_creator_is_recorded_and_tried(answers: Any) -> None:
     tried = {kind for real, _ in answers.values() for kind, _ in real}
-    assert services.created_types() == sorted(RECORDED) == sorted(tried)
+    assert sorted(services.CREATORS) == sorted(ANSWERS) == sorted(tried)
 
 
 def test_settings_arrive_as_they_were_given(answers: Any, aws: Clients) -> None:

@@ -11,7 +11,7 @@ import pytest
 from local.emulator import Emulator
 from local.engine import Engine, Running, running
 from local.errors import LocalError
-from local.monitor import run_program
+from local.program import run_program
 from local.project import Project
 from local.services import Clients
 
@@ -61,7 +61,7 @@ def handler(event, context):
 
 
 def _call(pipeline: Running, event: dict[str, Any]) -> tuple[Any, bool]:
-    client = Clients(pipeline.emulator.endpoint, pipeline.project.region)("lambda")
+    client = Clients(pipeline.emulator)("lambda")
     answer = client.invoke(FunctionName=pipeline.outputs["function"], Payload=json.dumps(event))
     return json.loads(answer["Payload"].read()), "FunctionError" in answer
 
@@ -105,7 +105,7 @@ def test_changed_code_is_put_in_place_and_said(greeting: tuple[Running, Path]) -
 
 def test_changed_code_is_what_an_alias_stands_for_too(greeting: tuple[Running, Path]) -> None:
     pipeline, handler = greeting
-    client = Clients(pipeline.emulator.endpoint, pipeline.project.region)("lambda")
+    client = Clients(pipeline.emulator)("lambda")
     name = pipeline.outputs["function"]
     version = client.publish_version(FunctionName=name)["Version"]
     client.create_alias(FunctionName=name, Name="live", FunctionVersion=version)
@@ -187,6 +187,6 @@ def test_two_pipelines_run_side_by_side(write_project: Callable[[str], Project])
     other = Project("shop", "other", project.directory, {})
     with running(project) as first, running(other) as second:
         for pipeline in (first, second):
-            sqs = Clients(pipeline.emulator.endpoint, pipeline.project.region)("sqs")
+            sqs = Clients(pipeline.emulator)("sqs")
             assert sqs.list_queues()["QueueUrls"] == [pipeline.outputs["url"]]
         assert first.outputs["url"].rpartition("/")[2] != second.outputs["url"].rpartition("/")[2]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local.emulator import Emulator
+from local.emulator import Emulator, Keys
 from local.services import Clients
 
 Allow = list[tuple[str, str]]
@@ -33,7 +33,7 @@ def _client(emulator: Emulator, aws: Clients, service: str, allowed: Allow) -> A
         document = json.dumps({"Version": "2012-10-17", "Statement": statements})
         aws("iam").put_user_policy(UserName=user, PolicyName="own", PolicyDocument=document)
     key = aws("iam").create_access_key(UserName=user)["AccessKey"]
-    return Clients(emulator.endpoint, emulator.region, key["AccessKeyId"], key["SecretAccessKey"])(service)
+    return Clients(emulator, Keys(key["AccessKeyId"], key["SecretAccessKey"]))(service)
 
 
 @contextmanager
@@ -210,7 +210,7 @@ def test_a_line_break_in_a_key_is_a_character_like_any_other(client_that_may: Ca
 def test_decisions_are_recorded_when_asked_for(tmp_path: Path) -> None:
     log = tmp_path / "decisions.jsonl"
     with Emulator(iam_log=log) as emulator:
-        aws = Clients(emulator.endpoint, emulator.region)
+        aws = Clients(emulator)
         url = aws("sqs").create_queue(QueueName="main")["QueueUrl"]
         client = _client(emulator, aws, "sqs", [("sqs:SendMessage", aws.arn("sqs", "main"))])
         client.send_message(QueueUrl=url, MessageBody="x")

@@ -13,7 +13,7 @@ from local.emulator import HOST, Emulator
 from local.errors import LocalError
 from tests.processes import Process, happens, living
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 STARTER = """
 import os, sys, time
