@@ -10,8 +10,9 @@ import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
 from components.function import Function
+from components.observability import Alarm, Metric, Panel, Rate
 from components.options.api import ApiOptions
-from components.options.common import LogOptions
+from components.options.common import AlarmOptions, LogOptions
 
 Route = tuple[str, str]
 
@@ -77,6 +78,33 @@ class ApiMetrics:
 
     dimensions: Mapping[str, Input[str]]
     server_errors: str
+
+    def metric(self, name: str, statistic: str) -> Metric:
+        """One of API Gateway's metrics of the API."""
+        return Metric("AWS/ApiGateway", name, self.dimensions, statistic)
+
+    def alarms(self, options: AlarmOptions) -> dict[str, Alarm]:
+        """Alarms on server errors and latency."""
+        return {
+            "api-errors": Alarm(
+                "The API answers too many requests with a server error.",
+                Rate(self.metric(self.server_errors, "Sum"), self.metric("Count", "Sum")),
+                threshold=options.api_error_rate_percent,
+            ),
+            "api-latency": Alarm(
+                "The API is slow: 95 of 100 requests take less than this, 5 take longer.",
+                self.metric("Latency", "p95"),
+                threshold=options.api_latency_p95_ms,
+                periods=3,
+            ),
+        }
+
+    def panels(self) -> tuple[Panel, Panel]:
+        """The number of requests and their latency."""
+        return (
+            Panel("Requests", [self.metric("Count", "Sum"), self.metric(self.server_errors, "Sum")]),
+            Panel("API latency (ms)", [self.metric("Latency", statistic) for statistic in ("p50", "p95")]),
+        )
 
 
 class HttpApi(pulumi.ComponentResource):

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pulumi
 
-from components.function import RUNTIME
-
 ROOT = Path(__file__).parents[1]
 BUILD_FOLDER = ROOT / ".build"
+REQUIREMENTS = Path("handlers/requirements.txt")
+
+RUNTIME = "python3.13"
+ARCHITECTURE = "arm64"
 
 # What the functions run on, in pip's words: Lambda's arm64 is Linux's aarch64, and every Amazon Linux has the libraries
 # that manylinux2014 asks for.
@@ -44,7 +46,7 @@ def source_archive(*folders: str, extra: Mapping[str, str]) -> pulumi.AssetArchi
     return pulumi.AssetArchive(assets | {path: pulumi.StringAsset(text) for path, text in sorted(extra.items())})
 
 
-def dependency_layer(requirements: Path, build_folder: Path = BUILD_FOLDER) -> pulumi.FileArchive:
+def dependency_layer(requirements: Path = REQUIREMENTS, build_folder: Path = BUILD_FOLDER) -> pulumi.FileArchive:
     """The zip of a Lambda layer with `requirements` (relative to the project; pinned, with hashes).
 
     It is built once for the same requirements, and the same requirements give the same bytes. The environment variable

@@ -14,7 +14,8 @@ import pytest
 from components import reports
 from components import table as deployed_table
 from components.api import ROUTES
-from components.function import METRICS_NAMESPACE
+from components.circuit_breaker import CIRCUIT, CIRCUIT_ITEM, CIRCUIT_PROBES
+from components.observability import METRICS_NAMESPACE
 from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
@@ -85,9 +86,9 @@ def test_the_breaker_function_runs_the_workers_code_in_the_workers_environment()
 
 
 def test_the_circuits_item_and_object_are_those_that_the_rights_name() -> None:
-    assert variant.CIRCUIT_ITEM == circuit.NAME
-    assert circuit.PROBES_KEY == variant.CIRCUIT_PROBES
-    assert variant.CIRCUIT_PROBES.startswith(variant.CIRCUIT)
+    assert CIRCUIT_ITEM == circuit.NAME
+    assert circuit.PROBES_KEY == CIRCUIT_PROBES
+    assert CIRCUIT_PROBES.startswith(CIRCUIT)
 
 
 @pytest.mark.parametrize("stack", ["dev", "csv"])

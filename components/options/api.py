@@ -372,6 +372,11 @@ class EventQueueOptions(QueueOptions):
     fifo: FifoOptions | None = None
     """Default: a standard queue, without an order and without its limits."""
 
+    @property
+    def is_fifo(self) -> bool:
+        """Whether events of one group keep their order."""
+        return self.fifo is not None
+
 
 class OutcomeOptions(Options):
     """Outcome events on an EventBridge bus of the pipeline's own: docs/outcomes.md. `{}` turns them on."""
@@ -394,6 +399,16 @@ class ApiPipelineConfig(CommonOptions):
     """Who is told of reports; `notifications` is who is told of trouble."""
     fault_injection: bool = False
     """Let faults be switched on for game days, with `pipeline faults`: docs/faults.md. Never in `prod`."""
+
+    @property
+    def message_senders(self) -> tuple[str, ...]:
+        """SNS, for either topic."""
+        return tuple(sorted({*self.notifications.senders, *self.report_notifications.senders}))
+
+    @property
+    def has_event_bus(self) -> bool:
+        """Whether outcomes are published."""
+        return self.outcomes is not None
 
     @model_validator(mode="after")
     def _reports_have_an_index(self) -> Self:

@@ -38,6 +38,11 @@ class QueueOptions(Options):
     redrive_api: bool = False
     """Routes that show dead letters and send them back, for signed requests only (docs/dead-letters.md)."""
 
+    @property
+    def is_fifo(self) -> bool:
+        """Whether messages of one group keep their order."""
+        return False
+
     @model_validator(mode="before")
     @classmethod
     def _attempts_are_the_workers(cls, given: Any) -> Any:
@@ -271,5 +276,16 @@ class CommonOptions(Options):
     notifications: NotificationOptions = NotificationOptions()
     encryption: EncryptionOptions = EncryptionOptions()
     network: NetworkOptions = NetworkOptions()
+    storage: ProtectionOptions
     accepted_findings: tuple[AcceptedFinding, ...] = ()
     """Changes nothing that is deployed; `pipeline check` shows these with their reasons, and passes."""
+
+    @property
+    def message_senders(self) -> tuple[str, ...]:
+        """Services that put messages into an encrypted queue on their own: `s3`, `sns`."""
+        return self.notifications.senders
+
+    @property
+    def has_event_bus(self) -> bool:
+        """Whether the pipeline has an event bus, which uses the customer key."""
+        return False

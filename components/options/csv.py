@@ -179,6 +179,11 @@ class CsvPipelineConfig(CommonOptions):
         return self
 
     @property
+    def message_senders(self) -> tuple[str, ...]:
+        """S3, which announces uploads in the queue, and SNS for either topic."""
+        return tuple(sorted({"s3", *self.notifications.senders, *self.file_notifications.senders}))
+
+    @property
     def api(self) -> ApiOptions:
         """All options of the redrive API: who signs gets in, and nothing of it takes events."""
         return ApiOptions(auth="iam", **dict(self.redrive_api))

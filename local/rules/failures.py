@@ -103,7 +103,7 @@ def _kept(target: Mapping[str, Any]) -> bool:
 @rule(
     "dead-letter-alarm",
     fix="an alarm on AWS/SQS ApproximateNumberOfMessagesVisible of this QueueName, at 1 message within "
-    "5 minutes: dead_letters_alarm of components/observability.py",
+    "5 minutes: dead_letters_alarm of components/queue.py",
     why="https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html",
 )
 def _dead_letter_alarm(graph: Graph) -> Iterator[Problem]:

@@ -8,8 +8,7 @@ import pulumi
 import pytest
 
 from components import package
-from components.function import ARCHITECTURE
-from components.package import PackageError, dependency_layer, source_archive
+from components.package import ARCHITECTURE, PackageError, dependency_layer, source_archive
 
 
 @pytest.fixture(autouse=True)
