@@ -62,8 +62,8 @@ def test_an_output_that_nobody_provides_is_told_with_input_and_line() -> None:
         aws.sns.Topic("alerts", display_name=queue.kms_master_key_id)
 
     expected = (
-        rf"aws:sns/topic:Topic 'alerts' \({Path(__file__).name}:\d+\): its input displayName is not known: "
-        r"nobody provided the output it needs \(aws:sqs/queue:Queue 'main' provides arn, id, name, url\)"
+        rf"aws:sns/topic:Topic 'alerts' \({Path(__file__).name}:\d+\): its input displayName is unknown: "
+        r"no resource provides the output it needs \(aws:sqs/queue:Queue 'main' provides arn, id, name, url\)"
     )
     with pytest.raises(LocalError, match=expected):
         synthesise(Path(__file__).parent, "test", program=program)
@@ -79,7 +79,7 @@ def test_an_unknown_value_is_found_deep_inside_an_input() -> None:
             metric_queries=[{"id": "m", "expression": queue.kms_master_key_id}],
         )
 
-    with pytest.raises(LocalError, match=r"its input metricQueries\[0\].expression is not known"):
+    with pytest.raises(LocalError, match=r"its input metricQueries\[0\].expression is unknown"):
         synthesise(program=program, stack="test")
 
 
@@ -87,7 +87,7 @@ def test_a_stack_output_that_nobody_provides_is_told() -> None:
     def program() -> None:
         pulumi.export("key", aws.sqs.Queue("main").kms_master_key_id)
 
-    with pytest.raises(LocalError, match="the stack output 'key' is not known"):
+    with pytest.raises(LocalError, match="the stack output 'key' is unknown"):
         synthesise(program=program, stack="test")
 
 

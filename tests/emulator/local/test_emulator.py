@@ -73,7 +73,7 @@ def test_a_port_that_is_taken_is_named_in_the_error() -> None:
 def test_an_emulator_that_does_not_start_is_told_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
     emulator = Emulator()
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(LocalError, match="the emulator ended while starting: it said nothing"), emulator:
+    with pytest.raises(LocalError, match="the emulator ended while starting: it printed nothing"), emulator:
         pass
     assert not emulator.folder.exists()
 

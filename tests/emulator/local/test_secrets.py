@@ -55,7 +55,7 @@ def test_a_value_that_is_missing_is_asked_for_by_its_variable(
 ) -> None:
     names = ("token", "signing_key", "empty")
     project = project_with(**{name: f"arn:aws:ssm:{ACCOUNT}:parameter/{name}" for name in names})
-    with pytest.raises(LocalError, match="set PIPELINE_SECRET_SIGNING_KEY, PIPELINE_SECRET_EMPTY, to something"):
+    with pytest.raises(LocalError, match="set PIPELINE_SECRET_SIGNING_KEY, PIPELINE_SECRET_EMPTY, to dummy"):
         put_into(emulator, project, {"token": "one", "empty": ""})
 
 
@@ -79,6 +79,6 @@ def test_what_the_emulator_refuses_is_told_with_the_secrets_name_and_without_its
     emulator: Emulator, project_with: Callable[..., Project]
 ) -> None:
     project = project_with(token=f"arn:aws:ssm:{ACCOUNT}:parameter/aws/reserved")
-    with pytest.raises(LocalError, match="the secret 'token' could not be put into the emulator: ") as raised:
+    with pytest.raises(LocalError, match="the emulator did not store the secret 'token': ") as raised:
         put_into(emulator, project, {"token": "hunter2"})
     assert "hunter2" not in str(raised.value)
