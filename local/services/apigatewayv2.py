@@ -8,7 +8,7 @@ from local.services.lambda_ import pascal
 
 
 def api_url(aws: Clients, api_id: str) -> str:
-    """Where an API answers. By path, because names below `localhost` do not resolve everywhere."""
+    """Return the address of an API. It has a path, because names below `localhost` do not resolve everywhere."""
     return f"{aws.endpoint}/_aws/execute-api/{api_id}"
 
 
