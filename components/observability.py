@@ -70,7 +70,7 @@ class Panel:
 
 
 class Observability(pulumi.ComponentResource):
-    """The alarms of a pipeline and its dashboard. Alarms tell the alerts topic of trouble and of its end."""
+    """The alarms of a pipeline and its dashboard. Alarms tell the alarms topic of trouble and of its end."""
 
     def __init__(
         self,
@@ -79,12 +79,12 @@ class Observability(pulumi.ComponentResource):
         service: str,
         alarms: Mapping[str, Alarm],
         panels: Sequence[Panel],
-        alerts_arn: Input[str],
+        alarms_arn: Input[str],
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Observability", name, None, opts)
         for label, alarm in alarms.items():
-            self._alarm(f"{name}-{label}", alarm, alerts_arn)
+            self._alarm(f"{name}-{label}", alarm, alarms_arn)
         aws.cloudwatch.Dashboard(
             name,
             dashboard_name=f"{service}-{name}",
@@ -93,7 +93,7 @@ class Observability(pulumi.ComponentResource):
         )
         self.register_outputs({})
 
-    def _alarm(self, name: str, alarm: Alarm, alerts_arn: Input[str]) -> None:
+    def _alarm(self, name: str, alarm: Alarm, alarms_arn: Input[str]) -> None:
         aws.cloudwatch.MetricAlarm(
             name,
             alarm_description=alarm.description,
@@ -108,8 +108,8 @@ class Observability(pulumi.ComponentResource):
                 if alarm.heartbeat
                 else None
             ),
-            alarm_actions=[alerts_arn],
-            ok_actions=[alerts_arn],
+            alarm_actions=[alarms_arn],
+            ok_actions=[alarms_arn],
             **_watched(alarm),
             opts=ResourceOptions(parent=self),
         )

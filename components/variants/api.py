@@ -67,7 +67,9 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "handlers", "processors", extra={"schemas.json": json.dumps(event_schemas(config.api), sort_keys=True)}
     )
 
-    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=child)
+    # A topic of their own: who can cause alerts must not be able to drown alarms in them.
+    alarms = Notifications(f"{name}-alarms", config.notifications, alarms=True, opts=child)
     table = Table(f"{name}-table", storage, opts=child)
     breaker_options = config.worker.circuit_breaker
     expiries = {
@@ -213,6 +215,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             **(scheduled_alarms("report", reports.scheduled, config.alarms) if reports else {}),
             **(function_alarms("redrive", redrive.function, config.alarms) if redrive else {}),
             **undelivered_alarms("alerts", alerts.dead_letters),
+            **undelivered_alarms("alarms", alarms.dead_letters),
             **(undelivered_alarms("reports", reports.topic.dead_letters) if reports else {}),
         },
         panels=[
@@ -227,7 +230,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             functions_panel(*functions),
             *cost_panels(functions, table, queue),
         ],
-        alerts_arn=alerts.arn,
+        alarms_arn=alarms.arn,
         opts=child,
     )
     SavedQueries(f"{name}-queries", EVENT_QUERIES, service=service, functions=functions, opts=child)
@@ -238,6 +241,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "table_name": table.name,
         "bucket_name": bucket.name,
         "alerts_topic_arn": alerts.arn,
+        "alarms_topic_arn": alarms.arn,
         **({} if outcomes is None else {"event_bus_name": outcomes.name}),
         **({"reports_topic_arn": reports.topic.arn} if reports else {}),
         **({} if faults is None else {"fault_parameter_name": faults.name}),

@@ -45,7 +45,9 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
     runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
 
-    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=child)
+    # A topic of their own: who can cause alerts must not be able to drown alarms in them.
+    alarms = Notifications(f"{name}-alarms", config.notifications, alarms=True, opts=child)
     notifications = Notifications(f"{name}-files", config.file_notifications, alarms=False, opts=child)
     table = FileTable(f"{name}-table", storage, opts=child)
     inputs = Bucket(
@@ -127,6 +129,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             **(function_alarms("redrive", redrive.function, config.alarms) if redrive else {}),
             **(api_alarms(redrive_api.metrics, config.alarms) if redrive_api else {}),
             **undelivered_alarms("alerts", alerts.dead_letters),
+            **undelivered_alarms("alarms", alarms.dead_letters),
             **undelivered_alarms("files", notifications.dead_letters),
         },
         panels=[
@@ -138,7 +141,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             *(api_panels(redrive_api.metrics) if redrive_api else ()),
             functions_panel(worker.function, *([redrive.function] if redrive else [])),
         ],
-        alerts_arn=alerts.arn,
+        alarms_arn=alarms.arn,
         opts=child,
     )
     return {
@@ -149,5 +152,6 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         "dead_letter_queue_url": queue.dead_letters_url,
         "notifications_topic_arn": notifications.arn,
         "alerts_topic_arn": alerts.arn,
+        "alarms_topic_arn": alarms.arn,
         **({"redrive_api_url": redrive_api.url} if redrive_api else {}),
     }

@@ -44,7 +44,9 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
     runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
     service = runtime.service
 
-    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=child)
+    # A topic of their own: who can cause alerts must not be able to drown alarms in them.
+    alarms = Notifications(f"{name}-alarms", config.notifications, alarms=True, opts=child)
     table = ReadingTable(f"{name}-table", storage, opts=child)
     expiries = {READINGS: storage.uploads_expire_after_days, REJECTED: storage.rejected_expire_after_days}
     bucket = Bucket(f"{name}-bucket", storage, expire_after_days=expiries, opts=child)
@@ -76,6 +78,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
             **async_alarms(worker.function, config.alarms.event_age_seconds),
             **function_alarms("worker", worker.function, config.alarms),
             **undelivered_alarms("alerts", alerts.dead_letters),
+            **undelivered_alarms("alarms", alarms.dead_letters),
         },
         panels=[
             counts_panel("Readings", service, "Stored", "Repeated", "Rejected"),
@@ -84,7 +87,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
             latency_panel("Uploaded to stored (ms)", service),
             functions_panel(worker.function),
         ],
-        alerts_arn=alerts.arn,
+        alarms_arn=alarms.arn,
         opts=child,
     )
     return {
@@ -92,6 +95,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         "table_name": table.name,
         "dead_letter_queue_url": dead_letters.url,
         "alerts_topic_arn": alerts.arn,
+        "alarms_topic_arn": alarms.arn,
         "worker_name": worker.function.name,
     }
 

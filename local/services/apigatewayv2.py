@@ -79,6 +79,9 @@ def stage(aws: Clients, name: str, inputs: Inputs) -> Created:
     request: dict[str, Any] = inputs.renamed(AutoDeploy="autoDeploy", Description="description")
     if "defaultRouteSettings" in inputs:
         request["DefaultRouteSettings"] = pascal(inputs["defaultRouteSettings"])
+    if "routeSettings" in inputs:
+        routes = [dict(route) for route in inputs["routeSettings"]]
+        request["RouteSettings"] = {route.pop("routeKey"): pascal(route) for route in routes}
     if "accessLogSettings" in inputs:
         request["AccessLogSettings"] = pascal(inputs["accessLogSettings"])
     aws("apigatewayv2").create_stage(ApiId=api_id, StageName=name, Tags=inputs.tags, **request)

@@ -107,7 +107,7 @@ def worker_does_all_it_does(client: Client, event: Json, keyed_id: str) -> None:
     """Gets four messages: of a new event, of one that another worker has begun, of another's id, and of no event."""
     fresh, begun = str(uuid.uuid4()), str(uuid.uuid4())
     now = int(time.time())
-    at_work = {"attempts": 1, "running_until": now + 1, "noted_receives": 1, "expires_at": now + 1_000}
+    at_work = {"attempts": 1, "running_until": now + 8, "noted_receives": 1, "expires_at": now + 1_000}
     client.aws("dynamodb").put_item(
         TableName=client.outputs["table_name"],
         Item={"id": {"S": begun}, "type": {"S": "t"}, "status": {"S": "queued"}, "noted_message_id": {"S": "another"}}
