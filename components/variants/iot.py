@@ -110,5 +110,6 @@ def _environment(config: IotPipelineConfig) -> dict[str, Input[str]]:
         "MAX_OBJECT_BYTES": str(config.readings.max_object_mb * BYTES_A_MEGABYTE),
         "MAX_READINGS": str(config.readings.max_per_object),
         "MAX_AHEAD_SECONDS": str(config.readings.max_ahead_seconds),
+        "DEVICE_IN_KEY": json.dumps(config.readings.device_in_key),
         "READINGS_EXPIRE_AFTER_DAYS": str(config.storage.readings_expire_after_days),
     }
