@@ -18,6 +18,9 @@ Route = tuple[str, str]
 
 ROUTES: tuple[Route, ...] = (("POST", "/events"), ("GET", "/events"), ("GET", "/events/{id}"), ("GET", "/health"))
 OPEN_ROUTES: tuple[Route, ...] = (("GET", "/health"),)
+# A list reads up to a hundred items, a submission none: it has a throttle of its own below the API's.
+LIST: Route = ("GET", "/events")
+LISTS_PER_SECOND, LISTS_AT_ONCE = 10, 20
 
 INTEGRATION_TIMEOUT_MS = 29_000
 
@@ -124,8 +127,14 @@ class HttpApi(pulumi.ComponentResource):
         cors = _cors(options, backends)
         api = aws.apigatewayv2.Api(name, protocol_type="HTTP", cors_configuration=cors, opts=child)
         authorization = self._authorization(name, options, api)
-        for backend in backends:
-            self._routes(name, api, backend, {"authorization_type": "AWS_IAM"} if backend.signed else authorization)
+        routes = [
+            route
+            for backend in backends
+            for route in self._routes(
+                name, api, backend, {"authorization_type": "AWS_IAM"} if backend.signed else authorization
+            )
+        ]
+        rate, burst = _list_throttling(options)
         stage = aws.apigatewayv2.Stage(
             name,
             api_id=api.id,
@@ -135,8 +144,14 @@ class HttpApi(pulumi.ComponentResource):
                 "throttling_rate_limit": options.throttling.rate_per_second,
                 "throttling_burst_limit": options.throttling.burst,
             },
+            route_settings=(
+                [{"route_key": " ".join(LIST), "throttling_rate_limit": rate, "throttling_burst_limit": burst}]
+                if _lists(backends)
+                else None
+            ),
             access_log_settings=_access_logs(name, options, logs, child),
-            opts=child,
+            # API Gateway refuses settings of a route that is not there yet.
+            opts=ResourceOptions(parent=self, depends_on=routes),
         )
         _allow_invocation(name, backends, api.execution_arn, child)
         self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
@@ -146,7 +161,7 @@ class HttpApi(pulumi.ComponentResource):
 
     def _routes(
         self, name: str, api: aws.apigatewayv2.Api, backend: Backend, authorization: dict[str, Input[str]]
-    ) -> None:
+    ) -> list[aws.apigatewayv2.Route]:
         child = ResourceOptions(parent=self)
         integration = aws.apigatewayv2.Integration(
             backend.named(name),
@@ -158,7 +173,7 @@ class HttpApi(pulumi.ComponentResource):
             timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
             opts=child,
         )
-        for method, path in backend.routes:
+        return [
             aws.apigatewayv2.Route(
                 f"{name}-{_label(method, path)}",
                 api_id=api.id,
@@ -167,6 +182,8 @@ class HttpApi(pulumi.ComponentResource):
                 **({"authorization_type": "NONE"} if (method, path) in OPEN_ROUTES else authorization),
                 opts=child,
             )
+            for method, path in backend.routes
+        ]
 
     def _authorization(self, name: str, options: ApiOptions, api: aws.apigatewayv2.Api) -> dict[str, Input[str]]:
         if options.jwt is not None:
@@ -228,6 +245,16 @@ class RestApi(pulumi.ComponentResource):
             },
             opts=child,
         )
+        if _lists(backends):
+            rate, burst = _list_throttling(options)
+            aws.apigateway.MethodSettings(
+                f"{name}-list",
+                rest_api=api.id,
+                stage_name=stage.stage_name,
+                method_path=f"{LIST[1].strip('/')}/{LIST[0]}",
+                settings={"throttling_rate_limit": rate, "throttling_burst_limit": burst},
+                opts=child,
+            )
         _allow_invocation(name, backends, api.execution_arn, child)
         self.key_id = self._key(name, options, api, stage) if options.auth == "api_key" else None
         self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
@@ -330,6 +357,16 @@ class RestApi(pulumi.ComponentResource):
         )
         aws.apigateway.UsagePlanKey(name, key_id=key.id, key_type="API_KEY", usage_plan_id=plan.id, opts=child)
         return key.id
+
+
+def _lists(backends: Sequence[Backend]) -> bool:
+    return any(LIST in backend.routes for backend in backends)
+
+
+def _list_throttling(options: ApiOptions) -> tuple[float, int]:
+    """Return rate and burst of `GET /events`."""
+    throttling = options.throttling
+    return min(throttling.rate_per_second, LISTS_PER_SECOND), min(throttling.burst, LISTS_AT_ONCE)
 
 
 def _label(method: str, path: str) -> str:

@@ -63,7 +63,7 @@ class Panel:
 
 
 class Observability(pulumi.ComponentResource):
-    """The alarms and the dashboard of a pipeline. Alarms notify the alerts topic when they ring and when they end."""
+    """The alarms and the dashboard of a pipeline. Alarms notify the alarms topic when they ring and when they end."""
 
     def __init__(
         self,
@@ -72,12 +72,12 @@ class Observability(pulumi.ComponentResource):
         service: str,
         alarms: Mapping[str, Alarm],
         panels: Sequence[Panel],
-        alerts_arn: Input[str],
+        alarms_arn: Input[str],
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Observability", name, None, opts)
         for label, alarm in alarms.items():
-            self._alarm(f"{name}-{label}", alarm, alerts_arn)
+            self._alarm(f"{name}-{label}", alarm, alarms_arn)
         aws.cloudwatch.Dashboard(
             name,
             dashboard_name=f"{service}-{name}",
@@ -86,7 +86,7 @@ class Observability(pulumi.ComponentResource):
         )
         self.register_outputs({})
 
-    def _alarm(self, name: str, alarm: Alarm, alerts_arn: Input[str]) -> None:
+    def _alarm(self, name: str, alarm: Alarm, alarms_arn: Input[str]) -> None:
         aws.cloudwatch.MetricAlarm(
             name,
             alarm_description=alarm.description,
@@ -101,8 +101,8 @@ class Observability(pulumi.ComponentResource):
                 if alarm.heartbeat
                 else None
             ),
-            alarm_actions=[alerts_arn],
-            ok_actions=[alerts_arn],
+            alarm_actions=[alarms_arn],
+            ok_actions=[alarms_arn],
             **_watched(alarm),
             opts=ResourceOptions(parent=self),
         )

@@ -75,7 +75,7 @@ class Outcomes(pulumi.ComponentResource):
         if self.dead_letters_name is not None:
             alarms["outcomes-dead-letters"] = dead_letters_alarm(
                 self.dead_letters_name,
-                "EventBridge could not encrypt or decrypt outcome events: subscribers do not know of them; fix the key.",
+                "EventBridge could not encrypt or decrypt outcome events: subscribers miss them; fix the key.",
             )
         return alarms
 

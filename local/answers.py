@@ -1,6 +1,6 @@
-"""Ids and outputs as AWS would answer them, made up from names: one function per resource type.
+"""Made-up ids and outputs of resources for recorded graphs: one function per resource type.
 
-A recorded graph uses them. The tests compare them with the emulator's.
+They derive from names. Tests compare them with the emulator's.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ Answer = Callable[[Scope, str, Inputs], Created]
 
 
 def _id(name: str, length: int = 10) -> str:
-    """An id as AWS makes them up; ours follows from the name."""
+    """Return an id like those of AWS, but derived from the name."""
     return hashlib.sha256(name.encode()).hexdigest()[:length]
 
 
@@ -26,7 +26,7 @@ def _made_up(_scope: Scope, name: str, _inputs: Inputs) -> Created:
 
 
 def _by(key: str) -> Answer:
-    """For types that AWS knows by what they belong to."""
+    """Answer for types whose id is that of their owner."""
     return lambda _scope, _name, inputs: Created(str(inputs[key]))
 
 
@@ -161,7 +161,7 @@ def _alias(scope: Scope, _name: str, inputs: Inputs) -> Created:
 
 
 def _prefixed(prefix: str) -> Answer:
-    """For what EC2 knows by ids that say of which type they are."""
+    """Answer for types of EC2, whose ids have a prefix."""
     return lambda _scope, name, _inputs: Created(f"{prefix}-{_id(name, 17)}")
 
 

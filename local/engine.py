@@ -1,4 +1,4 @@
-"""The backend that creates what a program registers in the emulator, and what makes of the two a running pipeline."""
+"""The backend that creates registered resources in the emulator, and a whole stack running in one."""
 
 import os
 import threading
@@ -30,7 +30,7 @@ FileState = tuple[tuple[str, int, int], ...]
 
 @dataclass
 class DeployedFunction:
-    """A function as it runs, with what is needed to see that its code has changed."""
+    """A running function, with the state of its code's files."""
 
     name: str
     handler: str
@@ -41,7 +41,7 @@ class DeployedFunction:
 
 
 class Engine:
-    """Creates resources in an emulator. A backend of local.monitor."""
+    """A backend of local.monitor that creates resources in an emulator."""
 
     account = ACCOUNT
 
@@ -56,11 +56,11 @@ class Engine:
         self.functions: list[DeployedFunction] = []
 
     def component(self, registration: Registration) -> None:
-        """A component is nothing in the emulator."""
+        """Report a component. The emulator has nothing for it."""
         self._progress(registration)
 
     def create(self, registration: Registration) -> Created:
-        """Creates a resource in the emulator. Raises LocalError with what the emulator refuses."""
+        """Create a resource in the emulator. Raises LocalError when the emulator refuses it."""
         aws = self._aws()
         try:
             created = services.create(aws, registration)
@@ -107,16 +107,16 @@ class Engine:
             raise LocalError(f"function {function.name}: {error}") from error
 
     def finish(self) -> None:
-        """Waits until every function's handler has been imported once. Raises LocalError for one that cannot be."""
+        """Wait until every function's handler has been imported once. Raises LocalError for one that cannot be."""
         for check in self._checking:
             check.result()
 
     def close(self) -> None:
-        """Ends checks that still run."""
+        """End checks that still run."""
         self._checks.shutdown(wait=True, cancel_futures=True)
 
     def reload(self) -> Iterator[str]:
-        """Puts changed code into its functions; yields one line for each.
+        """Deploy changed code to its functions. Yields one line for each.
 
         A function whose new code cannot be imported keeps the old.
         """
@@ -126,7 +126,7 @@ class Engine:
                 continue
             function.state = state
             try:
-                # Relative paths of the archive are the project's.
+                # The archive's paths are relative to the project.
                 with _in(self._project.directory):
                     code = zip_bytes(function.archive)
                 self._check(function, code)
@@ -144,7 +144,7 @@ class Engine:
 
 
 def _state(files: list[Path]) -> FileState:
-    """What changes when any of the files does."""
+    """Return a value that changes when one of the files does."""
     return tuple((str(file), status.st_mtime_ns, status.st_size) for file, status in _statuses(files))
 
 
@@ -168,7 +168,7 @@ def _in(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Running:
-    """A pipeline that is up."""
+    """A running pipeline."""
 
     project: Project
     emulator: Emulator
@@ -190,9 +190,9 @@ def running(
     iam_log: Path | None = None,
     secret_values: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
-    """A project's stack, up in an emulator of its own until the block ends; nothing is left then.
+    """Run a project's stack in an emulator of its own until the block ends. Nothing is left then.
 
-    The emulator boots while the program is imported. `secret_values`: of the secrets that the stack names, by name.
+    The emulator boots while the program is imported. `secret_values` maps names of the stack's secrets to values.
     Raises LocalError, and what the program itself raises.
     """
     emulator = Emulator(port=port, region=project.region, iam_log=iam_log)

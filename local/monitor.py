@@ -27,7 +27,7 @@ from local.project import Project
 STACK_TYPE = "pulumi:pulumi:Stack"
 PROVIDER_PREFIX = "pulumi:providers:"
 
-# Not RESOURCE_REFERENCES: the SDK then asks for resources by getResource, which nothing here needs.
+# Without RESOURCE_REFERENCES: with it, the SDK calls getResource, which nothing here needs.
 FEATURES = (
     resource_pb2.RESOURCE_MONITOR_FEATURE_SECRETS,
     resource_pb2.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS,
@@ -39,12 +39,12 @@ FEATURES = (
 
 @dataclass(frozen=True)
 class Registration:
-    """A resource as the program wants it.
+    """A resource that the program registers.
 
-    `inputs` are plain: wire names (camelCase), no secrets' wrapping, whole numbers as int; assets stay live objects.
-    `physical_name` is what AWS will know it by. `tags` are the inputs' tags above the provider's default tags.
-    `position` is where the program makes it, `components/queue.py:31`. `retained`: `pulumi destroy` leaves it.
-    `ignored_changes`: inputs that `pulumi up` leaves as they are once it exists.
+    `inputs` are plain values by wire name (camelCase), without the wrapping of secrets and with whole numbers as int;
+    assets stay live objects. `physical_name` is its name on AWS. `tags` are its own tags above the provider's default
+    tags. `position` is its line in the program, `components/queue.py:31`. `retained` means that `pulumi destroy` leaves
+    it. `ignored_changes` are inputs that `pulumi up` does not change.
     """
 
     type: str
@@ -61,32 +61,32 @@ class Registration:
     ignored_changes: tuple[str, ...]
 
     def __str__(self) -> str:
-        """How errors name it."""
+        """Return its name for errors."""
         return f"{self.type} {self.name!r} ({self.position})"
 
 
 @dataclass(frozen=True)
 class Created:
-    """What a resource became: its id, and the outputs that are not just its inputs."""
+    """A created resource: its id, and the outputs beside its inputs."""
 
     id: str
     outputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Backend(Protocol):
-    """Where resources come into being. Called from several threads at once."""
+    """A place to create resources in. Called from several threads at once."""
 
     account: str
 
     def create(self, registration: Registration) -> Created:
-        """Creates a custom resource. Raises LocalError when it cannot."""
+        """Create a custom resource. Raises LocalError on failure."""
 
     def component(self, registration: Registration) -> None:
-        """Takes note of a component resource, which is nothing outside the program."""
+        """Record a component resource, which exists in the program only."""
 
 
 class Monitor:
-    """The resource monitor: one run of one program."""
+    """The resource monitor of one run of a program."""
 
     def __init__(self, project: Project, backend: Backend) -> None:
         self._project = project
@@ -100,8 +100,7 @@ class Monitor:
         self.error: Exception | None = None
         self.stack_outputs: dict[str, Any] = {}
 
-    # The protocol; the SDK calls these by their protocol names, with the engine's requests.
-    # Public by the protocol: what each asks for stands in Pulumi's resource.proto.
+    # The SDK calls these by their protocol names. Pulumi's resource.proto documents them.
     # ruff: noqa: D102
 
     def GetDeploymentInfo(self, _request: object) -> resource_pb2.DeploymentInfo:  # noqa: N802
@@ -123,7 +122,9 @@ class Monitor:
                 outputs = _plain(rpc.deserialize_properties(request.outputs, keep_unknowns=True))
                 for key, value in outputs.items():
                     if _unknown_path(value) is not None:
-                        raise LocalError(f"the stack output {key!r} is not known: nobody provided the output it needs")
+                        raise LocalError(
+                            f"the stack output {key!r} is unknown: no resource provides the output it needs"
+                        )
                 self.stack_outputs = outputs
         return empty_pb2.Empty()
 
@@ -135,7 +136,7 @@ class Monitor:
 
     def ReadResource(self, request: resource_pb2.ReadResourceRequest) -> resource_pb2.ReadResourceResponse:  # noqa: N802
         with self._first_error():
-            raise LocalError(f"{request.type} {request.name!r}: resources that exist already cannot be read here")
+            raise LocalError(f"{request.type} {request.name!r}: the local pipeline cannot read existing resources")
 
     def RegisterStackTransform(self, request: callback_pb2.Callback) -> empty_pb2.Empty:  # noqa: N802
         self._transforms[""].append(request)
@@ -144,11 +145,11 @@ class Monitor:
     def SignalAndWaitForShutdown(self, _request: object) -> empty_pb2.Empty:  # noqa: N802
         return empty_pb2.Empty()
 
-    # What the requests mean
+    # The work behind the requests
 
     @contextlib.contextmanager
     def _first_error(self) -> Iterator[None]:
-        """Keeps the first error: those that follow are only its consequences."""
+        """Keep the first error. Those that follow are its consequences."""
         if self.error is not None:
             raise self.error
         try:
@@ -180,7 +181,7 @@ class Monitor:
         outputs.CopyFrom(properties)
         outputs.update({**created.outputs, **({"tagsAll": dict(registration.tags)} if registration.tags else {})})
         self._outputs[urn] = {"id", *outputs.fields}
-        # `unknown` makes the SDK treat an output that is not there as not known, instead of as None.
+        # `unknown` makes the SDK treat a missing output as unknown instead of None.
         return resource_pb2.RegisterResourceResponse(urn=urn, id=created.id, object=outputs, unknown=True)
 
     def _urn(self, kind: str, name: str, parent: str) -> str:
@@ -189,7 +190,9 @@ class Monitor:
         urn = f"urn:pulumi:{self._project.stack}::{self._project.name}::{qualified}::{name}"
         with self._lock:
             if urn in self._types:
-                raise LocalError(f"{kind} {name!r} is registered twice: a name must be its type's own below its parent")
+                raise LocalError(
+                    f"{kind} {name!r} is registered twice; a name must be unique for its type below its parent"
+                )
             self._types[urn], self._parents[urn] = kind, parent
         return urn
 
@@ -198,7 +201,7 @@ class Monitor:
         urn: str,
         request: resource_pb2.RegisterResourceRequest,
     ) -> tuple[struct_pb2.Struct, list[str]]:
-        """The inputs after the resource's own transforms, those of its parents, and those of the stack."""
+        """Return inputs and dependencies after the transforms of the resource, its parents and the stack."""
         callbacks, owner = [*self._transforms[urn]], self._parents[urn]
         while owner:
             callbacks += self._transforms.get(owner, ())
@@ -268,7 +271,7 @@ class Monitor:
                 for urn in sources
             )
             raise LocalError(
-                f"{registration}: its input {key}{path} is not known: nobody provided the output it needs ({known})",
+                f"{registration}: its input {key}{path} is unknown: no resource provides the output it needs ({known})",
             )
 
     def _invoked(self, token: str) -> dict[str, Any]:
@@ -293,7 +296,9 @@ class Monitor:
                     "reverseDnsPrefix": "com.amazonaws",
                 }
             case _:
-                raise LocalError(f"the program calls {token}, which is not answered here (local/monitor.py)")
+                raise LocalError(
+                    f"the program calls {token}, which the local pipeline does not answer; add it to local/monitor.py"
+                )
 
 
 def _zones(region: str) -> list[str]:
@@ -313,13 +318,13 @@ def _call_back(callback: callback_pb2.Callback, request: bytes) -> bytes:
 
 
 def _default_tags(value: object) -> Mapping[str, str]:
-    # Config and provider inputs hold it as JSON text.
+    # In config and in a provider's inputs it is JSON text.
     declared = json.loads(value) if isinstance(value, str) else value or {}
     return dict(declared.get("tags") or {}) if isinstance(declared, dict) else {}
 
 
 def _plain(value: Any) -> Any:
-    """A deserialised value without the secrets' wrapping, whole numbers as int (the wire knows floats only)."""
+    """Return a value without the wrapping of secrets, and whole numbers as int: the wire has floats only."""
     value = rpc.unwrap_rpc_secret(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -331,7 +336,7 @@ def _plain(value: Any) -> Any:
 
 
 def _unknown_path(value: object) -> str | None:
-    """Where in a value something is not known (`.variables.QUEUE_URL`), None when all of it is."""
+    """Return the path of an unknown part of a value (`.variables.QUEUE_URL`), or None."""
     if isinstance(value, Unknown) or value == rpc.UNKNOWN:
         return ""
     if isinstance(value, dict):

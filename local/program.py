@@ -35,7 +35,7 @@ EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
 
 
 class Log:
-    """The engine as far as the SDK needs it beside the monitor: it takes the SDK's log."""
+    """The engine service, which only receives the SDK's log."""
 
     def Log(self, request: engine_pb2.LogRequest) -> empty_pb2.Empty:  # noqa: D102, N802  as the protocol names it
         if request.severity in (engine_pb2.WARNING, engine_pb2.ERROR):
@@ -44,13 +44,13 @@ class Log:
 
 
 def run_program(project: Project, backend: Backend, program: Callable[[], object] | None = None) -> dict[str, Any]:
-    """Runs the project's `__main__.py` (or `program`), creating its resources in `backend`; returns the outputs.
+    """Run the project's `__main__.py`, or `program`, create its resources in `backend` and return the outputs.
 
-    Runs in the project's folder, which is also put on `sys.path`, as `pulumi up` does. Errors that the program raises
-    come out as they are; LocalError for the rest.
+    The program runs in the project's folder, which is also put on `sys.path`, as `pulumi up` does. Raises what the
+    program raises, and LocalError for everything else.
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-") as scratch, _program_environment(project, Path(scratch)):
-        # A context of its own: the SDK keeps its state in context variables, so nothing is left of a run for the next.
+        # The SDK keeps its state in context variables. A context of its own keeps runs apart.
         return contextvars.copy_context().run(_run, project, backend, program or _main_of(project))
 
 
@@ -113,9 +113,9 @@ def _run(project: Project, backend: Backend, program: Callable[[], object]) -> d
         with _interruptible(loop):
             loop.run_until_complete(run_in_stack(main))
     except Exception as error:
-        # Each resource that waited for the one that failed fails too, and asyncio would print every one of them.
+        # Resources that depend on the failed one fail too, and asyncio would print each of these errors.
         loop.set_exception_handler(lambda _loop, _context: None)
-        # What the SDK raises last is rarely the cause: a program's own error comes first, then the first registration.
+        # The SDK's own error is rarely the cause. That is the program's error, or else the first failed registration.
         cause = program_errors[0] if program_errors else monitor.error
         if cause is None or cause is error:
             raise
@@ -127,7 +127,7 @@ def _run(project: Project, backend: Backend, program: Callable[[], object]) -> d
 
 @contextlib.contextmanager
 def _interruptible(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Lets Ctrl-C and its like end the loop. As exceptions they would land in the SDK, which waits on for answers."""
+    """Stop the loop on Ctrl-C and similar signals. The SDK would catch an exception and go on waiting."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -139,14 +139,14 @@ def _interruptible(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         interrupted = True
         loop.stop()
 
-    # A signal that is ignored or ends the process stays as it is; only those that Python handles are ours to change.
+    # Signals that are ignored, or end the process, keep their meaning.
     handled = [number for number, handler in before.items() if callable(handler)]
     for number in handled:
         loop.add_signal_handler(number, interrupt)
     try:
         yield
     except RuntimeError:
-        # The loop says that it was stopped.
+        # The loop raises it when it is stopped.
         if interrupted:
             raise KeyboardInterrupt from None
         raise
@@ -157,7 +157,7 @@ def _interruptible(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
 
 def _drain(loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor) -> None:
-    """Ends what a failed run left: registrations under way finish, those that wait for them are cancelled."""
+    """End what a failed run left: running registrations finish, waiting ones are cancelled."""
     pool.shutdown(wait=True, cancel_futures=True)
     tasks = asyncio.all_tasks(loop)
     for task in tasks:

@@ -1,9 +1,9 @@
-"""Synthesises a stack: runs the program, creates nothing, and returns what it would create, as plain objects.
+"""Synthesise a stack: run its program without creating anything, and return the resources as plain objects.
 
     graph = synthesise(Path("."), "dev")
     assert graph.find("aws:sqs/queue:Queue", "pipeline-queue").inputs["maxMessageSize"] == 1_048_576
 
-Strict as the emulator is: an unknown type, and an output that nobody provides, are errors.
+As with the emulator, an unknown type and an output that no resource provides are errors.
 """
 
 import threading
@@ -25,23 +25,23 @@ ACCOUNT = "123456789012"
 
 @dataclass
 class Graph:
-    """What a run of the program registered, in order of registration (parents before children)."""
+    """The resources that a program registered, parents before children."""
 
     resources: list[Registration] = field(default_factory=list)
     outputs: Mapping[str, Any] = field(default_factory=dict)
     arns: Mapping[str, Registration] = field(default_factory=dict)
-    """Whose ARN is which."""
+    """Resources by their ARN."""
 
     def __iter__(self) -> Iterator[Registration]:
-        """All resources."""
+        """Iterate over all resources."""
         return iter(self.resources)
 
     def of_type(self, kind: str) -> list[Registration]:
-        """All resources of a type (`aws:sqs/queue:Queue`)."""
+        """Return all resources of a type (`aws:sqs/queue:Queue`)."""
         return [resource for resource in self.resources if resource.type == kind]
 
     def find(self, kind: str, name: str) -> Registration:
-        """The one resource of a type and logical name. Raises LookupError, naming those that are there."""
+        """Return the one resource of a type and logical name. Raises LookupError with the names that exist."""
         found = [resource for resource in self.of_type(kind) if resource.name == name]
         if len(found) != 1:
             names = ", ".join(sorted(resource.name for resource in self.of_type(kind)))
@@ -49,11 +49,11 @@ class Graph:
         return found[0]
 
     def by_urn(self, urn: str) -> Registration:
-        """The resource of a URN."""
+        """Return the resource of a URN."""
         return next(resource for resource in self.resources if resource.urn == urn)
 
     def children(self, parent: Registration) -> list[Registration]:
-        """The resources right below another."""
+        """Return the direct children of a resource."""
         return [resource for resource in self.resources if resource.parent == parent.urn]
 
 
@@ -65,11 +65,11 @@ def synthesise(
     program: Callable[[], object] | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Graph:
-    """The graph of a stack.
+    """Return the graph of a stack.
 
-    Either of a project's folder, with `config_override` above its stack file (plain values; a bare key is the project's
-    own; None takes a key away), or of a `program` with `config`, which needs no files. Errors that the program raises
-    come out as they are.
+    The stack is either one of a project's folder, with `config_override` above its stack file (plain values; a key
+    without namespace is the project's; None removes a key), or a `program` with `config`, which needs no files. Raises
+    what the program raises.
     """
     if program is None:
         project = load_project(directory or Path.cwd(), stack).with_config(config_override or {})
@@ -81,7 +81,7 @@ def synthesise(
 
 
 class Recorder:
-    """A backend that keeps registrations and makes up the outputs that AWS would answer with."""
+    """A backend that keeps registrations and makes up the outputs of AWS."""
 
     account = ACCOUNT
 
@@ -92,12 +92,12 @@ class Recorder:
         self.arns: dict[str, Registration] = {}
 
     def component(self, registration: Registration) -> None:
-        """Keeps a component."""
+        """Keep a component."""
         with self._lock:
             self.registered.append(registration)
 
     def create(self, registration: Registration) -> Created:
-        """Keeps a resource, and answers as AWS would."""
+        """Keep a resource and return made-up outputs."""
         self.component(registration)
         if registration.type not in ANSWERS:
             raise LocalError(

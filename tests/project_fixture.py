@@ -1,4 +1,4 @@
-"""A Pulumi project for tests: importing `write_project` into a conftest.py makes the fixture known there."""
+"""A Pulumi project for tests. Import `write_project` into a conftest.py to use the fixture there."""
 
 import sys
 from collections.abc import Callable, Iterator

@@ -37,13 +37,15 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     schemas = {"schemas.json": json.dumps(event_schemas(config.api), sort_keys=True)}
     runtime = shared_runtime(name, config, "handlers", "processors", files=schemas, parent=parent)
     opts = runtime.opts
-    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=opts)
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=opts)
+    # A topic of their own: who can cause alerts must not be able to drown alarms in them.
+    alarms = Notifications(f"{name}-alarms", config.notifications, alarms=True, opts=opts)
     table = Table(f"{name}-table", config.storage, opts=opts)
     bucket = Bucket(f"{name}-bucket", config.storage, opts=opts)
     queue = Queue(f"{name}-queue", config.queue, config.worker, opts=opts)
     adds = total(
         _storage_part(config.storage, bucket),
-        Part(worker_grants=[alerts.grant_publish()], alarms=alerts.alarms("alerts")),
+        Part(worker_grants=[alerts.grant_publish()], alarms={**alerts.alarms("alerts"), **alarms.alarms("alarms")}),
         outcomes_part(f"{name}-outcomes", config.outcomes, runtime, parent=parent),
         faults_part(f"{name}-faults", enabled=config.fault_injection, opts=opts),
         secrets_part(config.worker.secrets),
@@ -93,7 +95,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             functions_panel(parts.functions),
             *_cost_panels(parts.functions, table, queue),
         ],
-        alerts_arn=alerts.arn,
+        alarms_arn=alarms.arn,
         opts=opts,
     )
     SavedQueries(f"{name}-queries", EVENT_QUERIES, service=runtime.service, functions=parts.functions, opts=opts)
@@ -104,6 +106,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "table_name": table.name,
         "bucket_name": bucket.name,
         "alerts_topic_arn": alerts.arn,
+        "alarms_topic_arn": alarms.arn,
         **parts.outputs,
         **({"api_key_id": api.key_id} if api.key_id is not None else {}),
     }

@@ -30,7 +30,9 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
     files = {"columns.json": config.format_json()}
     runtime = shared_runtime(name, config, "handlers", files=files, parent=parent)
     service, opts = runtime.service, runtime.opts
-    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=opts)
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=opts)
+    # A topic of their own: who can cause alerts must not be able to drown alarms in them.
+    alarms = Notifications(f"{name}-alarms", config.notifications, alarms=True, opts=opts)
     notifications = Notifications(f"{name}-files", config.file_notifications, alarms=False, opts=opts)
     table = FileTable(f"{name}-table", storage, opts=opts)
     inputs, outputs = _buckets(name, config, opts)
@@ -73,6 +75,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             **queue.alarms(service, config.alarms),
             **worker.function.alarms("worker", config.alarms),
             **alerts.alarms("alerts"),
+            **alarms.alarms("alarms"),
             **notifications.alarms("files"),
             **parts.alarms,
         },
@@ -84,7 +87,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             *parts.panels,
             functions_panel(parts.functions),
         ],
-        alerts_arn=alerts.arn,
+        alarms_arn=alarms.arn,
         opts=opts,
     )
     return {
@@ -95,6 +98,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         "dead_letter_queue_url": queue.dead_letters_url,
         "notifications_topic_arn": notifications.arn,
         "alerts_topic_arn": alerts.arn,
+        "alarms_topic_arn": alarms.arn,
         **parts.outputs,
     }
 

@@ -30,7 +30,9 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
     files = {"thresholds.json": config.thresholds_json(), "schema.json": _schema(config)}
     runtime = shared_runtime(name, config, "handlers", files=files, parent=parent)
     service, opts = runtime.service, runtime.opts
-    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=opts)
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=opts)
+    # A topic of their own: who can cause alerts must not be able to drown alarms in them.
+    alarms = Notifications(f"{name}-alarms", config.notifications, alarms=True, opts=opts)
     table = ReadingTable(f"{name}-table", storage, opts=opts)
     bucket = Bucket(f"{name}-bucket", storage, opts=opts)
     bucket.expire({READINGS: storage.uploads_expire_after_days, REJECTED: storage.rejected_expire_after_days})
@@ -58,6 +60,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
             "rejected-readings": rejections,
             **worker.alarms(config.alarms),
             **alerts.alarms("alerts"),
+            **alarms.alarms("alarms"),
         },
         panels=[
             counts_panel("Readings", service, "Stored", "Repeated", "Rejected"),
@@ -66,7 +69,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
             latency_panel("Uploaded to stored (ms)", service),
             functions_panel([worker.function]),
         ],
-        alerts_arn=alerts.arn,
+        alarms_arn=alarms.arn,
         opts=opts,
     )
     return {
@@ -74,6 +77,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         "table_name": table.name,
         "dead_letter_queue_url": dead_letters.url,
         "alerts_topic_arn": alerts.arn,
+        "alarms_topic_arn": alarms.arn,
         "worker_name": worker.function.name,
     }
 
@@ -88,5 +92,6 @@ def _environment(config: IotPipelineConfig) -> dict[str, Input[str]]:
         "MAX_OBJECT_BYTES": str(config.readings.max_object_mb * BYTES_A_MEGABYTE),
         "MAX_READINGS": str(config.readings.max_per_object),
         "MAX_AHEAD_SECONDS": str(config.readings.max_ahead_seconds),
+        "DEVICE_IN_KEY": json.dumps(config.readings.device_in_key),
         "READINGS_EXPIRE_AFTER_DAYS": str(config.storage.readings_expire_after_days),
     }

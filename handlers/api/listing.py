@@ -18,7 +18,10 @@ DEFAULT_DAYS = 7
 MAXIMUM_LIMIT = 100
 # A page looks into the index so often at most (each look is a query of every shard), so that one request over empty
 # months, or with a filter that nothing passes, does not run into the function's timeout.
-LOOKS_A_PAGE = 31
+LOOKS_A_PAGE = 8
+# A page reads so many items at most: one request must not use up the table. A filter that nothing passes is answered
+# with an empty page and a cursor.
+ITEMS_A_PAGE = MAXIMUM_LIMIT
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,16 @@ def list_events(table: EventTable, parameters: Mapping[str, str], kept_days: int
     wanted = _wanted(parameters, kept_days)
     # What a filter leaves out is read for nothing, so that a filtered page looks at more entries at once.
     look = MAXIMUM_LIMIT if wanted.status or wanted.event_type else wanted.limit
-    position, looks = wanted.position, 0
+    position, looks, read = wanted.position, 0, 0
     shown: list[dict[str, Any]] = []
     for day in days_back(wanted.position, wanted.since):
         entries = None
-        while entries is None or len(entries) == look:
-            if looks == LOOKS_A_PAGE:
+        while entries is None or len(entries) == look or read >= ITEMS_A_PAGE:
+            if looks == LOOKS_A_PAGE or read >= ITEMS_A_PAGE:
                 return {"events": shown, "cursor": _encoded(position)}
             looks += 1
-            entries = table.newest(day, position, wanted.since, look)
+            entries = table.newest(day, position, wanted.since, min(look, ITEMS_A_PAGE - read))
+            read += len(entries)
             for position, event in _described(table, entries, wanted):
                 shown += [event] if event else []
                 if len(shown) == wanted.limit:
@@ -63,7 +67,7 @@ def _described(
     table: EventTable, entries: Sequence[Item], wanted: Wanted
 ) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """The position of each index entry, and its event when that is wanted."""
-    items = table.read(entry["id"] for entry in entries if wanted.event_type in (None, entry["type"]))
+    items = table.listed(entry["id"] for entry in entries if wanted.event_type in (None, entry["type"]))
     for entry in entries:
         event = description(items[entry["id"]]) if entry["id"] in items else None
         yield entry["time_key"], event if event and wanted.status in (None, event["status"]) else None

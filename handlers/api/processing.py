@@ -14,6 +14,8 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
+from handlers.api.decisions import ERROR_CHARACTERS, Failure
+from handlers.api.events import UnreadableMessageError
 from handlers.api.results import ResultError, to_json
 from handlers.processor import Context, Rejected, Unavailable
 from handlers.shared.log import logger
@@ -126,6 +128,15 @@ def call(process: Process, event: Mapping[str, Any], context: Context, seconds: 
         json.dumps, json.loads = _DUMPS, _LOADS
         printed.write("\n")
     return answer
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Return the name and text of an error, in what every service stores: printable characters, no surrogates."""
+    # These speak for themselves; of others the type says more than the text.
+    own_words = isinstance(error, Rejected | ResultError | UnreadableMessageError | CircuitOpenError)
+    text = str(error) if own_words else f"{type(error).__name__}: {error}"
+    printable = "".join(character if character.isprintable() else " " for character in text[:ERROR_CHARACTERS])
+    return Failure(type(error).__name__, printable)
 
 
 class _LoggedLines(io.TextIOBase):

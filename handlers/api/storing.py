@@ -22,7 +22,6 @@ from handlers.api.decisions import (
     Dead,
     Delivery,
     Failed,
-    Failure,
     Retrying,
     Returned,
     Succeeded,
@@ -30,6 +29,7 @@ from handlers.api.decisions import (
     behind,
     conflict,
 )
+from handlers.api.processing import failure_of
 from handlers.api.settings import WorkerSettings
 from handlers.api.table import Completion, EventTable
 from handlers.shared import aws, queues
@@ -141,14 +141,14 @@ class Storing:
             try:
                 objects.put_result(self._settings.bucket_name, key, delivery.outcome.result)
             except OutsideError as error:
+                logger.warning("a result was not stored; the message returns to the queue", exc_info=True)
                 delivery.outcome = self.unavailable(error)
 
         aws.each(store, self._unrecorded(Succeeded))
 
     def unavailable(self, error: Exception) -> Returned:
         """A service of AWS did not answer: that is no attempt of the event."""
-        logger.warning("a service did not answer; the message returns to the queue", exc_info=error)
-        return Returned("unavailable", self._backoff(1), Failure(type(error).__name__, "a service did not answer"))
+        return Returned("unavailable", self._backoff(1), failure_of(error))
 
     def _give_up(self, dead: Sequence[Delivery]) -> None:
         """Alert, and send messages to the dead letters."""

@@ -17,11 +17,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from handlers.api.decisions import (
-    ERROR_CHARACTERS,
     FULL_TIME_SHARE,
     Covered,
     Delivery,
-    Failure,
     Outcome,
     Returned,
     Start,
@@ -40,6 +38,7 @@ from handlers.api.processing import (
     Process,
     ProcessingTimeoutError,
     call,
+    failure_of,
     load_processor,
 )
 from handlers.api.reporting import correlation_ids, report, tell
@@ -48,7 +47,6 @@ from handlers.api.settings import WorkerSettings
 from handlers.api.storing import OutsideError, Storing
 from handlers.api.table import EventTable
 from handlers.processor import Context as EventContext
-from handlers.processor import Rejected
 from handlers.shared import queues
 from handlers.shared.log import logger
 
@@ -139,6 +137,7 @@ class Worker:
         try:
             self._run(deliveries, storing, context)
         except OutsideError as error:
+            logger.exception("a service did not answer; the batch returns to the queue")
             for delivery in deliveries:
                 if not delivery.recorded and not isinstance(delivery.outcome, Covered):
                     delivery.outcome = storing.unavailable(error)
@@ -165,7 +164,7 @@ class Worker:
             try:
                 delivery.envelope = Envelope.from_message(body)
             except UnreadableMessageError as error:
-                delivery.outcome = Unreadable(_failure(error))
+                delivery.outcome = Unreadable(failure_of(error))
 
     def _run(
         self, deliveries: Sequence[Delivery], storing: Storing, context: Context, *, probing: bool = False
@@ -206,7 +205,7 @@ class Worker:
         try:
             answer = self._circuit.call(delivery, process) if self._circuit else process()
         except CircuitOpenError as error:
-            delivery.outcome = Returned("circuit open", self._settings.circuit_recovery_seconds, _failure(error))
+            delivery.outcome = Returned("circuit open", self._settings.circuit_recovery_seconds, failure_of(error))
             return
         finally:
             logger.set_correlation_id(None)
@@ -239,7 +238,7 @@ class Worker:
     def _judged(self, delivery: Delivery, start: Start, answer: Answer, *, cut_short: bool, probing: bool) -> Outcome:
         if answer.error is None:
             return Succeeded(start.attempt, answer.result)
-        failure = _failure(answer.error)
+        failure = failure_of(answer.error)
         timed_out = isinstance(answer.error, ProcessingTimeoutError)
         logger.warning(
             "an attempt failed",
@@ -285,15 +284,6 @@ def _delivery(record: Mapping[str, Any]) -> Delivery:
         receives=int(record["attributes"]["ApproximateReceiveCount"]),
         group=record["attributes"].get("MessageGroupId", ""),
     )
-
-
-def _failure(error: BaseException) -> Failure:
-    """Return the name and text of an error, in what every service stores: printable characters, no surrogates."""
-    # These speak for themselves; of others the type says more than the text.
-    own_words = isinstance(error, Rejected | ResultError | UnreadableMessageError | CircuitOpenError)
-    text = str(error) if own_words else f"{type(error).__name__}: {error}"
-    printable = "".join(character if character.isprintable() else " " for character in text[:ERROR_CHARACTERS])
-    return Failure(type(error).__name__, printable)
 
 
 def log_like_the_pipeline(service: str) -> None:

@@ -31,6 +31,7 @@ from handlers.iot.readings import (
     Rejection,
     UnusableObjectError,
     decoded,
+    not_after,
     read,
     timestamp_of,
 )
@@ -110,7 +111,8 @@ class IotWorker:
         expires_at = int(upload.arrived_at.timestamp()) + self._settings.readings_expire_after_days * SECONDS_A_DAY
         self._table.put(contents.readings, expires_at)
         alerting = Alerting(self._table, self._thresholds, self._publish, run, upload.id, expires_at)
-        return Outcome(contents, rejections_key, alerting.take(contents.readings))
+        current = [not_after(reading, upload.arrived_at) for reading in contents.readings]
+        return Outcome(contents, rejections_key, alerting.take(current))
 
     def _publish(self, alerts: Sequence[Alert]) -> list[Alert]:
         return notices.publish_alerts(self._settings.alerts_topic_arn, self._service, alerts)
@@ -120,9 +122,25 @@ class IotWorker:
         try:
             text = decoded(objects.chunks(upload), settings.max_object_bytes)
             latest = upload.arrived_at + timedelta(seconds=settings.max_ahead_seconds)
-            return read(text, latest=latest, maximum_readings=settings.max_readings, objection=self._objection)
+            objection = self._objection
+            if settings.device_in_key:
+                objection = of_the_keys_device(upload.key, objection)
+            return read(text, latest=latest, maximum_readings=settings.max_readings, objection=objection)
         except UnusableObjectError as error:
             return Contents([], 0, [Rejection(None, str(error), "")])
+
+
+def of_the_keys_device(key: str, others: Objection | None) -> Objection:
+    """Return the objection to readings of a device that the key `readings/{device_id}/...` does not name."""
+    _, _, rest = key.partition("/")
+    device_id, slash, _ = rest.partition("/")
+
+    def objection(reading: Reading) -> str | None:
+        if not slash or reading.device_id != device_id:
+            return "the key names another device; keys are readings/{device_id}/..."
+        return others(reading) if others else None
+
+    return objection
 
 
 def objection_of(schema: Mapping[str, Any]) -> Objection:

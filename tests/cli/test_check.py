@@ -43,7 +43,7 @@ def test_a_finding_names_resource_rule_and_fix(small_project: Path, pipeline: Co
         "    rule encrypted-at-rest, fix: sqs_managed_sse_enabled or kms_master_key_id for a queue, "
         "a server-side encryption rule for a bucket\n"
         "    https://docs.aws.amazon.com/securityhub/latest/userguide/sqs-controls.html#sqs-1\n"
-        "main (aws:sqs/queue:Queue): it answers plain HTTP\n"
+        "main (aws:sqs/queue:Queue): it accepts plain HTTP\n"
         "    rule tls-only, fix: a policy that denies every request where aws:SecureTransport is false: "
         "components/policies.py\n"
         "    https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html#s3-5\n"
@@ -78,8 +78,8 @@ def test_accepting_a_finding_passes_and_accepting_one_that_is_not_found_fails(
     done = pipeline("check", cwd=small_project)
     assert done.exit_code == 1
     assert (
-        "accepted_findings (pulumi:pulumi:Stack): encrypted-at-rest of other is accepted, and nothing of it is found\n"
-        "    rule accepted-findings, fix: take the entry out of the stack file\n"
+        "accepted_findings (pulumi:pulumi:Stack): encrypted-at-rest of other is accepted, but was not found\n"
+        "    rule accepted-findings, fix: remove the entry from the stack file\n"
     ) in done.stdout
     assert done.stdout.endswith(", 2 findings, 1 accepted\n")
 
@@ -89,8 +89,8 @@ def test_escape_sequences_in_a_stack_do_not_reach_the_terminal(small_project: Pa
     accept(small_project, {"rule": "tls-only", "resource": "o\x1b]0;t\x07\nr", "type": "\x9b1m", "reason": "-"})
     done = pipeline("check", cwd=small_project)
     assert done.exit_code == 1
-    assert "ma\\x1b[2Jin (aws:sqs/queue:Queue): it answers plain HTTP\n" in done.stdout
-    assert "tls-only of o\\x1b]0;t\\x07\\nr (\\x9b1m) is accepted, and nothing of it is found\n" in done.stdout
+    assert "ma\\x1b[2Jin (aws:sqs/queue:Queue): it accepts plain HTTP\n" in done.stdout
+    assert "tls-only of o\\x1b]0;t\\x07\\nr (\\x9b1m) is accepted, but was not found\n" in done.stdout
     assert [line for line in done.stdout.splitlines() if not line.isprintable()] == []
 
 

@@ -574,9 +574,7 @@ def test_a_stale_entry_with_a_type_is_found_and_names_the_type() -> None:
     graph = changed(stack("iot"), given("Role worker", managedPolicyArns=[ADMINISTRATOR]))
     wildcard, stale = findings(graph, [entry])
     assert (wildcard.rule, wildcard.accepted) == ("no-wildcard-actions", None)
-    assert stale.found == (
-        f"no-wildcard-actions of pipeline-worker ({ROLE_POLICY}) is accepted, and nothing of it is found"
-    )
+    assert stale.found == (f"no-wildcard-actions of pipeline-worker ({ROLE_POLICY}) is accepted, but was not found")
 
 
 @pytest.mark.parametrize(
@@ -591,7 +589,7 @@ def test_a_stale_entry_is_found(rule: str, resource: str | None) -> None:
     *others, found = findings(graph, [stale] if resource is None else [kept, stale])
     assert [finding.accepted for finding in others] == ([] if resource is None else [REASON])
     assert (found.rule, found.accepted) == ("accepted-findings", None)
-    assert found.found == f"{rule} of {resource or 'any resource'} is accepted, and nothing of it is found"
+    assert found.found == f"{rule} of {resource or 'any resource'} is accepted, but was not found"
 
 
 def test_an_endpoint_without_type_and_policy_is_found() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from handlers.api import events, outcomes, reporting, worker
+from handlers.api import events, outcomes, processing, reporting
 from handlers.api.decisions import Delivery
 from handlers.api.events import Envelope
 from handlers.processor import Rejected
@@ -186,7 +186,7 @@ def test_ten_of_the_largest_outcomes_fit_the_smallest_quota() -> None:
         events.event_id(None), text * 128, "2026-01-01T00:00:00.000000Z", text * 512, text * 512, text * 512, "", {}
     )
     delivery = Delivery("m", "r", "", 1, envelope=envelope)
-    failure = worker._failure(RuntimeError(text * 5_000))
+    failure = processing.failure_of(RuntimeError(text * 5_000))
     item = {"status": "failed", "attempts": 1, "completed_at": envelope.received_at, "result_key": "k" * 1_024}
     delivery.stored = {**item, "error": failure.text, "error_type": failure.type}
     entry = outcomes._entry("b" * 256, "s" * 256, reporting._outcome(delivery))

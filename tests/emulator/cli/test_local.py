@@ -107,7 +107,7 @@ def test_a_secret_without_a_value_is_an_error_that_names_the_variable(pipeline: 
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.splitlines()[-1] == (
         "error: stack 'dev' has secrets that have no value on this machine; set PIPELINE_SECRET_SHOP_TOKEN, "
-        "to something that is none elsewhere"
+        "to dummy local values"
     )
 
 

@@ -1,4 +1,4 @@
-"""Secrets that a stack names get a value of this machine, in the emulator's own services."""
+"""Secrets of a stack, stored in the emulator with local values."""
 
 import json
 import uuid
@@ -19,7 +19,7 @@ KEY = f"arn:aws:kms:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 @pytest.fixture
 def project_with(project: Project) -> Callable[..., Project]:
-    """`project_with(name=reference)`: a project, of whatever name, whose processor has these secrets."""
+    """`project_with(name=reference)`: a project whose processor has these secrets."""
     return lambda **secrets: project.with_config({"datapipeline:worker": {"batch_size": 1, "secrets": secrets}})
 
 
@@ -30,7 +30,7 @@ def references(project: Project) -> dict[str, Any]:
     return found
 
 
-def test_each_is_where_a_function_looks_for_it_and_the_stack_names_it_by_the_emulators_arn(
+def test_secrets_are_stored_and_the_stack_gets_their_arns_in_the_emulator(
     emulator: Emulator, aws: Clients, project_with: Callable[..., Project]
 ) -> None:
     unique = uuid.uuid4().hex
@@ -50,19 +50,19 @@ def test_each_is_where_a_function_looks_for_it_and_the_stack_names_it_by_the_emu
             assert (parameter["Type"], parameter["Value"]) == ("SecureString", values[name])
 
 
-def test_a_value_that_is_missing_is_asked_for_by_its_variable(
+def test_a_missing_value_is_an_error_that_names_the_variable(
     emulator: Emulator, project_with: Callable[..., Project]
 ) -> None:
     names = ("token", "signing_key", "empty")
     project = project_with(**{name: f"arn:aws:ssm:{ACCOUNT}:parameter/{name}" for name in names})
-    with pytest.raises(LocalError, match="set PIPELINE_SECRET_SIGNING_KEY, PIPELINE_SECRET_EMPTY, to something"):
+    with pytest.raises(LocalError, match="set PIPELINE_SECRET_SIGNING_KEY, PIPELINE_SECRET_EMPTY, to dummy"):
         put_into(emulator, project, {"token": "one", "empty": ""})
 
 
 @pytest.mark.parametrize(
     "reference", ["hunter2", 7, None, {}, {"arn": 7}, "arn:aws:ssm:eu-west-1:123456789012:parameter/signing"]
 )
-def test_what_the_program_refuses_is_left_to_it(
+def test_malformed_secrets_are_left_to_the_program(
     emulator: Emulator, project_with: Callable[..., Project], reference: object
 ) -> None:
     project = project_with(token=reference)
@@ -70,15 +70,15 @@ def test_what_the_program_refuses_is_left_to_it(
 
 
 @pytest.mark.parametrize("options", ["", "no JSON", "[]", "7", '{"secrets": 7}', "{}"])
-def test_a_stack_without_secrets_needs_none(emulator: Emulator, project: Project, options: str) -> None:
+def test_a_stack_without_secrets_needs_no_values(emulator: Emulator, project: Project, options: str) -> None:
     project = project.with_config({"datapipeline:worker": options})
     assert put_into(emulator, project, {"token": "one"}) is project
 
 
-def test_what_the_emulator_refuses_is_told_with_the_secrets_name_and_without_its_value(
+def test_a_refused_secret_is_an_error_with_its_name_and_without_its_value(
     emulator: Emulator, project_with: Callable[..., Project]
 ) -> None:
     project = project_with(token=f"arn:aws:ssm:{ACCOUNT}:parameter/aws/reserved")
-    with pytest.raises(LocalError, match="the secret 'token' could not be put into the emulator: ") as raised:
+    with pytest.raises(LocalError, match="the emulator did not store the secret 'token': ") as raised:
         put_into(emulator, project, {"token": "hunter2"})
     assert "hunter2" not in str(raised.value)

@@ -79,8 +79,9 @@ class Client:
         return self.request("GET", f"/events/{event_id}")[1]
 
     def finished(self, event_id: str, seconds: float = 60) -> Json:
-        """The event once it is not queued any more."""
-        return self.until(lambda: (shown := self.shown(event_id))["status"] != "queued" and shown, seconds)
+        """The event once it is done."""
+        done = ("succeeded", "failed")
+        return self.until(lambda: (shown := self.shown(event_id))["status"] in done and shown, seconds)
 
     def until(self, holds: Callable[[], Any], seconds: float = 60) -> Any:
         """What `holds` answers as soon as that is true. Fails when it is not in time."""
@@ -96,6 +97,8 @@ class Client:
             item["id"]["S"]: {name: next(iter(value.values())) for name, value in item.items()}
             for page in pages
             for item in page["Items"]
+            # When there was an alert of each kind is no event.
+            if not item["id"]["S"].startswith("alert#")
         }
 
     def objects(self, prefix: str) -> list[str]:
