@@ -88,8 +88,8 @@ def dependency_layer(requirements: Path = REQUIREMENTS, build_folder: Path = BUI
     """The zip of a Lambda layer with `requirements` (relative to the project; pinned, with hashes).
 
     It is built once for the same requirements, for the functions' Python and platform wherever it is built. The same
-    requirements give the same bytes with the same zlib. PIPELINE_LAYER_ARCHIVE in the environment names an already built
-    zip to use instead. Raises `PackageError`.
+    requirements give the same bytes with the same zlib. PIPELINE_LAYER_ARCHIVE in the environment names a zip to use
+    instead. Raises `PackageError`.
     https://docs.aws.amazon.com/lambda/latest/dg/python-layers.html
     """
     if given := os.environ.get("PIPELINE_LAYER_ARCHIVE"):
