@@ -20,7 +20,7 @@ REQUIREMENTS := handlers/requirements.txt requirements.txt requirements-dev.txt
 SBOM := .build/sbom.cdx.json
 
 .DEFAULT_GOAL := help
-.PHONY: help environment run test drill check secrets audit sbom bench-api bench-csv bench-iot format layer requirements clean
+.PHONY: help environment run test quick simulate drill check secrets audit sbom bench-api bench-csv bench-iot format layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,12 @@ sbom: $(DEV) ## what the functions' layer is made of, CycloneDX JSON, into .buil
 
 drill: $(RUN) ## a game day: 20,000 orders, faults on and off, workers killed; then the books (five minutes)
 	@$(BIN)/python -W ignore -m benchmarks.drill
+
+quick: $(DEV) ## the tests that need no emulator: the loop to work in
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/emulator
+
+simulate: $(DEV) ## a million histories of the worker in memory (about twenty minutes)
+	@POWERTOOLS_SERVICE_NAME=simulation AWS_DEFAULT_REGION=us-east-1 $(BIN)/python -W ignore -m tests.simulation.world 1000000
 
 bench-api: $(DEV) ## CPU and AWS calls per event of the api variant, as ratios to a naive pipeline
 	@POWERTOOLS_SERVICE_NAME=benchmark POWERTOOLS_METRICS_NAMESPACE=DataPipeline $(BIN)/python -W ignore -m benchmarks.api

@@ -2,10 +2,10 @@
 
     make bench-api
 
-The naive one does for each event what a first version does: boto3 clients as they come, one PutItem and one SendMessage
-at acceptance; one PutObject and one UpdateItem at processing. It writes no logs and no metrics, recognises nothing and
-promises nothing. Ours is the code that is deployed, with everything at its default but inline results. Only this
-process's CPU time counts; the emulator is another process. Fails when an event is missing at the end.
+The naive pipeline does what a first version does for each event: default boto3 clients, one PutItem and one SendMessage
+at acceptance, one PutObject and one UpdateItem at processing. It writes no logs and no metrics, detects no duplicates
+and gives no guarantees. Ours is the deployed code with default options, except for inline results. Only CPU time of
+this process counts; the emulator is another process. The benchmark fails when an event is missing at the end.
 """
 
 import json
@@ -28,6 +28,7 @@ from rich.table import Table as Grid
 
 from handlers.api.events import Envelope, event_id, received_times
 from handlers.api.ingest import Ingest
+from handlers.api.processing import adapted
 from handlers.api.settings import IngestSettings, WorkerSettings
 from handlers.api.worker import Worker
 from handlers.shared.log import logger
@@ -60,7 +61,7 @@ class Cost:
 
 
 def request(body: object) -> dict[str, Any]:
-    """A request as an HTTP API hands it to the function."""
+    """Return a request as an HTTP API passes it to the function."""
     return {
         "routeKey": "POST /events",
         "rawPath": "/events",
@@ -71,7 +72,7 @@ def request(body: object) -> dict[str, Any]:
 
 
 def records(bodies: list[str]) -> list[dict[str, Any]]:
-    """A batch as Lambda hands it to the worker."""
+    """Return a batch as Lambda passes it to the worker."""
     return [
         {
             "messageId": str(number),
@@ -83,23 +84,25 @@ def records(bodies: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-class Enough:
-    """Lambda's context, with time enough."""
+class Context:
+    """Lambda's context, with enough time left."""
+
+    aws_request_id = "run"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds that are left."""
+        """Return the milliseconds left."""
         return 60_000
 
 
 class Naive:
-    """A call for each event and each thing to do."""
+    """One call for each event and step."""
 
     def __init__(self, up: Running) -> None:
         self._sqs, self._dynamodb, self._s3 = boto3.client("sqs"), boto3.client("dynamodb"), boto3.client("s3")
         self._outputs = up.outputs
 
     def ingest(self) -> None:
-        """Accepts all events, one to a request."""
+        """Accept all events, one per request."""
         for _ in range(EVENTS):
             text = json.dumps(json.loads(request(EVENT)["body"]))
             item = {"id": {"S": str(uuid.uuid4())}, "state": {"S": "queued"}, "body": {"S": text}}
@@ -107,7 +110,7 @@ class Naive:
             self._sqs.send_message(QueueUrl=self._outputs["queue_url"], MessageBody=text)
 
     def work(self) -> None:
-        """Processes all events."""
+        """Process all events."""
         for _ in range(EVENTS):
             event_id = str(uuid.uuid4())
             result = json.dumps({"seen": len(EVENT)}).encode()
@@ -122,43 +125,43 @@ class Naive:
 
 
 class Ours:
-    """The functions that are deployed, with the environment that they are deployed with."""
+    """The deployed functions, with their deployed environment variables."""
 
     def __init__(self, up: Running) -> None:
         environments = {function.handler.split(".")[2]: function.environment for function in up.engine.functions}
         self._ingest = Ingest(IngestSettings.from_environment(environments["ingest"]), {})
         settings = WorkerSettings.from_environment(environments["worker"])
-        self._worker = Worker(settings, lambda event: {"seen": len(event)}, "benchmark")
+        self._worker = Worker(settings, adapted(lambda event: {"seen": len(event)}), "benchmark")
 
     def ingest(self, size: int) -> None:
-        """Accepts all events, `size` to a request."""
+        """Accept all events, `size` per request."""
         for _ in range(EVENTS // size):
             self._ingest.handle(request(EVENT if size == 1 else [EVENT] * size))
 
     def work(self, size: int) -> None:
-        """Processes all events in batches of `size`."""
+        """Process all events in batches of `size`."""
         for times in batched(received_times(EVENTS), size):
             envelopes = [Envelope(event_id(None), "order", time, "", "", "", "", EVENT) for time in times]
-            answer = self._worker.handle(records([envelope.to_message() for envelope in envelopes]), Enough())
+            answer = self._worker.handle(records([envelope.to_message() for envelope in envelopes]), Context())
             if answer["batchItemFailures"]:
                 raise RuntimeError("an event failed")
 
 
 def batched(items: list[str], size: int) -> list[list[str]]:
-    """`items`, `size` at a time."""
+    """Split items into batches of `size`."""
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def measure(up: Running) -> list[tuple[str, Cost, Cost]]:
-    """What was measured, its cost, and the naive cost of the same."""
+    """Return each measurement: its name, our cost and the naive cost."""
     os.environ.update(up.environment())
     for mapping in boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"]:
         boto3.client("lambda").update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
-    # Lambda takes the lines from a pipe; here they go nowhere, at about the same price.
+    # Lambda reads log lines from a pipe; discarding them here costs about the same.
     logger.handlers[0].setStream(StringIO())  # type: ignore[attr-defined]
     naive, ours = Naive(up), Ours(up)
     with redirect_stdout(StringIO()):
-        # Clients and connections are made now.
+        # Create clients and connections before measuring.
         ours.ingest(10)
         ours.work(10)
     naive_in, naive_out = Cost(naive.ingest, EVENTS), Cost(naive.work, EVENTS)
@@ -175,7 +178,7 @@ def measure(up: Running) -> list[tuple[str, Cost, Cost]]:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     with running(load_project(ROOT, "dev").with_config({"storage": {"results": "inline"}})) as up:
         measured = measure(up)
     grid = Grid("what", "CPU µs an event", "AWS calls an event", "naive CPU / ours", "naive calls / ours")

@@ -183,6 +183,8 @@ def worker(path: Path) -> dict[str, Any]:
     from handlers.csv.settings import CsvWorkerSettings  # noqa: PLC0415
 
     class Context:
+        aws_request_id = "run"
+
         def get_remaining_time_in_millis(self) -> int:
             return 900_000
 
@@ -210,7 +212,7 @@ def measure_worker(up: "Running", path: Path, output_format: str) -> dict[str, A
     """As `measure`, for the worker. `up` runs the csv stack, with the event source mapping switched off."""
     from local.services import Clients  # noqa: PLC0415
 
-    aws = Clients(up.emulator.endpoint, up.project.region)
+    aws = Clients(up.emulator)
     outputs = up.outputs
     key = f"raw/{uuid.uuid4().hex}.csv"
     with path.open("rb") as body:
@@ -296,7 +298,7 @@ def main() -> int:
 
     wrong = []
     with tempfile.TemporaryDirectory() as folder, running(load_project(ROOT, "csv")) as up:
-        functions = Clients(up.emulator.endpoint, up.project.region)("lambda")
+        functions = Clients(up.emulator)("lambda")
         for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
             functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
         path = Path(folder, "rows.csv")

@@ -1,12 +1,12 @@
-"""A game day for the ingestion stack on this machine: load, faults, kills and repeats, and then the books are balanced.
+"""A game day for the ingestion stack on this machine: load, faults, kills and repeats, then a balance.
 
     make drill
 
-Orders go to the local ingestion stack in signed requests. Meanwhile faults are switched on and off, the worker's
-processes are killed, and clients repeat what they have sent. At the end the dead letters that the faults made are
-redriven, and every order that was sent is looked for: among the items, the results and the dead letters. The drill
-fails when one is lost, or has had its effect twice. What is sent, what fails by design, what clients repeat, and the
-order of the faults follow from the seed; when exactly a worker is killed does not.
+Orders go to the local ingestion stack in signed requests. Meanwhile faults are injected, the worker's processes are
+killed, and clients repeat requests. At the end the dead letters caused by the faults are redriven, and every order is
+looked up in the items, the results and the dead letters. The drill fails when an order is lost or has had its effect
+twice. The seed determines the orders, the failures by design, the repeats and the order of the faults; it does not
+determine when a worker is killed.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table as Grid
 
-from cli.http import Access, request
+from cli.core.http import Access, request
 from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
@@ -39,19 +39,19 @@ from local.services import Clients
 ROOT = Path(__file__).parents[1]
 BATCH = 100
 SENDERS = 4
-# What is underway at once: faults are to meet events, not an empty queue.
+# The maximum number of events in the queue. Faults must meet events, not an empty queue.
 UNDERWAY = 2_000
 KILL_EVERY_SECONDS = (2.0, 5.0)
 REPEATED_PERCENT = 10
 REFUSED_PERCENT = 1
 FAILING_PERCENT = 2
 OK, ACCEPTED = 200, 202
-# The error type of what the processor itself refuses.
+# The error type of events that the processor rejects by design.
 REJECTED = "Rejected"
 DRAIN_SECONDS = 180
 EMPTY_LOOKS = 3
 
-# What is switched on, and for how many seconds. What opens the circuit comes last: a paused queue meets no fault.
+# Faults and their duration in seconds. The one that opens the circuit comes last: a paused queue meets no fault.
 FAULTS = (
     ("none", 8),
     ("poison_payload", 25),
@@ -62,7 +62,7 @@ FAULTS = (
     ("none", 40),
 )
 
-# The shipped stack, but for what a drill cannot wait for: the messages of a worker that was killed, an outage's end.
+# The shipped stack with shorter times: until messages of a killed worker return, and until an outage ends.
 CONFIG = {
     "fault_injection": True,
     "worker": {
@@ -76,7 +76,7 @@ VISIBILITY_SECONDS = 15
 
 @dataclass
 class Ledger:
-    """What the client knows: the orders that it sent, and what it was answered."""
+    """The orders that the client sent, and the responses."""
 
     sent: int = 0
     refused: int = 0
@@ -87,16 +87,16 @@ class Ledger:
     failing: set[str] = field(default_factory=set)
     """Orders that the processor rejects, by design."""
     doubled: set[str] = field(default_factory=set)
-    """Orders that were given a second id."""
+    """Orders that got a second id."""
 
     def accept(self, order: str, event_id: str) -> None:
-        """Takes down an accepted order."""
+        """Record an accepted order."""
         if self.ids.setdefault(order, event_id) != event_id:
             self.doubled.add(order)
 
 
 def orders(count: int, chance: random.Random, ledger: Ledger) -> list[dict[str, Any]]:
-    """Orders of which some are refused by the schema, and some are rejected by the processor."""
+    """Make orders; the schema refuses some of them, and the processor rejects others."""
     made = []
     for number in range(count):
         order = {"orderId": f"D-{number}", "amount": chance.randint(1, 10_000) / 100, "idempotency_key": f"D-{number}"}
@@ -111,20 +111,20 @@ def orders(count: int, chance: random.Random, ledger: Ledger) -> list[dict[str, 
 
 
 class Drill:
-    """One run against a pipeline that is up."""
+    """One run against a running pipeline."""
 
     def __init__(self, up: Running, ledger: Ledger, chance: random.Random) -> None:
         self._up = up
         self._ledger = ledger
         self._chance = chance
-        self._aws = Clients(up.emulator.endpoint, up.project.region)
+        self._aws = Clients(up.emulator)
         self._lock = threading.Lock()
         self._over = threading.Event()
         self.killed = 0
-        self._circuit_url = self._hear_of("Circuit Opened")
+        self._circuit_url = self._subscribe("Circuit Opened")
 
-    def _hear_of(self, detail_type: str) -> str:
-        """The URL of a queue that the event bus fills with outcome events of a kind."""
+    def _subscribe(self, detail_type: str) -> str:
+        """Return the URL of a new queue that receives outcome events of a type from the event bus."""
         sqs, events, bus = self._aws("sqs"), self._aws("events"), self._up.outputs["event_bus_name"]
         url: str = sqs.create_queue(QueueName="drill")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -137,16 +137,16 @@ class Drill:
 
     @property
     def opened(self) -> int:
-        """How often the circuit was opened."""
+        """How often the circuit has opened."""
         return self._depth(self._circuit_url)
 
     def send(self, batch: Sequence[dict[str, Any]], *, repeat: bool) -> None:
-        """Posts a batch until it is answered; a client that repeats posts it once more."""
+        """Post a batch until it is accepted; a client that repeats posts it once more."""
         body = json.dumps(batch)
         url = f"{self._up.outputs['api_url']}/events"
         for turn in range(2 if repeat else 1):
             while (answer := request("POST", url, body, access=Access(sign=True))).status in (429, 500, 502, 503, 504):
-                # Not answered is not known: with idempotency keys, sending again is right.
+                # The outcome is unknown. With idempotency keys, sending again is safe.
                 with self._lock:
                     self._ledger.unanswered += 1
                 time.sleep(0.5)
@@ -165,7 +165,7 @@ class Drill:
             self._ledger.sent += len(batch) if first else 0
 
     def send_all(self, all_orders: Sequence[dict[str, Any]], seconds: float, progress: Callable[[int], None]) -> None:
-        """Sends all orders, spread over some seconds, and never more than UNDERWAY ahead of the worker."""
+        """Send all orders, spread over some seconds, at most UNDERWAY ahead of the worker."""
         batches = [all_orders[start : start + BATCH] for start in range(0, len(all_orders), BATCH)]
         repeats = [self._chance.uniform(0, 100) < REPEATED_PERCENT for _ in batches]
         started = time.monotonic()
@@ -180,7 +180,7 @@ class Drill:
             list(pool.map(send, range(len(batches))))
 
     def depth(self, output: str) -> int:
-        """Messages in a queue of the stack, those that are being processed included."""
+        """Return the number of messages in a queue of the stack, including those being processed."""
         return self._depth(self._up.outputs[output])
 
     def _depth(self, url: str) -> int:
@@ -194,7 +194,7 @@ class Drill:
 
     @contextmanager
     def kills(self) -> Iterator[None]:
-        """Ends one of the worker's processes every few seconds, as hard as can be, as long as the block runs."""
+        """Kill one of the worker's processes every few seconds (SIGKILL) while the block runs."""
         killer = threading.Thread(target=self._kill_workers, daemon=True)
         killer.start()
         try:
@@ -217,7 +217,7 @@ class Drill:
         return [int(line.split()[0]) for line in listing.splitlines() if mark in line]
 
     def statuses(self) -> Counter[str]:
-        """What the items of all accepted orders say; `missing` where there is none."""
+        """Count the statuses of all accepted orders; `missing` if there is no item."""
         pages = (
             self._aws("dynamodb")
             .get_paginator("scan")
@@ -231,14 +231,14 @@ class Drill:
         return Counter(found.get(event_id, "missing") for event_id in self._ledger.ids.values())
 
     def drain(self, seconds: float) -> None:
-        """Waits until no message is left, seen several times: SQS's counts are approximate. Gives up after a while."""
+        """Wait until the queue is empty several times in a row: SQS's counts are approximate."""
         deadline, empty = time.monotonic() + seconds, 0
         while empty < EMPTY_LOOKS and time.monotonic() < deadline:
             time.sleep(1)
             empty = 0 if self.depth("queue_url") else empty + 1
 
     def results(self) -> Counter[str]:
-        """How many results tell of each order, by what stands in the results."""
+        """Count the stored results of each order."""
         s3, bucket = self._aws("s3"), self._up.outputs["bucket_name"]
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="results/")
         keys = [found["Key"] for page in pages for found in page.get("Contents", [])]
@@ -250,18 +250,18 @@ class Drill:
             return Counter(pool.map(order, keys))
 
     def dead_letters(self) -> set[str]:
-        """The events in the dead letters. Of one that was sent twice there are two messages."""
+        """Return the ids of the events in the dead letters. An event that was sent twice has two messages there."""
         sqs, url, found = self._aws("sqs"), self._up.outputs["dead_letter_queue_url"], set()
         while batch := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=600).get("Messages"):
             found |= {json.loads(message["Body"])["id"] for message in batch}
         return found
 
     def inject(self, mode: str) -> None:
-        """Switches a fault on, and all others off."""
+        """Inject a fault in place of the one before."""
         self._aws("ssm").put_parameter(Name=self._up.outputs["fault_parameter_name"], Value=mode, Overwrite=True)
 
     def redrive_faults(self) -> int:
-        """Sends back the dead letters that the faults made; returns how many. Those of the processor's own stay."""
+        """Redrive the dead letters caused by faults, not those rejected by design. Return their number."""
         types = {letter["error_type"] for letter in self._redrive("GET", "preview?max_messages=1000")["messages"]}
         moved = 0
         for error_type in sorted(types - {REJECTED}):
@@ -282,7 +282,7 @@ class Drill:
 
 
 def run(drill: Drill, all_orders: Sequence[dict[str, Any]], console: Console) -> int:
-    """Sends, breaks, waits, and mends; returns how many dead letters were sent back."""
+    """Send, inject faults, wait and redrive. Return the number of redriven dead letters."""
     seconds = sum(duration for _, duration in FAULTS)
     with Progress(console=console, disable=not console.is_terminal) as progress, ThreadPoolExecutor(1) as sender:
         task = progress.add_task("orders sent", total=len(all_orders))
@@ -299,13 +299,13 @@ def run(drill: Drill, all_orders: Sequence[dict[str, Any]], console: Console) ->
     moved = 0
     while now := drill.redrive_faults():
         moved += now
-        console.print(f"{time.strftime('%H:%M:%S')}  {now} dead letters of the faults sent back")
+        console.print(f"{time.strftime('%H:%M:%S')}  {now} dead letters of the faults redriven")
         drill.drain(DRAIN_SECONDS)
     return moved
 
 
 def balance(drill: Drill, ledger: Ledger) -> list[tuple[str, int, bool]]:
-    """The books: what, how many, and whether that is right."""
+    """Return the balance: name, count, and whether the count is right."""
     statuses, results = drill.statuses(), drill.results()
     accepted, failing = set(ledger.ids), ledger.failing & set(ledger.ids)
     letters = drill.dead_letters()
@@ -325,7 +325,7 @@ def balance(drill: Drill, ledger: Ledger) -> list[tuple[str, int, bool]]:
 
 
 def main() -> int:
-    """Runs the drill and prints its books; 1 when they do not balance."""
+    """Run the drill and print its balance. Return 1 when a count is wrong."""
     parser = argparse.ArgumentParser(description="A game day for the ingestion stack on this machine.")
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=7)
@@ -336,7 +336,7 @@ def main() -> int:
     started = time.monotonic()
     with running(load_project(ROOT, "ingestion").with_config(CONFIG)) as up:
         os.environ.update(up.environment())
-        Clients(up.emulator.endpoint, up.project.region)("sqs").set_queue_attributes(
+        Clients(up.emulator)("sqs").set_queue_attributes(
             QueueUrl=up.outputs["queue_url"], Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)}
         )
         drill = Drill(up, ledger, chance)
@@ -350,7 +350,7 @@ def main() -> int:
     seconds = time.monotonic() - started
     console.print(
         f"{drill.killed} workers killed; the circuit opened {opened} times; {ledger.unanswered} requests answered\n"
-        f"with an error and sent again; {moved} dead letters of the faults sent back; {seconds:.0f} seconds.",
+        f"with an error and sent again; {moved} dead letters of the faults redriven; {seconds:.0f} seconds.",
         highlight=False,
     )
     return 0 if all(right for _, _, right in books) else 1

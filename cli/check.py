@@ -1,46 +1,34 @@
 """`pipeline check`: the rules of local/rules/ on a stack, before anything is deployed."""
 
-import json
-import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from pydantic import TypeAdapter
-from rich.console import Console
 
-from cli.terminal import inert
+from cli.core.json_text import write_json
+from cli.core.stack import Stack
+from cli.core.terminal import write_lines
 from components.config import NAMESPACE, ConfigError
 from components.options.common import AcceptedFinding
-from local.project import Project, find_project, load_project
-from local.recording import synthesise
-from local.rules import RULES, findings
+from local.project import Project
+from local.recording import Graph
+from local.rules import RULES, Finding, findings
 
 
 def run_check(stack: str, *, as_json: bool) -> int:
-    """Prints what is wrong with a stack. Returns 1 when anything is that the stack file does not accept."""
-    directory = find_project(Path.cwd())
-    graph = synthesise(directory, stack)
-    found = findings(graph, accepted_findings(load_project(directory, stack)))
-    wrong = [finding for finding in found if finding.accepted is None]
+    """Print the findings of a stack. Return 1 if the stack file does not accept all of them."""
+    checked = Stack(stack)
+    graph = checked.graph()
+    found = findings(graph, accepted_findings(checked.project))
     if as_json:
-        sys.stdout.write(json.dumps([asdict(finding) for finding in found]) + "\n")
-        return int(bool(wrong))
-    console = Console(soft_wrap=True, markup=False, highlight=False, emoji=False)
-    for finding in found:
-        console.print(inert(f"{finding.name} ({finding.type}): {finding.found}"))
-        if finding.accepted is None:
-            console.print(f"    rule {finding.rule}, mend: {finding.mend}\n    {finding.why}")
-        else:
-            console.print(f"    rule {finding.rule}, accepted: {inert(finding.accepted)}")
-    resources = sum(resource.custom for resource in graph)
-    outcome = f"{len(wrong)} findings" if wrong else "nothing found"
-    accepted = f", {len(found) - len(wrong)} accepted" if len(found) > len(wrong) else ""
-    console.print(f"stack {stack!r}: {resources} resources, {len(RULES)} rules, {outcome}{accepted}")
-    return int(bool(wrong))
+        write_json([asdict(finding) for finding in found])
+    else:
+        write_lines(_lines(stack, graph, found))
+    return int(any(finding.accepted is None for finding in found))
 
 
 def accepted_findings(project: Project) -> tuple[AcceptedFinding, ...]:
-    """What a stack file accepts. Raises ConfigError for a rule that does not exist; the program saw to the rest."""
+    """Return the findings that a stack file accepts. Raises ConfigError for a rule that does not exist."""
     key = f"{NAMESPACE}:accepted_findings"
     accepted = TypeAdapter(tuple[AcceptedFinding, ...]).validate_json(project.config.get(key, "[]"))
     names = {rule.name for rule in RULES}
@@ -51,3 +39,18 @@ def accepted_findings(project: Project) -> tuple[AcceptedFinding, ...]:
                 f"there are {', '.join(sorted(names))}"
             )
     return accepted
+
+
+def _lines(stack: str, graph: Graph, found: Sequence[Finding]) -> Iterator[str]:
+    for finding in found:
+        yield f"{finding.name} ({finding.type}): {finding.found}"
+        if finding.accepted is None:
+            yield f"    rule {finding.rule}, fix: {finding.fix}"
+            yield f"    {finding.why}"
+        else:
+            yield f"    rule {finding.rule}, accepted: {finding.accepted}"
+    wrong = sum(finding.accepted is None for finding in found)
+    outcome = f"{wrong} findings" if wrong else "nothing found"
+    accepted = f", {len(found) - wrong} accepted" if len(found) > wrong else ""
+    resources = sum(resource.custom for resource in graph)
+    yield f"stack {stack!r}: {resources} resources, {len(RULES)} rules, {outcome}{accepted}"

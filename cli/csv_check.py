@@ -1,7 +1,5 @@
 """`pipeline csv check`: a file on this disk through the very code that runs on AWS, before anyone uploads it."""
 
-import json
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,30 +7,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from cli.report import show_report
-from cli.terminal import label
-from components.config import load
+from cli.core.json_text import write_json
+from cli.core.stack import Stack
+from cli.core.terminal import label
+from cli.file_report import show_report
 from components.options.csv import CsvPipelineConfig
 from handlers.csv.columns import FileFormat
 from handlers.csv.content import Content
 from handlers.csv.engine import CsvEngine, blocks
 from handlers.csv.text import FileError
 from local.errors import LocalError
-from local.project import find_project, load_project
-
-
-def csv_config(stack: str) -> CsvPipelineConfig:
-    """The config of a stack. Raises LocalError when it is of another variant, ConfigError when it is wrong."""
-    project = load_project(find_project(Path.cwd()), stack)
-    config = load(project.config, file=f"Pulumi.{stack}.yaml")
-    if not isinstance(config, CsvPipelineConfig):
-        raise LocalError(f"stack {stack!r} is of the variant {config.variant!r}; this command needs one of 'csv'")
-    return config
 
 
 def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: bool) -> int:
     """Prints a file's report. Returns 1 when the file fails or has rejected rows."""
-    config = csv_config(stack)
+    config = Stack(stack).config_as(CsvPipelineConfig)
     path = Path(file)
     engine = CsvEngine(FileFormat.from_json(config.format_json()))
     started = time.perf_counter()
@@ -64,7 +53,7 @@ def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: 
         **engine.report(),
     }
     if as_json:
-        sys.stdout.write(f"{json.dumps(report)}\n")
+        write_json(report)
     else:
         show_report(report, console)
     return int(status == "failed" or engine.rejected > 0)

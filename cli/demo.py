@@ -1,4 +1,4 @@
-"""`pipeline demo`: a stack, up on this machine, and sample events on their way through it, step by step."""
+"""`pipeline demo`: run a stack on this machine and follow sample events through it, step by step."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cli.http import Answer, request
+from cli.core.http import Answer, request
 from cli.local import brought_up, serve, show
 from local.engine import Running
 from local.errors import LocalError
@@ -22,67 +22,68 @@ ACCEPTED, BAD_REQUEST, CONFLICT = 202, 400, 409
 
 
 def run_demo(stack: str, port: int) -> int:
-    """Returns the exit code; raises LocalError when a step does not go as it must."""
+    """Return the exit code. Raises LocalError when a step fails."""
     with brought_up(stack, port) as pipeline:
-        console = Console(soft_wrap=True, highlight=False, markup=False)
-        show(pipeline, console)
-        Demo(pipeline, console).play()
+        show(pipeline)
+        Demo(pipeline, Console(soft_wrap=True, highlight=False, markup=False)).play()
         return serve(pipeline) if sys.stdin.isatty() else 0
 
 
 class Demo:
-    """The steps, in order. Everything shown was read from the API, the queue, the table or the bucket just then."""
+    """The steps, in order. Everything they show is read from the API, the queue, the table or the bucket."""
 
     def __init__(self, pipeline: Running, console: Console) -> None:
         self._outputs = pipeline.outputs
-        self._aws = Clients(pipeline.emulator.endpoint, pipeline.project.region)
+        self._aws = Clients(pipeline.emulator)
         self._console = console
         self._step = 0
 
     def play(self) -> None:
-        """Plays all steps. Raises LocalError for the first that does not go as it must."""
-        # A key of its own each time: a pipeline that runs on knows the last one.
+        """Play all steps. Raises LocalError at the first that fails."""
+        # A new key each time: a pipeline that keeps running remembers the last one.
         key = {"Idempotency-Key": f"demo-{uuid.uuid4()}"}
         event = {"data": "test payload", "amount": 42}
         event_id = self._good(event, key)
-        self._title("The same event again, with the same Idempotency-Key: the first id, and no second effect")
+        self._title("The same event again, with the same Idempotency-Key: the first id is returned, nothing runs twice")
         again = self._post(event, key, ACCEPTED)
-        _must(
+        _require(
             again.get("id") == event_id and again.get("duplicate") is True,
             "the answer names the first id, as a duplicate",
         )
-        self._title("Another event with the same Idempotency-Key: refused")
+        self._title("Another event with the same Idempotency-Key: rejected")
         self._post({"data": "something else"}, key, CONFLICT)
-        self._title("Something that is no event: refused, with the reason")
+        self._title("Text instead of a JSON object: rejected, with the reason")
         self._post("just text", {}, BAD_REQUEST)
         self._batch()
-        self._console.print("\nAll steps went as they must.")
+        self._console.print("\nAll steps succeeded.")
 
     def _good(self, event: Mapping[str, Any], key: Mapping[str, str]) -> str:
-        self._title("A good event. The worker is held back for a moment, so that the message can be seen in the queue")
-        self._hold_worker(held=True)
+        self._title("A valid event. The worker is paused for a moment, so that the message can be seen in the queue")
+        self._pause_worker(paused=True)
         accepted = self._post(event, key, ACCEPTED)
         event_id = str(accepted["id"])
         self._wait("the message in the queue", lambda: self._depth() == 1 or None)
         self._say("queue", f"1 message waits in {self._outputs['queue_url'].rpartition('/')[2]}")
         self._say("table", f"status {self._item(event_id)['status']['S']}")
-        self._hold_worker(held=False)
+        self._pause_worker(paused=False)
         self._say("worker", "takes the message")
         self._follow(event_id)
         return event_id
 
     def _batch(self) -> None:
-        self._title("A batch with a bad one: it does not sink its neighbours")
+        self._title("A batch with one invalid event: the others are accepted")
         answer = self._post([{"data": "first"}, 17, {"data": "third"}], {}, ACCEPTED)
-        _must((answer.get("accepted"), answer.get("rejected")) == (2, 1), "two events are accepted and one is rejected")
+        _require(
+            (answer.get("accepted"), answer.get("rejected")) == (2, 1), "two events are accepted and one is rejected"
+        )
         for result in answer["results"]:
             if "id" in result:
                 self._follow(result["id"])
 
     def _follow(self, event_id: str) -> None:
-        """Waits for an event to be done; shows its item and its result."""
+        """Wait until an event is done; show its item and its result."""
         item = self._wait(f"event {event_id} to be done", lambda: self._done(event_id))
-        _must(item["status"]["S"] == "succeeded", f"event {event_id} succeeds")
+        _require(item["status"]["S"] == "succeeded", f"event {event_id} succeeds")
         self._say("table", _short(_plain(item)))
         if "result_key" in item:
             bucket, path = self._outputs["bucket_name"], item["result_key"]["S"]
@@ -110,15 +111,15 @@ class Demo:
             self._aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=[attribute])["Attributes"][attribute]
         )
 
-    def _hold_worker(self, *, held: bool) -> None:
+    def _pause_worker(self, *, paused: bool) -> None:
         queue_name = self._outputs["queue_url"].rpartition("/")[2]
         client = self._aws("lambda")
         mappings = client.list_event_source_mappings(EventSourceArn=self._aws.arn("sqs", queue_name))[
             "EventSourceMappings"
         ]
-        _must(len(mappings) == 1, "one worker is behind the queue")
-        client.update_event_source_mapping(UUID=mappings[0]["UUID"], Enabled=not held)
-        state = "Disabled" if held else "Enabled"
+        _require(len(mappings) == 1, "one worker is behind the queue")
+        client.update_event_source_mapping(UUID=mappings[0]["UUID"], Enabled=not paused)
+        state = "Disabled" if paused else "Enabled"
         self._wait(
             f"the worker's event source mapping to be {state.lower()}",
             lambda: client.get_event_source_mapping(UUID=mappings[0]["UUID"])["State"] == state or None,
@@ -130,13 +131,13 @@ class Demo:
         self._say("POST", f"/events{shown} {text}")
         answer = request("POST", f"{self._outputs['api_url']}/events", text, headers)
         self._say(str(answer.status), answer.text)
-        _must(answer.status == expected, f"the answer is {expected}, not {answer.status}")
+        _require(answer.status == expected, f"the answer is {expected}, not {answer.status}")
         return _body(answer)
 
     def _wait(self, what: str, ready: Callable[[], Any]) -> Any:
         deadline = time.monotonic() + WAIT_SECONDS
         while (value := ready()) is None:
-            _must(time.monotonic() < deadline, f"{what} comes within {WAIT_SECONDS} seconds")
+            _require(time.monotonic() < deadline, f"{what} comes within {WAIT_SECONDS} seconds")
             time.sleep(POLL_SECONDS)
         return value
 
@@ -150,17 +151,17 @@ class Demo:
 
 def _body(answer: Answer) -> dict[str, Any]:
     body = answer.json
-    _must(isinstance(body, dict), "the answer is a JSON object")
+    _require(isinstance(body, dict), "the answer is a JSON object")
     return dict(body)
 
 
-def _must(holds: bool, what: str) -> None:  # noqa: FBT001  it is the assertion itself
+def _require(holds: bool, what: str) -> None:  # noqa: FBT001  it is the assertion itself
     if not holds:
-        raise LocalError(f"a step of the demo did not go as it must: {what}")
+        raise LocalError(f"a step of the demo failed; expected: {what}")
 
 
 def _plain(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """An item without DynamoDB's types, and without what is not set."""
+    """Return an item without DynamoDB's types and nulls."""
     return {name: next(iter(value.values())) for name, value in sorted(item.items()) if "NULL" not in value}
 
 

@@ -1,4 +1,4 @@
-"""`pipeline local`: a stack, up on this machine."""
+"""`pipeline local`: run a stack on this machine."""
 
 import json
 import os
@@ -8,19 +8,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from threading import Lock
 
 from rich.console import Console
 
-from cli.outputs import leave_state
+from cli.core.json_text import write_json
+from cli.core.stack import OUTPUTS, Stack, state_file
+from cli.core.terminal import write_fields, write_lines
 from local.engine import Running, running
 from local.errors import LocalError
 from local.monitor import Registration
-from local.project import find_project, load_project
 from local.secrets import taken_from
-from local.services import ACCESS_KEY, SECRET_KEY
 
 RELOAD_SECONDS = 0.5
 STOP_SECONDS = 5
@@ -29,22 +28,21 @@ errors = Console(stderr=True)
 
 
 def run_local(stack: str, port: int, command: str | None, *, as_json: bool) -> int:
-    """Brings a stack up and serves it, or runs a command against it. Returns the exit code."""
+    """Start a stack, then serve it or run a command against it. Return the exit code."""
     with brought_up(stack, port) as pipeline:
         if command is not None:
             return _execute(command, pipeline)
         if as_json:
-            sys.stdout.write(json.dumps(pipeline.outputs, sort_keys=True) + "\n")
-            sys.stdout.flush()
+            write_json(dict(sorted(pipeline.outputs.items())))
         else:
-            show(pipeline, Console())
+            show(pipeline)
         return serve(pipeline)
 
 
 @contextmanager
 def brought_up(stack: str, port: int) -> Iterator[Running]:
-    """A stack that is up, with its progress shown on standard error until it is."""
-    project = load_project(find_project(Path.cwd()), stack)
+    """Start a stack, show the progress on standard error, and stop it at the end."""
+    project = Stack(stack).project
     _interrupt_on_signals()
     started = time.monotonic()
     values = taken_from(os.environ)
@@ -57,7 +55,7 @@ def brought_up(stack: str, port: int) -> Iterator[Running]:
 
 
 def _interrupt_on_signals() -> None:
-    # SIGINT too: a shell starts background jobs with it ignored, and Python then leaves it so.
+    # SIGINT too: shells start background jobs with SIGINT ignored, and Python leaves it ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
 
@@ -88,48 +86,45 @@ def _progress(stack: str) -> Iterator[tuple[Callable[[Registration], None], Call
         status.stop()
 
 
-def show(pipeline: Running, console: Console) -> None:
-    """Prints the outputs, and a line to paste."""
-    say = partial(console.print, soft_wrap=True, markup=False, highlight=False)
-    width = max(map(len, pipeline.outputs), default=0)
-    for key, value in sorted(pipeline.outputs.items()):
-        say(f"{key:<{width}}  {value}")
-    if "input_bucket" in pipeline.outputs:
-        endpoint = pipeline.emulator.endpoint
-        say("\nUpload a file:")
-        say(f"pipeline upload FILE.csv --stack {pipeline.project.stack}")
-        keys = f"AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_REGION={pipeline.project.region}"
-        say(f"{keys} aws --endpoint-url {endpoint} s3 cp FILE.csv s3://{pipeline.outputs['input_bucket']}/raw/")
+def show(pipeline: Running) -> None:
+    """Print the outputs and a command to try."""
+    write_fields(dict(sorted(pipeline.outputs.items())))
+    stack = pipeline.project.stack
+    if "output_bucket" in pipeline.outputs:
+        write_lines(["", "Upload a file:", f"pipeline upload FILE.csv --stack {stack}"])
+    elif "input_bucket" in pipeline.outputs:
+        write_lines(["", "Upload readings:", f"pipeline simulate --stack {stack}"])
     if "api_url" in pipeline.outputs:
         url = pipeline.outputs["api_url"]
-        say("\nSend an event:")
-        say(f"""curl -i {url}/events -H 'Content-Type: application/json' -d '{{"data": "test payload"}}'""")
+        post = f"""curl -i {url}/events -H 'Content-Type: application/json' -d '{{"data": "test payload"}}'"""
+        write_lines(["", "Send an event:", post])
+    # Programs that read this from a pipe see it while the pipeline serves.
+    sys.stdout.flush()
 
 
 def serve(pipeline: Running) -> int:
-    """Serves until Ctrl-C (or SIGTERM), putting changed handler code in place. Returns the exit code."""
-    with leave_state(pipeline):
-        errors.print("Ctrl-C stops it and leaves nothing behind", highlight=False)
+    """Serve until Ctrl-C or SIGTERM, reloading changed handler code. Return the exit code."""
+    with state_file(pipeline):
+        write_lines(["Ctrl-C stops it and removes everything"], to_stderr=True)
         try:
             while pipeline.emulator.running:
                 time.sleep(RELOAD_SECONDS)
-                for line in pipeline.engine.reload():
-                    errors.print(line, soft_wrap=True, markup=False, highlight=False)
+                write_lines(pipeline.engine.reload(), to_stderr=True)
         except KeyboardInterrupt:
             return 0
-    raise LocalError("the emulator has ended by itself; start again")
+    raise LocalError("the emulator has stopped unexpectedly; start the pipeline again")
 
 
 def _execute(command: str, pipeline: Running) -> int:
     environment = {
         **{name: value for name, value in os.environ.items() if name not in ("AWS_PROFILE", "AWS_SESSION_TOKEN")},
         **pipeline.environment(),
-        # So that `--exec "pipeline send ..."` and `--exec python` are this environment's.
+        # `--exec "pipeline send ..."` and `--exec python` run those of this environment.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "PIPELINE_OUTPUTS": json.dumps(pipeline.outputs, sort_keys=True),
+        OUTPUTS: json.dumps(pipeline.outputs, sort_keys=True),
         "PIPELINE_STACK": pipeline.project.stack,
     }
-    # On a terminal the command shares our process group, and with it Ctrl-C; else it has its own, which we end whole.
+    # On a terminal the command shares our process group and so gets Ctrl-C; elsewhere it has its own, which we end.
     own_group = not sys.stdin.isatty()
     process = subprocess.Popen(  # noqa: S602  a shell command is what --exec takes
         command,

@@ -1,17 +1,16 @@
 """`pipeline openapi`: the API of a stack as an OpenAPI 3.1 document, from its routes, its config and its event schemas.
 
-Paths are those that `components.api` deploys, limits and patterns those that the functions check. A new route needs its
-operation in OPERATIONS; a test holds both together, and sends what the document says to a running pipeline.
+Paths are those that `components.api` deploys; limits and patterns are those that the functions check. A new route needs
+an operation in OPERATIONS: tests compare both, and send requests that the document allows to a running pipeline.
+Written by hand: docs/decisions/0008-openapi-by-hand.md. Most of this file is data.
 """
 
-import json
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
+from cli.core.json_text import write_json
+from cli.core.stack import Stack
 from components.api import OPEN_ROUTES, Route
-from components.config import load
 from components.options.api import ApiOptions, ApiPipelineConfig
 from components.options.csv import CsvPipelineConfig
 from components.redrive import REDRIVE_ROUTES
@@ -20,13 +19,12 @@ from handlers.api import events, listing
 from handlers.shared import queues, redrive
 from handlers.shared.http import CORRELATION_ID_PATTERN
 from local.errors import LocalError
-from local.project import find_project, load_project
 
 Json = dict[str, Any]
 
-# Of the API itself: raised when a client that kept to the document would not be understood any more.
+# The version of the API itself. A change that breaks clients raises it.
 API_VERSION = "1.0.0"
-# What fastjsonschema checks events by, so that their schemas can stand here as they are.
+# The dialect in which fastjsonschema checks events, so that their schemas are included unchanged.
 DIALECT = "http://json-schema.org/draft-07/schema#"
 
 TEXT: Json = {"type": "string"}
@@ -37,7 +35,7 @@ STATUS: Json = {"enum": list(listing.STATUSES)}
 CORRELATION_ID: Json = {
     "name": "X-Correlation-Id",
     "in": "header",
-    "description": "Travels with the events, into every log line about them. Default: the id of the request.",
+    "description": "Attached to the events and to every log line about them. Default: the id of the request.",
     "schema": {"type": "string", "pattern": f"^{CORRELATION_ID_PATTERN}$"},
 }
 
@@ -54,14 +52,13 @@ REDRIVE_PARAMETERS: Mapping[str, Json] = {
 
 
 def run_openapi(stack: str) -> int:
-    """Prints the document."""
-    project = load_project(find_project(Path.cwd()), stack)
-    config = load(project.config, file=f"Pulumi.{stack}.yaml")
+    """Print the document."""
+    config = Stack(stack).config
     if isinstance(config, CsvPipelineConfig) and not config.queue.redrive_api:
         raise LocalError(f"stack {stack!r} is of the variant 'csv', which has no API without queue.redrive_api")
     if not isinstance(config, ApiPipelineConfig | CsvPipelineConfig):
         raise LocalError(f"stack {stack!r} is of the variant {config.variant!r}, which has no API")
-    sys.stdout.write(json.dumps(document(config), indent=2) + "\n")
+    write_json(document(config), indent=2)
     return 0
 
 
@@ -70,11 +67,11 @@ def document(config: ApiPipelineConfig | CsvPipelineConfig) -> Json:
     api = config.api
     operations: dict[Route, Json] = {}
     if isinstance(config, ApiPipelineConfig):
-        output, description = "api_url", "Takes events, and tells what became of them."
+        output, description = "api_url", "Accepts events and reports their status."
         operations |= {route: operation(config) for route, operation in OPERATIONS.items()}
         schemas = _schemas(config)
     else:
-        output, description = "redrive_api_url", "Shows dead letters, and sends them back."
+        output, description = "redrive_api_url", "Shows dead letters and redrives them."
         schemas = _error_schemas(api)
     if config.queue.redrive_api:
         operations |= {route: operation(api) for route, operation in REDRIVE_OPERATIONS.items()}
@@ -113,7 +110,7 @@ def document(config: ApiPipelineConfig | CsvPipelineConfig) -> Json:
     }
 
 
-# Operations, one a route
+# Operations, one per route
 
 
 def _submit(config: ApiPipelineConfig) -> Json:
@@ -123,25 +120,25 @@ def _submit(config: ApiPipelineConfig) -> Json:
         "description": f"With one event only; in a batch, put `{events.KEY_FIELD}` into each event.",
         "schema": {"type": "string", "pattern": f"^[!-~]([ -~]{{0,{events.MAXIMUM_KEY_LENGTH - 2}}}[!-~])?$"},
     }
-    result_link = {"description": "Where the event is shown.", "schema": {"type": "string"}}
+    result_link = {"description": "The path of the event.", "schema": {"type": "string"}}
     return {
         "operationId": "submitEvents",
         "summary": "Submit one event, or a batch of events",
         "description": (
-            f"An event is nested {config.api.max_depth} levels deep at most, and takes {queues.MAXIMUM_MESSAGE_BYTES} "
-            "bytes at most with what the server adds. One bad event of a batch does not sink its neighbours."
+            f"An event is at most {config.api.max_depth} levels deep and takes at most {queues.MAXIMUM_MESSAGE_BYTES} "
+            "bytes, including what the server adds. An invalid event does not affect the others of its batch."
         ),
         "parameters": [key, CORRELATION_ID],
         "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Submission")}}},
         "responses": {
             "202": {
-                **_answer("Accepted: the event, or at least one of the batch, is in the queue.", "Accepted", "Results"),
+                **_answer("The event, or at least one of the batch, is in the queue.", "Accepted", "Results"),
                 "headers": {"Location": result_link},
             },
-            "400": _answer("Nothing of it is acceptable.", "Error", "NothingAccepted"),
+            "400": _answer("No event is valid.", "Error", "NothingAccepted"),
             "409": _answer("The idempotency key was used with another event.", "Error"),
-            "413": _answer("Too many events, or too large a one.", "Error", *_gateway_error(config.api)),
-            "503": _answer("Nothing was accepted; send it again.", "Error", "NothingAccepted"),
+            "413": _answer("Too many events, or an event that is too large.", "Error", *_gateway_error(config.api)),
+            "503": _answer("Nothing was accepted; retry.", "Error", "NothingAccepted"),
         },
     }
 
@@ -149,13 +146,13 @@ def _submit(config: ApiPipelineConfig) -> Json:
 def _show(_config: ApiPipelineConfig) -> Json:
     return {
         "operationId": "showEvent",
-        "summary": "Show what became of an event",
+        "summary": "Show an event's status and result",
         "parameters": [{"name": "id", "in": "path", "required": True, "schema": ID}, CORRELATION_ID],
         "responses": {
             "200": _answer("The event.", "Shown"),
-            "400": _answer("A header is not acceptable.", "Error"),
+            "400": _answer("A header is invalid.", "Error"),
             "404": _answer("There is no event with this id.", "Error"),
-            "503": _answer("A service did not answer.", "Error"),
+            "503": _answer("A service did not respond.", "Error"),
         },
     }
 
@@ -168,16 +165,16 @@ def _list(config: ApiPipelineConfig) -> Json:
         "status": (STATUS, "Events with this status only."),
         "limit": (
             {"type": "integer", "minimum": 1, "maximum": listing.MAXIMUM_LIMIT, "default": listing.DEFAULT_LIMIT},
-            "A page can have fewer events and a next one all the same.",
+            "A page can have fewer events although there is a next page.",
         ),
-        "cursor": (TEXT, "The `cursor` of the page before."),
+        "cursor": (TEXT, "The `cursor` of the previous page."),
     }
     found = {
         "200": _answer("A page of the list.", "Page"),
-        "400": _answer("A parameter or header is not acceptable.", "Error"),
-        "503": _answer("A service did not answer.", "Error"),
+        "400": _answer("A parameter or header is invalid.", "Error"),
+        "503": _answer("A service did not respond.", "Error"),
     }
-    missing = {"400": found["400"], "404": _answer("The stack has no time index to list events by.", "Error")}
+    missing = {"400": found["400"], "404": _answer("The stack has no time index, which lists need.", "Error")}
     return {
         "operationId": "listEvents",
         "summary": "List events, newest first",
@@ -195,8 +192,8 @@ def _list(config: ApiPipelineConfig) -> Json:
 def _health(_config: ApiPipelineConfig) -> Json:
     return {
         "operationId": "health",
-        "summary": "Whether the API answers",
-        "responses": {"200": _answer("It does.", "Health")},
+        "summary": "Check that the API responds",
+        "responses": {"200": _answer("The API responds.", "Health")},
     }
 
 
@@ -204,13 +201,15 @@ def _preview(api: ApiOptions) -> Json:
     parameters = [{"name": name, "in": "query", "schema": schema} for name, schema in REDRIVE_PARAMETERS.items()]
     return {
         "operationId": "previewRedrive",
-        "summary": "Show dead letters, and leave them where they are",
+        "summary": "Show dead letters and leave them in place",
         "parameters": [*parameters, CORRELATION_ID],
         "responses": {
-            "200": _answer("Those that fit, once each.", "DeadLetters"),
-            "400": _answer("A parameter or header is not acceptable.", "Error"),
+            "200": _answer("The dead letters that match.", "DeadLetters"),
+            "400": _answer("A parameter or header is invalid.", "Error"),
             "403": _not_signed(api),
-            "503": _answer("A service did not answer; what was found until then, if anything.", "Error", "DeadLetters"),
+            "503": _answer(
+                "A service did not respond. Contains what was found before, if anything.", "Error", "DeadLetters"
+            ),
         },
     }
 
@@ -218,14 +217,16 @@ def _preview(api: ApiOptions) -> Json:
 def _redrive(api: ApiOptions) -> Json:
     return {
         "operationId": "startRedrive",
-        "summary": "Send dead letters back into their queue",
+        "summary": "Send dead letters back to their queue",
         "parameters": [CORRELATION_ID],
         "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Redrive")}}},
         "responses": {
-            "200": _answer("What was done.", "Redriven"),
-            "400": _answer("The body or a header is not acceptable.", "Error"),
+            "200": _answer("The number of messages that were moved.", "Redriven"),
+            "400": _answer("The body or a header is invalid.", "Error"),
             "403": _not_signed(api),
-            "503": _answer("A service did not answer; what was done until then, if anything.", "Error", "Redriven"),
+            "503": _answer(
+                "A service did not respond. Contains what was done before, if anything.", "Error", "Redriven"
+            ),
         },
     }
 
@@ -251,26 +252,26 @@ def _answer(description: str, *schemas: str) -> Json:
 
 
 def _not_signed(api: ApiOptions) -> Json:
-    """Refused by the gateway, and were it not, by the function."""
-    return _answer("The request is not signed, or the signer may not do this.", "Error", *_gateway_error(api))
+    """Refused by the gateway; the function checks it, too."""
+    return _answer("The request is not signed, or the signer is not authorized.", "Error", *_gateway_error(api))
 
 
 def _gateway_error(api: ApiOptions) -> tuple[str, ...]:
-    """The shape of API Gateway's own refusals, where it is not ours: a REST API can be told to use ours."""
+    """Return the schema of API Gateway's errors where it is not ours: a REST API is configured to use ours."""
     return ("GatewayError",) if api.kind == "http" else ()
 
 
 def _gateway_answers(api: ApiOptions, auth: Auth) -> Json:
     (shape,) = _gateway_error(api) or ("Error",)
-    answers = {"429": _answer("More requests than the stage lets through.", shape)}
+    answers = {"429": _answer("Too many requests for the limits of the stage.", shape)}
     if auth == "jwt":
         answers["401"] = _answer("No token, or not one of the issuer for this audience.", shape)
     if auth != "none":
-        answers["403"] = _answer("The caller may not do this.", shape)
+        answers["403"] = _answer("The caller is not authorized.", shape)
     return answers
 
 
-# Who may call
+# Authentication
 
 
 def _auth(api: ApiOptions, route: Route) -> Auth:
@@ -378,7 +379,7 @@ def _redrive_schemas() -> Json:
 
 
 def _event_schemas(config: ApiPipelineConfig) -> Json:
-    """`Event`, which is what the server asks of every event and the schema of its type; and these schemas."""
+    """Return `Event`, which combines the server's own rules with the schema of the event's type, and these schemas."""
     key = {"type": ["string", "null"], "minLength": 1, "maxLength": events.MAXIMUM_KEY_LENGTH}
     fifo = config.queue.fifo
     group = {fifo.group_field: {**TEXT, "pattern": f"^{events.GROUP_PATTERN}$"}} if fifo else {}
@@ -387,7 +388,7 @@ def _event_schemas(config: ApiPipelineConfig) -> Json:
         "properties": {events.KEY_FIELD: {**key, "description": "Printable characters."}, **group},
         "required": list(group),
         "not": {"anyOf": [{"required": [field]} for field in events.RESERVED_FIELDS]},
-        "description": f"{' and '.join(events.RESERVED_FIELDS)} are the server's.",
+        "description": f"{' and '.join(events.RESERVED_FIELDS)} are set by the server.",
     }
     given = event_schemas(config.api)
     named = {f"event.{event_type}" if event_type else "event": schema for event_type, schema in given.items()}
@@ -404,7 +405,7 @@ def _of_type(type_field: str, event_type: str) -> Json:
 
 
 def _moved(schema: Json, name: str) -> Json:
-    """An event schema as a part of the document: its references into itself lead to where it stands now."""
+    """Return an event schema for use inside the document: references into itself are redirected to its new place."""
     moved: Json = _redirected(schema, f"#/components/schemas/{name}")
     if moved.get("$schema") == DIALECT:
         del moved["$schema"]

@@ -1,29 +1,27 @@
-"""`pipeline permissions`: what each function of a stack may do, and what for."""
+"""`pipeline permissions`: what each function of a stack may do, and for which purpose."""
 
 import json
 import re
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table as Grid
+from rich.table import Table
 from rich.text import Text
 
-from cli.report import STYLE
-from cli.terminal import cell, label
-from local.project import find_project
-from local.recording import Graph, synthesise
+from cli.core.json_text import write_json
+from cli.core.stack import Stack
+from cli.core.terminal import TABLE, cell, label
+from local.recording import Graph
 
-# Of what is read by a program, which breaks no lines.
+# Wide enough that lines read by a program are not broken.
 PIPED_COLUMNS = 200
 
 
 @dataclass(frozen=True)
 class Permission:
-    """A right of a function, or of what runs it by the clock."""
+    """A permission of a function or of its schedule."""
 
     function: str
     action: str
@@ -32,13 +30,23 @@ class Permission:
     why: str
 
 
+def run_permissions(stack: str, *, as_json: bool) -> int:
+    """Print the permissions of a stack's functions."""
+    found = list(permissions(Stack(stack).graph()))
+    if as_json:
+        write_json([asdict(each) for each in found])
+    else:
+        _show(found)
+    return 0
+
+
 def permissions(graph: Graph) -> Iterator[Permission]:
-    """All rights of all roles, by the names that the program gives things."""
-    # A role can have several policies: it is the role that says whose they are.
+    """Yield the permissions of all roles, with the names of the program for resources."""
+    # A role can have several policies, so the function is named after the role.
     roles = {role.physical_name: role.name for role in graph.of_type("aws:iam/role:Role")}
     policies = graph.of_type("aws:iam/rolePolicy:RolePolicy")
     whose = {policy.urn: roles.get(policy.inputs["role"], policy.inputs["role"]) for policy in policies}
-    # Resources are made in no order that stays.
+    # The order of registration differs between runs.
     for policy in sorted(policies, key=lambda policy: (whose[policy.urn], policy.name)):
         function = whose[policy.urn]
         for statement in json.loads(policy.inputs["policy"])["Statement"]:
@@ -49,7 +57,7 @@ def permissions(graph: Graph) -> Iterator[Permission]:
 
 
 def _named(graph: Graph, arn: str) -> str:
-    """`Bucket pipeline-bucket/results/*` for an ARN of this stack; another one as it is."""
+    """Return `Bucket pipeline-bucket/results/*` for an ARN of this stack; other ARNs unchanged."""
     known = max((each for each in graph.arns if arn.startswith(each)), key=len, default=None)
     if known is None:
         return arn
@@ -58,7 +66,7 @@ def _named(graph: Graph, arn: str) -> str:
 
 
 def _condition(graph: Graph, condition: Mapping[str, Mapping[str, str | list[str]]]) -> str:
-    """`ArnEquals lambda:SourceFunctionArn Function pipeline-worker`, or nothing."""
+    """Return `ArnEquals lambda:SourceFunctionArn Function pipeline-worker`, or an empty text."""
     return " and ".join(
         f"{operator} {key} "
         + " or ".join(_named(graph, each) for each in ([value] if isinstance(value, str) else value))
@@ -68,28 +76,23 @@ def _condition(graph: Graph, condition: Mapping[str, Mapping[str, str | list[str
 
 
 def _words(sid: str) -> str:
-    """A statement's Sid as a person reads it."""
+    """Return a statement's Sid as words."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", sid).lower()
 
 
-def run_permissions(stack: str, *, as_json: bool) -> int:
-    """Prints the rights of a stack's functions."""
-    found = list(permissions(synthesise(find_project(Path.cwd()), stack)))
-    if as_json:
-        sys.stdout.write(json.dumps([asdict(each) for each in found]) + "\n")
-        return 0
+def _show(found: Sequence[Permission]) -> None:
+    """Print a table a function, with one row for the actions that differ in nothing else."""
     console = Console()
     if not console.is_terminal:
         console.width = PIPED_COLUMNS
-    for function, rights in groupby(found, key=lambda each: each.function):
-        grid = Grid(title=f"function {label(function)}", **STYLE)
+    for function, owned in groupby(found, key=lambda each: each.function):
+        grid = Table(title=f"function {label(function)}", **TABLE)
         grid.add_column("action", no_wrap=True)
         grid.add_column("resource", overflow="fold")
         grid.add_column("why", overflow="fold")
-        for _, alike in groupby(rights, key=lambda each: (each.resource, each.why, each.when)):
+        for _, alike in groupby(owned, key=lambda each: (each.resource, each.why, each.when)):
             actions = list(alike)
             first = actions[0]
             why = f"{first.why}, when {first.when}" if first.when else first.why
             grid.add_row(Text("\n").join(cell(each.action) for each in actions), cell(first.resource), cell(why))
         console.print(grid)
-    return 0

@@ -1,18 +1,17 @@
 """`pipeline readings`: what a device measured, as a table or as a plot."""
 
-import re
 import shutil
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from itertools import islice
 
-from cli.iot import thresholds_of
-from cli.outputs import aim_at, output
+from cli.core.stack import Stack
+from components.options.iot import IotPipelineConfig
 from handlers.iot.readings import Reading, timestamp_of
 from handlers.iot.table import ReadingTable
-from handlers.iot.thresholds import BOUNDS, Threshold
+from handlers.iot.thresholds import BOUNDS, Threshold, Thresholds
 from local.errors import LocalError
 
 # Without --since.
@@ -20,16 +19,16 @@ NEWEST = 20
 NEWEST_PLOTTED = 500
 
 PLOT_HEIGHT = 16
-UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
-def run_readings(stack: str, device: str, since: str | None, metric: str | None, *, plot: bool) -> int:
+def run_readings(stack: str, device: str, since: datetime | None, metric: str | None, *, plot: bool) -> int:
     """Prints a device's readings, oldest first. Raises LocalError when there are none."""
-    thresholds = thresholds_of(stack)
-    aim_at(stack)
-    table = ReadingTable(output(stack, "table_name"))
+    source = Stack(stack)
+    thresholds = Thresholds.from_json(source.config_as(IotPipelineConfig).thresholds_json())
+    source.aim_aws_clients()
+    table = ReadingTable(source.output("table_name"))
     if since is not None:
-        readings = list(table.between(device, moment(since, datetime.now(UTC))))
+        readings = list(table.between(device, since))
     else:
         newest = table.between(device, newest_first=True)
         readings = list(islice(newest, NEWEST_PLOTTED if plot else NEWEST))[::-1]
@@ -37,7 +36,9 @@ def run_readings(stack: str, device: str, since: str | None, metric: str | None,
     readings = [reading for reading in readings if any(name in reading.metrics for name in names)]
     if not readings:
         what = f"readings of {metric!r}" if metric else "readings"
-        raise LocalError(f"there are no {what} of device {device!r}{f' since {since}' if since else ''}")
+        raise LocalError(
+            f"there are no {what} of device {device!r}{f' since {since:%Y-%m-%d %H:%M:%S %Z}' if since else ''}"
+        )
     if not plot:
         lines = as_table(readings, names)
     elif len(names) > 1:
@@ -47,21 +48,6 @@ def run_readings(stack: str, device: str, since: str | None, metric: str | None,
         lines = as_plot(readings, names[0], thresholds.of(names[0], device), width)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0
-
-
-def moment(text: str, now: datetime) -> datetime:
-    """A time: RFC 3339, or how long ago (`90m`, `6h`, `2d`). Raises LocalError."""
-    if match := re.fullmatch(r"([0-9]{1,6})([mhd])", text):
-        return now - timedelta(**{UNITS[match[2]]: int(match[1])})
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise LocalError(
-            f"--since {text!r}: must be a time like 2026-11-21T08:00:00Z, or how long ago, like 90m, 6h, 2d"
-        )
-    return found
 
 
 def as_table(readings: Sequence[Reading], names: Sequence[str]) -> list[str]:

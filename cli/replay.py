@@ -9,8 +9,8 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from cli.outputs import aim_at, output
-from cli.terminal import inert
+from cli.core.stack import Stack
+from cli.core.terminal import inert
 
 # As long as a function may run. Until then nobody else gets a message, and the answer is waited for.
 LONGEST_RUN_SECONDS = 900
@@ -21,15 +21,16 @@ Message = Mapping[str, Any]
 
 def run_replay(stack: str) -> int:
     """Invokes the worker with each dead letter; deletes those that it has taken. Returns 1 if any is left."""
-    aim_at(stack)
+    target = Stack(stack)
+    target.aim_aws_clients()
     session = botocore.session.get_session()
     # Not tried again by the client: whether a run that was cut off has done its work, the message itself will show.
     config = Config(read_timeout=LONGEST_RUN_SECONDS + 10, retries={"total_max_attempts": 1})
     replay = Replay(
         session.create_client("sqs"),
         session.create_client("lambda", config=config),
-        output(stack, "dead_letter_queue_url"),
-        output(stack, "worker_name"),
+        target.output("dead_letter_queue_url"),
+        target.output("worker_name"),
     )
     return replay.run()
 

@@ -1,56 +1,59 @@
-"""A file's report as tables."""
+"""`pipeline report`: the scheduled summary on demand, with the operator's own credentials."""
 
-from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cli.terminal import cell, inert
+from cli.core.json_text import write_json
+from cli.core.stack import Stack
+from cli.core.terminal import TABLE, cell
+from components.options.api import ApiPipelineConfig
+from handlers.api.reader import EventReader
+from handlers.api.report import Reporter
+from handlers.api.summary import STATUSES, Report, Window, facts, failures, title
+from local.errors import LocalError
 
-MEASURES = ("count", "nulls", "distinct", "sum", "avg", "min", "max")
-SHOWN_REASONS = 20
-STYLE: dict[str, Any] = {"title_justify": "left", "box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
+LONGEST = timedelta(days=366)
 
 
-def show_report(report: Mapping[str, Any], console: Console) -> None:
-    """Prints what became of a file: counts, why rows were rejected, its columns."""
-    console.print(f"{inert(report['key'])}: {report['status']}", markup=False, highlight=False)
-    if report.get("error"):
-        console.print(f"{report['reason']}: {inert(report['error'])}", markup=False, highlight=False, soft_wrap=True)
-    rate = report["success_rate"]
-    share = "" if rate is None else f" ({rate:.2%})"
-    console.print(
-        f"{report['rows']} rows: {report['processed']} processed{share}, {report['rejected']} rejected, "
-        f"in {report['duration_seconds']:.2f} s",
-        highlight=False,
+def run_report(stack: str, since: datetime | None, *, as_json: bool) -> int:
+    """Print the report from `since` (default: an hour ago) until now."""
+    now = datetime.now(UTC)
+    since = since or now - timedelta(hours=1)
+    if not now - LONGEST <= since < now:
+        raise LocalError(f"--since must be in the past, {LONGEST.days} days ago at most")
+    counted = Stack(stack)
+    config = counted.config_as(ApiPipelineConfig)
+    if not config.storage.time_index:
+        raise LocalError(f"stack {stack!r} has no time index (storage.time_index); its events cannot be counted")
+    table, queue, dead_letter_queue = map(counted.output, ("table_name", "queue_url", "dead_letter_queue_url"))
+    counted.aim_aws_clients()
+    reporter = Reporter(
+        EventReader(table, time_index_shards=config.storage.time_index_shards),
+        queue_url=queue,
+        dead_letter_queue_url=dead_letter_queue,
+        service=f"{counted.project.name}-{stack}",
     )
-    for name in ("processed_key", "rejected_key", "report_key"):
-        if report.get(name):
-            place = f"{name.removesuffix('_key'):<9} {report['output_bucket']}/{inert(report[name])}"
-            console.print(place, markup=False, highlight=False, soft_wrap=True)
-    if report["reasons"]:
-        reasons = Table("column", "rejected for", "rows", title="Rejected", **STYLE)
-        for reason in report["reasons"][:SHOWN_REASONS]:
-            reasons.add_row(cell(reason["column"] or "(row)"), cell(reason["reason"]), str(reason["count"]))
-        console.print(reasons)
-    if report["columns"]:
-        console.print(_columns(report["columns"]))
+    report = reporter.report(Window("on demand", since, now))
+    if as_json:
+        write_json(report)
+    else:
+        show(report, Console())
+    return 0
 
 
-def _columns(columns: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = Table("column", "type", *MEASURES, title="Columns of the processed rows", **STYLE)
-    for name, column in columns.items():
-        # Estimates are marked, as in the report.
-        about = "~" if column.get("distinct_is_approximate") else ""
-        cells = [
-            f"{about if measure == 'distinct' else ''}{_number(column[measure])}" if measure in column else ""
-            for measure in MEASURES
-        ]
-        table.add_row(cell(name), column["type"], *map(cell, cells))
-    return table
-
-
-def _number(value: Any) -> str:
-    return f"{value:.10g}" if isinstance(value, float) else "" if value is None else str(value)
+def show(report: Report, console: Console) -> None:
+    """Print a report as tables."""
+    for line in (title(report), *facts(report)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if report["by_type"]:
+        by_type = Table("type", *STATUSES, title="By type", **TABLE)
+        for name, counts in report["by_type"].items():
+            by_type.add_row(cell(name), *(f"{counts[status]:,}" for status in STATUSES))
+        console.print(by_type)
+    if rows := failures(report):
+        errors = Table("error", "events", title="Failures", **TABLE)
+        for name, count in rows:
+            errors.add_row(cell(name), f"{count:,}")
+        console.print(errors)

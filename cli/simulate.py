@@ -1,6 +1,5 @@
 """`pipeline simulate`: devices that upload readings to an `iot` pipeline."""
 
-import json
 import random
 import sys
 import time
@@ -11,9 +10,11 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cli.iot import thresholds_of
-from cli.outputs import aim_at, output
+from cli.core.json_text import write_json
+from cli.core.stack import Stack
 from cli.simulation import Expectation, Summary, Upload, uploads
+from components.options.iot import IotPipelineConfig
+from handlers.iot.thresholds import Thresholds
 from handlers.shared import aws
 
 # Uploads at once. Those of a device are in one lane, so that they go out in their order.
@@ -33,9 +34,10 @@ def run_simulate(
 ) -> int:
     """Uploads `rate` objects a second for `duration` seconds; prints what was sent and what is to come of it."""
     seed = random.randrange(1_000_000) if seed is None else seed  # noqa: S311  no secret
-    expectation = Expectation(thresholds_of(stack))
-    aim_at(stack)
-    bucket = bucket or output(stack, "input_bucket")
+    target = Stack(stack)
+    expectation = Expectation(Thresholds.from_json(target.config_as(IotPipelineConfig).thresholds_json()))
+    target.aim_aws_clients()
+    bucket = bucket or target.output("input_bucket")
     count = max(1, round(rate * duration))
     s3 = aws.client("s3")
 
@@ -62,7 +64,7 @@ def run_simulate(
     seconds = time.monotonic() - started
     if as_json:
         facts = {"seed": seed, "devices": devices, "seconds": round(seconds, 1), **asdict(summary)}
-        sys.stdout.write(f"{json.dumps(facts)}\n")
+        write_json(facts)
     else:
         _print(summary, seed, devices, seconds)
     return 0

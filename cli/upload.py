@@ -1,8 +1,9 @@
-"""`pipeline upload`: a file into a csv stack's bucket, and what becomes of it."""
+"""`pipeline upload`: a file into a csv stack's bucket, and the report on it."""
 
 import json
-import sys
 import time
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,46 +13,50 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.progress import Progress
 
-from cli.csv_check import csv_config
-from cli.outputs import aim_at, output
-from cli.report import show_report
-from cli.terminal import label
-from components.options.csv import SUFFIXES
+from cli.core.errors import one_line
+from cli.core.json_text import write_json
+from cli.core.stack import Stack
+from cli.core.terminal import label
+from cli.file_report import show_report
+from components.options.csv import SUFFIXES, CsvPipelineConfig
 from handlers.csv.files import PROCESSING, SUCCEEDED, File
 from local.errors import LocalError
 
 POLL_SECONDS = 0.2
 
 
-def run_upload(path: str, stack: str, key: str | None, timeout: float, *, as_json: bool) -> int:
-    """Uploads a file, waits for its report and prints it. Returns 1 when the file failed or has rejected rows."""
-    file = Path(path)
+def run_upload(path: str, stack: str, key: str | None, timeout: timedelta, *, as_json: bool) -> int:
+    """Upload a file, wait for its report and print it. Return 1 when the file failed or has rejected rows."""
+    file, target = Path(path), Stack(stack)
     if not file.is_file():
         raise LocalError(f"{path}: there is no such file")
-    prefix = csv_config(stack).input.prefix
+    prefix = target.config_as(CsvPipelineConfig).input.prefix
     key = key or prefix + file.name
     if not key.startswith(prefix) or not key.endswith(SUFFIXES):
-        raise LocalError(f"--key {key!r}: files are keys that begin with {prefix} and end with {' or '.join(SUFFIXES)}")
-    bucket, table = output(stack, "input_bucket"), output(stack, "table_name")
-    output_bucket = output(stack, "output_bucket")
-    aim_at(stack)
-    errors = Console(stderr=True)
-    try:
-        s3 = boto3.client("s3")
-        file_id = _upload(s3, file, bucket, key, errors)
-        item = _wait(table, file_id, timeout, errors)
-        report = json.loads(s3.get_object(Bucket=output_bucket, Key=item["report_key"]["S"])["Body"].read())
-    except (BotoCoreError, ClientError, S3UploadFailedError) as error:
-        raise LocalError(f"{key}: {' '.join(str(error).split())}") from error
+        raise LocalError(f"--key {key!r}: must begin with {prefix} and end with {' or '.join(SUFFIXES)}")
+    report, report_key = upload(file, target, key, timeout)
     if as_json:
-        sys.stdout.write(f"{json.dumps(report)}\n")
+        write_json(report)
     else:
-        show_report({**report, "report_key": item["report_key"]["S"]}, Console())
+        show_report({**report, "report_key": report_key}, Console())
     return int(report["status"] != SUCCEEDED or report["rejected"] > 0)
 
 
+def upload(file: Path, stack: Stack, key: str, timeout: timedelta) -> tuple[Mapping[str, Any], str]:
+    """Upload a file and return its report and the report's key. Raises LocalError when it is not done in time."""
+    bucket, table, output_bucket = map(stack.output, ("input_bucket", "table_name", "output_bucket"))
+    stack.aim_aws_clients()
+    errors = Console(stderr=True)
+    try:
+        s3 = boto3.client("s3")
+        report_key = _wait(table, _upload(s3, file, bucket, key, errors), timeout, errors)["report_key"]["S"]
+        return json.loads(s3.get_object(Bucket=output_bucket, Key=report_key)["Body"].read()), report_key
+    except (BotoCoreError, ClientError, S3UploadFailedError) as error:
+        raise LocalError(f"{key}: {one_line(error)}") from error
+
+
 def _upload(s3: Any, file: Path, bucket: str, key: str, errors: Console) -> str:
-    """Uploads, and returns the id that the worker gives the file."""
+    """Upload a file and return the id that the worker gives it."""
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task(f"uploading {label(file.name)}", total=file.stat().st_size)
         s3.upload_file(str(file), bucket, key, Callback=lambda sent: progress.advance(task, sent))
@@ -60,10 +65,10 @@ def _upload(s3: Any, file: Path, bucket: str, key: str, errors: Console) -> str:
     return File(bucket, key, "" if version == "null" else version, head["ETag"].strip('"'), 0, {}).id
 
 
-def _wait(table: str, file_id: str, timeout: float, errors: Console) -> dict[str, Any]:
-    """The file's item once it is done. Raises LocalError when it is not in time."""
+def _wait(table: str, file_id: str, timeout: timedelta, errors: Console) -> dict[str, Any]:
+    """Return the file's item once it is done. Raises LocalError when it is not in time."""
     dynamodb = boto3.client("dynamodb")
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout.total_seconds()
     with errors.status("waiting for the worker") as status:
         while time.monotonic() < deadline:
             item: dict[str, Any] = dynamodb.get_item(
@@ -75,5 +80,6 @@ def _wait(table: str, file_id: str, timeout: float, errors: Console) -> dict[str
                 status.update(f"{item['rows']['N']} rows so far")
             time.sleep(POLL_SECONDS)
     raise LocalError(
-        f"the file {file_id} is not done after {timeout:g} seconds; its row in {table} says how it goes on"
+        f"the file {file_id} is not done after {timeout.total_seconds():g} seconds; "
+        f"its item in the table {table} shows its progress"
     )

@@ -10,13 +10,17 @@ import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
 from components.function import Function
+from components.observability import Alarm, Metric, Panel, Rate
 from components.options.api import ApiOptions
-from components.options.common import LogOptions
+from components.options.common import AlarmOptions, LogOptions
 
 Route = tuple[str, str]
 
 ROUTES: tuple[Route, ...] = (("POST", "/events"), ("GET", "/events"), ("GET", "/events/{id}"), ("GET", "/health"))
 OPEN_ROUTES: tuple[Route, ...] = (("GET", "/health"),)
+# A list reads up to a hundred items, a submission none: it has a throttle of its own below the API's.
+LIST: Route = ("GET", "/events")
+LISTS_PER_SECOND, LISTS_AT_ONCE = 10, 20
 
 INTEGRATION_TIMEOUT_MS = 29_000
 
@@ -78,6 +82,33 @@ class ApiMetrics:
     dimensions: Mapping[str, Input[str]]
     server_errors: str
 
+    def metric(self, name: str, statistic: str) -> Metric:
+        """One of API Gateway's metrics of the API."""
+        return Metric("AWS/ApiGateway", name, self.dimensions, statistic)
+
+    def alarms(self, options: AlarmOptions) -> dict[str, Alarm]:
+        """Alarms on server errors and latency."""
+        return {
+            "api-errors": Alarm(
+                "The API answers too many requests with a server error.",
+                Rate(self.metric(self.server_errors, "Sum"), self.metric("Count", "Sum")),
+                threshold=options.api_error_rate_percent,
+            ),
+            "api-latency": Alarm(
+                "The API is slow: 95 of 100 requests take less than this, 5 take longer.",
+                self.metric("Latency", "p95"),
+                threshold=options.api_latency_p95_ms,
+                periods=3,
+            ),
+        }
+
+    def panels(self) -> tuple[Panel, Panel]:
+        """The number of requests and their latency."""
+        return (
+            Panel("Requests", [self.metric("Count", "Sum"), self.metric(self.server_errors, "Sum")]),
+            Panel("API latency (ms)", [self.metric("Latency", statistic) for statistic in ("p50", "p95")]),
+        )
+
 
 class HttpApi(pulumi.ComponentResource):
     """An HTTP API (API Gateway v2) with payload format 2.0."""
@@ -96,8 +127,14 @@ class HttpApi(pulumi.ComponentResource):
         cors = _cors(options, backends)
         api = aws.apigatewayv2.Api(name, protocol_type="HTTP", cors_configuration=cors, opts=child)
         authorization = self._authorization(name, options, api)
-        for backend in backends:
-            self._routes(name, api, backend, {"authorization_type": "AWS_IAM"} if backend.signed else authorization)
+        routes = [
+            route
+            for backend in backends
+            for route in self._routes(
+                name, api, backend, {"authorization_type": "AWS_IAM"} if backend.signed else authorization
+            )
+        ]
+        rate, burst = _list_throttling(options)
         stage = aws.apigatewayv2.Stage(
             name,
             api_id=api.id,
@@ -107,8 +144,14 @@ class HttpApi(pulumi.ComponentResource):
                 "throttling_rate_limit": options.throttling.rate_per_second,
                 "throttling_burst_limit": options.throttling.burst,
             },
+            route_settings=(
+                [{"route_key": " ".join(LIST), "throttling_rate_limit": rate, "throttling_burst_limit": burst}]
+                if _lists(backends)
+                else None
+            ),
             access_log_settings=_access_logs(name, options, logs, child),
-            opts=child,
+            # API Gateway refuses settings of a route that is not there yet.
+            opts=ResourceOptions(parent=self, depends_on=routes),
         )
         _allow_invocation(name, backends, api.execution_arn, child)
         self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
@@ -118,7 +161,7 @@ class HttpApi(pulumi.ComponentResource):
 
     def _routes(
         self, name: str, api: aws.apigatewayv2.Api, backend: Backend, authorization: dict[str, Input[str]]
-    ) -> None:
+    ) -> list[aws.apigatewayv2.Route]:
         child = ResourceOptions(parent=self)
         integration = aws.apigatewayv2.Integration(
             backend.named(name),
@@ -130,7 +173,7 @@ class HttpApi(pulumi.ComponentResource):
             timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
             opts=child,
         )
-        for method, path in backend.routes:
+        return [
             aws.apigatewayv2.Route(
                 f"{name}-{_label(method, path)}",
                 api_id=api.id,
@@ -139,6 +182,8 @@ class HttpApi(pulumi.ComponentResource):
                 **({"authorization_type": "NONE"} if (method, path) in OPEN_ROUTES else authorization),
                 opts=child,
             )
+            for method, path in backend.routes
+        ]
 
     def _authorization(self, name: str, options: ApiOptions, api: aws.apigatewayv2.Api) -> dict[str, Input[str]]:
         if options.jwt is not None:
@@ -200,6 +245,16 @@ class RestApi(pulumi.ComponentResource):
             },
             opts=child,
         )
+        if _lists(backends):
+            rate, burst = _list_throttling(options)
+            aws.apigateway.MethodSettings(
+                f"{name}-list",
+                rest_api=api.id,
+                stage_name=stage.stage_name,
+                method_path=f"{LIST[1].strip('/')}/{LIST[0]}",
+                settings={"throttling_rate_limit": rate, "throttling_burst_limit": burst},
+                opts=child,
+            )
         _allow_invocation(name, backends, api.execution_arn, child)
         self.key_id = self._key(name, options, api, stage) if options.auth == "api_key" else None
         self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
@@ -302,6 +357,16 @@ class RestApi(pulumi.ComponentResource):
         )
         aws.apigateway.UsagePlanKey(name, key_id=key.id, key_type="API_KEY", usage_plan_id=plan.id, opts=child)
         return key.id
+
+
+def _lists(backends: Sequence[Backend]) -> bool:
+    return any(LIST in backend.routes for backend in backends)
+
+
+def _list_throttling(options: ApiOptions) -> tuple[float, int]:
+    """Return rate and burst of `GET /events`."""
+    throttling = options.throttling
+    return min(throttling.rate_per_second, LISTS_PER_SECOND), min(throttling.burst, LISTS_AT_ONCE)
 
 
 def _label(method: str, path: str) -> str:

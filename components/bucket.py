@@ -12,17 +12,13 @@ from components.policies import deny_plain_http
 
 
 class Bucket(pulumi.ComponentResource):
-    """A private, encrypted, TLS-only bucket.
-
-    `expire_after_days` maps a prefix (`results/`) to the days that its objects are kept; None or no entry: for good.
-    """
+    """A private, encrypted, TLS-only bucket. Call `expire` once its users are known."""
 
     def __init__(
         self,
         name: str,
         options: ProtectionOptions,
         *,
-        expire_after_days: Mapping[str, int | None],
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Bucket", name, None, opts)
@@ -61,7 +57,6 @@ class Bucket(pulumi.ComponentResource):
                 versioning_configuration={"status": "Enabled"},
                 opts=child,
             )
-        aws.s3.BucketLifecycleConfiguration(name, bucket=bucket.id, rules=_lifecycle(expire_after_days), opts=child)
         aws.s3.BucketPolicy(
             name,
             bucket=bucket.id,
@@ -69,10 +64,17 @@ class Bucket(pulumi.ComponentResource):
             # S3 refuses two changes of a bucket's access at once.
             opts=ResourceOptions(parent=self, depends_on=[closed]),
         )
+        self._label = name
         self._versioned = options.bucket_versioning
         self.arn = bucket.arn
         self.name = bucket.bucket
         self.register_outputs({"name": self.name})
+
+    def expire(self, after_days: Mapping[str, int | None]) -> None:
+        """Expire objects below prefixes (`results/`) after days, or never (None), and clean up after failed writes."""
+        aws.s3.BucketLifecycleConfiguration(
+            self._label, bucket=self.name, rules=_lifecycle(after_days), opts=ResourceOptions(parent=self)
+        )
 
     def grant_write(self, prefix: str) -> Grant:
         """To write objects below a prefix (`results/`)."""

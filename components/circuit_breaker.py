@@ -1,18 +1,30 @@
-"""What pauses a worker while its downstream is out: the right to, and the function that looks after it each minute."""
+"""The circuit breaker: it pauses a worker while the processor's downstream is out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import pulumi
 import pulumi_aws as aws
 from pulumi import Input, ResourceOptions
 
-from components.function import Runtime, Size
+from components.bucket import Bucket
+from components.function import Size
 from components.grants import Grant, policy_document
-from components.options.common import PolledOptions
+from components.observability import Alarm, counts_panel, own_metric
+from components.options.api import ApiPipelineConfig, WorkerOptions
+from components.part import Part
+from components.queue import Queue
+from components.runtime import Runtime
 from components.scheduled_function import ScheduledFunction, Timetable
+from components.table import Table
 from components.worker import Worker
 
-# What the worker does by the policy that CircuitBreaker makes: its network must lead there before.
+HANDLER = "handlers.api.worker.handler"
+# The item and the object that handlers/api/circuit.py keeps.
+CIRCUIT_ITEM = "circuit#processor"
+CIRCUIT = "circuit/"
+CIRCUIT_PROBES = "circuit/probes.json"
+
+# Allowed by the policy that CircuitBreaker creates later; the worker's network must lead to both services before.
 CALLED_BY_WORKER = Grant(("ssm:GetParameter", "lambda:UpdateEventSourceMapping"), (), in_later_policy=True)
 
 
@@ -35,11 +47,10 @@ class CircuitBreaker(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        options: PolledOptions,
+        options: WorkerOptions,
         *,
         worker: Worker,
         parameter_name: str,
-        code: pulumi.Archive,
         runtime: Runtime,
         grants: Iterable[Grant],
         environment: Mapping[str, Input[str]],
@@ -63,7 +74,6 @@ class CircuitBreaker(pulumi.ComponentResource):
             name,
             {"every-minute": Timetable("rate(1 minute)", stopped_after_seconds=300)},
             handler="handlers.api.breaker.handler",
-            code=code,
             runtime=runtime,
             size=Size(options.memory_mb, options.timeout_seconds),
             grants=[
@@ -79,3 +89,72 @@ class CircuitBreaker(pulumi.ComponentResource):
             opts=child,
         )
         self.register_outputs({"function": self.scheduled.function.name})
+
+
+def guarded_worker(
+    name: str,
+    config: ApiPipelineConfig,
+    grants: Sequence[Grant],
+    *,
+    queue: Queue,
+    table: Table,
+    bucket: Bucket,
+    runtime: Runtime,
+    environment: Mapping[str, Input[str]],
+) -> tuple[Worker, Part]:
+    """The worker of the queue, with a circuit breaker if its options have one.
+
+    `grants` and `environment` are for the code that processes events, in the worker and in the breaker's probes.
+    """
+    breaker = config.worker.circuit_breaker
+    if breaker is None:
+        worker = Worker(
+            f"{name}-worker",
+            queue,
+            handler=HANDLER,
+            runtime=runtime,
+            grants=grants,
+            environment=environment,
+            opts=runtime.opts,
+        )
+        return worker, Part()
+    parameter_name = mapping_parameter_name(runtime.service, name)
+    environment = {
+        **environment,
+        "CIRCUIT_FAILURE_THRESHOLD": str(breaker.failure_threshold),
+        "CIRCUIT_RECOVERY_SECONDS": str(breaker.recovery_seconds),
+        "MAPPING_PARAMETER": parameter_name,
+    }
+    keeps = table.grant_keep(CIRCUIT_ITEM)
+    worker = Worker(
+        f"{name}-worker",
+        queue,
+        handler=HANDLER,
+        runtime=runtime,
+        grants=[*grants, keeps, bucket.grant_put(CIRCUIT_PROBES), CALLED_BY_WORKER],
+        environment=environment,
+        opts=runtime.opts,
+    )
+    circuit = CircuitBreaker(
+        f"{name}-breaker",
+        config.worker,
+        worker=worker,
+        parameter_name=parameter_name,
+        runtime=runtime,
+        grants=[*grants, keeps, bucket.grant_keep(CIRCUIT_PROBES), bucket.grant_see_missing()],
+        environment={**environment, "QUEUE_URL": queue.url},
+        opts=runtime.opts,
+    )
+    opened = Alarm(
+        "The circuit is open: what the processor calls is out, and the worker takes no messages.",
+        own_metric("CircuitOpen", runtime.service, "Maximum"),
+        threshold=1,
+        period_seconds=60,
+    )
+    return worker, Part(
+        functions=[circuit.scheduled.function],
+        alarms={"circuit-open": opened, **circuit.scheduled.alarms("breaker", config.alarms)},
+        panels=[counts_panel("Circuit", runtime.service, "CircuitOpened", "CircuitClosed")],
+        # Copies of messages in the queue, which keeps them no longer.
+        expiries={CIRCUIT: config.queue.retention_days},
+    )

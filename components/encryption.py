@@ -8,7 +8,7 @@ import pulumi_aws as aws
 from pulumi import Output, ResourceOptions, ResourceTransformationArgs, ResourceTransformationResult
 
 from components.names import service_name
-from components.options.common import EncryptionOptions, ProtectionOptions
+from components.options.common import CommonOptions, EncryptionOptions
 
 # What AWS waits at most between the order to delete a key and doing so: with it goes all that it encrypted.
 DELETION_WINDOW_DAYS = 30
@@ -97,21 +97,18 @@ class Key(pulumi.ComponentResource):
         return ResourceTransformationResult({**args.props, **_ENCRYPTED[args.type_](self.arn)}, args.opts)
 
 
-def customer_key(
-    name: str,
-    options: EncryptionOptions,
-    storage: ProtectionOptions,
-    *,
-    senders: Sequence[str] = (),
-    event_bus: bool = False,
-    parent: pulumi.Resource,
-) -> Key | None:
-    """The key of a stack that wants one of its own."""
-    if not options.customer_key:
+def customer_key(name: str, config: CommonOptions, *, parent: pulumi.Resource) -> Key | None:
+    """Create the stack's own key, if its config has one."""
+    if not config.encryption.customer_key:
         return None
-    child = ResourceOptions(parent=parent)
-    retain = storage.retain_data
-    return Key(name, options, senders=senders, event_bus=event_bus, retain=retain, opts=child)
+    return Key(
+        name,
+        config.encryption,
+        senders=config.message_senders,
+        event_bus=config.has_event_bus,
+        retain=config.storage.retain_data,
+        opts=ResourceOptions(parent=parent),
+    )
 
 
 def encrypted(parent: pulumi.Resource, key: Key | None) -> ResourceOptions:

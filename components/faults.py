@@ -5,6 +5,7 @@ import pulumi_aws as aws
 from pulumi import ResourceOptions
 
 from components.grants import Grant
+from components.part import Part
 
 OFF = "none"
 
@@ -29,3 +30,12 @@ class FaultSwitch(pulumi.ComponentResource):
     def grant_read(self) -> Grant:
         """To look at it."""
         return Grant(("ssm:GetParameter",), (self.arn,), {"FAULT_PARAMETER_NAME": self.name}, why="look what to break")
+
+
+def faults_part(name: str, *, enabled: bool, opts: ResourceOptions | None) -> Part:
+    """Faults that can be injected into both functions."""
+    if not enabled:
+        return Part()
+    switch = FaultSwitch(name, opts=opts)
+    grants = [switch.grant_read()]
+    return Part(ingest_grants=grants, worker_grants=grants, outputs={"fault_parameter_name": switch.name})

@@ -1,7 +1,7 @@
 """A Lambda function with its role, the policy its grants add up to, and its log group."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -10,12 +10,10 @@ from pulumi import Input, Output, ResourceOptions
 
 from components.encryption import Key
 from components.grants import Grant, merged_environment, policy_document, services_called
-from components.names import service_name
-from components.network import Network, network_of
-from components.options.common import CommonOptions, LogOptions, StartOptions
-
-RUNTIME = "python3.13"
-ARCHITECTURE = "arm64"
+from components.observability import METRICS_NAMESPACE, Alarm, Metric, Panel, Rate
+from components.options.common import FunctionAlarmOptions, LogOptions, StartOptions
+from components.package import ARCHITECTURE, RUNTIME
+from components.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -26,19 +24,6 @@ class Size:
     timeout_seconds: int
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """What all functions of a pipeline share, and the name that they report metrics under."""
-
-    service: str
-    layer: Input[str]
-    logs: LogOptions
-    tracing: bool
-    key: Key | None = None
-    """The customer key: what a role may do with encrypted things, it needs rights on the key for."""
-    network: Network | None = None
-
-
 def role_policy(
     name: str, role: aws.iam.Role, grants: Iterable[Grant], key: Key | None, *, opts: ResourceOptions
 ) -> aws.iam.RolePolicy:
@@ -47,34 +32,6 @@ def role_policy(
         key.used_by(role.arn)
     document = policy_document(grants, key_arn=None if key is None else key.arn)
     return aws.iam.RolePolicy(name, role=role.id, policy=document, opts=opts)
-
-
-def shared_runtime(
-    name: str,
-    config: CommonOptions,
-    layer: pulumi.Archive,
-    key: Key | None,
-    *,
-    opts: ResourceOptions,
-) -> Runtime:
-    """What the functions of a pipeline share. The layer's name is the stack's own: layers are not auto-named."""
-    service = service_name()
-    dependencies = aws.lambda_.LayerVersion(
-        f"{name}-dependencies",
-        layer_name=f"{service}-{name}-dependencies",
-        code=layer,
-        compatible_runtimes=[RUNTIME],
-        compatible_architectures=[ARCHITECTURE],
-        opts=opts,
-    )
-    return Runtime(
-        service,
-        dependencies.arn,
-        config.logs,
-        config.tracing,
-        key,
-        network_of(f"{name}-network", config.network, opts=opts),
-    )
 
 
 class Function(pulumi.ComponentResource):
@@ -90,7 +47,6 @@ class Function(pulumi.ComponentResource):
         name: str,
         *,
         handler: str,
-        code: pulumi.Archive,
         runtime: Runtime,
         size: Size,
         grants: Iterable[Grant],
@@ -117,7 +73,7 @@ class Function(pulumi.ComponentResource):
             runtime=RUNTIME,
             architectures=[ARCHITECTURE],
             handler=handler,
-            code=code,
+            code=runtime.code,
             layers=[runtime.layer],
             role=role.arn,
             memory_size=size.memory_mb,
@@ -146,6 +102,30 @@ class Function(pulumi.ComponentResource):
         self.timeout_seconds = size.timeout_seconds
         self.register_outputs({"name": self.name, "arn": self.arn})
 
+    def metric(self, name: str, statistic: str) -> Metric:
+        """One of Lambda's metrics of the function."""
+        return Metric("AWS/Lambda", name, {"FunctionName": self.name}, statistic)
+
+    def alarms(self, label: str, options: FunctionAlarmOptions) -> dict[str, Alarm]:
+        """Alarms on errors, throttles and duration; `label` is the function's name in them."""
+        return {
+            f"{label}-errors": Alarm(
+                f"Too many runs of the {label} function end in an error.",
+                Rate(self.metric("Errors", "Sum"), self.metric("Invocations", "Sum")),
+                threshold=options.error_rate_percent,
+            ),
+            f"{label}-throttles": Alarm(
+                f"Lambda refuses to run the {label} function: the concurrency limit is reached.",
+                self.metric("Throttles", "Sum"),
+                threshold=1,
+            ),
+            f"{label}-duration": Alarm(
+                f"Runs of the {label} function come near its timeout.",
+                self.metric("Duration", "Maximum"),
+                threshold=self.timeout_seconds * 1_000 * options.duration_percent_of_timeout / 100,
+            ),
+        }
+
     def _alias(
         self, name: str, function: aws.lambda_.Function, provisioned_concurrency: int | None
     ) -> aws.lambda_.Alias:
@@ -166,6 +146,12 @@ class Function(pulumi.ComponentResource):
         return alias
 
 
+def functions_panel(functions: Sequence[Function]) -> Panel:
+    """Runs of functions, errors and throttled runs."""
+    names = ("Invocations", "Errors", "Throttles")
+    return Panel("Functions", [function.metric(name, "Sum") for function in functions for name in names])
+
+
 _ASSUMED_BY_LAMBDA = json.dumps(
     {
         "Version": "2012-10-17",
@@ -182,9 +168,6 @@ def _powertools(service: str, logs: LogOptions) -> dict[str, Input[str]]:
         "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
         "POWERTOOLS_LOG_LEVEL": logs.level,
     }
-
-
-METRICS_NAMESPACE = "DataPipeline"
 
 
 def _grant_logs(group: aws.cloudwatch.LogGroup) -> Grant:

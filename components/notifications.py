@@ -8,9 +8,10 @@ import pulumi_aws as aws
 from pulumi import ResourceOptions
 
 from components.grants import Grant
+from components.observability import Alarm
 from components.options.common import NotificationOptions
 from components.policies import deny_plain_http
-from components.queue import DeadLetterQueue
+from components.queue import DeadLetterQueue, dead_letters_alarm
 
 UNDELIVERED_KEPT_DAYS = 14
 
@@ -67,6 +68,12 @@ class Notifications(pulumi.ComponentResource):
     def grant_publish(self, variable: str = "ALERTS_TOPIC_ARN") -> Grant:
         """To publish; the function learns the topic from `variable`."""
         return Grant(("sns:Publish",), (self.arn,), {variable: self.arn}, why=f"publish to {self._name}")
+
+    def alarms(self, label: str) -> dict[str, Alarm]:
+        """An alarm on notifications that could not be delivered, if any subscription can fail for good."""
+        if self.dead_letters is None:
+            return {}
+        return {f"{label}-undelivered": dead_letters_alarm(self.dead_letters.name)}
 
 
 def _alarms(topic: aws.sns.Topic) -> dict[str, Any]:

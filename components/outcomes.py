@@ -8,9 +8,13 @@ from pulumi import Output, ResourceOptions
 
 from components.encryption import Key, encrypted
 from components.grants import Grant
+from components.observability import Alarm, own_metric
+from components.options.api import OutcomeOptions
 from components.options.common import SECONDS_A_DAY
+from components.part import Part
 from components.policies import deny_plain_http
-from components.queue import MAXIMUM_MESSAGE_BYTES
+from components.queue import MAXIMUM_MESSAGE_BYTES, dead_letters_alarm
+from components.runtime import Runtime
 
 DEAD_LETTERS_KEPT_DAYS = 14
 
@@ -58,6 +62,35 @@ class Outcomes(pulumi.ComponentResource):
     def grant_put(self) -> Grant:
         """To put events on the bus."""
         return Grant(("events:PutEvents",), (self.arn,), {"EVENT_BUS_NAME": self.name}, why="tell outcomes")
+
+    def alarms(self, service: str) -> dict[str, Alarm]:
+        """Alarms on outcome events that did not reach the bus, or that the bus could not deliver."""
+        alarms = {
+            "outcomes-undelivered": Alarm(
+                "The event bus did not take outcome events, and they were given up: subscribers do not know of them.",
+                own_metric("OutcomesUndelivered", service, "Sum"),
+                threshold=1,
+            ),
+        }
+        if self.dead_letters_name is not None:
+            alarms["outcomes-dead-letters"] = dead_letters_alarm(
+                self.dead_letters_name,
+                "EventBridge could not encrypt or decrypt outcome events: subscribers miss them; fix the key.",
+            )
+        return alarms
+
+
+def outcomes_part(name: str, options: OutcomeOptions | None, runtime: Runtime, *, parent: pulumi.Resource) -> Part:
+    """Outcome events on a bus, to which the worker publishes them."""
+    if options is None:
+        return Part()
+    # Not below the key's options: see `Outcomes`.
+    outcomes = Outcomes(name, runtime.key, opts=ResourceOptions(parent=parent))
+    return Part(
+        worker_grants=[outcomes.grant_put()],
+        alarms=outcomes.alarms(runtime.service),
+        outputs={"event_bus_name": outcomes.name},
+    )
 
 
 def _given_up_by(bus: aws.cloudwatch.EventBus, queue: aws.sqs.Queue) -> dict[str, Any]:

@@ -4,15 +4,20 @@ from typing import Any, Literal, TypedDict
 
 import pulumi
 import pulumi_aws as aws
-from pulumi import Output, ResourceOptions
+from pulumi import Input, Output, ResourceOptions
 
 from components.bucket import Bucket
 from components.grants import Grant
-from components.options.common import SECONDS_A_DAY, QueueOptions
+from components.observability import Alarm, Metric, Panel, Rate, own_metric
+from components.options.common import SECONDS_A_DAY, AlarmOptions, PolledOptions, QueueOptions
 from components.policies import deny_plain_http
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MAXIMUM_MESSAGE_BYTES = 1_048_576
+# The most that SQS takes: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
+MAXIMUM_RECEIVES = 1_000
+
+VISIBLE = "ApproximateNumberOfMessagesVisible"
 
 
 class _Fifo(TypedDict, total=False):
@@ -33,47 +38,44 @@ _FIFO: _Fifo = {
 class Queue(pulumi.ComponentResource):
     """A queue with a dead-letter queue behind it, both standard or both FIFO, encrypted and closed to plain HTTP.
 
-    The visibility timeout is derived: six times the consumer's timeout plus its batching window, as
-    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html asks for. `filled_by`: a bucket that may
-    announce its objects in the queue. `spare_receives`: how many a message may have above `max_receives`, for a
-    consumer that does not count each of them as an attempt, and puts messages with the dead letters itself.
+    `consumer`: the options of the `Worker` that takes the messages. The visibility timeout is derived from them: six
+    times the consumer's timeout plus its batching window, as
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html recommends. `filled_by`: a bucket that may
+    announce its objects in the queue. The consumer counts attempts and dead-letters messages itself: SQS's own limit is
+    the last safety net.
     """
 
     def __init__(
         self,
         name: str,
         options: QueueOptions,
+        consumer: PolledOptions,
         *,
-        consumer_timeout_seconds: int,
-        consumer_window_seconds: int,
         filled_by: Bucket | None = None,
-        fifo: bool = False,
-        spare_receives: int = 0,
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Queue", name, None, opts)
         child = ResourceOptions(parent=self)
+        kind = _FIFO if options.is_fifo else _Fifo()
+        self.consumer = consumer
         dead_letters = aws.sqs.Queue(
             f"{name}-dead-letters",
             message_retention_seconds=options.dead_letter_retention_days * SECONDS_A_DAY,
             max_message_size=MAXIMUM_MESSAGE_BYTES,
             sqs_managed_sse_enabled=True,
-            **(_FIFO if fifo else {}),
+            **kind,
             opts=child,
         )
         queue = aws.sqs.Queue(
             name,
-            visibility_timeout_seconds=6 * consumer_timeout_seconds + consumer_window_seconds,
+            visibility_timeout_seconds=6 * consumer.timeout_seconds + consumer.batching_window_seconds,
             message_retention_seconds=options.retention_days * SECONDS_A_DAY,
             max_message_size=MAXIMUM_MESSAGE_BYTES,
             sqs_managed_sse_enabled=True,
             redrive_policy=Output.json_dumps(
-                {
-                    "deadLetterTargetArn": dead_letters.arn,
-                    "maxReceiveCount": options.max_receives + spare_receives,
-                },
+                {"deadLetterTargetArn": dead_letters.arn, "maxReceiveCount": MAXIMUM_RECEIVES},
             ),
-            **(_FIFO if fifo else {}),
+            **kind,
             opts=child,
         )
         aws.sqs.RedriveAllowPolicy(
@@ -139,6 +141,30 @@ class Queue(pulumi.ComponentResource):
             why="look at dead letters and delete those sent back",
         )
 
+    def alarms(self, service: str, options: AlarmOptions) -> dict[str, Alarm]:
+        """Alarms of the queue, and of its worker, which counts `Messages` and `BatchItemFailures`."""
+        return {
+            "dead-letters": dead_letters_alarm(self.dead_letters_name),
+            "oldest-message": Alarm(
+                "The worker does not keep up: the oldest message waits too long.",
+                queue_metric("ApproximateAgeOfOldestMessage", self.name),
+                threshold=options.oldest_message_seconds,
+            ),
+            # Lambda's Errors does not include partial batch failures, so the worker counts them itself.
+            "failed-messages": Alarm(
+                "Too many messages fail and return to the queue.",
+                Rate(own_metric("BatchItemFailures", service, "Sum"), own_metric("Messages", service, "Sum")),
+                threshold=options.failed_message_rate_percent,
+                periods=2,
+            ),
+        }
+
+    def panels(self) -> tuple[Panel, Panel]:
+        """The number of waiting messages and dead letters, and the age of the oldest message."""
+        depth = [queue_metric(VISIBLE, name) for name in (self.name, self.dead_letters_name)]
+        age = queue_metric("ApproximateAgeOfOldestMessage", self.name)
+        return Panel("Waiting", depth), Panel("Age of the oldest message (seconds)", [age])
+
 
 class DeadLetterQueue(pulumi.ComponentResource):
     """A queue for what failed for good, where no queue of ours stands before it. Encrypted and closed to plain HTTP.
@@ -174,6 +200,20 @@ class DeadLetterQueue(pulumi.ComponentResource):
     def grant_receive_failures(self) -> Grant:
         """To have Lambda put a function's failed events here, which it does as the function's role."""
         return Grant(("sqs:SendMessage",), (self.arn,), why="keep events that fail", used_by_lambda=True)
+
+
+def queue_metric(name: str, queue_name: Input[str], statistic: str = "Maximum") -> Metric:
+    """One of SQS's metrics of a queue."""
+    return Metric("AWS/SQS", name, {"QueueName": queue_name}, statistic)
+
+
+def dead_letters_alarm(
+    queue_name: Input[str],
+    description: str = "Messages lie with the dead letters: look at them and redrive or delete them.",
+) -> Alarm:
+    """An alarm that rings while a dead-letter queue holds a message."""
+    # Visible depth, not NumberOfMessagesSent: SQS does not count messages that it moves there itself.
+    return Alarm(description, queue_metric(VISIBLE, queue_name), threshold=1, period_seconds=60)
 
 
 def _sent_by(bucket: Bucket, queue: aws.sqs.Queue) -> dict[str, Any]:

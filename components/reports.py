@@ -6,10 +6,13 @@ import pulumi
 from pulumi import Input, ResourceOptions
 
 from components.bucket import Bucket
-from components.function import Runtime, Size
+from components.function import Size
 from components.notifications import Notifications
+from components.options.api import ApiPipelineConfig
 from components.options.common import NotificationOptions
+from components.part import Part
 from components.queue import Queue
+from components.runtime import Runtime
 from components.scheduled_function import ScheduledFunction, Timetable
 from components.table import Table
 
@@ -37,7 +40,6 @@ class Reports(pulumi.ComponentResource):
         table: Table,
         queue: Queue,
         bucket: Bucket,
-        code: pulumi.Archive,
         runtime: Runtime,
         environment: Mapping[str, Input[str]],
         opts: ResourceOptions | None = None,
@@ -54,7 +56,6 @@ class Reports(pulumi.ComponentResource):
                 for period in periods
             },
             handler="handlers.api.report.handler",
-            code=code,
             runtime=runtime,
             size=SIZE,
             grants=[
@@ -68,3 +69,28 @@ class Reports(pulumi.ComponentResource):
             opts=child,
         )
         self.register_outputs({"topic": self.topic.arn})
+
+
+def reports_part(
+    name: str, config: ApiPipelineConfig, *, table: Table, queue: Queue, bucket: Bucket, runtime: Runtime
+) -> Part:
+    """Scheduled reports of what became of events."""
+    if not config.reports:
+        return Part()
+    reports = Reports(
+        name,
+        config.reports,
+        config.report_notifications,
+        table=table,
+        queue=queue,
+        bucket=bucket,
+        runtime=runtime,
+        environment={"TIME_INDEX_SHARDS": str(config.storage.time_index_shards)},
+        opts=runtime.opts,
+    )
+    return Part(
+        functions=[reports.scheduled.function],
+        alarms={**reports.scheduled.alarms("report", config.alarms), **reports.topic.alarms("reports")},
+        outputs={"reports_topic_arn": reports.topic.arn},
+        expiries={REPORTS: config.storage.reports_expire_after_days},
+    )

@@ -9,14 +9,18 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
-from components.function import Function, Runtime, Size, role_policy
+from components.function import Function, Size, role_policy
 from components.grants import Grant
-from components.queue import DeadLetterQueue
+from components.observability import Alarm
+from components.options.common import FunctionAlarmOptions
+from components.queue import DeadLetterQueue, dead_letters_alarm
+from components.runtime import Runtime
 
 # The run after a missed one makes up for it; an event that waited for longer is of no use to anybody.
 MAXIMUM_EVENT_AGE_SECONDS = 3_600
 RETRIES = 2
 DEAD_LETTERS_KEPT_DAYS = 14
+SECONDS_AN_HOUR = 3_600
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,6 @@ class ScheduledFunction(pulumi.ComponentResource):
         timetables: Mapping[str, Timetable],
         *,
         handler: str,
-        code: pulumi.Archive,
         runtime: Runtime,
         size: Size,
         grants: Iterable[Grant],
@@ -60,7 +63,6 @@ class ScheduledFunction(pulumi.ComponentResource):
         self.function = Function(
             name,
             handler=handler,
-            code=code,
             runtime=runtime,
             size=size,
             grants=[self.dead_letters.grant_receive_failures(), *grants],
@@ -100,6 +102,28 @@ class ScheduledFunction(pulumi.ComponentResource):
         # CloudWatch counts a function's runs, not a timetable's: the one that runs most often is seen to stop.
         self.stopped_after_seconds = min(timetable.stopped_after_seconds for timetable in timetables.values())
         self.register_outputs({"function": self.function.name})
+
+    def alarms(self, label: str, options: FunctionAlarmOptions) -> dict[str, Alarm]:
+        """The function's alarms, and alarms on missing runs and dead letters: no caller would notice either."""
+        # All periods of an alarm together cover at most a day if one is below an hour, and a week otherwise:
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html (Period)
+        period_seconds = 60 if self.stopped_after_seconds < SECONDS_AN_HOUR else SECONDS_AN_HOUR
+        return {
+            **self.function.alarms(label, options),
+            f"{label}-stopped": Alarm(
+                f"The {label} function does not run: its schedule is disabled, or Lambda does not run it.",
+                # Throttled requests are not counted as invocations.
+                self.function.metric("Invocations", "Sum"),
+                threshold=1,
+                periods=self.stopped_after_seconds // period_seconds,
+                period_seconds=period_seconds,
+                heartbeat=True,
+            ),
+            f"{label}-dead-letters": dead_letters_alarm(
+                self.dead_letters.name,
+                f"Runs of the {label} function were given up: its dead letters say which ones, its logs why.",
+            ),
+        }
 
 
 def _assumed_by_scheduler() -> Output[str]:

@@ -1,9 +1,11 @@
 """What reading a secret needs that is there already and belongs to somebody else."""
 
+import json
 from collections.abc import Iterator, Mapping
 
 from components.grants import Grant
 from components.options.api import SecretOptions
+from components.part import Part
 
 # The action, and the key of the encryption context that the secret's ARN is the value of.
 # https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html
@@ -14,7 +16,7 @@ _READ: Mapping[str, tuple[str, str]] = {
 }
 
 
-def grants_read(secrets: Mapping[str, SecretOptions]) -> Iterator[Grant]:
+def _grants_read(secrets: Mapping[str, SecretOptions]) -> Iterator[Grant]:
     """To read each secret, and to have its own key decrypt it, for nothing else."""
     for name, secret in secrets.items():
         action, context = _READ[secret.service]
@@ -31,3 +33,11 @@ def grants_read(secrets: Mapping[str, SecretOptions]) -> Iterator[Grant]:
                 why=f"decrypt the secret {name}",
                 used_by_lambda=True,
             )
+
+
+def secrets_part(secrets: Mapping[str, SecretOptions]) -> Part:
+    """The rights to read secrets, and where the processor finds them."""
+    if not secrets:
+        return Part()
+    where = json.dumps({name: secret.arn for name, secret in secrets.items()})
+    return Part(worker_grants=[*_grants_read(secrets), Grant((), (), {"SECRETS": where})])

@@ -5,6 +5,7 @@ import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
 from components.grants import Grant
+from components.observability import Metric
 from components.options.api import StorageOptions
 
 TIME_INDEX = "by-time"
@@ -46,11 +47,18 @@ class Table(pulumi.ComponentResource):
         )
         self.arn = table.arn
         self.name = table.name
-        self.metric_dimensions: list[dict[str, Input[str]]] = [{"TableName": table.name}]
-        """What CloudWatch knows the table by, and its index."""
-        if options.time_index:
-            self.metric_dimensions.append({"TableName": table.name, "GlobalSecondaryIndexName": TIME_INDEX})
+        self._indexes = [TIME_INDEX] if options.time_index else []
         self.register_outputs({"name": self.name})
+
+    def unit_metrics(self) -> list[Metric]:
+        """The request units that the table and its index consume."""
+        units = ("ConsumedWriteCapacityUnits", "ConsumedReadCapacityUnits")
+        indexes: list[dict[str, Input[str]]] = [{"GlobalSecondaryIndexName": index} for index in self._indexes]
+        return [
+            Metric("AWS/DynamoDB", unit, {"TableName": self.name, **index}, "Sum")
+            for index in ({}, *indexes)
+            for unit in units
+        ]
 
     def grant_read(self) -> Grant:
         """To look events up by id."""

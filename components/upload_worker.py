@@ -8,10 +8,12 @@ import pulumi_aws as aws
 from pulumi import Input, ResourceOptions
 
 from components.bucket import Bucket
-from components.function import Function, Runtime, Size
+from components.function import Function, Size
 from components.grants import Grant
-from components.options.iot import ReadingWorkerOptions
-from components.queue import DeadLetterQueue
+from components.observability import Alarm, Panel
+from components.options.iot import ReadingAlarmOptions, ReadingWorkerOptions
+from components.queue import VISIBLE, DeadLetterQueue, dead_letters_alarm, queue_metric
+from components.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,6 @@ class UploadWorker(pulumi.ComponentResource):
         uploads: Uploads,
         dead_letters: DeadLetterQueue,
         handler: str,
-        code: pulumi.Archive,
         runtime: Runtime,
         grants: Iterable[Grant],
         environment: Mapping[str, Input[str]],
@@ -49,7 +50,6 @@ class UploadWorker(pulumi.ComponentResource):
         self.function = Function(
             name,
             handler=handler,
-            code=code,
             runtime=runtime,
             size=Size(options.memory_mb, options.timeout_seconds),
             grants=[
@@ -95,4 +95,31 @@ class UploadWorker(pulumi.ComponentResource):
             # S3 refuses a function that it may not invoke; and the first failed run must already have where to go.
             opts=ResourceOptions(parent=self, depends_on=[permission, on_failure]),
         )
+        self._dead_letters = dead_letters
         self.register_outputs({"function": self.function.name})
+
+    def alarms(self, options: ReadingAlarmOptions) -> dict[str, Alarm]:
+        """The function's alarms, and alarms of its asynchronous invocation."""
+        return {
+            "dead-letters": dead_letters_alarm(self._dead_letters.name),
+            "event-age": Alarm(
+                "The worker does not keep up: uploads wait too long, or are tried again.",
+                self.function.metric("AsyncEventAge", "Maximum"),
+                threshold=options.event_age_seconds * 1_000,
+            ),
+            # These events are neither processed nor dead-lettered: this number is the only trace of them.
+            "undelivered": Alarm(
+                "Lambda could not put failed events with the dead letters: uploads are not processed, and nobody has "
+                "them.",
+                self.function.metric("DestinationDeliveryFailures", "Sum"),
+                threshold=1,
+            ),
+            **self.function.alarms("worker", options),
+        }
+
+    def panels(self) -> tuple[Panel, Panel]:
+        """The age of the oldest waiting event, and the number of dead letters."""
+        return (
+            Panel("Age of the oldest event (ms)", [self.function.metric("AsyncEventAge", "Maximum")]),
+            Panel("Dead letters", [queue_metric(VISIBLE, self._dead_letters.name)]),
+        )

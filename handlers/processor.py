@@ -1,37 +1,71 @@
-"""What a processor imports: how it says no, and how it reads its secrets.
+"""What a processor imports.
 
-from handlers.processor import Rejected, Unavailable, secret
+from handlers.processor import Context, Rejected, Unavailable, secret
+
+
+def process(event: dict, context: Context) -> dict:
+if event["amount"] <= 0:
+raise Rejected("amount must be above 0")
+return charge(event, key=context.id, token=secret("payments_token"))
 """
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Context:
+    """The event's envelope, for a function `process(event, context)`. Every field has a default, for tests."""
+
+    id: str = "00000000-0000-4000-8000-000000000000"
+    """The event's id, the same at each attempt: an idempotency key for calls of other services."""
+    type: str = "default"
+    attempt: int = 1
+    """The number of this attempt, from 1."""
+    max_attempts: int = 5
+    """`worker.max_attempts`: after this one a failure is final."""
+    received_at: str = "2026-01-01T00:00:00.000000Z"
+    """When the API accepted the event: RFC 3339 in UTC."""
+    correlation_id: str = ""
+    idempotency_key: str | None = None
+    """The client's key, None if the event was sent without one."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of the request, where the source keeps them; else empty."""
+    body: bytes | None = None
+    """The exact bytes of the request, where the source keeps them; else None."""
+    remaining_seconds: Callable[[], float] = lambda: 30.0
+    """Seconds until the time limit ends this attempt."""
+    logger: logging.Logger = field(default_factory=lambda: logging.getLogger("processor"))
+    """A logger whose lines have the event's correlation id."""
 
 
 class Rejected(Exception):  # noqa: N818  the user's word for an outcome, not an accident
-    """Raise it in a processor: this event can never succeed. It is `failed` at once, with the reason, and not retried.
+    """Raise it in a processor if this event can never succeed: it fails at once, with the reason, and is not retried.
 
-    Any other exception is taken as transient: the event is tried again, later each time, `queue.max_receives` times.
+    Any other exception is retried with back-off, up to `worker.max_attempts` attempts.
     """
 
 
 class Unavailable(Exception):  # noqa: N818  the user's word, as Rejected
-    """Raise it in a processor: what the event needs is out, and that is not the event's fault.
+    """Raise it in a processor if a service that the event needs is down, which is not the event's fault.
 
-    Transient, and taken for an outage by the circuit breaker (docs/circuit-breaker.md), as errors of connections are.
+    It is retried, and the circuit breaker counts it as an outage (docs/circuit-breaker.md), as connection errors are.
     """
 
 
 class SecretError(Unavailable):
     """A secret could not be read: AWS does not answer, refuses, or has no such secret.
 
-    No event can do anything about it, so it is transient, and an outage for the circuit breaker.
+    It is retried, and the circuit breaker counts it as an outage.
     """
 
 
 class UnknownSecretError(Exception):
-    """The processor asks for a secret that `worker.secrets` does not name, or outside of an event.
+    """The processor asks for a secret that `worker.secrets` does not name, or asks while no event is processed.
 
-    Transient: a deployment mends it.
+    It is retried, because a deployment can fix it.
     """
 
 
@@ -39,10 +73,13 @@ _given: list[Mapping[str, str]] = []
 
 
 def secret(name: str) -> str:
-    """The value of a secret that the stack file names (`worker.secrets`), some minutes old at most.
+    """Return the value of a secret that the stack file names in `worker.secrets`. It is a few minutes old at most.
 
-    Call it while an event is processed and keep what it answers no longer than that: secrets rotate. Raises SecretError
-    and UnknownSecretError.
+    Call it while an event is processed, and do not keep the value: secrets rotate.
+
+    Raises:
+        SecretError: AWS does not give the secret.
+        UnknownSecretError: `worker.secrets` has no such name, or no event is being processed.
     """
     if not _given:
         raise UnknownSecretError(
@@ -57,7 +94,7 @@ def secret(name: str) -> str:
 
 @contextmanager
 def given_secrets(secrets: Mapping[str, str]) -> Iterator[None]:
-    """What `secret` answers in the block: for the worker, and for tests, `given_secrets({"payments_token": "a"})`."""
+    """Give `secret` its values in the block: for the worker, and for tests."""
     _given.append(secrets)
     try:
         yield

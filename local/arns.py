@@ -1,4 +1,4 @@
-"""ARNs and addresses that follow from a name alone, in one place for the emulator's resources and the recorded ones."""
+"""ARNs and addresses that follow from a name, shared by the emulator's resources and recorded ones."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,29 +9,29 @@ Inputs = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose resources these are, and where."""
+    """An account and a region."""
 
     account: str
     region: str
 
     def arn(self, service: str, resource: str) -> str:
-        """The ARN of a resource (`table/events`) of a service."""
+        """Return the ARN of a resource (`table/events`) of a service."""
         return f"arn:aws:{service}:{self.region}:{self.account}:{resource}"
 
     def execution_arn(self, api_id: str) -> str:
-        """What a lambda.Permission for an API names, without stage and route."""
+        """Return the source ARN of a permission for an API, without stage and route."""
         return self.arn("execute-api", api_id)
 
     def rule_path(self, name: str, bus: str | None) -> str:
-        """A rule as ids and ARNs have it, below its bus unless that is the account's own."""
+        """Return the path of a rule in ids and ARNs: below its bus, unless that is the default one."""
         return name if bus in (None, "default") else f"{bus}/{name}"
 
     def invoke_arn(self, function_arn: str) -> str:
-        """What an API's integration names."""
+        """Return the URI of an API's integration with a function."""
         return f"arn:aws:apigateway:{self.region}:lambda:path/2015-03-31/functions/{function_arn}/invocations"
 
 
-# The attributes that a resource's ARN is made of, for types whose ARN the name decides.
+# The ARN of a resource, for types whose ARN follows from the name.
 ARNS: Mapping[str, Callable[[Scope, str], str]] = {
     "aws:cloudwatch/eventBus:EventBus": lambda scope, name: scope.arn("events", f"event-bus/{name}"),
     "aws:cloudwatch/logGroup:LogGroup": lambda scope, name: scope.arn("logs", f"log-group:{name}"),

@@ -14,14 +14,14 @@ import pulumi
 
 from local.errors import LocalError
 
-# The oldest time that a zip archive can hold; the same for all, so that the same code gives the same bytes.
+# The oldest time that a zip archive can hold. One time for all entries makes archives reproducible.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 IMPORT_SECONDS = 30
 
 
 def zip_bytes(archive: pulumi.Archive) -> bytes:
-    """The archive as a zip. Raises LocalError when a file of it cannot be read."""
+    """Return the archive as zip bytes. Raises LocalError when a file cannot be read."""
     if isinstance(archive, pulumi.FileArchive) and Path(archive.path).is_file():
         return _read(Path(archive.path))
     content = io.BytesIO()
@@ -35,7 +35,7 @@ def zip_bytes(archive: pulumi.Archive) -> bytes:
 
 
 def source_files(archive: pulumi.Archive) -> list[Path]:
-    """The files that the archive is made of, absolute."""
+    """Return the absolute paths of the archive's files."""
     if isinstance(archive, pulumi.FileArchive):
         path = Path(archive.path).resolve()
         return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]

@@ -24,14 +24,14 @@ SHAPES: Mapping[str, tuple[str, str]] = {
     "aws:cloudwatch/eventBus:EventBus": ("{{", "}}"),
 }
 
-# Said by the edges of triggers, and the same for every function.
+# Not drawn: triggers already show them, or every function has them.
 UNSAID = ("logs:", "xray:", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 
 Edge = tuple[str, str, str]
 
 
 def mermaid(graph: Graph) -> str:
-    """The flowchart of a stack: an edge for each trigger, each redrive policy, and what each role may do with what."""
+    """Return the flowchart of a stack: edges for triggers, redrive policies, and the rights of each role."""
     drawn = {resource.physical_name: resource for resource in graph if resource.type in SHAPES}
     edges = sorted({*_triggers(graph, drawn), *_dead_letters(graph, drawn), *_rights(graph, drawn)})
     lines = ["flowchart LR"]
@@ -48,7 +48,7 @@ def _node(resource: Registration) -> str:
 
 
 def _named_in(arn: str, drawn: Mapping[str, Registration]) -> Registration | None:
-    """What an ARN is about: the longest name in it, as one name can begin another."""
+    """Return the resource of an ARN: the longest name in it, because one name can begin another."""
     names = [name for name in drawn if name in arn]
     return drawn[max(names, key=len)] if names else None
 
@@ -80,7 +80,7 @@ def _dead_letters(graph: Graph, drawn: Mapping[str, Registration]) -> Iterator[E
 def _rights(graph: Graph, drawn: Mapping[str, Registration]) -> Iterator[Edge]:
     roles = {function.inputs["role"]: function for function in graph.of_type("aws:lambda/function:Function")}
     for policy in graph.of_type("aws:iam/rolePolicy:RolePolicy"):
-        # A schedule's role is no function's: its edge says what it does. A function's may have more than one policy.
+        # A schedule's role belongs to no function; its edge shows its right. A function's can have several policies.
         function = next((each for arn, each in roles.items() if arn.endswith(f"role/{policy.inputs['role']}")), None)
         if function is None:
             continue

@@ -2,15 +2,18 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
+import string
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -23,8 +26,16 @@ START_SECONDS = 30
 POLL_SECONDS = 0.02
 
 
+@dataclass(frozen=True)
+class Keys:
+    """An access key with its secret."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+
+
 class Emulator:
-    """One emulator. A context manager: `with Emulator(port=0) as emulator: emulator.endpoint`.
+    """A running emulator, as a context manager: `with Emulator() as emulator: emulator.endpoint`.
 
     `start` returns at once; `wait` returns when it answers. `folder` is private and removed at the end. Raises
     LocalError when the port is taken (0 picks a free one) or the emulator does not come up.
@@ -36,11 +47,17 @@ class Emulator:
         self.endpoint = f"http://{HOST}:{self.port}"
         self.folder = Path(tempfile.mkdtemp(prefix="pipeline-local-"))
         self.log = self.folder / "emulator.log"
+        # The keys of root, new in each run: other users of the machine can connect to the port.
+        self.keys = Keys(
+            "AKIA" + "".join(secrets.choice(string.ascii_uppercase) for _ in range(16)), secrets.token_hex(20)
+        )
+        # Proves that our process answers on the port, and not a server of another user.
+        self._proof = secrets.token_hex(16)
         self._iam_log = iam_log
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts the process, and does not wait for it."""
+        """Start the process. Does not wait for it."""
         for name in ("tmp", "state", "s3", "home"):
             (self.folder / name).mkdir(mode=0o700)
         with self.log.open("wb") as log:
@@ -51,15 +68,19 @@ class Emulator:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # A process group of its own: ended as a whole, and out of reach of the terminal's Ctrl-C.
+                # A process group of its own is ended as a whole, and does not get the terminal's Ctrl-C.
                 start_new_session=True,
             )
 
     def _environment(self) -> dict[str, str]:
-        """Nothing of the user's own: functions' workers inherit all of it, and must find no credentials or settings."""
+        """Return an environment without the user's settings and credentials, as functions inherit it."""
         passed = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
         return {
             **passed,
+            # MiniStack reads the keys of its root here.
+            "AWS_ACCESS_KEY_ID": self.keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.keys.secret_key,
+            "PIPELINE_PROOF": self._proof,
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.folder / "tmp"),
             "STATE_DIR": str(self.folder / "state"),
@@ -78,8 +99,18 @@ class Emulator:
             **({"PIPELINE_IAM_LOG": str(self._iam_log)} if self._iam_log else {}),
         }
 
+    def client_environment(self) -> dict[str, str]:
+        """Return the variables that aim an AWS client at the emulator, as root."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.keys.secret_key,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
     def wait(self) -> None:
-        """Returns when the emulator answers."""
+        """Wait until the emulator answers. Raises LocalError when it does not start."""
         if self._process is None:
             raise LocalError("the emulator was not started")
         deadline = time.monotonic() + START_SECONDS
@@ -92,7 +123,7 @@ class Emulator:
 
     @property
     def pid(self) -> int:
-        """The process, which leads a process group of its own. Raises LocalError when there is none."""
+        """The process id, which is its process group's too. Raises LocalError when it does not run."""
         if self._process is None:
             raise LocalError("the emulator was not started")
         return self._process.pid
@@ -103,10 +134,10 @@ class Emulator:
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
-        """Ends the emulator and every worker it started, and removes what it stored. Can be called twice."""
+        """End the emulator and its workers, and remove its data. May be called twice."""
         process, self._process = self._process, None
         if process is not None:
-            # Not asked first: it takes a second over its clean-up, and all it has is in the folder that goes next.
+            # SIGKILL at once: its own clean-up takes a second, and all its data is in the folder removed below.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -117,34 +148,34 @@ class Emulator:
     def _answers(self) -> bool:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"{self.endpoint}/_ministack/health", timeout=1):
-                return True
+            with opener.open(f"{self.endpoint}/_ministack/health", timeout=1) as answer:
+                return self._proof.encode() in answer.read(1_000)
         except (urllib.error.URLError, OSError):
             return False
 
     def _last_line(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "it printed nothing"
 
     def __enter__(self) -> Self:
-        """Starts the emulator and waits until it answers."""
+        """Start the emulator and wait until it answers."""
         self.start()
         try:
             self.wait()
         except BaseException:
-            # Ctrl-C, too: no process is left behind.
+            # Also on Ctrl-C, so that no process is left.
             self.stop()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stops it."""
+        """Stop the emulator."""
         self.stop()
 
 
 def _free_port(port: int) -> int:
     with socket.socket() as probe:
-        # A port that the last run has just left is free.
+        # A port that a previous run has just closed is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))

@@ -1,4 +1,4 @@
-"""The backend that creates what a program registers in the emulator, and what makes of the two a running pipeline."""
+"""The backend that creates registered resources in the emulator, and a whole stack running in one."""
 
 import os
 import threading
@@ -16,9 +16,10 @@ from local import secrets, services
 from local.code import check_import, source_files, zip_bytes
 from local.emulator import ACCOUNT, Emulator
 from local.errors import LocalError
-from local.monitor import Created, Registration, run_program
+from local.monitor import Created, Registration
+from local.program import run_program
 from local.project import Project
-from local.services import ACCESS_KEY, SECRET_KEY, Clients
+from local.services import Clients
 
 FUNCTION_TYPE = "aws:lambda/function:Function"
 
@@ -29,7 +30,7 @@ FileState = tuple[tuple[str, int, int], ...]
 
 @dataclass
 class DeployedFunction:
-    """A function as it runs, with what is needed to see that its code has changed."""
+    """A running function, with the state of its code's files."""
 
     name: str
     handler: str
@@ -40,7 +41,7 @@ class DeployedFunction:
 
 
 class Engine:
-    """Creates resources in an emulator. A backend of local.monitor."""
+    """A backend of local.monitor that creates resources in an emulator."""
 
     account = ACCOUNT
 
@@ -55,11 +56,11 @@ class Engine:
         self.functions: list[DeployedFunction] = []
 
     def component(self, registration: Registration) -> None:
-        """A component is nothing in the emulator."""
+        """Report a component. The emulator has nothing for it."""
         self._progress(registration)
 
     def create(self, registration: Registration) -> Created:
-        """Creates a resource in the emulator. Raises LocalError with what the emulator refuses."""
+        """Create a resource in the emulator. Raises LocalError when the emulator refuses it."""
         aws = self._aws()
         try:
             created = services.create(aws, registration)
@@ -76,7 +77,7 @@ class Engine:
         with self._ready:
             if self._clients is None:
                 self._emulator.wait()
-                self._clients = Clients(self._emulator.endpoint, self._project.region)
+                self._clients = Clients(self._emulator)
             return self._clients
 
     def _deployed(self, registration: Registration) -> None:
@@ -89,21 +90,15 @@ class Engine:
             handler=inputs["handler"],
             archive=archive,
             files=files,
-            environment={**self._runtime_environment(registration.physical_name), **variables},
+            environment={
+                **self._emulator.client_environment(),
+                "AWS_LAMBDA_FUNCTION_NAME": registration.physical_name,
+                **variables,
+            },
             state=_state(files),
         )
         self.functions.append(function)
         self._checking.append(self._checks.submit(self._check, function, zip_bytes(archive)))
-
-    def _runtime_environment(self, name: str) -> dict[str, str]:
-        return {
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-            "AWS_REGION": self._project.region,
-            "AWS_DEFAULT_REGION": self._project.region,
-            "AWS_ENDPOINT_URL": self._emulator.endpoint,
-            "AWS_LAMBDA_FUNCTION_NAME": name,
-        }
 
     def _check(self, function: DeployedFunction, code: bytes) -> None:
         try:
@@ -112,16 +107,16 @@ class Engine:
             raise LocalError(f"function {function.name}: {error}") from error
 
     def finish(self) -> None:
-        """Waits until every function's handler has been imported once. Raises LocalError for one that cannot be."""
+        """Wait until every function's handler has been imported once. Raises LocalError for one that cannot be."""
         for check in self._checking:
             check.result()
 
     def close(self) -> None:
-        """Ends checks that still run."""
+        """End checks that still run."""
         self._checks.shutdown(wait=True, cancel_futures=True)
 
     def reload(self) -> Iterator[str]:
-        """Puts changed code into its functions; yields one line for each.
+        """Deploy changed code to its functions. Yields one line for each.
 
         A function whose new code cannot be imported keeps the old.
         """
@@ -131,7 +126,7 @@ class Engine:
                 continue
             function.state = state
             try:
-                # Relative paths of the archive are the project's.
+                # The archive's paths are relative to the project.
                 with _in(self._project.directory):
                     code = zip_bytes(function.archive)
                 self._check(function, code)
@@ -149,7 +144,7 @@ class Engine:
 
 
 def _state(files: list[Path]) -> FileState:
-    """What changes when any of the files does."""
+    """Return a value that changes when one of the files does."""
     return tuple((str(file), status.st_mtime_ns, status.st_size) for file, status in _statuses(files))
 
 
@@ -173,7 +168,7 @@ def _in(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Running:
-    """A pipeline that is up."""
+    """A running pipeline."""
 
     project: Project
     emulator: Emulator
@@ -181,14 +176,8 @@ class Running:
     outputs: dict[str, Any]
 
     def environment(self) -> dict[str, str]:
-        """What an AWS client needs to find it; the keys are the emulator's own and open nothing elsewhere."""
-        return {
-            "AWS_ENDPOINT_URL": self.emulator.endpoint,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-            "AWS_REGION": self.project.region,
-            "AWS_DEFAULT_REGION": self.project.region,
-        }
+        """Return the variables that aim an AWS client at the pipeline. The keys end with this run."""
+        return self.emulator.client_environment()
 
 
 @contextmanager
@@ -201,9 +190,9 @@ def running(
     iam_log: Path | None = None,
     secret_values: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
-    """A project's stack, up in an emulator of its own until the block ends; nothing is left then.
+    """Run a project's stack in an emulator of its own until the block ends. Nothing is left then.
 
-    The emulator boots while the program is imported. `secret_values`: of the secrets that the stack names, by name.
+    The emulator boots while the program is imported. `secret_values` maps names of the stack's secrets to values.
     Raises LocalError, and what the program itself raises.
     """
     emulator = Emulator(port=port, region=project.region, iam_log=iam_log)

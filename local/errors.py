@@ -1,5 +1,5 @@
-"""What can go wrong here, said to the user in one line."""
+"""Errors that are shown to the user as one line."""
 
 
 class LocalError(Exception):
-    """The local pipeline cannot go on. The message says what was wrong, where, and what is allowed."""
+    """The local pipeline cannot go on. The message says what is wrong, where, and what to do."""

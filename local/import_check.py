@@ -1,4 +1,4 @@
-"""Imports one handler and says in one line of JSON why that failed. Run as a file, with the function's environment.
+"""Import one handler and print the reason of a failure as a line of JSON. Run as a file, in the function's environment.
 
 Arguments: the folder of the unpacked code, the handler (`package.module.function`), the project's folder.
 """
@@ -12,20 +12,20 @@ from pathlib import Path
 
 
 def main(folder: str, handler: str, project: str) -> str | None:
-    """What is wrong with the handler, None when nothing is."""
-    # An editable install puts the project on the path: its modules must not stand in for what the archive lacks.
+    """Return what is wrong with the handler, or None."""
+    # An editable install puts the project on the path, which would hide modules that the archive lacks.
     sys.path[:] = [folder, *(entry for entry in sys.path if Path(entry).resolve() != Path(project).resolve())]
     return _problem(handler, folder) or _problem(os.environ.get("PROCESSOR", "").replace(":", "."), folder)
 
 
 def _problem(name: str, folder: str) -> str | None:
-    """What is wrong with `module.function`. The user's function is loaded by the handler later, but checked now."""
+    """Return what is wrong with `module.function`. The handler loads the user's function later; it is checked here."""
     if not name:
         return None
     module, _, function = name.rpartition(".")
     try:
         imported = importlib.import_module(module)
-    except BaseException as error:  # noqa: BLE001  whatever a module raises, also SystemExit, is what we are here to tell
+    except BaseException as error:  # noqa: BLE001  a module may raise anything, also SystemExit, and all of it is reported
         return f"{type(error).__name__}: {' '.join(str(error).split())}{_place(error, folder)}"
     if not callable(getattr(imported, function, None)):
         return f"{module} has no function {function!r}"
@@ -33,12 +33,12 @@ def _problem(name: str, folder: str) -> str | None:
 
 
 def _place(error: BaseException, folder: str) -> str:
-    """Where in the function's own code it happened."""
+    """Return the line of the function's own code where an error happened."""
     places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError) and error.filename:
         places.append((error.filename, error.lineno))
     root = Path(folder).resolve()
-    # Absolute ones only: `<frozen os>` is a place too.
+    # Only absolute paths are files; `<frozen os>` is none.
     paths = [(Path(file).resolve(), line) for file, line in places if Path(file).is_absolute()]
     own = [(path, line) for path, line in paths if path.is_relative_to(root)]
     return f" ({own[-1][0].relative_to(root)}:{own[-1][1]})" if own else ""

@@ -1,7 +1,7 @@
-"""The emulator's process: MiniStack with our patches. Run as a file; it ends when its standard input does.
+"""The emulator's process: MiniStack with our patches. Run as a file, it ends when its standard input does.
 
-Its parent holds the other end of that pipe, so that the emulator and its functions' workers end with the parent however
-that ends, also by SIGKILL.
+The parent holds the other end of that pipe. The emulator and the workers of its functions end with the parent, even if
+that is killed.
 """
 
 import os
@@ -14,18 +14,18 @@ from pathlib import Path
 
 def _end_with_parent() -> None:
     sys.stdin.buffer.read()
-    # A parent that was killed could not remove the folder that we run in.
+    # A parent that was killed could not remove our working directory.
     shutil.rmtree(Path.cwd(), ignore_errors=True)
-    # The whole process group: a worker that runs a function does not see its parent end.
+    # The whole process group, because a function's worker does not notice that its parent ends.
     os.killpg(0, signal.SIGKILL)
 
 
 def main() -> None:
-    """Serves until told to stop."""
+    """Serve until stopped."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Workers inherit the environment but not this: they must find a function's modules in its own archive only.
+    # Not in PYTHONPATH, which workers inherit: a function must find modules in its own archive only.
     sys.path[0] = str(Path(__file__).parent.parent)
-    from local import patches  # noqa: PLC0415  not before the path is set
+    from local import patches  # noqa: PLC0415  the path must be set first
 
     patches.apply()
     patches.serve()

@@ -1,22 +1,14 @@
-"""Runs a Pulumi program in this process, without the Pulumi CLI.
+"""The resource monitor: the part of Pulumi's engine that a program talks to.
 
-The SDK talks to an engine by protocol-buffer requests; `SETTINGS.monitor` may be an object instead of an address. Ours
-turns each registration into plain Python, asks a backend to create the resource, and hands the outputs back. The real
-engine's share is here too: URNs, default tags, transforms, and an error where a value is missing.
+The SDK sends protocol-buffer requests. The monitor turns each registration into plain Python, asks a backend to create
+the resource and returns the outputs. It also does the real engine's work: URNs, default tags, transforms, and an error
+where a value is missing.
 """
 
-import asyncio
 import contextlib
-import contextvars
 import json
-import os
-import runpy
-import signal
-import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,10 +17,8 @@ from urllib.parse import unquote, urlsplit
 import grpc  # type: ignore[import-untyped]
 from google.protobuf import empty_pb2, struct_pb2  # type: ignore[import-untyped]
 from pulumi.output import Unknown
-from pulumi.runtime import rpc, settings
-from pulumi.runtime.config import set_all_config
-from pulumi.runtime.proto import callback_pb2, callback_pb2_grpc, engine_pb2, resource_pb2
-from pulumi.runtime.stack import run_in_stack
+from pulumi.runtime import rpc
+from pulumi.runtime.proto import callback_pb2, callback_pb2_grpc, resource_pb2
 
 from local.errors import LocalError
 from local.naming import physical_name
@@ -37,13 +27,7 @@ from local.project import Project
 STACK_TYPE = "pulumi:pulumi:Stack"
 PROVIDER_PREFIX = "pulumi:providers:"
 
-# Registrations at once; more would only wait for the emulator.
-WORKERS = 8
-
-# A zip archive without entries. Functions run on this Python locally, whose packages need no layer.
-EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
-
-# Not RESOURCE_REFERENCES: the SDK then asks for resources by getResource, which nothing here needs.
+# Without RESOURCE_REFERENCES: with it, the SDK calls getResource, which nothing here needs.
 FEATURES = (
     resource_pb2.RESOURCE_MONITOR_FEATURE_SECRETS,
     resource_pb2.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS,
@@ -55,12 +39,12 @@ FEATURES = (
 
 @dataclass(frozen=True)
 class Registration:
-    """A resource as the program wants it.
+    """A resource that the program registers.
 
-    `inputs` are plain: wire names (camelCase), no secrets' wrapping, whole numbers as int; assets stay live objects.
-    `physical_name` is what AWS will know it by. `tags` are the inputs' tags above the provider's default tags.
-    `position` is where the program makes it, `components/queue.py:31`. `retained`: `pulumi destroy` leaves it.
-    `ignored_changes`: inputs that `pulumi up` leaves as they are once it exists.
+    `inputs` are plain values by wire name (camelCase), without the wrapping of secrets and with whole numbers as int;
+    assets stay live objects. `physical_name` is its name on AWS. `tags` are its own tags above the provider's default
+    tags. `position` is its line in the program, `components/queue.py:31`. `retained` means that `pulumi destroy` leaves
+    it. `ignored_changes` are inputs that `pulumi up` does not change.
     """
 
     type: str
@@ -77,32 +61,32 @@ class Registration:
     ignored_changes: tuple[str, ...]
 
     def __str__(self) -> str:
-        """How errors name it."""
+        """Return its name for errors."""
         return f"{self.type} {self.name!r} ({self.position})"
 
 
 @dataclass(frozen=True)
 class Created:
-    """What a resource became: its id, and the outputs that are not just its inputs."""
+    """A created resource: its id, and the outputs beside its inputs."""
 
     id: str
     outputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Backend(Protocol):
-    """Where resources come into being. Called from several threads at once."""
+    """A place to create resources in. Called from several threads at once."""
 
     account: str
 
     def create(self, registration: Registration) -> Created:
-        """Creates a custom resource. Raises LocalError when it cannot."""
+        """Create a custom resource. Raises LocalError on failure."""
 
     def component(self, registration: Registration) -> None:
-        """Takes note of a component resource, which is nothing outside the program."""
+        """Record a component resource, which exists in the program only."""
 
 
 class Monitor:
-    """The resource monitor: one run of one program."""
+    """The resource monitor of one run of a program."""
 
     def __init__(self, project: Project, backend: Backend) -> None:
         self._project = project
@@ -116,8 +100,7 @@ class Monitor:
         self.error: Exception | None = None
         self.stack_outputs: dict[str, Any] = {}
 
-    # The protocol; the SDK calls these by their protocol names, with the engine's requests.
-    # Public by the protocol: what each asks for stands in Pulumi's resource.proto.
+    # The SDK calls these by their protocol names. Pulumi's resource.proto documents them.
     # ruff: noqa: D102
 
     def GetDeploymentInfo(self, _request: object) -> resource_pb2.DeploymentInfo:  # noqa: N802
@@ -139,7 +122,9 @@ class Monitor:
                 outputs = _plain(rpc.deserialize_properties(request.outputs, keep_unknowns=True))
                 for key, value in outputs.items():
                     if _unknown_path(value) is not None:
-                        raise LocalError(f"the stack output {key!r} is not known: nobody provided the output it needs")
+                        raise LocalError(
+                            f"the stack output {key!r} is unknown: no resource provides the output it needs"
+                        )
                 self.stack_outputs = outputs
         return empty_pb2.Empty()
 
@@ -151,7 +136,7 @@ class Monitor:
 
     def ReadResource(self, request: resource_pb2.ReadResourceRequest) -> resource_pb2.ReadResourceResponse:  # noqa: N802
         with self._first_error():
-            raise LocalError(f"{request.type} {request.name!r}: resources that exist already cannot be read here")
+            raise LocalError(f"{request.type} {request.name!r}: the local pipeline cannot read existing resources")
 
     def RegisterStackTransform(self, request: callback_pb2.Callback) -> empty_pb2.Empty:  # noqa: N802
         self._transforms[""].append(request)
@@ -160,11 +145,11 @@ class Monitor:
     def SignalAndWaitForShutdown(self, _request: object) -> empty_pb2.Empty:  # noqa: N802
         return empty_pb2.Empty()
 
-    # What the requests mean
+    # The work behind the requests
 
     @contextlib.contextmanager
     def _first_error(self) -> Iterator[None]:
-        """Keeps the first error: those that follow are only its consequences."""
+        """Keep the first error. Those that follow are its consequences."""
         if self.error is not None:
             raise self.error
         try:
@@ -196,7 +181,7 @@ class Monitor:
         outputs.CopyFrom(properties)
         outputs.update({**created.outputs, **({"tagsAll": dict(registration.tags)} if registration.tags else {})})
         self._outputs[urn] = {"id", *outputs.fields}
-        # `unknown` makes the SDK treat an output that is not there as not known, instead of as None.
+        # `unknown` makes the SDK treat a missing output as unknown instead of None.
         return resource_pb2.RegisterResourceResponse(urn=urn, id=created.id, object=outputs, unknown=True)
 
     def _urn(self, kind: str, name: str, parent: str) -> str:
@@ -205,7 +190,9 @@ class Monitor:
         urn = f"urn:pulumi:{self._project.stack}::{self._project.name}::{qualified}::{name}"
         with self._lock:
             if urn in self._types:
-                raise LocalError(f"{kind} {name!r} is registered twice: a name must be its type's own below its parent")
+                raise LocalError(
+                    f"{kind} {name!r} is registered twice; a name must be unique for its type below its parent"
+                )
             self._types[urn], self._parents[urn] = kind, parent
         return urn
 
@@ -214,7 +201,7 @@ class Monitor:
         urn: str,
         request: resource_pb2.RegisterResourceRequest,
     ) -> tuple[struct_pb2.Struct, list[str]]:
-        """The inputs after the resource's own transforms, those of its parents, and those of the stack."""
+        """Return inputs and dependencies after the transforms of the resource, its parents and the stack."""
         callbacks, owner = [*self._transforms[urn]], self._parents[urn]
         while owner:
             callbacks += self._transforms.get(owner, ())
@@ -284,7 +271,7 @@ class Monitor:
                 for urn in sources
             )
             raise LocalError(
-                f"{registration}: its input {key}{path} is not known: nobody provided the output it needs ({known})",
+                f"{registration}: its input {key}{path} is unknown: no resource provides the output it needs ({known})",
             )
 
     def _invoked(self, token: str) -> dict[str, Any]:
@@ -309,148 +296,13 @@ class Monitor:
                     "reverseDnsPrefix": "com.amazonaws",
                 }
             case _:
-                raise LocalError(f"the program calls {token}, which is not answered here (local/monitor.py)")
+                raise LocalError(
+                    f"the program calls {token}, which the local pipeline does not answer; add it to local/monitor.py"
+                )
 
 
 def _zones(region: str) -> list[str]:
     return [f"{region}{letter}" for letter in "abc"]
-
-
-class Engine:
-    """The engine's other half: where the SDK sends its log."""
-
-    def Log(self, request: engine_pb2.LogRequest) -> empty_pb2.Empty:  # noqa: N802
-        if request.severity in (engine_pb2.WARNING, engine_pb2.ERROR):
-            sys.stderr.write(f"{request.message.rstrip()}\n")
-        return empty_pb2.Empty()
-
-
-def run_program(project: Project, backend: Backend, program: Callable[[], object] | None = None) -> dict[str, Any]:
-    """Runs the project's `__main__.py` (or `program`), creating its resources in `backend`; returns the outputs.
-
-    Runs in the project's folder, which is also put on `sys.path`, as `pulumi up` does. Errors that the program raises
-    come out as they are; LocalError for the rest.
-    """
-    with tempfile.TemporaryDirectory(prefix="pipeline-") as scratch, _program_environment(project, Path(scratch)):
-        # A context of its own: the SDK keeps its state in context variables, so nothing is left of a run for the next.
-        return contextvars.copy_context().run(_run, project, backend, program or _main_of(project))
-
-
-def _main_of(project: Project) -> Callable[[], object]:
-    path = project.directory / "__main__.py"
-    if not path.is_file():
-        raise LocalError(f"there is no __main__.py in {project.directory}")
-    return lambda: runpy.run_path(str(path), run_name="__main__")
-
-
-@contextlib.contextmanager
-def _program_environment(project: Project, scratch: Path) -> Iterator[None]:
-    layer = scratch / "empty-layer.zip"
-    layer.write_bytes(EMPTY_ZIP)
-    before = Path.cwd()
-    folder = str(project.directory)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    own_layer = "PIPELINE_LAYER_ARCHIVE" not in os.environ
-    if own_layer:
-        os.environ["PIPELINE_LAYER_ARCHIVE"] = str(layer)
-    os.chdir(project.directory)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-        if own_layer:
-            del os.environ["PIPELINE_LAYER_ARCHIVE"]
-
-
-def _run(project: Project, backend: Backend, program: Callable[[], object]) -> dict[str, Any]:
-    monitor = Monitor(project, backend)
-    program_errors: list[BaseException] = []
-
-    def main() -> None:
-        try:
-            program()
-        except BaseException as error:
-            program_errors.append(error)
-            raise
-
-    loop = asyncio.new_event_loop()
-    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="registration")
-    loop.set_default_executor(pool)
-    asyncio.set_event_loop(loop)
-    settings.ROOT.set(None)
-    settings.configure(
-        settings.Settings(
-            project=project.name,
-            stack=project.stack,
-            monitor=monitor,
-            engine=Engine(),
-            root_directory=str(project.directory),
-            organization="organization",
-            dry_run=False,
-        ),
-    )
-    set_all_config(dict(project.config), secret_keys=[])
-    try:
-        with _interruptible(loop):
-            loop.run_until_complete(run_in_stack(main))
-    except Exception as error:
-        # Each resource that waited for the one that failed fails too, and asyncio would print every one of them.
-        loop.set_exception_handler(lambda _loop, _context: None)
-        # What the SDK raises last is rarely the cause: a program's own error comes first, then the first registration.
-        cause = program_errors[0] if program_errors else monitor.error
-        if cause is None or cause is error:
-            raise
-        raise cause from None
-    finally:
-        _drain(loop, pool)
-    return monitor.stack_outputs
-
-
-@contextlib.contextmanager
-def _interruptible(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Lets Ctrl-C and its like end the loop. As exceptions they would land in the SDK, which waits on for answers."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    interrupted = False
-
-    def interrupt() -> None:
-        nonlocal interrupted
-        interrupted = True
-        loop.stop()
-
-    # A signal that is ignored or ends the process stays as it is; only those that Python handles are ours to change.
-    handled = [number for number, handler in before.items() if callable(handler)]
-    for number in handled:
-        loop.add_signal_handler(number, interrupt)
-    try:
-        yield
-    except RuntimeError:
-        # The loop says that it was stopped.
-        if interrupted:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
-            signal.signal(number, before[number])
-
-
-def _drain(loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor) -> None:
-    """Ends what a failed run left: registrations under way finish, those that wait for them are cancelled."""
-    pool.shutdown(wait=True, cancel_futures=True)
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    loop.run_until_complete(_gather(tasks))
-    loop.close()
-    asyncio.set_event_loop(None)
-
-
-async def _gather(tasks: set[asyncio.Task[Any]]) -> None:
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _call_back(callback: callback_pb2.Callback, request: bytes) -> bytes:
@@ -466,13 +318,13 @@ def _call_back(callback: callback_pb2.Callback, request: bytes) -> bytes:
 
 
 def _default_tags(value: object) -> Mapping[str, str]:
-    # Config and provider inputs hold it as JSON text.
+    # In config and in a provider's inputs it is JSON text.
     declared = json.loads(value) if isinstance(value, str) else value or {}
     return dict(declared.get("tags") or {}) if isinstance(declared, dict) else {}
 
 
 def _plain(value: Any) -> Any:
-    """A deserialised value without the secrets' wrapping, whole numbers as int (the wire knows floats only)."""
+    """Return a value without the wrapping of secrets, and whole numbers as int: the wire has floats only."""
     value = rpc.unwrap_rpc_secret(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -484,7 +336,7 @@ def _plain(value: Any) -> Any:
 
 
 def _unknown_path(value: object) -> str | None:
-    """Where in a value something is not known (`.variables.QUEUE_URL`), None when all of it is."""
+    """Return the path of an unknown part of a value (`.variables.QUEUE_URL`), or None."""
     if isinstance(value, Unknown) or value == rpc.UNKNOWN:
         return ""
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Physical names, as Pulumi's AWS provider gives them when a program gives none: the logical name and 7 hex digits.
+"""Physical names as Pulumi's AWS provider makes them: the logical name and 7 hex digits.
 
 The digits are not random but a digest of the resource's URN, so that a second run gives the same names, and two stacks
 never share one.
@@ -12,7 +12,7 @@ from local.errors import LocalError
 
 SUFFIX_LENGTH = 7
 
-# The input that holds a type's physical name, and the longest name that AWS takes.
+# The input that holds a type's physical name, and the maximum length on AWS.
 NAMED: Mapping[str, tuple[str, int]] = {
     "aws:apigateway/apiKey:ApiKey": ("name", 1_024),
     "aws:apigateway/requestValidator:RequestValidator": ("name", 128),
@@ -41,7 +41,7 @@ NAMED: Mapping[str, tuple[str, int]] = {
 
 
 def physical_name(kind: str, name: str, urn: str, inputs: Mapping[str, Any]) -> str:
-    """The name that the program gives, else the provider's. Raises LocalError for one that AWS would refuse."""
+    """Return the program's name, or else the provider's. Raises LocalError for one that is too long."""
     if kind not in NAMED:
         return name
     key, longest = NAMED[kind]

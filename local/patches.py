@@ -1,23 +1,33 @@
-"""Where MiniStack differs from AWS and the pipeline cannot live with it: few patches, each with its reason.
+"""Patches to MiniStack where it differs from AWS in a way that breaks the pipeline or its security.
 
-Imported by the launcher only, inside the emulator's own process.
+Only the launcher imports this module, in the emulator's own process. Keep the patches few, and say why in each.
 """
 
 import contextvars
 import json
 import os
 import re
+import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from ministack import app  # type: ignore[import-untyped]
-from ministack.core import iam_actions, iam_evaluator  # type: ignore[import-untyped]
-from ministack.services import eventbridge, lambda_svc, scheduler  # type: ignore[import-untyped]
+from ministack.core import (  # type: ignore[import-untyped]
+    iam_actions,
+    iam_evaluator,
+    lambda_runtime,
+    responses,
+    router,
+)
+from ministack.services import apigateway, eventbridge, lambda_svc, scheduler  # type: ignore[import-untyped]
+
+from local.gate import Checks, Gate
 
 IAM_LOG_VARIABLE = "PIPELINE_IAM_LOG"
 
@@ -33,7 +43,7 @@ _PARTIQL = (
 )
 
 
-# The batch calls are no actions of their own:
+# Batch calls are authorised as the single call:
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html and list_amazonsns.html
 _BATCHES = {
     "sqs:SendMessageBatch": "sqs:SendMessage",
@@ -44,30 +54,96 @@ _BATCHES = {
 
 
 def apply() -> None:
-    """Applies all patches to the MiniStack in this process."""
-    _take_loopback_for_secure_transport()
+    """Apply all patches to the MiniStack in this process."""
+    _put_the_gate_in_front()
+    _know_one_root()
+    _derive_keys_of_functions_from_a_secret()
+    _treat_loopback_as_tls()
     _authorise_batches_as_their_entries()
     _authorise_partiql_by_statement()
     _authorise_event_source_mappings()
     _authorise_parameters_by_arn()
-    _take_line_breaks_for_characters()
+    _match_line_breaks_with_wildcards()
     _queue_asynchronous_invocations()
-    _tell_targets_of_schedules_the_time()
-    # Every ten seconds is too seldom for who waits for a schedule here.
+    _fill_in_scheduled_times()
+    # MiniStack looks every ten seconds, which is slow for a developer who waits for a schedule.
     scheduler._SCHEDULE_TICK_INTERVAL = 1  # noqa: SLF001
     if path := os.environ.get(IAM_LOG_VARIABLE):
         _record_decisions(path)
 
 
 def serve() -> None:
-    """MiniStack's own main, which returns when it is told to stop."""
+    """Run MiniStack until it is stopped."""
     app.main()
 
 
-def _take_loopback_for_secure_transport() -> None:
-    """Requests that never leave this machine pass for TLS.
+def _put_the_gate_in_front() -> None:
+    """Refuse requests of other users and of web pages (see local/gate.py).
 
-    Bucket and queue policies deny plain HTTP, and the emulator speaks nothing else: so they stay as they are on AWS.
+    MiniStack accepts any `Host`, allows every origin, and serves its internal paths without credentials.
+    """
+
+    def api_of(path: str) -> str | None:
+        parsed = app._parse_execute_api_url("", path)  # noqa: SLF001
+        return parsed and str(parsed[0])
+
+    def allows(api_id: str, origin: str) -> bool:
+        scope = apigateway.find_api_scope(api_id)
+        api = apigateway._apis.get_scoped(*scope, api_id) if scope else {}  # noqa: SLF001
+        return bool(apigateway._cors_response_headers(api.get("corsConfiguration"), origin))  # noqa: SLF001
+
+    def names_known_key(headers: Mapping[str, str], query: str) -> bool:
+        key = router.extract_access_key_id(headers, parse_qs(query, keep_blank_values=True))
+        found = key and iam_evaluator.resolve_credential(key, responses.get_account_id())
+        return isinstance(found, iam_evaluator.ResolvedCredential)
+
+    checks = Checks(api_of, allows, names_known_key)
+    app.app = Gate(app.app, int(os.environ["GATEWAY_PORT"]), os.environ.pop("PIPELINE_PROOF"), checks)
+
+
+def _know_one_root() -> None:
+    """Accept only the emulator's own key as root's, and check its signature.
+
+    MiniStack also accepts `test` and every account id, and checks no signature of root.
+    """
+    root, original = os.environ["AWS_ACCESS_KEY_ID"], iam_evaluator.resolve_caller_identity
+
+    def is_root_access_key(access_key_id: str) -> bool:
+        # No key at all is an anonymous call, which the gate lets through to APIs only.
+        return access_key_id in ("", root)
+
+    def resolve_caller_identity(access_key_id: str) -> dict[str, Any] | None:
+        if access_key_id != root:
+            found: dict[str, Any] | None = original(access_key_id)
+            return found
+        account = responses.get_account_id()
+        arn = f"arn:aws:iam::{account}:root"
+        return {"accessKey": root, "accountId": account, "userArn": arn, "userId": account, "session": None}
+
+    iam_evaluator.is_root_access_key = is_root_access_key
+    # MiniStack asks this to skip the check of a signature.
+    iam_evaluator._is_root_key = lambda _access_key_id: False  # noqa: SLF001
+    iam_evaluator.resolve_caller_identity = resolve_caller_identity
+
+
+def _derive_keys_of_functions_from_a_secret() -> None:
+    """Derive the keys of a function's role from a secret of this run.
+
+    MiniStack derives them from the ARNs of function and role alone, which are the same in every run of a stack.
+    """
+    original, salt = lambda_runtime.execution_credentials, secrets.token_hex(16)
+
+    def execution_credentials(config: dict[str, Any]) -> dict[str, str]:
+        found: dict[str, str] = original({**config, "FunctionArn": f"{config['FunctionArn']}:{salt}"})
+        return found
+
+    lambda_runtime.execution_credentials = lambda_svc.execution_credentials = execution_credentials
+
+
+def _treat_loopback_as_tls() -> None:
+    """Treat requests on the loopback address as TLS.
+
+    Bucket and queue policies deny plain HTTP, and the emulator speaks nothing else. The policies stay as on AWS.
     """
     original = app.pin_request_origin
 
@@ -78,9 +154,9 @@ def _take_loopback_for_secure_transport() -> None:
 
 
 def _authorise_batches_as_their_entries() -> None:
-    """`SendMessageBatch` is authorised as `sqs:SendMessage`, as on AWS.
+    """Authorise `SendMessageBatch` as `sqs:SendMessage`, as AWS does.
 
-    MiniStack asks for an action of the call's name, which does not exist: no policy that works on AWS would work here.
+    MiniStack checks an action of the call's name, which does not exist, so no policy that works on AWS works here.
     """
     original = iam_actions.extract_iam_action
 
@@ -92,9 +168,9 @@ def _authorise_batches_as_their_entries() -> None:
 
 
 def _authorise_event_source_mappings() -> None:
-    """To read, to change and to delete one event source mapping are actions of their own, on that mapping, as on AWS.
+    """Authorise reading, updating and deleting an event source mapping as separate actions on it, as AWS does.
 
-    MiniStack takes the first for listing, and asks for nothing at the others.
+    MiniStack authorises reading as listing, and does not check the others.
     https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
     """
     original = iam_actions.extract_iam_action
@@ -111,9 +187,9 @@ def _authorise_event_source_mappings() -> None:
 
 
 def _authorise_parameters_by_arn() -> None:
-    """A parameter that a request calls by its ARN is authorised as what that ARN names, as on AWS.
+    """Authorise a request for a parameter by ARN on that ARN, as AWS does.
 
-    MiniStack takes the ARN for a name, and asks for a right on a parameter that is called so.
+    MiniStack takes the ARN for a name, and checks a parameter of that name.
     """
     original = iam_actions.extract_resource_arn
 
@@ -125,15 +201,15 @@ def _authorise_parameters_by_arn() -> None:
     iam_actions.extract_resource_arn = extract_resource_arn
 
 
-def _take_line_breaks_for_characters() -> None:
-    """The wildcards of a policy stand for line breaks too, as on AWS: the keys of S3 may have some.
+def _match_line_breaks_with_wildcards() -> None:
+    """Let wildcards in policies match line breaks, as AWS does: S3 keys may contain them.
 
-    MiniStack's stop at one, so that no grant is of such a key; and of one at the end its patterns know nothing.
+    In MiniStack they stop at a line break, so no grant covers such a key, and one at the end of a key is ignored.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
     """
     original = iam_evaluator._fnmatch_compile  # noqa: SLF001
 
-    # For every decision, as many times as there are statements.
+    # It is called for every statement of every decision.
     @lru_cache(maxsize=4_096)
     def compiled(pattern: str, ignore_case: bool) -> re.Pattern[str]:  # noqa: FBT001  as MiniStack calls it
         found: re.Pattern[str] = original(pattern, ignore_case)
@@ -143,9 +219,9 @@ def _take_line_breaks_for_characters() -> None:
 
 
 def _authorise_partiql_by_statement() -> None:
-    """Each PartiQL statement is authorised by its kind, on its table, as on AWS.
+    """Authorise each PartiQL statement by its kind, on its table, as AWS does.
 
-    MiniStack asks for `BatchExecuteStatement` on `*`, an action that does not exist.
+    MiniStack checks `BatchExecuteStatement` on `*`, an action that does not exist.
     """
     original = iam_actions.dynamodb_transaction_checks
 
@@ -181,7 +257,7 @@ def _authorised_as(statement: str) -> Iterator[tuple[str, str]]:
 
 
 class _Queued(dict[str, Any]):
-    """A function's record as an asynchronous invocation has it; `record` is the one that MiniStack keeps."""
+    """A function's record in an asynchronous invocation. `record` is the original, which MiniStack keeps."""
 
     def __init__(self, record: dict[str, Any]) -> None:
         super().__init__(record)
@@ -189,10 +265,10 @@ class _Queued(dict[str, Any]):
 
 
 def _queue_asynchronous_invocations() -> None:
-    """Events wait in a queue until a function is free, as on AWS.
+    """Queue asynchronous invocations until a function is free, as AWS does.
 
-    MiniStack starts a process for each event that finds all others at work: a burst of uploads starts dozens at once,
-    each slower than the one before, and a small machine stands still.
+    MiniStack starts a process for each event that finds the others busy. A burst of uploads starts dozens at once and
+    overloads a small machine.
     """
     pool = ThreadPoolExecutor(2 * (os.cpu_count() or 1), thread_name_prefix="asynchronous")
     invoke, execute = lambda_svc.invoke_async_with_retry, lambda_svc._execute_function  # noqa: SLF001
@@ -203,17 +279,17 @@ def _queue_asynchronous_invocations() -> None:
     def execute_function(func: dict[str, Any], event: dict[str, Any]) -> Any:
         if not isinstance(func, _Queued):
             return execute(func, event)
-        # In the order in which they came. The context says whose invocation it is.
+        # First in, first out. The context holds the account and region of the invocation.
         return pool.submit(contextvars.copy_context().run, execute, func.record, event).result()
 
     lambda_svc.invoke_async_with_retry = invoke_async_with_retry
     lambda_svc._execute_function = execute_function  # noqa: SLF001
 
 
-def _tell_targets_of_schedules_the_time() -> None:
-    """`<aws.scheduler.scheduled-time>` in the input of a schedule's target is the time, as on AWS.
+def _fill_in_scheduled_times() -> None:
+    """Replace `<aws.scheduler.scheduled-time>` in the input of a schedule's target, as AWS does.
 
-    MiniStack hands the input over as it is written.
+    MiniStack passes the input on unchanged.
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
     """
     original = eventbridge._invoke_target  # noqa: SLF001
@@ -221,17 +297,17 @@ def _tell_targets_of_schedules_the_time() -> None:
     def invoke_target(target: dict[str, Any], event: dict[str, Any], *args: Any) -> None:
         if event.get("Source") == "aws.scheduler" and "Input" in target:
             moment = datetime.fromtimestamp(event["Time"], UTC)
-            told = target["Input"].replace("<aws.scheduler.scheduled-time>", f"{moment:%Y-%m-%dT%H:%M:%SZ}")
-            target = {**target, "Input": told}
+            filled = target["Input"].replace("<aws.scheduler.scheduled-time>", f"{moment:%Y-%m-%dT%H:%M:%SZ}")
+            target = {**target, "Input": filled}
         original(target, event, *args)
 
     eventbridge._invoke_target = invoke_target  # noqa: SLF001
 
 
 def _record_decisions(path: str) -> None:
-    """Appends each decision to a file, a JSON object a line: principal, action, resource, allowed.
+    """Append each decision to a file, as one line of JSON: principal, action, resource, allowed.
 
-    Tests read there which of the granted actions are used.
+    Tests read it to find granted actions that are not used.
     """
     original = iam_evaluator.enforce
     lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""A Pulumi project as it lies in a folder: its name, its stacks, and the config of one of them."""
+"""A Pulumi project in a folder: its name, its stacks, and the config of one stack."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ DEFAULT_REGION = "us-east-1"
 
 @dataclass(frozen=True)
 class Project:
-    """A project and one of its stacks. `config` maps `namespace:key` to what Pulumi hands to a program: a string."""
+    """A project and one of its stacks. `config` maps `namespace:key` to a string, as Pulumi passes it to a program."""
 
     name: str
     stack: str
@@ -24,11 +24,11 @@ class Project:
 
     @property
     def region(self) -> str:
-        """`aws:region`."""
+        """The value of `aws:region`."""
         return self.config.get("aws:region", DEFAULT_REGION)
 
     def with_config(self, config: Mapping[str, Any]) -> "Project":
-        """The same stack with other values: plain ones; a bare key is the project's own; None takes a key away."""
+        """Return the stack with other plain values. A key without namespace is the project's; None removes a key."""
         merged: dict[str, str] = dict(self.config)
         for key, value in config.items():
             full = _full_key(self.name, key)
@@ -40,7 +40,7 @@ class Project:
 
 
 def load_project(directory: Path, stack: str) -> Project:
-    """The project in `directory`, with the config of `stack`. Raises LocalError when either is not there."""
+    """Return the project in `directory` with the config of `stack`. Raises LocalError when one is missing."""
     settings = _read(directory / "Pulumi.yaml")
     name = str(settings["name"]) if settings.get("name") else directory.name
     stack_file = directory / f"Pulumi.{stack}.yaml"
@@ -83,7 +83,7 @@ def _full_key(project: str, key: str) -> str:
 
 
 def _default(declared: object) -> object:
-    """The value of an entry of Pulumi.yaml's `config`: a schema with `default`, a `value`, or the value itself."""
+    """Return the value of an entry of `config` in Pulumi.yaml: a schema's `default`, a `value`, or the entry."""
     if not isinstance(declared, dict):
         return declared
     return declared.get("value", declared.get("default"))
@@ -98,7 +98,7 @@ def _as_text(value: object) -> str:
 
 
 def find_project(directory: Path) -> Path:
-    """The project that a folder is in: the nearest one above with a Pulumi.yaml, as the Pulumi CLI finds it."""
+    """Return the nearest folder with a Pulumi.yaml, at or above a folder, as the Pulumi CLI does."""
     for folder in (directory.resolve(), *directory.resolve().parents):
         if (folder / "Pulumi.yaml").is_file():
             return folder

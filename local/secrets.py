@@ -1,7 +1,7 @@
-"""Secrets that a stack names, put into the emulator's own Secrets Manager and Parameter Store.
+"""The secrets of a stack, stored in the emulator's own Secrets Manager and Parameter Store.
 
-A stack file names a secret of a real account. Its value here comes from whoever starts the pipeline, and the program is
-given the ARN that the secret has in the emulator: so functions really read it, with no rights but their roles'.
+A stack file names a secret of a real account. Its local value comes from the environment, and the program gets its ARN
+in the emulator. So functions really read it, with the rights of their roles.
 """
 
 import json
@@ -19,7 +19,7 @@ from local.services import Clients
 
 VARIABLE_PREFIX = "PIPELINE_SECRET_"
 
-# The option `worker.secrets`: names, and an ARN or `{arn, key_arn}` for each.
+# The option `worker.secrets` maps names to an ARN or `{arn, key_arn}`.
 _GROUP, _OPTION = f"{NAMESPACE}:worker", "secrets"
 
 _arn = re.compile(
@@ -29,42 +29,42 @@ _arn = re.compile(
 
 
 def taken_from(environment: MutableMapping[str, str]) -> dict[str, str]:
-    """The values of variables like PIPELINE_SECRET_PAYMENTS_TOKEN, by the secret's name (`payments_token`).
+    """Return the values of variables like PIPELINE_SECRET_PAYMENTS_TOKEN by the secret's name (`payments_token`).
 
-    They are gone from the environment then: no process that is started later has them in its own.
+    The variables are removed from the environment, so processes started later do not inherit them.
     """
     variables = [variable for variable in environment if variable.startswith(VARIABLE_PREFIX)]
     return {variable.removeprefix(VARIABLE_PREFIX).lower(): environment.pop(variable) for variable in variables}
 
 
 def put_into(emulator: Emulator, project: Project, values: Mapping[str, str]) -> Project:
-    """The project with secrets of the emulator in place of those that it names; they have these `values`, by name.
+    """Store the project's secrets in the emulator and return the project with their ARNs there.
 
-    Waits for the emulator if there are any. Raises LocalError when a value is missing.
+    `values` are by name. Waits for the emulator if there are secrets. Raises LocalError when a value is missing.
     """
     options = _read(project.config.get(_GROUP, ""))
     named = {name: found for name, given in options.get(_OPTION, {}).items() if (found := _found(given, project))}
     if missing := [f"{VARIABLE_PREFIX}{name.upper()}" for name in named if not values.get(name)]:
         raise LocalError(
             f"stack {project.stack!r} has secrets that have no value on this machine; set {', '.join(missing)}, "
-            "to something that is none elsewhere"
+            "to dummy local values"
         )
     if not named:
         return project
     emulator.wait()
-    aws = Clients(emulator.endpoint, project.region)
+    aws = Clients(emulator)
     stored: dict[str, str] = {}
     for name, match in named.items():
         if match[0] not in stored:
             stored[match[0]] = _stored(aws, name, match, values[name])
         given = options[_OPTION][name]
-        # The emulator asks no key: that stays as it is.
+        # The emulator ignores keys, so `key_arn` stays.
         options[_OPTION][name] = {**(given if isinstance(given, dict) else {}), "arn": stored[match[0]]}
     return project.with_config({_GROUP: options})
 
 
 def _read(text: str) -> dict[str, Any]:
-    """What is no object, or has none of secrets, is for the program to refuse."""
+    """Return the options; empty if they are malformed or have no secrets, which the program itself refuses."""
     try:
         options = json.loads(text)
     except ValueError:
@@ -73,20 +73,20 @@ def _read(text: str) -> dict[str, Any]:
 
 
 def _found(given: object, project: Project) -> re.Match[str] | None:
-    """The ARN's parts; None for what is no ARN, or of another region than the stack says, which the program refuses."""
+    """Return the parts of an ARN, or None for one that the program refuses: malformed, or of another region."""
     arn = given.get("arn") if isinstance(given, dict) else given
     match = _arn(arn) if isinstance(arn, str) else None
     return match if match and match["region"] == project.region else None
 
 
 def _stored(aws: Clients, name: str, match: re.Match[str], value: str) -> str:
-    """The ARN in the emulator."""
+    """Store a secret and return its ARN in the emulator."""
     try:
         if match["secret"]:
             return str(aws("secretsmanager").create_secret(Name=match["secret"], SecretString=value)["ARN"])
-        # `parameter/a/b` is called /a/b, and `parameter/a` is called a, or /a: by its ARN either is found.
+        # The ARN ends with `parameter/a/b` for /a/b, and with `parameter/a` for both a and /a.
         path = match["parameter"]
         aws("ssm").put_parameter(Name=f"/{path}" if "/" in path else path, Type="SecureString", Value=value)
         return aws.arn("ssm", f"parameter/{path}")
     except (ClientError, BotoCoreError) as error:
-        raise LocalError(f"the secret {name!r} could not be put into the emulator: {error}") from error
+        raise LocalError(f"the emulator did not store the secret {name!r}: {error}") from error

@@ -1,4 +1,4 @@
-"""A running emulator for tests: importing `emulator` into a conftest.py makes the fixture known there."""
+"""A running emulator for tests. Import `emulator` into a conftest.py to use the fixture there."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,6 @@ from local.emulator import Emulator
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[Emulator]:
-    """An empty emulator with IAM enforced, for the whole session: name what you create after your test."""
+    """An emulator with IAM enforced, shared in a session. Give resources the name of your test."""
     with Emulator() as running:
         yield running

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from handlers.api.events import Envelope, event_id, received_times
-from handlers.api.items import Completion
+from handlers.api.items import Completion, description
 from handlers.api.table import EventTable
 from handlers.csv.files import FAILED, File, FileTable, LostError
 from handlers.iot.alerting import DeviceState
@@ -113,14 +113,23 @@ def an_outcome_of_another_event_with_the_same_key_is_refused() -> None:
 def notes_are_written_with_and_without_an_item() -> None:
     table, (known, new) = events(), envelopes(2)
     table.record_queued([known])
-    table.begin_final_attempt([known, new], 1_000)
-    table.record_refusals([(known, 2)])
+    for envelope in (known, new):
+        table.mark(envelope, 2, 1_000, "message", 3)
     items = table.read([known.id, new.id])
-    assert {event_id: item["final_attempt_until"] for event_id, item in items.items()} == {
-        known.id: 1_000,
-        new.id: 1_000,
-    }
-    assert (items[known.id]["refusals"], items[new.id].get("refusals")) == (2, None)
+    noted = ("attempts", "running_until", "noted_message_id", "noted_receives")
+    assert [[items[each.id].get(name) for name in noted] for each in (known, new)] == [[2, 1_000, "message", 3]] * 2
+    failed = Completion(
+        known, "retrying", 2, None, error="no", next_attempt_at="later", noted_message_id="message", noted_receives=4
+    )
+    assert table.complete([failed], known=[known.id]) == [None]
+    item = table.read([known.id])[known.id]
+    assert (item["status"], item.get("running_until"), item.get("noted_receives")) == ("retrying", None, 4)
+    assert description(item)["next_attempt_at"] == "later"
+
+
+def a_minute_is_claimed_once() -> None:
+    table = events()
+    assert [table.claim_minute(f"alert#{each}") for each in "aab"].count(True) in (2, 3)
 
 
 def answers_of_several_calls_stay_in_order() -> None:
@@ -331,6 +340,7 @@ SCENARIOS: list[Callable[[], None]] = [
     a_success_is_final_and_returned_and_a_failure_is_not,
     an_outcome_of_another_event_with_the_same_key_is_refused,
     notes_are_written_with_and_without_an_item,
+    a_minute_is_claimed_once,
     answers_of_several_calls_stay_in_order,
     reads_take_any_number_of_ids_and_each_of_them_once,
     a_read_returns_only_what_it_is_for,

@@ -14,11 +14,12 @@ import pytest
 from components import reports
 from components import table as deployed_table
 from components.api import ROUTES
-from components.function import METRICS_NAMESPACE
+from components.circuit_breaker import CIRCUIT, CIRCUIT_ITEM, CIRCUIT_PROBES
+from components.observability import METRICS_NAMESPACE
 from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
-from handlers.api import breaker, circuit, counts, ingest, items, objects, reader, worker
+from handlers.api import breaker, circuit, counts, ingest, items, objects, reader, reporting
 from handlers.api.events import Envelope, event_id, received_times
 from handlers.api.ingest import Ingest
 from handlers.api.settings import IngestSettings, ReportSettings, WorkerSettings
@@ -89,9 +90,9 @@ def test_the_breaker_function_runs_the_workers_code_in_the_workers_environment()
 
 
 def test_the_circuits_item_and_object_are_those_that_the_rights_name() -> None:
-    assert variant.CIRCUIT_ITEM == circuit.NAME
-    assert circuit.PROBES_KEY == variant.CIRCUIT_PROBES
-    assert variant.CIRCUIT_PROBES.startswith(variant.CIRCUIT)
+    assert CIRCUIT_ITEM == circuit.NAME
+    assert circuit.PROBES_KEY == CIRCUIT_PROBES
+    assert CIRCUIT_PROBES.startswith(CIRCUIT)
 
 
 @pytest.mark.parametrize("stack", ["dev", "csv"])
@@ -147,8 +148,13 @@ def test_the_bucket_is_named_to_a_function_when_it_uses_it_and_not_else() -> Non
 def test_options_reach_the_settings_as_they_are() -> None:
     config = {
         "api": {"max_batch": 7, "max_depth": 9, "track": False, "deduplicate": "content", "type_field": "kind"},
-        "queue": {"max_receives": 8, "fifo": {"group_field": "customer_id"}},
-        "worker": {"backoff": {"base_seconds": 3, "maximum_seconds": 30}, "processor": "processors.orders:process"},
+        "queue": {"fifo": {"group_field": "customer_id"}},
+        "worker": {
+            "max_attempts": 8,
+            "event_timeout_seconds": 7,
+            "backoff": {"base_seconds": 3, "maximum_seconds": 30},
+            "processor": "processors.orders:process",
+        },
         "storage": {"results": "inline", "archive": True, "time_index_shards": 5, "items_expire_after_days": 21},
     }
     graph = graph_of(config)
@@ -161,7 +167,8 @@ def test_options_reach_the_settings_as_they_are() -> None:
         "content",
         "kind",
     )
-    assert (worker.max_receives, worker.backoff_base_seconds, worker.backoff_maximum_seconds) == (8, 3, 30)
+    assert (worker.max_attempts, worker.event_timeout_seconds) == (8, 7)
+    assert (worker.backoff_base_seconds, worker.backoff_maximum_seconds) == (3, 30)
     assert ingest.group_field == "customer_id"
     assert (worker.processor, worker.archive) == ("processors.orders:process", True)
     for settings in (ingest, worker):
@@ -277,5 +284,5 @@ def counts_used(source: Callable[..., object]) -> set[str]:
 
 def test_the_functions_count_what_the_lists_of_metrics_say() -> None:
     assert counts_used(ingest.handler) - {"Location"} == set(counts.INGEST_COUNTS)
-    assert counts_used(worker.handler) == {*counts.WORKER_COUNTS, *counts.OUTCOME_COUNTS}
+    assert counts_used(reporting.report) == {*counts.WORKER_COUNTS, *counts.OUTCOME_COUNTS}
     assert counts_used(circuit.Circuit.call) | counts_used(breaker.handler) == CIRCUIT_COUNTS

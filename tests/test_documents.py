@@ -1,4 +1,4 @@
-"""What the documents say of the code, and where they point to, is there."""
+"""The documents agree with the code, and their links lead somewhere."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ from local.rules import RULES
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
-# What `documented_defaults` takes for an option without a default of its own.
+# Values in the column "default" that stand for no default.
 NO_DEFAULT = ("none", "by `api.kind`", "found", "UTF-8")
 
 
@@ -30,24 +30,24 @@ def text(name: str) -> str:
 
 
 def rows(document: str, head: str) -> list[list[str]]:
-    """The cells of a table, by how its first row begins."""
+    """The cells of a table, found by the beginning of its first row."""
     (table,) = re.findall(rf"^{re.escape(head)}.*\n\|[-|]+\n((?:\|.*\n)+)", text(document), re.MULTILINE)
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()]
 
 
 def anchors(document: Path) -> set[str]:
-    """Of its headings, as GitHub makes them: lower case, hyphens for spaces, without punctuation."""
+    """The anchors of its headings, as GitHub makes them: lower case, hyphens for spaces, no punctuation."""
     source = re.sub(r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     headings = re.findall(r"^#+ (.*)$", source, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def links(document: Path) -> list[str]:
-    """Those that lead to files here."""
+    """The links to files of this repository."""
     return re.findall(r"\]\((?!https?://)([^)\s]+)\)", document.read_text(encoding="utf-8"))
 
 
-def test_every_link_leads_to_a_file_and_to_a_heading_in_it() -> None:
+def test_every_link_leads_to_an_existing_file_and_heading() -> None:
     broken = []
     for document in DOCUMENTS:
         for link in links(document):
@@ -59,26 +59,26 @@ def test_every_link_leads_to_a_file_and_to_a_heading_in_it() -> None:
     assert sum("#" in link for document in DOCUMENTS for link in links(document)) > 1
 
 
-def test_a_test_file_is_named_so_that_it_is_found() -> None:
-    """By its path, or by its name where there is one such file only."""
+def test_every_test_file_named_in_a_document_exists() -> None:
+    """By its path, or by its name alone where only one file has it."""
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")}
-    once = {name for name, count in Counter(Path(file).name for file in files).items() if count == 1}
+    unique = {name for name, count in Counter(Path(file).name for file in files).items() if count == 1}
     named = [
         (document.name, name)
         for document in DOCUMENTS
         for name in re.findall(r"`((?:tests/[\w/]*)?test_\w+\.py)`", document.read_text(encoding="utf-8"))
     ]
     assert len(named) > 1
-    assert [(document, name) for document, name in named if name not in files | once] == []
+    assert [(document, name) for document, name in named if name not in files | unique] == []
 
 
-def test_the_table_of_rules_has_every_rule_and_no_other() -> None:
+def test_the_table_of_rules_lists_exactly_the_rules() -> None:
     documented = [name for row in rows("docs/security.md", "| rule |") for name in re.findall("`([a-z-]+)`", row[0])]
     assert sorted(documented) == sorted(rule.name for rule in RULES)
 
 
 def refusals() -> Iterator[tuple[str, str]]:
-    """(file, code) of each error that a client is answered with."""
+    """The (file, code) of each error that clients can get."""
     for path in sorted((ROOT / "handlers").rglob("*.py")):
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
         imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == errors.__name__]
@@ -89,7 +89,7 @@ def refusals() -> Iterator[tuple[str, str]]:
                 yield path.name, str(node.args[0].value)
 
 
-def test_every_code_of_an_error_is_in_the_document_of_its_routes() -> None:
+def test_every_error_code_is_in_the_document_of_its_routes() -> None:
     api, redrive = text("docs/api.md"), text("docs/dead-letters.md")
     found = list(refusals())
     assert {"no_such_route", "not_signed", "key_for_a_batch"} <= {code for _, code in found}
@@ -102,7 +102,7 @@ def test_every_code_of_an_error_is_in_the_document_of_its_routes() -> None:
 
 
 def leaves(group: type[Options], path: str) -> Iterator[tuple[str, str]]:
-    """Each option of a group and of those in it, with its default as a table says it."""
+    """Each option of a group and its subgroups, with its default as the tables write it."""
     for name, field in group.model_fields.items():
         kinds = get_args(field.annotation) if isinstance(field.annotation, UnionType) else (field.annotation,)
         groups = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Options)]
@@ -124,17 +124,17 @@ def default(field: FieldInfo) -> str:
 
 
 def documented_defaults(document: str) -> dict[str, str]:
-    """Of the options that a table names one by one."""
+    """The options and defaults in a document's table."""
     table = {key.strip("`"): value for key, value, *_ in rows(document, "| key | default |")}
     return {key: "" if value in NO_DEFAULT else value for key, value in table.items()}
 
 
-def test_the_options_of_the_api_are_all_in_its_document_with_their_defaults() -> None:
+def test_every_option_of_the_api_is_documented_with_its_default() -> None:
     assert documented_defaults("docs/api.md") == dict(leaves(ApiOptions, "api"))
 
 
 @pytest.mark.parametrize("group", ["input", "output"])
-def test_the_options_of_csv_files_are_all_in_their_document_with_their_defaults(group: str) -> None:
+def test_every_option_of_csv_files_is_documented_with_its_default(group: str) -> None:
     options = CsvPipelineConfig.model_fields[group].annotation
     assert isinstance(options, type)
     assert issubclass(options, Options)

@@ -1,4 +1,4 @@
-"""That the books of `make drill` can fail to balance: a drill that finds nothing must have been able to."""
+"""The balance of `make drill` detects lost, doubled and stuck orders."""
 
 from collections import Counter
 from typing import Any
@@ -9,7 +9,7 @@ from benchmarks.drill import Ledger, balance
 
 
 class Drill:
-    """What a run of three accepted orders left, of which one fails by design; and one more that was refused."""
+    """The result of a run: three accepted orders, of which one fails by design, and one that was refused."""
 
     def __init__(self, **different: Any) -> None:
         self._left = {
@@ -29,7 +29,7 @@ def wrong(drill: Drill, **different: Any) -> set[str]:
     return {what for what, _, right in balance(drill, ledger) if not right}  # type: ignore[arg-type]
 
 
-def test_books_in_order_balance() -> None:
+def test_a_correct_run_balances() -> None:
     assert wrong(Drill()) == set()
 
 
@@ -44,10 +44,10 @@ def test_books_in_order_balance() -> None:
         ({"dead_letters": {"id-1", "id-2"}}, {"in the dead letters"}),
     ],
 )
-def test_what_is_lost_doubled_or_stuck_is_found(left: dict[str, Any], found: set[str]) -> None:
+def test_lost_doubled_and_stuck_orders_are_found(left: dict[str, Any], found: set[str]) -> None:
     assert wrong(Drill(**left)) == found
 
 
-def test_an_order_that_was_not_answered_or_has_two_ids_is_found() -> None:
+def test_an_order_without_a_response_or_with_two_ids_is_found() -> None:
     assert wrong(Drill(), sent=5) == {"accepted"}
     assert wrong(Drill(), doubled={"D-1"}) == {"effects doubled"}

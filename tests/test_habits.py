@@ -1,4 +1,4 @@
-"""What every commit keeps to, whatever it changes."""
+"""Rules that every commit keeps."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ REQUIREMENTS = ["handlers/requirements.txt", "requirements.txt", "requirements-d
 
 
 def pins(file: str) -> dict[str, str]:
-    """Each pinned `name==version` of a requirements file, with all that follows it (markers, hashes)."""
+    """Each pinned `name==version` of a requirements file, with its markers and hashes."""
     text = re.sub(r"#.*", "", (ROOT / file).read_text(encoding="utf-8")).replace("\\\n", " ")
     return dict(line.split(maxsplit=1) for line in text.splitlines() if line.strip())
 
@@ -44,13 +44,13 @@ def test_every_requirement_is_pinned_with_its_hashes(file: str) -> None:
     assert [name for name, rest in pinned.items() if "==" not in name or "--hash=sha256:" not in rest] == []
 
 
-def test_the_tests_run_with_what_is_deployed() -> None:
+def test_the_tests_run_with_the_deployed_versions() -> None:
     layer, run, dev = (pins(file).items() for file in REQUIREMENTS)
     assert layer <= run
     assert run <= dev
 
 
-def test_every_action_of_a_workflow_is_pinned_by_its_commit_and_says_its_version() -> None:
+def test_every_action_of_a_workflow_is_pinned_by_commit_with_its_version_in_a_comment() -> None:
     lines = [line for file in (ROOT / ".github/workflows").iterdir() for line in file.read_text().splitlines()]
     uses = [line for line in lines if "uses:" in line]
     assert uses

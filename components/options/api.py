@@ -23,11 +23,10 @@ from components.options.common import (
     StartOptions,
 )
 
-# A message's receives that may meet an open circuit: about one each time that it opens.
-SPARE_RECEIVES = 10
-MAXIMUM_RECEIVES = 1_000
+# Reserved by handlers/api/worker.py.
+STORING_SECONDS = 5
 # With a circuit breaker: an outage that is just being found out takes an attempt or two.
-LEAST_RECEIVES = 3
+LEAST_ATTEMPTS = 3
 
 type_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 
@@ -325,6 +324,10 @@ class WorkerOptions(PolledOptions, StartOptions):
 
     processor: Annotated[str, AfterValidator(_existing_processor)] = "processors.echo:process"
     """`module:function` of `process(event) -> result`, a file below processors/."""
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
+    """Calls of the processor with an event before it is failed and its message goes to the dead letters."""
+    event_timeout_seconds: Annotated[int, Field(ge=1, le=895)] | None = None
+    """The longest that one event may take. Default: all the time that the function has left, less 5 seconds."""
     secrets: Annotated[
         Mapping[SecretName, Secret],
         Field(max_length=10),
@@ -369,6 +372,11 @@ class EventQueueOptions(QueueOptions):
     fifo: FifoOptions | None = None
     """Default: a standard queue, without an order and without its limits."""
 
+    @property
+    def is_fifo(self) -> bool:
+        """Whether events of one group keep their order."""
+        return self.fifo is not None
+
 
 class OutcomeOptions(Options):
     """Outcome events on an EventBridge bus of the pipeline's own: docs/outcomes.md. `{}` turns them on."""
@@ -392,6 +400,16 @@ class ApiPipelineConfig(CommonOptions):
     fault_injection: bool = False
     """Let faults be switched on for game days, with `pipeline faults`: docs/faults.md. Never in `prod`."""
 
+    @property
+    def message_senders(self) -> tuple[str, ...]:
+        """SNS, for either topic."""
+        return tuple(sorted({*self.notifications.senders, *self.report_notifications.senders}))
+
+    @property
+    def has_event_bus(self) -> bool:
+        """Whether outcomes are published."""
+        return self.outcomes is not None
+
     @model_validator(mode="after")
     def _reports_have_an_index(self) -> Self:
         if self.reports and not self.storage.time_index:
@@ -414,11 +432,21 @@ class ApiPipelineConfig(CommonOptions):
         return self
 
     @model_validator(mode="after")
-    def _a_circuit_needs_attempts_to_open_by(self) -> Self:
-        if self.worker.circuit_breaker and self.queue.max_receives < LEAST_RECEIVES:
+    def _an_event_fits_into_a_run(self) -> Self:
+        allowed = self.worker.timeout_seconds - STORING_SECONDS
+        if (self.worker.event_timeout_seconds or 0) > allowed:
             raise ValueError(
-                f"worker.circuit_breaker needs queue.max_receives of at least {LEAST_RECEIVES}, given is "
-                f"{self.queue.max_receives}: events on their last attempt fail for good while the circuit opens",
+                f"worker.event_timeout_seconds {self.worker.event_timeout_seconds} is above {allowed}: "
+                f"worker.timeout_seconds {self.worker.timeout_seconds} less {STORING_SECONDS} for storing results",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_circuit_needs_attempts_to_open_by(self) -> Self:
+        if self.worker.circuit_breaker and self.worker.max_attempts < LEAST_ATTEMPTS:
+            raise ValueError(
+                f"worker.circuit_breaker needs worker.max_attempts of at least {LEAST_ATTEMPTS}, given is "
+                f"{self.worker.max_attempts}: events on their last attempt fail for good while the circuit opens",
             )
         return self
 
@@ -431,19 +459,10 @@ class ApiPipelineConfig(CommonOptions):
     @model_validator(mode="after")
     def _messages_outlast_their_attempts(self) -> Self:
         retention_seconds = self.queue.retention_days * SECONDS_A_DAY
-        waits, options = self.worker.backoff.seconds_until(self.queue.max_receives), "worker.backoff"
-        if breaker := self.worker.circuit_breaker:
-            waits += SPARE_RECEIVES * breaker.recovery_seconds
-            options += " and worker.circuit_breaker"
-            # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
-            if self.queue.max_receives + SPARE_RECEIVES > MAXIMUM_RECEIVES:
-                raise ValueError(
-                    f"queue.max_receives {self.queue.max_receives} leaves no room for the {SPARE_RECEIVES} more that "
-                    f"worker.circuit_breaker needs; SQS allows {MAXIMUM_RECEIVES}",
-                )
+        waits = self.worker.backoff.seconds_until(self.worker.max_attempts)
         if waits >= retention_seconds:
             raise ValueError(
-                f"queue.max_receives {self.queue.max_receives} with {options} takes up to {waits} seconds, and "
+                f"worker.max_attempts {self.worker.max_attempts} with worker.backoff takes up to {waits} seconds, and "
                 f"queue.retention_days {self.queue.retention_days} keeps a message for {retention_seconds}",
             )
         if self.storage.items_expire_after_days <= self.queue.dead_letter_retention_days:

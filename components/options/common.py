@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -33,12 +33,22 @@ class Options(BaseModel):
 class QueueOptions(Options):
     """The queue between API and worker, and its dead letters."""
 
-    max_receives: Annotated[int, Field(ge=1, le=1_000)] = 5
-    """Attempts before a message goes to the dead letters."""
     retention_days: Annotated[int, Field(ge=1, le=13)] = 4
     dead_letter_retention_days: Annotated[int, Field(ge=2, le=14)] = 14
     redrive_api: bool = False
     """Routes that show dead letters and send them back, for signed requests only (docs/dead-letters.md)."""
+
+    @property
+    def is_fifo(self) -> bool:
+        """Whether messages of one group keep their order."""
+        return False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _attempts_are_the_workers(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "max_receives" in given:
+            raise ValueError("max_receives is now worker.max_attempts: attempts are counted by the worker, not by SQS")
+        return given
 
     @model_validator(mode="after")
     def _dead_letters_are_kept_longer(self) -> Self:
@@ -266,5 +276,16 @@ class CommonOptions(Options):
     notifications: NotificationOptions = NotificationOptions()
     encryption: EncryptionOptions = EncryptionOptions()
     network: NetworkOptions = NetworkOptions()
+    storage: ProtectionOptions
     accepted_findings: tuple[AcceptedFinding, ...] = ()
     """Changes nothing that is deployed; `pipeline check` shows these with their reasons, and passes."""
+
+    @property
+    def message_senders(self) -> tuple[str, ...]:
+        """Services that put messages into an encrypted queue on their own: `s3`, `sns`."""
+        return self.notifications.senders
+
+    @property
+    def has_event_bus(self) -> bool:
+        """Whether the pipeline has an event bus, which uses the customer key."""
+        return False

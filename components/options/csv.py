@@ -132,13 +132,6 @@ class CsvWorkerOptions(PolledOptions):
     backoff: BackoffOptions = BackoffOptions()
 
 
-class CsvQueueOptions(QueueOptions):
-    """The queue between bucket and worker, and its dead letters."""
-
-    max_receives: Annotated[int, Field(ge=10, le=1_000)] = 100
-    """Each run over a file is one: this bounds how long a file may be. `worker.max_attempts` counts attempts."""
-
-
 class CsvStorageOptions(ProtectionOptions):
     """How long things are kept. Without a number: for good."""
 
@@ -169,7 +162,7 @@ class CsvPipelineConfig(CommonOptions):
     output: CsvOutputOptions = CsvOutputOptions()
     file_notifications: NotificationOptions = NotificationOptions()
     """Who is told of every file; `notifications` is who is told of trouble."""
-    queue: CsvQueueOptions = CsvQueueOptions()
+    queue: QueueOptions = QueueOptions()
     redrive_api: StageOptions = StageOptions()
     """The HTTP API that `queue.redrive_api: true` makes; to be said with that only."""
     worker: CsvWorkerOptions = CsvWorkerOptions()
@@ -184,6 +177,11 @@ class CsvPipelineConfig(CommonOptions):
         if given and not self.queue.redrive_api:
             raise ValueError(f"{given[0]} is about the API that queue.redrive_api makes, and that is false")
         return self
+
+    @property
+    def message_senders(self) -> tuple[str, ...]:
+        """S3, which announces uploads in the queue, and SNS for either topic."""
+        return tuple(sorted({"s3", *self.notifications.senders, *self.file_notifications.senders}))
 
     @property
     def api(self) -> ApiOptions:

@@ -82,6 +82,9 @@ class ReadingOptions(Options):
     max_per_object: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
     max_ahead_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
     """So far a device's clock may run ahead of the time of the upload."""
+    device_in_key: bool = False
+    """Reject readings of a device that the key `readings/{device_id}/...` does not name, so that rights on a prefix
+    are an identity."""
     reading_schema: Literal["none"] | ExistingSchema = "none"
     """A JSON Schema (a path) that each reading must satisfy as well, as `{device_id, timestamp, metrics}`."""
 

@@ -1,33 +1,21 @@
 """bucket (raw/) -> queue (+ dead letters) -> worker -> bucket (processed/, rejected/, reports/), table, two topics."""
 
-from pathlib import Path
 from typing import Any
 
 import pulumi
-from pulumi import Output
+from pulumi import Output, ResourceOptions
 
 from components.api import HttpApi
 from components.bucket import Bucket
-from components.encryption import customer_key, encrypted
 from components.files import FileTable, Uploads
-from components.function import shared_runtime
+from components.function import functions_panel
 from components.notifications import Notifications
-from components.observability import (
-    Observability,
-    api_alarms,
-    api_panels,
-    counts_panel,
-    function_alarms,
-    functions_panel,
-    latency_panel,
-    queue_alarms,
-    queue_panels,
-    undelivered_alarms,
-)
+from components.observability import Observability, counts_panel, latency_panel
 from components.options.csv import SUFFIXES, CsvPipelineConfig
-from components.package import dependency_layer, source_archive
+from components.part import Part, total
 from components.queue import Queue
-from components.redrive import redrive_backend
+from components.redrive import redrive_part
+from components.runtime import shared_runtime
 from components.worker import Worker
 
 # The prefixes that handlers/csv/worker.py writes to, in a bucket of their own: nothing it writes can start it.
@@ -39,47 +27,20 @@ STATE_EXPIRES_AFTER_DAYS = 15
 def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     storage = config.storage
-    senders = {"s3", *config.notifications.senders, *config.file_notifications.senders}
-    key = customer_key(f"{name}-key", config.encryption, storage, senders=sorted(senders), parent=parent)
-    child = encrypted(parent, key)
-    runtime = shared_runtime(name, config, dependency_layer(Path("handlers/requirements.txt")), key, opts=child)
-    service = runtime.service
-
-    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=True, opts=child)
-    notifications = Notifications(f"{name}-files", config.file_notifications, alarms=False, opts=child)
-    table = FileTable(f"{name}-table", storage, opts=child)
-    inputs = Bucket(
-        f"{name}-input",
-        storage,
-        expire_after_days={config.input.prefix: storage.inputs_expire_after_days},
-        opts=child,
-    )
-    outputs = Bucket(
-        f"{name}-output",
-        storage,
-        expire_after_days={
-            PROCESSED: storage.processed_expire_after_days,
-            REJECTED: storage.rejected_expire_after_days,
-            REPORTS: storage.reports_expire_after_days,
-            STATE: STATE_EXPIRES_AFTER_DAYS,
-        },
-        opts=child,
-    )
-    queue = Queue(
-        f"{name}-queue",
-        config.queue,
-        consumer_timeout_seconds=config.worker.timeout_seconds,
-        consumer_window_seconds=config.worker.batching_window_seconds,
-        filled_by=inputs,
-        opts=child,
-    )
-    code = source_archive("handlers", extra={"columns.json": config.format_json()})
+    files = {"columns.json": config.format_json()}
+    runtime = shared_runtime(name, config, "handlers", files=files, parent=parent)
+    service, opts = runtime.service, runtime.opts
+    alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=opts)
+    # A topic of their own: who can cause alerts must not be able to drown alarms in them.
+    alarms = Notifications(f"{name}-alarms", config.notifications, alarms=True, opts=opts)
+    notifications = Notifications(f"{name}-files", config.file_notifications, alarms=False, opts=opts)
+    table = FileTable(f"{name}-table", storage, opts=opts)
+    inputs, outputs = _buckets(name, config, opts)
+    queue = Queue(f"{name}-queue", config.queue, config.worker, filled_by=inputs, opts=opts)
     worker = Worker(
         f"{name}-worker",
-        config.worker,
-        queue=queue,
+        queue,
         handler="handlers.csv.worker.handler",
-        code=code,
         runtime=runtime,
         grants=[
             queue.grant_send_dead_letters(),
@@ -102,44 +63,32 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             "BACKOFF_MAXIMUM_SECONDS": str(config.worker.backoff.maximum_seconds),
             "ITEMS_EXPIRE_AFTER_DAYS": str(storage.items_expire_after_days),
         },
-        opts=child,
+        opts=opts,
     )
-    Uploads(f"{name}-uploads", inputs, queue, prefix=config.input.prefix, suffixes=SUFFIXES, opts=child)
-    redrive, redrive_api = None, None
-    if config.queue.redrive_api:
-        redrive = redrive_backend(
-            f"{name}-redrive",
-            handler="handlers.csv.redrive.handler",
-            code=code,
-            runtime=runtime,
-            queue=queue,
-            read_table=table.grant_read(),
-            opts=child,
-        )
-        redrive_api = HttpApi(f"{name}-redrive-api", config.api, config.logs, [redrive], opts=child)
-    waiting, age = queue_panels(queue)
+    Uploads(f"{name}-uploads", inputs, queue, prefix=config.input.prefix, suffixes=SUFFIXES, opts=opts)
+    redrive = redrive_part(f"{name}-redrive", config, queue=queue, read_table=table.grant_read(), runtime=runtime)
+    parts = total(Part(functions=[worker.function]), redrive, _api_part(f"{name}-redrive-api", config, redrive, opts))
     Observability(
         f"{name}-watch",
         service=service,
         alarms={
-            **queue_alarms(queue, service, config.alarms),
-            **function_alarms("worker", worker.function, config.alarms),
-            **(function_alarms("redrive", redrive.function, config.alarms) if redrive else {}),
-            **(api_alarms(redrive_api.metrics, config.alarms) if redrive_api else {}),
-            **undelivered_alarms("alerts", alerts.dead_letters),
-            **undelivered_alarms("files", notifications.dead_letters),
+            **queue.alarms(service, config.alarms),
+            **worker.function.alarms("worker", config.alarms),
+            **alerts.alarms("alerts"),
+            **alarms.alarms("alarms"),
+            **notifications.alarms("files"),
+            **parts.alarms,
         },
         panels=[
             counts_panel("Files", service, "FilesSucceeded", "FilesFailed", "FilesSkipped", "FilesContinued"),
             counts_panel("Rows", service, "RowsProcessed", "RowsRejected"),
-            waiting,
-            age,
+            *queue.panels(),
             latency_panel("First run to report (ms)", service),
-            *(api_panels(redrive_api.metrics) if redrive_api else ()),
-            functions_panel(worker.function, *([redrive.function] if redrive else [])),
+            *parts.panels,
+            functions_panel(parts.functions),
         ],
-        alerts_arn=alerts.arn,
-        opts=child,
+        alarms_arn=alarms.arn,
+        opts=opts,
     )
     return {
         "input_bucket": inputs.name,
@@ -149,5 +98,33 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         "dead_letter_queue_url": queue.dead_letters_url,
         "notifications_topic_arn": notifications.arn,
         "alerts_topic_arn": alerts.arn,
-        **({"redrive_api_url": redrive_api.url} if redrive_api else {}),
+        "alarms_topic_arn": alarms.arn,
+        **parts.outputs,
     }
+
+
+def _buckets(name: str, config: CsvPipelineConfig, opts: ResourceOptions | None) -> tuple[Bucket, Bucket]:
+    """The bucket of the uploads, and the bucket that the worker writes to."""
+    storage = config.storage
+    inputs = Bucket(f"{name}-input", storage, opts=opts)
+    inputs.expire({config.input.prefix: storage.inputs_expire_after_days})
+    outputs = Bucket(f"{name}-output", storage, opts=opts)
+    outputs.expire(
+        {
+            PROCESSED: storage.processed_expire_after_days,
+            REJECTED: storage.rejected_expire_after_days,
+            REPORTS: storage.reports_expire_after_days,
+            STATE: STATE_EXPIRES_AFTER_DAYS,
+        },
+    )
+    return inputs, outputs
+
+
+def _api_part(name: str, config: CsvPipelineConfig, redrive: Part, opts: ResourceOptions | None) -> Part:
+    """An HTTP API for the routes of the redrive function, if there are any."""
+    if not redrive.backends:
+        return Part()
+    api = HttpApi(name, config.api, config.logs, redrive.backends, opts=opts)
+    return Part(
+        alarms=api.metrics.alarms(config.alarms), panels=api.metrics.panels(), outputs={"redrive_api_url": api.url}
+    )

@@ -10,14 +10,20 @@ Whatever dies halfway, the next minute compares the circuit with the worker's ev
 import os
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from handlers.api.circuit import Circuit, Pause, Probe, State
+from handlers.api.decisions import Returned
 from handlers.api.processing import Process, load_processor
 from handlers.api.settings import WorkerSettings
-from handlers.api.worker import Context, Worker
+from handlers.api.worker import Worker
 from handlers.shared import metrics
+from handlers.shared.context import LambdaContext
+
+# A probe that failed so often may be failing for its own sake; the next message of the queue is the probe then.
+PROBE_FAILURES = 3
 
 
 class Breaker:
@@ -29,7 +35,7 @@ class Breaker:
         self._pause = Pause(settings)
         self._worker = Worker(settings, process, service, self._circuit)
 
-    def run(self, context: Context) -> None:
+    def run(self, context: LambdaContext) -> None:
         """Probes when it is time to, and switches the worker's event source mapping as the circuit then is."""
         # In this order: a worker writes the state before its probes, so who has seen these sees that it is open.
         probes = self._pause.probes()
@@ -52,17 +58,27 @@ class Breaker:
         else:
             self._pause.keep_up()
 
-    def _find_out(self, probes: Sequence[Probe], context: Context) -> tuple[State, bool]:
-        """The state after probing, and whether no probe could tell.
+    def _find_out(self, probes: Sequence[Probe], context: LambdaContext) -> tuple[State, bool]:
+        """Return the state after probing, and whether no probe is left that could tell.
 
-        In any order, so that one event that never succeeds does not keep the circuit open for good. An event that is
-        done meanwhile, or that fails for a reason of its own, tells nothing: the next one is tried.
+        Probes are tried in any order, so that one event that never succeeds does not keep the circuit open for good. A
+        probe that failed `PROBE_FAILURES` times is given up, so that a handful of poison events does not, either. An
+        event that is done meanwhile, or that fails for a reason of its own, is inconclusive: the next one is tried.
         """
+        kept = list(probes)
         for probe in random.sample(probes, len(probes)):
             outcome = self._worker.probe(probe, context)
             state = self._circuit.state()
-            if outcome == "refused" or not state.due:
+            failed = isinstance(outcome, Returned) and outcome.reason == "probe"
+            if failed:
+                kept.remove(probe)
+                if probe.failures + 1 < PROBE_FAILURES:
+                    kept.append(replace(probe, failures=probe.failures + 1))
+                self._pause.keep(kept)
+            if isinstance(outcome, Returned) and outcome.reason == "circuit open":
                 return state, False
+            if not state.due:
+                return state, not state.closed and not kept
         return self._circuit.state(), True
 
 
@@ -72,6 +88,6 @@ def _breaker() -> Breaker:
     return Breaker(settings, load_processor(settings.processor), os.environ["POWERTOOLS_SERVICE_NAME"])
 
 
-def handler(_event: Mapping[str, Any], context: Context) -> None:
+def handler(_event: Mapping[str, Any], context: LambdaContext) -> None:
     """The Lambda entry point."""
     _breaker().run(context)

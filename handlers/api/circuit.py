@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Protocol
 
 from aws_lambda_powertools.utilities.circuit_breaker import (
     CircuitBreakerConfig,
@@ -27,7 +26,8 @@ from aws_lambda_powertools.utilities.circuit_breaker.persistence import CircuitB
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handlers.api import outcomes
-from handlers.api.processing import CircuitOpenError, is_outage
+from handlers.api.decisions import Delivery
+from handlers.api.processing import Answer, CircuitOpenError, is_outage
 from handlers.api.settings import WorkerSettings
 from handlers.shared import aws, metrics
 from handlers.shared.log import logger
@@ -52,23 +52,20 @@ class Probe:
     body: str
     receives: int
     group: str = ""
+    failures: int = 0
+    """How often it was tried as a probe, and failed."""
 
 
-class Message(Protocol):
-    """Of a delivery, what a probe is made of."""
+class _PassedError(Exception):
+    """The user's function failed for a reason of the event's own: neither a success nor an outage."""
 
-    message_id: str
-    body: str
-    receives: int
-    group: str
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
 
 
-class _OutageError(Exception):
+class _OutageError(_PassedError):
     """A failure that counts: the only kind that Powertools is told of."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
 
 
 class Circuit:
@@ -80,8 +77,8 @@ class Circuit:
         self._service = service
         self._recovery_seconds = settings.circuit_recovery_seconds
         self._opened = opened
-        # The events that failed since one succeeded, and the message of each that will be delivered again.
-        self._failing: dict[str, Probe | None] = {}
+        # The events that failed since one succeeded, and the message of each.
+        self._failing: dict[str, Probe] = {}
         self._reason = ""
         self._store = CircuitBreakerDynamoDBPersistence(
             settings.table_name, expiry_attr="expires_at", boto3_client=aws.client("dynamodb")
@@ -99,42 +96,36 @@ class Circuit:
             ),
         )(self._attempt)
 
-    def call(self, event_id: str, message: Message | None, process: Callable[[], Any]) -> Any:
-        """What `process` answers or raises. Raises CircuitOpenError instead of calling it while the circuit is open.
-
-        `message`: the event's, None when it will not be delivered again.
-        """
+    def call(self, delivery: Delivery, process: Callable[[], Answer]) -> Answer:
+        """Return what `process` returns. Raises CircuitOpenError instead of calling it while the circuit is open."""
         try:
-            return self._guarded(event_id, message, process)
-        except _OutageError as outage:
-            raise outage.error from outage.error.__cause__
+            answer: Answer = self._guarded(delivery, process)
+        except _PassedError as passed:
+            return passed.answer
         except CircuitBreakerOpenError as error:
             # As Powertools does with its own count: a streak ends where the circuit was seen open.
             self._failing.clear()
             raise CircuitOpenError("what the processor calls is out; the event waits") from error
-
-    def _attempt(self, event_id: str, message: Message | None, process: Callable[[], Any]) -> Any:
-        try:
-            answer = process()
-        except Exception as error:
-            # One event that fails again and again is no outage, whatever it raises.
-            if not is_outage(error) or event_id in self._failing:
-                raise
-            self._failing[event_id] = (
-                Probe(message.message_id, message.body, message.receives, message.group) if message else None
-            )
-            self._reason = f"{type(error).__name__}: {error}"[:200]
-            raise _OutageError(error) from error
-        self._failing.clear()
         return answer
+
+    def _attempt(self, delivery: Delivery, process: Callable[[], Answer]) -> Answer:
+        answer = process()
+        if answer.error is None:
+            self._failing.clear()
+            return answer
+        # One event that fails again and again is no outage, whatever it raises.
+        if not is_outage(answer.error) or delivery.event.id in self._failing:
+            raise _PassedError(answer)
+        self._failing[delivery.event.id] = Probe(delivery.message_id, delivery.body, delivery.receives, delivery.group)
+        self._reason = f"{type(answer.error).__name__}: {answer.error}"[:200]
+        raise _OutageError(answer)
 
     def _changed(self, change: CircuitTransition) -> None:
         """Powertools' hook. It hides what is raised here, so nothing is left to it."""
         failing, self._failing = self._failing, {}
         if change.to_state == CircuitState.OPEN:
-            probes = [probe for probe in failing.values() if probe is not None]
             try:
-                self._opened(probes[:MAXIMUM_PROBES])
+                self._opened(list(failing.values())[:MAXIMUM_PROBES])
             except (BotoCoreError, ClientError):
                 logger.exception("the worker was not paused; the breaker function does it within a minute")
         self._tell(change)
@@ -203,11 +194,15 @@ class Pause:
 
     def begin(self, probes: Sequence[Probe]) -> None:
         """Switches the mapping off. Raises botocore's errors."""
+        self.keep(probes)
+        self._switch(on=False)
+
+    def keep(self, probes: Sequence[Probe]) -> None:
+        """Store the probes. Raises botocore's errors."""
         body = json.dumps([asdict(probe) for probe in probes])
         aws.client("s3").put_object(
             Bucket=self._bucket, Key=PROBES_KEY, Body=body.encode(), ContentType="application/json"
         )
-        self._switch(on=False)
 
     def probes(self) -> list[Probe] | None:
         """The messages to probe with, None when there is no pause of ours."""

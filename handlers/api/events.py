@@ -5,7 +5,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -48,7 +48,7 @@ class Submission:
 class Envelope:
     """An accepted event: the client's JSON object as `data`, and the server's fields.
 
-    `fingerprint` is the hash of `data` if the event has an idempotency key, else empty.
+    `fingerprint` is the hash of `data` if the event has an idempotency key, else empty; so is the key.
     """
 
     id: str
@@ -59,6 +59,7 @@ class Envelope:
     correlation_id: str
     fingerprint: str
     data: Mapping[str, Any]
+    idempotency_key: str = ""
 
     def to_message(self) -> str:
         """Return the body of the event's message: JSON in ASCII, so that SQS accepts every character."""
@@ -69,8 +70,14 @@ class Envelope:
         """Return the event in a message. Raises UnreadableMessageError."""
         try:
             given = json.loads(body)
-            # Unknown fields are ignored: a newer version may add some while a deployment is under way.
-            envelope = cls(**{field.name: given[field.name] for field in fields(cls)})
+            # Unknown fields are ignored, and those with a default may be missing: while a deployment is under way,
+            # ingest and worker are of different versions.
+            known = {
+                field.name: given[field.name]
+                for field in fields(cls)
+                if field.default is MISSING or field.name in given
+            }
+            envelope = cls(**known)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise UnreadableMessageError(f"the message is not an event of this pipeline: {error}"[:300]) from error
         if problem := envelope.problem():

@@ -19,6 +19,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handlers.api.processing import Process
+from handlers.processor import Context
 from handlers.shared import aws
 from handlers.shared.log import logger
 
@@ -86,13 +87,13 @@ class Faults:
     def around(self, process: Process) -> Process:
         """Return the user's function, slow or failing as the mode says."""
 
-        def faulty(event: Mapping[str, Any]) -> Any:
+        def faulty(event: Mapping[str, Any], context: Context) -> Any:
             mode = self.mode
             if mode == SLOW:
                 time.sleep(self._chance.uniform(*SLOW_SECONDS))
             if (share := _random_fail(mode)) and self._chance.random() * 100 < int(share[1]):
                 raise InjectedFaultError(f"injected by {mode}")
-            return process(event)
+            return process(event, context)
 
         return faulty
 

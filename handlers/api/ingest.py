@@ -163,7 +163,7 @@ class Ingest:
                 validators=self._validators,
             )
             group = events.group(event, settings.group_field) if settings.group_field else ""
-            key = events.idempotency_key(event, header)
+            key = given_key = events.idempotency_key(event, header)
             fingerprint = ""
             if key is not None or settings.deduplicate == "content":
                 fingerprint = events.fingerprint(event)
@@ -177,6 +177,7 @@ class Ingest:
                 correlation_id=request.correlation_id,
                 fingerprint=fingerprint,
                 data=event,
+                idempotency_key=given_key or "",
             )
             return Entry(envelope, events.message_of(envelope), group, sends=True)
         except EventTooLargeError as error:

@@ -3,7 +3,9 @@
 `status` is
 
 - `accepting`: claimed for an idempotency key, and not yet known to be in the queue. No client is shown such an item.
-- `queued`, `succeeded`, `failed`: as in the API.
+- `queued`, `retrying`, `succeeded`, `failed`: as in the API.
+
+An item `alert#{cause}` holds, as `received_at`, the minute of the last alert for a cause.
 """
 
 import json
@@ -14,8 +16,6 @@ from typing import Any, NotRequired, TypedDict
 
 from handlers.api.events import Envelope
 from handlers.shared.dynamodb import Condition
-
-DIED_ON_LAST_ATTEMPT = "the worker died on the last attempt; the message is with the dead letters"
 
 
 class CountedItem(TypedDict):
@@ -29,19 +29,24 @@ class CountedItem(TypedDict):
     """Epoch seconds. TTL deletes late, so an expired item counts as none."""
     completed_at: NotRequired[str | None]
     error_type: NotRequired[str | None]
-    final_attempt_until: NotRequired[int | None]
-    """Epoch seconds, set before the last attempt. The worker of a queued item past it died and could not say so."""
 
 
 class EventItem(CountedItem):
     """The attributes that the API and the worker read."""
 
     attempts: int
+    """Calls of the processor with the event."""
     fingerprint: NotRequired[str]
     """Set for an event with an idempotency key."""
     error: NotRequired[str | None]
-    refusals: NotRequired[int]
-    """Deliveries of the event's message that were no attempts, because the circuit was open."""
+    next_attempt_at: NotRequired[str | None]
+    """Of a retrying event."""
+    noted_message_id: NotRequired[str | None]
+    """The message of the delivery that wrote the last failed attempt, or the last mark."""
+    noted_receives: NotRequired[int | None]
+    """How often that message had been received."""
+    running_until: NotRequired[int | None]
+    """Epoch seconds, set while an event is processed on its own, because a worker died with it before."""
     rejected_message_id: NotRequired[str | None]
     """The message that the worker put with the dead letters."""
     result_key: NotRequired[str | None]
@@ -70,25 +75,31 @@ class IndexEntry(TypedDict):
 
 @dataclass(frozen=True)
 class Completion:
-    """The outcome of an event: `result_key` or `result` with `succeeded`, error and rejected message with `failed`."""
+    """The outcome of an event, or of an attempt at it.
+
+    With `succeeded` it has `result_key` or `result`, with `failed` the error and the message that is with the dead
+    letters, with `retrying` the error, the time of the next attempt, and the delivery that failed.
+    """
 
     envelope: Envelope
     status: str
     attempts: int
-    completed_at: str
+    completed_at: str | None
     result_key: str | None = None
     result: str | None = None
     error: str | None = None
     error_type: str | None = None
     rejected_message_id: str | None = None
+    next_attempt_at: str | None = None
+    noted_message_id: str | None = None
+    noted_receives: int | None = None
 
     def attributes(self) -> dict[str, Any]:
         """Return what is stored. All of it is set: a redriven event that succeeds must lose the error it had."""
-        stored = {name: value for name, value in vars(self).items() if name not in ("envelope", "status")}
-        if self.status == "failed":
-            # A redriven message is another one, with deliveries and a last attempt of its own.
-            stored |= {"refusals": 0, "final_attempt_until": None}
-        return stored
+        retried = ("next_attempt_at", "noted_message_id", "noted_receives")
+        omitted = ("envelope", "status", *(() if self.status == "retrying" else retried))
+        stored = {name: value for name, value in vars(self).items() if name not in omitted}
+        return {**stored, "running_until": None} if self.status == "retrying" else stored
 
 
 # Conditions and keys
@@ -143,12 +154,6 @@ def is_expired(item: CountedItem) -> bool:
     return item["expires_at"] <= time.time()
 
 
-def has_died(item: CountedItem) -> bool:
-    """Return True if a worker began the event's last attempt and never ended it."""
-    until = item.get("final_attempt_until")
-    return item["status"] == "queued" and until is not None and until < time.time()
-
-
 def latency_ms(item: CountedItem) -> int | None:
     """Return the time from received to completed, None for an event that is not completed."""
     completed_at = item.get("completed_at")
@@ -160,16 +165,18 @@ def latency_ms(item: CountedItem) -> int | None:
 
 def description(item: EventItem) -> dict[str, Any]:
     """Return an item as the API shows it, without its result."""
-    died = has_died(item)
-    return {
+    shown: dict[str, Any] = {
         "id": item["id"],
         "type": item["type"],
-        "status": "failed" if died else item["status"],
+        "status": item["status"],
         "received_at": item["received_at"],
         "completed_at": item.get("completed_at"),
         "attempts": item["attempts"],
-        "error": DIED_ON_LAST_ATTEMPT if died else item.get("error"),
+        "error": item.get("error"),
     }
+    if item["status"] == "retrying":
+        shown["next_attempt_at"] = item.get("next_attempt_at")
+    return shown
 
 
 def result_of(item: EventItemWithResult) -> Any:

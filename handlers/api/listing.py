@@ -13,13 +13,16 @@ from handlers.api.reader import EventReader, days_back
 from handlers.shared.errors import BadRequestError
 from handlers.shared.times import is_timestamp, timestamp
 
-STATUSES = ("queued", "succeeded", "failed")
+STATUSES = ("queued", "retrying", "succeeded", "failed")
 DEFAULT_LIMIT = 20
 DEFAULT_DAYS = 7
 MAXIMUM_LIMIT = 100
 # The maximum number of reads of the index for a page, each of which queries every shard. Without it, a request over
 # empty months, or with a filter that nothing passes, would exceed the function's timeout.
-LOOKS_A_PAGE = 31
+LOOKS_A_PAGE = 8
+# The maximum number of items that a page reads: one request must not use up the table. A page without an event that
+# passes the filter is empty and has a cursor.
+ITEMS_A_PAGE = MAXIMUM_LIMIT
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,16 @@ def list_events(table: EventReader, parameters: Mapping[str, str], kept_days: in
     wanted = _wanted(parameters, kept_days)
     # A filter leaves out most entries, so a filtered page reads more of them at once.
     look = MAXIMUM_LIMIT if wanted.status or wanted.event_type else wanted.limit
-    position, looks = wanted.position, 0
+    position, looks, read = wanted.position, 0, 0
     shown: list[dict[str, Any]] = []
     for day in days_back(wanted.position, wanted.since):
         entries = None
-        while entries is None or len(entries) == look:
-            if looks == LOOKS_A_PAGE:
+        while entries is None or len(entries) == look or read >= ITEMS_A_PAGE:
+            if looks == LOOKS_A_PAGE or read >= ITEMS_A_PAGE:
                 return {"events": shown, "cursor": _encoded(position)}
             looks += 1
-            entries = table.newest(day, position, wanted.since, look)
+            entries = table.newest(day, position, wanted.since, min(look, ITEMS_A_PAGE - read))
+            read += len(entries)
             for position, event in _described(table, entries, wanted):
                 shown += [event] if event else []
                 if len(shown) == wanted.limit:
@@ -64,7 +68,7 @@ def _described(
     table: EventReader, entries: Sequence[IndexEntry], wanted: Wanted
 ) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """Yield the position of each index entry, and its event if it passes the filter."""
-    items = table.read(entry["id"] for entry in entries if wanted.event_type in (None, entry["type"]))
+    items = table.listed(entry["id"] for entry in entries if wanted.event_type in (None, entry["type"]))
     for entry in entries:
         event = description(items[entry["id"]]) if entry["id"] in items else None
         yield entry["time_key"], event if event and wanted.status in (None, event["status"]) else None

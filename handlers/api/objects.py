@@ -69,5 +69,5 @@ def _partition(envelope: Envelope) -> str:
 
 def _line(envelope: Envelope) -> Mapping[str, Any]:
     fields = dict(vars(envelope))
-    del fields["fingerprint"]
+    del fields["fingerprint"], fields["idempotency_key"]
     return fields

@@ -1,34 +1,65 @@
-"""The user's function: how it is found, and how it says no."""
+"""Calls of the user's function: how it is found, what it is given, and what its answer comes to."""
 
+import copy
 import importlib
+import inspect
+import io
+import json
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from typing import Any
 
-from handlers.processor import Unavailable
+from handlers.api.decisions import ERROR_CHARACTERS, Failure
+from handlers.api.events import UnreadableMessageError
+from handlers.api.results import ResultError, to_json
+from handlers.processor import Context, Rejected, Unavailable
+from handlers.shared.log import logger
+from handlers.shared.text import printable
 
-Process = Callable[[Mapping[str, Any]], Any]
+# A call of the user's function with an event and its context.
+Process = Callable[[Mapping[str, Any], Context], Any]
 
-# Request Timeout and Too Many Requests: the server's own state, though they are numbered among the client's errors.
+# Request Timeout and Too Many Requests describe the server's state, though they are among the client errors.
 _OUTAGE_STATUSES = (408, 429)
 _SERVER_ERROR = 500
+# A time limit that a processor catches fires again after this many seconds.
+REPEAT_SECONDS = 1.0
+# What a processor may have replaced and the worker needs.
+_DUMPS, _LOADS = json.dumps, json.loads
 
 
-class ProcessingTimeoutError(Exception):
-    """A processor used up its share of the function's time. Transient, as far as anybody knows."""
+class ProcessingTimeoutError(BaseException):
+    """A processor used up its time. It is no Exception, so that `except Exception` does not swallow it."""
 
 
 class CircuitOpenError(Exception):
-    """The circuit is open: the user's function was not run, and that is no attempt."""
+    """The circuit is open: the user's function was not called."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call of the user's function came to: `result` as JSON text, or the `error` that it raised."""
+
+    seconds: float
+    result: str = ""
+    error: BaseException | None = None
+
+    @property
+    def is_permanent(self) -> bool:
+        """Return True if no other attempt can succeed."""
+        return isinstance(self.error, Rejected | ResultError)
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether an error of the user's function says that what it calls is out; others are the event's own.
+    """Return True if an error says that a service which the function calls is down.
 
-    `OSError` is the base of the errors of connections: Python's own, urllib's and those of requests. Not an outage are
-    a file that is not there, and an HTTP answer that blames the request.
+    `OSError` is the base of connection errors: Python's own, urllib's and those of requests. A missing file is no
+    outage, nor is an HTTP answer that blames the request.
     """
     if isinstance(error, Unavailable | ProcessingTimeoutError):
         return True
@@ -42,10 +73,90 @@ def is_outage(error: BaseException) -> bool:
 
 
 def load_processor(name: str) -> Process:
-    """The function `process(event) -> result` that `package.module:function` names."""
+    """Return the function that `package.module:function` names, ready to be called with an event and a context."""
     module, _, function = name.partition(":")
-    process: Process = getattr(importlib.import_module(module), function)
+    return adapted(getattr(importlib.import_module(module), function))
+
+
+def adapted(function: Callable[..., Any]) -> Process:
+    """Return a user's function as a `Process`: with or without a context, plain or `async`."""
+    takes_context = _takes_context(function)
+
+    def process(event: Mapping[str, Any], context: Context) -> Any:
+        answer = function(event, context) if takes_context else function(event)
+        return _awaited(answer) if inspect.isawaitable(answer) else answer
+
     return process
+
+
+def _takes_context(function: Callable[..., Any]) -> bool:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [each for each in inspect.signature(function).parameters.values() if each.kind in kinds]
+    # A second parameter with a default is the function's own affair, unless it is called `context`.
+    return len(positional) > 1 and (positional[1].name == "context" or positional[1].default is inspect.Parameter.empty)
+
+
+_runners: list[Any] = []
+
+
+def _awaited(answer: Any) -> Any:
+    """Run an `async` function's answer, on one event loop for all events: its clients may live longer than an event."""
+    import asyncio  # noqa: PLC0415  functions that are not `async` do not pay for it
+
+    async def wait() -> Any:
+        return await answer
+
+    if not _runners:
+        _runners.append(asyncio.Runner())
+    return _runners[0].run(wait())
+
+
+def call(process: Process, event: Mapping[str, Any], context: Context, seconds: float) -> Answer:
+    """Call the user's function and return what it came to, whatever it raises; `seconds` is its time limit."""
+    started = time.monotonic()
+    pid = os.getpid()
+    printed = _LoggedLines()
+    try:
+        with redirect_stdout(printed), time_limit(seconds):
+            result = to_json(process(copy.deepcopy(event), context))
+        answer = Answer(time.monotonic() - started, result)
+    except BaseException as error:  # noqa: BLE001  whatever the user's function raises is the answer of this event alone
+        answer = Answer(time.monotonic() - started, error=error)
+    finally:
+        if os.getpid() != pid:
+            # A fork that came back from the user's function: the events are its parent's.
+            os._exit(0)
+        json.dumps, json.loads = _DUMPS, _LOADS
+        printed.write("\n")
+    return answer
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Return the name and text of an error, in what every service stores: printable characters, no surrogates."""
+    # These speak for themselves; of others the type says more than the text.
+    own_words = isinstance(error, Rejected | ResultError | UnreadableMessageError | CircuitOpenError)
+    text = str(error) if own_words else f"{type(error).__name__}: {error}"
+    return Failure(type(error).__name__, printable(text, ERROR_CHARACTERS))
+
+
+class _LoggedLines(io.TextIOBase):
+    """Standard output while the user's function runs: each line becomes a log line with its correlation id."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            if line:
+                logger.info(line)
+        return len(text)
+
+    def close(self) -> None:
+        """A function may close standard output; it is not its own."""
 
 
 _holding: list[list[ProcessingTimeoutError]] = []
@@ -53,10 +164,10 @@ _holding: list[list[ProcessingTimeoutError]] = []
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises ProcessingTimeoutError in the block after `seconds`: one event that hangs does not take its batch along.
+    """Raise ProcessingTimeoutError in the block after `seconds`, and again each second while the block goes on.
 
-    Works in the main thread only, where Lambda runs handlers, and between two steps of Python: a call into C that does
-    not come back is ended by Lambda's own timeout.
+    It works in the main thread only, where Lambda runs handlers, and between two steps of Python: Lambda's own timeout
+    ends a call into C that does not return.
     """
 
     def stop(_signal: int, _frame: object) -> None:
@@ -66,7 +177,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         _holding[-1].append(error)
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT_SECONDS)
     try:
         yield
     finally:
@@ -76,9 +187,9 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def time_limit_held() -> Iterator[None]:
-    """A time limit that is reached in the block takes effect at its end.
+    """Delay a time limit that is reached in the block until its end.
 
-    For calls of AWS: botocore takes whatever is raised in one for a broken connection, and tries again.
+    For calls of AWS: botocore takes whatever is raised in one for a broken connection, and retries.
     """
     if threading.current_thread() is not threading.main_thread():
         # A limit is the main thread's.

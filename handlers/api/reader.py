@@ -37,6 +37,10 @@ class EventReader:
         found = self._items([event_id], EventItemWithResult, consistent=True)
         return cast("EventItemWithResult | None", found.get(event_id))
 
+    def listed(self, ids: Iterable[str]) -> dict[str, EventItem]:
+        """Return the items that exist, by id. Eventually consistent, at half the price, as a list may be."""
+        return cast("dict[str, EventItem]", self._items(ids, EventItem, consistent=False))
+
     def outcomes(self, ids: Iterable[str]) -> dict[str, CountedItem]:
         """Return what a summary counts, by id. Eventually consistent, at half the price: what is done stays so."""
         return cast("dict[str, CountedItem]", self._items(ids, CountedItem, consistent=False))

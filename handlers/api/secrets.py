@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handlers.api.processing import Process, time_limit_held
-from handlers.processor import SecretError, given_secrets
+from handlers.processor import Context, SecretError, given_secrets
 from handlers.shared import aws
 from handlers.shared.log import logger
 
@@ -70,9 +70,9 @@ class Secrets(Mapping[str, str]):
     def around(self, process: Process) -> Process:
         """Return the user's function, with `secret` reading from these."""
 
-        def with_secrets(event: Mapping[str, Any]) -> Any:
+        def with_secrets(event: Mapping[str, Any], context: Context) -> Any:
             with given_secrets(self):
-                return process(event)
+                return process(event, context)
 
         return with_secrets
 

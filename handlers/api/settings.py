@@ -44,19 +44,20 @@ class WorkerSettings(EventSettings):
     alerts_topic_arn: str
     processor: str
     """`module:function`."""
-    max_receives: int
+    max_attempts: int
+    """Calls of the processor with an event before it is failed."""
     backoff_base_seconds: int
     backoff_maximum_seconds: int
     archive: bool
     secrets: str = ""
     """A JSON object: the ARN of each secret by its name; empty when there are none."""
+    event_timeout_seconds: int = 0
+    """The longest that one event may take; 0: all the time that the function has left."""
     event_bus_name: str = ""
     """Of outcome events; empty when there are none."""
     circuit_failure_threshold: int = 0
     """0: there is no circuit breaker, and what follows is not set."""
     circuit_recovery_seconds: int = 0
-    spare_receives: int = 0
-    """How many receives SQS allows a message above `max_receives`."""
     mapping_parameter: str = ""
     """The SSM parameter with the id of the worker's event source mapping."""
 

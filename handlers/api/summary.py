@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from handlers.api.items import CountedItem, has_died, latency_ms
+from handlers.api.items import CountedItem, latency_ms
 from handlers.shared.times import timestamp
 
-STATUSES = ("queued", "succeeded", "failed")
-DIED = "(died on the last attempt)"
+STATUSES = ("queued", "retrying", "succeeded", "failed")
 OTHERS = "(others)"
 # The maximum number of types and of errors that are counted by name; clients and processors choose the names.
 NAMES = 1_000
@@ -105,11 +104,10 @@ class Tally:
     def add(self, items: Iterable[CountedItem]) -> None:
         """Count items of the table."""
         for item in items:
-            died = has_died(item)
-            status = "failed" if died else item["status"]
+            status = item["status"]
             self._types.setdefault(_name(item["type"], self._types), Counter())[status] += 1
             if status == "failed":
-                self._errors[_name(DIED if died else item.get("error_type") or "unknown", self._errors)] += 1
+                self._errors[_name(item.get("error_type") or "unknown", self._errors)] += 1
             if (latency := latency_ms(item)) is not None:
                 self._latencies.add(latency)
 
@@ -169,7 +167,7 @@ def facts(report: Report) -> list[str]:
         "No events were received."
         if not report["events"]
         else f"{report['events']:,} events received: {status['succeeded']:,} succeeded, {status['failed']:,} failed, "
-        f"{status['queued']:,} queued",
+        f"{status['retrying']:,} retrying, {status['queued']:,} queued",
     ]
     if latency["count"]:
         about = "about " if latency["approximate"] else ""

@@ -71,21 +71,26 @@ class EventTable(EventReader):
 
     # Completing
 
-    def begin_final_attempt(self, envelopes: Sequence[Envelope], until: int) -> None:
-        """Record when the last attempt at events is over at the latest, in epoch seconds."""
-        self._note([(envelope, {"final_attempt_until": until}) for envelope in envelopes])
+    def mark(self, envelope: Envelope, attempt: int, until: int, message_id: str, receives: int) -> None:
+        """Record that an attempt at an event begins, which is over at `until` (epoch seconds) at the latest."""
+        note = {
+            "attempts": attempt,
+            "running_until": until,
+            "noted_message_id": message_id,
+            "noted_receives": receives,
+        }
+        self._upsert([self._insert(envelope, "queued", note)], [self._update(envelope, note)], insert_first=[False])
 
-    def record_refusals(self, refusals: Sequence[tuple[Envelope, int]]) -> None:
-        """Record how many deliveries of events were no attempts."""
-        self._note([(envelope, {"refusals": count}) for envelope, count in refusals])
-
-    def _note(self, notes: Sequence[tuple[Envelope, Item]]) -> None:
-        """Write attributes of events that are not done, with or without an item."""
-        self._upsert(
-            [self._insert(envelope, "queued", note) for envelope, note in notes],
-            [self._update(envelope, note) for envelope, note in notes],
-            insert_first=[False] * len(notes),
-        )
+    def claim_minute(self, name: str) -> bool:
+        """Return True for the first caller of a minute, whichever function it is in."""
+        now = int(time.time())
+        minute = {"received_at": str(now // 60), "expires_at": now + SECONDS_A_DAY}
+        (refusal,) = self._table.execute([self._table.insert_statement({**key_of(name), **minute})])
+        if refusal is None:
+            return True
+        another = ("received_at", "<>", minute["received_at"])
+        (refusal,) = self._table.execute([self._table.update_statement(key_of(name), minute, another)])
+        return refusal is None
 
     def complete(self, completions: Sequence[Completion], known: Iterable[str]) -> list[EventItem | None]:
         """Record the outcomes of events; `known` are the ids that have an item.

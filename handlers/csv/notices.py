@@ -9,6 +9,7 @@ from typing import Any
 
 from handlers.csv.files import FAILED
 from handlers.shared import aws, queues
+from handlers.shared.text import printable
 
 ERROR_CHARACTERS = 1_000
 
@@ -29,9 +30,7 @@ def publish_file(topic_arn: str, service: str, item: Mapping[str, Any], output_b
     subject = f"{service}: {item['status']}: {name}".encode("ascii", "replace").decode()
     aws.client("sns").publish(
         TopicArn=topic_arn,
-        Subject="".join(character if character.isprintable() else " " for character in subject)[
-            : aws.SUBJECT_CHARACTERS
-        ],
+        Subject=printable(subject, aws.SUBJECT_CHARACTERS),
         Message=json.dumps({"service": service, "file": {**told, "output_bucket": output_bucket}}, indent=2),
         MessageAttributes={
             "kind": {"DataType": "String", "StringValue": "file_failed" if item["status"] == FAILED else "file_done"},
@@ -45,18 +44,18 @@ def publish_refusal(topic_arn: str, service: str, message_id: str, error: str) -
     aws.client("sns").publish(
         TopicArn=topic_arn,
         Subject=f"{service}: a message that nobody can read"[: aws.SUBJECT_CHARACTERS],
-        Message=json.dumps({"service": service, "message": {"id": message_id, "error": printable(error)}}, indent=2),
+        Message=json.dumps({"service": service, "message": {"id": message_id, "error": shown(error)}}, indent=2),
         MessageAttributes={"kind": {"DataType": "String", "StringValue": "message_unreadable"}},
     )
 
 
 def send_dead_letter(queue_url: str, body: str, file_id: str, reason: str, error: str) -> None:
     """Puts what will never succeed with the dead letters, with the reason as attributes. Raises NotSentError."""
-    attributes = {"file_id": file_id, "error_type": reason, "error": printable(error)}
+    attributes = {"file_id": file_id, "error_type": reason, "error": shown(error)}
     if queues.send(queue_url, [queues.Outgoing(body, attributes)]) != [True]:
         raise NotSentError("the dead-letter queue did not take a message")
 
 
-def printable(text: str) -> str:
-    """Only what every service stores, and not too much of it."""
-    return "".join(character if character.isprintable() else " " for character in text[:ERROR_CHARACTERS])
+def shown(text: str) -> str:
+    """Return a text that every service stores, and not too much of it."""
+    return printable(text, ERROR_CHARACTERS)

@@ -15,7 +15,6 @@ attempts: that is counted in the item, from the last progress on.
 
 import json
 import os
-import random
 import time
 import uuid
 from collections import Counter
@@ -24,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 from isal import igzip
@@ -51,7 +50,9 @@ from handlers.csv.parquet import ParquetWriter
 from handlers.csv.settings import CsvWorkerSettings
 from handlers.csv.text import FileError
 from handlers.shared import metrics, queues
+from handlers.shared.context import LambdaContext
 from handlers.shared.log import logger
+from handlers.shared.queues import Message, backoff_seconds, batch_response
 from handlers.shared.times import timestamp
 
 OutsideError = (BotoCoreError, ClientError, NotSentError)
@@ -101,22 +102,6 @@ COUNTS = (
 End = Literal["done", "continue", "retry", "busy"]
 
 
-class Context(Protocol):
-    """Of Lambda's context object, what is used here."""
-
-    def get_remaining_time_in_millis(self) -> int: ...  # noqa: D102  it is Lambda's
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message of the queue."""
-
-    id: str
-    receipt_handle: str
-    body: str
-    receives: int
-
-
 @dataclass
 class Outcome:
     """What a run made of a message. `delay`: seconds until it comes back, None when it is done."""
@@ -161,7 +146,7 @@ class Run:
             for prefix, kind, *saved in zip((PROCESSED, REJECTED), self._kinds, states, rests, strict=True)
         ]
 
-    def read(self, context: Context) -> bool:
+    def read(self, context: LambdaContext) -> bool:
         """Reads until the file ends (True) or the time does (False).
 
         Raises FileError, GoneError, UploadLostError, StaleCheckpointError.
@@ -250,21 +235,21 @@ class CsvWorker:
         self._service = service
         self._table = FileTable(settings.table_name)
 
-    def handle(self, records: Sequence[Mapping[str, Any]], context: Context) -> dict[str, Any]:
+    def handle(self, records: Sequence[Mapping[str, Any]], context: LambdaContext) -> dict[str, Any]:
         """`{"batchItemFailures": [{"itemIdentifier"}]}`: the messages that return to the queue."""
         outcomes: dict[str, Outcome] = {}
         delays: dict[str, int] = {}
         for record in records:
-            message = _message(record)
+            message = Message.from_record(record)
             outcome = outcomes[message.id] = self._take(message, context)
             if outcome.delay is not None:
                 delays[message.receipt_handle] = outcome.delay
         self._return_after(delays)
         self._report(list(outcomes.values()))
         returning = [message_id for message_id, outcome in outcomes.items() if outcome.delay is not None]
-        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in returning]}
+        return batch_response(returning)
 
-    def _take(self, message: Message, context: Context) -> Outcome:
+    def _take(self, message: Message, context: LambdaContext) -> Outcome:
         outcome = Outcome()
         try:
             files = read_notification(message.body)
@@ -272,15 +257,13 @@ class CsvWorker:
             self._refuse(message, str(error), outcome)
             return outcome
         for file in files:
-            self._note(outcome, self._take_file(file, message, context, outcome), message)
+            self._note(outcome, self._take_file(file, message, context, outcome))
         return outcome
 
-    def _note(self, outcome: Outcome, end: tuple[End, int], message: Message) -> None:
+    def _note(self, outcome: Outcome, end: tuple[End, int]) -> None:
         """Counts how a file ended; the message comes back for the file that wants it first."""
         how, delay = end
         outcome.ends[how] += 1
-        if how == "retry":
-            delay = self._backoff_seconds(message.receives)
         if how != "done":
             outcome.delay = delay if outcome.delay is None else min(delay, outcome.delay)
 
@@ -295,7 +278,7 @@ class CsvWorker:
             outcome.ends["retry"] += 1
             outcome.delay = self._backoff_seconds(message.receives)
 
-    def _take_file(self, file: File, message: Message, context: Context, outcome: Outcome) -> tuple[End, int]:
+    def _take_file(self, file: File, message: Message, context: LambdaContext, outcome: Outcome) -> tuple[End, int]:
         """How it ended, and in how many seconds the message should come back if it is to."""
         seconds_left = context.get_remaining_time_in_millis() / 1_000
         if seconds_left < STORING_SECONDS:
@@ -303,12 +286,15 @@ class CsvWorker:
         now = time.time()
         owner = uuid.uuid4().hex
         until = int(now + seconds_left) + 1
+        # Of a file that cannot be claimed, only the message can say how often.
+        attempts = message.receives
         try:
             item = self._claim(file, message, owner, until)
             if isinstance(item, int):
                 return "busy", item
             if item is None:
                 return "done", 0
+            attempts = item["attempts"]
             self._return_after({message.receipt_handle: int(seconds_left) + SECONDS_AFTER_DEATH})
             return self._work(file, message, item, context, outcome)
         except LostError as error:
@@ -316,7 +302,7 @@ class CsvWorker:
             return "busy", SECONDS_AFTER_DEATH
         except OutsideError:
             logger.exception("a service did not answer; the message returns to the queue", extra=_logged(file))
-            return "retry", 0
+            return "retry", self._backoff_seconds(attempts)
 
     def _claim(self, file: File, message: Message, owner: str, until: int) -> Item | int | None:
         """The file's item, now this run's; the seconds until another run is over; or None: the file is done."""
@@ -344,7 +330,9 @@ class CsvWorker:
             return None
         return max(1, int(item["lease_until"] - now) + 1)
 
-    def _work(self, file: File, message: Message, item: Item, context: Context, outcome: Outcome) -> tuple[End, int]:
+    def _work(
+        self, file: File, message: Message, item: Item, context: LambdaContext, outcome: Outcome
+    ) -> tuple[End, int]:
         run = Run(self._settings, self._format, file, item)
         attempts = item["attempts"]
         if attempts > self._settings.max_attempts:
@@ -370,15 +358,15 @@ class CsvWorker:
         except (UploadLostError, StaleCheckpointError) as error:
             logger.warning(str(error), extra=_logged(file))
             self._table.restart(file.id, item["owner"])
-            return "retry", 0
+            return "retry", self._backoff_seconds(attempts)
         except OutsideError as error:
             if attempts >= self._settings.max_attempts:
                 said = f"{attempts} runs ended without progress: {error}"
                 self._finish(run, message, outcome, FAILED, {"reason": "gave_up", "error": said})
                 return "done", 0
             logger.exception("a service did not answer; the message returns to the queue", extra=_logged(file))
-            self._table.release(file.id, item["owner"], notices.printable(f"{type(error).__name__}: {error}"))
-            return "retry", 0
+            self._table.release(file.id, item["owner"], notices.shown(f"{type(error).__name__}: {error}"))
+            return "retry", self._backoff_seconds(attempts)
         return "done", 0
 
     def _finish(self, run: Run, message: Message, outcome: Outcome, status: str, facts: Item) -> None:
@@ -410,7 +398,7 @@ class CsvWorker:
         }
         objects.put_report(settings.bucket_name, report_key, report)
         counts = {name: report[name] for name in ("rows", "processed", "rejected", "success_rate")}
-        error = {"error": notices.printable(facts["error"])} if "error" in facts else {}
+        error = {"error": notices.shown(facts["error"])} if "error" in facts else {}
         failed = {"failed_message_id": message.id} if status == FAILED else {}
         item = self._table.finish(
             file.id,
@@ -450,11 +438,9 @@ class CsvWorker:
             # They come back all the same, after the queue's visibility timeout.
             logger.exception("the visibility of messages was not changed")
 
-    def _backoff_seconds(self, receives: int) -> int:
+    def _backoff_seconds(self, attempts: int) -> int:
         settings = self._settings
-        doubled: int = settings.backoff_base_seconds * 2 ** min(receives - 1, 16)
-        # Jitter, so that messages that failed together do not come back together.
-        return max(1, round(min(doubled, settings.backoff_maximum_seconds) * random.uniform(0.5, 1)))  # noqa: S311
+        return backoff_seconds(attempts, settings.backoff_base_seconds, settings.backoff_maximum_seconds)
 
     def _report(self, outcomes: Sequence[Outcome]) -> None:
         counts = sum((outcome.counts for outcome in outcomes), Counter[str]())
@@ -469,15 +455,6 @@ class CsvWorker:
         logger.info("batch", extra={"files": [file for outcome in outcomes for file in outcome.files]})
 
 
-def _message(record: Mapping[str, Any]) -> Message:
-    return Message(
-        id=record["messageId"],
-        receipt_handle=record["receiptHandle"],
-        body=record["body"],
-        receives=int(record["attributes"]["ApproximateReceiveCount"]),
-    )
-
-
 def _logged(file: File) -> dict[str, Any]:
     return {"id": file.id, "correlation_id": file.id, "key": file.key}
 
@@ -488,6 +465,6 @@ def _worker() -> CsvWorker:
     return CsvWorker(settings, FileFormat.from_json(COLUMNS_FILE.read_text()), os.environ["POWERTOOLS_SERVICE_NAME"])
 
 
-def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     """The Lambda entry point."""
     return _worker().handle(event["Records"], context)

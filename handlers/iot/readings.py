@@ -13,7 +13,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, Subnormal, Underflow
 from typing import Any
@@ -98,6 +98,15 @@ def timestamp_of(time_key: str) -> str:
 def first_key(moment: datetime) -> str:
     """What sorts before every reading of a moment, and behind all earlier ones."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z"
+
+
+def not_after(reading: Reading, moment: datetime) -> Reading:
+    """Return a reading as of a moment, if it is dated after it; readings keep their order.
+
+    The state of alerts passes over what is older than the newest reading, so that one dated ahead would mute a device.
+    """
+    latest = first_key(moment)
+    return replace(reading, time_key=f"{latest}#{reading.time_key}") if reading.time_key > latest else reading
 
 
 def decoded(chunks: Iterable[bytes], maximum_bytes: int) -> str:

@@ -16,3 +16,5 @@ class IotWorkerSettings(Settings):
     max_readings: int
     max_ahead_seconds: int
     readings_expire_after_days: int
+    device_in_key: bool = False
+    """Whether a reading's device must be the one that the key names: `readings/{device_id}/...`."""

@@ -9,7 +9,6 @@ What is wrong with an object or a reading is recorded and ends there; only what 
 
 import json
 import os
-import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -31,6 +30,7 @@ from handlers.iot.readings import (
     Rejection,
     UnusableObjectError,
     decoded,
+    not_after,
     read,
     timestamp_of,
 )
@@ -38,6 +38,8 @@ from handlers.iot.settings import IotWorkerSettings
 from handlers.iot.table import ReadingTable, StoredState
 from handlers.iot.thresholds import Alert, Thresholds
 from handlers.shared import aws, metrics
+from handlers.shared.backoff import backoff
+from handlers.shared.context import LambdaContext
 from handlers.shared.dynamodb import TableError
 from handlers.shared.log import logger
 
@@ -55,12 +57,6 @@ STALLED_ROUNDS = 20
 FAILED_ROUNDS = 3
 # Of each kind, so many in the log line; the rest is in the records and the table.
 LOGGED = 20
-
-
-class Context(Protocol):
-    """Of Lambda's context object, what is used here."""
-
-    aws_request_id: str
 
 
 class ContendedError(Exception):
@@ -111,7 +107,8 @@ class IotWorker:
         expires_at = int(upload.arrived_at.timestamp()) + self._settings.readings_expire_after_days * SECONDS_A_DAY
         self._table.put(contents.readings, expires_at)
         alerting = Alerting(self._table, self._thresholds, self._publish, run, upload.id, expires_at)
-        return Outcome(contents, rejections_key, alerting.take(contents.readings))
+        current = [not_after(reading, upload.arrived_at) for reading in contents.readings]
+        return Outcome(contents, rejections_key, alerting.take(current))
 
     def _publish(self, alerts: Sequence[Alert]) -> list[Alert]:
         return notices.publish_alerts(self._settings.alerts_topic_arn, self._service, alerts)
@@ -121,9 +118,25 @@ class IotWorker:
         try:
             text = decoded(objects.chunks(upload), settings.max_object_bytes)
             latest = upload.arrived_at + timedelta(seconds=settings.max_ahead_seconds)
-            return read(text, latest=latest, maximum_readings=settings.max_readings, objection=self._objection)
+            objection = self._objection
+            if settings.device_in_key:
+                objection = of_the_keys_device(upload.key, objection)
+            return read(text, latest=latest, maximum_readings=settings.max_readings, objection=objection)
         except UnusableObjectError as error:
             return Contents([], 0, [Rejection(None, str(error), "")])
+
+
+def of_the_keys_device(key: str, others: Objection | None) -> Objection:
+    """Return the objection to readings of a device that the key `readings/{device_id}/...` does not name."""
+    _, _, rest = key.partition("/")
+    device_id, slash, _ = rest.partition("/")
+
+    def objection(reading: Reading) -> str | None:
+        if not slash or reading.device_id != device_id:
+            return "the key names another device; keys are readings/{device_id}/..."
+        return others(reading) if others else None
+
+    return objection
 
 
 def objection_of(schema: Mapping[str, Any]) -> Objection:
@@ -196,7 +209,7 @@ class Alerting:
                     f"the states of {len(left)} devices, {next(iter(left))} among them, stayed in other hands",
                 )
             if left and (stalled or refused):
-                time.sleep(min(0.02 * 2 ** (stalled + refused), 1) * random.uniform(0.2, 1))  # noqa: S311  no secret
+                time.sleep(backoff(stalled + refused, 0.04, 1))
         return list(self._published)
 
     def _by_device(self, readings: Sequence[Reading]) -> dict[str, Sequence[Reading]]:
@@ -289,6 +302,6 @@ def _worker() -> IotWorker:
     return IotWorker(settings, thresholds, os.environ["POWERTOOLS_SERVICE_NAME"], schema)
 
 
-def handler(event: Mapping[str, Any], context: Context) -> None:
+def handler(event: Mapping[str, Any], context: LambdaContext) -> None:
     """The Lambda entry point."""
     _worker().handle(event, context.aws_request_id)

@@ -40,9 +40,9 @@ _SECRETS_CONFIG = _CONFIG.merge(Config(read_timeout=2, retries={"mode": "standar
 _CONFIGS = {"s3": _S3_CONFIG, "events": _EVENTS_CONFIG, "secretsmanager": _SECRETS_CONFIG, "ssm": _SECRETS_CONFIG}
 
 
-# At DEBUG botocore logs whole requests and answers, including secrets and events. A processor that sets the root logger
-# to DEBUG wants its own lines only.
-logging.getLogger("botocore").setLevel(logging.INFO)
+# At DEBUG botocore logs whole requests and answers, including secrets and events, and at INFO where it found what. A
+# processor that sets the root logger to DEBUG wants its own lines only.
+logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 @cache

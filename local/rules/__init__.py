@@ -1,7 +1,7 @@
-"""Rules that a stack keeps, checked on its synthesised graph; a finding names resource, rule, what is wrong, and mend.
+"""Rules for the synthesised graph of a stack. A finding names the resource, the rule, the problem and the fix.
 
-Each rule rests on an AWS document, which is its `why`. The rules look at what would be deployed, not at how the program
-makes it, so they hold for transforms and for resources that somebody adds to `__main__.py`, too.
+Each rule cites an AWS document as its `why`. The rules check what would be deployed, so they also cover transforms and
+resources that a user adds to `__main__.py`.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ __all__ = ["RULES", "Finding", "findings"]
 
 
 def findings(graph: Graph, accepted: Sequence[AcceptedFinding] = ()) -> list[Finding]:
-    """What is wrong with a stack, by rule and resource; and what is accepted there and is not wrong (any more)."""
+    """Return the findings of a stack by rule and resource, and one for each stale entry of `accepted`."""
     found: list[Finding] = []
     met: set[AcceptedFinding] = set()
     for each in RULES:
@@ -28,18 +28,18 @@ def findings(graph: Graph, accepted: Sequence[AcceptedFinding] = ()) -> list[Fin
             ]
             met.update(by)
             reason = by[0].reason if by else None
-            found.append(Finding(resource.type, resource.name, each.name, what, each.mend, each.why, reason))
+            found.append(Finding(resource.type, resource.name, each.name, what, each.fix, each.why, reason))
     return found + [_stale(one) for one in accepted if one not in met]
 
 
 def _stale(one: AcceptedFinding) -> Finding:
-    """Left where it is, it would accept what somebody breaks later on, unseen."""
+    """A finding for an entry that accepts nothing: it would hide a problem that comes up later."""
     what = (one.resource or "any resource") + (f" ({one.type})" if one.type else "")
     return Finding(
         type=STACK_TYPE,
         name="accepted_findings",
         rule="accepted-findings",
-        found=f"{one.rule} of {what} is accepted, and nothing of it is found",
-        mend="take the entry out of the stack file",
+        found=f"{one.rule} of {what} is accepted, but was not found",
+        fix="remove the entry from the stack file",
         why="https://docs.aws.amazon.com/securityhub/1.0/APIReference/API_Workflow.html",
     )

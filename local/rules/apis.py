@@ -1,4 +1,4 @@
-"""Rules of APIs: who may call them, how often, and who sees it."""
+"""Rules for APIs: authorization, throttling and access logs."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from local.rules.rule import HTTP_API, HTTP_STAGE, REST_API, REST_STAGE, Problem
 
 @rule(
     "open-api",
-    mend="api.auth in the stack file, or an authorization type on the route or method",
+    fix="api.auth in the stack file, or an authorization type on the route or method",
     why="https://docs.aws.amazon.com/securityhub/latest/userguide/apigateway-controls.html#apigateway-8",
 )
 def _open_api(graph: Graph) -> Iterator[Problem]:
@@ -20,12 +20,12 @@ def _open_api(graph: Graph) -> Iterator[Problem]:
             yield route.resource, f"anybody may call {route.key}"
     for api in [*graph.of_type(HTTP_API), *graph.of_type(REST_API)]:
         if api.inputs.get("body"):
-            yield api, "its routes stand in an OpenAPI document, where no rule looks who may call them"
+            yield api, "its routes are in an OpenAPI document, which no rule checks for authorization"
 
 
 @rule(
     "redrive-by-iam",
-    mend="authorization_type AWS_IAM, as components/api.py has it, on each route that leads there",
+    fix="authorization_type AWS_IAM, as in components/api.py, on each route to the redrive function",
     why="https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-access-control-iam.html",
 )
 def _redrive_by_iam(graph: Graph) -> Iterator[Problem]:
@@ -33,30 +33,33 @@ def _redrive_by_iam(graph: Graph) -> Iterator[Problem]:
     redriving = {route.leads_to for route in routes if route.redrives} - {None}
     for route in routes:
         if (route.redrives or route.leads_to in redriving) and route.authorization != "AWS_IAM":
-            yield route.resource, f"by {route.key}, whoever may not operate the stack can put its dead letters back"
+            yield (
+                route.resource,
+                f"callers without rights to operate the stack can redrive its dead letters by {route.key}",
+            )
 
 
 @rule(
     "access-logs",
-    mend="access_log_settings of the stage: api.access_logs (csv: redrive_api.access_logs) in the stack file",
+    fix="access_log_settings of the stage: api.access_logs (csv: redrive_api.access_logs) in the stack file",
     why="https://docs.aws.amazon.com/securityhub/latest/userguide/apigateway-controls.html#apigateway-9",
 )
 def _access_logs(graph: Graph) -> Iterator[Problem]:
     for stage in [*graph.of_type(HTTP_STAGE), *graph.of_type(REST_STAGE)]:
         if not stage.inputs.get("accessLogSettings"):
-            yield stage, "nobody can see later on what was called, and from where"
+            yield stage, "nothing records who called it, and from where"
 
 
 @rule(
     "throttling",
-    mend="a rate limit for all routes of the stage: api.throttling (csv: redrive_api.throttling) in the stack file",
+    fix="a rate limit for all routes of the stage: api.throttling (csv: redrive_api.throttling) in the stack file",
     why="https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-throttling.html",
 )
 def _throttling(graph: Graph) -> Iterator[Problem]:
     limited = {
         (each.inputs["restApi"], each.inputs["stageName"])
         for each in graph.of_type("aws:apigateway/methodSettings:MethodSettings")
-        # -1 is no limit.
+        # -1 means no limit.
         if each.inputs["methodPath"] == "*/*" and each.inputs["settings"].get("throttlingRateLimit", -1) != -1
     }
     stages = [
@@ -71,12 +74,12 @@ def _throttling(graph: Graph) -> Iterator[Problem]:
     ]
     for stage, has_limit in stages:
         if not has_limit:
-            yield stage, "it lets as many requests through as the whole account may have"
+            yield stage, "its only limit is that of the whole account"
 
 
 @dataclass(frozen=True)
 class _Route:
-    """A route of an HTTP API, or a method of a REST API: `GET /health`, `$default`; and the function behind it."""
+    """A route of an HTTP API or a method of a REST API (`GET /health`, `$default`), and the function behind it."""
 
     resource: Registration
     key: str
@@ -94,7 +97,7 @@ class _Route:
 
 
 def _routes(graph: Graph) -> Iterator[_Route]:
-    # Ids are known to AWS only: what a route refers to, it depends on.
+    # Only AWS knows the ids, so a route's integration is found among its dependencies.
     uris = {
         each.urn: each.inputs.get("integrationUri")
         for each in graph.of_type("aws:apigatewayv2/integration:Integration")
@@ -132,6 +135,6 @@ def _above(each: Registration, paths: Mapping[str, str]) -> str:
 
 
 def _function(uri: str | None) -> str | None:
-    """The name of the function that an integration invokes, by whatever version; what else it leads to, as it is."""
+    """Return the name of the function that an integration invokes, or the URI if it invokes none."""
     match = re.search(":function:([^:/]+)", uri or "")
     return match[1] if match else uri

@@ -1,4 +1,4 @@
-"""Rules of data: what it is encrypted with, on its way and where it lies, and how long logs are kept."""
+"""Rules for data: encryption in transit and at rest, retention of logs, and secrets."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,11 +34,11 @@ from local.rules.statements import (
     statements,
 )
 
-# With these somebody gets at what a key encrypts, or lets others get at it.
+# Actions that decrypt data, or let others do so.
 KEY_USES = ("kms:decrypt", "kms:reencryptfrom", "kms:generatedatakey", "kms:creategrant")
 
 
-# What a condition says about who uses a key: somebody by name, or a service. `role/*` and `*` are no names.
+# Condition keys that name the user of a key, or a service, with the values that do. `role/*` and `*` name nobody.
 # https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
 KEY_USERS: Mapping[str, re.Pattern[str]] = {
     "aws:principalarn": re.compile(r"arn:[^:*?]+:(iam|sts)::\d{12}:[^*?]+/[^*?]"),
@@ -48,25 +48,25 @@ KEY_USERS: Mapping[str, re.Pattern[str]] = {
 }
 
 
-# What AWS calls its own keys, of which each account has one a service, whose policies nobody can change.
+# The alias of AWS managed keys: one per account and service, with a policy that cannot be changed.
 # https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html#aws-managed-cmk
 AWS_MANAGED_KEY = "alias/aws/"
 
 
-# Words of a name in capitals: PGPASSWORD is one, too. PASS and PWD are others, where they do not end a name.
+# Words in a name in capitals, also PGPASSWORD. PASS and PWD count only at the end: elsewhere they mean other things.
 SECRET_NAME = re.compile(
     r"(^|_)(SECRET|TOKEN|CREDENTIALS?|(PRIVATE|API|ACCESS|SIGNING)_?KEY)(_|$)|PASS(WORD|WD|PHRASE)(_|$)|_(PASS|PWD)$"
 )
 
 
-# Keys of AWS, private keys, tokens of GitHub, Slack and Stripe, JSON Web Tokens, addresses with a password in them.
+# AWS keys, private keys, tokens of GitHub, Slack and Stripe, JSON Web Tokens, and URLs with a password.
 SECRET_VALUE = re.compile(
     r"A[KS]IA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY|gh[pousr]_\w{36}|github_pat_\w{22}|xox[abprs]-"
     r"|[rs]k_live_\w{16}|\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.|://[^/\s:@]*:[^/\s@]+@"
 )
 
 
-# Where a secret is kept, instead of what it is: an ARN, or a parameter's path, which has two names at least.
+# A reference to a secret: an ARN, or the path of a parameter, which has at least two parts.
 REFERENCE = re.compile(
     r"arn:aws[a-z-]*:(ssm|secretsmanager):[a-z0-9-]+:\d{12}:(parameter|secret)[:/]\S+|(/[\w.-]+){2,}"
 )
@@ -74,27 +74,27 @@ REFERENCE = re.compile(
 
 @rule(
     "encrypted-at-rest",
-    mend="sqs_managed_sse_enabled or kms_master_key_id for a queue, a server-side encryption rule for a bucket",
+    fix="sqs_managed_sse_enabled or kms_master_key_id for a queue, a server-side encryption rule for a bucket",
     why="https://docs.aws.amazon.com/securityhub/latest/userguide/sqs-controls.html#sqs-1",
 )
 def _encrypted_at_rest(graph: Graph) -> Iterator[Problem]:
-    # Tables and log groups are always encrypted; topics are by a key of the stack's own, or not kept at all.
+    # Tables and log groups are always encrypted, and topics do not store messages.
     for queue in graph.of_type(QUEUE):
         if not (queue.inputs.get("sqsManagedSseEnabled") or queue.inputs.get("kmsMasterKeyId")):
             yield queue, "its messages are not encrypted"
     encrypted = {each.inputs["bucket"] for each in graph.of_type(BUCKET_ENCRYPTION) if each.inputs.get("rules")}
     for bucket in graph.of_type(BUCKET):
         if bucket.physical_name not in encrypted:
-            yield bucket, "no rule says what its objects are encrypted with"
+            yield bucket, "no rule sets the encryption of its objects"
 
 
 @rule(
     "customer-key",
-    mend="make it below the component that has the key, so that components/encryption.py puts it under it",
+    fix="create it as a child of the component with the key, so that components/encryption.py applies the key",
     why="https://docs.aws.amazon.com/prescriptive-guidance/latest/encryption-best-practices/kms.html",
 )
 def _customer_key(graph: Graph) -> Iterator[Problem]:
-    """Where something of a stack is under a key of its own, all its data is."""
+    """If anything in a stack uses a customer key, all its data must."""
     keys = graph.of_type(KEY)
     used: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
         QUEUE: lambda inputs: inputs.get("kmsMasterKeyId"),
@@ -106,13 +106,13 @@ def _customer_key(graph: Graph) -> Iterator[Problem]:
         BUCKET_ENCRYPTION: lambda inputs: _key_of_bucket(inputs["rules"]),
     }
     data = [resource for resource in graph if resource.type in used]
-    # A key that nothing here refers to is somebody else's: it says nothing about this stack's data.
+    # A key that no data of this stack uses is for something else.
     own = {key.urn for key in keys} & {urn for resource in data for urn in resource.dependencies}
     outside = _dead_letters_of_buses_alone(graph)
     for resource in data if own else ():
         key_of = used[resource.type](resource.inputs)
         if (not key_of or AWS_MANAGED_KEY in key_of) and resource not in outside:
-            yield resource, "the stack has a key of its own, and this is not encrypted with it"
+            yield resource, "the stack has a key of its own, but this is not encrypted with it"
     for key in keys:
         if not key.inputs.get("enableKeyRotation"):
             yield key, "it is never rotated"
@@ -123,13 +123,13 @@ def _key_of_table(encryption: Mapping[str, Any]) -> str | None:
 
 
 def _key_of_bucket(rules: Sequence[Mapping[str, Any]]) -> str | None:
-    # A rule may be about something else, S3's bucket keys say.
+    # A rule may be about bucket keys only.
     keys = (each.get("applyServerSideEncryptionByDefault", {}).get("kmsMasterKeyId") for each in rules)
     return next(filter(None, keys), None)
 
 
 def _dead_letters_of_buses_alone(graph: Graph) -> list[Registration]:
-    """The queues for what event buses cannot encrypt, as a key does not work, and for nothing else."""
+    """Return the queues that hold nothing but the dead letters of event buses, which a broken key must not affect."""
     buses = graph.of_type(EVENT_BUS)
     others = [each for each in graph if each.type != EVENT_BUS]
     feeding = {of_arn(mapping.inputs.get("eventSourceArn", ""))[1] for mapping in graph.of_type(MAPPING)}
@@ -139,19 +139,19 @@ def _dead_letters_of_buses_alone(graph: Graph) -> list[Registration]:
 
 @rule(
     "key-users",
-    mend="a key policy that names who uses it (aws:PrincipalArn, kms:ViaService): components/encryption.py",
+    fix="a key policy that names its users (aws:PrincipalArn, kms:ViaService), as in components/encryption.py",
     why="https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html",
 )
 def _key_users(graph: Graph) -> Iterator[Problem]:
     for key in graph.of_type(KEY):
-        # Without a policy, AWS gives it one that leaves everything to IAM.
+        # The default policy of AWS leaves everything to IAM.
         if "policy" not in key.inputs or any(map(_leaves_use_to_iam, statements(key.inputs["policy"]))):
-            yield key, "whoever may use all keys of the account may use this one"
+            yield key, "everybody who may use all keys of the account may use this one"
 
 
 def _leaves_use_to_iam(statement: Statement) -> bool:
     account = any(re.fullmatch(r"\d{12}|arn:[^:]+:iam::\d{12}:root", each) for each in principals(statement))
-    # Everybody of one account, or of an organisation; without such a condition it is no-public-access that finds it.
+    # Everybody of an account or an organisation. Without such a condition, no-public-access finds it.
     everybody = "*" in principals(statement) and not allows_everybody(statement, CALLERS)
     actions = [action.lower() for action in listed(statement.get("Action", []))]
     uses = "NotAction" in statement or any(fnmatchcase(use, action) for action in actions for use in KEY_USES)
@@ -164,7 +164,7 @@ def _leaves_use_to_iam(statement: Statement) -> bool:
 
 @rule(
     "tls-only",
-    mend="a policy that denies every request where aws:SecureTransport is false: components/policies.py",
+    fix="a policy that denies every request where aws:SecureTransport is false: components/policies.py",
     why="https://docs.aws.amazon.com/securityhub/latest/userguide/s3-controls.html#s3-5",
 )
 def _tls_only(graph: Graph) -> Iterator[Problem]:
@@ -182,27 +182,27 @@ def _tls_only(graph: Graph) -> Iterator[Problem]:
         name, owner = resource.physical_name, (resource.type, resource.physical_name)
         parts = {name, f"{name}/*"} if resource.type == BUCKET else {name}
         if not all({(owner, part), (owner, "*")} & refused for part in parts):
-            yield resource, "it answers plain HTTP"
+            yield resource, "it accepts plain HTTP"
 
 
 @rule(
     "log-retention",
-    mend="retention_in_days for the log group, and the group's name in the function's logging_config",
+    fix="retention_in_days for the log group, and the group's name in the function's logging_config",
     why="https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/Working-with-log-groups-and-streams.html",
 )
 def _log_retention(graph: Graph) -> Iterator[Problem]:
     groups = {group.physical_name for group in graph.of_type(LOG_GROUP)}
     for group in graph.of_type(LOG_GROUP):
         if not group.inputs.get("retentionInDays"):
-            yield group, "what is written there is kept for ever"
+            yield group, "its logs are kept for ever"
     for function in graph.of_type(FUNCTION):
         if function.inputs.get("loggingConfig", {}).get("logGroup") not in groups:
-            yield function, "it logs to a group that Lambda makes for it, which is kept for ever"
+            yield function, "it logs to a group that Lambda creates, whose logs are kept for ever"
 
 
 @rule(
     "no-secrets-in-plain-text",
-    mend="keep it in Secrets Manager or as an SSM SecureString, and give the function the name or ARN",
+    fix="keep it in Secrets Manager or as an SSM SecureString, and give the function the name or ARN",
     why="https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html",
 )
 def _no_secrets_in_plain_text(graph: Graph) -> Iterator[Problem]:
@@ -218,7 +218,7 @@ def _no_secrets_in_plain_text(graph: Graph) -> Iterator[Problem]:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    # dbPassword and /shop/db-password are DB_PASSWORD and SHOP_DB_PASSWORD.
+    # dbPassword and /shop/db-password become DB_PASSWORD and SHOP_DB_PASSWORD.
     words = re.sub("[^A-Z0-9]+", "_", re.sub("(?<=[a-z0-9])(?=[A-Z])", "_", name).upper())
     named = SECRET_NAME.search(words) and not words.endswith(("_ARN", "_NAME"))
     return bool((named and not REFERENCE.fullmatch(value)) or SECRET_VALUE.search(value))

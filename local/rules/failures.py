@@ -1,4 +1,4 @@
-"""Rules of failures: what fails for good has a place, and an alarm that tells of it."""
+"""Rules for failures: dead letters exist, and alarms watch them."""
 
 import json
 import math
@@ -22,14 +22,14 @@ from local.rules.rule import (
     rule,
 )
 
-# How long a dead letter may lie before somebody is told. SQS says once a minute how many there are; five minutes is a
-# usual period of an alarm.
+# The time in which a dead letter must trigger an alarm. SQS publishes the metric once a minute; five minutes is a
+# common period.
 RINGS_WITHIN_SECONDS = 300
 
 
 @rule(
     "queue-dead-letters",
-    mend="redrive_policy",
+    fix="redrive_policy",
     why="https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html#events-sqs-queueconfig",
 )
 def _queue_dead_letters(graph: Graph) -> Iterator[Problem]:
@@ -39,17 +39,17 @@ def _queue_dead_letters(graph: Graph) -> Iterator[Problem]:
     fed = {of_arn(mapping.inputs.get("eventSourceArn", "")) for mapping in graph.of_type(MAPPING)}
     for queue in graph.of_type(QUEUE):
         if ("sqs", queue.physical_name) in fed and queue.physical_name not in redriven:
-            yield queue, "it gives its function a message that fails again and again"
+            yield queue, "a message that always fails is retried until it expires"
 
 
 @rule(
     "failed-events",
-    mend="an on_failure destination in an aws.lambda_.FunctionEventInvokeConfig of the version or alias that is "
+    fix="an on_failure destination in an aws.lambda_.FunctionEventInvokeConfig of the version or alias that is "
     "invoked, or dead_letter_config; for a stream, in its event source mapping",
     why="https://docs.aws.amazon.com/lambda/latest/dg/invocation-retries.html",
 )
 def _failed_events(graph: Graph) -> Iterator[Problem]:
-    # Each version and each alias has a configuration of its own, and that without either is for $LATEST:
+    # Each version and alias has its own configuration. One without a qualifier is for $LATEST:
     # https://docs.aws.amazon.com/lambda/latest/api/API_PutFunctionEventInvokeConfig.html
     kept = {
         _version_of(each.inputs["functionName"], each.inputs.get("qualifier"))
@@ -59,16 +59,16 @@ def _failed_events(graph: Graph) -> Iterator[Problem]:
     lost = {function for function, _version in _invoked_asynchronously(graph) - kept}
     for function in graph.of_type(FUNCTION):
         if function.physical_name in lost and "deadLetterConfig" not in function.inputs:
-            yield function, "it is invoked asynchronously, and events that it fails on are lost"
+            yield function, "it is invoked asynchronously, and its failed events are lost"
     for mapping in graph.of_type(MAPPING):
         service, _ = of_arn(mapping.inputs.get("eventSourceArn", ""))
         if service in ("dynamodb", "kinesis") and not mapping.inputs.get("destinationConfig", {}).get("onFailure"):
-            yield mapping, "records of the stream that the function fails on are lost"
+            yield mapping, "failed records of the stream are lost"
 
 
 @rule(
     "undelivered-events",
-    mend="dead_letter_config for a schedule's target, a rule's and a bus with a key; redrive_policy for a subscription",
+    fix="dead_letter_config for a schedule's target, a rule's and a bus with a key; redrive_policy for a subscription",
     why="https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html",
 )
 def _undelivered_events(graph: Graph) -> Iterator[Problem]:
@@ -78,13 +78,13 @@ def _undelivered_events(graph: Graph) -> Iterator[Problem]:
         *(
             (each, "redrivePolicy" in each.inputs)
             for each in graph.of_type(SUBSCRIPTION)
-            # People look for themselves.
+            # SNS keeps no dead letters for e-mail; texts go to people, who can look themselves.
             if each.inputs["protocol"] not in ("email", "email-json", "sms")
         ),
     ]
     for edge, kept in edges:
         if not kept:
-            yield edge, "what cannot be delivered is lost"
+            yield edge, "undelivered events are lost"
     # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-event-bus-dlq.html
     keys = {queue.physical_name: queue.inputs.get("kmsMasterKeyId") for queue in graph.of_type(QUEUE)}
     for bus in graph.of_type(EVENT_BUS):
@@ -93,7 +93,7 @@ def _undelivered_events(graph: Graph) -> Iterator[Problem]:
             if not kept_with:
                 yield bus, "events that it cannot encrypt or decrypt are lost"
             elif key in kept_with:
-                yield bus, "its dead letters are under its own key, and cannot be put there when that does not work"
+                yield bus, "its dead letters are encrypted with its own key, so they are lost when that key fails"
 
 
 def _kept(target: Mapping[str, Any]) -> bool:
@@ -102,32 +102,31 @@ def _kept(target: Mapping[str, Any]) -> bool:
 
 @rule(
     "dead-letter-alarm",
-    mend="an alarm on AWS/SQS ApproximateNumberOfMessagesVisible of this QueueName, at 1 message within "
-    "5 minutes: dead_letters_alarm of components/observability.py",
+    fix="an alarm on AWS/SQS ApproximateNumberOfMessagesVisible of this QueueName, at 1 message within "
+    "5 minutes: dead_letters_alarm of components/queue.py",
     why="https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html",
 )
 def _dead_letter_alarm(graph: Graph) -> Iterator[Problem]:
     watched = [alarm.inputs.get("dimensions") for alarm in graph.of_type(ALARM) if _rings_at_first_message(alarm)]
     targets = set(dead_letter_targets(graph))
     for queue in graph.of_type(QUEUE):
-        # With another dimension besides, it is a metric that SQS does not have.
+        # SQS has no metric with more dimensions.
         if queue.physical_name in targets and {"QueueName": queue.physical_name} not in watched:
-            yield queue, "no alarm rings when the first dead letter is there"
+            yield queue, "no alarm watches it for the first dead letter"
 
 
 def _rings_at_first_message(alarm: Registration) -> bool:
     inputs = alarm.inputs
     if (inputs.get("namespace"), inputs.get("metricName")) != ("AWS/SQS", "ApproximateNumberOfMessagesVisible"):
         return False
-    # How many values there were says nothing of what they were, the least of them is from before the message came, and
-    # of another unit there are none:
+    # SampleCount counts data points, Minimum misses a message that has just arrived, and SQS uses no other unit:
     # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
     if inputs.get("statistic") in ("SampleCount", "Minimum") or inputs.get("unit", "Count") != "Count":
         return False
     periods = inputs.get("datapointsToAlarm") or inputs.get("evaluationPeriods", 1)
     if periods * inputs.get("period", math.inf) > RINGS_WITHIN_SECONDS:
         return False
-    # At 1, and not at 0, where it would ring always.
+    # At 1. At 0 it would always be in alarm.
     threshold = inputs.get("threshold", math.inf)
     match inputs.get("comparisonOperator"):
         case "GreaterThanOrEqualToThreshold":
@@ -139,20 +138,20 @@ def _rings_at_first_message(alarm: Registration) -> bool:
 
 @rule(
     "alarm-actions",
-    mend="alarm_actions with the topic of alerts, and actions_enabled as it is by default",
+    fix="alarm_actions with the alerts topic, and actions_enabled left at its default",
     why="https://docs.aws.amazon.com/controltower/latest/controlreference/cloudwatch-rules.html",
 )
 def _alarm_actions(graph: Graph) -> Iterator[Problem]:
     for alarm in graph.of_type(ALARM):
         if not alarm.inputs.get("alarmActions") or alarm.inputs.get("actionsEnabled") is False:
-            yield alarm, "it tells nobody"
+            yield alarm, "it notifies nobody"
 
 
 _FUNCTION_ARN = re.compile(r"arn:[^:]+:lambda:[^:]*:[^:]*:function:([^:]+)")
 
 
 def of_arn(arn: str) -> tuple[str, str]:
-    """Service and name; a function's without its version."""
+    """Return service and name of an ARN. A function's name has no version."""
     if function := _FUNCTION_ARN.match(arn):
         return "lambda", function[1]
     parts = arn.split(":")
@@ -160,13 +159,13 @@ def of_arn(arn: str) -> tuple[str, str]:
 
 
 def _version_of(function: str, qualifier: str | None = None) -> tuple[str, str]:
-    """Name and version or alias, of a function's name or ARN that may end with either."""
+    """Return name and version or alias of a function, from its name or ARN with or without a qualifier."""
     name, _, after = function.rpartition(":function:")[2].partition(":")
     return name, qualifier or after or "$LATEST"
 
 
 def _invoked_asynchronously(graph: Graph) -> set[tuple[str, str]]:
-    """The functions, by version, that S3, SNS, EventBridge, Scheduler or Lambda invoke, which wait for no answer."""
+    """Return the functions, by version, that S3, SNS, EventBridge, Scheduler or Lambda invoke asynchronously."""
     targets = [
         *(
             each.get("lambdaFunctionArn", "")
@@ -176,7 +175,7 @@ def _invoked_asynchronously(graph: Graph) -> set[tuple[str, str]]:
         *(each.inputs["endpoint"] for each in graph.of_type(SUBSCRIPTION)),
         *(each.inputs["target"]["arn"] for each in graph.of_type(SCHEDULE)),
         *(each.inputs["arn"] for each in graph.of_type(EVENT_TARGET)),
-        # What became of an event is an event for another function.
+        # A destination gets the outcome of an event as a new event.
         *(
             destination["destination"]
             for each in graph.of_type(INVOKE_CONFIG)
@@ -187,16 +186,16 @@ def _invoked_asynchronously(graph: Graph) -> set[tuple[str, str]]:
 
 
 def dead_letter_targets(resources: Iterable[Registration]) -> Iterator[str]:
-    """The queues that something is put into when it failed for good."""
+    """Yield the names of the queues that get dead letters."""
     for resource in resources:
         inputs = resource.inputs
         if policy := inputs.get("redrivePolicy"):
             yield of_arn(json.loads(policy)["deadLetterTargetArn"])[1]
         for given in (inputs.get("deadLetterConfig"), _mapping(inputs.get("target")).get("deadLetterConfig")):
-            # EventBridge's, Scheduler's; and Lambda's.
+            # `arn` for EventBridge and Scheduler, `targetArn` for Lambda.
             if arn := _mapping(given).get("arn") or _mapping(given).get("targetArn"):
                 yield of_arn(arn)[1]
-        # A function's, and a mapping's.
+        # `destination` for a function, `destinationArn` for a mapping.
         on_failure = _mapping(inputs.get("destinationConfig")).get("onFailure", {})
         if arn := on_failure.get("destination") or on_failure.get("destinationArn"):
             yield of_arn(arn)[1]

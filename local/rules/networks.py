@@ -1,4 +1,4 @@
-"""Rules of networks: ways in and out."""
+"""Rules for networks: ways in and out."""
 
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
@@ -7,14 +7,14 @@ from local.recording import Graph
 from local.rules.rule import FUNCTION, Problem, rule
 from local.rules.statements import PRINCIPALS, allows_everybody, statements
 
-# The largest network that somebody has to himself: 10.0.0.0/8, and what a provider gets of IPv6. A wider one is of
-# others, too; 0.0.0.0/1 and 128.0.0.0/1 are all there are. https://www.rfc-editor.org/rfc/rfc1918
+# The largest networks with one owner: 10.0.0.0/8, and the IPv6 allocation of a provider. Wider ranges include others:
+# 0.0.0.0/1 and 128.0.0.0/1 are the whole internet. https://www.rfc-editor.org/rfc/rfc1918
 SHORTEST_PREFIX: Mapping[int, int] = {4: 8, 6: 32}
 
 
 @rule(
     "closed-security-groups",
-    mend="name another security group, a prefix list or the network's own addresses",
+    fix="name another security group, a prefix list or the network's own addresses",
     why="https://docs.aws.amazon.com/vpc/latest/userguide/security-group-rules.html",
 )
 def _closed_security_groups(graph: Graph) -> Iterator[Problem]:
@@ -39,7 +39,7 @@ def _is_wide(text: str) -> bool:
 
 @rule(
     "functions-in-vpc",
-    mend="make it with components/function.py, which puts all functions into the stack's network",
+    fix="create it with components/function.py, which puts all functions into the stack's network",
     why="https://docs.aws.amazon.com/securityhub/latest/userguide/lambda-controls.html#lambda-3",
 )
 def _functions_in_vpc(graph: Graph) -> Iterator[Problem]:
@@ -48,18 +48,18 @@ def _functions_in_vpc(graph: Graph) -> Iterator[Problem]:
     if connected or graph.of_type("aws:ec2/vpc:Vpc"):
         for function in functions:
             if function not in connected:
-                yield function, "the stack has a network, and this runs outside of it"
+                yield function, "the stack has a network, but this runs outside it"
 
 
 @rule(
     "endpoint-policies",
-    mend="a policy that allows only where aws:PrincipalAccount or aws:PrincipalOrgID is yours: components/network.py",
+    fix="a policy that allows only where aws:PrincipalAccount or aws:PrincipalOrgID is yours: components/network.py",
     why="https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-access.html",
 )
 def _endpoint_policies(graph: Graph) -> Iterator[Problem]:
     for endpoint in graph.of_type("aws:ec2/vpcEndpoint:VpcEndpoint"):
-        # Without a policy, AWS gives it one that allows everything to everybody.
+        # The default policy of AWS allows everything to everybody.
         if "policy" not in endpoint.inputs or any(
             allows_everybody(statement, PRINCIPALS) for statement in statements(endpoint.inputs["policy"])
         ):
-            yield endpoint, "it serves credentials of any account, so data can leave by it"
+            yield endpoint, "it accepts credentials of any account, so data can leave the network through it"

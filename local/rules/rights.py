@@ -1,4 +1,4 @@
-"""Rules of rights: who may do what, on what."""
+"""Rules for rights: who may do what, on which resources."""
 
 from collections.abc import Iterator, Mapping
 
@@ -18,7 +18,7 @@ from local.rules.statements import (
     trusting_statements,
 )
 
-# Actions that AWS lets nobody limit to a resource, or to one that is known before.
+# Actions that cannot be limited to a resource, or only to one with an unknown name.
 UNLIMITED: Mapping[str, str] = {
     "xray:PutTraceSegments": "X-Ray has no resources to name",
     "xray:PutTelemetryRecords": "X-Ray has no resources to name",
@@ -38,7 +38,7 @@ UNLIMITED: Mapping[str, str] = {
 
 @rule(
     "no-wildcard-actions",
-    mend="name the actions that are used",
+    fix="name the actions that are used",
     why="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
 )
 def _no_wildcard_actions(graph: Graph) -> Iterator[Problem]:
@@ -49,19 +49,19 @@ def _no_wildcard_actions(graph: Graph) -> Iterator[Problem]:
             if has_wildcard(action):
                 yield policy, f"it allows {action}"
         if "NotAction" in statement:
-            yield policy, "it allows all actions but some"
+            yield policy, "it allows all actions except some"
     for permission in graph.of_type(PERMISSION):
         if has_wildcard(permission.inputs["action"]):
             yield permission, f"it allows {permission.inputs['action']}"
     for role in graph.of_type(ROLE):
         for arn in role.inputs.get("managedPolicyArns", []):
-            yield role, f"it has {arn}, which is about all resources there are"
+            yield role, f"it has {arn}, which covers all resources"
 
 
 @rule(
     "no-wildcard-resources",
-    mend="name the resource; what AWS lets nobody limit stands with its reason in UNLIMITED of local/rules/rights.py, "
-    "an exception of your own in accepted_findings of the stack file",
+    fix="name the resource, list an action that cannot be limited in UNLIMITED of local/rules/rights.py, "
+    "or accept the finding in accepted_findings of the stack file",
     why="https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html#grant-least-privilege",
 )
 def _no_wildcard_resources(graph: Graph) -> Iterator[Problem]:
@@ -70,17 +70,17 @@ def _no_wildcard_resources(graph: Graph) -> Iterator[Problem]:
         if statement["Effect"] != "Allow":
             continue
         if "NotResource" in statement:
-            yield policy, "it allows something on all resources but some"
+            yield policy, "it allows something on all resources except some"
         limited = [action for action in listed(statement.get("Action", [])) if action not in UNLIMITED]
         for resource in listed(statement.get("Resource", [])) if limited else ():
-            # A wildcard after something of this stack (`bucket/results/*`) is a part of that thing.
+            # A wildcard below a resource of this stack (`bucket/results/*`) covers a part of it.
             if has_wildcard(resource) and not resource.startswith(parts):
                 yield policy, f"it allows {', '.join(limited)} on {resource}"
 
 
 @rule(
     "no-public-access",
-    mend="block_public_acls and its three like, object ownership BucketOwnerEnforced, and nothing allowed to everybody",
+    fix="all four settings of a public access block, object ownership BucketOwnerEnforced, no statement for everybody",
     why="https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html",
 )
 def _no_public_access(graph: Graph) -> Iterator[Problem]:
@@ -99,7 +99,7 @@ def _no_public_access(graph: Graph) -> Iterator[Problem]:
         if bucket.physical_name not in blocked:
             yield bucket, "public access to it is not blocked"
         if bucket.physical_name not in owned:
-            yield bucket, "objects in it can have access lists of their own"
+            yield bucket, "its objects can have access control lists"
     for policy, statement in trusting_statements(graph):
         if allows_everybody(statement, CALLERS) or federates_everybody(statement):
             yield policy, "it allows something to everybody"
@@ -110,27 +110,27 @@ def _no_public_access(graph: Graph) -> Iterator[Problem]:
 
 @rule(
     "confused-deputy",
-    mend="aws:SourceAccount, or a source ARN with the account in it; the account from aws.get_caller_identity",
+    fix="aws:SourceAccount, or a source ARN with the account in it; the account from aws.get_caller_identity",
     why="https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html",
 )
 def _confused_deputy(graph: Graph) -> Iterator[Problem]:
-    """Where a service acts for somebody, it is said for whom: it would do so for any account's resources otherwise."""
+    """A service that may act here must be limited to this account's resources."""
     for policy, statement in trusting_statements(graph):
         services = principals(statement, "Service")
         if policy.type == ROLE:
-            # Only functions of this account get the role, from whoever may pass it to them:
+            # Only functions of this account get the role, and passing it needs a right:
             # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html
             services -= {"lambda.amazonaws.com"}
         if policy.type == KEY and [one.lower() for one in listed(statement.get("Action", []))] == ["kms:describekey"]:
-            # It says nothing of what is encrypted, and AWS has no condition there:
+            # The action reveals no data, and AWS sends no condition key with it:
             # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-encryption-event-bus-cmkey.html
             continue
         if statement["Effect"] == "Allow" and services and not for_this_account(statement.get("Condition", {})):
-            yield policy, f"it serves {', '.join(sorted(services))}, and not for this account only"
+            yield policy, f"it serves {', '.join(sorted(services))}, not only for this account"
     for permission in graph.of_type(PERMISSION):
         inputs = permission.inputs
         source = inputs.get("sourceArn", "")
         if inputs["principal"].endswith(".amazonaws.com") and not (
             (source and inputs.get("sourceAccount") == ACCOUNT) or of_this_account(source)
         ):
-            yield permission, f"it serves {inputs['principal']}, and not for this account only"
+            yield permission, f"it serves {inputs['principal']}, not only for this account"

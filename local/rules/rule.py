@@ -1,4 +1,4 @@
-"""What a rule is, and what the rules call the types of resources."""
+"""Rules and findings, and short names for resource types."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,23 +24,23 @@ SUBSCRIPTION, EVENT_TARGET = "aws:sns/topicSubscription:TopicSubscription", "aws
 
 @dataclass(frozen=True)
 class Rule:
-    """`check` yields a resource and what is wrong with it."""
+    """A rule. `check` yields resources and what is wrong with them."""
 
     name: str
     why: str
-    mend: str
+    fix: str
     check: Check
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A resource that does not keep a rule. `accepted`: why the stack's owner lets it stand, if he does."""
+    """A resource that breaks a rule. `accepted` is the reason if the stack file accepts it."""
 
     type: str
     name: str
     rule: str
     found: str
-    mend: str
+    fix: str
     why: str
     accepted: str | None = None
 
@@ -48,11 +48,11 @@ class Finding:
 RULES: list[Rule] = []
 
 
-def rule(name: str, *, mend: str, why: str) -> Callable[[Check], Check]:
-    """Registers a check."""
+def rule(name: str, *, fix: str, why: str) -> Callable[[Check], Check]:
+    """Register a check."""
 
     def register(check: Check) -> Check:
-        RULES.append(Rule(name, why, mend, check))
+        RULES.append(Rule(name, why, fix, check))
         return check
 
     return register

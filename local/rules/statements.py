@@ -1,4 +1,4 @@
-"""Statements of policies: whose they are, whom they let, and on what condition."""
+"""Policy statements: their resources, principals and conditions."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from local.rules.rule import BUCKET, KEY, QUEUE, ROLE, ROLE_POLICY, TOPIC
 Statement = Mapping[str, Any]
 
 
-# Policies of resources, by type: of what, and the input that says of which.
+# Resource policies by type: the type of their resource, and the input that names it.
 RESOURCE_POLICIES: Mapping[str, tuple[str, str]] = {
     "aws:sqs/queuePolicy:QueuePolicy": (QUEUE, "queueUrl"),
     "aws:sns/topicPolicy:TopicPolicy": (TOPIC, "arn"),
@@ -21,13 +21,13 @@ RESOURCE_POLICIES: Mapping[str, tuple[str, str]] = {
 
 
 def statements(document: str | None) -> list[Statement]:
-    """Of a policy as JSON text; none, where there is none."""
+    """Return the statements of a policy as JSON text, which may be missing."""
     found = json.loads(document)["Statement"] if document else []
     return [found] if isinstance(found, dict) else found
 
 
 def role_statements(graph: Graph) -> Iterator[tuple[Registration, Statement]]:
-    """What roles may do, and the policy or role that says it."""
+    """Yield the statements about the rights of roles, with the policy or role that contains them."""
     documents = [(policy, policy.inputs["policy"]) for policy in graph.of_type(ROLE_POLICY)]
     documents += [
         (role, inline.get("policy")) for role in graph.of_type(ROLE) for inline in role.inputs.get("inlinePolicies", [])
@@ -38,7 +38,7 @@ def role_statements(graph: Graph) -> Iterator[tuple[Registration, Statement]]:
 
 
 def resource_statements(graph: Graph) -> Iterator[tuple[Registration, Statement]]:
-    """Who may do something with a queue, a topic or a bucket, and the resource that says it."""
+    """Yield the statements of queue, topic and bucket policies, with the resource that contains them."""
     for policy in graph:
         if policy.type in (*RESOURCE_POLICIES, QUEUE, TOPIC, BUCKET):
             for statement in statements(policy.inputs.get("policy")):
@@ -46,7 +46,7 @@ def resource_statements(graph: Graph) -> Iterator[tuple[Registration, Statement]
 
 
 def trusting_statements(graph: Graph) -> Iterator[tuple[Registration, Statement]]:
-    """All that say who may do something: policies of resources and of keys, and who may take a role."""
+    """Yield all statements with principals: resource policies, key policies and trust policies of roles."""
     yield from resource_statements(graph)
     for kind, key in ((KEY, "policy"), (ROLE, "assumeRolePolicy")):
         for resource in graph.of_type(kind):
@@ -55,7 +55,7 @@ def trusting_statements(graph: Graph) -> Iterator[tuple[Registration, Statement]
 
 
 def owner_of(policy: Registration) -> tuple[str, str]:
-    """Type and name of what a policy is about, which is named by name, by ARN or by URL; or has its policy with it."""
+    """Return type and name of a policy's resource. It is named by name, ARN or URL, or contains the policy."""
     if policy.type not in RESOURCE_POLICIES:
         return policy.type, policy.physical_name
     kind, key = RESOURCE_POLICIES[policy.type]
@@ -63,12 +63,12 @@ def owner_of(policy: Registration) -> tuple[str, str]:
 
 
 def listed(value: object) -> list[str]:
-    """IAM takes one for a list of one, and `true` or a number for their text."""
+    """Return a list of strings. In IAM, one value is a list of one, and `true` or a number equals its text."""
     return [str(each) for each in (value if isinstance(value, list) else [value])]
 
 
 def has_wildcard(text: str) -> bool:
-    """Whether IAM takes it for more than one name.
+    """Return True if IAM matches a pattern with more than one name.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
     """
@@ -76,7 +76,7 @@ def has_wildcard(text: str) -> bool:
 
 
 def principals(statement: Statement, kind: str = "AWS") -> set[str]:
-    """Whom a statement is about: accounts, roles and users, or of another `kind` (`Service`)."""
+    """Return the principals of a statement: accounts, roles and users, or those of another `kind` (`Service`)."""
     principal = statement.get("Principal", {})
     if isinstance(principal, str):
         principal = {"AWS": principal}
@@ -86,7 +86,7 @@ def principals(statement: Statement, kind: str = "AWS") -> set[str]:
 ACCOUNT_IN_ARN = re.compile(r"arn:[^:*?]*:[^:*?]*:[^:*?]*:(\d{12}):")
 
 
-# What AWS itself says about a caller, that names an account, an organisation, somebody, or a network.
+# Condition keys by which AWS identifies a caller: an account, an organisation, a principal or a network.
 PRINCIPALS = {"aws:principalaccount", "aws:principalarn", "aws:principalorgid"}
 
 
@@ -98,7 +98,7 @@ CALLERS = {
 
 
 def conditions(condition: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[str, list[str]]]:
-    """Keys and what they have to be like; one of the values is enough for AWS."""
+    """Yield the condition keys and their values, of which one must match."""
     for operator, pairs in condition.items():
         if operator in ("StringEquals", "StringLike", "ArnEquals", "ArnLike", "Bool"):
             for key, given in pairs.items():
@@ -106,7 +106,7 @@ def conditions(condition: Mapping[str, Mapping[str, object]]) -> Iterator[tuple[
 
 
 def for_this_account(condition: Mapping[str, Mapping[str, object]]) -> bool:
-    """Whether a service may act for this account's resources only."""
+    """Return True if a condition limits a service to this account's resources."""
     return any(
         all(value == ACCOUNT if key == "aws:sourceaccount" else of_this_account(value) for value in values)
         for key, values in conditions(condition)
@@ -115,13 +115,13 @@ def for_this_account(condition: Mapping[str, Mapping[str, object]]) -> bool:
 
 
 def of_this_account(arn: str) -> bool:
-    """Whether an ARN, or a pattern of ARNs, is about this account's resources only."""
+    """Return True if an ARN or a pattern covers this account's resources only."""
     match = ACCOUNT_IN_ARN.match(arn)
     return match is not None and match[1] == ACCOUNT
 
 
 def allows_everybody(statement: Statement, callers: set[str]) -> bool:
-    """Whether whoever there is may do something, and no condition says who it has to be."""
+    """Return True if a statement allows everybody something, without a condition on the caller."""
     named = any(
         key in callers and all(not has_wildcard(value) or ACCOUNT_IN_ARN.match(value) for value in values)
         for key, values in conditions(statement.get("Condition", {}))
@@ -131,25 +131,14 @@ def allows_everybody(statement: Statement, callers: set[str]) -> bool:
 
 
 def federates_everybody(statement: Statement) -> bool:
-    """Whether whoever has an account with an identity provider may do something: nothing says who of them, or for what.
+    """Return True if a statement allows all accounts of an identity provider something: no condition names a subject.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_create_for-idp_oidc.html
-    https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_saml.html
     """
-    keys = {
-        key
+    named = any(
+        key.endswith(":sub")
+        # `repo:*` is everybody with a repository.
+        and not any(re.match("([^:*?]*:)?[*?]", value) for value in values)
         for key, values in conditions(statement.get("Condition", {}))
-        # `repo:*` is everybody who has a repository.
-        if not any(re.match("([^:*?]*:)?[*?]", value) for value in values)
-    }
-    for provider in principals(statement, "Federated"):
-        if ":saml-provider/" in provider:
-            named = "saml:aud" in keys
-        elif provider == "cognito-identity.amazonaws.com":
-            # Its audience is one identity pool, where that of others is an application that is open to all of them.
-            named = f"{provider}:aud" in keys
-        else:
-            named = any(key.endswith(":sub") for key in keys)
-        if statement["Effect"] == "Allow" and not named:
-            return True
-    return False
+    )
+    return statement["Effect"] == "Allow" and bool(principals(statement, "Federated")) and not named

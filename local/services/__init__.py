@@ -1,11 +1,11 @@
-"""How each resource type is created in the emulator: one file per AWS service, one short function per type.
+"""Creators of resources in the emulator: one file per AWS service, one short function per type.
 
     @creates("aws:sqs/queue:Queue")
     def queue(aws: Clients, name: str, inputs: Inputs) -> Created:
         ...
 
-`name` is the physical name where the type has one, else the logical one. Every input must be looked at, or be named in
-`ignores` with the reason: what is silently left out here would work locally and fail, or differ, on AWS.
+`name` is the physical name where the type has one, else the logical one. A creator must read every input or name it in
+`ignores` with the reason. An input that was silently ignored would work locally and fail, or differ, on AWS.
 """
 
 import importlib
@@ -19,63 +19,56 @@ import botocore.session
 from botocore.config import Config
 
 from local.arns import Scope
-from local.emulator import ACCOUNT
+from local.emulator import ACCOUNT, Emulator, Keys
 from local.errors import LocalError
 from local.monitor import Created, Registration
 
-# The emulator's own access key, which may do everything.
-ACCESS_KEY, SECRET_KEY = "test", "test"  # pragma: allowlist secret
-
 
 class Inputs(Mapping[str, Any]):
-    """The inputs of a resource, which remembers those that were looked at."""
+    """The inputs of a resource. It records which of them were read."""
 
     def __init__(self, inputs: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         self._inputs = inputs
         self.seen = {"tags", "tagsAll", "region"}
         self.tags = dict(tags)
-        """The resource's tags, default tags included."""
+        """The resource's tags, including default tags."""
 
     def __getitem__(self, key: str) -> Any:
-        """An input, which is then looked at."""
+        """Return an input and mark it as read."""
         self.seen.add(key)
         return self._inputs[key]
 
     def __iter__(self) -> Iterator[str]:
-        """The inputs' names."""
+        """Iterate over the names of the inputs."""
         return iter(self._inputs)
 
     def __len__(self) -> int:
-        """How many inputs there are."""
+        """Return the number of inputs."""
         return len(self._inputs)
 
     @property
     def overlooked(self) -> list[str]:
-        """The inputs that nobody looked at."""
+        """The inputs that were not read."""
         return sorted(set(self._inputs) - self.seen)
 
     def renamed(self, **names: str) -> dict[str, Any]:
-        """The inputs that are given, by other names: `renamed(Timeout="timeout")`."""
+        """Return the given inputs by other names: `renamed(Timeout="timeout")`."""
         return {new: self[key] for new, key in names.items() if key in self}
 
 
 class Clients(Scope):
-    """boto3's low-level clients for the emulator, made when first asked for: `aws("sqs").create_queue(...)`."""
+    """boto3's low-level clients for an emulator, made when first used: `aws("sqs").create_queue(...)`.
 
-    def __init__(
-        self,
-        endpoint: str,
-        region: str,
-        access_key: str = ACCESS_KEY,
-        secret_key: str = SECRET_KEY,
-    ) -> None:
-        super().__init__(ACCOUNT, region)
-        self._endpoint = endpoint
-        self._access_key = access_key
-        self._secret_key = secret_key
+    They act as the emulator's root, or with the `keys` of a user.
+    """
+
+    def __init__(self, emulator: Emulator, keys: Keys | None = None) -> None:
+        super().__init__(ACCOUNT, emulator.region)
+        self._endpoint = emulator.endpoint
+        self._keys = keys or emulator.keys
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
-        # The user's own AWS settings are none of our business; an AWS_PROFILE that does not exist would be an error.
+        # Without the user's own AWS settings: an AWS_PROFILE that does not exist would be an error.
         self._session = botocore.session.Session(
             session_vars={
                 "profile": (None, None, None, None),
@@ -85,7 +78,7 @@ class Clients(Scope):
         )
 
     def __call__(self, service: str) -> Any:
-        """The client of a service, by boto3's name for it."""
+        """Return the client of a service, by boto3's name."""
         # Any: the inputs are dicts made at run time, which the stubs' TypedDicts could only be cast to. botocore checks
         # each parameter itself. The lock: a session makes one client at a time.
         with self._lock:
@@ -94,8 +87,8 @@ class Clients(Scope):
                     service,
                     region_name=self.region,
                     endpoint_url=self._endpoint,
-                    aws_access_key_id=self._access_key,
-                    aws_secret_access_key=self._secret_key,
+                    aws_access_key_id=self._keys.access_key,
+                    aws_secret_access_key=self._keys.secret_key,
                     config=Config(
                         proxies={},
                         retries={"mode": "standard", "max_attempts": 2},
@@ -107,40 +100,35 @@ class Clients(Scope):
 
     @property
     def endpoint(self) -> str:
-        """Where the emulator answers."""
+        """The address of the emulator."""
         return self._endpoint
 
 
 Creator = Callable[[Clients, str, Inputs], Created]
 
-_creators: dict[str, tuple[Creator, frozenset[str]]] = {}
+CREATORS: dict[str, tuple[Creator, frozenset[str]]] = {}
 
 
 def creates(kind: str, *, ignores: Mapping[str, str] | None = None) -> Callable[[Creator], Creator]:
-    """Registers a function as the creator of a resource type. `ignores` maps inputs to why they do nothing here."""
+    """Register the creator of a resource type. `ignores` maps inputs without effect here to the reason."""
 
     def register(creator: Creator) -> Creator:
-        _creators[kind] = creator, frozenset(ignores or {})
+        CREATORS[kind] = creator, frozenset(ignores or {})
         return creator
 
     return register
 
 
 def create(aws: Clients, registration: Registration) -> Created:
-    """Creates a resource. Raises LocalError for a type without a creator, and for an input that it does not know."""
-    if registration.type not in _creators:
+    """Create a resource. Raises LocalError for a type without a creator and for an unknown input."""
+    if registration.type not in CREATORS:
         raise LocalError("the local pipeline has no creator for this type; add one in local/services/")
-    creator, ignored = _creators[registration.type]
+    creator, ignored = CREATORS[registration.type]
     inputs = Inputs(registration.inputs, registration.tags)
     created = creator(aws, registration.physical_name, inputs)
     if overlooked := [key for key in inputs.overlooked if key not in ignored]:
         raise LocalError(f"the local pipeline does not know the input {overlooked[0]!r}; see {creator.__module__}")
     return created
-
-
-def created_types() -> list[str]:
-    """The resource types that have a creator."""
-    return sorted(_creators)
 
 
 for _module in pkgutil.iter_modules(__path__):

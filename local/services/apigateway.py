@@ -135,6 +135,10 @@ _SETTINGS = {
 @creates("aws:apigateway/methodSettings:MethodSettings")
 def method_settings(aws: Clients, _name: str, inputs: Inputs) -> Created:
     api_id, stage_name, path = inputs["restApi"], inputs["stageName"], inputs["methodPath"]
+    if path != "*/*":
+        # A path within a path: https://datatracker.ietf.org/doc/html/rfc6901#section-3
+        resource, _, method = path.rpartition("/")
+        path = f"~1{resource.replace('/', '~1')}/{method}"
     changes = [
         {"op": "replace", "path": f"/{path}/{_SETTINGS[key]}", "value": str(value)}
         for key, value in inputs["settings"].items()

@@ -8,7 +8,7 @@ from local.services.lambda_ import pascal
 
 
 def api_url(aws: Clients, api_id: str) -> str:
-    """Where an API answers. By path, because names below `localhost` do not resolve everywhere."""
+    """Return the address of an API. It has a path, because names below `localhost` do not resolve everywhere."""
     return f"{aws.endpoint}/_aws/execute-api/{api_id}"
 
 
@@ -79,6 +79,9 @@ def stage(aws: Clients, name: str, inputs: Inputs) -> Created:
     request: dict[str, Any] = inputs.renamed(AutoDeploy="autoDeploy", Description="description")
     if "defaultRouteSettings" in inputs:
         request["DefaultRouteSettings"] = pascal(inputs["defaultRouteSettings"])
+    if "routeSettings" in inputs:
+        routes = [dict(route) for route in inputs["routeSettings"]]
+        request["RouteSettings"] = {route.pop("routeKey"): pascal(route) for route in routes}
     if "accessLogSettings" in inputs:
         request["AccessLogSettings"] = pascal(inputs["accessLogSettings"])
     aws("apigatewayv2").create_stage(ApiId=api_id, StageName=name, Tags=inputs.tags, **request)

@@ -29,7 +29,7 @@ def log_group(aws: Clients, name: str, inputs: Inputs) -> Created:
 def query_definition(aws: Clients, name: str, inputs: Inputs) -> Created:
     inputs.get("name")
     for group in inputs["logGroupNames"]:
-        # AWS asks for groups that exist, and so does this, although nothing is made.
+        # AWS requires existing groups. This checks them, too, although the emulator has no saved queries.
         aws("logs").describe_log_streams(logGroupName=group, limit=1)
     query_id = hashlib.sha256(name.encode()).hexdigest()[:32]
     arn = aws.arn("logs", f"query-definition:{query_id}")

@@ -1,4 +1,4 @@
-"""Networks. They are there, and functions name them; the emulator lets nobody out or in by them."""
+"""Networks. Functions refer to them, but the emulator does not enforce them."""
 
 from typing import Any
 
@@ -81,7 +81,7 @@ def default_security_group(aws: Clients, _name: str, inputs: Inputs) -> Created:
 
 
 def _close(aws: Clients, group_id: str) -> None:
-    """Takes the rules away that AWS gives a new group, as Pulumi's provider does."""
+    """Remove the rules that AWS gives a new group, as Pulumi's provider does."""
     (group,) = aws("ec2").describe_security_groups(GroupIds=[group_id])["SecurityGroups"]
     if rules := group["IpPermissions"]:
         aws("ec2").revoke_security_group_ingress(GroupId=group_id, IpPermissions=rules)

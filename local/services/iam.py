@@ -5,7 +5,7 @@ from local.services import Clients, Inputs, creates
 
 
 def pairs(tags: dict[str, str]) -> list[dict[str, str]]:
-    """Tags as most services take them."""
+    """Return tags in the form of most services."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 

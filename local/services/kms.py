@@ -1,4 +1,4 @@
-"""Keys. They can be used; what other services say they encrypt with them, the emulator keeps as it is."""
+"""Keys. They can be used, but other services of the emulator do not encrypt with them."""
 
 from local.monitor import Created
 from local.services import Clients, Inputs, creates

@@ -47,7 +47,7 @@ def function(aws: Clients, name: str, inputs: Inputs) -> Created:
 
 
 def pascal(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a flat mapping as the Lambda API spells them."""
+    """Return a flat mapping with its keys in the Lambda API's spelling."""
     return {key[0].upper() + key[1:]: item for key, item in value.items()}
 
 

@@ -1,4 +1,4 @@
-"""Buckets and what is set on them."""
+"""Buckets and their settings."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Schedules. The emulator looks every second whether one is due."""
+"""Schedules. The emulator checks them every second."""
 
 from typing import Any
 

@@ -1,55 +1,54 @@
-"""The command as a user runs it: in a process of its own."""
+"""The command in the process of the tests, for whatever needs no emulator."""
 
 import os
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+from local import recording
+from local.recording import Graph, synthesise
 
 ROOT = Path(__file__).parents[2]
 
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Command = Callable[..., Result]
 
 
-def environment(**more: str) -> dict[str, str]:
-    """The environment of a user who has no pipeline around."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
-    return {**own, "PYTHONPATH": str(ROOT), **more}
-
-
-def arguments(*given: str) -> list[str]:
-    return [sys.executable, "-m", "cli.main", *given]
+@cache
+def shipped(stack: str) -> Graph:
+    """The graph of a shipped stack, synthesised once."""
+    return synthesise(ROOT, stack)
 
 
 @pytest.fixture
-def pipeline() -> Command:
-    """`pipeline("status", "x", cwd=..., env={...})` runs the command to its end."""
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """`pipeline("status", "x", cwd=..., env={...}, text=...)` runs the command for a user who runs no pipeline yet."""
 
-    def run(
-        *given: str,
-        cwd: Path = ROOT,
-        env: dict[str, str] | None = None,
-        text: str = "",
-    ) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            arguments(*given),
-            cwd=cwd,
-            env=environment(**(env or {})),
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def graph(directory: Path, stack: str) -> Graph:
+        return shipped(stack) if directory == ROOT else synthesise(directory, stack)
 
-    return run
+    def run(*given: str, cwd: Path = ROOT, env: dict[str, str] | None = None, text: str | None = None) -> Any:
+        monkeypatch.chdir(cwd)
+        return CliRunner().invoke(app, given, input=text, env=env)
+
+    monkeypatch.setattr(recording, "synthesise", graph)
+    for name in [name for name in os.environ if name.startswith("PIPELINE_")]:
+        monkeypatch.delenv(name)
+    before = dict(os.environ)
+    yield run
+    # A command may set variables for its own process.
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture
 def small_project(tmp_path: Path) -> Path:
-    """A project that is up in no time: one queue."""
+    """A project that runs quickly: one queue."""
     (tmp_path / "Pulumi.yaml").write_text("name: shop\n")
     (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
     program = "import pulumi, pulumi_aws as aws\npulumi.export('queue_url', aws.sqs.Queue('main').url)\n"

@@ -1,4 +1,4 @@
-"""`pipeline cost`: the bill, its price table, and what it says when it cannot tell."""
+"""`pipeline cost`: the bill, its price table and its errors."""
 
 import json
 from collections.abc import Callable
@@ -6,37 +6,44 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from cli.cost import PRICES, runs_a_month
-from cli.main import app
+from cli.cost import PRICES
+from cli.cost_model import Traffic, monthly_usage, not_counted, runs_a_month
+from components.config import load
+from components.options.api import ApiPipelineConfig
 from local.errors import LocalError
+from local.project import load_project
+from local.recording import synthesise
 
-ROOT = Path(__file__).parents[2]
+from .conftest import ROOT, Command
 
-
-@pytest.fixture(autouse=True)
-def _here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-
-
-def bill(*arguments: str) -> Any:
-    result = CliRunner().invoke(app, ["cost", "--json", *arguments])
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+Quantities = Callable[..., dict[str, float]]
 
 
-def quantities(*arguments: str) -> dict[str, float]:
-    return {unit: line["quantity"] for unit, line in bill(*arguments)["lines"].items()}
+@pytest.fixture
+def bill(pipeline: Command) -> Callable[..., Any]:
+    """`bill("--stack", "dev", ...)` is the JSON that `pipeline cost` prints."""
+
+    def run(*arguments: str) -> Any:
+        result = pipeline("cost", "--json", *arguments)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    return run
 
 
-def test_a_million_single_events_are_billed_by_what_each_asks_for() -> None:
+@pytest.fixture
+def quantities(bill: Callable[..., Any]) -> Quantities:
+    return lambda *arguments: {unit: line["quantity"] for unit, line in bill(*arguments)["lines"].items()}
+
+
+def test_a_million_single_events_are_billed_by_their_calls(quantities: Quantities) -> None:
     million = 1_000_000
     counted = quantities("--events-per-month", str(million), "--event-bytes", "500")
     assert {unit: counted[unit] for unit in counted if unit.endswith(("requests", "_units"))} == {
         "api_gateway.http_requests": million,
         "lambda.requests": 2 * million,
-        # Sent, received, deleted.
+        # Sent, received and deleted.
         "sqs.requests": 3 * million,
         # The item, its entry in the index, and its completion.
         "dynamodb.write_units": 3 * million,
@@ -45,7 +52,7 @@ def test_a_million_single_events_are_billed_by_what_each_asks_for() -> None:
     }
 
 
-def test_a_stack_at_rest_pays_for_alarms_dashboard_and_polling() -> None:
+def test_a_stack_at_rest_pays_for_alarms_dashboard_and_polling(quantities: Quantities) -> None:
     counted = quantities("--events-per-month", "0")
     assert counted.keys() == {"cloudwatch.alarm_metrics", "cloudwatch.dashboards", "sqs.requests"}
     assert counted["cloudwatch.dashboards"] == 1
@@ -53,7 +60,7 @@ def test_a_stack_at_rest_pays_for_alarms_dashboard_and_polling() -> None:
     assert counted["cloudwatch.alarm_metrics"] == 15
 
 
-def test_clients_that_send_many_at_once_pay_less_for_requests_and_nothing_less_for_writes() -> None:
+def test_larger_requests_save_on_requests_but_not_on_writes(quantities: Quantities) -> None:
     single = quantities("--stack", "analytics")
     many = quantities("--stack", "analytics", "--events-per-request", "100")
     assert many["api_gateway.http_requests"] == single["api_gateway.http_requests"] / 100
@@ -61,7 +68,7 @@ def test_clients_that_send_many_at_once_pay_less_for_requests_and_nothing_less_f
     assert many["lambda.gb_seconds"] < single["lambda.gb_seconds"] / 2
 
 
-def test_reports_read_each_event_once_an_hour_and_once_a_day_at_half_a_unit() -> None:
+def test_reports_read_each_event_once_an_hour_and_once_a_day_at_half_a_unit(quantities: Quantities) -> None:
     million = 1_000_000
     read = quantities("--stack", "analytics", "--events-per-month", str(million))["dynamodb.read_units"]
     runs, days, shards = 730, 730 / 24, 8
@@ -69,36 +76,36 @@ def test_reports_read_each_event_once_an_hour_and_once_a_day_at_half_a_unit() ->
     assert read == pytest.approx(million * (1 + 2 * 0.5 + 2 * 300 / 4_096 / 2) + (runs + days) * shards / 2, rel=0.002)
 
 
-@pytest.fixture
-def ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Makes a stack `ready` of the options of a group."""
-    for file in ("__main__.py", "Pulumi.yaml", "components", "handlers", "processors", "schemas"):
-        (tmp_path / file).symlink_to(ROOT / file)
-    monkeypatch.chdir(tmp_path)
-
-    def make(group: str, **options: Any) -> None:
-        config = {"datapipeline:variant": "api", f"datapipeline:{group}": options}
-        (tmp_path / "Pulumi.ready.yaml").write_text(json.dumps({"config": config}))
-
-    return make
+def test_provisioned_concurrency_is_billed_by_the_hour() -> None:
+    graph = synthesise(ROOT, "dev", {"worker": {"provisioned_concurrency": 2, "memory_mb": 256}})
+    config = load(load_project(ROOT, "dev").config, file="Pulumi.dev.yaml")
+    assert isinstance(config, ApiPipelineConfig)
+    usage = monthly_usage(config, graph, Traffic(0, 1, 500))
+    assert usage["lambda.provisioned_gb_seconds"] == 2 * 256 / 1_024 * 730 * 3_600
 
 
-def test_what_is_kept_ready_is_paid_for_by_the_hour(ready: Callable[..., None]) -> None:
-    ready("worker", provisioned_concurrency=2, memory_mb=256)
-    counted = quantities("--stack", "ready", "--events-per-month", "0")
-    assert counted["lambda.provisioned_gb_seconds"] == 2 * 256 / 1_024 * 730 * 3_600
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, []),
+        ({"api": {"snap_start": True}}, ["SnapStart's cache and restores"]),
+        ({"worker": {"snap_start": True}}, ["SnapStart's cache and restores"]),
+    ],
+)
+def test_snapshots_are_named_as_not_counted(options: dict[str, Any], expected: list[str]) -> None:
+    config = load(load_project(ROOT, "dev").with_config(options).config, file="Pulumi.dev.yaml")
+    assert isinstance(config, ApiPipelineConfig)
+    assert not_counted(config) == expected
 
 
-@pytest.mark.parametrize("group", ["api", "worker"])
-def test_that_snapshots_are_not_counted_is_said_where_there_are_some(ready: Callable[..., None], group: str) -> None:
-    for snap_start in (True, False):
-        ready(group, snap_start=snap_start)
-        shown = CliRunner().invoke(app, ["cost", "--stack", "ready"]).output
-        assert ("Not counted: SnapStart's cache and restores." in shown) == snap_start
-        assert bill("--stack", "ready")["not_counted"] == ["SnapStart's cache and restores"] * snap_start
+def test_what_is_not_counted_is_shown(pipeline: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Not counted" not in pipeline("cost").stdout
+    monkeypatch.setattr("cli.cost.not_counted", lambda _: ["the weather"])
+    assert pipeline("cost").stdout.endswith("\nNot counted: the weather.\n")
+    assert json.loads(pipeline("cost", "--json").stdout)["not_counted"] == ["the weather"]
 
 
-def test_the_price_table_can_be_ones_own(tmp_path: Path) -> None:
+def test_another_price_table_can_be_given(bill: Callable[..., Any], tmp_path: Path) -> None:
     table = json.loads(PRICES.read_text())
     table["prices"]["s3.put_requests"]["usd"] *= 2
     own = tmp_path / "prices.json"
@@ -111,21 +118,22 @@ def test_the_price_table_can_be_ones_own(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "is not JSON"),
-        ("[]", "must hold an object with date, region, currency and prices"),
+        ("[]", "must hold a JSON object"),
+        ("{}", "must hold an object with date, region, currency and prices"),
         ('{"date": "", "region": "", "currency": "", "prices": {"kms.keys": 1}}', "prices.kms.keys must be an object"),
         ('{"date": "now", "region": "", "currency": "", "prices": {}}', "of now has no price for"),
     ],
 )
-def test_a_wrong_price_table_is_said_to_be_one(tmp_path: Path, text: str, message: str) -> None:
+def test_a_wrong_price_table_is_an_error(pipeline: Command, tmp_path: Path, text: str, message: str) -> None:
     wrong = tmp_path / "prices.json"
     wrong.write_text(text)
-    result = CliRunner().invoke(app, ["cost", "--prices", str(wrong)])
+    result = pipeline("cost", "--prices", str(wrong))
     assert result.exit_code == 1
     assert message in result.output
 
 
-def test_a_stack_of_another_variant_is_refused_by_name() -> None:
-    result = CliRunner().invoke(app, ["cost", "--stack", "csv"])
+def test_a_stack_of_another_variant_is_refused_by_name(pipeline: Command) -> None:
+    result = pipeline("cost", "--stack", "csv")
     assert result.exit_code == 1
     assert "stack 'csv' is of the variant 'csv'" in result.output
 

@@ -1,4 +1,4 @@
-"""`pipeline csv check`: a stack's eyes on a file on this disk."""
+"""`pipeline csv check`: a file on this disk, read as the stack would read it."""
 
 import gzip
 import json
@@ -14,7 +14,7 @@ def test_a_good_file_is_reported_and_exits_0(pipeline: Command, tmp_path: Path) 
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress((HEADER + GOOD).encode()))
     done = pipeline("csv", "check", str(path))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.exit_code, done.stderr) == (0, "")
     assert "1 rows: 1 processed (100.00%), 0 rejected" in done.stdout
 
 
@@ -22,24 +22,24 @@ def test_rejected_rows_are_counted_and_written_and_exit_1(pipeline: Command, tmp
     path, rejected = tmp_path / "a.csv", tmp_path / "rejected.jsonl"
     path.write_text(HEADER + GOOD + "Bob,bob@example.com,1_000,2024-01-02,3\n")
     done = pipeline("csv", "check", str(path), "--rejected", str(rejected), "--json")
-    assert done.returncode == 1
+    assert done.exit_code == 1
     report = json.loads(done.stdout)
     assert report["reasons"] == [{"column": "amount", "reason": "not_a_number", "count": 1}]
     assert json.loads(rejected.read_text())["raw"] == "Bob,bob@example.com,1_000,2024-01-02,3"
 
 
-def test_a_file_that_cannot_be_read_is_said_to_be_so(pipeline: Command, tmp_path: Path) -> None:
+def test_a_missing_file_and_a_wrong_header_are_named(pipeline: Command, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("no,such,columns\n")
     done = pipeline("csv", "check", str(path))
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert "missing_columns: the header lacks name" in done.stdout
     assert pipeline("csv", "check", str(tmp_path / "none.csv")).stderr.endswith("none.csv: No such file or directory\n")
 
 
 def test_a_stack_of_another_variant_is_refused(pipeline: Command, tmp_path: Path) -> None:
     done = pipeline("csv", "check", str(tmp_path / "a.csv"), "--stack", "dev")
-    assert (done.returncode, done.stderr) == (
+    assert (done.exit_code, done.stderr) == (
         1,
         "error: stack 'dev' is of the variant 'api'; this command needs one of 'csv'\n",
     )

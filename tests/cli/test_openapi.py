@@ -1,4 +1,4 @@
-"""The OpenAPI document of a stack: valid, about the routes that are deployed, with the limits that hold."""
+"""The OpenAPI document of a stack is valid, has the deployed routes, and states the limits that are enforced."""
 
 import json
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ Json = Any
 
 def made(stack: str = "dev", **options: Any) -> Json:
     project = load_project(ROOT, stack).with_config(options)
-    config = load(project.config, file="the test's own")
+    config = load(project.config, file="Pulumi.test.yaml")
     assert isinstance(config, ApiPipelineConfig | CsvPipelineConfig)
     return document(config)
 
@@ -46,7 +46,7 @@ def references(value: Json) -> list[str]:
 
 
 @pytest.mark.parametrize(("redrive", "deployed"), [(False, ROUTES), (True, ROUTES + REDRIVE_ROUTES)])
-def test_every_route_that_is_deployed_has_an_operation_and_no_other(
+def test_the_operations_are_exactly_the_deployed_routes(
     redrive: bool,  # noqa: FBT001
     deployed: tuple[Route, ...],
 ) -> None:
@@ -55,7 +55,7 @@ def test_every_route_that_is_deployed_has_an_operation_and_no_other(
     assert {(method.upper(), path) for path, methods in found.items() for method in methods} == set(deployed)
 
 
-def test_redrive_wants_a_signature_whatever_the_other_routes_want() -> None:
+def test_redrive_requires_a_signature_whatever_the_other_routes_require() -> None:
     found = made(queue={"redrive_api": True}, api={"kind": "rest", "auth": "api_key"})
     assert list(found["components"]["securitySchemes"]) == ["api_key", "sigv4"]
     for path, method in (("/redrive/preview", "get"), ("/redrive/start", "post")):
@@ -88,14 +88,14 @@ def test_a_document_is_valid_whatever_the_config(stack: str, options: Mapping[st
     json.dumps(found)
 
 
-def test_the_command_prints_it_and_says_so_when_there_is_no_api(pipeline: Command) -> None:
+def test_the_command_prints_the_document_or_says_that_there_is_no_api(pipeline: Command) -> None:
     printed = pipeline("openapi", "--stack", "ingestion")
     assert json.loads(printed.stdout) == made("ingestion")
     refused = pipeline("openapi", "--stack", "csv")
-    assert (refused.returncode, refused.stdout) == (1, "")
+    assert (refused.exit_code, refused.stdout) == (1, "")
     assert refused.stderr == "error: stack 'csv' is of the variant 'csv', which has no API without queue.redrive_api\n"
     refused = pipeline("openapi", "--stack", "iot")
-    assert (refused.returncode, refused.stdout) == (1, "")
+    assert (refused.exit_code, refused.stdout) == (1, "")
     assert refused.stderr == "error: stack 'iot' is of the variant 'iot', which has no API\n"
 
 
@@ -122,7 +122,7 @@ def test_the_redrive_api_of_a_csv_stack_is_that_of_an_api_stack() -> None:
         ({"kind": "rest", "auth": "api_key"}, "api_key", {"403"}),
     ],
 )
-def test_it_says_who_may_call_and_how_others_are_refused(
+def test_it_states_authentication_and_the_responses_to_others(
     api: Mapping[str, Any], scheme: str | None, statuses: set[str]
 ) -> None:
     found = made(api=api)
@@ -142,16 +142,16 @@ def test_limits_are_those_of_the_config_and_of_the_functions() -> None:
     assert "9 levels deep" in found["paths"]["/events"]["post"]["description"]
     parameters = {each["name"]: each["schema"] for each in found["paths"]["/events"]["get"]["parameters"]}
     assert parameters["limit"] == {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
-    assert parameters["status"] == {"enum": ["queued", "succeeded", "failed"]}
+    assert parameters["status"] == {"enum": ["queued", "retrying", "succeeded", "failed"]}
 
 
-def test_a_fifo_queue_wants_the_group_of_every_event() -> None:
+def test_a_fifo_queue_requires_the_group_of_every_event() -> None:
     event = made(queue={"fifo": {"group_field": "customer"}})["components"]["schemas"]["Event"]["allOf"][0]
     assert event["required"] == ["customer"]
     assert event["properties"]["customer"] == {"type": "string", "pattern": "^[!-~]{1,128}$"}
 
 
-def test_event_schemas_stand_in_it_by_type_and_their_references_lead_to_themselves(
+def test_event_schemas_are_included_by_type_with_their_references_redirected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "schemas").mkdir()
@@ -187,6 +187,6 @@ def test_event_schemas_stand_in_it_by_type_and_their_references_lead_to_themselv
 
 
 @pytest.mark.parametrize("time_index", [True, False])
-def test_a_list_that_is_not_kept_is_a_404_only(time_index: bool) -> None:  # noqa: FBT001
+def test_lists_without_a_time_index_are_documented_as_404_only(time_index: bool) -> None:  # noqa: FBT001
     answers = made(storage={"time_index": time_index})["paths"]["/events"]["get"]["responses"].keys()
     assert answers == ({"200", "400", "503", "429"} if time_index else {"400", "404", "429"})

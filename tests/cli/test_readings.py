@@ -3,15 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.readings import as_plot, as_table, moment
+from cli.readings import as_plot, as_table
 from cli.simulation import Expectation, Summary, Upload, uploads
 from handlers.iot.readings import Reading, first_key
 from handlers.iot.thresholds import Threshold, Thresholds
-from local.errors import LocalError
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -19,19 +17,6 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 def reading(minute: int, **metrics: str) -> Reading:
     key = f"{first_key(NOW + timedelta(minutes=minute))}#0"
     return Reading("d1", key, {name: Decimal(value) for name, value in metrics.items()})
-
-
-def test_a_time_is_a_moment_or_so_long_ago() -> None:
-    assert moment("90m", NOW) == NOW - timedelta(minutes=90)
-    assert moment("6h", NOW) == NOW - timedelta(hours=6)
-    assert moment("2d", NOW) == NOW - timedelta(days=2)
-    assert moment("2026-11-21T13:00:00+01:00", NOW) == NOW
-
-
-@pytest.mark.parametrize("text", ["yesterday", "2026-11-21", "2026-11-21T12:00:00", "6w", ""])
-def test_a_time_that_is_none_is_refused_with_what_is_allowed(text: str) -> None:
-    with pytest.raises(LocalError, match="must be a time like 2026-11-21T08:00:00Z, or how long ago"):
-        moment(text, NOW)
 
 
 def test_a_table_leaves_room_for_metrics_that_a_reading_has_not() -> None:

@@ -1,4 +1,4 @@
-"""`pipeline send` and `pipeline status`, against an API of the test's own."""
+"""`pipeline send` and `pipeline status`, against an HTTP server in the test, and how they find a stack."""
 
 import json
 import os
@@ -21,7 +21,7 @@ Reply = tuple[int, Any]
 
 @dataclass
 class Api:
-    """What it was asked, and what it answers: by default it accepts every event."""
+    """The requests received and the reply, which accepts every event by default."""
 
     url: str = ""
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Api:
 
     @property
     def bodies(self) -> list[Any]:
-        """What was posted."""
+        """The bodies received."""
         return [body for _, _, body in self.requests]
 
 
@@ -81,6 +81,7 @@ def _run(*arguments: str, text: str | None = None) -> Any:
         ('{"events": [], "a": 1}', [{"events": [], "a": 1}]),
         ('{"a": 1}\n\n{"b": 2}\n', [{"a": 1}, {"b": 2}]),
         ('{"a": "ä\\u0000"}\r\n17', [{"a": "ä\x00"}, 17]),
+        ('[{"events": [1]}]', [{"events": [1]}]),
         ("[]", []),
     ],
 )
@@ -96,9 +97,11 @@ def test_json_and_json_lines_are_read(text: str, events: list[Any]) -> None:
         ('{"a": 1}\nno\n', "^file, line 2 is not JSON: "),
         ('{"a": 1}\n{"a": NaN}\n', "^file, line 2 is not JSON: NaN is not a JSON number$"),
         ('[{"a": 1e999}]', "^file is not JSON: 1e999 is not a JSON number$"),
+        ('{"a": 1, "a": 2}', "^file is not JSON: duplicate key"),
+        ("[" * 100_000, "^file is not JSON: "),
     ],
 )
-def test_what_is_not_json_is_told_with_its_line(text: str, message: str) -> None:
+def test_invalid_json_is_an_error_that_names_the_line(text: str, message: str) -> None:
     with pytest.raises(LocalError, match=message):
         send.read_events(text, "file")
 
@@ -112,13 +115,13 @@ def test_events_go_out_in_batches_and_in_order(api: Api, tmp_path: Path) -> None
     assert {(method, path) for method, path, _ in api.requests} == {("POST", "/events")}
 
 
-def test_a_batch_stays_below_what_the_api_takes(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_stays_below_the_limit_of_the_api(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(send, "BATCH_BYTES", 25)
     _run("send", "-", text='["0123456789", "0123456789", "0123456789"]')
     assert [len(body) for body in api.bodies] == [2, 1]
 
 
-def test_rejected_events_are_counted_and_told_by_their_number_in_the_file(api: Api) -> None:
+def test_rejected_events_are_counted_and_shown_by_their_number_in_the_file(api: Api) -> None:
     def reply(body: Any) -> Reply:
         rejected = {"index": 1, "status": "rejected", "errors": [{"path": "amount", "message": "must be a number"}]}
         accepted = {"index": 0, "id": "x", "status": "succeeded", "duplicate": True}
@@ -134,7 +137,7 @@ def test_rejected_events_are_counted_and_told_by_their_number_in_the_file(api: A
     ]
 
 
-def test_a_batch_that_is_refused_as_a_whole_is_counted(api: Api) -> None:
+def test_a_batch_rejected_as_a_whole_is_counted(api: Api) -> None:
     api.reply = lambda _: (413, {"error": {"code": "too_large", "message": "the body is too large", "details": []}})
     result = _run("send", "-", text="[1, 2]")
     assert result.exit_code == 1
@@ -142,21 +145,21 @@ def test_a_batch_that_is_refused_as_a_whole_is_counted(api: Api) -> None:
     assert result.stdout == "2 events: 0 accepted (0 duplicate), 2 rejected\n"
 
 
-def test_a_service_that_is_busy_is_asked_again(api: Api) -> None:
+def test_a_busy_service_is_retried(api: Api) -> None:
     answers = [(503, {"results": [], "error": {}}), (429, b"slow down"), api.reply([1])]
     api.reply = lambda _: answers[len(api.requests) - 1]
     result = _run("send", "-", text="[1]")
     assert (result.exit_code, len(api.requests)) == (0, 3)
 
 
-def test_a_service_that_stays_busy_is_an_error_in_the_end(api: Api) -> None:
+def test_a_service_that_stays_busy_is_an_error(api: Api) -> None:
     api.reply = lambda _: (503, b"<html>")
     result = _run("send", "-", text="[1]")
     assert (result.exit_code, len(api.requests)) == (1, send.ATTEMPTS)
     assert result.stderr == "error: the API answered 503: HTTP 503 <html>\n"
 
 
-def test_a_service_that_is_not_there_is_told_with_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_does_not_answer_is_an_error_with_the_events_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_OUTPUTS", '{"api_url": "http://127.0.0.1:1"}')
     result = _run("send", "-", text="[1, 2]")
     assert result.exit_code == 1
@@ -164,7 +167,7 @@ def test_a_service_that_is_not_there_is_told_with_what_was_sent(monkeypatch: pyt
     assert result.stderr.endswith("(0 of 2 events sent before)\n")
 
 
-def test_a_file_that_cannot_be_read_is_named(api: Api, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named(api: Api, tmp_path: Path) -> None:
     result = _run("send", str(tmp_path / "gone.json"))
     assert (result.exit_code, api.requests) == (1, [])
     assert result.stderr == f"error: cannot read {tmp_path / 'gone.json'}: No such file or directory\n"
@@ -188,24 +191,24 @@ def test_a_status_is_shown_with_the_stored_result(api: Api) -> None:
     assert api.requests[0][1] == "/events/a%2Fb"
 
 
-def test_a_status_is_printed_as_it_came_when_asked_for(api: Api) -> None:
+def test_a_status_is_printed_unchanged_with_json(api: Api) -> None:
     api.reply = lambda _: (200, b'{"id":"x","status":"queued"}')
     assert _run("status", "x", "--json").stdout == '{"id":"x","status":"queued"}\n'
 
 
-def test_an_event_that_nobody_knows_is_an_error(api: Api) -> None:
+def test_an_unknown_event_is_an_error(api: Api) -> None:
     api.reply = lambda _: (404, {"error": {"code": "no_such_event", "message": "no", "details": []}})
     result = _run("status", "x", "--stack", "dev")
     assert (result.exit_code, result.stderr) == (1, "error: there is no event 'x' in stack 'dev'\n")
 
 
-def test_a_status_that_is_refused_says_why(api: Api) -> None:
+def test_a_refused_status_says_why(api: Api) -> None:
     api.reply = lambda _: (403, {"message": "Forbidden"})
     result = _run("status", "x")
     assert (result.exit_code, "the API answered 403" in result.stderr) == (1, True)
 
 
-def test_a_stack_without_an_api_says_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_without_an_api_is_an_error_that_lists_its_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_OUTPUTS", '{"bucket_name": "b"}')
     assert _run("status", "x").stderr == "error: stack 'dev' has no output 'api_url'; it has bucket_name\n"
 
@@ -225,10 +228,10 @@ def _fake_pulumi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> 
     monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
 
 
-def test_a_local_pipeline_is_found_by_what_it_left(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_pipeline_is_found_by_its_state_file(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = _project(tmp_path, monkeypatch) / ".pipeline" / "local-dev.json"
     state.parent.mkdir()
-    state.write_text(json.dumps({"pid": os.getpid(), "endpoint": "", "outputs": {"api_url": api.url}}))
+    state.write_text(json.dumps({"pid": os.getpid(), "environment": {}, "outputs": {"api_url": api.url}}))
     _fake_pulumi(tmp_path, monkeypatch, "exit 1")
     assert _run("send", "-", text="[1]").exit_code == 0
     assert _run("send", "-", "--stack", "other", text="[1]").exit_code == 1
@@ -242,7 +245,7 @@ def test_a_deployed_stack_is_asked_for_its_outputs(api: Api, tmp_path: Path, mon
     assert _run("send", "-", "--stack", "prod", text="[1]").exit_code == 0
 
 
-def test_what_pulumi_says_is_told_on_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_pulumi_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _project(tmp_path, monkeypatch)
     _fake_pulumi(tmp_path, monkeypatch, "echo one >&2; echo 'error: no stack named prod' >&2; exit 255")
     result = _run("status", "x", "--stack", "prod")
@@ -251,7 +254,7 @@ def test_what_pulumi_says_is_told_on_one_line(tmp_path: Path, monkeypatch: pytes
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_without_pulumi_the_error_says_how_to_start_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pulumi_the_error_says_how_to_start_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _project(tmp_path, monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "`pipeline local --stack dev` starts it" in _run("status", "x").stderr

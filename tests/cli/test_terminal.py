@@ -1,4 +1,4 @@
-"""What others wrote is shown on a terminal and not obeyed."""
+"""Text of clients, files and services is shown on a terminal and not obeyed."""
 
 import io
 import json
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cli.report import show_report
-from cli.terminal import inert, label
+from cli.core.terminal import inert, label
+from cli.file_report import show_report
 
 from .conftest import Command
 
@@ -19,14 +19,14 @@ HOSTILE = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e[red]x[/red][/]\r\n"
 SHOWN = r"\x1b[2J\x1b]0;owned\x07\x9b31m\u202e[red]x[/red][/]\r\n"
 
 
-def test_what_cannot_be_printed_stands_as_an_escape() -> None:
+def test_unprintable_characters_are_shown_as_escapes() -> None:
     assert inert(HOSTILE) == SHOWN
     assert inert("Zoë, 東京 =1+1 [b] \\n") == "Zoë, 東京 =1+1 [b] \\n"
     assert inert("\ud800\x00\u2028\x7f") == r"\ud800\x00\u2028\x7f"
     assert label(HOSTILE).count(r"\[") == 3
 
 
-def test_a_report_shows_hostile_names_as_they_are() -> None:
+def test_a_report_shows_hostile_names_unchanged() -> None:
     report = {
         "key": f"raw/{HOSTILE}", "status": "failed", "reason": "bad", "error": HOSTILE, "success_rate": 0.5, "rows": 2,
         "processed": 1, "rejected": 1, "duration_seconds": 1, "output_bucket": "b", "rejected_key": HOSTILE,
@@ -46,7 +46,7 @@ def test_a_report_shows_hostile_names_as_they_are() -> None:
 
 @pytest.fixture
 def hostile_api() -> Iterator[str]:
-    """An API that answers with what a terminal would obey."""
+    """An API whose responses contain escape sequences."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -68,7 +68,7 @@ def hostile_api() -> Iterator[str]:
     server.server_close()
 
 
-def test_an_answer_of_the_api_is_shown_and_not_obeyed(pipeline: Command, hostile_api: str) -> None:
+def test_a_response_of_the_api_is_shown_and_not_obeyed(pipeline: Command, hostile_api: str) -> None:
     environment = {"PIPELINE_OUTPUTS": json.dumps({"api_url": hostile_api})}
     shown = pipeline("status", "x", env=environment)
     assert shown.stdout.count(SHOWN) == 2
@@ -81,6 +81,6 @@ def test_a_file_with_a_hostile_name_and_header_is_checked_like_any_other(pipelin
     path = tmp_path / "[red]\x1b[2J.csv"
     path.write_text("name,email,amount,date,quantity,[/]\x1b[2J\nAnn,ann@example.com,1,2024-01-02,=1+1,x\n")
     done = pipeline("csv", "check", str(path), env={"COLUMNS": "400"})
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.exit_code, done.stderr) == (1, "")
     assert r"[red]\x1b[2J.csv" in done.stdout
     assert all(line.isprintable() for line in done.stdout.split("\n"))

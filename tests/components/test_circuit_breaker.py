@@ -103,16 +103,6 @@ def test_the_breaker_function_runs_each_minute_and_is_as_large_as_the_worker(gra
     assert [breaker[key] for key in ("timeout", "memorySize")] == [worker[key] for key in ("timeout", "memorySize")]
 
 
-def test_sqs_moves_a_message_later_than_the_worker_does(graph: Graph, dev: Graph) -> None:
-    def receives(of: Graph) -> int:
-        policy = of.find("aws:sqs/queue:Queue", "pipeline-queue").inputs["redrivePolicy"]
-        return int(json.loads(policy)["maxReceiveCount"])
-
-    variables = graph.find("aws:lambda/function:Function", "pipeline-worker").inputs["environment"]["variables"]
-    assert receives(graph) == int(variables["MAX_RECEIVES"]) + int(variables["SPARE_RECEIVES"]) == 15
-    assert receives(dev) == 5
-
-
 def test_the_probes_are_kept_no_longer_than_the_messages(graph: Graph) -> None:
     rules = graph.find("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", "pipeline-bucket").inputs
     days = {rule["filter"]["prefix"]: rule["expiration"]["days"] for rule in rules["rules"] if "expiration" in rule}
@@ -143,4 +133,4 @@ def test_without_one_nothing_of_it_is_there(dev: Graph) -> None:
     assert not [resource for resource in dev if "breaker" in resource.name or "Parameter" in resource.type]
     assert not [each for each in dev.of_type("aws:iam/rolePolicy:RolePolicy") if "circuit" in each.inputs["policy"]]
     variables = dev.find("aws:lambda/function:Function", "pipeline-worker").inputs["environment"]["variables"]
-    assert not [name for name in variables if "CIRCUIT" in name or name in ("SPARE_RECEIVES", "MAPPING_PARAMETER")]
+    assert not [name for name in variables if "CIRCUIT" in name or name == "MAPPING_PARAMETER"]

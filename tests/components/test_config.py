@@ -102,7 +102,6 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "snap_start": False,
         },
         "queue": {
-            "max_receives": 5,
             "retention_days": 4,
             "dead_letter_retention_days": 14,
             "redrive_api": False,
@@ -110,6 +109,8 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         },
         "worker": {
             "processor": "processors.echo:process",
+            "max_attempts": 5,
+            "event_timeout_seconds": None,
             "batch_size": 10,
             "batching_window_seconds": 0,
             "maximum_concurrency": None,
@@ -329,8 +330,16 @@ def test_options_do_not_change_once_they_are_read() -> None:
         ),
         ({"api": {"stage_name": "a/b"}}, "datapipeline:api.stage_name = 'a/b': String should match pattern "),
         (
-            {"queue": {"max_receives": 0}},
-            "datapipeline:queue.max_receives = 0: Input should be greater than or equal to 1",
+            {"worker": {"max_attempts": 0}},
+            "datapipeline:worker.max_attempts = 0: Input should be greater than or equal to 1",
+        ),
+        (
+            {"queue": {"max_receives": 3}},
+            "datapipeline:queue: max_receives is now worker.max_attempts: attempts are counted by the worker",
+        ),
+        (
+            {"worker": {"timeout_seconds": 20, "event_timeout_seconds": 16}},
+            "datapipeline: worker.event_timeout_seconds 16 is above 15: worker.timeout_seconds 20 less 5 for storing",
         ),
         (
             {"queue": {"retention_days": 14}},
@@ -341,8 +350,8 @@ def test_options_do_not_change_once_they_are_read() -> None:
             "datapipeline:worker.maximum_concurrency = 1: Input should be greater than or equal to 2",
         ),
         (
-            {"worker": {"circuit_breaker": {}}, "queue": {"max_receives": 2}},
-            "datapipeline: worker.circuit_breaker needs queue.max_receives of at least 3, given is 2",
+            {"worker": {"circuit_breaker": {}, "max_attempts": 2}},
+            "datapipeline: worker.circuit_breaker needs worker.max_attempts of at least 3, given is 2",
         ),
         (
             {"worker": {"circuit_breaker": {"failure_threshold": 0}}},
@@ -754,11 +763,11 @@ def test_an_allowed_header_is_a_name(header: str) -> None:
 
 
 def test_several_problems_are_several_lines() -> None:
-    assert lines(environment="qa", api={"kind": "soap", "zz": 1}, queue={"max_receives": 0}, worker="5") == [
+    assert lines(environment="qa", api={"kind": "soap", "zz": 1}, queue={"retention_days": 0}, worker="5") == [
         f"{FILE}: datapipeline:environment = 'qa': Input should be 'dev', 'staging' or 'prod'",
         f"{FILE}: datapipeline:api.kind = 'soap': Input should be 'http' or 'rest'",
         *(line for line in lines(api={"zz": 1})),
-        f"{FILE}: datapipeline:queue.max_receives = 0: Input should be greater than or equal to 1",
+        f"{FILE}: datapipeline:queue.retention_days = 0: Input should be greater than or equal to 1",
         *(line for line in lines(worker="5")),
     ]
 
@@ -955,22 +964,11 @@ def test_the_schema_for_editors_does_not_ask_for_what_an_environment_sets() -> N
             {"queue": {"retention_days": 7, "dead_letter_retention_days": 7}},
             "dead_letter_retention_days 7 must be above",
         ),
-        ({"queue": {"max_receives": 1000}}, "max_receives 1000 with worker.backoff takes up to 8"),
+        (
+            {"worker": {"max_attempts": 100, "backoff": {"maximum_seconds": 42_000}}},
+            "worker.max_attempts 100 with worker.backoff takes up to 3",
+        ),
         ({"storage": {"items_expire_after_days": 14}}, "items_expire_after_days 14 must be above"),
-        (
-            {
-                "queue": {"max_receives": 991},
-                "worker": {"circuit_breaker": {}, "backoff": {"base_seconds": 1, "maximum_seconds": 1}},
-            },
-            "max_receives 991 leaves no room for the 10 more that worker.circuit_breaker needs; SQS allows 1000",
-        ),
-        (
-            {
-                "queue": {"max_receives": 100, "retention_days": 1},
-                "worker": {"circuit_breaker": {"recovery_seconds": 3_600}},
-            },
-            "max_receives 100 with worker.backoff and worker.circuit_breaker takes up to",
-        ),
     ],
 )
 def test_messages_and_items_outlast_what_is_to_happen_to_them(options: dict[str, Any], said: str) -> None:

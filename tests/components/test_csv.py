@@ -106,6 +106,7 @@ def test_the_stack_has_the_documented_outputs(graph: Graph) -> None:
         "dead_letter_queue_url",
         "notifications_topic_arn",
         "alerts_topic_arn",
+        "alarms_topic_arn",
     }
 
 
@@ -230,12 +231,16 @@ def test_s3_may_announce_objects_of_the_input_bucket_of_this_account_and_nothing
     }
 
 
-def test_alarms_ring_on_the_alerts_topic_only(graph: Graph) -> None:
+def test_alarms_ring_on_a_topic_of_their_own(graph: Graph) -> None:
     allowed = {
         policy.name: [each["Sid"] for each in json.loads(policy.inputs["policy"])["Statement"]]
         for policy in graph.of_type("aws:sns/topicPolicy:TopicPolicy")
     }
-    assert allowed == {"pipeline-alerts": ["DenyPlainHttp", "Alarms"], "pipeline-files": ["DenyPlainHttp"]}
+    assert allowed == {
+        "pipeline-alarms": ["DenyPlainHttp", "Alarms"],
+        "pipeline-alerts": ["DenyPlainHttp"],
+        "pipeline-files": ["DenyPlainHttp"],
+    }
 
 
 def test_only_csv_files_below_the_prefix_of_the_input_bucket_are_announced_once_the_queue_takes_them(

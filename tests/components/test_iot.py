@@ -114,7 +114,14 @@ def test_a_wrong_config_says_where_and_what_is_allowed(options: dict[str, Any], 
 
 
 def test_the_stack_has_these_outputs(iot: Graph) -> None:
-    names = {"input_bucket", "table_name", "dead_letter_queue_url", "alerts_topic_arn", "worker_name"}
+    names = {
+        "input_bucket",
+        "table_name",
+        "dead_letter_queue_url",
+        "alerts_topic_arn",
+        "alarms_topic_arn",
+        "worker_name",
+    }
     assert set(iot.outputs) == names
 
 
@@ -228,7 +235,7 @@ def test_the_alarms_are_these(iot: Graph) -> None:
     for alarm in iot.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):
         inputs = alarm.inputs
         metrics = [query["metric"] for query in inputs.get("metricQueries", []) if "metric" in query] or [inputs]
-        assert inputs["alarmActions"] == inputs["okActions"] == [iot.outputs["alerts_topic_arn"]]
+        assert inputs["alarmActions"] == inputs["okActions"] == [iot.outputs["alarms_topic_arn"]]
         found[alarm.name.removeprefix("pipeline-watch-")] = (
             [(metric["namespace"], metric["metricName"], metric["dimensions"]) for metric in metrics],
             inputs["threshold"],

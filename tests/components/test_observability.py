@@ -275,7 +275,7 @@ def test_the_redrive_api_of_a_csv_stack_is_watched_as_any_api(graph_of: Callable
 
 
 def test_alarms_ring_at_the_threshold_say_so_to_the_topic_and_stay_quiet_without_traffic(stack: Graph) -> None:
-    topic = stack.outputs["alerts_topic_arn"]
+    topic = stack.outputs["alarms_topic_arn"]
     for alarm in stack.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):
         inputs = alarm.inputs
         if not alarm.name.endswith("-stopped"):

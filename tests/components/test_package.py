@@ -8,8 +8,7 @@ import pulumi
 import pytest
 
 from components import package
-from components.function import ARCHITECTURE
-from components.package import PackageError, dependency_layer, source_archive
+from components.package import ARCHITECTURE, PackageError, dependency_layer, source_archive
 
 
 @pytest.fixture(autouse=True)
@@ -102,21 +101,60 @@ def test_an_archive_named_in_the_environment_that_is_missing_is_an_error(monkeyp
         dependency_layer(Path("handlers/requirements.txt"))
 
 
-def test_the_layer_is_built_for_the_architecture_of_the_functions() -> None:
-    assert (package.PLATFORM, ARCHITECTURE) == ("manylinux2014_aarch64", "arm64")
+def test_the_layer_takes_wheels_for_amazon_linux_2023_on_the_architecture_of_the_functions() -> None:
+    assert ARCHITECTURE == "arm64"
+    assert (package.PLATFORMS[0], package.PLATFORMS[-1]) == ("manylinux_2_34_aarch64", "manylinux2014_aarch64")
+    assert "manylinux_2_28_aarch64" in package.PLATFORMS
 
 
-def test_the_code_is_every_python_file_of_the_folders_in_order_and_what_is_added(
+@pytest.mark.parametrize(
+    ("marker", "kept"),
+    [
+        ("python_version >= '3.13'", True),
+        ("python_version < '3.13'", False),
+        ("python_full_version < '3.12.4'", False),
+        ("platform_machine == 'aarch64' and sys_platform == 'linux'", True),
+        ("platform_machine == 'x86_64'", False),
+        ("sys_platform == 'win32'", False),
+    ],
+)
+def test_markers_are_those_of_the_place_where_functions_run(tmp_path: Path, marker: str, kept: bool) -> None:  # noqa: FBT001
+    file = requirements(tmp_path)
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("tiny==1.0 --hash", f"tiny==1.0 ; {marker} \\\n    --hash"), encoding="utf-8")
+    assert ("tiny==1.0" in package._for_target(file)) == kept
+    with zipfile.ZipFile(built(file, tmp_path / "build")) as layer:
+        assert ("python/tiny.py" in layer.namelist()) == kept
+
+
+def test_a_layer_is_compressed(tmp_path: Path) -> None:
+    with zipfile.ZipFile(built(requirements(tmp_path), tmp_path / "build")) as layer:
+        assert {entry.compress_type for entry in layer.infolist()} == {zipfile.ZIP_DEFLATED}
+
+
+def test_packages_that_lambda_does_not_take_are_an_error_that_names_the_largest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package, "LARGEST_UNPACKED_BYTES", 10)
+    with pytest.raises(
+        PackageError, match=r"unpacked, and Lambda takes 0 MB with the code; the largest are tiny"
+    ) as raised:
+        dependency_layer(requirements(tmp_path), tmp_path / "build")
+    assert "\n" not in str(raised.value)
+    assert list((tmp_path / "build").iterdir()) == []
+
+
+def test_the_code_is_every_file_of_the_folders_in_order_and_what_is_added(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("code/b.py", "code/a/c.py", "code/notes.txt", "code/__pycache__/b.pyc", "more/d.py"):
+    for name in ("code/b.py", "code/a/c.py", "code/rates.json", "code/__pycache__/b.pyc", "code/.env", "more/d.py"):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     monkeypatch.setattr(package, "ROOT", tmp_path)
     monkeypatch.chdir(tmp_path)
     assets = source_archive("more", "code", extra={"schemas.json": "{}"}).assets
-    assert list(assets) == ["code/a/c.py", "code/b.py", "more/d.py", "schemas.json"]
-    assert [asset.path for asset in assets.values() if isinstance(asset, pulumi.FileAsset)] == list(assets)[:3]
+    assert list(assets) == ["code/a/c.py", "code/b.py", "code/rates.json", "more/d.py", "schemas.json"]
+    assert [asset.path for asset in assets.values() if isinstance(asset, pulumi.FileAsset)] == list(assets)[:4]
     assert [asset.text for asset in assets.values() if isinstance(asset, pulumi.StringAsset)] == ["{}"]

@@ -21,14 +21,14 @@ def test_the_queue_hides_messages_for_six_runs_of_the_worker_and_its_batching_wi
     assert queue.inputs["visibilityTimeoutSeconds"] == 6 * 20 + 7
 
 
-def test_the_queue_gives_up_after_max_receives_and_its_dead_letters_take_only_its_messages(
+def test_sqs_gives_up_on_a_message_last_of_all_and_the_dead_letters_take_only_the_queues_messages(
     graph_of: Callable[..., Graph],
 ) -> None:
-    graph = graph_of(queue={"max_receives": 3, "retention_days": 2})
+    graph = graph_of(queue={"retention_days": 2})
     queue = graph.find("aws:sqs/queue:Queue", "pipeline-queue")
     dead_letters = graph.find("aws:sqs/queue:Queue", "pipeline-queue-dead-letters")
     arn = f"arn:aws:sqs:us-east-1:123456789012:{dead_letters.physical_name}"
-    assert json.loads(queue.inputs["redrivePolicy"]) == {"deadLetterTargetArn": arn, "maxReceiveCount": 3}
+    assert json.loads(queue.inputs["redrivePolicy"]) == {"deadLetterTargetArn": arn, "maxReceiveCount": 1_000}
     assert (queue.inputs["messageRetentionSeconds"], dead_letters.inputs["messageRetentionSeconds"]) == (
         2 * DAY,
         14 * DAY,
@@ -158,19 +158,22 @@ def test_subscriptions_follow_the_config_and_a_function_may_be_invoked_by_the_to
     ]
     graph = graph_of(notifications={"subscriptions": subscriptions})
     made = sorted(graph.of_type("aws:sns/topicSubscription:TopicSubscription"), key=lambda each: str(each.name))
-    topic = graph.outputs["alerts_topic_arn"]
-    queue = graph.find("aws:sqs/queue:Queue", "pipeline-alerts-dead-letters").physical_name
-    kept = json.dumps({"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:123456789012:{queue}"})
-    assert [dict(subscription.inputs) for subscription in made] == [
-        {**subscriptions[0], "topic": topic},
-        {**subscriptions[1], "topic": topic, "redrivePolicy": kept},
-    ]
-    permission = next(
-        permission
+    topics = {name: graph.outputs[f"{name}_topic_arn"] for name in ("alarms", "alerts")}
+    expected = []
+    for name, topic in topics.items():
+        queue = graph.find("aws:sqs/queue:Queue", f"pipeline-{name}-dead-letters").physical_name
+        kept = json.dumps({"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:123456789012:{queue}"})
+        expected += [
+            {**subscriptions[0], "topic": topic},
+            {**subscriptions[1], "topic": topic, "redrivePolicy": kept},
+        ]
+    assert [dict(subscription.inputs) for subscription in made] == expected
+    permissions = [
+        (permission.inputs["function"], permission.inputs["sourceArn"])
         for permission in graph.of_type("aws:lambda/permission:Permission")
         if permission.inputs["principal"] == "sns.amazonaws.com"
-    )
-    assert (permission.inputs["function"], permission.inputs["sourceArn"]) == (function, topic)
+    ]
+    assert sorted(permissions) == sorted((function, topic) for topic in topics.values())
 
 
 @pytest.mark.parametrize("protocol", ["https", "sqs", "lambda"])
@@ -200,7 +203,7 @@ def test_what_a_topic_cannot_deliver_is_kept_and_rings(graph_of: Callable[..., G
 def test_who_gets_an_email_needs_no_dead_letters(graph_of: Callable[..., Graph]) -> None:
     graph = graph_of(notifications={"subscriptions": [{"protocol": "email", "endpoint": "ops@example.com"}]})
     assert len(graph.of_type("aws:sqs/queue:Queue")) == 2
-    assert len(graph.of_type("aws:sns/topicSubscription:TopicSubscription")) == 1
+    assert len(graph.of_type("aws:sns/topicSubscription:TopicSubscription")) == 2
     assert {finding.rule for finding in findings(graph)} == {"open-api"}
 
 

@@ -212,9 +212,9 @@ def test_queues_and_bucket_refuse_plain_http_and_the_queue_takes_nothing_else_fr
     assert json.loads(policy) == refusal("s3:*", bucket, f"{bucket}/*")
 
 
-def test_the_alerts_topic_takes_alarms_of_this_account_and_no_plain_http(dev: Graph) -> None:
-    topic = arns(dev)["alerts"]
-    policy = json.loads(dev.find("aws:sns/topicPolicy:TopicPolicy", "pipeline-alerts").inputs["policy"])
+def test_the_alarms_topic_takes_alarms_of_this_account_and_no_plain_http(dev: Graph) -> None:
+    topic = dev.outputs["alarms_topic_arn"]
+    policy = json.loads(dev.find("aws:sns/topicPolicy:TopicPolicy", "pipeline-alarms").inputs["policy"])
     assert policy["Statement"] == [
         {
             "Sid": "DenyPlainHttp",

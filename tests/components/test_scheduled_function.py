@@ -5,8 +5,9 @@ import json
 import pulumi
 import pytest
 
-from components.function import Runtime, Size
+from components.function import Size
 from components.options.common import LogOptions
+from components.runtime import Runtime
 from components.scheduled_function import ScheduledFunction, Timetable
 from local.recording import Graph, synthesise
 
@@ -21,9 +22,12 @@ def _program() -> None:
             "often": Timetable("rate(1 minute)", stopped_after_seconds=300),
         },
         handler="tidy.handler",
-        code=pulumi.AssetArchive({"tidy.py": pulumi.StringAsset("def handler(event, context): return event\n")}),
         runtime=Runtime(
-            "service", "arn:aws:lambda:us-east-1:123456789012:layer:one:1", LogOptions(retention_days=1), tracing=False
+            "service",
+            pulumi.AssetArchive({"tidy.py": pulumi.StringAsset("def handler(event, context): return event\n")}),
+            "arn:aws:lambda:us-east-1:123456789012:layer:one:1",
+            LogOptions(retention_days=1),
+            tracing=False,
         ),
         size=Size(memory_mb=128, timeout_seconds=30),
         grants=[],

@@ -11,7 +11,10 @@ from local.recording import Graph, synthesise
 
 ROOT = Path(__file__).parents[2]
 STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
-API_OUTPUTS = {"api_url", "queue_url", "dead_letter_queue_url", "table_name", "bucket_name", "alerts_topic_arn"}
+API_OUTPUTS = {"api_url", "queue_url", "dead_letter_queue_url", "table_name", "bucket_name"} | {
+    "alerts_topic_arn",
+    "alarms_topic_arn",
+}
 
 # What AWS does not let anybody tag, or what is only a part of something tagged.
 UNTAGGED = {

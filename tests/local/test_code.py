@@ -1,4 +1,4 @@
-"""Code archives, and the check that a handler can be imported out of its archive alone."""
+"""Code archives, and the check that a handler can be imported from its archive alone."""
 
 import io
 import os
@@ -31,7 +31,7 @@ def _problem(handler: str, project: Path, **files: str) -> str:
     return str(raised.value)
 
 
-def test_the_same_files_give_the_same_bytes_whenever_they_were_written(tmp_path: Path) -> None:
+def test_the_same_files_give_the_same_bytes_whatever_their_times(tmp_path: Path) -> None:
     file = tmp_path / "a.py"
     file.write_text("A = 1\n")
     archive = pulumi.AssetArchive({"b.py": pulumi.StringAsset("B = 2\n"), "a.py": pulumi.FileAsset(file)})
@@ -49,13 +49,13 @@ def test_folders_and_archives_inside_archives_keep_their_paths(tmp_path: Path) -
     assert source_files(archive) == [(tmp_path / "deep" / "a.py").resolve()]
 
 
-def test_a_zip_file_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_zip_file_is_used_unchanged(tmp_path: Path) -> None:
     content = zip_bytes(_archive(a="A = 1\n"))
     (tmp_path / "code.zip").write_bytes(content)
     assert zip_bytes(pulumi.FileArchive(str(tmp_path / "code.zip"))) == content
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match=r"cannot read .*gone.py, which a code archive names: No such file"):
         zip_bytes(pulumi.AssetArchive({"gone.py": pulumi.FileAsset(tmp_path / "gone.py")}))
 
@@ -72,7 +72,7 @@ def test_a_handler_is_imported_with_its_environment(tmp_path: Path) -> None:
         check_import(zip_bytes(_archive(app__main=code)), "app.main.handler", {}, tmp_path)
 
 
-def test_the_processor_that_a_handler_loads_later_is_imported_too(tmp_path: Path) -> None:
+def test_the_processor_that_a_handler_loads_later_is_imported(tmp_path: Path) -> None:
     code = "def handler(event, context): ...\n"
     archive = zip_bytes(_archive(app__main=code, mine__broken="import nothing_of_this_name\ndef process(event): ...\n"))
     check_import(archive, "app.main.handler", {}, tmp_path)
@@ -80,31 +80,31 @@ def test_the_processor_that_a_handler_loads_later_is_imported_too(tmp_path: Path
         check_import(archive, "app.main.handler", {"PROCESSOR": "mine.broken:process"}, tmp_path)
 
 
-def test_what_fails_at_import_is_told_with_file_and_line(tmp_path: Path) -> None:
+def test_an_import_error_has_file_and_line(tmp_path: Path) -> None:
     problem = _problem("main.handler", tmp_path, main="import other\n", other="\n\nimport no_such_module\n")
     assert problem == "cannot import main.handler: ModuleNotFoundError: No module named 'no_such_module' (other.py:3)"
 
 
-def test_a_syntax_error_is_told_with_its_own_line(tmp_path: Path) -> None:
+def test_a_syntax_error_has_its_own_line(tmp_path: Path) -> None:
     problem = _problem("main.handler", tmp_path, main="import other\n", other="x = 1\ndef broken(:\n")
     assert problem.startswith("cannot import main.handler: SyntaxError: ")
     assert problem.endswith("(other.py:2)")
 
 
-def test_a_handler_that_is_not_in_its_module_is_named(tmp_path: Path) -> None:
+def test_a_handler_missing_from_its_module_is_named_in_the_error(tmp_path: Path) -> None:
     assert _problem("main.handler", tmp_path, main="") == "cannot import main.handler: main has no function 'handler'"
 
 
-def test_a_module_that_exits_is_an_error_too(tmp_path: Path) -> None:
+def test_a_module_that_exits_is_an_error(tmp_path: Path) -> None:
     assert "SystemExit: 0 (main.py:1)" in _problem("main.handler", tmp_path, main="raise SystemExit(0)\n")
 
 
-def test_a_module_that_kills_its_process_is_an_error_too(tmp_path: Path) -> None:
+def test_a_module_that_kills_its_process_is_an_error(tmp_path: Path) -> None:
     problem = _problem("main.handler", tmp_path, main="import os\nos._exit(7)\n")
     assert problem == "cannot import main.handler: the process ended with 7"
 
 
-def test_what_the_archive_lacks_is_not_found_in_the_project(tmp_path: Path) -> None:
+def test_a_module_missing_from_the_archive_is_not_imported_from_the_project(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("import handlers\ndef handler(event, context): ...\n")
     root = Path(__file__).parents[2]
     assert (root / "handlers").is_dir()

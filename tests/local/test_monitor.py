@@ -1,4 +1,4 @@
-"""The engine's share of a run: names, URNs, tags, transforms, errors where a value is missing. Nothing is created."""
+"""The monitor without an emulator: names, URNs, tags, transforms, and errors for unknown values."""
 
 import asyncio
 import os
@@ -56,14 +56,14 @@ def test_a_child_is_named_below_its_parent() -> None:
     assert graph.children(part) == [queue]
 
 
-def test_an_output_that_nobody_provides_is_told_with_input_and_line() -> None:
+def test_an_unknown_output_is_an_error_with_input_and_line() -> None:
     def program() -> None:
         queue = aws.sqs.Queue("main")
         aws.sns.Topic("alerts", display_name=queue.kms_master_key_id)
 
     expected = (
-        rf"aws:sns/topic:Topic 'alerts' \({Path(__file__).name}:\d+\): its input displayName is not known: "
-        r"nobody provided the output it needs \(aws:sqs/queue:Queue 'main' provides arn, id, name, url\)"
+        rf"aws:sns/topic:Topic 'alerts' \({Path(__file__).name}:\d+\): its input displayName is unknown: "
+        r"no resource provides the output it needs \(aws:sqs/queue:Queue 'main' provides arn, id, name, url\)"
     )
     with pytest.raises(LocalError, match=expected):
         synthesise(Path(__file__).parent, "test", program=program)
@@ -79,24 +79,25 @@ def test_an_unknown_value_is_found_deep_inside_an_input() -> None:
             metric_queries=[{"id": "m", "expression": queue.kms_master_key_id}],
         )
 
-    with pytest.raises(LocalError, match=r"its input metricQueries\[0\].expression is not known"):
+    with pytest.raises(LocalError, match=r"its input metricQueries\[0\].expression is unknown"):
         synthesise(program=program, stack="test")
 
 
-def test_a_stack_output_that_nobody_provides_is_told() -> None:
+def test_an_unknown_stack_output_is_an_error() -> None:
     def program() -> None:
         pulumi.export("key", aws.sqs.Queue("main").kms_master_key_id)
 
-    with pytest.raises(LocalError, match="the stack output 'key' is not known"):
+    with pytest.raises(LocalError, match="the stack output 'key' is unknown"):
         synthesise(program=program, stack="test")
 
 
-def test_a_type_that_nobody_knows_is_told_with_its_line() -> None:
+def test_an_unknown_type_is_an_error_with_its_line() -> None:
     def program() -> None:
         aws.ecr.Repository("images")
 
     with pytest.raises(
-        LocalError, match=r"^aws:ecr/repository:Repository 'images' \(.*test_monitor.py:\d+\): this type"
+        LocalError,
+        match=r"^aws:ecr/repository:Repository 'images' \(.*test_monitor.py:\d+\): the recorder does not know",
     ):
         synthesise(program=program, stack="test")
 
@@ -111,7 +112,7 @@ def test_the_same_name_twice_is_an_error() -> None:
 
 
 class OwnError(Exception):
-    """A program's own."""
+    """An error of a program."""
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -130,7 +131,7 @@ def test_what_the_program_raises_comes_out_as_it_is(late: bool) -> None:  # noqa
         synthesise(program=program, stack="test")
 
 
-def test_a_run_that_failed_leaves_nothing_for_the_next() -> None:
+def test_a_failed_run_does_not_affect_the_next() -> None:
     def program() -> None:
         aws.sqs.Queue("other")
         raise OwnError
@@ -141,7 +142,7 @@ def test_a_run_that_failed_leaves_nothing_for_the_next() -> None:
         assert len(synthesise(program=_two_queues, stack="test").resources) == 2
 
 
-def test_folder_environment_and_event_loop_are_as_before_a_run(tmp_path: Path) -> None:
+def test_a_run_restores_folder_environment_and_event_loop(tmp_path: Path) -> None:
     before = Path.cwd(), dict(os.environ)
     synthesise(tmp_path, "test", program=_two_queues)
     assert (Path.cwd(), dict(os.environ)) == before
@@ -168,7 +169,7 @@ def test_config_reaches_the_program() -> None:
     assert graph.outputs == {"sizes": [1, 2]}
 
 
-def test_default_tags_lie_below_a_resources_own() -> None:
+def test_a_resources_own_tags_override_default_tags() -> None:
     def program() -> None:
         aws.sqs.Queue("main", tags={"team": "own"})
         provider = aws.Provider("other", default_tags={"tags": {"from": "provider"}})
@@ -203,7 +204,7 @@ def test_transforms_change_inputs_from_the_resource_up_to_the_stack() -> None:
     assert graph.find(QUEUE, "main").inputs["policy"] == "the own parent stack"
 
 
-def test_a_transform_that_fails_is_told_on_one_line() -> None:
+def test_a_failed_transform_is_an_error_of_one_line() -> None:
     def transform(_: pulumi.ResourceTransformArgs) -> None:
         raise OwnError("no good")
 
@@ -216,7 +217,7 @@ def test_a_transform_that_fails_is_told_on_one_line() -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_the_account_the_region_and_the_partition_can_be_asked_for() -> None:
+def test_account_region_and_partition_can_be_looked_up() -> None:
     def program() -> None:
         pulumi.export("account", aws.get_caller_identity_output().account_id)
         pulumi.export("region", aws.get_region_output().region)
@@ -228,7 +229,7 @@ def test_the_account_the_region_and_the_partition_can_be_asked_for() -> None:
     assert graph.outputs == {"account": "123456789012", "region": "eu-west-1", "partition": "aws", "zones": zones}
 
 
-def test_a_call_without_an_answer_is_named() -> None:
+def test_an_unanswered_call_is_named_in_the_error() -> None:
     def program() -> None:
         pulumi.export("regions", aws.get_regions_output().names)
 
@@ -247,13 +248,13 @@ def test_a_projects_own_file_is_run_in_its_folder(write_project: Callable[[str],
     }
 
 
-def test_a_resource_that_is_not_there_is_told_with_those_that_are() -> None:
+def test_a_missing_resource_is_an_error_that_names_the_existing_ones() -> None:
     graph = synthesise(program=_two_queues, stack="test")
     with pytest.raises(LookupError, match=f"0 resources {QUEUE} 'third'; of this type there are: dead, main"):
         graph.find(QUEUE, "third")
 
 
-def test_a_name_that_the_program_gives_stays() -> None:
+def test_a_name_given_by_the_program_is_kept() -> None:
     assert physical_name(QUEUE, "main", "urn", {"name": "mine"}) == "mine"
 
 

@@ -1,4 +1,4 @@
-"""Reading a project: names, defaults below the stack's own values, and what is said when something is not there."""
+"""Reading a project: names, defaults, values of stacks, and errors for missing files."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_values_reach_the_program_as_strings_and_lists_and_maps_as_json(tmp_path
     }
 
 
-def test_defaults_of_the_project_lie_below_the_values_of_the_stack(tmp_path: Path) -> None:
+def test_values_of_the_stack_override_defaults_of_the_project(tmp_path: Path) -> None:
     project = "name: shop\nconfig:\n  colour: {type: string, default: red}\n  size: {type: integer, default: 1}\n"
     project += "  needed: {type: string}\n  aws:region: {value: eu-west-1}\n"
     loaded = load_project(_project(tmp_path, project, "config:\n  colour: blue\n"), "dev")
@@ -33,27 +33,27 @@ def test_defaults_of_the_project_lie_below_the_values_of_the_stack(tmp_path: Pat
     assert loaded.region == "eu-west-1"
 
 
-def test_the_stacks_that_are_there_are_named_when_one_is_not(tmp_path: Path) -> None:
+def test_a_missing_stack_is_an_error_that_names_the_existing_ones(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match=r"no stack 'prod' \(no file Pulumi.prod.yaml\); there are: dev$"):
         load_project(_project(tmp_path), "prod")
 
 
-def test_a_folder_without_a_project_says_so(tmp_path: Path) -> None:
+def test_a_folder_without_a_project_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match=r"there is no Pulumi.yaml in"):
         load_project(tmp_path, "dev")
 
 
-def test_a_broken_stack_file_is_named_with_its_line(tmp_path: Path) -> None:
+def test_a_broken_stack_file_is_an_error_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match=r"^Pulumi.dev.yaml:2 is not YAML: [^\n]+$"):
         load_project(_project(tmp_path, stack="config:\n  a: b: c\n"), "dev")
 
 
-def test_an_encrypted_value_is_refused_by_its_key(tmp_path: Path) -> None:
+def test_an_encrypted_value_is_an_error_that_names_its_key(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match=r"shop:token is encrypted"):
         load_project(_project(tmp_path, stack="config:\n  shop:token: {secure: AAAB}\n"), "dev")
 
 
-def test_other_values_can_be_laid_over_a_stack(tmp_path: Path) -> None:
+def test_values_of_a_stack_can_be_overridden(tmp_path: Path) -> None:
     project = load_project(_project(tmp_path, stack="config:\n  shop:a: x\n  shop:b: y\n"), "dev")
     assert project.with_config({"a": {"c": 1}, "b": None, "aws:region": "eu-west-1"}).config == {
         "shop:a": '{"c": 1}',

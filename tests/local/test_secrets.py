@@ -1,90 +1,9 @@
-"""Secrets that a stack names get a value of this machine, in the emulator's own services."""
+"""Values of secrets from the environment."""
 
-import json
-import uuid
-from collections.abc import Callable
-from typing import Any
-
-import pytest
-
-from local.emulator import Emulator
-from local.errors import LocalError
-from local.project import Project
-from local.secrets import put_into, taken_from
-from local.services import Clients
-
-ACCOUNT = "us-east-1:123456789012"
-KEY = f"arn:aws:kms:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+from local.secrets import taken_from
 
 
-@pytest.fixture
-def project_with(project: Project) -> Callable[..., Project]:
-    """`project_with(name=reference)`: a project, of whatever name, whose processor has these secrets."""
-    return lambda **secrets: project.with_config({"datapipeline:worker": {"batch_size": 1, "secrets": secrets}})
-
-
-def references(project: Project) -> dict[str, Any]:
-    options = json.loads(project.config["datapipeline:worker"])
-    assert options["batch_size"] == 1
-    found: dict[str, Any] = options["secrets"]
-    return found
-
-
-def test_values_are_taken_out_of_the_environment() -> None:
+def test_values_are_removed_from_the_environment() -> None:
     environment = {f"PIPELINE_SECRET_{name}": "a value" for name in ("TOKEN", "SIGNING_KEY")} | {"PIPELINE_STACK": "a"}
     assert taken_from(environment) == {"token": "a value", "signing_key": "a value"}
     assert environment == {"PIPELINE_STACK": "a"}
-
-
-def test_each_is_where_a_function_looks_for_it_and_the_stack_names_it_by_the_emulators_arn(
-    emulator: Emulator, aws: Clients, project_with: Callable[..., Project]
-) -> None:
-    unique = uuid.uuid4().hex
-    project = project_with(
-        token=f"arn:aws:secretsmanager:{ACCOUNT}:secret:{unique}/token-AbC123",
-        signing={"arn": f"arn:aws:ssm:{ACCOUNT}:parameter/{unique}/signing", "key_arn": KEY},
-        plain=f"arn:aws:ssm:{ACCOUNT}:parameter/{unique}",
-    )
-    values = {"token": "one", "signing": "two", "plain": "three", "of_another_stack": "four"}
-    own = references(put_into(emulator, project, values))
-    assert aws("secretsmanager").get_secret_value(SecretId=own["token"]["arn"])["SecretString"] == "one"
-    assert own["token"]["arn"].startswith(f"arn:aws:secretsmanager:us-east-1:000000000000:secret:{unique}/token-")
-    assert own["signing"] == {"arn": f"arn:aws:ssm:us-east-1:000000000000:parameter/{unique}/signing", "key_arn": KEY}
-    for name, called in (("signing", f"/{unique}/signing"), ("plain", unique)):
-        for by in (own[name]["arn"], called):
-            parameter = aws("ssm").get_parameter(Name=by, WithDecryption=True)["Parameter"]
-            assert (parameter["Type"], parameter["Value"]) == ("SecureString", values[name])
-
-
-def test_a_value_that_is_missing_is_asked_for_by_its_variable(
-    emulator: Emulator, project_with: Callable[..., Project]
-) -> None:
-    names = ("token", "signing_key", "empty")
-    project = project_with(**{name: f"arn:aws:ssm:{ACCOUNT}:parameter/{name}" for name in names})
-    with pytest.raises(LocalError, match="set PIPELINE_SECRET_SIGNING_KEY, PIPELINE_SECRET_EMPTY, to something"):
-        put_into(emulator, project, {"token": "one", "empty": ""})
-
-
-@pytest.mark.parametrize(
-    "reference", ["hunter2", 7, None, {}, {"arn": 7}, "arn:aws:ssm:eu-west-1:123456789012:parameter/signing"]
-)
-def test_what_the_program_refuses_is_left_to_it(
-    emulator: Emulator, project_with: Callable[..., Project], reference: object
-) -> None:
-    project = project_with(token=reference)
-    assert put_into(emulator, project, {}) is project
-
-
-@pytest.mark.parametrize("options", ["", "no JSON", "[]", "7", '{"secrets": 7}', "{}"])
-def test_a_stack_without_secrets_needs_none(emulator: Emulator, project: Project, options: str) -> None:
-    project = project.with_config({"datapipeline:worker": options})
-    assert put_into(emulator, project, {"token": "one"}) is project
-
-
-def test_what_the_emulator_refuses_is_told_with_the_secrets_name_and_without_its_value(
-    emulator: Emulator, project_with: Callable[..., Project]
-) -> None:
-    project = project_with(token=f"arn:aws:ssm:{ACCOUNT}:parameter/aws/reserved")
-    with pytest.raises(LocalError, match="the secret 'token' could not be put into the emulator: ") as raised:
-        put_into(emulator, project, {"token": "hunter2"})
-    assert "hunter2" not in str(raised.value)

@@ -94,9 +94,9 @@ def test_sums_and_taxes_are_exact(lines: list[tuple[int, Decimal]], country: str
         ({"orderId": ""}, "orderId must be a text that is not empty"),
         ({"orderId": "  "}, "orderId must be a text that is not empty"),
         ({"orderId": 17, "amount": 1}, "orderId must be a text that is not empty"),
-        ({"orderId": "A", "country": "XX", "amount": 1}, "country 'XX' is not one we sell to: AT, CH, DE, FR"),
-        ({"orderId": "A", "country": None, "amount": 1}, "country None is not one we sell to: AT, CH, DE, FR"),
-        ({"orderId": "A", "country": ["DE"], "amount": 1}, "country ['DE'] is not one we sell to: AT, CH, DE, FR"),
+        ({"orderId": "A", "country": "XX", "amount": 1}, "country is not one we sell to: AT, CH, DE, FR"),
+        ({"orderId": "A", "country": None, "amount": 1}, "country is not one we sell to: AT, CH, DE, FR"),
+        ({"orderId": "A", "country": ["DE"], "amount": 1}, "country is not one we sell to: AT, CH, DE, FR"),
         ({"orderId": "A"}, "amount must be a number"),
         *(
             ({"orderId": "A", "amount": amount}, "amount must be a number")

@@ -26,7 +26,7 @@ def stack(decisions: Path) -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def resources(stack: Running) -> Iterator[Callable[[], Pipeline]]:
-    root = Clients(stack.emulator.endpoint, stack.project.region)
+    root = Clients(stack.emulator)
     functions = root("lambda")
     for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
         functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)

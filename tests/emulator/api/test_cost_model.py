@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.client import BaseClient
 
-from cli.calls import ingest_calls, report_calls, worker_calls
+from cli.cost_model import ingest_calls, report_calls, worker_calls
 from components.config import load
 from components.options.api import ApiPipelineConfig
 from handlers.api.reader import EventReader

@@ -6,6 +6,7 @@ is not in.
 
 import gzip
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import Any
 
 from handlers.api.worker import Worker
 from handlers.processor import Rejected
+from handlers.shared import aws
 from tests.api_pipeline import Pipeline, Time
 from tests.crash_points import Killed, Point, broken, points, record
 
@@ -145,17 +147,37 @@ def test_the_worker_loses_nothing_and_doubles_nothing_wherever_it_fails_or_dies(
         check_what_is_left(pipeline, point)
 
 
-def test_a_worker_that_dies_on_the_last_attempt_leaves_no_event_that_claims_to_be_queued_for_good(
-    pipeline: Pipeline,
-) -> None:
-    pipeline.settings = {**SETTINGS, "max_receives": 1}
-    worker = pipeline.worker(process)
-    pipeline.post(BATCH)
-    records = pipeline.receive()
-    for point in points(record(lambda: worker.handle(records, Time()))):
-        pipeline.clear()
-        accepted = set(promised(pipeline.post(BATCH).body))
-        attempt(pipeline, worker, point)
-        # The first call finds out what is done, the second says when this attempt is over.
-        for item in (pipeline.items()[event_id] for event_id in accepted) if point.position > 1 else ():
-            assert item["status"] in ("succeeded", "failed") or "final_attempt_until" in item, point
+def test_an_event_whose_worker_died_is_run_on_its_own_and_dead_lettered_if_it_kills_again(pipeline: Pipeline) -> None:
+    pipeline.settings = {**SETTINGS, "max_attempts": 2}
+    killer, *neighbours = [pipeline.post({"n": n, "bad": n == 0}).body["id"] for n in range(4)]
+
+    def process(event: Any) -> int:
+        if event["bad"]:
+            os._exit(137)
+        return int(event["n"])
+
+    def deliver() -> None:
+        """One delivery in a process of its own, whose end the queue sees as Lambda's would be."""
+        records = pipeline.receive()
+        aws.client.cache_clear()
+        reader, writer = os.pipe()
+        if (child := os.fork()) == 0:
+            failed = pipeline.worker(process).handle(records, Time())
+            os.write(writer, json.dumps(failed).encode())
+            os._exit(0)
+        os.close(writer)
+        _, status = os.waitpid(child, 0)
+        with os.fdopen(reader) as answer:
+            text = answer.read()
+        if os.waitstatus_to_exitcode(status) == 0:
+            pipeline.settle(records, json.loads(text))
+        pipeline.show_again(records)
+
+    for _ in range(12):
+        deliver()
+    shown = {event_id: pipeline.shown(event_id).body for event_id in (killer, *neighbours)}
+    assert {shown[event_id]["status"] for event_id in neighbours} == {"succeeded"}
+    assert {shown[event_id]["attempts"] for event_id in neighbours} == {1}
+    assert (shown[killer]["status"], shown[killer]["attempts"]) == ("failed", 2)
+    assert "the worker died" in shown[killer]["error"]
+    assert [json.loads(letter["Body"])["id"] for letter in pipeline.dead_letters()] == [killer]

@@ -49,8 +49,7 @@ def test_a_poisoned_message_is_dead_lettered_with_an_alert_and_succeeds_when_red
     poisoned = {json.loads(body)["id"] for body in letters}
     assert poisoned == chosen.keys()
     assert statuses(game_day) == {each: "queued" if each in poisoned else "succeeded" for each in ids}
-    failed = [event for alert in game_day.alerts() for event in alert["events"]]
-    assert [event["error_type"] for event in failed] == ["UnreadableMessageError"] * len(poisoned)
+    assert {alert["error_type"] for alert in game_day.alerts()} == {"UnreadableMessageError"}
     switch(game_day, "none")
     for body in letters:
         game_day.root("sqs").send_message(QueueUrl=game_day.outputs["queue_url"], MessageBody=body)

@@ -118,7 +118,7 @@ def worker_does_all_it_does(pipeline: Pipeline) -> None:
     returned = [json.loads(record["body"])["id"] for record in records if record["messageId"] in str(answer)]
     assert returned == [tracked[2]]
     assert pipeline.items()[untracked]["status"] == "succeeded"
-    assert [pipeline.items()[event_id]["status"] for event_id in tracked] == ["succeeded", "failed", "queued"]
+    assert [pipeline.items()[event_id]["status"] for event_id in tracked] == ["succeeded", "failed", "retrying"]
     assert len(pipeline.dead_letters()) == 1
     assert len(pipeline.alerts()) == 1
     assert sorted(event["detail"]["status"] for event in pipeline.told()) == ["failed", "succeeded", "succeeded"]

@@ -108,10 +108,10 @@ def test_a_window_with_known_contents_is_counted_exactly(reports: Reports) -> No
         "until": timestamp(hour + timedelta(hours=1)),
         "complete": True,
         "events": 45,
-        "by_status": {"queued": 2, "succeeded": 40, "failed": 3},
+        "by_status": {"queued": 2, "retrying": 0, "succeeded": 40, "failed": 3},
         "by_type": {
-            "order": {"queued": 0, "succeeded": 40, "failed": 0},
-            "refund": {"queued": 2, "succeeded": 0, "failed": 3},
+            "order": {"queued": 0, "retrying": 0, "succeeded": 40, "failed": 0},
+            "refund": {"queued": 2, "retrying": 0, "succeeded": 0, "failed": 3},
         },
         "failures": {"Rejected": 2, "TimeoutError": 1},
         # The 22nd and the 41st of 43.
@@ -121,7 +121,7 @@ def test_a_window_with_known_contents_is_counted_exactly(reports: Reports) -> No
     }
     ((subject, text),) = reports.messages()
     assert subject == f"test: hourly report of {hour:%Y-%m-%d} 10:00 to 11:00 UTC"
-    assert "45 events received: 40 succeeded, 3 failed, 2 queued" in text
+    assert "45 events received: 40 succeeded, 3 failed, 0 retrying, 2 queued" in text
     assert "p50 220 ms, p95 60,000 ms" in text
 
 

@@ -163,7 +163,7 @@ def stack(decisions: Path) -> Iterator[Running]:
 @pytest.fixture(scope="session")
 def inbox_url(stack: Running) -> str:
     """A queue that gets what the topic sends."""
-    root = Clients(stack.emulator.endpoint, stack.project.region)
+    root = Clients(stack.emulator)
     url = str(root("sqs").create_queue(QueueName="iot-inbox")["QueueUrl"])
     arn = root("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     allowed = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}

@@ -27,7 +27,7 @@ WORKER = [
 
 
 def role_of(stack: Running) -> Role:
-    return Role(Clients(stack.emulator.endpoint, stack.project.region), stack.outputs["worker_name"])
+    return Role(Clients(stack.emulator), stack.outputs["worker_name"])
 
 
 def worker_does_all_it_does(iot: Iot, role: Role) -> None:

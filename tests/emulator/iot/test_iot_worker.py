@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -297,3 +297,12 @@ def test_a_reading_that_the_stack_s_own_schema_refuses_is_recorded_with_its_reas
     assert len(reasons) == 2
     assert reasons[0].startswith("/device_id must match pattern")
     assert reasons[1].startswith("/metrics/temperature must be smaller than or equal to 100")
+
+
+def test_a_reading_dated_ahead_does_not_mute_the_alerts_of_its_device(iot: Iot) -> None:
+    # Somebody else's upload about the same device, as far ahead as is allowed.
+    ahead = (datetime.now(UTC) + timedelta(seconds=290)).isoformat()
+    iot.take(lines({"device_id": "freezer", "timestamp": ahead, "metrics": {"temperature": 20}}))
+    now = datetime.now(UTC).isoformat()
+    iot.take(lines({"device_id": "freezer", "timestamp": now, "metrics": {"temperature": 45}}))
+    assert iot.alerts() == ["freezer temperature crossed 45"]

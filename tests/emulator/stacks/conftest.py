@@ -20,12 +20,9 @@ from botocore.credentials import Credentials
 from local.code import zip_bytes
 from local.engine import Running, running
 from local.project import load_project
-from local.services import ACCESS_KEY, SECRET_KEY, Clients
+from local.services import Clients
 
 ROOT = Path(__file__).parents[3]
-
-# May do everything.
-ROOT_KEYS = Credentials(ACCESS_KEY, SECRET_KEY)
 
 Json = Any
 
@@ -37,7 +34,7 @@ class Client:
     up: Running
 
     def __post_init__(self) -> None:
-        self.aws = Clients(self.up.emulator.endpoint, self.up.project.region)
+        self.aws = Clients(self.up.emulator)
         self.outputs = self.up.outputs
         # A csv stack has one for redrive, an iot stack none.
         self.api_url = self.outputs.get("api_url") or self.outputs.get("redrive_api_url", "")
@@ -65,8 +62,10 @@ class Client:
             with error:
                 return error.code, json.load(error)
 
-    def signed(self, method: str, path: str, body: Json = None, keys: Credentials = ROOT_KEYS) -> tuple[int, Json]:
-        """A request with a signature of AWS credentials."""
+    def signed(self, method: str, path: str, body: Json = None, keys: Credentials | None = None) -> tuple[int, Json]:
+        """A request with a signature of AWS credentials: root's, unless others are given."""
+        root = self.up.emulator.keys
+        keys = keys or Credentials(root.access_key, root.secret_key)
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         request = AWSRequest(method, self.api_url + path, data=data, headers=headers)
@@ -80,8 +79,9 @@ class Client:
         return self.request("GET", f"/events/{event_id}")[1]
 
     def finished(self, event_id: str, seconds: float = 60) -> Json:
-        """The event once it is not queued any more."""
-        return self.until(lambda: (shown := self.shown(event_id))["status"] != "queued" and shown, seconds)
+        """The event once it is done."""
+        done = ("succeeded", "failed")
+        return self.until(lambda: (shown := self.shown(event_id))["status"] in done and shown, seconds)
 
     def until(self, holds: Callable[[], Any], seconds: float = 60) -> Any:
         """What `holds` answers as soon as that is true. Fails when it is not in time."""
@@ -97,6 +97,8 @@ class Client:
             item["id"]["S"]: {name: next(iter(value.values())) for name, value in item.items()}
             for page in pages
             for item in page["Items"]
+            # When there was an alert of each kind is no event.
+            if not item["id"]["S"].startswith("alert#")
         }
 
     def objects(self, prefix: str) -> list[str]:
@@ -154,6 +156,6 @@ def dev(start: Start) -> Iterator[Client]:
     """The dev stack, but for a shorter back-off, so that tests need not wait."""
     backoff = {"base_seconds": 1, "maximum_seconds": 1}
     with start(
-        worker={"timeout_seconds": 10, "backoff": backoff}, queue={"max_receives": 3, "redrive_api": True}
+        worker={"timeout_seconds": 10, "backoff": backoff, "max_attempts": 3}, queue={"redrive_api": True}
     ) as client:
         yield client

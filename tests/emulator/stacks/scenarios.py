@@ -104,11 +104,23 @@ def largest_message(client: Client, size: int) -> Iterator[None]:
 
 
 def worker_does_all_it_does(client: Client, event: Json, keyed_id: str) -> None:
-    """Gets an event that was not recorded yet, one with another's id, and a message that is none. Two dead letters."""
-    fresh = str(uuid.uuid4())
-    for body in (message(event, fresh), message(event, keyed_id, fingerprint="f" * 64), "poison"):
+    """Gets four messages: of a new event, of one that another worker has begun, of another's id, and of no event."""
+    fresh, begun = str(uuid.uuid4()), str(uuid.uuid4())
+    now = int(time.time())
+    at_work = {"attempts": 1, "running_until": now + 8, "noted_receives": 1, "expires_at": now + 1_000}
+    client.aws("dynamodb").put_item(
+        TableName=client.outputs["table_name"],
+        Item={"id": {"S": begun}, "type": {"S": "t"}, "status": {"S": "queued"}, "noted_message_id": {"S": "another"}}
+        | {name: {"N": str(value)} for name, value in at_work.items()},
+    )
+    for body in (
+        message(event, fresh),
+        message(event, begun),
+        message(event, keyed_id, fingerprint="f" * 64),
+        "poison",
+    ):
         client.aws("sqs").send_message(QueueUrl=client.outputs["queue_url"], MessageBody=body)
-    client.until(lambda: status_of(client, fresh) == "succeeded")
+    client.until(lambda: [status_of(client, each) for each in (fresh, begun)] == ["succeeded"] * 2)
     client.until(lambda: client.depth(client.outputs["dead_letter_queue_url"]) == 2)
 
 

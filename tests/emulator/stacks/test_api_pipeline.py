@@ -94,16 +94,16 @@ def test_a_report_on_demand_counts_what_was_sent(dev: Client) -> None:
     for result in results:
         dev.finished(result["id"])
     environment = {**os.environ, **dev.up.environment(), "PIPELINE_OUTPUTS": json.dumps(dev.outputs)}
-    command = [sys.executable, "-W", "ignore", "-m", "cli.main", "report", "--json", "--hours", "2"]
+    command = [sys.executable, "-W", "ignore", "-m", "cli.main", "report", "--json", "--since", "2h"]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
     report = json.loads(done.stdout)
-    assert report["by_type"]["counted"] == {"queued": 0, "succeeded": 7, "failed": 0}
+    assert report["by_type"]["counted"] == {"queued": 0, "retrying": 0, "succeeded": 7, "failed": 0}
     assert report["latency_ms"]["p50"] > 0
     assert report["complete"] is True
 
 
 def test_workers_that_are_killed_at_random_lose_and_double_nothing(start: Start) -> None:
-    with start(queue={"max_receives": 100}) as client:
+    with start(worker={"max_attempts": 100}) as client:
         # A dead function's messages come back after the visibility timeout: three minutes are long for a test.
         client.aws("sqs").set_queue_attributes(
             QueueUrl=client.outputs["queue_url"], Attributes={"VisibilityTimeout": "2"}

@@ -175,7 +175,4 @@ def test_upload_says_what_is_wrong_in_one_line(files: Client, tmp_path: Path) ->
     assert (missing.returncode, missing.stderr) == (1, f"error: {tmp_path / 'none.csv'}: there is no such file\n")
     other = tmp_path / "a.txt"
     other.write_text(HEADER)
-    assert (
-        "files are keys that begin with raw/ and end with .csv or .csv.gz"
-        in command(files, "upload", str(other)).stderr
-    )
+    assert "must begin with raw/ and end with .csv or .csv.gz" in command(files, "upload", str(other)).stderr

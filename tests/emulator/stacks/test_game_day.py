@@ -14,8 +14,8 @@ from .conftest import Client, Start
 @pytest.fixture(scope="module")
 def game_day(start: Start) -> Iterator[Client]:
     with start(
-        queue={"fifo": {"group_field": "customer"}, "max_receives": 20},
-        worker={"timeout_seconds": 10, "backoff": {"base_seconds": 1, "maximum_seconds": 1}},
+        queue={"fifo": {"group_field": "customer"}},
+        worker={"max_attempts": 20, "timeout_seconds": 10, "backoff": {"base_seconds": 1, "maximum_seconds": 1}},
         outcomes={},
         fault_injection=True,
     ) as client:

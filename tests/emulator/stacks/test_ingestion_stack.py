@@ -21,7 +21,8 @@ ORDERS = [{"orderId": f"order-{number}", "amount": 10 + number} for number in ra
 def signed(client: Client, method: str, path: str, body: Any = None) -> tuple[int, Any]:
     data = b"" if body is None else json.dumps(body).encode()
     request = AWSRequest(method, client.outputs["api_url"] + path, data=data, headers={"Content-Type": "text/json"})
-    SigV4Auth(Credentials("test", "test"), "execute-api", "us-east-1").add_auth(request)
+    root = client.up.emulator.keys
+    SigV4Auth(Credentials(root.access_key, root.secret_key), "execute-api", "us-east-1").add_auth(request)
     return client.request(method, path, headers=dict(request.headers.items()), raw=data)
 
 

@@ -98,17 +98,17 @@ def test_a_request_is_followed_by_its_correlation_id_through_every_line_of_both_
     with role_of("worker").without("s3:PutObject"):
         status, answer = dev.post([{"n": 1}, {"n": 2}], {"X-Correlation-Id": followed})
         assert status == 202
-        dev.until(has_said(logs, "retry"))
+        dev.until(has_said(logs, "unavailable"))
     with role_of("worker").without("dynamodb:BatchGetItem"):
-        dev.until(lambda: any("service did not answer" in line["message"] for line in logs.lines("worker")))
+        dev.until(lambda: any("the batch returns" in line["message"] for line in logs.lines("worker")))
     assert answer["accepted"] == 2
     dev.until(has_said(logs, "succeeded", 2))
     said = {function: logs.lines(function) for function in ("ingest", "worker")}
     assert [line["message"] for line in said["ingest"]] == ["request"]
     assert {line["message"] for line in said["worker"]} == {
         "batch",
-        "an attempt failed",
-        "a service did not answer; what is not done returns to the queue",
+        "a result was not stored; the message returns to the queue",
+        "a service did not answer; the batch returns to the queue",
     }
     assert [correlated(line) for lines in said.values() for line in lines] == [{followed}] * sum(
         len(lines) for lines in said.values()
@@ -147,13 +147,13 @@ def test_refused_and_failed_requests_leave_a_line_with_their_correlation_id(
 def test_the_saved_queries_ask_for_what_the_lines_have(dev: Client, logs: Logs, role_of: Callable[[str], Role]) -> None:
     with role_of("worker").without("s3:PutObject"):
         event_id = dev.post({"event_type": "page_view"})[1]["id"]
-        dev.until(has_said(logs, "retry"))
+        dev.until(has_said(logs, "unavailable"))
     dev.until(has_said(logs, "succeeded"))
     events = [event for line in logs.lines("worker") if line["message"] == "batch" for event in line["events"]]
-    assert [(event["outcome"], event["attempts"], event["id"]) for event in events[-1:]] == [("succeeded", 2, event_id)]
+    assert [(event["outcome"], event["attempts"], event["id"]) for event in events[-1:]] == [("succeeded", 1, event_id)]
     assert events[-1]["latency_ms"] > 1_000
     assert events[-1]["type"] == "page_view"
-    assert (events[0]["outcome"], events[0]["error_type"]) == ("retry", "AccessDenied")
+    assert (events[0]["outcome"], events[0]["error_type"]) == ("unavailable", "AccessDenied")
     assert "calling the PutObject operation" in events[0]["error"]
     asked = {
         name.removeprefix("event.")
@@ -187,8 +187,8 @@ def test_no_line_of_any_function_of_an_api_stack_has_anything_of_an_events_body(
 
     with start(
         api={"schemas": ["page_view"]},
-        worker={"timeout_seconds": 10, "backoff": {"base_seconds": 1, "maximum_seconds": 1}},
-        queue={"max_receives": 2, "redrive_api": True},
+        worker={"max_attempts": 2, "timeout_seconds": 10, "backoff": {"base_seconds": 1, "maximum_seconds": 1}},
+        queue={"redrive_api": True},
         storage={"archive": True},
         logs={"level": "DEBUG"},
     ) as client:
@@ -213,20 +213,19 @@ def test_no_line_of_any_function_of_an_api_stack_has_anything_of_an_events_body(
         # What could not be stored and is tried again; what fails on each attempt; what is no event at all.
         with role(client, "worker").without("s3:PutObject"):
             assert client.post(event("home"))[0] == 202
-            said("retry")
+            said("unavailable")
         said("succeeded", 3)
         assert client.post([event("failed"), event("rejected")])[0] == 202
-        said("failed")
-        said("rejected")
+        said("retrying")
+        said("failed", 2)
         client.aws("sqs").send_message(QueueUrl=client.outputs["queue_url"], MessageBody=f'{{"data": "{MARKER}"')
-        said("unreadable", 2)
+        said("unreadable")
         # And once more, from the dead letters.
         client.until(lambda: client.depth(client.outputs["dead_letter_queue_url"]) == 3)
         status, moved = client.signed("POST", "/redrive/start", {})
         assert (status, moved["redriven"]) == (200, 3)
-        said("failed", 2)
-        said("rejected", 2)
-        said("unreadable", 4)
+        said("failed", 4)
+        said("unreadable", 2)
         text = logs.text()
         result = client.aws("s3").get_object(Bucket=client.outputs["bucket_name"], Key=client.objects("results/")[0])
         processed = result["Body"].read().decode()
@@ -248,7 +247,7 @@ def test_no_line_of_any_function_of_a_csv_stack_has_anything_of_a_row(start: Sta
         logs = Logs(client)
 
         def ended() -> dict[str, tuple[str, int, int]]:
-            lines = [line for line in logs.lines("csv_worker") if line["message"] == "batch"]
+            lines = [line for line in logs.lines("worker") if line["message"] == "batch"]
             files = [file for line in lines for file in line["files"]]
             return {file["key"]: (file["outcome"], file["processed"], file["rejected"]) for file in files}
 
@@ -256,9 +255,9 @@ def test_no_line_of_any_function_of_a_csv_stack_has_anything_of_a_row(start: Sta
         put(client, "raw/open-quote.csv", f'{header}{good}"{MARKER}\n')
         put(client, "raw/no-such-columns.csv", f"name,{MARKER}\nAnn,{MARKER}\n")
         client.until(lambda: len(ended()) == 3)
-        with role(client, "csv_worker").without("s3:PutObject"):
+        with role(client, "worker").without("s3:PutObject"):
             put(client, "raw/retried.csv", f"{header}{good}")
-            client.until(lambda: any("service did not answer" in line["message"] for line in logs.lines("csv_worker")))
+            client.until(lambda: any("service did not answer" in line["message"] for line in logs.lines("worker")))
         client.until(lambda: len(ended()) == 4)
         text = logs.text()
         assert ended() == {
@@ -267,7 +266,7 @@ def test_no_line_of_any_function_of_a_csv_stack_has_anything_of_a_row(start: Sta
             "raw/no-such-columns.csv": ("failed", 0, 0),
             "raw/retried.csv": ("succeeded", 1, 0),
         }
-    assert {*logs.groups} == {"csv_worker"}
+    assert {*logs.groups} == {"worker"}
     assert MARKER not in text
 
 
@@ -286,7 +285,7 @@ def test_no_line_of_the_function_of_an_iot_stack_has_anything_of_a_reading_but_w
         logs = Logs(client)
 
         def counted() -> list[tuple[int, int]]:
-            lines = [line for line in logs.lines("iot_worker") if line["message"] == "object"]
+            lines = [line for line in logs.lines("worker") if line["message"] == "object"]
             return [(line["readings"], line["rejected"]) for line in lines]
 
         put(
@@ -296,8 +295,8 @@ def test_no_line_of_the_function_of_an_iot_stack_has_anything_of_a_reading_but_w
         crossing = {"device_id": "d1", "timestamp": "2026-11-20T00:01:00Z", "metrics": {MARKER: 5, "temperature": 35}}
         put(client, "readings/crossing.jsonl", json.dumps(crossing))
         client.until(lambda: len(counted()) == 2)
-        text, (alert,) = logs.text(), logs.lines("iot_worker")[-1]["alerts"]
+        text, (alert,) = logs.text(), logs.lines("worker")[-1]["alerts"]
         assert counted() == [(1, 6), (1, 0)]
     assert (alert["device_id"], alert["metric"], alert["value"]) == ("d1", "temperature", "35")
-    assert {*logs.groups} == {"iot_worker"}
+    assert {*logs.groups} == {"worker"}
     assert MARKER not in text

@@ -80,7 +80,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         "timeout_seconds": 10,
         "backoff": {"base_seconds": 1, "maximum_seconds": 1},
     }
-    config = {"worker": worker, "queue": {"max_receives": 2}, "storage": {"results": "inline"}}
+    config = {"worker": worker | {"max_attempts": 2}, "storage": {"results": "inline"}}
     # As the command takes it from its user.
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PIPELINE_SECRET_SIGNING_KEY", VALUE)
@@ -193,7 +193,7 @@ def test_while_a_secret_cannot_be_read_the_queue_waits_and_then_every_event_is_p
         "backoff": {"base_seconds": 1, "maximum_seconds": 1},
         "circuit_breaker": {"failure_threshold": 3, "recovery_seconds": 1},
     }
-    project = load_project(ROOT, "dev").with_config({"worker": worker, "queue": {"max_receives": 3}})
+    project = load_project(ROOT, "dev").with_config({"worker": worker | {"max_attempts": 3}})
     with running(project, secret_values={"signing_key": VALUE}) as up:
         pipeline = Guarded(Client(up))
         client = pipeline.client

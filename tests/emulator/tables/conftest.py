@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from local.emulator import Emulator
-from local.services import ACCESS_KEY, SECRET_KEY, Clients
+from local.services import Clients
 from tests.emulator_fixture import emulator
 from tests.roles import forget_clients
 from tests.table_scenarios import EVENTS, FILES, READINGS
@@ -23,7 +23,7 @@ def _schema(names: tuple[str, ...]) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _tables(emulator: Emulator) -> Iterator[None]:
-    client = Clients(emulator.endpoint, emulator.region)("dynamodb")
+    client = Clients(emulator)("dynamodb")
     for table, keys in KEYS.items():
         index: dict[str, Any] = {}
         if table == EVENTS:
@@ -40,14 +40,8 @@ def _tables(emulator: Emulator) -> Iterator[None]:
             BillingMode="PAY_PER_REQUEST",
             **index,
         )
-    environment = {
-        "AWS_ENDPOINT_URL": emulator.endpoint,
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-        "AWS_DEFAULT_REGION": emulator.region,
-    }
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
+        for name, value in emulator.client_environment().items():
             patch.setenv(name, value)
         forget_clients()
         yield
@@ -57,6 +51,6 @@ def _tables(emulator: Emulator) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _empty(_tables: None, emulator: Emulator) -> None:
     """Leaves each test an empty table of events; other tables' scenarios use keys of their own."""
-    client = Clients(emulator.endpoint, emulator.region)("dynamodb")
+    client = Clients(emulator)("dynamodb")
     for item in client.scan(TableName=EVENTS)["Items"]:
         client.delete_item(TableName=EVENTS, Key={"id": item["id"]})

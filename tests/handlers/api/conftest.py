@@ -35,7 +35,7 @@ def _create(outputs: Mapping[str, str]) -> None:
     sqs, sns = aws.client("sqs"), aws.client("sns")
     dead_letters = sqs.create_queue(QueueName=_name(outputs["dead_letter_queue_url"]))["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=dead_letters, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": CONFIG["queue"]["max_receives"]})
+    redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 1_000})
     attributes = {"RedrivePolicy": redrive, "VisibilityTimeout": "360"}
     assert (
         sqs.create_queue(QueueName=_name(outputs["queue_url"]), Attributes=attributes)["QueueUrl"]

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -482,7 +482,7 @@ def test_a_field_of_any_other_value_is_unreadable_or_usable(name: str, value: ob
     assert isinstance(value, dict if name == "data" else str)
 
 
-@pytest.mark.parametrize("missing", [field.name for field in fields(Envelope)])
+@pytest.mark.parametrize("missing", [field.name for field in fields(Envelope) if field.default is MISSING])
 def test_a_message_without_one_of_the_fields_is_unreadable(missing: str) -> None:
     body = json.dumps({name: value for name, value in vars(ENVELOPE).items() if name != missing})
     with pytest.raises(UnreadableMessageError, match=missing):

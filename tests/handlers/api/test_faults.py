@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from handlers.api.faults import Faults, InjectedFaultError, is_mode
+from handlers.processor import Context
 from handlers.shared import aws
 
 
@@ -91,7 +92,7 @@ def test_if_ssm_fails_nothing_is_injected_and_it_is_asked_again_after_a_minute(
 ) -> None:
     injected = made(switch, "random_fail_p100")
     switch.out = True
-    assert injected.around(lambda event: event)({"n": 1}) == {"n": 1}
+    assert injected.around(lambda event, _context: event)({"n": 1}, Context()) == {"n": 1}
     assert "could not be read" in caplog.text
     switch.now += 59
     assert (injected.mode, switch.reads) == ("none", 1)
@@ -112,11 +113,11 @@ def test_one_message_in_ten_is_poisoned_and_the_same_ones_each_time(switch: Swit
 
 @pytest.mark.parametrize(("mode", "least", "most"), [("random_fail_p30", 250, 350), ("random_fail_p01", 1, 30)])
 def test_the_given_share_of_attempts_fails(switch: Switch, mode: str, least: int, most: int) -> None:
-    process = made(switch, mode).around(lambda event: event["n"])
+    process = made(switch, mode).around(lambda event, _context: event["n"])
     failed = 0
     for number in range(1_000):
         try:
-            assert process({"n": number}) == number
+            assert process({"n": number}, Context()) == number
         except InjectedFaultError:
             failed += 1
     assert least <= failed <= most
@@ -127,21 +128,21 @@ def test_an_injected_failure_counts_as_an_outage() -> None:
 
 
 def test_at_a_hundred_percent_every_attempt_fails(switch: Switch) -> None:
-    process = made(switch, "random_fail_p100").around(lambda event: event)
+    process = made(switch, "random_fail_p100").around(lambda event, _context: event)
     for _ in range(200):
         with pytest.raises(InjectedFaultError, match="injected by random_fail_p100"):
-            process({})
+            process({}, Context())
 
 
 def test_a_slow_downstream_delays_every_answer(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    process = made(switch, "slow_downstream").around(lambda event: event["n"])
-    assert [process({"n": number}) for number in range(100)] == list(range(100))
+    process = made(switch, "slow_downstream").around(lambda event, _context: event["n"])
+    assert [process({"n": number}, Context()) for number in range(100)] == list(range(100))
     assert len(slept) == 100
     assert 0.5 <= min(slept) < 0.7
     assert 2.8 < max(slept) <= 3
-    made(switch, "none").around(lambda event: event)({})
+    made(switch, "none").around(lambda event, _context: event)({}, Context())
     assert len(slept) == 100
 
 
@@ -159,7 +160,7 @@ from handlers.api.settings import IngestSettings, WorkerSettings
 common = dict(table_name="t", queue_url="q", results="inline", time_index_shards=0, items_expire_after_days=1)
 own = dict(type_field="t", max_batch=1, max_depth=1, track=True, deduplicate="key")
 ingest.Ingest(IngestSettings(**common, **own), {})
-limits = dict(max_receives=1, backoff_base_seconds=1, backoff_maximum_seconds=1)
+limits = dict(max_attempts=1, backoff_base_seconds=1, backoff_maximum_seconds=1)
 names = dict(dead_letter_queue_url="d", alerts_topic_arn="a", processor="p")
 worker.Worker(WorkerSettings(**common, **limits, **names, archive=False), print, "s")
 sys.exit("handlers.api.faults" in sys.modules)

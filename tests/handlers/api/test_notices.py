@@ -33,7 +33,7 @@ class Topic:
 def test_every_subject_is_shorter_than_100_characters(monkeypatch: pytest.MonkeyPatch, service: str, name: str) -> None:
     topic = Topic()
     monkeypatch.setattr(aws, "client", lambda _: topic)
-    publish_failures("topic", service, [{"id": name}])
+    publish_failures("topic", service, name, [{"id": name}])
     publish_file("topic", service, {"key": name, "status": "failed"}, "bucket")
     publish_refusal("topic", service, name, name)
     publish_alerts("topic", service, [Alert("crossed", name, name, "1", "max", "0", "critical", "now")])
@@ -45,13 +45,15 @@ def test_an_alert_names_the_failed_events_the_first_fifty_of_many(aws_in_process
     topic = aws.client("sns").create_topic(Name="alerts")["TopicArn"]
     url = aws.client("sqs").create_queue(QueueName="inbox")["QueueUrl"]
     aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint="arn:aws:sqs:us-east-1:123456789012:inbox")
-    publish_failures(topic, "shop", [{"id": "e-1"}])
-    publish_failures(topic, "shop", [{"id": f"e-{n}"} for n in range(60)])
+    publish_failures(topic, "shop", "Rejected", [{"id": "e-1"}])
+    publish_failures(topic, "shop", "Rejected", [{"id": f"e-{n}"} for n in range(60)])
     messages = aws.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
     first, second = (json.loads(message["Body"]) for message in messages)
-    assert first["Subject"] == "shop: 1 event failed"
-    assert json.loads(first["Message"]) == {"service": "shop", "failed": 1, "events": [{"id": "e-1"}]}
+    assert first["Subject"] == "shop: 1 event failed: Rejected"
+    alert = json.loads(first["Message"])
+    assert (alert["service"], alert["failed"], alert["error_type"]) == ("shop", 1, "Rejected")
+    assert alert["events"] == [{"id": "e-1"}]
     assert first["MessageAttributes"] == {"kind": {"Type": "String", "Value": "events_failed"}}
-    assert second["Subject"] == "shop: 60 events failed"
+    assert second["Subject"] == "shop: 60 events failed: Rejected"
     alert = json.loads(second["Message"])
     assert (alert["failed"], len(alert["events"])) == (60, 50)

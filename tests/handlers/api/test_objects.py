@@ -72,7 +72,7 @@ def test_events_are_archived_by_type_and_hour_and_the_same_batch_overwrites_itse
     ]
     lines = [json.loads(line) for each in found.values() for line in gzip.decompress(each["Body"].read()).splitlines()]
     assert {line["id"] for line in lines} == {"e-1", "e-2", "e-3"}
-    assert lines[0].keys() == {*vars(ENVELOPE)} - {"fingerprint"}
+    assert lines[0].keys() == {*vars(ENVELOPE)} - {"fingerprint", "idempotency_key"}
     assert lines[0]["data"] == {"n": 1}
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from handlers.api import events, outcomes, worker
+from handlers.api import events, outcomes, processing, reporting
+from handlers.api.decisions import Delivery
 from handlers.api.events import Envelope
-from handlers.api.worker import Delivery
 from handlers.processor import Rejected
 from handlers.shared.dynamodb import TableError
 from tests.api_pipeline import Pipeline
@@ -133,13 +133,14 @@ def test_a_finished_event_is_published_even_if_the_rest_of_its_batch_fails(
     assert [event["detail"]["id"] for event in pipeline.told()] == [done]
 
 
-def test_on_the_last_receive_an_outcome_event_is_given_up_and_counted_and_not_dead_lettered(
+def test_an_outcome_event_that_the_bus_never_takes_is_given_up_and_counted_and_no_dead_letter(
     pipeline: Pipeline,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     submit(pipeline, "succeed")
     monkeypatch.setattr(outcomes, "publish", lambda _bus, _service, told: [False] * len(told))
+    monkeypatch.setattr(reporting, "TELLING_RECEIVES", 3)
     counts = []
     for _ in range(3):
         records = pipeline.receive()
@@ -184,9 +185,9 @@ def test_ten_of_the_largest_outcomes_fit_the_smallest_quota() -> None:
         events.event_id(None), text * 128, "2026-01-01T00:00:00.000000Z", text * 512, text * 512, text * 512, "", {}
     )
     delivery = Delivery("m", "r", "", 1, envelope=envelope)
-    delivery.end("failed", RuntimeError(text * 5_000))
+    failure = processing.failure_of(RuntimeError(text * 5_000))
     item = {"status": "failed", "attempts": 1, "completed_at": envelope.received_at, "result_key": "k" * 1_024}
-    delivery.stored = {**item, "error": delivery.error, "error_type": delivery.error_type}
-    entry = outcomes._entry("b" * 256, "s" * 256, worker._outcome(delivery))
-    assert delivery.error.count(text) > 900
+    delivery.stored = {**item, "error": failure.text, "error_type": failure.type}
+    entry = outcomes._entry("b" * 256, "s" * 256, reporting._outcome(delivery))
+    assert failure.text.count(text) > 900
     assert 10 * len(json.dumps(entry, ensure_ascii=False).encode()) < 256_000

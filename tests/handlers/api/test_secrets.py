@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 
 from handlers.api.processing import ProcessingTimeoutError, is_outage, time_limit
 from handlers.api.secrets import CACHE_SECONDS, CACHE_SECONDS_AFTER_ERROR, CACHE_SECONDS_IN_AN_OUTAGE, Secrets
-from handlers.processor import SecretError, UnknownSecretError, given_secrets, secret
+from handlers.processor import Context, SecretError, UnknownSecretError, given_secrets, secret
 from handlers.shared import aws
 from tests.roles import forget_clients
 
@@ -71,13 +71,13 @@ def secrets(services: Services) -> Secrets:
 
 
 def test_a_secret_is_read_on_first_use_and_once_for_many_events(services: Services, secrets: Secrets) -> None:
-    process = secrets.around(lambda event: [secret(name) for name in event["names"]])
+    process = secrets.around(lambda event, _context: [secret(name) for name in event["names"]])
     assert services.reads == []
     for seconds in (0, 100, CACHE_SECONDS - 1):
         services.now = 1_000.0 + seconds
-        assert process({"names": ["payments_token"]}) == ["one"]
+        assert process({"names": ["payments_token"]}, Context()) == ["one"]
     assert services.reads == ["payments_token"]
-    assert process({"names": ["signing_key", "payments_token"]}) == ["two", "one"]
+    assert process({"names": ["signing_key", "payments_token"]}, Context()) == ["two", "one"]
     assert services.reads == ["payments_token", "signing_key"]
 
 
@@ -185,7 +185,7 @@ def test_an_unknown_name_is_an_error_that_lists_the_known_ones_and_no_outage(
     with pytest.raises(
         UnknownSecretError, match=r"'token'; worker\.secrets names payments_token, signing_key$"
     ) as raised:
-        secrets.around(lambda _event: secret("token"))({})
+        secrets.around(lambda _event, _context: secret("token"))({}, Context())
     assert not is_outage(raised.value)
     assert services.reads == []
 

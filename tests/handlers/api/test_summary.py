@@ -73,17 +73,16 @@ def test_events_are_counted_by_type_status_and_error() -> None:
         item("queued"),
         item("queued", "refund"),
         item("failed", "refund", took_ms=50, error_type="Rejected"),
-        # The worker died on its last attempt.
-        item("queued", final_attempt_until=1),
-        item("queued", final_attempt_until=2**40),
+        item("retrying", error_type="TimeoutError"),
+        item("queued"),
     )
     assert counted["events"] == 8
-    assert counted["by_status"] == {"queued": 3, "succeeded": 2, "failed": 3}
+    assert counted["by_status"] == {"queued": 3, "retrying": 1, "succeeded": 2, "failed": 2}
     assert list(counted["by_type"].items()) == [
-        ("order", {"queued": 2, "succeeded": 2, "failed": 2}),
-        ("refund", {"queued": 1, "succeeded": 0, "failed": 1}),
+        ("order", {"queued": 2, "retrying": 1, "succeeded": 2, "failed": 1}),
+        ("refund", {"queued": 1, "retrying": 0, "succeeded": 0, "failed": 1}),
     ]
-    assert counted["failures"] == {"Rejected": 2, "(died on the last attempt)": 1}
+    assert counted["failures"] == {"Rejected": 2}
     assert counted["latency_ms"] == {"count": 4, "p50": 100, "p95": 5_000, "approximate": False}
 
 
@@ -131,7 +130,7 @@ def test_names_beyond_the_limit_are_counted_together(monkeypatch: pytest.MonkeyP
 def test_an_empty_window_is_reported_as_empty() -> None:
     empty = report()
     assert empty["events"] == 0
-    assert empty["by_status"] == {"queued": 0, "succeeded": 0, "failed": 0}
+    assert empty["by_status"] == {"queued": 0, "retrying": 0, "succeeded": 0, "failed": 0}
     assert empty["latency_ms"] == {"count": 0, "p50": None, "p95": None, "approximate": False}
     assert text(empty) == (
         "shop-prod: hourly report of 2026-11-21 10:00 to 11:00 UTC\n"
@@ -148,7 +147,7 @@ def test_the_text_has_all_counts() -> None:
     assert text(some) == (
         "shop-prod: hourly report of 2026-11-21 10:00 to 11:00 UTC\n"
         "\n"
-        "1,201 events received: 1,200 succeeded, 1 failed, 0 queued\n"
+        "1,201 events received: 1,200 succeeded, 1 failed, 0 retrying, 0 queued\n"
         "Received to completed: p50 1,500 ms, p95 1,500 ms\n"
         "Now 4 in the queue, 2 with the dead letters\n"
         "INCOMPLETE: time ran out before all events were read; the numbers cover some of them.\n"

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.iot.readings import Contents, Reading, UnusableObjectError, decoded, first_key, read, timestamp_of
+from handlers.iot.readings import (
+    Contents,
+    Reading,
+    UnusableObjectError,
+    decoded,
+    first_key,
+    not_after,
+    read,
+    timestamp_of,
+)
+from handlers.iot.worker import of_the_keys_device
 from tests.strategies import json_values
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -381,3 +391,22 @@ def test_a_hostile_reading_is_refused_with_a_reason_of_one_line_of_ascii(text: s
     assert rejection.reason.isascii()
     assert rejection.reason.isprintable()
     assert len(rejection.reason) < 300
+
+
+def test_readings_that_are_dated_ahead_count_as_of_their_upload_and_keep_their_order() -> None:
+    dates = [NOW - timedelta(seconds=1), NOW, NOW + timedelta(seconds=1), NOW + timedelta(seconds=290)]
+    readings = [reading(GOOD.replace("2026-11-21T08:00:00Z", each.isoformat())) for each in dates]
+    counted = [not_after(each, NOW) for each in readings]
+    assert [timestamp_of(each.time_key) for each in counted] == ["2026-11-21T11:59:59Z", *["2026-11-21T12:00:00Z"] * 3]
+    assert counted == sorted(counted, key=lambda each: each.time_key)
+    later = reading(GOOD.replace("2026-11-21T08:00:00Z", (NOW + timedelta(milliseconds=1)).isoformat()))
+    assert max(each.time_key for each in counted) < later.time_key
+
+
+@pytest.mark.parametrize(
+    ("key", "accepted"),
+    [("readings/d1/a.json", True), ("readings/d2/a.json", False), ("readings/d1", False), ("readings/d1x/a", False)],
+)
+def test_a_key_names_the_device_whose_readings_it_may_hold(key: str, accepted: bool) -> None:  # noqa: FBT001
+    objection = of_the_keys_device(key, None)
+    assert (objection(reading(GOOD)) is None) == accepted

@@ -28,7 +28,7 @@ WORKER = {
     "DEAD_LETTER_QUEUE_URL": "https://dead",
     "ALERTS_TOPIC_ARN": "arn:topic",
     "PROCESSOR": "processors.echo:process",
-    "MAX_RECEIVES": "5",
+    "MAX_ATTEMPTS": "5",
     "BACKOFF_BASE_SECONDS": "2",
     "BACKOFF_MAXIMUM_SECONDS": "900",
     "ARCHIVE": "false",

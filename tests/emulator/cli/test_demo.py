@@ -1,15 +1,13 @@
-"""`pipeline demo`, which `make run` is."""
+"""`pipeline demo`, which `make run` starts."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-from cli.demo import _must
+from cli.demo import _require
 from local.errors import LocalError
-from tests.cli.conftest import Command
 
-ROOT = Path(__file__).parents[2]
+from .conftest import Command
 
 
 def test_the_demo_shows_each_step_from_request_to_stored_result_and_exits(pipeline: Command) -> None:
@@ -26,7 +24,7 @@ def test_the_demo_shows_each_step_from_request_to_stored_result_and_exits(pipeli
         "409 ",
         "400 ",
         '"accepted":2,"rejected":1',
-        "All steps went as they must.",
+        "All steps succeeded.",
     ]
     places = [shown.find(step) for step in steps]
     assert -1 not in places, dict(zip(steps, places, strict=True))
@@ -34,6 +32,6 @@ def test_the_demo_shows_each_step_from_request_to_stored_result_and_exits(pipeli
     assert len(re.findall("stored s3://", shown)) == 3
 
 
-def test_a_step_that_does_not_go_as_it_must_is_an_error() -> None:
-    with pytest.raises(LocalError, match="a step of the demo did not go as it must: the answer is 202, not 500"):
-        _must(False, "the answer is 202, not 500")  # noqa: FBT003
+def test_a_step_that_fails_is_an_error() -> None:
+    with pytest.raises(LocalError, match="a step of the demo failed; expected: the answer is 202, not 500"):
+        _require(False, "the answer is 202, not 500")  # noqa: FBT003

@@ -1,4 +1,4 @@
-"""What creators make of inputs, in the emulator; and that the recorded graph answers as the emulator does."""
+"""Creators in the emulator, and recorded graphs that equal their results."""
 
 import json
 from pathlib import Path
@@ -9,20 +9,22 @@ import pulumi_aws as aws_
 import pytest
 
 from local import services
+from local.answers import ANSWERS
 from local.emulator import Emulator
 from local.engine import Engine
 from local.errors import LocalError
-from local.monitor import Backend, Created, Registration, run_program
+from local.monitor import Backend, Created, Registration
 from local.naming import NAMED
+from local.program import run_program
 from local.project import Project, load_project
-from local.recording import ACCOUNT, RECORDED, Recorder
+from local.recording import ACCOUNT, Recorder
 from local.services import Clients
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Listening:
-    """A backend that keeps what another answers."""
+    """A backend that keeps the results of another."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -30,11 +32,11 @@ class Listening:
         self.created: dict[tuple[str, str], Created] = {}
 
     def component(self, registration: Registration) -> None:
-        """As the other."""
+        """Pass a component on."""
         self._backend.component(registration)
 
     def create(self, registration: Registration) -> Created:
-        """As the other, and keeps it."""
+        """Pass a resource on and keep the result."""
         created = self._backend.create(registration)
         self.created[registration.type, registration.name] = created
         return created
@@ -46,10 +48,16 @@ def _assumed_by(service: str) -> str:
 
 
 def _odds_and_ends() -> None:
-    """The types that the shipped stacks do not all use."""
+    """Types and inputs that the shipped stacks do not use."""
     dead = aws_.sqs.Queue("odds-dead", kms_data_key_reuse_period_seconds=300, tags={"team": "odds"})
-    aws_.sqs.Queue("odds", fifo_queue=True, content_based_deduplication=True)
     inbox = aws_.sqs.Queue("odds-inbox")
+    _queues_and_storage(dead, inbox)
+    function = _functions(dead)
+    _events(dead, inbox, function)
+
+
+def _queues_and_storage(dead: aws_.sqs.Queue, inbox: aws_.sqs.Queue) -> None:
+    aws_.sqs.Queue("odds", fifo_queue=True, content_based_deduplication=True)
     policy = pulumi.Output.json_dumps({"deadLetterTargetArn": dead.arn, "maxReceiveCount": 3})
     aws_.sqs.RedrivePolicy("odds", queue_url=inbox.url, redrive_policy=policy)
     topic = aws_.sns.Topic("odds", display_name="Odds")
@@ -95,6 +103,9 @@ def _odds_and_ends() -> None:
         stream_enabled=True,
         stream_view_type="KEYS_ONLY",
     )
+
+
+def _functions(dead: aws_.sqs.Queue) -> aws_.lambda_.Function:
     role = aws_.iam.Role("odds", assume_role_policy=_assumed_by("lambda.amazonaws.com"))
     api = aws_.apigatewayv2.Api(
         "odds", protocol_type="HTTP", cors_configuration={"allow_origins": ["*"], "max_age": 60}
@@ -126,13 +137,17 @@ def _odds_and_ends() -> None:
         maximum_retry_attempts=1,
         destination_config={"on_failure": {"destination": dead.arn}},
     )
+    return function
+
+
+def _events(dead: aws_.sqs.Queue, inbox: aws_.sqs.Queue, function: aws_.lambda_.Function) -> None:
     aws_.scheduler.Schedule(
         "odds",
         schedule_expression="rate(5 minutes)",
         flexible_time_window={"mode": "OFF"},
         target={
             "arn": function.arn,
-            "role_arn": role.arn,
+            "role_arn": function.role,
             "input": "{}",
             "retry_policy": {"maximum_retry_attempts": 1},
             "dead_letter_config": {"arn": dead.arn},
@@ -161,10 +176,10 @@ PROGRAMS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def answers(emulator: Emulator) -> dict[str, tuple[dict[tuple[str, str], Created], dict[tuple[str, str], Created]]]:
-    """For each program what the emulator and what the recording answered for each resource."""
+    """By program: the results of the emulator and of the recorder for each resource."""
     found = {}
     for name, (program, config) in PROGRAMS.items():
-        # A stack of its own, so that the names differ: all share one emulator.
+        # A stack of its own, so that names differ in the shared emulator.
         dev = load_project(ROOT, "dev").with_config(config)
         project = Project(dev.name, name, ROOT, dev.config)
         engine = Engine(emulator, project)
@@ -180,7 +195,7 @@ def answers(emulator: Emulator) -> dict[str, tuple[dict[tuple[str, str], Created
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_the_recorded_graph_provides_the_outputs_that_the_emulator_provides(answers: Any, program: str) -> None:
+def test_the_recorded_graph_has_the_outputs_of_the_emulator(answers: Any, program: str) -> None:
     real, recorded = answers[program]
     assert len(real) > 10
     assert {key: sorted(created.outputs) for key, created in recorded.items()} == {
@@ -189,7 +204,7 @@ def test_the_recorded_graph_provides_the_outputs_that_the_emulator_provides(answ
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_names_and_arns_are_recorded_as_the_emulator_gives_them(answers: Any, program: str) -> None:
+def test_recorded_names_and_arns_equal_those_of_the_emulator(answers: Any, program: str) -> None:
     real, recorded = answers[program]
     compared = 0
     for (kind, name), created in recorded.items():
@@ -201,12 +216,12 @@ def test_names_and_arns_are_recorded_as_the_emulator_gives_them(answers: Any, pr
     assert compared > 3
 
 
-def test_every_recorded_type_has_a_creator_and_every_creator_is_recorded_and_tried(answers: Any) -> None:
+def test_every_type_has_a_creator_and_an_answer_and_is_tested(answers: Any) -> None:
     tried = {kind for real, _ in answers.values() for kind, _ in real}
-    assert services.created_types() == sorted(RECORDED) == sorted(tried)
+    assert sorted(services.CREATORS) == sorted(ANSWERS) == sorted(tried)
 
 
-def test_settings_arrive_as_they_were_given(answers: Any, aws: Clients) -> None:
+def test_settings_reach_the_emulator(answers: Any, aws: Clients) -> None:
     real, _ = answers["odds"]
     inbox = aws("sqs").get_queue_attributes(
         QueueUrl=real["aws:sqs/queue:Queue", "odds-inbox"].id,
@@ -243,7 +258,7 @@ def test_settings_arrive_as_they_were_given(answers: Any, aws: Clients) -> None:
     assert ready["RequestedProvisionedConcurrentExecutions"] == 2
 
 
-def test_the_dev_stacks_table_has_its_index_its_expiry_and_its_key(answers: Any, aws: Clients) -> None:
+def test_the_dev_stacks_table_has_its_index_expiry_and_key(answers: Any, aws: Clients) -> None:
     real, _ = answers["dev"]
     name = next(created.id for (kind, _), created in real.items() if kind == "aws:dynamodb/table:Table")
     table = aws("dynamodb").describe_table(TableName=name)["Table"]
@@ -265,26 +280,26 @@ def _fails(emulator: Emulator, project: Project, program: Any) -> str:
     return message
 
 
-def test_a_type_without_a_creator_is_named_with_its_line(emulator: Emulator, project: Project) -> None:
+def test_a_type_without_a_creator_is_an_error_with_its_line(emulator: Emulator, project: Project) -> None:
     message = _fails(emulator, project, lambda: aws_.ecr.Repository("images"))
     assert message.startswith("aws:ecr/repository:Repository 'images' (")
     assert f"{Path(__file__).name}:" in message
     assert "has no creator for this type" in message
 
 
-def test_an_input_that_no_creator_looks_at_is_an_error(emulator: Emulator, project: Project) -> None:
+def test_an_input_that_no_creator_reads_is_an_error(emulator: Emulator, project: Project) -> None:
     message = _fails(emulator, project, lambda: aws_.sns.Topic("news", signature_version=2))
     assert "aws:sns/topic:Topic 'news'" in message
     assert "does not know the input 'signatureVersion'; see local.services.sns" in message
 
 
-def test_what_the_emulator_refuses_is_told_with_the_resource(emulator: Emulator, project: Project) -> None:
+def test_a_refusal_of_the_emulator_is_an_error_with_the_resource(emulator: Emulator, project: Project) -> None:
     message = _fails(emulator, project, lambda: aws_.iam.RolePolicy("orphan", role="nobody", policy="{}"))
     assert "aws:iam/rolePolicy:RolePolicy 'orphan'" in message
     assert "NoSuchEntity" in message
 
 
-def test_what_botocore_refuses_is_told_on_one_line(emulator: Emulator, project: Project) -> None:
+def test_a_refusal_of_botocore_is_an_error_of_one_line(emulator: Emulator, project: Project) -> None:
     many: Any = "many"
     message = _fails(emulator, project, lambda: aws_.cloudwatch.LogGroup("logs", retention_in_days=many))
     assert "aws:cloudwatch/logGroup:LogGroup 'logs'" in message

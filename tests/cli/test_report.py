@@ -1,4 +1,4 @@
-"""`pipeline report`: what it shows, and what it says when there is nothing to be counted."""
+"""`pipeline report`: its tables, and its errors for stacks without events to count."""
 
 import io
 import json
@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
-from cli.event_report import show
-from cli.main import app
+from cli.report import show
 
-ROOT = Path(__file__).parents[2]
+from .conftest import ROOT, Command
 
 REPORT: dict[str, Any] = {
     "service": "shop-dev",
@@ -21,10 +19,10 @@ REPORT: dict[str, Any] = {
     "until": "2026-11-21T11:00:00.000000Z",
     "complete": True,
     "events": 1_203,
-    "by_status": {"queued": 1, "succeeded": 1_200, "failed": 2},
+    "by_status": {"queued": 1, "retrying": 0, "succeeded": 1_200, "failed": 2},
     "by_type": {
-        "order": {"queued": 1, "succeeded": 1_200, "failed": 1},
-        "[bold]refund": {"queued": 0, "succeeded": 0, "failed": 1},
+        "order": {"queued": 1, "retrying": 0, "succeeded": 1_200, "failed": 1},
+        "[bold]refund": {"queued": 0, "retrying": 0, "succeeded": 0, "failed": 1},
     },
     "failures": {"Rejected": 2},
     "latency_ms": {"count": 1_202, "p50": 120, "p95": 2_400, "approximate": True},
@@ -39,15 +37,15 @@ def shown(report: dict[str, Any]) -> list[list[str]]:
     return [line.split() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 
-def test_a_report_is_shown_with_its_types_and_its_errors() -> None:
+def test_a_report_shows_types_and_errors() -> None:
     lines = shown(REPORT)
     assert " ".join(lines[0]) == "shop-dev: on demand report of 2026-11-21 10:00 to 11:00 UTC"
-    assert " ".join(lines[1]) == "1,203 events received: 1,200 succeeded, 2 failed, 1 queued"
+    assert " ".join(lines[1]) == "1,203 events received: 1,200 succeeded, 2 failed, 0 retrying, 1 queued"
     assert " ".join(lines[2]) == "Received to completed: p50 about 120 ms, p95 about 2,400 ms"
     assert " ".join(lines[3]) == "Now 7 in the queue, 1 with the dead letters"
-    assert ["order", "1", "1,200", "1"] in lines
-    # A client names the types: they are no markup.
-    assert ["[bold]refund", "0", "0", "1"] in lines
+    assert ["order", "1", "0", "1,200", "1"] in lines
+    # Clients name the types, so markup in them is text.
+    assert ["[bold]refund", "0", "0", "0", "1"] in lines
     assert ["Rejected", "2"] in lines
 
 
@@ -67,13 +65,12 @@ def test_an_empty_report_has_no_tables() -> None:
         ({"datapipeline:variant": "iot", "datapipeline:thresholds": {}}, "is of the variant 'iot'"),
     ],
 )
-def test_a_stack_that_has_nothing_to_count_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
+def test_a_stack_without_countable_events_is_an_error(
+    tmp_path: Path, pipeline: Command, options: dict[str, Any], message: str
 ) -> None:
     (tmp_path / "Pulumi.yaml").symlink_to(ROOT / "Pulumi.yaml")
     (tmp_path / "processors").symlink_to(ROOT / "processors")
     (tmp_path / "Pulumi.some.yaml").write_text(json.dumps({"config": options}))
-    monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, ["report", "--stack", "some"])
+    result = pipeline("report", "--stack", "some", cwd=tmp_path)
     assert (result.exit_code, result.output.count("\n")) == (1, 1)
     assert message in result.output

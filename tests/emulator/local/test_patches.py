@@ -1,4 +1,4 @@
-"""What the patches are for: policies that work on AWS work in the emulator, and those that do not, do not."""
+"""The patches: policies have the same effect in the emulator as on AWS."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local.emulator import Emulator
+from local.emulator import Emulator, Keys
 from local.services import Clients
 
 Allow = list[tuple[str, str]]
@@ -33,7 +33,7 @@ def _client(emulator: Emulator, aws: Clients, service: str, allowed: Allow) -> A
         document = json.dumps({"Version": "2012-10-17", "Statement": statements})
         aws("iam").put_user_policy(UserName=user, PolicyName="own", PolicyDocument=document)
     key = aws("iam").create_access_key(UserName=user)["AccessKey"]
-    return Clients(emulator.endpoint, emulator.region, key["AccessKeyId"], key["SecretAccessKey"])(service)
+    return Clients(emulator, Keys(key["AccessKeyId"], key["SecretAccessKey"]))(service)
 
 
 @contextmanager
@@ -163,7 +163,7 @@ def test_an_event_source_mapping_needs_the_action_of_its_kind_on_that_mapping(
     assert act(client_that_may("lambda", [(name, aws.arn("lambda", f"event-source-mapping:{mapping}"))])) == mapping
 
 
-def test_a_queue_that_refuses_plain_http_takes_messages_from_this_machine(
+def test_a_queue_that_requires_tls_accepts_messages_from_this_machine(
     client_that_may: Callable[..., Any],
     aws: Clients,
     queue: str,
@@ -185,13 +185,13 @@ def test_a_queue_that_refuses_plain_http_takes_messages_from_this_machine(
     refuse("false")
     client.send_message(QueueUrl=queue, MessageBody="x")
     assert [message["Body"] for message in aws("sqs").receive_message(QueueUrl=queue)["Messages"]] == ["x"]
-    # The same policy the other way round shows that it is looked at.
+    # The opposite policy shows that it is evaluated.
     refuse("true")
     with _denied():
         client.send_message(QueueUrl=queue, MessageBody="x")
 
 
-def test_a_line_break_in_a_key_is_a_character_like_any_other(client_that_may: Callable[..., Any], aws: Clients) -> None:
+def test_wildcards_match_line_breaks_in_keys(client_that_may: Callable[..., Any], aws: Clients) -> None:
     bucket = f"bucket-{uuid.uuid4().hex}"
     aws("s3").create_bucket(Bucket=bucket)
 
@@ -210,7 +210,7 @@ def test_a_line_break_in_a_key_is_a_character_like_any_other(client_that_may: Ca
 def test_decisions_are_recorded_when_asked_for(tmp_path: Path) -> None:
     log = tmp_path / "decisions.jsonl"
     with Emulator(iam_log=log) as emulator:
-        aws = Clients(emulator.endpoint, emulator.region)
+        aws = Clients(emulator)
         url = aws("sqs").create_queue(QueueName="main")["QueueUrl"]
         client = _client(emulator, aws, "sqs", [("sqs:SendMessage", aws.arn("sqs", "main"))])
         client.send_message(QueueUrl=url, MessageBody="x")
@@ -222,7 +222,7 @@ def test_decisions_are_recorded_when_asked_for(tmp_path: Path) -> None:
     assert decisions == [("sqs:SendMessage", arn, True), ("sqs:ReceiveMessage", arn, False)]
 
 
-def test_the_target_of_a_schedule_is_told_the_time_that_it_was_for(aws: Clients, queue: str) -> None:
+def test_the_target_of_a_schedule_gets_the_scheduled_time(aws: Clients, queue: str) -> None:
     arn = aws("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     moment = datetime.now(UTC)
     aws("scheduler").create_schedule(
@@ -236,11 +236,11 @@ def test_the_target_of_a_schedule_is_told_the_time_that_it_was_for(aws: Clients,
         },
     )
     (message,) = aws("sqs").receive_message(QueueUrl=queue, WaitTimeSeconds=20)["Messages"]
-    told = datetime.fromisoformat(json.loads(message["Body"])["at"])
-    assert abs(told - moment) < timedelta(seconds=5)
+    scheduled = datetime.fromisoformat(json.loads(message["Body"])["at"])
+    assert abs(scheduled - moment) < timedelta(seconds=5)
 
 
-def test_a_parameter_that_is_called_by_its_arn_is_authorised_as_that_arn(
+def test_a_request_for_a_parameter_by_arn_is_authorised_on_that_arn(
     aws: Clients, client_that_may: Callable[..., Any]
 ) -> None:
     name = uuid.uuid4().hex

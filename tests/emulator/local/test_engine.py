@@ -1,4 +1,4 @@
-"""A whole program, up in an emulator: functions run as their role, code is reloaded, failures leave nothing."""
+"""A program running in an emulator: roles of functions, reloaded code, and failures that leave nothing."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 from local.emulator import Emulator
 from local.engine import Engine, Running, running
 from local.errors import LocalError
-from local.monitor import run_program
+from local.program import run_program
 from local.project import Project
 from local.services import Clients
 
@@ -61,7 +61,7 @@ def handler(event, context):
 
 
 def _call(pipeline: Running, event: dict[str, Any]) -> tuple[Any, bool]:
-    client = Clients(pipeline.emulator.endpoint, pipeline.project.region)("lambda")
+    client = Clients(pipeline.emulator)("lambda")
     answer = client.invoke(FunctionName=pipeline.outputs["function"], Payload=json.dumps(event))
     return json.loads(answer["Payload"].read()), "FunctionError" in answer
 
@@ -94,7 +94,7 @@ def test_a_function_reaches_what_its_role_may_use_and_nothing_else(greeting: tup
     assert "not authorized to perform: sqs:PurgeQueue" in answer["errorMessage"]
 
 
-def test_changed_code_is_put_in_place_and_said(greeting: tuple[Running, Path]) -> None:
+def test_changed_code_is_deployed_and_reported(greeting: tuple[Running, Path]) -> None:
     pipeline, handler = greeting
     assert list(pipeline.engine.reload()) == []
     handler.write_text(HANDLER.replace("hello", "good morning"))
@@ -103,9 +103,9 @@ def test_changed_code_is_put_in_place_and_said(greeting: tuple[Running, Path]) -
     assert list(pipeline.engine.reload()) == []
 
 
-def test_changed_code_is_what_an_alias_stands_for_too(greeting: tuple[Running, Path]) -> None:
+def test_an_alias_moves_to_the_changed_code(greeting: tuple[Running, Path]) -> None:
     pipeline, handler = greeting
-    client = Clients(pipeline.emulator.endpoint, pipeline.project.region)("lambda")
+    client = Clients(pipeline.emulator)("lambda")
     name = pipeline.outputs["function"]
     version = client.publish_version(FunctionName=name)["Version"]
     client.create_alias(FunctionName=name, Name="live", FunctionVersion=version)
@@ -115,7 +115,7 @@ def test_changed_code_is_what_an_alias_stands_for_too(greeting: tuple[Running, P
     assert json.loads(answer["Payload"].read())["greeting"] == "good evening"
 
 
-def test_changed_code_that_cannot_be_imported_leaves_the_old_in_place(greeting: tuple[Running, Path]) -> None:
+def test_the_old_code_stays_when_the_new_cannot_be_imported(greeting: tuple[Running, Path]) -> None:
     pipeline, handler = greeting
     handler.write_text(HANDLER)
     list(pipeline.engine.reload())
@@ -127,7 +127,7 @@ def test_changed_code_that_cannot_be_imported_leaves_the_old_in_place(greeting: 
     assert _call(pipeline, {})[0]["greeting"] == "hello"
 
 
-def test_a_file_that_is_gone_is_said_and_the_old_code_stays(greeting: tuple[Running, Path]) -> None:
+def test_the_old_code_stays_when_a_file_is_deleted(greeting: tuple[Running, Path]) -> None:
     pipeline, handler = greeting
     handler.write_text(HANDLER)
     list(pipeline.engine.reload())
@@ -136,7 +136,7 @@ def test_a_file_that_is_gone_is_said_and_the_old_code_stays(greeting: tuple[Runn
     assert _call(pipeline, {})[0]["greeting"] == "hello"
 
 
-def test_the_functions_own_environment_has_nothing_of_the_users(
+def test_a_function_does_not_get_the_users_environment(
     greeting: tuple[Running, Path],
 ) -> None:
     pipeline, handler = greeting
@@ -187,6 +187,6 @@ def test_two_pipelines_run_side_by_side(write_project: Callable[[str], Project])
     other = Project("shop", "other", project.directory, {})
     with running(project) as first, running(other) as second:
         for pipeline in (first, second):
-            sqs = Clients(pipeline.emulator.endpoint, pipeline.project.region)("sqs")
+            sqs = Clients(pipeline.emulator)("sqs")
             assert sqs.list_queues()["QueueUrls"] == [pipeline.outputs["url"]]
         assert first.outputs["url"].rpartition("/")[2] != second.outputs["url"].rpartition("/")[2]

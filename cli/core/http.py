@@ -1,4 +1,4 @@
-"""Requests to a pipeline's API, without a library."""
+"""Requests to a pipeline's API, with the standard library."""
 
 import json
 import urllib.error
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from cli.terminal import inert
+from cli.core.terminal import inert
 from local.errors import LocalError
 from local.project import DEFAULT_REGION
 
@@ -17,21 +17,21 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Access:
-    """What gets a request past an API that is not open: headers (a key, a token), a signature of AWS credentials."""
+    """How to authenticate to a protected API: headers (a key, a token) or a signature with AWS credentials."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     sign: bool = False
 
     @classmethod
     def from_options(cls, headers: Sequence[str], *, sign: bool) -> "Access":
-        """Of `Name: value` texts. Raises LocalError for one that is not."""
+        """Parse `Name: value` texts. Raises LocalError for any other."""
         parts = [header.partition(":") for header in headers]
         if wrong := next((name for name, colon, _ in parts if not colon or not name.strip()), None):
             raise LocalError(f"--header {wrong!r} must be like 'x-api-key: value'")
         return cls({name.strip(): value.strip() for name, _, value in parts}, sign)
 
     def of(self, method: str, url: str, body: str | None, headers: Mapping[str, str]) -> dict[str, str]:
-        """All headers of a request. Raises LocalError when it is to be signed and there are no credentials."""
+        """Return all headers of a request. Raises LocalError when there are no credentials to sign it with."""
         given = {**headers, **self.headers}
         return _signed(method, url, body, given) if self.sign else given
 
@@ -40,11 +40,11 @@ OPEN = Access()
 
 
 def _signed(method: str, url: str, body: str | None, headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers with a signature, as `AWS_IAM` wants it.
+    """Return the headers with the signature that `AWS_IAM` requires.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-access-control-iam.html
     """
-    import botocore.session  # noqa: PLC0415  a fifth of a second that unsigned requests need not wait for
+    import botocore.session  # noqa: PLC0415  unsigned requests do not pay its 200 ms
     from botocore.auth import SigV4Auth  # noqa: PLC0415
     from botocore.awsrequest import AWSRequest  # noqa: PLC0415
 
@@ -61,7 +61,7 @@ def _signed(method: str, url: str, body: str | None, headers: Mapping[str, str])
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, whatever its status."""
+    """A response of any status."""
 
     status: int
     text: str
@@ -69,7 +69,7 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body; None when it is not JSON."""
+        """The parsed body; None when it is not JSON."""
         try:
             return json.loads(self.text)
         except ValueError:
@@ -77,7 +77,7 @@ class Answer:
 
     @property
     def reason(self) -> str:
-        """What the body says went wrong, else the body's beginning."""
+        """The error message in the body, else the beginning of the body."""
         body = self.json
         if isinstance(body, dict) and isinstance(body.get("error"), dict):
             return inert(str(body["error"].get("message", body["error"])))
@@ -91,15 +91,15 @@ def request(
     headers: Mapping[str, str] | None = None,
     access: Access = OPEN,
 ) -> Answer:
-    """One request. Raises LocalError when nobody answers."""
+    """Send one request. Raises LocalError when there is no response."""
     data = None if body is None else body.encode()
     given = access.of(method, url, body, {"Content-Type": "application/json", **(headers or {})})
-    asked = urllib.request.Request(url, data=data, headers=given, method=method)  # noqa: S310  the stack's own address
-    # A proxy is for the world outside, never for the emulator.
+    outgoing = urllib.request.Request(url, data=data, headers=given, method=method)  # noqa: S310  the stack's own address
+    # Requests to the emulator never go through a proxy.
     local = urlsplit(url).hostname == "127.0.0.1"
     opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))
     try:
-        with opener.open(asked, timeout=TIMEOUT_SECONDS) as answer:
+        with opener.open(outgoing, timeout=TIMEOUT_SECONDS) as answer:
             return Answer(answer.status, answer.read().decode(errors="replace"), dict(answer.headers))
     except urllib.error.HTTPError as error:
         with error:

@@ -1,4 +1,4 @@
-"""The emulator's process: private, on 127.0.0.1 only, and gone when it should be, however its parent ends."""
+"""The emulator's process: private, on 127.0.0.1 only, and never left behind."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from local.emulator import HOST, Emulator
 from local.errors import LocalError
 from tests.processes import Process, happens, living
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 STARTER = """
 import os, sys, time
@@ -61,7 +61,7 @@ def test_nothing_is_left_when_the_parent_is_ended_by_a_signal(number: signal.Sig
     assert _gone(int(pid), Path(folder))
 
 
-def test_a_port_that_is_taken_is_named_in_the_error() -> None:
+def test_a_port_in_use_is_an_error_that_names_it() -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
@@ -70,10 +70,10 @@ def test_a_port_that_is_taken_is_named_in_the_error() -> None:
             Emulator(port=port)
 
 
-def test_an_emulator_that_does_not_start_is_told_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_start_is_an_error_with_the_emulators_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
     emulator = Emulator()
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(LocalError, match="the emulator ended while starting: it said nothing"), emulator:
+    with pytest.raises(LocalError, match="the emulator ended while starting: it printed nothing"), emulator:
         pass
     assert not emulator.folder.exists()
 
@@ -83,7 +83,7 @@ def test_its_folder_is_closed_to_others(emulator: Emulator) -> None:
 
 
 @linux
-def test_it_knows_nothing_of_the_users_aws_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_does_not_get_the_users_aws_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "the-users-own")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "the-users-own")
     with Emulator() as emulator:

@@ -1,0 +1,160 @@
+"""A stack as commands see it, whether it runs on this machine or on AWS.
+
+stack = Stack("dev")
+config = stack.config_as(ApiPipelineConfig)
+stack.aim_aws_clients()
+queue_url = stack.output("queue_url")
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cli.core.json_text import parse_object
+from local.errors import LocalError
+from local.project import Project, find_project, load_project
+
+if TYPE_CHECKING:
+    from components.config import PipelineConfig
+    from components.options.api import ApiPipelineConfig
+    from components.options.csv import CsvPipelineConfig
+    from components.options.iot import IotPipelineConfig
+    from local.engine import Running
+    from local.recording import Graph
+
+    Config = TypeVar("Config", ApiPipelineConfig, CsvPipelineConfig, IotPipelineConfig)
+
+# `pipeline local --exec` hands the outputs to its command in this variable.
+OUTPUTS = "PIPELINE_OUTPUTS"
+FOLDER = ".pipeline"
+PULUMI_SECONDS = 60
+
+
+class Stack:
+    """A stack by its name. Everything is loaded when first used and raises LocalError or ConfigError then."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @cached_property
+    def directory(self) -> Path:
+        """The folder of the project: the nearest one above the working directory that has a Pulumi.yaml."""
+        return find_project(Path.cwd())
+
+    @cached_property
+    def project(self) -> Project:
+        """The project, with the stack file's values."""
+        return load_project(self.directory, self.name)
+
+    @cached_property
+    def config(self) -> "PipelineConfig":
+        """The validated config, of whichever variant."""
+        from components.config import load  # noqa: PLC0415  Pulumi's import takes longer than most commands
+
+        return load(self.project.config, file=f"Pulumi.{self.name}.yaml")
+
+    def config_as(self, kind: "type[Config]") -> "Config":
+        """Return the config of a variant. Raises LocalError when the stack has another variant."""
+        from components.config import VARIANTS  # noqa: PLC0415  as above
+
+        if not isinstance(self.config, kind):
+            wanted = next(name for name, model in VARIANTS.items() if model is kind)
+            raise LocalError(
+                f"stack {self.name!r} is of the variant {self.config.variant!r}; this command needs one of {wanted!r}"
+            )
+        return self.config
+
+    def graph(self) -> "Graph":
+        """Return the resources that the program would create. The program runs, nothing is created."""
+        from local.recording import synthesise  # noqa: PLC0415  as above
+
+        return synthesise(self.directory, self.name)
+
+    @cached_property
+    def outputs(self) -> Mapping[str, Any]:
+        """The outputs: of the variable PIPELINE_OUTPUTS, else of the local pipeline, else of `pulumi stack output`."""
+        if given := os.environ.get(OUTPUTS):
+            return parse_object(given, OUTPUTS)
+        outputs: Mapping[str, Any] = self._running["outputs"] if self._running else self._deployed()
+        return outputs
+
+    def output(self, name: str) -> str:
+        """Return one output. Raises LocalError when the stack does not have it."""
+        if name not in self.outputs:
+            names = ", ".join(sorted(self.outputs)) or "none"
+            raise LocalError(f"stack {self.name!r} has no output {name!r}; it has {names}")
+        return str(self.outputs[name])
+
+    def aim_aws_clients(self) -> None:
+        """Aim the AWS clients of this process at the local pipeline, or at the stack's region on AWS."""
+        if OUTPUTS in os.environ:
+            return
+        if self._running:
+            os.environ.update(self._running["environment"])
+        else:
+            os.environ.setdefault("AWS_DEFAULT_REGION", self.project.region)
+
+    @cached_property
+    def _running(self) -> Mapping[str, Any] | None:
+        """The state file of the local pipeline; None when none is running."""
+        path = _state_file(self.directory, self.name)
+        if not path.is_file():
+            return None
+        state = parse_object(path.read_text(encoding="utf-8"), path.name)
+        try:
+            os.kill(state["pid"], 0)
+        except ProcessLookupError:
+            return None
+        return state
+
+    def _deployed(self) -> Mapping[str, Any]:
+        absent = f"stack {self.name!r} does not run here (`pipeline local --stack {self.name}` starts it)"
+        pulumi = shutil.which("pulumi")
+        if pulumi is None:
+            raise LocalError(f"{absent}, and there is no Pulumi CLI to ask for it on AWS")
+        try:
+            result = subprocess.run(  # noqa: S603  the user's own Pulumi
+                [pulumi, "stack", "output", "--json", "--stack", self.name],
+                cwd=self.directory,
+                capture_output=True,
+                text=True,
+                timeout=PULUMI_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise LocalError(f"`pulumi stack output` took more than {PULUMI_SECONDS} seconds") from None
+        if result.returncode != 0:
+            printed = result.stderr.strip().splitlines() or ["it printed nothing"]
+            raise LocalError(f"{absent}, and `pulumi stack output` failed: {printed[-1]}")
+        return parse_object(result.stdout, "pulumi stack output")
+
+
+@contextmanager
+def state_file(pipeline: "Running") -> Iterator[None]:
+    """Keep a state file as long as a local pipeline runs, so that other commands find it.
+
+    It holds the emulator's keys, so nobody else may read it.
+    """
+    path = _state_file(pipeline.project.directory, pipeline.project.stack)
+    path.parent.mkdir(exist_ok=True)
+    path.parent.chmod(0o700)
+    state = {"pid": os.getpid(), "environment": pipeline.environment(), "outputs": pipeline.outputs}
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(json.dumps(state), encoding="utf-8")
+    try:
+        yield
+    finally:
+        # Another pipeline of the same stack may have replaced the file.
+        if path.is_file() and parse_object(path.read_text(encoding="utf-8"), path.name).get("pid") == os.getpid():
+            path.unlink()
+
+
+def _state_file(directory: Path, stack: str) -> Path:
+    return directory / FOLDER / f"local-{stack}.json"

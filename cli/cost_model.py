@@ -1,0 +1,287 @@
+"""The model behind `pipeline cost`: what a stack of the variant api asks of AWS, in the units that AWS bills.
+
+It assumes new events without an idempotency key that succeed at the first attempt: they dominate a bill.
+tests/emulator/api/test_cost_model.py counts the same calls while the functions run.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from components.options.api import ApiPipelineConfig
+from components.reports import SIZE as REPORT_SIZE
+from handlers.api.counts import CIRCUIT_OPEN, INGEST_COUNTS, OUTCOME_COUNTS, WORKER_COUNTS
+from handlers.api.reader import INDEX_PAGE
+from handlers.shared.metrics import LATENCY
+from local.errors import LocalError
+from local.recording import Graph
+
+HOURS_A_MONTH = 730
+SECONDS_A_MONTH = HOURS_A_MONTH * 3_600
+DAYS_A_MONTH = HOURS_A_MONTH / 24
+RUNS_A_MONTH = {"hourly": HOURS_A_MONTH, "daily": DAYS_A_MONTH}
+GB = 1_000_000_000
+
+# Assumptions. Durations are those of warm runs on arm64 at 512 MB, rounded up.
+INGEST_MS, INGEST_MS_AN_EVENT = 25, 1
+WORKER_MS, WORKER_MS_AN_EVENT = 50, 5
+REPORT_MS_AN_EVENT = 0.2
+LOG_BYTES_A_RUN, LOG_BYTES_AN_EVENT = 1_600, 250
+ACCESS_LOG_BYTES = 330
+ITEM_BYTES = 450
+# DynamoDB adds 100 bytes to each item, and again in an index:
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+OVERHEAD_BYTES = 100
+INDEX_ENTRY_BYTES = 200
+# Five pollers, each waiting up to 20 seconds for a message; measured on an idle queue.
+IDLE_POLLS = 650_000
+EMF_METRICS = len(INGEST_COUNTS) + len(WORKER_COUNTS) + len((LATENCY,))
+SQS_ENTRIES_A_CALL = 10
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Events and their size. `worker_batch`: events in one run of the worker, if not as batch size and window allow."""
+
+    events_a_month: int
+    events_a_request: int
+    event_bytes: int
+    worker_batch: int | None = None
+
+    def batch(self, config: ApiPipelineConfig) -> float:
+        """Return the events in one run of the worker: those of a request, or those of a batching window if more."""
+        if self.worker_batch is not None:
+            return self.worker_batch
+        waited = self.events_a_month / SECONDS_A_MONTH * config.worker.batching_window_seconds
+        return min(config.worker.batch_size, max(self.events_a_request, waited, 1))
+
+
+Usage = Mapping[str, float]
+
+
+def _sum(*parts: Usage) -> Usage:
+    total: dict[str, float] = {}
+    for part in parts:
+        for unit, quantity in part.items():
+            total[unit] = total.get(unit, 0) + quantity
+    return total
+
+
+def monthly_usage(config: ApiPipelineConfig, graph: Graph, traffic: Traffic) -> Usage:
+    """Return what a stack uses in a month, by the units of prices.json."""
+    events = traffic.events_a_month
+    at_rest = _sum(_standing(graph), _schedules(graph))
+    if events == 0:
+        return _sum(at_rest, {_sqs_requests(config): IDLE_POLLS})
+    usage = _sum(
+        at_rest,
+        _accepting(config, events / traffic.events_a_request, traffic),
+        _processing(config, events / traffic.batch(config), traffic),
+        *(_reporting(config, RUNS_A_MONTH[period], traffic) for period in config.reports),
+        _keeping(config, traffic),
+    )
+    return {_sqs_requests(config) if unit == "sqs.requests" else unit: quantity for unit, quantity in usage.items()}
+
+
+def _sqs_requests(config: ApiPipelineConfig) -> str:
+    """FIFO queues have their own price."""
+    return "sqs.requests" if config.queue.fifo is None else "sqs.fifo_requests"
+
+
+def _standing(graph: Graph) -> Usage:
+    """Resources that are billed by the hour or month, whatever the traffic."""
+    endpoints = [
+        endpoint
+        for endpoint in graph.of_type("aws:ec2/vpcEndpoint:VpcEndpoint")
+        if endpoint.inputs.get("vpcEndpointType") == "Interface"
+    ]
+    usage = {
+        # An alarm on metric math is billed by the metrics it reads.
+        "cloudwatch.alarm_metrics": sum(
+            sum("metric" in query for query in alarm.inputs.get("metricQueries", [])) or 1
+            for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+        ),
+        "cloudwatch.dashboards": len(graph.of_type("aws:cloudwatch/dashboard:Dashboard")),
+        "lambda.provisioned_gb_seconds": sum(
+            ready.inputs["provisionedConcurrentExecutions"] * _memory(graph)[ready.inputs["functionName"]] / 1_024
+            for ready in graph.of_type("aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig")
+        )
+        * SECONDS_A_MONTH,
+        "kms.keys": len(graph.of_type("aws:kms/key:Key")),
+        "vpc.interface_endpoint_hours": sum(
+            len(endpoint.inputs["subnetIds"]) * HOURS_A_MONTH for endpoint in endpoints
+        ),
+    }
+    return {unit: quantity for unit, quantity in usage.items() if quantity}
+
+
+def _memory(graph: Graph) -> Mapping[str, int]:
+    """Return the memory of each function in MB, by its name."""
+    return {each.physical_name: each.inputs["memorySize"] for each in graph.of_type("aws:lambda/function:Function")}
+
+
+def _schedules(graph: Graph) -> Usage:
+    """Runs of scheduled functions."""
+    memory = _memory(graph)
+    usage: Usage = {}
+    for schedule in graph.of_type("aws:scheduler/schedule:Schedule"):
+        runs = runs_a_month(schedule.inputs["scheduleExpression"])
+        name = schedule.inputs["target"]["arn"].split(":")[6]
+        usage = _sum(
+            usage,
+            {"eventbridge.scheduler_invocations": runs, "cloudwatch.log_gb": runs * LOG_BYTES_A_RUN / GB},
+            _runs(runs, memory[name], WORKER_MS),
+        )
+    return usage
+
+
+def runs_a_month(expression: str) -> float:
+    """Return how often a schedule runs: `rate(5 minutes)`, or a `cron(...)` that is hourly or daily."""
+    kind, _, rest = expression.partition("(")
+    fields = rest.rstrip(")").split()
+    if kind == "rate":
+        seconds = {"minute": 60, "hour": 3_600, "day": 86_400}[fields[1].rstrip("s")]
+        return SECONDS_A_MONTH / seconds / int(fields[0])
+    match fields:
+        case [minute, "*", "*", "*", "?", "*"] if minute.isdigit():
+            return HOURS_A_MONTH
+        case [minute, hour, "*", "*", "?", "*"] if minute.isdigit() and hour.isdigit():
+            return DAYS_A_MONTH
+    raise LocalError(f"the schedule {expression!r} is of a kind that the cost model does not know")
+
+
+def _runs(runs: float, memory_mb: float, milliseconds: float) -> Usage:
+    return {"lambda.requests": runs, "lambda.gb_seconds": runs * milliseconds / 1_000 * memory_mb / 1_024}
+
+
+def _accepting(config: ApiPipelineConfig, requests: float, traffic: Traffic) -> Usage:
+    """The API and the ingest function."""
+    size = traffic.events_a_request
+    log_bytes = LOG_BYTES_A_RUN + (ACCESS_LOG_BYTES if config.api.writes_access_logs else 0)
+    return _sum(
+        {f"api_gateway.{config.api.kind}_requests": requests, "cloudwatch.log_gb": requests * log_bytes / GB},
+        {"xray.traces": requests} if config.tracing else {},
+        _runs(requests, config.api.memory_mb, INGEST_MS + INGEST_MS_AN_EVENT * size),
+        _billed(ingest_calls(config, size), requests, ITEM_BYTES),
+    )
+
+
+def _processing(config: ApiPipelineConfig, batches: float, traffic: Traffic) -> Usage:
+    """The queue's poller and the worker."""
+    size = traffic.batch(config)
+    whole = math.ceil(size)
+    inline = traffic.event_bytes if config.storage.results == "inline" else 0
+    return _sum(
+        {
+            "sqs.requests": max(IDLE_POLLS, batches * poller_calls(whole)["sqs.requests"]),
+            "cloudwatch.log_gb": batches * (LOG_BYTES_A_RUN + LOG_BYTES_AN_EVENT * size) / GB,
+            "cloudwatch.custom_metrics": EMF_METRICS
+            + (0 if config.outcomes is None else len(OUTCOME_COUNTS))
+            # Published each minute; the other two only during an outage.
+            + (0 if config.worker.circuit_breaker is None else len((CIRCUIT_OPEN,))),
+        },
+        _runs(batches, config.worker.memory_mb, WORKER_MS + WORKER_MS_AN_EVENT * size),
+        _billed(worker_calls(config, whole), batches * size / whole, ITEM_BYTES + inline),
+    )
+
+
+def _reporting(config: ApiPipelineConfig, runs: float, traffic: Traffic) -> Usage:
+    """Reads of the scheduled reports. _schedules counts their runs."""
+    events = traffic.events_a_month
+    inline = traffic.event_bytes if config.storage.results == "inline" else 0
+    return _sum(
+        _billed(report_calls(config, math.ceil(events / runs)), runs, ITEM_BYTES + inline),
+        {"lambda.gb_seconds": events * REPORT_MS_AN_EVENT / 1_000 * REPORT_SIZE.memory_mb / 1_024},
+    )
+
+
+def _billed(calls: Mapping[str, int], times: float, item_bytes: int) -> Usage:
+    """Convert calls to billed units. DynamoDB bills a unit for each KB written and for each 4 KB read.
+
+    An eventually consistent read is half a unit, and a query of the index at least half a unit.
+    """
+    units: dict[str, tuple[str, float]] = {
+        "dynamodb.writes": ("dynamodb.write_units", math.ceil(item_bytes / 1_024)),
+        "dynamodb.index_writes": ("dynamodb.write_units", 1),
+        "dynamodb.reads": ("dynamodb.read_units", math.ceil(item_bytes / 4_096)),
+        "dynamodb.eventual_reads": ("dynamodb.read_units", math.ceil(item_bytes / 4_096) / 2),
+        "dynamodb.queries": ("dynamodb.read_units", 0.5),
+        "dynamodb.index_reads": ("dynamodb.read_units", (INDEX_ENTRY_BYTES + OVERHEAD_BYTES) / 4_096 / 2),
+    }
+    usage: Usage = {}
+    for call, quantity in calls.items():
+        unit, factor = units.get(call, (call, 1))
+        usage = _sum(usage, {unit: times * quantity * factor})
+    return usage
+
+
+def _keeping(config: ApiPipelineConfig, traffic: Traffic) -> Usage:
+    """Stored bytes, once as much expires as arrives."""
+    storage = config.storage
+    inline = storage.results == "inline"
+    item = ITEM_BYTES + OVERHEAD_BYTES + (traffic.event_bytes if inline else 0)
+    entry = INDEX_ENTRY_BYTES + OVERHEAD_BYTES if storage.time_index else 0
+    events_a_day = traffic.events_a_month / DAYS_A_MONTH
+    usage = {"dynamodb.gb_months": events_a_day * storage.items_expire_after_days * (item + entry) / GB}
+    if not inline:
+        usage["s3.gb_months"] = events_a_day * storage.results_expire_after_days * traffic.event_bytes / GB
+    return usage
+
+
+def not_counted(config: ApiPipelineConfig) -> list[str]:
+    """Return what AWS bills and the model leaves out. A stack file does not say how large snapshots are."""
+    return ["SnapStart's cache and restores"] if config.api.snap_start or config.worker.snap_start else []
+
+
+# Calls of each function
+
+
+def ingest_calls(config: ApiPipelineConfig, events: int) -> Counter[str]:
+    """Calls of the ingest function for one request with this many events."""
+    calls = Counter({"sqs.requests": math.ceil(events / SQS_ENTRIES_A_CALL)})
+    if config.api.track:
+        calls["dynamodb.writes"] = events
+        calls["dynamodb.index_writes"] = events if config.storage.time_index else 0
+    return calls
+
+
+def worker_calls(config: ApiPipelineConfig, events: int, types: int = 1) -> Counter[str]:
+    """Calls of the worker for one batch of this many events, of this many types."""
+    calls = Counter({"dynamodb.reads": events, "dynamodb.writes": events})
+    if config.storage.time_index and not config.api.track:
+        # A tracked item is in the index already and does not change there.
+        calls["dynamodb.index_writes"] = events
+    if config.storage.results == "object":
+        calls["s3.put_requests"] += events
+    if config.storage.archive:
+        calls["s3.put_requests"] += min(types, events)
+    if config.worker.circuit_breaker is not None:
+        # The circuit's state is read at most once a second.
+        calls["dynamodb.reads"] += 1
+    if config.outcomes is not None:
+        calls["eventbridge.events"] = events
+    return calls
+
+
+def report_calls(config: ApiPipelineConfig, events: int) -> Counter[str]:
+    """Calls of one report on this many events of one day."""
+    shards = config.storage.time_index_shards
+    return Counter(
+        {
+            "dynamodb.queries": shards * max(1, math.ceil(events / shards / INDEX_PAGE)),
+            "dynamodb.index_reads": events,
+            "dynamodb.eventual_reads": events,
+            "sqs.requests": 2,
+            "s3.put_requests": 1,
+            "sns.requests": 1,
+        },
+    )
+
+
+def poller_calls(events: int) -> Counter[str]:
+    """Calls of Lambda's poller for one successful batch: it receives and deletes ten messages a call.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
+    """
+    return Counter({"sqs.requests": 2 * math.ceil(events / SQS_ENTRIES_A_CALL)})

@@ -1,0 +1,55 @@
+"""Everything the functions of a pipeline share: code, packages, logs, key and network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+from pulumi import Input, ResourceOptions
+
+from components.encryption import Key, customer_key, encrypted
+from components.names import service_name
+from components.network import Network, network_of
+from components.options.common import CommonOptions, LogOptions
+from components.package import ARCHITECTURE, RUNTIME, dependency_layer, source_archive
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What all functions of a pipeline share."""
+
+    service: str
+    """The name under which the functions report metrics."""
+    code: pulumi.Archive
+    layer: Input[str]
+    logs: LogOptions
+    tracing: bool
+    key: Key | None = None
+    """The customer key: a role that uses encrypted resources also needs rights on their key."""
+    network: Network | None = None
+    opts: ResourceOptions | None = None
+    """Options of the pipeline's resources: their parent, and the encryption with the customer key."""
+
+
+def shared_runtime(
+    name: str, config: CommonOptions, *folders: str, files: Mapping[str, str], parent: pulumi.Resource
+) -> Runtime:
+    """Create the key, the network and the layer of a pipeline, and package the code.
+
+    The archive holds the Python files below `folders`, and `files` (path: text).
+    """
+    key = customer_key(f"{name}-key", config, parent=parent)
+    opts = encrypted(parent, key)
+    service = service_name()
+    dependencies = aws.lambda_.LayerVersion(
+        f"{name}-dependencies",
+        # Layers are not auto-named.
+        layer_name=f"{service}-{name}-dependencies",
+        code=dependency_layer(),
+        compatible_runtimes=[RUNTIME],
+        compatible_architectures=[ARCHITECTURE],
+        opts=opts,
+    )
+    network = network_of(f"{name}-network", config.network, opts=opts)
+    code = source_archive(*folders, extra=files)
+    return Runtime(service, code, dependencies.arn, config.logs, config.tracing, key, network, opts)

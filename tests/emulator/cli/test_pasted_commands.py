@@ -1,0 +1,55 @@
+"""The commands of README and docs work as pasted into a shell, in a clone whose pipeline runs."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT, Command
+
+# An event for the commands that show one.
+SUBMIT = """
+EVENT_ID=$(python -c '
+import json, os, urllib.request
+url = json.loads(os.environ["PIPELINE_OUTPUTS"])["api_url"] + "/events"
+print(json.load(urllib.request.urlopen(url, b"{}"))["id"])')
+"""
+
+
+def commands(document: str, line: str) -> list[str]:
+    """The commands of the code block with a line, without those that start a pipeline that goes on running."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
+    (block,) = (each for each in blocks if line in each)
+    return [each for each in block.splitlines() if "pipeline local" not in each or "--exec" in each]
+
+
+@pytest.mark.parametrize(
+    ("stack", "blocks", "expected"),
+    [
+        ("dev", {"README.md": "pipeline status EVENT_ID"}, ["1 accepted"]),
+        (
+            "csv",
+            {"README.md": "pipeline upload orders.csv", "docs/csv.md": "pipeline upload orders.csv"},
+            ["1 processed (100.00%)", "sent              100 objects of 50 devices"],
+        ),
+        ("iot", {"docs/iot.md": "pipeline readings"}, ["temperature of sim-7-0003"]),
+    ],
+)
+def test_the_commands_work_as_pasted(
+    stack: str, blocks: dict[str, str], expected: list[str], tmp_path: Path, pipeline: Command
+) -> None:
+    for file in ROOT.iterdir():
+        if not file.name.startswith("."):
+            (tmp_path / file.name).symlink_to(file)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    lines = [command for document, line in blocks.items() for command in commands(document, line)]
+    pasted = "\n".join(lines).replace("EVENT_ID", "$EVENT_ID")
+    script = f"set -e\n{SUBMIT if stack == 'dev' else ''}\n{pasted}"
+    # A port of its own: other pipelines may use the default one.
+    ran = pipeline("local", "--stack", stack, "--port", "0", "--exec", script, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert [text for text in expected if text not in ran.stdout] == []
+    # Each block is run: both csv blocks check the file and upload it.
+    assert len(lines) >= 3
+    assert ran.stdout.count("1 processed (100.00%)") == (4 if stack == "csv" else 0)
