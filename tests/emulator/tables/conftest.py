@@ -21,8 +21,9 @@ def _schema(names: tuple[str, ...]) -> list[dict[str, str]]:
     return [{"AttributeName": name, "KeyType": kind} for name, kind in zip(names, ("HASH", "RANGE"), strict=False)]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _tables(emulator: Emulator) -> Iterator[None]:
+    # Not for the session: other folders' clients are those of their own emulator.
     client = Clients(emulator)("dynamodb")
     for table, keys in KEYS.items():
         index: dict[str, Any] = {}
