@@ -18,7 +18,7 @@ from components.redrive import redrive_part
 from components.runtime import shared_runtime
 from components.worker import Worker
 
-# The prefixes that handlers/csv/worker.py writes to, in a bucket of their own: nothing it writes can start it.
+# The prefixes that handlers/csv/run.py writes to, in a bucket of their own: nothing it writes can start it.
 PROCESSED, REJECTED, REPORTS, STATE = "processed/", "rejected/", "reports/", "state/"
 # Longer than any message lives.
 STATE_EXPIRES_AFTER_DAYS = 15

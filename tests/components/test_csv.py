@@ -12,7 +12,7 @@ from components.config import ConfigError, load
 from components.options import csv as options
 from components.options.csv import CsvPipelineConfig
 from components.variants import csv as variant
-from handlers.csv import worker
+from handlers.csv import run
 from handlers.csv.columns import Column, ColumnType, FileFormat
 from handlers.csv.settings import CsvWorkerSettings
 from handlers.csv.text import ENCODINGS
@@ -138,7 +138,7 @@ def test_options_of_columns_and_of_handlers_are_the_same() -> None:
 
 def test_numbers_must_fit_a_double_where_parquet_is_written_and_only_there() -> None:
     formats: tuple[str, ...] = get_args(options.CsvOutputOptions.model_fields["format"].annotation)
-    assert formats == tuple(sorted(worker.KINDS, key=formats.index))
+    assert formats == tuple(sorted(run.KINDS, key=formats.index))
     numbers = {name: FileFormat.from_json(loaded(output={"format": name}).format_json()).numbers for name in formats}
     assert numbers == {"jsonl.gz": "text", "jsonl": "text", "parquet": "double"}
 
@@ -156,9 +156,9 @@ def test_the_functions_environment_is_exactly_what_its_settings_read(graph: Grap
 
 def test_prefixes_and_times_have_the_same_values_on_both_sides() -> None:
     for name in ("PROCESSED", "REJECTED", "REPORTS", "STATE"):
-        assert getattr(variant, name) == getattr(worker, name)
+        assert getattr(variant, name) == getattr(run, name)
     limits = options.CsvWorkerOptions.model_json_schema()["properties"]["timeout_seconds"]
-    assert limits["minimum"] >= 2 * worker.STORING_SECONDS
+    assert limits["minimum"] >= 2 * run.STORING_SECONDS
     assert options.CsvWorkerOptions().timeout_seconds == 900
 
 
@@ -271,7 +271,7 @@ def test_alarms_and_dashboard_watch_what_is_there(graph: Graph, capsys: pytest.C
     }
     assert alarms["worker-duration"]["threshold"] == 891_000
     # Runs over long files stop 20 seconds before the timeout, and must not ring.
-    assert alarms["worker-duration"]["threshold"] > (900 - worker.STORING_SECONDS) * 1_000
+    assert alarms["worker-duration"]["threshold"] > (900 - run.STORING_SECONDS) * 1_000
     metrics.emit(dict.fromkeys(COUNTS, 1), [1.0])
     line = json.loads(capsys.readouterr().out)
     emitted = {metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}

@@ -1,0 +1,157 @@
+"""One run over one file: reads rows, writes outputs, and stores where it stopped."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isal import igzip
+
+from handlers.csv import objects
+from handlers.csv.columns import FileFormat
+from handlers.csv.content import Content
+from handlers.csv.engine import CsvEngine, blocks
+from handlers.csv.files import File, Item
+from handlers.csv.json_lines import json_lines
+from handlers.csv.objects import ObjectWriter, Source
+from handlers.csv.parquet import ParquetWriter
+from handlers.csv.settings import CsvWorkerSettings
+from handlers.shared.context import LambdaContext
+
+# What is left of the function's time when it stops reading: for storing outputs and state.
+# CsvWorkerOptions.timeout_seconds is at least twice this.
+STORING_SECONDS = 20
+COMPRESSION = 1
+
+PROCESSED, REJECTED, REPORTS, STATE = "processed/", "rejected/", "reports/", "state/"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How an output is written."""
+
+    ending: str
+    content_type: str
+    is_gzip: bool = False
+
+
+_LINES = Kind(".jsonl", "application/jsonl")
+_COMPRESSED_LINES = Kind(".jsonl.gz", "application/gzip", is_gzip=True)
+# By `output.format`: of processed and of rejected rows. The latter hold lines as they came: there is no table of them.
+KINDS: Mapping[str, tuple[Kind, Kind]] = {
+    "jsonl": (_LINES, _LINES),
+    "jsonl.gz": (_COMPRESSED_LINES, _COMPRESSED_LINES),
+    "parquet": (Kind(".parquet", "application/vnd.apache.parquet"), _COMPRESSED_LINES),
+}
+
+
+class StaleCheckpointError(Exception):
+    """A checkpoint was made by a worker that reads or writes otherwise than this one: the file is begun anew."""
+
+
+class Run:
+    """One run over one file that it has claimed. `item` is as the claim left it."""
+
+    def __init__(self, settings: CsvWorkerSettings, file_format: FileFormat, file: File, item: Item) -> None:
+        self._bucket = settings.bucket_name
+        self._settings = settings
+        self._format = file_format
+        self.file = file
+        self.item = item
+        self._kinds = KINDS[settings.output_format]
+        self._outputs = self._writers()
+        self._parquet = ParquetWriter() if settings.output_format == "parquet" else None
+        self.engine = self._engine()
+        self._is_compressed = False
+
+    def _engine(self, state: Mapping[str, Any] | None = None) -> CsvEngine:
+        return CsvEngine(self._format, state, self._parquet.encode if self._parquet else json_lines)
+
+    def _writers(self, states: Sequence[Any] = (None, None), rests: Sequence[bytes] = (b"", b"")) -> list[ObjectWriter]:
+        return [
+            ObjectWriter(
+                self._bucket,
+                self.file.output_key(prefix, self._settings.input_prefix, kind.ending),
+                kind.content_type,
+                *saved,
+            )
+            for prefix, kind, *saved in zip((PROCESSED, REJECTED), self._kinds, states, rests, strict=True)
+        ]
+
+    def read(self, context: LambdaContext) -> bool:
+        """Reads until the file ends (True) or the time does (False).
+
+        Raises FileError, GoneError, UploadLostError, StaleCheckpointError.
+        """
+        self._restore()
+        for block in blocks(self.engine, self._open()):
+            for output, kind, data in zip(self._outputs, self._kinds, (block.processed, block.rejected), strict=True):
+                if data:
+                    output.write(igzip.compress(data, COMPRESSION, mtime=0) if kind.is_gzip else data)
+            if context.get_remaining_time_in_millis() < STORING_SECONDS * 1_000:
+                return False
+        return True
+
+    def _open(self) -> Callable[[int], bytes]:
+        offset = self.engine.offset
+        if offset and not self._is_compressed:
+            return Source(self.file, offset).read
+        content = Content(Source(self.file).read, self._format.max_expansion)
+        self._is_compressed = content.is_compressed
+        # There is no way into the middle of a gzip file but through what lies before.
+        content.skip(offset)
+        return content.read
+
+    def _restore(self) -> None:
+        if key := self.item.get("state_key"):
+            state, rests = objects.get_state(self._bucket, key)
+            if state.get("made_with") != self._made_with:
+                raise StaleCheckpointError("the stack's columns or its output format have changed since the checkpoint")
+            count = len(self._outputs)
+            self._outputs = self._writers(state["outputs"], rests[:count])
+            if self._parquet:
+                self._parquet = ParquetWriter(state["parquet"], rests[count:])
+            self.engine = self._engine(state["engine"])
+            self._is_compressed = state["is_compressed"]
+
+    @property
+    def _made_with(self) -> str:
+        """What a run must have in common with the one that it goes on from."""
+        return repr((self._settings.output_format, self._format))
+
+    @property
+    def has_progressed(self) -> bool:
+        """Whether this run has read anything that the one before it had not."""
+        before: int = self.item.get("offset", 0)
+        return self.engine.offset > before
+
+    @property
+    def is_in_parts(self) -> bool:
+        """Whether some output has begun to go up."""
+        return any(output.is_in_parts for output in self._outputs)
+
+    def save(self) -> dict[str, Any]:
+        """Stores where the run has come to; returns what the item has to say of it."""
+        # A run that lost its lease must not overwrite what its successor stored.
+        key = f"{STATE}{self.file.id}/{self.item['owner']}"
+        state = {
+            "engine": self.engine.state(),
+            "outputs": [output.state() for output in self._outputs],
+            "parquet": self._parquet.state() if self._parquet else None,
+            "is_compressed": self._is_compressed,
+            "made_with": self._made_with,
+        }
+        rests = [output.rest for output in self._outputs] + (self._parquet.rests if self._parquet else [])
+        objects.put_state(self._bucket, key, state, rests)
+        return {"state_key": key, "offset": self.engine.offset, "rows": self.engine.rows}
+
+    def store_outputs(self) -> dict[str, str | None]:
+        """Makes the outputs visible; returns their keys, None for one without rows."""
+        columns = [check.column for check in self.engine.checks]
+        ends = (self._parquet.finish(columns) if self._parquet else b"", b"")
+        keys = [output.key if output.finish(end) else None for output, end in zip(self._outputs, ends, strict=True)]
+        return {"processed_key": keys[0], "rejected_key": keys[1]}
+
+    def abort(self) -> None:
+        """Gives up what has gone up."""
+        for output in self._outputs:
+            output.abort()
