@@ -107,7 +107,8 @@ def unchecked(path: Path) -> dict[str, Any]:
     """Cells from lines and lines from cells, compressed as the engine does it, and nothing in between."""
     from isal import igzip  # noqa: PLC0415
 
-    from handlers.csv.columns import Column, check_of  # noqa: PLC0415
+    from handlers.csv.column_types import check_of  # noqa: PLC0415
+    from handlers.csv.columns import Column  # noqa: PLC0415
     from handlers.csv.json_lines import json_lines  # noqa: PLC0415
     from handlers.csv.text import plain_columns  # noqa: PLC0415
 

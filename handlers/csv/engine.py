@@ -17,7 +17,9 @@ from itertools import compress
 from json.encoder import encode_basestring
 from typing import Any, Protocol
 
-from handlers.csv.columns import Cells, Check, Column, FileFormat, Problem, check_of, normalised
+from handlers.csv.checks import Check
+from handlers.csv.column_types import COLUMN_TYPES, check_of
+from handlers.csv.columns import Cells, Column, FileFormat, Problem, normalised
 from handlers.csv.json_lines import json_lines
 from handlers.csv.statistics import ColumnStatistics
 from handlers.csv.text import (
@@ -283,15 +285,16 @@ class CsvEngine:
         if clashing := [name for name in kept if name in {column.name for column in self._format.columns}]:
             raise FileError("duplicate_columns", f"unknown columns have names of known ones: {', '.join(clashing)}")
         places = found | kept
-        string_columns = sum(column.type == "string" for column in columns)
+        kinds = [COLUMN_TYPES[column.type].statistics for column in columns]
+        distinct_columns = kinds.count("distinct")
         self._outputs = [
             Output(
                 column.name,
                 places.get(column.name),
                 check_of(column, self._format.numbers),
-                ColumnStatistics(column.type, string_columns),
+                ColumnStatistics(kind, distinct_columns),
             )
-            for column in columns
+            for column, kind in zip(columns, kinds, strict=True)
         ]
         self._header = list(header)
 
@@ -462,7 +465,10 @@ class CsvEngine:
             "blank_lines": self._blank_lines,
             "encoding": self._encoding.name,
             "delimiter": self._delimiter if self._header is not None else None,
-            "columns": {output.name: output.statistics.report() for output in self._outputs},
+            "columns": {
+                output.name: {"type": output.check.column.type, **output.statistics.report()}
+                for output in self._outputs
+            },
             "reasons": [
                 {"column": column, "reason": reason, "count": count}
                 for (column, reason), count in sorted(self._reasons.items(), key=lambda each: (-each[1], str(each[0])))

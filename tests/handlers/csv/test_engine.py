@@ -288,7 +288,7 @@ def test_statistics_say_what_is_there() -> None:
 
 
 def test_a_sum_that_no_double_holds_is_none() -> None:
-    statistics = ColumnStatistics("number", 10)
+    statistics = ColumnStatistics("numbers", 10)
     statistics.add(["1e308"] * 10)
     assert statistics.report()["sum"] is None
 
