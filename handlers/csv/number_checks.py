@@ -21,7 +21,7 @@ class NumericCheck(Check):
     # A JSON number. Every other cell is checked individually.
     plain = r"-?(?:0|[1-9][0-9]{0,299}+)(?:\.[0-9]{1,300}+)?(?:[eE][+-]?[0-9]{1,3})?"
     lax = re.compile(r"([+-]?)0*((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
-    convert: Callable[[str], float] = float
+    convert: Callable[[str | float], float] = float
     reason, article = "not_a_number", "a number like 1234.50"
     lowest: float = -LARGEST_NUMBER
     highest: float = LARGEST_NUMBER
@@ -46,7 +46,7 @@ class NumericCheck(Check):
             suspects.append(position)
         low: Any = self._low
         high: Any = self._high
-        harmless = str(low)
+        harmless = str(self.convert(low))
         texts = [cell or harmless for cell in cells] if "" in cells else list(cells)
         for position in suspects:
             texts[position] = harmless

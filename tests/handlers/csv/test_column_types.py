@@ -13,10 +13,13 @@ from handlers.csv.columns import Column, FileFormat
 from handlers.csv.engine import CsvEngine, blocks
 from handlers.csv.parquet import ParquetWriter
 
+# No double holds it.
+ODD = 2**53 + 1
+
 # For each type: a cell, its value in JSON and in Parquet, and its statistics besides the counts.
 CELLS: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
     "string": ('a "b"', 'a "b"', 'a "b"', {"distinct": 1, "distinct_is_approximate": False}),
-    "integer": ("+07", 7, 7, {"sum": 7, "avg": 7, "min": 7, "max": 7}),
+    "integer": (f"+0{ODD}", ODD, ODD, {"sum": ODD, "avg": ODD / 1, "min": ODD, "max": ODD}),
     "number": (".50", 0.5, 0.5, {"sum": 0.5, "avg": 0.5, "min": 0.5, "max": 0.5}),
     "boolean": ("Yes", True, True, {}),
     "date": ("2024-02-29", "2024-02-29", date(2024, 2, 29), {"min": "2024-02-29", "max": "2024-02-29"}),

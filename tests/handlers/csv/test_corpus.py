@@ -387,6 +387,14 @@ def test_limits_hold_on_both_sides() -> None:
     assert cell("datetime", "2024-01-01T00:00:00+02:00", min="2024-01-01T00:00:00Z") == "too_small"
 
 
+@pytest.mark.parametrize("low", [1.0, 0.5])
+def test_limits_of_integers_may_be_floats_as_the_options_write_them(low: float) -> None:
+    file_format = FileFormat((Column("a", "integer", min=low, max=10.0), Column("b")))
+    result = read("a,b\n5,x\n,x\n+7,x\n0,x\n11,x\nx,x\n", file_format)
+    assert [row["a"] for row in result.rows] == [5, None, 7]
+    assert result.reasons == [("a", "too_small"), ("a", "too_large"), ("a", "not_an_integer")]
+
+
 def test_patterns_match_the_whole_cell_and_choices_are_exact() -> None:
     assert cell("string", "ab1", pattern="[a-z]+") == "pattern"
     assert cell("string", "ab\n", pattern="[a-z]+") == "pattern"
