@@ -11,8 +11,9 @@ import pytest
 
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.content import Content
-from handlers.csv.engine import CsvEngine, read_all
+from handlers.csv.engine import CsvEngine
 from handlers.csv.text import LONGEST_ROW_BYTES, FileError
+from tests.handlers.csv.reading import read_all
 
 SHIPPED = FileFormat(
     columns=(

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from handlers.csv import engine as engine_module
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.content import Content
-from handlers.csv.engine import CsvEngine, blocks, read_all
+from handlers.csv.engine import CsvEngine, blocks
 from handlers.csv.statistics import EXACT_VALUES, FEWEST_HASHES, HASHES_OF_ALL, ColumnStatistics, Distinct, distinct_of
 from handlers.csv.text import DELIMITERS, ENCODINGS, FileError, plain_columns, split_lines
+from tests.handlers.csv.reading import read_all
 
 FORMAT = FileFormat(
     columns=(Column("text"), Column("number", "number"), Column("integer", "integer"), Column("day", "date")),
