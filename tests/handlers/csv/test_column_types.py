@@ -3,6 +3,7 @@
 import io
 import json
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,12 @@ CELLS: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
 
 def test_every_type_has_a_cell_here() -> None:
     assert set(CELLS) == set(COLUMN_TYPES)
+
+
+@pytest.mark.parametrize("column_type", COLUMN_TYPES)
+def test_the_documentation_lists_every_type_with_its_cells_and_its_parquet_type(column_type: str) -> None:
+    lines = Path(__file__).parents[3].joinpath("docs", "csv.md").read_text().splitlines()
+    assert sum(line.startswith((f"| `{column_type}` |", f"| `{column_type}`, and")) for line in lines) == 2
 
 
 @pytest.mark.parametrize("required", [True, False])
