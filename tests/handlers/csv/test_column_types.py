@@ -14,7 +14,7 @@ from handlers.csv.columns import Column, FileFormat
 from handlers.csv.engine import CsvEngine, blocks
 from handlers.csv.parquet import ParquetWriter
 
-# No double holds it.
+# Not representable as a double.
 ODD = 2**53 + 1
 
 # For each type: a cell, its value in JSON and in Parquet, and its statistics besides the counts.
