@@ -1,16 +1,16 @@
-"""Rows per CPU second, memory and exactness of the CSV engine and of the whole worker: `make bench-csv`.
+"""Speed, memory and correctness of the CSV engine and of the whole worker: `make bench-csv`.
 
-Files with a known truth are generated, then read by processes of their own:
+Generated files with known results are read by separate processes:
 
-- the engine as the worker runs it: streaming, and its output compressed; `parquet` is the same with that output;
-- the whole worker, with S3, SQS, SNS and DynamoDB in the emulator, for both outputs;
-- the baseline, which is the usual way: csv.DictReader over the whole file, the same conditions checked with float, int,
+- engine: streaming, with compressed output, as in the worker; `parquet` is the same with Parquet output;
+- worker: the whole function, with S3, SQS, SNS and DynamoDB in the emulator, for both outputs;
+- baseline, the common approach: csv.DictReader over the whole file, the same conditions checked with float, int,
   strptime and re, the same statistics from lists and sets, and json.dumps(indent=2) of whole lists, not compressed;
-- bare: csv.DictReader and json.dumps(indent=2), and not a single check;
-- unchecked: the same as bare in the engine's way, JSON Lines of strings, to see what reading and writing take of it.
+- bare: csv.DictReader and json.dumps(indent=2) without checks;
+- unchecked: the work of bare with the engine's functions, which shows the cost of reading and writing.
 
-The ratio that is promised is between those that do the same work: engine to baseline, unchecked to bare. Counts and
-sums that differ from the truth, more memory or less speed than promised end it with exit code 1.
+The promised ratios compare equal work: engine with baseline, unchecked with bare. The exit code is 1 if counts or sums
+are wrong, or if memory or speed miss the promised values.
 """
 
 import argparse
@@ -45,7 +45,7 @@ BLOCK_BYTES = 2**18
 
 
 def generate(path: Path, rows: int, seed: int = 1) -> dict[str, Any]:
-    """Writes a file of about 60 bytes a row; returns the truth about it."""
+    """Write a file of about 60 bytes per row. Return the expected results."""
     chance = random.Random(seed)  # noqa: S311  data, not secrets
     processed = cents = quantities = 0
     with path.open("w", newline="") as file:
@@ -70,7 +70,7 @@ def generate(path: Path, rows: int, seed: int = 1) -> dict[str, Any]:
 
 
 def engine(path: Path) -> dict[str, Any]:
-    """What the worker does with a file, but for S3."""
+    """Read a file as the worker does, without S3."""
     from isal import igzip  # noqa: PLC0415  each process measures its own imports
 
     from handlers.csv.columns import FileFormat  # noqa: PLC0415
@@ -87,7 +87,7 @@ def engine(path: Path) -> dict[str, Any]:
 
 
 def parquet(path: Path) -> dict[str, Any]:
-    """The engine with Parquet for output."""
+    """The engine with Parquet output."""
     from handlers.csv.columns import FileFormat  # noqa: PLC0415
     from handlers.csv.content import Content  # noqa: PLC0415
     from handlers.csv.engine import CsvEngine, blocks  # noqa: PLC0415
@@ -104,10 +104,11 @@ def parquet(path: Path) -> dict[str, Any]:
 
 
 def unchecked(path: Path) -> dict[str, Any]:
-    """Cells from lines and lines from cells, compressed as the engine does it, and nothing in between."""
+    """Read and write cells with the engine's functions, without checks."""
     from isal import igzip  # noqa: PLC0415
 
-    from handlers.csv.columns import Column, check_of  # noqa: PLC0415
+    from handlers.csv.column_types import check_of  # noqa: PLC0415
+    from handlers.csv.columns import Column  # noqa: PLC0415
     from handlers.csv.json_lines import json_lines  # noqa: PLC0415
     from handlers.csv.text import plain_columns  # noqa: PLC0415
 
@@ -133,14 +134,14 @@ def _require(holds: bool, otherwise: str) -> None:  # noqa: FBT001
 
 
 def baseline(path: Path) -> dict[str, Any]:
-    """The usual way. It takes `1_000` for a number: its counts differ from the truth."""
+    """The common approach. It accepts `1_000` as a number, so its counts are wrong."""
     is_email = re.compile(r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+").fullmatch
     good: list[dict[str, Any]] = []
     bad = []
     for number, row in enumerate(csv.DictReader(io.StringIO(path.read_bytes().decode())), 1):
         try:
             _require(bool(row["name"]), "name is empty")
-            _require(is_email(row["email"]) is not None, "email is none")
+            _require(is_email(row["email"]) is not None, "email is not an address")
             datetime.strptime(row["date"], "%Y-%m-%d")  # noqa: DTZ007
             good.append({**row, "amount": float(row["amount"]), "quantity": int(row["quantity"])})
         except ValueError as error:
@@ -162,14 +163,14 @@ def baseline(path: Path) -> dict[str, Any]:
 
 
 def bare(path: Path) -> dict[str, Any]:
-    """The baseline without a single check."""
+    """The baseline without checks."""
     rows = list(csv.DictReader(io.StringIO(path.read_bytes().decode())))
     json.dumps(rows, indent=2)
     return {"rows": len(rows)}
 
 
 def _columns(numbers: str = "text") -> str:
-    """The shipped stack's."""
+    """Return the columns of the shipped stack as JSON."""
     import yaml  # noqa: PLC0415
 
     given = yaml.safe_load((ROOT / "Pulumi.csv.yaml").read_text())["config"]["datapipeline:input"]["columns"]
@@ -177,7 +178,7 @@ def _columns(numbers: str = "text") -> str:
 
 
 def worker(path: Path) -> dict[str, Any]:
-    """The whole function, from the message to the report; `path` holds the message."""
+    """The whole function, from the message to the report. `path` contains the message."""
     from handlers.csv import worker  # noqa: PLC0415
     from handlers.csv.columns import FileFormat  # noqa: PLC0415
     from handlers.csv.settings import CsvWorkerSettings  # noqa: PLC0415
@@ -209,7 +210,7 @@ WAYS = {
 
 
 def measure_worker(up: "Running", path: Path, output_format: str) -> dict[str, Any]:
-    """As `measure`, for the worker. `up` runs the csv stack, with the event source mapping switched off."""
+    """Run `measure` for the worker. `up` runs the csv stack, with the event source mapping disabled."""
     from local.services import Clients  # noqa: PLC0415
 
     aws = Clients(up.emulator)
@@ -253,7 +254,7 @@ def _stored_rows(body: Any, output_format: str) -> int:
 
 
 def measure(way: str, path: Path, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Runs one way in a process of its own: what it found, CPU seconds of the work, and the process's peak memory."""
+    """Run one way in a separate process. Return its results, CPU seconds and peak memory."""
     command = [sys.executable, "-m", "benchmarks.csv", "--way", way, "--file", str(path)]
     done = subprocess.run(  # noqa: S603  our own command
         command, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, **(environment or {})}
@@ -264,7 +265,7 @@ def measure(way: str, path: Path, environment: Mapping[str, str] | None = None) 
 
 def _run_one(way: str, path: Path) -> None:
     if way not in ("baseline", "bare"):
-        # A cold start's work, not a row's; its memory counts.
+        # Imports belong to the cold start and are not timed, but their memory counts.
         import handlers.csv.worker  # noqa: F401, PLC0415
     started = time.process_time()
     found = WAYS[way](path)
@@ -277,19 +278,19 @@ def _peak_mb() -> float:
     if status.exists():
         (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
         return int(line.split()[1]) / 1024
-    # Elsewhere than on Linux; there this would count the process that started us, too.
+    # Not on Linux, where this would include the parent process.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
 def main() -> int:
-    """Prints the table. Returns 1 when something is not as promised."""
+    """Print the table. Return 1 if a result is wrong or a promise is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 5_000_000])
     parser.add_argument("--way", choices=WAYS)
     parser.add_argument("--file", type=Path)
     options = parser.parse_args()
     if options.way:
-        # Before the emulator's side is imported: the memory measured is the function's.
+        # Before importing the emulator, so that only the function's memory is measured.
         _run_one(options.way, options.file)
         return 0
     from local.engine import running  # noqa: PLC0415
@@ -325,7 +326,7 @@ def main() -> int:
 def _broken_promises(name: str, result: Mapping[str, Any], truth: Mapping[str, Any], ratio: float) -> Iterator[str]:
     found = result["found"]
     if {**found, "amount": round(found["amount"], 2)} != truth:
-        yield f"found {found}, the truth is {truth}"
+        yield f"found {found}, expected {truth}"
     if result["peak_mb"] > LARGEST_PEAK_MB:
         yield f"{result['peak_mb']:.0f} MB, more than {LARGEST_PEAK_MB}"
     if name == "engine" and ratio < SMALLEST_RATIO:

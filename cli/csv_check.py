@@ -1,4 +1,4 @@
-"""`pipeline csv check`: a file on this disk through the very code that runs on AWS, before anyone uploads it."""
+"""`pipeline csv check`: check a local file with the code that runs on AWS, before uploading it."""
 
 import time
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ from local.errors import LocalError
 
 
 def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: bool) -> int:
-    """Prints a file's report. Returns 1 when the file fails or has rejected rows."""
+    """Print a file's report. Return 1 if the file fails or has rejected rows."""
     config = Stack(stack).config_as(CsvPipelineConfig)
     path = Path(file)
     engine = CsvEngine(FileFormat.from_json(config.format_json()))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -16,6 +16,7 @@ from components import table as deployed_table
 from components.api import ROUTES
 from components.circuit_breaker import CIRCUIT, CIRCUIT_ITEM, CIRCUIT_PROBES
 from components.observability import METRICS_NAMESPACE
+from components.options.csv import ColumnOptions
 from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
@@ -24,6 +25,7 @@ from handlers.api.events import Envelope, event_id, received_times
 from handlers.api.ingest import Ingest
 from handlers.api.settings import IngestSettings, ReportSettings, WorkerSettings
 from handlers.api.summary import window_before
+from handlers.csv.column_types import COLUMN_TYPES
 from handlers.csv.files import FileItem
 from handlers.iot.table import ReadingItem, StateItem
 from handlers.shared import metrics, redrive
@@ -286,3 +288,7 @@ def test_the_functions_count_what_the_lists_of_metrics_say() -> None:
     assert counts_used(ingest.handler) - {"Location"} == set(counts.INGEST_COUNTS)
     assert counts_used(reporting.report) == {*counts.WORKER_COUNTS, *counts.OUTCOME_COUNTS}
     assert counts_used(circuit.Circuit.call) | counts_used(breaker.handler) == CIRCUIT_COUNTS
+
+
+def test_the_column_types_of_the_options_are_those_of_the_engine() -> None:
+    assert get_args(ColumnOptions.model_fields["type"].annotation) == tuple(COLUMN_TYPES)

@@ -1,4 +1,4 @@
-"""A file's bytes, decompressed when they begin as gzip does (whatever the file is called)."""
+"""A file's bytes, decompressed if they begin with the magic number of gzip (whatever the file's name)."""
 
 import zlib
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from isal import isal_zlib
 from handlers.csv.text import FileError
 
 GZIP_MAGIC = b"\x1f\x8b"
-COMPRESSED_BYTES_AT_ONCE = 2**17
-# Small files may expand as they like.
+COMPRESSED_BYTES_PER_READ = 2**17
+# The limit of expansion does not apply below this size.
 EXPANSION_FREE_BYTES = 64 * 2**20
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # isal's stubs say object
 
 
 class Content:
-    """`read(n)` gives at most n bytes and b"" at the end only, as `blocks` asks for. Raises FileError.
+    """The content of a file whose `read(n)` returns at most n bytes, and b"" only at the end.
 
-    isal instead of zlib: it compresses and decompresses at a fifth of the time.
+    isal decompresses in a fifth of zlib's time.
     """
 
     def __init__(self, read: Callable[[int], bytes], max_expansion: int) -> None:
@@ -34,7 +34,7 @@ class Content:
         self._bytes = 0
 
     def read(self, size: int) -> bytes:
-        """The next bytes, `size` at most. Raises FileError."""
+        """Return the next bytes, at most `size`; b"" only at the end. Raises FileError."""
         if self.is_compressed:
             return self._decompress(size)
         if self._held:
@@ -43,16 +43,16 @@ class Content:
         return self._source(size)
 
     def skip(self, size: int) -> None:
-        """Goes on to a place that an earlier run came to."""
+        """Skip the bytes read by an earlier run. Raises FileError."""
         while size and (piece := self.read(min(size, 2**20))):
             size -= len(piece)
         if size:
-            raise FileError("changed", "the file is shorter than when it was read before")
+            raise FileError("changed", "the file is shorter than when it was last read")
 
     def _decompress(self, size: int) -> bytes:
         while True:
             if self._member.eof:
-                # Several gzip files in one are one file; zeros may fill it up.
+                # A gzip file can have several members, and zeros as padding at its end.
                 rest = self._member.unused_data.lstrip(b"\0")
                 while not rest and (piece := self._more()):
                     rest = piece.lstrip(b"\0")
@@ -65,23 +65,23 @@ class Content:
             if data:
                 return data
             if at_end and not self._member.eof:
-                raise FileError("gzip_truncated", "the gzip file is cut off: its end is missing")
+                raise FileError("gzip_truncated", "the gzip file is truncated: its end is missing")
 
     def _inflate(self, size: int) -> bytes:
         try:
             data: bytes = self._member.decompress(self._held, size)
         except _GZIP_ERROR as error:
-            raise FileError("gzip_corrupt", f"the gzip file is damaged: {error}") from error
+            raise FileError("gzip_corrupt", f"the gzip file is corrupt: {error}") from error
         self._held = self._member.unconsumed_tail
         self._bytes += len(data)
         if self._bytes > max(EXPANSION_FREE_BYTES, self._max_expansion * self._compressed_bytes):
             raise FileError(
                 "expands_too_much",
-                f"the gzip file grows to more than {self._max_expansion} times its size (max_expansion)",
+                f"the gzip file expands to more than {self._max_expansion} times its size (input.max_expansion)",
             )
         return data
 
     def _more(self) -> bytes:
-        piece = self._source(COMPRESSED_BYTES_AT_ONCE)
+        piece = self._source(COMPRESSED_BYTES_PER_READ)
         self._compressed_bytes += len(piece)
         return piece

@@ -5,15 +5,17 @@ import re
 from collections.abc import Callable, Sequence
 from json.encoder import encode_basestring
 
-from handlers.csv.columns import Cells, Check
+from handlers.csv.checks import Check
+from handlers.csv.column_types import COLUMN_TYPES
+from handlers.csv.columns import Cells, Problem
 
 _needs_escape = re.compile(r'["\\\x00-\x1f]').search
 
 
 def json_lines(checks: Sequence[Check], columns: Sequence[Cells], count: int, *, is_plain: bool) -> bytes:
-    """`count` rows: constant texts and cells interleaved in one list, which is joined once.
+    """Encode `count` rows: constant texts and cells are interleaved in one list, which is joined once.
 
-    `is_plain`: no cell has a character that JSON escapes.
+    `is_plain`: no cell contains a character that JSON escapes.
     """
     parts: list[Sequence[str]] = []
     before = "{"
@@ -23,10 +25,11 @@ def json_lines(checks: Sequence[Check], columns: Sequence[Cells], count: int, *,
             before += "null,"
             continue
         cells, after = column, ","
+        quoted = COLUMN_TYPES[check.column.type].quoted
         if "" in column:
-            text: Callable[[str], str] = encode_basestring if check.quoted else str
+            text: Callable[[str], str] = encode_basestring if quoted else str
             cells = [text(cell) if cell else "null" for cell in column]
-        elif check.quoted:
+        elif quoted:
             if not is_plain and _needs_escape("".join(column)):
                 cells = list(map(encode_basestring, column))
             else:
@@ -38,3 +41,16 @@ def json_lines(checks: Sequence[Check], columns: Sequence[Cells], count: int, *,
     for position, part in enumerate(parts):
         interleaved[position :: len(parts) + 1] = part
     return "".join(interleaved).encode()
+
+
+def rejected_line(row: int, line: int, problems: Sequence[Problem], raw: str) -> bytes:
+    """Encode a rejected row with its number, its first line and its problems."""
+    errors = []
+    for problem in problems:
+        column = "null" if problem.column is None else encode_basestring(problem.column)
+        reason, message = encode_basestring(problem.reason), encode_basestring(problem.message)
+        errors.append(f'{{"column":{column},"reason":{reason},"message":{message}}}')
+    # Not json.dumps, which took a tenth of the total time when three rows in a hundred were rejected.
+    text = f'{{"row":{row},"line":{line},"errors":[{",".join(errors)}],"raw":{encode_basestring(raw)}}}\n'
+    # Undecodable bytes are lone surrogates, which JSON escapes as `\udcff`.
+    return text.encode("utf-8", "backslashreplace")

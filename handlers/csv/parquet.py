@@ -1,169 +1,50 @@
-"""Rows as Parquet, in pieces: a writer that goes on from a state makes the bytes that one without an end makes.
+"""Rows as Parquet, written in pieces. A writer continued from a state writes the same bytes as one that never stopped.
 
-No library's writer can be continued, since each holds the metadata of all row groups until it ends
-(docs/decisions/0006-parquet.md). A flat table needs little of the format:
+No library's writer can be continued: each keeps the metadata of all row groups until it closes the file
+(docs/decisions/0006-parquet.md). A flat table needs only a little of the format:
 https://parquet.apache.org/docs/file-format/, https://github.com/apache/parquet-format
 
-    "PAR1", then row groups: for each column a chunk of pages (plain encoding, gzip), a page for each block of rows;
+    "PAR1", then row groups: for each column a chunk of pages (plain encoding, gzip), one page per block of rows;
     then the footer, its length, "PAR1"
 
-Types: string, integer (INT64), number (DOUBLE; `FileFormat.numbers`), boolean, date (DATE), datetime (TIMESTAMP in
-microseconds of UTC). A column that is not required is OPTIONAL.
+A column that is not required is OPTIONAL. Names and field numbers of the metadata:
+https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from isal import igzip
 
-from handlers.csv.columns import Cells, Check, Column, ColumnType, instant_of
+from handlers.csv import thrift
+from handlers.csv.checks import Check
+from handlers.csv.column_types import COLUMN_TYPES
+from handlers.csv.columns import Cells, Column
+from handlers.csv.parquet_types import bits
 
 MAGIC = b"PAR1"
 CREATOR = "DataPipeline"
-# Compressed: readers want few, large row groups, and the open one is held in memory and in every checkpoint.
+# Compressed size. Readers prefer few, large row groups; the open one is held in memory and in every checkpoint.
 ROW_GROUP_BYTES = 4 * 2**20
 COMPRESSION = 1
 
-_FIRST_DAY = date(1970, 1, 1).toordinal()
-_FIRST_INSTANT = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-# Values: https://github.com/apache/parquet-format/blob/master/Encodings.md
-
-
-def _strings(cells: Sequence[str]) -> bytes:
-    texts = list(map(str.encode, cells))
-    interleaved = [b""] * (2 * len(texts))
-    interleaved[::2] = map(struct.Struct("<I").pack, map(len, texts))
-    interleaved[1::2] = texts
-    return b"".join(interleaved)
-
-
-def _integers(cells: Sequence[str]) -> bytes:
-    return struct.pack(f"<{len(cells)}q", *map(int, cells))
-
-
-def _doubles(cells: Sequence[str]) -> bytes:
-    return struct.pack(f"<{len(cells)}d", *map(float, cells))
-
-
-def _booleans(cells: Sequence[str]) -> bytes:
-    return _bits([cell == "true" for cell in cells])
-
-
-def _dates(cells: Sequence[str]) -> bytes:
-    days = {cell: date.fromisoformat(cell).toordinal() - _FIRST_DAY for cell in set(cells)}
-    return struct.pack(f"<{len(cells)}i", *map(days.__getitem__, cells))
-
-
-def _datetimes(cells: Sequence[str]) -> bytes:
-    return struct.pack(f"<{len(cells)}q", *((instant_of(cell) - _FIRST_INSTANT) // _MICROSECOND for cell in cells))
-
-
-def _bits(flags: Sequence[bool]) -> bytes:
-    """Eight to a byte, the first in the lowest bit."""
-    digits = bytes(flags).translate(b"01".ljust(256))[::-1]
-    return int(digits or b"0", 2).to_bytes((len(flags) + 7) // 8, "little")
-
-
-def _presence(flags: Sequence[bool]) -> bytes:
-    """The definition levels of a column: which cells are not null; one run of RLE, or of bits."""
-    if all(flags):
-        run = _unsigned(len(flags) << 1) + b"\1"
-    else:
-        bits = _bits(flags)
-        run = _unsigned(len(bits) << 1 | 1) + bits
-    return struct.pack("<I", len(run)) + run
-
-
-# Metadata: Thrift's compact protocol
-# https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
-# https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift (names and field numbers)
-
-
-class _Typed(NamedTuple):
-    type: int
-    data: bytes
-
-
-def _unsigned(value: int) -> bytes:
-    """A number in groups of seven bits, the lowest first."""
-    data = bytearray()
-    while value > 0x7F:  # noqa: PLR2004
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*data, value])
-
-
-def _i32(value: int) -> _Typed:
-    return _Typed(5, _unsigned(value << 1))  # zigzag; none of ours is negative
-
-
-def _i64(value: int) -> _Typed:
-    return _Typed(6, _unsigned(value << 1))
-
-
-def _text(value: str) -> _Typed:
-    data = value.encode()
-    return _Typed(8, _unsigned(len(data)) + data)
-
-
-def _list(values: Sequence[_Typed]) -> _Typed:
-    (kind,) = {value.type for value in values}
-    short = len(values) < 15  # noqa: PLR2004
-    size = bytes([len(values) << 4 | kind]) if short else bytes([0xF0 | kind]) + _unsigned(len(values))
-    return _Typed(9, size + b"".join(value.data for value in values))
-
-
-def _struct(fields: Mapping[int, _Typed]) -> _Typed:
-    """Fields by their numbers, which ascend by less than 16."""
-    data, before = [], 0
-    for number, field in fields.items():
-        data += [bytes([(number - before) << 4 | field.type]), field.data]
-        before = number
-    return _Typed(12, b"".join(data) + b"\0")
-
-
-_TRUE = _Typed(1, b"")
-_EMPTY = _struct({})
-_DATA_PAGE, _GZIP, _PLAIN, _RLE = _i32(0), _i32(2), _i32(0), _i32(3)
+_DATA_PAGE, _GZIP, _PLAIN, _RLE = thrift.i32(0), thrift.i32(2), thrift.i32(0), thrift.i32(3)
 _REQUIRED, _OPTIONAL = 0, 1
 
 
-class _Kind(NamedTuple):
-    """How Parquet holds a column type: physical type, converted type (for old readers), logical type."""
-
-    physical: int
-    values: Callable[[Sequence[str]], bytes]
-    converted: int | None = None
-    logical: _Typed | None = None
-
-
-_KINDS: Mapping[ColumnType, _Kind] = {
-    "string": _Kind(6, _strings, 0, _struct({1: _EMPTY})),
-    "integer": _Kind(2, _integers),
-    "number": _Kind(5, _doubles),
-    "boolean": _Kind(0, _booleans),
-    "date": _Kind(1, _dates, 6, _struct({6: _EMPTY})),
-    "datetime": _Kind(2, _datetimes, 10, _struct({8: _struct({1: _TRUE, 2: _struct({2: _EMPTY})})})),
-}
-
-
 class ParquetWriter:
-    """Makes a Parquet file of blocks. `encode` them in order, then `finish`; or `state` and `rests` to go on."""
+    """A Parquet file: `encode` blocks in order, then `finish`. `state` and `rests` let another writer continue."""
 
     def __init__(self, state: Mapping[str, Any] | None = None, rests: Sequence[bytes] = ()) -> None:
-        # Of each row group: its rows, and of each column the bytes before and after compression.
+        # For each row group: the number of rows, and each column's bytes before and after compression.
         self._groups: list[Any] = list(state["groups"]) if state else []
         self._rows: int = state["rows"] if state else 0
         self._sizes: list[int] = list(state["sizes"]) if state else []
         self._chunks = list(map(bytearray, rests))
 
     def encode(self, checks: Sequence[Check], columns: Sequence[Cells], count: int, *, is_plain: bool) -> bytes:  # noqa: ARG002
-        """What `count` rows add to the file: nothing, or a row group. An `Encode` of the engine."""
+        """Add `count` rows. Return the bytes to append to the file: none, or a row group. Implements `Encode`."""
         if not self._chunks:
             self._sizes = [0] * len(checks)
             self._chunks = [bytearray() for _ in checks]
@@ -175,7 +56,7 @@ class ParquetWriter:
         return self._end_group() if sum(map(len, self._chunks)) >= ROW_GROUP_BYTES else b""
 
     def finish(self, columns: Sequence[Column]) -> bytes:
-        """The end of the file; nothing when there were no rows. The state stays as it was."""
+        """Return the end of the file, or nothing if there were no rows. The state does not change."""
         group = [self._group()] if self._rows else []
         if not group and not self._groups:
             return b""
@@ -184,7 +65,7 @@ class ParquetWriter:
         return b"".join([data, footer, struct.pack("<I", len(footer)), MAGIC])
 
     def state(self) -> dict[str, Any]:
-        """With `rests`, all that is needed to go on; fit for JSON."""
+        """Return the state that, with `rests`, lets another writer continue. JSON can represent it."""
         return {"groups": self._groups, "rows": self._rows, "sizes": self._sizes}
 
     @property
@@ -206,16 +87,16 @@ class ParquetWriter:
 
 
 def _page(column: Column, cells: Cells, count: int) -> tuple[bytes, bytes, int]:
-    """A page of `count` cells: its header, its compressed body, and the body's size before compression."""
+    """Return a page of `count` cells: its header, its compressed body, and the body's size before compression."""
     levels = b""
     present: Sequence[str] = cells or ()
     if not column.required:
         levels = _presence([bool(cell) for cell in cells] if cells else [False] * count)
         present = [cell for cell in present if cell]
-    data = levels + _KINDS[column.type].values(present)
+    data = levels + COLUMN_TYPES[column.type].parquet.values(present)
     body = igzip.compress(data, COMPRESSION, mtime=0)
-    of_data = _struct({1: _i32(count), 2: _PLAIN, 3: _RLE, 4: _RLE})
-    header = _struct({1: _DATA_PAGE, 2: _i32(len(data)), 3: _i32(len(body)), 5: of_data})
+    data_header = thrift.struct({1: thrift.i32(count), 2: _PLAIN, 3: _RLE, 4: _RLE})
+    header = thrift.struct({1: _DATA_PAGE, 2: thrift.i32(len(data)), 3: thrift.i32(len(body)), 5: data_header})
     return header.data, body, len(data)
 
 
@@ -227,38 +108,54 @@ def _footer(columns: Sequence[Column], groups: Sequence[Any]) -> bytes:
         for column, (size, compressed) in zip(columns, sizes, strict=True):
             chunks.append(_chunk(column, rows, offset, size, compressed))
             offset += compressed
-        row_groups.append(_struct({1: _list(chunks), 2: _i64(sum(size for size, _ in sizes)), 3: _i64(rows)}))
-    root = _struct({4: _text("schema"), 5: _i32(len(columns))})
-    return _struct(
+        row_groups.append(
+            thrift.struct({1: thrift.array(chunks), 2: thrift.i64(sum(size for size, _ in sizes)), 3: thrift.i64(rows)})
+        )
+    root = thrift.struct({4: thrift.text("schema"), 5: thrift.i32(len(columns))})
+    return thrift.struct(
         {
-            1: _i32(1),
-            2: _list([root, *map(_schema_element, columns)]),
-            3: _i64(sum(rows for rows, _ in groups)),
-            4: _list(row_groups),
-            6: _text(CREATOR),
+            1: thrift.i32(1),
+            2: thrift.array([root, *map(_schema_element, columns)]),
+            3: thrift.i64(sum(rows for rows, _ in groups)),
+            4: thrift.array(row_groups),
+            6: thrift.text(CREATOR),
         }
     ).data
 
 
-def _schema_element(column: Column) -> _Typed:
-    kind = _KINDS[column.type]
-    fields = {1: _i32(kind.physical), 3: _i32(_REQUIRED if column.required else _OPTIONAL), 4: _text(column.name)}
-    if kind.converted is not None:
-        fields[6] = _i32(kind.converted)
-    if kind.logical is not None:
-        fields[10] = kind.logical
-    return _struct(fields)
-
-
-def _chunk(column: Column, rows: int, offset: int, size: int, compressed: int) -> _Typed:
-    metadata = {
-        1: _i32(_KINDS[column.type].physical),
-        2: _list([_PLAIN, _RLE]),
-        3: _list([_text(column.name)]),
-        4: _GZIP,
-        5: _i64(rows),
-        6: _i64(size),
-        7: _i64(compressed),
-        9: _i64(offset),
+def _schema_element(column: Column) -> thrift.Value:
+    parquet = COLUMN_TYPES[column.type].parquet
+    fields = {
+        1: thrift.i32(parquet.physical),
+        3: thrift.i32(_REQUIRED if column.required else _OPTIONAL),
+        4: thrift.text(column.name),
     }
-    return _struct({2: _i64(offset), 3: _struct(metadata)})
+    if parquet.converted is not None:
+        fields[6] = thrift.i32(parquet.converted)
+    if parquet.logical is not None:
+        fields[10] = parquet.logical
+    return thrift.struct(fields)
+
+
+def _chunk(column: Column, rows: int, offset: int, size: int, compressed: int) -> thrift.Value:
+    metadata = {
+        1: thrift.i32(COLUMN_TYPES[column.type].parquet.physical),
+        2: thrift.array([_PLAIN, _RLE]),
+        3: thrift.array([thrift.text(column.name)]),
+        4: _GZIP,
+        5: thrift.i64(rows),
+        6: thrift.i64(size),
+        7: thrift.i64(compressed),
+        9: thrift.i64(offset),
+    }
+    return thrift.struct({2: thrift.i64(offset), 3: thrift.struct(metadata)})
+
+
+def _presence(flags: Sequence[bool]) -> bytes:
+    """Return the definition levels of a column, which mark nulls, as one run of RLE or of bits."""
+    if all(flags):
+        run = thrift.unsigned(len(flags) << 1) + b"\1"
+    else:
+        packed = bits(flags)
+        run = thrift.unsigned(len(packed) << 1 | 1) + packed
+    return struct.pack("<I", len(run)) + run

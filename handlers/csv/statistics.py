@@ -1,18 +1,16 @@
-"""What a report says of a column, in one pass and bounded memory."""
+"""Statistics of columns, computed in one pass with bounded memory."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, assert_never
 from zlib import crc32
 
-from handlers.csv.columns import ColumnType
-
-# Different strings that all columns together may keep for exact counts, and how many one column may.
+# The maximum number of distinct strings kept for exact counts: of all columns together, and of one column.
 EXACT_VALUES_OF_ALL = 200_000
 EXACT_VALUES = 10_000
-EXACT_CHARACTERS_A_VALUE = 64
-# The same for the hashes of approximate counts; the fewest win. The standard error is one in the root of how many a
-# count is made from: 2.2 percent of 2,048, 12.6 of 64. In between a column holds so many times more: sorting is rare.
+EXACT_CHARACTERS_PER_VALUE = 64
+# The same for the hashes of approximate counts; FEWEST_HASHES takes precedence. With n hashes the standard error is
+# 1 / sqrt(n): 2.2 percent for 2,048, 12.6 percent for 64. A column may hold SLACK times as many before it sorts them.
 HASHES_OF_ALL = 200_000
 MOST_HASHES = 2_048
 FEWEST_HASHES = 64
@@ -21,11 +19,11 @@ LARGEST_HASH = 2**63
 
 
 class Distinct:
-    """How many different strings: exact up to a bound, then approximate.
+    """A count of distinct strings: exact up to a bound, then approximate.
 
-    Past the bound it keeps some of the smallest hashes (K. Beyer et al., "On synopses for distinct-value estimation
-    under multiset operations", 2007). Python's own hash of a string differs from run to run; CRC-32 does not, and the
-    hash of a tuple spreads it over 64 bits at C's speed.
+    Beyond the bound it keeps the smallest hashes (K. Beyer et al., "On synopses for distinct-value estimation
+    under multiset operations", 2007). Python's hash of a string differs between processes, CRC-32 does not, and
+    the hash of a tuple spreads it over 64 bits at the speed of C.
     """
 
     def __init__(self, exact_values: int, hashes: int = MOST_HASHES) -> None:
@@ -37,14 +35,14 @@ class Distinct:
         self._limit = LARGEST_HASH
 
     def add(self, cells: Sequence[str]) -> None:
-        """Counts strings without NUL in them."""
+        """Count strings. None may contain NUL."""
         if self._values is None:
             self._sample(cells)
             return
         new = set(cells) - self._values
         self._values |= new
         self._characters += sum(map(len, new))
-        if len(self._values) > self._bound or self._characters > self._bound * EXACT_CHARACTERS_A_VALUE:
+        if len(self._values) > self._bound or self._characters > self._bound * EXACT_CHARACTERS_PER_VALUE:
             values, self._values = self._values, None
             self._sample(list(values))
 
@@ -64,23 +62,23 @@ class Distinct:
 
     @property
     def approximate(self) -> bool:
-        """Whether the count is an estimate."""
+        """True if the count is an estimate."""
         return self._values is None
 
     def count(self) -> int:
-        """How many different strings there were."""
+        """Return the number of distinct strings."""
         if self._values is not None:
             return len(self._values)
         self._trim()
         if len(self._smallest) < self._hashes:
             return len(self._smallest)
         different_crcs = (self._hashes - 1) * 2 * LARGEST_HASH / (max(self._smallest) + LARGEST_HASH)
-        # Strings that share their 32-bit CRC count once: what that hides is made up for.
+        # Correct for strings that share a 32-bit CRC, which count once.
         share = min(different_crcs / 2**32, 0.999)
         return round(-math.log1p(-share) * 2**32)
 
     def state(self) -> dict[str, Any]:
-        """What `restore` goes on from, fit for JSON."""
+        """Return the state for `restore`. JSON can represent it."""
         self._trim()
         return {
             "values": None if self._values is None else sorted(self._values),
@@ -88,7 +86,7 @@ class Distinct:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from a `state`."""
+        """Continue from a `state`."""
         self._values = None if state["values"] is None else set(state["values"])
         self._characters = sum(map(len, self._values or ()))
         self._smallest = set(state["smallest"])
@@ -96,64 +94,82 @@ class Distinct:
         self._trim()
 
 
-class ColumnStatistics:
-    """Of the processed rows' cells in one column.
+# How the values of a column type are summarised besides the counts of values and nulls:
+# distinct strings; sum, average, minimum and maximum; minimum and maximum of the texts; not at all.
+StatisticsKind = Literal["distinct", "integers", "numbers", "range", "counts"]
 
-    `add` takes their output texts, "" for null. Sums of integers are exact; sums of numbers are rounded once a block.
+
+class ColumnStatistics:
+    """Statistics of one column's cells in the processed rows.
+
+    `add` takes their output texts, "" for null. Sums of integers are exact; sums of numbers are rounded once per block.
     """
 
-    def __init__(self, column_type: ColumnType, string_columns: int) -> None:
-        self._type = column_type
+    def __init__(self, kind: StatisticsKind, distinct_columns: int) -> None:
+        self._kind = kind
         self.count = 0
         self.nulls = 0
         self._sum: int | float = 0
         self._min: Any = None
         self._max: Any = None
-        self._distinct = distinct_of(string_columns) if column_type == "string" else None
+        self._distinct = distinct_of(distinct_columns) if kind == "distinct" else None
 
     def add(self, cells: Sequence[str]) -> None:
-        """Counts cells."""
+        """Count cells."""
         if "" in cells:
             present: Sequence[str] = [cell for cell in cells if cell]
             self.nulls += len(cells) - len(present)
         else:
             present = cells
-        if not present:
-            return
-        self.count += len(present)
-        match self._type:
-            case "string":
+        if present:
+            self.count += len(present)
+            self._summarise(present)
+
+    def _summarise(self, cells: Sequence[str]) -> None:
+        match self._kind:
+            case "distinct":
                 if self._distinct is not None:
-                    self._distinct.add(present)
-            case "integer":
-                integers = list(map(int, present))
+                    self._distinct.add(cells)
+            case "integers":
+                integers = list(map(int, cells))
                 self._sum += sum(integers)
                 self._extend(min(integers), max(integers))
-            case "number":
-                numbers = list(map(float, present))
+            case "numbers":
+                numbers = list(map(float, cells))
                 self._sum = _sum([self._sum, _sum(numbers)])
                 self._extend(min(numbers), max(numbers))
-            case "date":
-                self._extend(min(present), max(present))
+            case "range":
+                self._extend(min(cells), max(cells))
+            case "counts":
+                pass
+            case _:
+                assert_never(self._kind)
 
     def _extend(self, low: Any, high: Any) -> None:
         self._min = low if self._min is None else min(self._min, low)
         self._max = high if self._max is None else max(self._max, high)
 
     def report(self) -> dict[str, Any]:
-        """`count` (not null), `nulls`; numbers `sum`, `avg`, `min`, `max`; dates `min`, `max`; strings `distinct`."""
-        report: dict[str, Any] = {"type": self._type, "count": self.count, "nulls": self.nulls}
-        if self._type in ("integer", "number"):
-            average = self._sum / self.count if self.count else None
-            report |= {"sum": _finite(self._sum), "avg": _finite(average), "min": self._min, "max": self._max}
-        if self._type == "date":
-            report |= {"min": self._min, "max": self._max}
-        if self._distinct is not None:
-            report |= {"distinct": self._distinct.count(), "distinct_is_approximate": self._distinct.approximate}
+        """Return `count` (of cells that are not null), `nulls` and what the kind adds."""
+        report: dict[str, Any] = {"count": self.count, "nulls": self.nulls}
+        match self._kind:
+            case "integers" | "numbers":
+                average = self._sum / self.count if self.count else None
+                report |= {"sum": _finite(self._sum), "avg": _finite(average), "min": self._min, "max": self._max}
+            case "range":
+                report |= {"min": self._min, "max": self._max}
+            case "distinct":
+                if self._distinct is not None:
+                    report["distinct"] = self._distinct.count()
+                    report["distinct_is_approximate"] = self._distinct.approximate
+            case "counts":
+                pass
+            case _:
+                assert_never(self._kind)
         return report
 
     def state(self) -> dict[str, Any]:
-        """What `restore` goes on from, fit for JSON."""
+        """Return the state for `restore`. JSON can represent it."""
         return {
             "count": self.count,
             "nulls": self.nulls,
@@ -164,18 +180,18 @@ class ColumnStatistics:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from a `state`."""
+        """Continue from a `state`."""
         self.count, self.nulls, self._sum = state["count"], state["nulls"], state["sum"]
         self._min, self._max = state["min"], state["max"]
         if self._distinct:
             self._distinct.restore(state["distinct"])
 
 
-def distinct_of(string_columns: int) -> Distinct:
-    """One of so many columns, which share what may be kept of strings and of hashes."""
+def distinct_of(columns: int) -> Distinct:
+    """Return the count of one of several columns, which share the limits of strings and hashes."""
     return Distinct(
-        min(EXACT_VALUES, EXACT_VALUES_OF_ALL // string_columns),
-        max(FEWEST_HASHES, min(MOST_HASHES, HASHES_OF_ALL // SLACK // string_columns)),
+        min(EXACT_VALUES, EXACT_VALUES_OF_ALL // columns),
+        max(FEWEST_HASHES, min(MOST_HASHES, HASHES_OF_ALL // SLACK // columns)),
     )
 
 
@@ -187,5 +203,5 @@ def _sum(numbers: Sequence[float]) -> float:
 
 
 def _finite(number: float | None) -> float | None:
-    """JSON has no infinity: a sum that ran over is none."""
+    """Return None for an infinite sum, which JSON cannot represent."""
     return number if number is None or math.isfinite(number) else None

@@ -1,22 +1,20 @@
-"""From bytes to lines: encodings, delimiters, headers."""
+"""From bytes to lines and columns of text."""
 
 import codecs
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from handlers.csv.columns import FileFormat, normalised
-
 DELIMITERS = (",", ";", "\t", "|")
-# A line, or a quoted cell with its line breaks, may be this long; block sizes end here, too.
+# The maximum length of a row, including line breaks in quoted cells, and of a block.
 LONGEST_ROW_BYTES = 8 * 2**20
 
 csv.field_size_limit(LONGEST_ROW_BYTES)
 
 
 class FileError(Exception):
-    """The file as a whole cannot be read: `reason` is a code, the message is for people."""
+    """The whole file cannot be read. `reason` is a code to count by."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -25,14 +23,14 @@ class FileError(Exception):
 
 @dataclass(frozen=True)
 class Encoding:
-    """An encoding whose text can be turned back into its very bytes, so that places in them can be counted."""
+    """An encoding that turns text back into exactly the same bytes, so that offsets can be computed."""
 
     name: str
     errors: str
-    """How undecodable bytes become characters (lone surrogates) that no good text has."""
+    """The error handler that decodes invalid bytes to lone surrogates, which valid text does not contain."""
 
     def decode(self, data: bytes, *, final: bool) -> str:
-        """The text of the whole characters that `data` begins with; all of it when it is `final`."""
+        """Decode the complete characters of `data`; if it is `final`, all of its bytes."""
         text, used = _DECODERS[self.name](data, self.errors, final and not self._is_wide)
         if final and used < len(data):
             # Half a character of UTF-16 at the end of the file.
@@ -40,7 +38,7 @@ class Encoding:
         return text
 
     def length(self, text: str) -> int:
-        """How many bytes a text is."""
+        """Return the length of a text in bytes."""
         if text.isascii():
             return len(text) * (2 if self._is_wide else 1)
         return len(text.encode(self.name, self.errors))
@@ -67,12 +65,12 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codec
 
 
 def encoding_named(name: str) -> Encoding:
-    """One of ENCODINGS."""
+    """Return one of ENCODINGS."""
     return Encoding(name, "surrogatepass" if name.startswith("utf-16") else "surrogateescape")
 
 
 def detect_encoding(start: bytes, configured: str | None) -> tuple[Encoding, int]:
-    """The encoding of a file that starts so, and the length of its byte order mark, which decides over the config."""
+    """Return the encoding of a file and the length of its byte order mark, which overrides the configuration."""
     for mark, name in _MARKS:
         if start.startswith(mark):
             return encoding_named(name), len(mark)
@@ -80,21 +78,21 @@ def detect_encoding(start: bytes, configured: str | None) -> tuple[Encoding, int
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines with their ends: CR LF, LF or CR; str.splitlines also breaks at characters that are part of cells."""
+    """Split at CR LF, LF or CR, keeping line ends. str.splitlines also splits at characters that belong to cells."""
     return list(io.StringIO(text, newline=""))
 
 
 def complete_lines(text: str) -> str:
-    """`text` without the line that it ends in the middle of."""
+    """Return a text without the incomplete line at its end."""
     end = text.rfind("\n") + 1
     # A CR at the very end may be half a CR LF.
     return text[: end or text.rfind("\r", 0, max(len(text) - 1, 0)) + 1]
 
 
 def plain_columns(text: str, delimiter: str, width: int) -> list[list[str]] | None:
-    """The columns of whole lines without quotes that all have `width` cells; None where that does not hold.
+    """Return the columns of complete lines without quotes that all have `width` cells, or None for any other text.
 
-    What csv.reader makes of them, in half of its time: no list is made for a row.
+    The result equals csv.reader's in half the time, because no list is created per row.
     """
     if width < 2 or '"' in text or not text.endswith("\n"):  # noqa: PLR2004  a blank line looks like a row of one cell
         return None
@@ -108,36 +106,7 @@ def plain_columns(text: str, delimiter: str, width: int) -> list[list[str]] | No
     if len(cells) != rows * width + 1:
         return None
     firsts = "".join(cells[::width]).split("\n")
-    # As many line feeds as rows, none of them elsewhere than there: every row is as wide as it should be.
+    # There are as many line feeds as rows, and all are in first cells: every row has the right width.
     if len(firsts) != rows + 1:
         return None
     return [firsts[:-1], *(cells[position::width] for position in range(1, width))]
-
-
-def read_header(lines: Sequence[str], file_format: FileFormat) -> tuple[str, list[str], int]:
-    """The delimiter, the header's cells, and how many lines it takes.
-
-    A delimiter that is not configured is the one that makes most of the configured columns' names, then most cells.
-    Raises csv.Error when no delimiter makes a header of what there is.
-    """
-    names = known_names(file_format)
-    candidates = []
-    problem = csv.Error("empty")
-    for delimiter in DELIMITERS if file_format.delimiter is None else (file_format.delimiter,):
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        try:
-            header = next(reader)
-        except csv.Error as error:
-            problem = error
-            continue
-        known = sum(normalised(cell) in names for cell in header)
-        candidates.append((known, len(header), delimiter, header, reader.line_num))
-    if not candidates:
-        raise problem
-    _, _, delimiter, header, used = max(candidates, key=lambda candidate: candidate[:2])
-    return delimiter, header, used
-
-
-def known_names(file_format: FileFormat) -> dict[str, str]:
-    """The configured column for each name, normalised, that it goes by."""
-    return {normalised(name): column.name for column in file_format.columns for name in (column.name, *column.aliases)}

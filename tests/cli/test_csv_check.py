@@ -1,4 +1,4 @@
-"""`pipeline csv check`: a file on this disk, read as the stack would read it."""
+"""`pipeline csv check`: a local file, read as the stack reads it."""
 
 import gzip
 import json
@@ -10,7 +10,7 @@ HEADER = "name,email,amount,date,quantity\n"
 GOOD = "Ann,ann@example.com,12.50,2024-01-02,3\n"
 
 
-def test_a_good_file_is_reported_and_exits_0(pipeline: Command, tmp_path: Path) -> None:
+def test_a_valid_file_is_reported_and_exits_with_0(pipeline: Command, tmp_path: Path) -> None:
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress((HEADER + GOOD).encode()))
     done = pipeline("csv", "check", str(path))
@@ -18,7 +18,7 @@ def test_a_good_file_is_reported_and_exits_0(pipeline: Command, tmp_path: Path) 
     assert "1 rows: 1 processed (100.00%), 0 rejected" in done.stdout
 
 
-def test_rejected_rows_are_counted_and_written_and_exit_1(pipeline: Command, tmp_path: Path) -> None:
+def test_rejected_rows_are_counted_and_written_and_exit_with_1(pipeline: Command, tmp_path: Path) -> None:
     path, rejected = tmp_path / "a.csv", tmp_path / "rejected.jsonl"
     path.write_text(HEADER + GOOD + "Bob,bob@example.com,1_000,2024-01-02,3\n")
     done = pipeline("csv", "check", str(path), "--rejected", str(rejected), "--json")
@@ -28,7 +28,7 @@ def test_rejected_rows_are_counted_and_written_and_exit_1(pipeline: Command, tmp
     assert json.loads(rejected.read_text())["raw"] == "Bob,bob@example.com,1_000,2024-01-02,3"
 
 
-def test_a_missing_file_and_a_wrong_header_are_named(pipeline: Command, tmp_path: Path) -> None:
+def test_errors_name_a_missing_file_and_a_wrong_header(pipeline: Command, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("no,such,columns\n")
     done = pipeline("csv", "check", str(path))
@@ -37,7 +37,7 @@ def test_a_missing_file_and_a_wrong_header_are_named(pipeline: Command, tmp_path
     assert pipeline("csv", "check", str(tmp_path / "none.csv")).stderr.endswith("none.csv: No such file or directory\n")
 
 
-def test_a_stack_of_another_variant_is_refused(pipeline: Command, tmp_path: Path) -> None:
+def test_a_stack_of_another_variant_is_an_error(pipeline: Command, tmp_path: Path) -> None:
     done = pipeline("csv", "check", str(tmp_path / "a.csv"), "--stack", "dev")
     assert (done.exit_code, done.stderr) == (
         1,

@@ -13,7 +13,7 @@ from components.options import csv as options
 from components.options.csv import CsvPipelineConfig
 from components.variants import csv as variant
 from handlers.csv import run
-from handlers.csv.columns import Column, ColumnType, FileFormat
+from handlers.csv.columns import Column, FileFormat
 from handlers.csv.settings import CsvWorkerSettings
 from handlers.csv.text import ENCODINGS
 from handlers.csv.worker import COUNTS
@@ -125,7 +125,6 @@ def test_the_shipped_columns_are_these(graph: Graph) -> None:
 
 def test_options_of_columns_and_of_handlers_are_the_same() -> None:
     assert set(options.ColumnOptions.model_fields) == {field.name for field in dataclasses.fields(Column)}
-    assert get_args(options.ColumnOptions.model_fields["type"].annotation) == get_args(ColumnType)
     assert get_args(options.CsvEncoding) == ENCODINGS
     known = {field.name for field in dataclasses.fields(FileFormat)}
     assert {*options.CsvInputOptions.model_fields, "numbers"} - {"prefix"} == known

@@ -1,4 +1,4 @@
-"""Any table in any dialect, any bytes, any place to go on from: no row is lost, doubled or changed."""
+"""Properties of the engine: it never loses, duplicates or changes a row, in any dialect and after any interruption."""
 
 import csv
 import gzip
@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from handlers.csv import engine as engine_module
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.content import Content
-from handlers.csv.engine import CsvEngine, blocks, read_all
+from handlers.csv.engine import CsvEngine, blocks
 from handlers.csv.statistics import EXACT_VALUES, FEWEST_HASHES, HASHES_OF_ALL, ColumnStatistics, Distinct, distinct_of
 from handlers.csv.text import DELIMITERS, ENCODINGS, FileError, plain_columns, split_lines
+from tests.handlers.csv.reading import read_all
 
 FORMAT = FileFormat(
     columns=(Column("text"), Column("number", "number"), Column("integer", "integer"), Column("day", "date")),
@@ -47,7 +48,7 @@ def dialects(draw: st.DrawFn) -> dict[str, Any]:
 def written(table: list[tuple[str, ...]], dialect: dict[str, Any]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, **dialect)
-    # csv.writer leaves a lone CR or LF unquoted where it is not the dialect's line end; no reader would know it.
+    # csv.writer does not quote a lone CR or LF that is not the dialect's line end, so readers would split the row.
     writer.writerow(NAMES)
     for row in table:
         plain = all("\r" not in cell and "\n" not in cell for cell in row) and row != ("",)
@@ -56,7 +57,7 @@ def written(table: list[tuple[str, ...]], dialect: dict[str, Any]) -> str:
 
 
 def is_good(row: tuple[str, ...]) -> bool:
-    """By other means than the engine's."""
+    """Decide independently of the engine."""
     if len(row) != 4 or not row[1].isascii():
         return False
     try:
@@ -87,7 +88,7 @@ def _is_day(cell: str) -> bool:
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be"]),
     size=st.integers(60, 2_000),
 )
-def test_every_row_of_any_table_comes_back_exactly_or_is_rejected(
+def test_every_row_of_any_table_is_preserved_or_rejected(
     table: list[tuple[str, ...]],
     dialect: dict[str, Any],
     encoding: str,
@@ -115,7 +116,7 @@ def test_every_row_of_any_table_comes_back_exactly_or_is_rejected(
 @pytest.mark.parametrize(
     "cell", ["=1+1", "+1", "-cmd|' /C calc'!A0", "@SUM(A1)", "\t=1+1", "[red]", "\x1b[2J", "\u2028"]
 )
-def test_a_cell_that_a_spreadsheet_or_terminal_would_obey_is_text_in_json_and_nothing_else(cell: str) -> None:
+def test_cells_that_a_spreadsheet_or_terminal_would_execute_are_only_text_in_json(cell: str) -> None:
     processed, rejected = read_all(
         CsvEngine(FORMAT), io.BytesIO(f'text,number\n"{cell}",1\n"{cell}",x\n'.encode()).read
     )
@@ -125,13 +126,13 @@ def test_a_cell_that_a_spreadsheet_or_terminal_would_obey_is_text_in_json_and_no
 
 
 def pieces(data: bytes, sizes: Iterator[int]) -> Any:
-    """Reads `data` as a connection gives it: in pieces of any size."""
+    """Read `data` in pieces of any size, as from a connection."""
     stream = io.BytesIO(data)
     return lambda size: stream.read(max(1, min(size, next(sizes))))
 
 
 def continued(data: bytes) -> tuple[bytes, bytes, dict[str, Any]]:
-    """Reads with a new engine for each block, from the state of the one before, through JSON."""
+    """Read each block with a new engine, restored from the previous one's state through JSON."""
     processed, rejected, state = b"", b"", None
     while True:
         reader = CsvEngine(FORMAT, json.loads(json.dumps(state)) if state else None)
@@ -152,7 +153,7 @@ lines = st.lists(
 @given(body=lines, size=st.integers(40, 90), longest=st.integers(90, 200), seed=st.integers(0, 99))
 @example(body='"' + "\n" * 100, size=40, longest=90, seed=0)
 @example(body="x" * 500, size=40, longest=90, seed=0)
-def test_a_file_that_is_continued_after_every_block_gives_the_same_bytes(
+def test_a_file_continued_after_every_block_gives_the_same_bytes(
     body: str,
     size: int,
     longest: int,
@@ -177,7 +178,7 @@ def test_a_file_that_is_continued_after_every_block_gives_the_same_bytes(
 )
 @example(widths=[2, 4], cells=["a"] * 36, ends=["\n"] * 6, uniform=True, rest="")
 @example(widths=[3, 6], cells=["a"] * 36, ends=["\n"] * 6, uniform=True, rest="")
-def test_columns_split_without_a_reader_are_what_the_reader_makes(
+def test_columns_split_without_csv_reader_equal_its_result(
     widths: list[int],
     cells: list[str],
     ends: list[str],
@@ -206,8 +207,8 @@ unquoted = st.lists(
 @example(rows=[b"a,1.5,7,2024-01-02"] * 3 + [b"\0,1,1,"] + [b"a,1.5,7,2024-01-02"] * 3, size=40)
 @example(rows=[b"a,1.5,7,2024-01-02"] * 3 + [b"\xff,1,1,"] + [b"a,1.5,7,2024-01-02"] * 3, size=40)
 @example(rows=[b"a,1.5,7,2024-01-02"] * 3 + [b",x,y,z"] + [b"a,1.5,7,2024-01-02"] * 3, size=40)
-def test_the_size_of_blocks_makes_no_difference(rows: list[bytes], size: int) -> None:
-    # The first block has the header and goes through csv.reader, the others need not.
+def test_the_block_size_does_not_change_the_output(rows: list[bytes], size: int) -> None:
+    # The first block has the header and is read by csv.reader; the others are not.
     data = b"".join(line + b"\n" for line in [",".join(NAMES).encode(), *rows])
     engines = [CsvEngine(FORMAT), CsvEngine(FORMAT)]
     whole = read_all(engines[0], io.BytesIO(data).read)
@@ -216,12 +217,12 @@ def test_the_size_of_blocks_makes_no_difference(rows: list[bytes], size: int) ->
     assert engines[0].report() == engines[1].report()
 
 
-def test_a_file_without_quotes_is_read_without_a_reader() -> None:
+def test_a_file_without_quotes_is_read_without_csv_reader() -> None:
     content = b"text,number\n" + b"x,1\r\n" * 200_000
     with patch.object(csv, "reader", wraps=csv.reader) as made:
         processed, _ = read_all(CsvEngine(FORMAT), io.BytesIO(content).read)
     assert processed.count(b"\n") == 200_000
-    # For the header (once a delimiter that is tried) and the rest of the first block.
+    # Once per delimiter tried for the header, and once for the rest of the first block.
     assert made.call_count == len(DELIMITERS) + 1
 
 
@@ -231,7 +232,7 @@ def test_a_file_without_quotes_is_read_without_a_reader() -> None:
     size=st.integers(20, 60),
 )
 @example(data=b"\xff\xfea\x00,\x00\n\x00\x00\xd8\x31", encoding=None, size=20)
-def test_no_bytes_do_more_than_refuse_the_file(data: bytes, encoding: str | None, size: int) -> None:
+def test_arbitrary_bytes_raise_nothing_but_file_errors(data: bytes, encoding: str | None, size: int) -> None:
     file_format = FileFormat((Column("a"), Column("b")), unknown_columns="keep", encoding=encoding)
     with patch.multiple(engine_module, BLOCK_BYTES=size, LONGEST_ROW_BYTES=60):
         for prefix in ("", "a,b\n", "\n"):
@@ -252,7 +253,7 @@ def test_no_bytes_do_more_than_refuse_the_file(data: bytes, encoding: str | None
     sizes=st.lists(st.integers(1, 300), min_size=1, max_size=5),
     members=st.integers(1, 3),
 )
-def test_gzip_gives_back_its_bytes_however_it_arrives(data: bytes, sizes: list[int], members: int) -> None:
+def test_gzip_is_decompressed_from_pieces_of_any_size(data: bytes, sizes: list[int], members: int) -> None:
     compressed = gzip.compress(data) * members
     endless = iter(lambda: random.choice(sizes), None)  # noqa: S311
     content = Content(pieces(compressed, endless), max_expansion=250)
@@ -267,7 +268,7 @@ def test_gzip_gives_back_its_bytes_however_it_arrives(data: bytes, sizes: list[i
 # Statistics
 
 
-def test_statistics_say_what_is_there() -> None:
+def test_the_report_has_the_statistics_of_every_column() -> None:
     text = "text,number,integer,day\n" + "x,0.1,9223372036854775807,2024-01-02\n" * 10 + "y,,1,\n,-2.5,,1999-12-31\n"
     reader = CsvEngine(FORMAT)
     read_all(reader, io.BytesIO(text.encode()).read)
@@ -287,14 +288,14 @@ def test_statistics_say_what_is_there() -> None:
     }
 
 
-def test_a_sum_that_no_double_holds_is_none() -> None:
-    statistics = ColumnStatistics("number", 10)
+def test_a_sum_beyond_a_double_is_none() -> None:
+    statistics = ColumnStatistics("numbers", 10)
     statistics.add(["1e308"] * 10)
     assert statistics.report()["sum"] is None
 
 
 @pytest.mark.parametrize("shape", ["user{}@example.com", "{:08}", "{:x}"])
-def test_distinct_counts_are_exact_up_to_the_bound_and_then_about_right_and_marked(shape: str) -> None:
+def test_distinct_counts_are_exact_up_to_the_bound_and_then_marked_as_approximate(shape: str) -> None:
     distinct = Distinct(EXACT_VALUES)
     for start in range(0, EXACT_VALUES, 1_000):
         distinct.add([shape.format(number) for number in range(start, start + 1_000)] * 2)
@@ -311,31 +312,31 @@ def test_distinct_counts_are_exact_up_to_the_bound_and_then_about_right_and_mark
 
 
 @pytest.mark.parametrize(("columns", "error"), [(1, 0.022), (48, 0.022), (100, 0.032), (1_000, 0.1), (5_000, 0.126)])
-def test_string_columns_share_what_is_kept_of_them_and_the_estimate_is_as_good_as_the_docs_say(
+def test_string_columns_share_the_limits_and_estimates_are_as_accurate_as_documented(
     columns: int, error: float
 ) -> None:
     distinct = distinct_of(columns)
     for start in range(0, 50_000, 50):
         distinct.add([f"{number}" for number in range(start, start + 50)])
         strings, hashes = len(distinct._values or ()), len(distinct._smallest)
-        # The floor holds twice where a column has few hashes, for the slack.
+        # The minimum counts twice because of SLACK.
         assert strings + hashes <= max(HASHES_OF_ALL // columns, 2 * FEWEST_HASHES)
     assert distinct.approximate
-    # Four standard errors of this very sample, which is always the same.
+    # Four standard errors; the sample is deterministic.
     assert distinct.count() == pytest.approx(50_000, rel=4 * error)
 
 
-def test_a_wide_file_is_counted_alike_in_one_run_and_in_many() -> None:
+def test_a_wide_file_has_the_same_counts_in_one_run_and_in_many() -> None:
     names = [f"c{number}" for number in range(2_500)]
     data = "\n".join([",".join(names), *(",".join(f"{row}{name}" for name in names) for row in range(100))]).encode()
     engine = CsvEngine(FORMAT)
     list(blocks(engine, io.BytesIO(data).read))
-    # The four columns of the format, which the file lacks, come first.
+    # The four configured columns, missing in the file, come first.
     assert {len(column["distinct"]["smallest"]) for column in engine.state()["statistics"][4:]} == {FEWEST_HASHES}
     assert continued(data)[2] == engine.report()
 
 
-def test_long_strings_do_not_fill_the_memory() -> None:
+def test_long_strings_do_not_exhaust_memory() -> None:
     distinct = Distinct(100)
     distinct.add([f"{number}{'x' * 1_000}" for number in range(50)])
     assert distinct.approximate

@@ -1,4 +1,4 @@
-"""Parquet as pyarrow reads it: every processed row, exactly, however the file came to be written."""
+"""Parquet files as read by pyarrow: they contain every processed row exactly, also after interruptions."""
 
 import csv
 import io
@@ -59,7 +59,7 @@ def file_format(columns: Sequence[Column], **more: Any) -> FileFormat:
 
 
 def written(table: Sequence[Sequence[Any]]) -> bytes:
-    """A CSV file of values of Python's."""
+    """Return Python values as a CSV file."""
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_ALL)
     writer.writerow([column.name for column in OPTIONAL])
@@ -75,7 +75,7 @@ def converted(data: bytes, how: FileFormat) -> tuple[bytes, CsvEngine]:
 
 
 def continued(data: bytes, how: FileFormat) -> bytes:
-    """As `converted`, with a new engine and a new writer for each block, from what JSON keeps of the ones before."""
+    """Convert each block with a new engine and writer, restored from the previous ones' state through JSON."""
     written, state, rests = b"", None, list[bytes]()
     while True:
         kept = json.loads(json.dumps(state))
@@ -96,9 +96,9 @@ def read(data: bytes) -> Any:
     return table
 
 
-@settings(deadline=None)  # pyarrow loads parts of itself when they are first used
+@settings(deadline=None)  # pyarrow imports parts of itself on first use
 @given(table=st.lists(rows_with_nulls, min_size=1, max_size=40), size=st.integers(100, 3_000))
-def test_every_value_of_any_table_comes_back_exactly(table: list[tuple[Any, ...]], size: int) -> None:
+def test_every_value_of_any_table_is_preserved(table: list[tuple[Any, ...]], size: int) -> None:
     with patch.object(engine_module, "BLOCK_BYTES", size), patch.object(parquet_module, "ROW_GROUP_BYTES", 2 * size):
         data, reader = converted(written(table), file_format(OPTIONAL))
     found = read(data)
@@ -107,18 +107,18 @@ def test_every_value_of_any_table_comes_back_exactly(table: list[tuple[Any, ...]
     assert [tuple(row.values()) for row in found.to_pylist()] == table
 
 
-@settings(deadline=None)  # pyarrow loads parts of itself when they are first used
+@settings(deadline=None)  # pyarrow imports parts of itself on first use
 @given(table=st.lists(filled, min_size=1, max_size=40))
-def test_required_columns_come_back_and_are_marked_so(table: list[tuple[Any, ...]]) -> None:
+def test_required_columns_are_preserved_and_not_nullable(table: list[tuple[Any, ...]]) -> None:
     data, _ = converted(written(table), file_format(REQUIRED))
     found = read(data)
     assert not any(field.nullable for field in found.schema)
     assert [tuple(row.values()) for row in found.to_pylist()] == table
 
 
-@settings(deadline=None)  # pyarrow loads parts of itself when they are first used
+@settings(deadline=None)  # pyarrow imports parts of itself on first use
 @given(table=st.lists(rows_with_nulls, min_size=1, max_size=40), groups=st.integers(1, 1_000))
-def test_a_file_that_is_continued_after_every_block_gives_the_same_bytes(
+def test_a_file_continued_after_every_block_gives_the_same_bytes(
     table: list[tuple[Any, ...]],
     groups: int,
 ) -> None:
@@ -137,13 +137,13 @@ def test_a_large_file_has_few_row_groups_and_several_pages_in_each() -> None:
     assert (metadata.num_rows, metadata.num_row_groups) == (100_000, 2)
     groups = [metadata.row_group(position).column(0) for position in range(2)]
     assert sum(chunk.total_compressed_size for chunk in groups) < len(data)
-    # Four bytes of length before each text; and a header of some 20 bytes before each page.
+    # Each text has a length of four bytes, each page a header of about 20 bytes.
     size = sum(4 + len(f"name {number}") for number in range(100_000))
     assert size < sum(chunk.total_uncompressed_size for chunk in groups) < size + 1_000
     assert read(data)["integer"].to_pylist() == list(range(100_000))
 
 
-def test_columns_that_a_file_lacks_are_null_and_unknown_ones_are_kept_as_strings() -> None:
+def test_missing_columns_are_null_and_unknown_columns_are_strings() -> None:
     how = file_format((Column("a", "integer"), Column("b", "date"), Column("c")), unknown_columns="keep")
     data, _ = converted("Extra One,a,größe\nx,1,y\n,2,\n".encode(), how)
     found = read(data)
@@ -154,7 +154,7 @@ def test_columns_that_a_file_lacks_are_null_and_unknown_ones_are_kept_as_strings
     ]
 
 
-def test_more_columns_than_a_short_list_holds_are_written() -> None:
+def test_more_columns_than_a_short_thrift_list_allows_are_written() -> None:
     names = [f"column_{number}" for number in range(200)]
     data, _ = converted(
         ",".join(names).encode() + b"\n" + b",".join([b"7"] * 200),
@@ -163,12 +163,12 @@ def test_more_columns_than_a_short_list_holds_are_written() -> None:
     assert read(data).to_pylist() == [dict.fromkeys(names, 7)]
 
 
-def test_a_file_without_processed_rows_is_none() -> None:
+def test_there_is_no_file_without_processed_rows() -> None:
     assert converted(b"text\n", file_format((Column("text", required=True),)))[0] == b""
     assert converted(b"text,x\n,1\n", file_format((Column("text", required=True),)))[0] == b""
 
 
-def test_a_time_without_an_offset_is_one_of_utc() -> None:
+def test_a_time_without_an_offset_is_utc() -> None:
     data, _ = converted(b"time\n2024-01-02 03:04\n2024-01-02T03:04:05.000006+01:00\n", file_format(OPTIONAL[5:]))
     assert read(data)["time"].to_pylist() == [
         datetime(2024, 1, 2, 3, 4, tzinfo=UTC),
@@ -176,7 +176,7 @@ def test_a_time_without_an_offset_is_one_of_utc() -> None:
     ]
 
 
-def test_days_and_times_go_to_their_limits() -> None:
+def test_the_first_and_last_dates_and_times_are_written() -> None:
     data, _ = converted(
         b"day,time\n0001-01-01,0001-01-01T00:00:00+23:59\n9999-12-31,9999-12-31T23:59:59.999999-23:59\n",
         file_format(OPTIONAL[4:]),
@@ -192,11 +192,11 @@ def test_days_and_times_go_to_their_limits() -> None:
     ]
 
 
-# Numbers that a double does not give back
+# Numbers that a double does not preserve
 
 
 def numbers(*texts: str) -> tuple[list[float], list[tuple[int, str]]]:
-    """Those of a column that are written, and the rows that are rejected."""
+    """Return the written numbers of a column, and the rejected rows."""
     how = file_format((Column("number", "number"), Column("x")))
     content = "number,x\n" + "".join(f"{text},x\n" for text in texts)
     writer = ParquetWriter()
@@ -224,7 +224,7 @@ def numbers(*texts: str) -> tuple[list[float], list[tuple[int, str]]]:
         "+07.0",
     ],
 )
-def test_a_number_that_a_double_gives_back_is_written(text: str) -> None:
+def test_a_number_that_a_double_preserves_is_written(text: str) -> None:
     assert numbers(text) == ([float(text)], [])
 
 
@@ -238,20 +238,20 @@ def test_a_number_that_a_double_gives_back_is_written(text: str) -> None:
         "1e-99999999999999999999",
     ],
 )
-def test_a_number_that_a_double_changes_is_rejected_and_not_changed(text: str) -> None:
+def test_a_number_that_a_double_would_change_is_rejected(text: str) -> None:
     assert numbers("1.5", text, "2.5") == ([1.5, 2.5], [(2, "not_exact")])
 
 
-@settings(deadline=None)  # pyarrow loads parts of itself when they are first used
+@settings(deadline=None)  # pyarrow imports parts of itself on first use
 @given(texts=st.lists(st.decimals(allow_nan=False, allow_infinity=False, places=None).map(str), max_size=20))
-def test_whatever_number_is_written_is_the_one_that_was_read(texts: list[str]) -> None:
+def test_every_written_number_equals_the_one_read(texts: list[str]) -> None:
     found, refused = numbers(*texts)
     gone = {row for row, _ in refused}
     kept = [text for row, text in enumerate(texts, 1) if row not in gone]
     assert [Decimal(repr(value)) for value in found] == [Decimal(text) for text in kept]
 
 
-def test_json_lines_keep_the_digits_that_parquet_would_lose() -> None:
+def test_json_lines_keep_digits_that_parquet_would_lose() -> None:
     reader = CsvEngine(FileFormat((Column("number", "number"),)))
     (block,) = blocks(reader, io.BytesIO(b"number\n9007199254740993\n").read)
     assert block.processed == b'{"number":9007199254740993}\n'

@@ -1,0 +1,75 @@
+"""The column types. An entry here is all that the engine and its outputs need to know of a type."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from handlers.csv import parquet_types
+from handlers.csv.checks import BooleanCheck, Check, DateCheck, DatetimeCheck, string_check
+from handlers.csv.columns import Column
+from handlers.csv.number_checks import DoubleCheck, IntegerCheck, NumericCheck
+from handlers.csv.parquet_types import ParquetType
+from handlers.csv.statistics import StatisticsKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnType:
+    """How cells of a type are checked, written and counted."""
+
+    check: Callable[[Column], Check]
+    quoted: bool
+    """JSON Lines hold a JSON string. Otherwise, the text that the check returns must be a JSON literal."""
+    parquet: ParquetType
+    statistics: StatisticsKind
+    double_check: Callable[[Column], Check] | None = None
+    """Replaces `check` if the output stores numbers as doubles (`FileFormat.numbers`)."""
+
+
+# Each type needs a cell in CELLS of tests/handlers/csv/test_column_types.py.
+COLUMN_TYPES: Mapping[str, ColumnType] = {
+    "string": ColumnType(
+        check=string_check,
+        quoted=True,
+        parquet=parquet_types.STRING,
+        statistics="distinct",
+    ),
+    "integer": ColumnType(
+        check=IntegerCheck,
+        quoted=False,
+        parquet=parquet_types.INT64,
+        statistics="integers",
+    ),
+    "number": ColumnType(
+        check=NumericCheck,
+        double_check=DoubleCheck,
+        quoted=False,
+        parquet=parquet_types.DOUBLE,
+        statistics="numbers",
+    ),
+    "boolean": ColumnType(
+        check=BooleanCheck,
+        quoted=False,
+        parquet=parquet_types.BOOLEAN,
+        statistics="counts",
+    ),
+    "date": ColumnType(
+        check=DateCheck,
+        quoted=True,
+        parquet=parquet_types.DATE,
+        statistics="range",
+    ),
+    "datetime": ColumnType(
+        check=DatetimeCheck,
+        quoted=True,
+        parquet=parquet_types.TIMESTAMP,
+        statistics="counts",
+    ),
+}
+
+
+def check_of(column: Column, numbers: Literal["text", "double"] = "text") -> Check:
+    """Return the check of a column; `numbers` as in FileFormat."""
+    column_type = COLUMN_TYPES[column.type]
+    if numbers == "double" and column_type.double_check is not None:
+        return column_type.double_check(column)
+    return column_type.check(column)
