@@ -16,7 +16,8 @@ from components.function import Function, Size, functions_panel
 from components.grants import Grant
 from components.notifications import Notifications
 from components.observability import Metric, Observability, Panel, counts_panel, latency_panel
-from components.options.api import ApiOptions, ApiPipelineConfig, StorageOptions, read_event_schema
+from components.options.api import ApiOptions, ApiPipelineConfig, StorageOptions
+from components.options.schemas import read_event_schema
 from components.outcomes import outcomes_part
 from components.part import Part, total
 from components.queries import EVENT_QUERIES, SavedQueries

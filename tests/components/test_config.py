@@ -21,7 +21,6 @@ from components.options.api import (
     FifoOptions,
     JwtOptions,
     OutcomeOptions,
-    SecretOptions,
     StorageOptions,
     ThrottlingOptions,
     WorkerOptions,
@@ -38,6 +37,7 @@ from components.options.common import (
     Options,
     Subscription,
 )
+from components.options.secrets import SecretOptions
 
 ROOT = Path(__file__).parents[2]
 FILE = "Pulumi.dev.yaml"
@@ -279,6 +279,17 @@ def test_options_do_not_change_once_they_are_read() -> None:
     assert all(group.model_config["frozen"] and group.model_config["extra"] == "forbid" for group in found)
 
 
+def test_every_option_and_every_group_has_a_description() -> None:
+    missing = [
+        f"{group.__name__}.{name}"
+        for group in groups(Options)
+        for name, field in group.model_fields.items()
+        if not field.description
+    ]
+    assert missing == []
+    assert [group.__name__ for group in groups(Options) if not vars(group).get("__doc__")] == []
+
+
 # Messages
 
 
@@ -294,9 +305,9 @@ def test_options_do_not_change_once_they_are_read() -> None:
         ),
         (
             {"tags": {"team": "a", "aws:owner": "b"}},
-            "datapipeline:tags: names that begin with aws: are AWS's own; rename aws:owner",
+            "datapipeline:tags: AWS reserves names that begin with aws:; rename aws:owner",
         ),
-        ({"tags": {"AWS:Owner": "b"}}, "datapipeline:tags: names that begin with aws: are AWS's own; rename AWS:Owner"),
+        ({"tags": {"AWS:Owner": "b"}}, "datapipeline:tags: AWS reserves names that begin with aws:; rename AWS:Owner"),
         ({"tags": {"team": 5}}, "datapipeline:tags.team = 5: Input should be a valid string"),
         ({"accepted_findings": {"rule": "open-api"}}, "datapipeline:accepted_findings: Input should be a valid tuple"),
         (
@@ -608,7 +619,7 @@ def test_a_secret_in_the_wrong_place_is_not_shown(options: dict[str, Any], words
 @pytest.mark.parametrize(
     ("protocol", "allowed"),
     [
-        ("email", "an address"),
+        ("email", "an e-mail address"),
         ("https", "an https URL"),
         ("sqs", "the ARN of a queue"),
         ("lambda", "the ARN of a function"),
@@ -651,7 +662,7 @@ def test_the_name_of_a_secret_is_words_in_lower_case(name: str) -> None:
 
 def test_one_secret_has_one_name_and_a_processor_ten_secrets_at_most() -> None:
     assert lines(worker={"secrets": {"one": TOKEN, "two": SIGNING, "three": TOKEN}}) == [
-        f"{FILE}: datapipeline:worker.secrets: one and three are one secret; it has one name"
+        f"{FILE}: datapipeline:worker.secrets: one and three are the same secret; give it one name"
     ]
     many = {f"token{number}": f"{SIGNING}{number}" for number in range(11)}
     (line,) = lines(worker={"secrets": many})
@@ -663,7 +674,7 @@ def test_an_endpoint_with_a_password_is_refused_and_not_shown(protocol: str) -> 
     for user in ("ops:hunter2", ":hunter2", "hunter2"):
         told = {"subscriptions": [{"protocol": protocol, "endpoint": f"https://{user}@ops.example.com/alerts"}]}
         for option in ({"notifications": told}, {"reports": ["daily"], "report_notifications": told}):
-            with pytest.raises(ConfigError, match="has a user name or a password in its address") as raised:
+            with pytest.raises(ConfigError, match="endpoint contains a user name or a password") as raised:
                 loaded(**option)
             assert "hunter2" not in f"{raised.value}{raised.value.__cause__}"
     (line,) = lines(notifications={"subscriptions": [{"protocol": "https", "endpoint": ["https://u:hunter2@b"]}]})
@@ -753,7 +764,7 @@ def test_every_origin_is_allowed_alone() -> None:
     assert cors.allow_origins == tuple(origins)
     (line,) = lines(api={"cors": {"allow_origins": ["*", "https://shop.example"]}})
     assert line.startswith(f"{FILE}: datapipeline:api.cors.allow_origins = ")
-    assert line.endswith(": '*' stands for every origin: it goes with no other")
+    assert line.endswith(": '*' allows every origin: it cannot be combined with others")
 
 
 @pytest.mark.parametrize("header", ["", "x token", "x:y"])
