@@ -3,7 +3,7 @@
 import ast
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -12,6 +12,7 @@ from components.options.common import (
     AlarmOptions,
     BackoffOptions,
     CommonOptions,
+    Feature,
     NotificationOptions,
     Options,
     PolledOptions,
@@ -189,8 +190,8 @@ class StorageOptions(ProtectionOptions):
 
     results: Literal["object", "inline"] = "object"
     """`object`: in S3, `results/YYYY/MM/DD/{id}.json`. `inline`: in the event's item, 350 KB at most."""
-    archive: bool = False
-    """Append each batch's events as gzipped JSON Lines to `archive/type=…/dt=…/hour=…/`."""
+    archive: Feature | None = None
+    """Append each batch's events as gzipped JSON Lines to `archive/type=…/dt=…/hour=…/`. Default: off."""
     time_index: bool = True
     """Serve `GET /events`. `false` saves one index write per event; the route then answers 404."""
     time_index_shards: Annotated[int, Field(ge=1, le=64)] = 8
@@ -224,8 +225,24 @@ class EventQueueOptions(QueueOptions):
         return self.fifo is not None
 
 
-class OutcomeOptions(Options):
-    """Outcome events on an EventBridge bus of the pipeline's own (docs/outcomes.md)."""
+class ReportOptions(Options):
+    """Scheduled summaries of events (docs/reports.md)."""
+
+    schedules: Annotated[tuple[Literal["hourly", "daily"], ...], Field(min_length=1)] = ("hourly", "daily")
+    """Reports of the last full hour, the last full day in UTC, or both."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_list(cls, given: Any) -> Any:
+        if isinstance(given, list):
+            raise ValueError("a list is now {schedules: [hourly, daily]}; leave it out for none")  # noqa: TRY004  pydantic's
+        return given
+
+    @model_validator(mode="after")
+    def _schedules_are_distinct(self) -> Self:
+        if len(set(self.schedules)) < len(self.schedules):
+            raise ValueError(f"schedules has a duplicate: {', '.join(self.schedules)}; remove it")
+        return self
 
 
 class ApiPipelineConfig(CommonOptions):
@@ -243,13 +260,13 @@ class ApiPipelineConfig(CommonOptions):
     """Storage and retention of events, results, the archive and reports."""
     alarms: AlarmOptions = AlarmOptions()
     """Alarm thresholds."""
-    outcomes: OutcomeOptions | None = None
-    """Publish the outcome of every event to an event bus. Default: off."""
-    reports: tuple[Literal["hourly", "daily"], ...] = ()
-    """Summaries of the last full hour, the last full day in UTC, or both: to `reports/` and to the reports topic."""
+    outcomes: Feature | None = None
+    """Publish outcomes of events to an EventBridge bus of the pipeline's own (docs/outcomes.md). Default: off."""
+    reports: ReportOptions | None = None
+    """Write scheduled summaries to `reports/`, and publish them to the reports topic. Default: off."""
     report_notifications: NotificationOptions = NotificationOptions()
     """Subscribers of reports; `notifications` has those of alerts and alarms."""
-    fault_injection: bool = False
+    fault_injection: Feature | None = None
     """Faults for game days, switched with `pipeline faults` (docs/faults.md). Not allowed in `prod`. Default: off."""
 
     @property
@@ -266,10 +283,8 @@ class ApiPipelineConfig(CommonOptions):
     def _reports_have_an_index(self) -> Self:
         if self.reports and not self.storage.time_index:
             raise ValueError("reports read the time index: storage.time_index must be true")
-        if len(set(self.reports)) < len(self.reports):
-            raise ValueError(f"reports names one twice: {', '.join(self.reports)}")
         if self.report_notifications.subscriptions and not self.reports:
-            raise ValueError("report_notifications has subscriptions, and reports is empty: nobody would be told")
+            raise ValueError("report_notifications needs reports: turn them on, or remove the subscriptions")
         return self
 
     @model_validator(mode="after")
@@ -305,7 +320,7 @@ class ApiPipelineConfig(CommonOptions):
     @model_validator(mode="after")
     def _no_faults_in_production(self) -> Self:
         if self.fault_injection and self.environment == "prod":
-            raise ValueError("fault_injection true does not go with environment 'prod': use a stack of its own for it")
+            raise ValueError("fault_injection is not allowed with environment 'prod': use another stack for game days")
         return self
 
     @model_validator(mode="after")
@@ -320,6 +335,7 @@ class ApiPipelineConfig(CommonOptions):
         if self.storage.items_expire_after_days <= self.queue.dead_letter_retention_days:
             raise ValueError(
                 f"storage.items_expire_after_days {self.storage.items_expire_after_days} must be above "
-                f"queue.dead_letter_retention_days {self.queue.dead_letter_retention_days}: it describes it",
+                f"queue.dead_letter_retention_days {self.queue.dead_letter_retention_days}, or the item expires "
+                "before the dead letter that it describes",
             )
         return self

@@ -2,18 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StringConstraints,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 # Retention periods that CloudWatch Logs accepts, up to a year:
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -29,6 +20,26 @@ class Options(BaseModel):
     # Input may be a secret in the wrong place; components/config.py decides which values a message may show.
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
+    moved: ClassVar[Mapping[str, str]] = {}
+    """Keys and scalar values of earlier versions, with the form that replaces them, for messages."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_earlier_form(cls, given: Any) -> Any:
+        # Top-level values are text.
+        if given is True or given == "true":
+            raise ValueError("is a group of options: write {} instead of true")
+        if given is False or given in ("false", "none"):
+            raise ValueError("is a group of options: leave it out instead")
+        for form in given if isinstance(given, Mapping) else (given,):
+            if isinstance(form, str) and form in cls.moved:
+                raise ValueError(f"{form} is now {cls.moved[form]}")
+        return given
+
+
+class Feature(Options):
+    """A feature without options: `{}` turns it on, leaving it out turns it off."""
+
 
 class QueueOptions(Options):
     """The queue in front of the worker, and its dead letters."""
@@ -37,20 +48,17 @@ class QueueOptions(Options):
     """Days that the queue keeps a message."""
     dead_letter_retention_days: Annotated[int, Field(ge=2, le=14)] = 14
     """Days that a message is kept, counted from when it was sent to the queue, once it is dead-lettered."""
-    redrive_api: bool = False
-    """Routes that list dead letters and redrive them, for signed requests only (docs/dead-letters.md)."""
+    redrive_api: Feature | None = None
+    """Routes that list dead letters and redrive them, for signed requests only (docs/dead-letters.md). Default: off."""
+
+    moved: ClassVar[Mapping[str, str]] = {
+        "max_receives": "worker.max_attempts: attempts are counted by the worker, not by SQS"
+    }
 
     @property
     def is_fifo(self) -> bool:
         """Whether messages of one group keep their order."""
         return False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _attempts_are_the_workers(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and "max_receives" in given:
-            raise ValueError("max_receives is now worker.max_attempts: attempts are counted by the worker, not by SQS")
-        return given
 
     @model_validator(mode="after")
     def _dead_letters_are_kept_longer(self) -> Self:
@@ -221,13 +229,9 @@ def _own_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
 KeyUser = Annotated[str, Field(pattern=r"^(role|user)/[*?/]*[A-Za-z0-9+=,.@_-][A-Za-z0-9+=,.@_/*?-]*$")]
 
 
-class EncryptionOptions(Options):
-    """Encryption at rest. Data is always encrypted; without a customer key, with AWS keys."""
+class CustomerKeyOptions(Options):
+    """A KMS key of the stack's own, and the principals that may use it."""
 
-    customer_key: bool = False
-    """One KMS key of the stack's own for queues, topics, tables, buckets, log groups, the event bus of `outcomes` and
-    the functions' environment. It rotates every year and is billed by the month and by request:
-    https://aws.amazon.com/kms/pricing/"""
     users: tuple[KeyUser, ...] = ()
     """Principals besides the stack's own functions that may use the key, if IAM allows it, too: those that read results
     or dead letters, or upload files. `role/<name>` or `user/<name>` of the stack's account; `*` is a wildcard."""
@@ -235,41 +239,49 @@ class EncryptionOptions(Options):
     """The only principals on whose behalf DynamoDB, Lambda and EventBridge use the key: those that deploy, inspect
     tables and functions, or create rules on the event bus. Default: every principal that IAM allows."""
 
-    @model_validator(mode="after")
-    def _users_need_a_key(self) -> Self:
-        if (self.users or self.deployers) and not self.customer_key:
-            raise ValueError("users and deployers are of the customer key: customer_key must be true")
-        return self
+
+class EncryptionOptions(Options):
+    """Encryption at rest. Data is always encrypted; without a customer key, with AWS keys."""
+
+    customer_key: CustomerKeyOptions | None = None
+    """One KMS key for queues, topics, tables, buckets, log groups, the event bus of `outcomes` and the functions'
+    environment. It rotates every year and is billed by the month and by request: https://aws.amazon.com/kms/pricing/
+    Default: keys of AWS."""
+
+    moved: ClassVar[Mapping[str, str]] = {
+        key: f"customer_key.{key}: {{customer_key: {{{key}: [...]}}}}" for key in ("users", "deployers")
+    }
 
 
-class ExistingVpcOptions(Options):
-    """An existing network. Its subnets must have a route to the services that the functions call."""
+class VpcOptions(Options):
+    """A VPC of the stack's own, or the ids of an existing one with a route to the services that the functions call."""
 
     # At most what Lambda takes: https://docs.aws.amazon.com/lambda/latest/api/API_VpcConfig.html
     subnet_ids: Annotated[
         tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")], ...], Field(min_length=1, max_length=16)
-    ]
-    """Private subnets, ideally in two availability zones or more."""
+    ] = ()
+    """Existing private subnets, ideally in two availability zones or more. Default: a VPC of the stack's own."""
     security_group_ids: Annotated[
         tuple[Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")], ...], Field(min_length=1, max_length=5)
-    ]
-    """Security groups of the functions, which must allow HTTPS to those services."""
+    ] = ()
+    """Existing security groups of the functions, which must allow HTTPS to those services; required with subnets."""
 
+    moved: ClassVar[Mapping[str, str]] = {"create": "{}: a VPC of the stack's own"}
 
-def _kind_of_vpc(value: object) -> str:
-    return "kind:existing" if isinstance(value, Mapping | ExistingVpcOptions) else "kind:named"
+    @model_validator(mode="after")
+    def _subnets_and_groups_go_together(self) -> Self:
+        if bool(self.subnet_ids) != bool(self.security_group_ids):
+            raise ValueError("subnet_ids and security_group_ids go together: give both for an existing VPC, or neither")
+        return self
 
 
 class NetworkOptions(Options):
     """The network that the functions run in."""
 
-    vpc: Annotated[
-        Annotated[Literal["none", "create"], Tag("kind:named")] | Annotated[ExistingVpcOptions, Tag("kind:existing")],
-        Discriminator(_kind_of_vpc),
-    ] = "none"
-    """`none`: Lambda's own network. `create`: a VPC of the stack's own, whose only ways out are endpoints of the
-    services that the functions call; each but S3 and DynamoDB is billed by the hour and zone:
-    https://aws.amazon.com/privatelink/pricing/. Or the ids of existing subnets and security groups."""
+    vpc: VpcOptions | None = None
+    """`{}`: a VPC of the stack's own, whose only ways out are endpoints of the services that the functions call; each
+    but S3 and DynamoDB is billed by the hour and zone: https://aws.amazon.com/privatelink/pricing/. Or the ids of
+    existing subnets and security groups. Default: Lambda's own network."""
 
 
 class AcceptedFinding(Options):

@@ -176,7 +176,7 @@ class CsvPipelineConfig(CommonOptions):
     queue: QueueOptions = QueueOptions()
     """The queue of the uploads."""
     redrive_api: StageOptions = StageOptions()
-    """The stage of the HTTP API that `queue.redrive_api: true` adds; only allowed with it."""
+    """The stage of the HTTP API that `queue.redrive_api: {}` adds; only allowed with it."""
     worker: CsvWorkerOptions = CsvWorkerOptions()
     """The function that reads the files."""
     storage: CsvStorageOptions
@@ -190,9 +190,7 @@ class CsvPipelineConfig(CommonOptions):
         if "redrive_api" in self.model_fields_set:
             given.append("redrive_api")
         if given and not self.queue.redrive_api:
-            raise ValueError(
-                f"{given[0]} needs the API that queue.redrive_api adds: set queue.redrive_api, or leave this out"
-            )
+            raise ValueError(f"{given[0]} needs the API that queue.redrive_api adds: set it to {{}}, or leave this out")
         return self
 
     @property

@@ -20,7 +20,7 @@ from components.options.api import (
     EventQueueOptions,
     FifoOptions,
     JwtOptions,
-    OutcomeOptions,
+    ReportOptions,
     StorageOptions,
     ThrottlingOptions,
     WorkerOptions,
@@ -30,12 +30,13 @@ from components.options.common import (
     AlarmOptions,
     BackoffOptions,
     EncryptionOptions,
-    ExistingVpcOptions,
+    Feature,
     LogOptions,
     NetworkOptions,
     NotificationOptions,
     Options,
     Subscription,
+    VpcOptions,
 )
 from components.options.secrets import SecretOptions
 
@@ -104,7 +105,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         "queue": {
             "retention_days": 4,
             "dead_letter_retention_days": 14,
-            "redrive_api": False,
+            "redrive_api": None,
             "fifo": None,
         },
         "worker": {
@@ -124,7 +125,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         },
         "storage": {
             "results": "object",
-            "archive": False,
+            "archive": None,
             "time_index": True,
             "time_index_shards": 8,
             "items_expire_after_days": 90,
@@ -147,11 +148,11 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         },
         "notifications": {"subscriptions": ()},
         "outcomes": None,
-        "reports": (),
+        "reports": None,
         "report_notifications": {"subscriptions": ()},
-        "fault_injection": False,
-        "encryption": {"customer_key": False, "users": (), "deployers": ()},
-        "network": {"vpc": "none"},
+        "fault_injection": None,
+        "encryption": {"customer_key": None},
+        "network": {"vpc": None},
     }
 
 
@@ -185,9 +186,9 @@ def test_each_default_of_an_environment_can_be_overridden_by_itself(environment:
 
 @pytest.mark.parametrize("environment", ENVIRONMENT_DEFAULTS)
 def test_log_retention_can_be_overridden_in_every_environment(environment: str) -> None:
-    config = loaded(environment=environment, logs={"retention_days": 7}, storage={"archive": True})
+    config = loaded(environment=environment, logs={"retention_days": 7}, storage={"archive": {}})
     assert config.logs.retention_days == 7
-    assert config.storage.archive
+    assert config.storage.archive is not None
 
 
 @pytest.mark.parametrize(
@@ -226,19 +227,22 @@ def test_a_function_is_kept_ready_in_one_way(group: str) -> None:
     assert line.startswith(f"{FILE}: datapipeline:{group}.provisioned_concurrency = 0: ")
 
 
-def test_reports_are_of_hours_and_days_and_read_the_index() -> None:
-    assert loaded(reports=["daily", "hourly"]).reports == ("daily", "hourly")
-    (line,) = lines(reports=["weekly"])
-    assert line == f"{FILE}: datapipeline:reports.0 = 'weekly': Input should be 'hourly' or 'daily'"
-    assert lines(reports=["daily"], storage={"time_index": False}) == [
+def test_reports_are_hourly_and_daily_and_need_the_time_index() -> None:
+    assert loaded(reports={}).reports == ReportOptions(schedules=("hourly", "daily"))
+    assert loaded(reports={"schedules": ["daily"]}).reports == ReportOptions(schedules=("daily",))
+    (line,) = lines(reports={"schedules": ["weekly"]})
+    assert line == f"{FILE}: datapipeline:reports.schedules.0 = 'weekly': Input should be 'hourly' or 'daily'"
+    assert lines(reports={"schedules": ["daily"]}, storage={"time_index": False}) == [
         f"{FILE}: datapipeline: reports read the time index: storage.time_index must be true"
     ]
-    assert lines(reports=["daily", "daily"]) == [f"{FILE}: datapipeline: reports names one twice: daily, daily"]
+    assert lines(reports={"schedules": ["daily", "daily"]}) == [
+        f"{FILE}: datapipeline:reports: schedules has a duplicate: daily, daily; remove it"
+    ]
     told = {"subscriptions": [{"protocol": "email", "endpoint": "a@example.org"}]}
     assert lines(report_notifications=told) == [
-        f"{FILE}: datapipeline: report_notifications has subscriptions, and reports is empty: nobody would be told"
+        f"{FILE}: datapipeline: report_notifications needs reports: turn them on, or remove the subscriptions"
     ]
-    assert loaded(reports=["daily"], report_notifications=told).report_notifications.subscriptions
+    assert loaded(reports={"schedules": ["daily"]}, report_notifications=told).report_notifications.subscriptions
 
 
 def test_every_combination_that_goes_together_is_taken() -> None:
@@ -345,10 +349,6 @@ def test_every_option_and_every_group_has_a_description() -> None:
             "datapipeline:worker.max_attempts = 0: Input should be greater than or equal to 1",
         ),
         (
-            {"queue": {"max_receives": 3}},
-            "datapipeline:queue: max_receives is now worker.max_attempts: attempts are counted by the worker",
-        ),
-        (
             {"worker": {"timeout_seconds": 20, "event_timeout_seconds": 16}},
             "datapipeline: worker.event_timeout_seconds 16 is above 15: worker.timeout_seconds 20 less 5 for storing",
         ),
@@ -374,7 +374,7 @@ def test_every_option_and_every_group_has_a_description() -> None:
         ),
         (
             {"worker": {"circuit_breaker": True}},
-            "datapipeline:worker.circuit_breaker: Input should be a valid dictionary or instance",
+            "datapipeline:worker.circuit_breaker = True: is a group of options: write {} instead of true",
         ),
         (
             {"worker": {"timeout_seconds": 901}},
@@ -403,25 +403,20 @@ def test_every_option_and_every_group_has_a_description() -> None:
         ),
         (
             {"encryption": {"customer_key": "maybe"}},
-            "datapipeline:encryption.customer_key = 'maybe': Input should be a valid boolean",
+            "datapipeline:encryption.customer_key: Input should be a valid dictionary",
         ),
         (
-            {"encryption": {"customer_key": True, "users": ["arn:aws:iam::123456789012:role/ops"]}},
-            "datapipeline:encryption.users.0 = 'arn:aws:iam::123456789012:role/ops': String should match pattern",
+            {"encryption": {"customer_key": {"users": ["arn:aws:iam::123456789012:role/ops"]}}},
+            "datapipeline:encryption.customer_key.users.0 = 'arn:aws:iam::123456789012:role/ops': String should match",
         ),
         (
-            {"encryption": {"customer_key": True, "deployers": ["role/*"]}},
-            "datapipeline:encryption.deployers.0 = 'role/*': String should match pattern",
+            {"encryption": {"customer_key": {"deployers": ["role/*"]}}},
+            "datapipeline:encryption.customer_key.deployers.0 = 'role/*': String should match pattern",
         ),
-        (
-            {"encryption": {"users": ["role/ops"]}},
-            "datapipeline:encryption: users and deployers are of the customer key: customer_key must be true",
-        ),
-        ({"network": {"vpc": "mine"}}, "datapipeline:network.vpc = 'mine': Input should be 'none' or 'create'"),
-        ({"network": {"vpc": True}}, "datapipeline:network.vpc = True: Input should be 'none' or 'create'"),
+        ({"network": {"vpc": "mine"}}, "datapipeline:network.vpc: Input should be a valid dictionary"),
         (
             {"network": {"vpc": {"subnet_ids": ["subnet-0a"]}}},
-            "datapipeline:network.vpc.security_group_ids is missing",
+            "datapipeline:network.vpc: subnet_ids and security_group_ids go together: give both for an existing VPC",
         ),
         (
             {"network": {"vpc": {"subnet_ids": [], "security_group_ids": ["sg-0a"]}}},
@@ -443,6 +438,57 @@ def test_a_bad_value_is_answered_with_file_and_key_and_value_and_what_is_allowed
 ) -> None:
     (line,) = lines(**options)
     assert line.startswith(f"{FILE}: {expected}")
+
+
+ON, OFF = "is a group of options: write {} instead of true", "is a group of options: leave it out instead"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        *(
+            ({group: {key: value}}, f"{group}.{key} = {value!r}: {message}")
+            for value, message in ((True, ON), (False, OFF), ("none", OFF))
+            for group, key in (
+                ("queue", "redrive_api"),
+                ("storage", "archive"),
+                ("encryption", "customer_key"),
+                ("network", "vpc"),
+                ("worker", "circuit_breaker"),
+            )
+        ),
+        # Pulumi hands top-level values over as text.
+        *(
+            ({key: value}, f"{key} = '{text}': {message}")
+            for key in ("fault_injection", "outcomes", "reports")
+            for value, text, message in ((True, "true", ON), (False, "false", OFF), ("none", "none", OFF))
+        ),
+        ({"network": {"vpc": "create"}}, "network.vpc = 'create': create is now {}: a VPC of the stack's own"),
+        (
+            {"encryption": {"customer_key": True, "users": ["role/ops"]}},
+            "encryption: users is now customer_key.users: {customer_key: {users: [...]}}",
+        ),
+        (
+            {"encryption": {"deployers": ["role/ops"]}},
+            "encryption: deployers is now customer_key.deployers: {customer_key: {deployers: [...]}}",
+        ),
+        *(
+            (
+                {"reports": given},
+                f"reports = {given!r}: a list is now {{schedules: [hourly, daily]}}; leave it out for none",
+            )
+            for given in (["hourly", "daily"], [])
+        ),
+        (
+            {"queue": {"max_receives": 3}},
+            "queue: max_receives is now worker.max_attempts: attempts are counted by the worker, not by SQS",
+        ),
+    ],
+)
+def test_an_earlier_form_of_an_option_is_an_error_that_names_the_new_one(
+    options: dict[str, Any], expected: str
+) -> None:
+    assert lines(**options) == [f"{FILE}: datapipeline:{expected}"]
 
 
 def test_a_stack_without_a_variant_is_told_so() -> None:
@@ -476,7 +522,7 @@ def test_a_group_that_is_no_map_or_broken_json_is_one_line(group: str, value: st
         ({"queue": {"zz": 1}}, "queue.zz", EventQueueOptions),
         ({"queue": {"fifo": {"group_field": "g", "zz": 1}}}, "queue.fifo.zz", FifoOptions),
         ({"worker": {"zz": 1}}, "worker.zz", WorkerOptions),
-        ({"outcomes": {"zz": 1}}, "outcomes.zz", OutcomeOptions),
+        ({"outcomes": {"zz": 1}}, "outcomes.zz", Feature),
         ({"worker": {"backoff": {"zz": 1}}}, "worker.backoff.zz", BackoffOptions),
         ({"storage": {"zz": 1}}, "storage.zz", StorageOptions),
         ({"logs": {"zz": 1}}, "logs.zz", LogOptions),
@@ -492,7 +538,7 @@ def test_a_group_that_is_no_map_or_broken_json_is_one_line(group: str, value: st
         (
             {"network": {"vpc": {"subnet_ids": ["subnet-0a"], "security_group_ids": ["sg-0a"], "zz": 1}}},
             "network.vpc.zz",
-            ExistingVpcOptions,
+            VpcOptions,
         ),
         (
             {"notifications": {"subscriptions": [{"protocol": "email", "endpoint": "a@b", "zz": 1}]}},
@@ -673,7 +719,7 @@ def test_one_secret_has_one_name_and_a_processor_ten_secrets_at_most() -> None:
 def test_an_endpoint_with_a_password_is_refused_and_not_shown(protocol: str) -> None:
     for user in ("ops:hunter2", ":hunter2", "hunter2"):
         told = {"subscriptions": [{"protocol": protocol, "endpoint": f"https://{user}@ops.example.com/alerts"}]}
-        for option in ({"notifications": told}, {"reports": ["daily"], "report_notifications": told}):
+        for option in ({"notifications": told}, {"reports": {"schedules": ["daily"]}, "report_notifications": told}):
             with pytest.raises(ConfigError, match="endpoint contains a user name or a password") as raised:
                 loaded(**option)
             assert "hunter2" not in f"{raised.value}{raised.value.__cause__}"
@@ -684,10 +730,10 @@ def test_an_endpoint_with_a_password_is_refused_and_not_shown(protocol: str) -> 
 
 
 def test_faults_are_not_injected_in_production() -> None:
-    assert lines(environment="prod", fault_injection=True) == [
-        f"{FILE}: datapipeline: fault_injection true does not go with environment 'prod': use a stack of its own for it"
+    assert lines(environment="prod", fault_injection={}) == [
+        f"{FILE}: datapipeline: fault_injection is not allowed with environment 'prod': use another stack for game days"
     ]
-    assert loaded(environment="staging", fault_injection=True).fault_injection
+    assert loaded(environment="staging", fault_injection={}).fault_injection is not None
 
 
 def test_the_known_keys_stand_in_order() -> None:
@@ -960,7 +1006,7 @@ def test_the_schema_for_editors_refuses_what_the_program_refuses(config: dict[st
 def test_the_schema_for_editors_does_not_ask_for_what_an_environment_sets() -> None:
     config = {
         "datapipeline:variant": "api",
-        "datapipeline:storage": {"archive": True},
+        "datapipeline:storage": {"archive": {}},
         "datapipeline:logs": {"level": "DEBUG"},
         "aws:region": "us-east-1",
     }

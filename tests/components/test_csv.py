@@ -71,11 +71,11 @@ def column(**more: Any) -> dict[str, Any]:
         ({"worker": {"timeout_seconds": 30}}, "datapipeline:worker.timeout_seconds = 30: Input should be greater"),
         ({"api": {}}, "datapipeline:api: unknown key; allowed here: accepted_findings, alarms, encryption,"),
         (
-            {"queue": {"redrive_api": True}, "redrive_api": {"auth": "none"}},
+            {"queue": {"redrive_api": {}}, "redrive_api": {"auth": "none"}},
             "redrive_api.auth: unknown key; allowed here: access_logs, stage_name, throttling",
         ),
         (
-            {"queue": {"redrive_api": True}, "redrive_api": {"throttling": {"burst": 0}}},
+            {"queue": {"redrive_api": {}}, "redrive_api": {"throttling": {"burst": 0}}},
             "datapipeline:redrive_api.throttling.burst = 0: Input should be greater than or equal to 1",
         ),
         ({"redrive_api": {}}, "datapipeline: redrive_api needs the API that queue.redrive_api adds"),

@@ -61,14 +61,15 @@ DECRYPT_SIGNING = allowed(
     ],
     ids=["under keys of AWS", "under a customer key", "one of each"],
 )
-@pytest.mark.parametrize("customer_key", [False, True])
+@pytest.mark.parametrize("encryption", [{}, {"customer_key": {}}])
 def test_worker_and_breaker_may_read_just_these_secrets_and_nobody_else_any(
-    graph_of: Callable[..., Graph], secrets: dict[str, Any], expected: list[dict[str, Any]], *, customer_key: bool
+    graph_of: Callable[..., Graph], secrets: dict[str, Any], expected: list[dict[str, Any]], encryption: dict[str, Any]
 ) -> None:
     def made(**worker: Any) -> Graph:
         options = {"circuit_breaker": {}, **worker}
-        encryption = {"customer_key": customer_key}
-        return graph_of(worker=options, encryption=encryption, reports=["daily"], queue={"redrive_api": True})
+        return graph_of(
+            worker=options, encryption=encryption, reports={"schedules": ["daily"]}, queue={"redrive_api": {}}
+        )
 
     plain, graph = made(), made(secrets=secrets)
     for policy in (each.name for each in plain.of_type("aws:iam/rolePolicy:RolePolicy")):
@@ -95,7 +96,7 @@ def test_both_functions_are_told_where_the_secrets_are_and_nobody_what_they_are(
 def test_a_private_network_leads_to_the_services_that_keep_them_and_not_to_their_keys(
     graph_of: Callable[..., Graph],
 ) -> None:
-    private = {"vpc": "create"}
+    private: dict[str, Any] = {"vpc": {}}
     graph = graph_of(worker={"secrets": UNDER_A_KEY}, network=private)
     added = {"secretsmanager": "Interface", "ssm": "Interface"}  # pragma: allowlist secret
     assert services(graph) == {**services(graph_of(network=private)), **added}
@@ -120,12 +121,12 @@ def test_references_to_secrets_keep_every_rule(graph_of: Callable[..., Graph], s
 # The largest stack: whatever adds a right or a variable of worker or breaker function.
 LARGEST: dict[str, Any] = {
     "api": {"auth": "iam"},
-    "queue": {"redrive_api": True, "fifo": {"group_field": "customer_id"}},
-    "storage": {"archive": True},
-    "encryption": {"customer_key": True},
-    "network": {"vpc": "create"},
+    "queue": {"redrive_api": {}, "fifo": {"group_field": "customer_id"}},
+    "storage": {"archive": {}},
+    "encryption": {"customer_key": {}},
+    "network": {"vpc": {}},
     "outcomes": {},
-    "fault_injection": True,
+    "fault_injection": {},
     "tracing": True,
 }
 

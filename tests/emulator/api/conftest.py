@@ -29,12 +29,12 @@ ROOT = Path(__file__).parents[3]
 
 # What only adds something is on, so that all tests run with it.
 CONFIG = {
-    "queue": {"redrive_api": True},
+    "queue": {"redrive_api": {}},
     "worker": {"max_attempts": 3},
-    "storage": {"archive": True},
+    "storage": {"archive": {}},
     "outcomes": {},
-    "fault_injection": True,
-    "reports": ["hourly", "daily"],
+    "fault_injection": {},
+    "reports": {"schedules": ["hourly", "daily"]},
 }
 
 Json = Any

@@ -75,7 +75,7 @@ def test_the_model_of_cost_counts_what_the_functions_do(
     raw = {
         "datapipeline:variant": "api",
         "datapipeline:api": {"track": track},
-        "datapipeline:storage": {"results": results, "archive": archive},
+        "datapipeline:storage": {"results": results, **({"archive": {}} if archive else {})},
         **({"datapipeline:outcomes": {}} if outcomes else {}),
     }
     config = load(raw, file="test")
