@@ -96,7 +96,7 @@ def test_the_model_of_cost_counts_what_the_functions_do(
 
 @pytest.mark.parametrize("events", [0, 1, 30])
 def test_the_model_of_cost_counts_what_a_report_does(pipeline: Pipeline, events: int) -> None:
-    raw = {"datapipeline:variant": "api", "datapipeline:reports": ["daily"]}
+    raw = {"datapipeline:variant": "api", "datapipeline:reports": {"schedules": ["daily"]}}
     config = load(raw, file="test")
     assert isinstance(config, ApiPipelineConfig)
     settings = ReportSettings.from_environment(pipeline.environments["report"])
