@@ -21,7 +21,7 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
     moved: ClassVar[Mapping[str, str]] = {}
-    """Keys and scalar values of earlier versions, with the form that replaces them, for messages."""
+    """Keys and values of earlier versions, with the forms that replace them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -256,7 +256,7 @@ class EncryptionOptions(Options):
 class VpcOptions(Options):
     """A VPC of the stack's own, or the ids of an existing one with a route to the services that the functions call."""
 
-    # At most what Lambda takes: https://docs.aws.amazon.com/lambda/latest/api/API_VpcConfig.html
+    # Limits of Lambda: https://docs.aws.amazon.com/lambda/latest/api/API_VpcConfig.html
     subnet_ids: Annotated[
         tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")], ...], Field(min_length=1, max_length=16)
     ] = ()

@@ -493,7 +493,9 @@ def test_a_stack_without_a_variant_is_refused() -> None:
 @pytest.mark.parametrize("value", ['{"kind":', "text", "5", "[]", "[1"])
 def test_a_group_that_is_no_map_or_broken_json_is_one_line(group: str, value: str) -> None:
     (line,) = lines(**{group: value})
-    reason = "begins like JSON and is none" if value in ('{"kind":', "[1") else "Input should be a valid dictionary"
+    reason = (
+        "begins like JSON but is not valid" if value in ('{"kind":', "[1") else "Input should be a valid dictionary"
+    )
     assert line.startswith(f"{FILE}: datapipeline:{group}: {reason}")
 
 
@@ -551,7 +553,7 @@ def test_what_is_no_arn_of_a_secret_is_refused_and_never_shown(given: str) -> No
         ({"worker": {"secret": {"token": "12345678"}}}, "worker.secret: unknown key; allowed here: backoff"),
         ({"worker": {"password": "12345678"}}, "worker.password: unknown key; allowed here: backoff"),
         ({"shop": {"password": "12345678"}}, "datapipeline:shop: unknown key; allowed here: accepted_findings"),
-        ({"worker": '{"secrets": 12345678'}, "datapipeline:worker: begins like JSON and is none"),
+        ({"worker": '{"secrets": 12345678'}, "datapipeline:worker: begins like JSON but is not valid"),
         ({"worker": {"secrets": {"token": {"arn": TOKEN, "key_arn": "12345678"}}}}, "token: key_arn must be the ARN"),
         (
             {"worker": {"secrets": {"12345678": {"arn": TOKEN, "key_arn": SIGNING}}}},
@@ -568,7 +570,7 @@ def test_what_is_no_arn_of_a_secret_is_refused_and_never_shown(given: str) -> No
         ({"pay_key": "12345678"}, "datapipeline:pay_key: unknown key; allowed here: accepted_findings"),
         ({"worker": "12345678"}, "datapipeline:worker: Input should be a valid dictionary"),
         ({"worker": ["12345678"]}, "datapipeline:worker: Input should be a valid dictionary"),
-        ({"tracing": '["12345678"'}, "datapipeline:tracing: begins like JSON and is none"),
+        ({"tracing": '["12345678"'}, "datapipeline:tracing: begins like JSON but is not valid"),
         ({"api": {"cors": "12345678"}}, "datapipeline:api.cors: Input should be a valid dictionary"),
         ({"tags": "12345678"}, "datapipeline:tags: Input should be a valid dictionary"),
         (
