@@ -64,7 +64,7 @@ FAULTS = (
 
 # The shipped stack with shorter times: until messages of a killed worker return, and until an outage ends.
 CONFIG = {
-    "fault_injection": True,
+    "fault_injection": {},
     "worker": {
         "processor": "processors.orders:process",
         "timeout_seconds": 12,

@@ -72,13 +72,14 @@ def monthly_usage(config: ApiPipelineConfig, graph: Graph, traffic: Traffic) -> 
     """Return what a stack uses in a month, by the units of prices.json."""
     events = traffic.events_a_month
     at_rest = _sum(_standing(graph), _schedules(graph))
+    schedules = config.reports.schedules if config.reports else ()
     if events == 0:
         return _sum(at_rest, {_sqs_requests(config): IDLE_POLLS})
     usage = _sum(
         at_rest,
         _accepting(config, events / traffic.events_a_request, traffic),
         _processing(config, events / traffic.batch(config), traffic),
-        *(_reporting(config, RUNS_A_MONTH[period], traffic) for period in config.reports),
+        *(_reporting(config, RUNS_A_MONTH[period], traffic) for period in schedules),
         _keeping(config, traffic),
     )
     return {_sqs_requests(config) if unit == "sqs.requests" else unit: quantity for unit, quantity in usage.items()}

@@ -1,8 +1,8 @@
-"""Every option of a stack and every default, as one tree of frozen models.
+"""Load and validate a stack's config.
 
-A stack file says only what differs. `environment` sets the safe defaults of its kind (ENVIRONMENT_DEFAULTS), and each
-of them can be overridden. `load` raises ConfigError before anything is registered; the message has one line a problem
-and names file, key, what is allowed, and the value where it cannot be a secret in the wrong place.
+A stack file contains only what differs from the defaults. `environment` selects a set of them (ENVIRONMENT_DEFAULTS),
+and a stack file can override each one. `load` raises ConfigError before any resource is registered. Its message has one
+line per problem, with the file, the key, what is allowed, and the value unless that may be a misplaced secret.
 """
 
 import json
@@ -54,16 +54,16 @@ ENVIRONMENT_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-# A key that is called so, or an address with a password: it may be the secret itself, and messages do not repeat it.
+# Keys with such a name, and URLs with credentials: their values may be secrets, so messages do not repeat them.
 _maybe_secret = re.compile(
     r"""(secret|passw|token|credential|endpoint)[\w.\[\]-]*["']?\s*:|://[^/?#]*@""", re.IGNORECASE
 ).search
-# Nor what stands under an unknown key, or where a group or a list belongs: it may be anything.
+# Nor do messages repeat values of unknown keys, or values in place of a group or a list: they may be anything.
 _NOT_SHOWN = ("extra_forbidden", "model_type", "dict_type", "tuple_type")
 
 
 class ConfigError(pulumi.RunError):
-    """The config of a stack is wrong. One line a problem: file, key, value if it is no secret, what is allowed."""
+    """Invalid config of a stack. The message has one line per problem, as described above."""
 
 
 PipelineConfig = ApiPipelineConfig | CsvPipelineConfig | IotPipelineConfig
@@ -76,14 +76,14 @@ VARIANTS: Mapping[str, type[PipelineConfig]] = {
 
 
 def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:
-    """The config of a stack.
+    """Return the validated config of a stack. Raises ConfigError.
 
-    `raw` maps `datapipeline:<key>` to the value as Pulumi hands it over: a string, and JSON text for lists and maps.
-    Keys of other namespaces are not looked at. `file` is the stack file's name, for messages. Raises ConfigError.
+    `raw` maps `datapipeline:<key>` to a value as Pulumi provides it: a string, which is JSON for lists and maps.
+    Keys of other namespaces are ignored. `file` is the name of the stack file in messages.
     """
     prefix = f"{NAMESPACE}:"
     values = {key.removeprefix(prefix): _decoded(value) for key, value in raw.items() if key.startswith(prefix)}
-    # Not pydantic's discriminated union: its errors would name the variant in every key.
+    # Not a discriminated union of pydantic, whose errors contain the variant in every key.
     variant = values.get("variant")
     if variant is None:
         raise ConfigError(f"{file}: {prefix}variant is missing")
@@ -100,15 +100,15 @@ def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:
 
 
 def load_stack() -> PipelineConfig:
-    """The config of the stack that Pulumi is running. Raises ConfigError."""
+    """Return the config of the stack that Pulumi is running. Raises ConfigError."""
     return load({**get_config_env(), **CONFIG.get()}, file=f"Pulumi.{pulumi.get_stack()}.yaml")
 
 
 def with_environment_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with the defaults of its environment below them."""
+    """Return `values`, completed with the defaults of their environment."""
     merged = dict(values)
     environment = values.get("environment", "dev")
-    # An unknown environment is reported by validation; its groups need some defaults to be looked at.
+    # Validation reports an unknown environment; the defaults of dev let it check the groups, too.
     for group, defaults in ENVIRONMENT_DEFAULTS.get(str(environment), ENVIRONMENT_DEFAULTS["dev"]).items():
         given = merged.get(group, {})
         if isinstance(given, Mapping):
@@ -132,7 +132,7 @@ def _decoded(value: object) -> object:
 def _lines(error: ValidationError, file: str, model: type[BaseModel]) -> list[str]:
     lines = []
     problems = error.errors()
-    # Where one is no name, name and value may be mixed up.
+    # Where a name is invalid, name and value may have been swapped.
     no_names = {problem["loc"][:-1] for problem in problems if problem["loc"][-1:] == ("[key]",)}
     for problem in problems:
         location = problem["loc"]
@@ -147,21 +147,21 @@ def _lines(error: ValidationError, file: str, model: type[BaseModel]) -> list[st
         hidden = isinstance(given, Mapping) or problem["type"] in _NOT_SHOWN or _maybe_secret(f"{key}: {given}")
         shown = "" if hidden else f" = {given!r}"
         if problem["type"] == "too_short" and given:
-            # A consequence of the bad item that has a line of its own.
+            # Caused by an invalid item, which has a line of its own.
             continue
         if problem["type"] == "missing":
             lines.append(f"{file}: {key} is missing")
         elif problem["type"] == "extra_forbidden":
             lines.append(f"{file}: {key}: unknown key; allowed here: {', '.join(_allowed_keys(model, path[:-1]))}")
         elif len(path) == 1 and _begins_like_json(given):
-            lines.append(f"{file}: {key}: begins like JSON and is none")
+            lines.append(f"{file}: {key}: begins like JSON but is not valid; correct its syntax")
         else:
             lines.append(f"{file}: {key}{shown}: {message}")
     return lines
 
 
 def _allowed_keys(model: type[BaseModel], path: list[str]) -> list[str]:
-    """The keys of the group of options at a path."""
+    """Return the keys of the group of options at a path."""
     annotation: Any = model
     for part in path:
         if get_origin(annotation) is Mapping:
@@ -172,7 +172,7 @@ def _allowed_keys(model: type[BaseModel], path: list[str]) -> list[str]:
 
 
 def _group(annotation: Any) -> type[Options]:
-    """The options that an annotation is about: `X`, `X | None`, `tuple[X, ...]`."""
+    """Return the options model `X` in an annotation: `X`, `X | None`, `tuple[X, ...]`."""
     return next(model for model in _models(annotation) if issubclass(model, Options))
 
 
@@ -183,16 +183,16 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def stack_file_schema() -> dict[str, Any]:
-    """The JSON Schema of a stack file, for editors: `schemas/stack.schema.json` is this, written out."""
+    """Return the JSON Schema of stack files, which `schemas/stack.schema.json` holds for editors."""
     _, schema = models_json_schema([(model, "validation") for model in VARIANTS.values()])
     definitions = schema["$defs"]
     for definition in definitions.values():
-        # What an environment sets need not stand in a stack file.
+        # A stack file need not contain what the environment sets.
         for optional in ENVIRONMENT_DEFAULTS["dev"].values():
             if optional.keys() <= definition["properties"].keys():
                 definition["required"] = [key for key in definition.get("required", []) if key not in optional]
     variants = {name: definitions.pop(model.__name__) for name, model in VARIANTS.items()}
-    # What an environment sets makes whole groups optional; with those gone, these are left.
+    # Groups whose required options are all set by the environment are optional.
     optional_groups = ENVIRONMENT_DEFAULTS["dev"].keys()
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

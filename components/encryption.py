@@ -8,7 +8,7 @@ import pulumi_aws as aws
 from pulumi import Output, ResourceOptions, ResourceTransformationArgs, ResourceTransformationResult
 
 from components.names import service_name
-from components.options.common import CommonOptions, EncryptionOptions
+from components.options.common import CommonOptions, CustomerKeyOptions
 
 # What AWS waits at most between the order to delete a key and doing so: with it goes all that it encrypted.
 DELETION_WINDOW_DAYS = 30
@@ -46,7 +46,7 @@ class Key(pulumi.ComponentResource):
     def __init__(
         self,
         name: str,
-        options: EncryptionOptions,
+        options: CustomerKeyOptions,
         *,
         senders: Sequence[str],
         event_bus: bool,
@@ -99,11 +99,12 @@ class Key(pulumi.ComponentResource):
 
 def customer_key(name: str, config: CommonOptions, *, parent: pulumi.Resource) -> Key | None:
     """Create the stack's own key, if its config has one."""
-    if not config.encryption.customer_key:
+    options = config.encryption.customer_key
+    if options is None:
         return None
     return Key(
         name,
-        config.encryption,
+        options,
         senders=config.message_senders,
         event_bus=config.has_event_bus,
         retain=config.storage.retain_data,
@@ -161,7 +162,7 @@ _DEPLOY = ("kms:CreateGrant", *_CRYPT)
 
 
 def _policy(
-    roles: Output[Sequence[str]], options: EncryptionOptions, senders: Sequence[str], *, event_bus: bool
+    roles: Output[Sequence[str]], options: CustomerKeyOptions, senders: Sequence[str], *, event_bus: bool
 ) -> Output[str]:
     """Roles and users of this account, as far as IAM lets them, and services for this account only."""
 

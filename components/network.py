@@ -8,7 +8,7 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
-from components.options.common import ExistingVpcOptions, NetworkOptions
+from components.options.common import NetworkOptions
 
 # Nothing else is in the VPC and nothing leads there, so it may be the same range in every stack. Functions share their
 # network interfaces: 251 addresses a zone are plenty.
@@ -169,13 +169,12 @@ Network = ExistingNetwork | PrivateNetwork
 
 def network_of(name: str, options: NetworkOptions, *, opts: ResourceOptions) -> Network | None:
     """The network that a stack's functions run in; None is Lambda's own."""
-    match options.vpc:
-        case "none":
-            return None
-        case "create":
-            return PrivateNetwork(name, opts=opts)
-        case ExistingVpcOptions(subnet_ids=subnets, security_group_ids=groups):
-            return ExistingNetwork(subnets, groups)
+    vpc = options.vpc
+    if vpc is None:
+        return None
+    if vpc.subnet_ids:
+        return ExistingNetwork(vpc.subnet_ids, vpc.security_group_ids)
+    return PrivateNetwork(name, opts=opts)
 
 
 def _service_name(service: str) -> Output[str]:

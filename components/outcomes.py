@@ -9,8 +9,7 @@ from pulumi import Output, ResourceOptions
 from components.encryption import Key, encrypted
 from components.grants import Grant
 from components.observability import Alarm, own_metric
-from components.options.api import OutcomeOptions
-from components.options.common import SECONDS_A_DAY
+from components.options.common import SECONDS_A_DAY, Feature
 from components.part import Part
 from components.policies import deny_plain_http
 from components.queue import MAXIMUM_MESSAGE_BYTES, dead_letters_alarm
@@ -80,7 +79,7 @@ class Outcomes(pulumi.ComponentResource):
         return alarms
 
 
-def outcomes_part(name: str, options: OutcomeOptions | None, runtime: Runtime, *, parent: pulumi.Resource) -> Part:
+def outcomes_part(name: str, options: Feature | None, runtime: Runtime, *, parent: pulumi.Resource) -> Part:
     """Outcome events on a bus, to which the worker publishes them."""
     if options is None:
         return Part()

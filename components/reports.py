@@ -75,11 +75,11 @@ def reports_part(
     name: str, config: ApiPipelineConfig, *, table: Table, queue: Queue, bucket: Bucket, runtime: Runtime
 ) -> Part:
     """Scheduled reports of what became of events."""
-    if not config.reports:
+    if config.reports is None:
         return Part()
     reports = Reports(
         name,
-        config.reports,
+        config.reports.schedules,
         config.report_notifications,
         table=table,
         queue=queue,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from components.grants import Grant
-from components.options.api import SecretOptions
+from components.options.secrets import SecretOptions
 from components.part import Part
 
 # The action, and the key of the encryption context that the secret's ARN is the value of.

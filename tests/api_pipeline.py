@@ -21,12 +21,12 @@ from handlers.shared.settings import RedriveSettings
 
 # Options that only add something are on, so that all tests run with them.
 CONFIG: dict[str, Any] = {
-    "queue": {"redrive_api": True},
+    "queue": {"redrive_api": {}},
     "worker": {"max_attempts": 3},
-    "storage": {"archive": True},
+    "storage": {"archive": {}},
     "outcomes": {},
-    "fault_injection": True,
-    "reports": ["hourly", "daily"],
+    "fault_injection": {},
+    "reports": {},
 }
 
 Json = Any

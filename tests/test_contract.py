@@ -44,11 +44,11 @@ REPORTING = {"pipeline-report": ReportSettings}
 CONFIGS: list[dict[str, Any]] = [
     {},
     {"storage": {"results": "inline"}},
-    {"storage": {"results": "inline", "archive": True}},
-    {"storage": {"time_index": False, "archive": True}},
+    {"storage": {"results": "inline", "archive": {}}},
+    {"storage": {"time_index": False, "archive": {}}},
     {"api": {"kind": "rest", "track": False}, "tracing": True},
     {"outcomes": {}},
-    {"fault_injection": True},
+    {"fault_injection": {}},
     {"queue": {"fifo": {"group_field": "customer_id"}}},
     {"worker": {"circuit_breaker": {}}},
     {"worker": {"secrets": {"signing_key": "arn:aws:ssm:us-east-1:123456789012:parameter/shop/signing"}}},
@@ -68,7 +68,7 @@ def environment(graph: Graph, function: str) -> dict[str, str]:
     ("function", "config"),
     [
         *((function, config) for config in CONFIGS for function in FUNCTIONS),
-        *((function, {"reports": ["hourly"]}) for function in FUNCTIONS | REPORTING),
+        *((function, {"reports": {"schedules": ["hourly"]}}) for function in FUNCTIONS | REPORTING),
     ],
 )
 def test_a_function_s_deployed_environment_is_exactly_what_its_settings_read(
@@ -99,7 +99,7 @@ def test_the_circuits_item_and_object_are_those_that_the_rights_name() -> None:
 
 @pytest.mark.parametrize("stack", ["dev", "csv"])
 def test_the_redrive_function_s_environment_is_exactly_what_its_settings_read(stack: str) -> None:
-    graph = synthesise(ROOT, stack, {"queue": {"redrive_api": True}})
+    graph = synthesise(ROOT, stack, {"queue": {"redrive_api": {}}})
     deployed = environment(graph, "pipeline-redrive")
     assert set(deployed) - POWERTOOLS == {field.name.upper() for field in dataclasses.fields(RedriveSettings)}
     settings = RedriveSettings.from_environment(deployed)
@@ -144,7 +144,7 @@ def test_the_bucket_is_named_to_a_function_when_it_uses_it_and_not_else() -> Non
 
     assert named({}) == [True, True]
     assert named({"storage": {"results": "inline"}}) == [False, False]
-    assert named({"storage": {"results": "inline", "archive": True}}) == [False, True]
+    assert named({"storage": {"results": "inline", "archive": {}}}) == [False, True]
 
 
 def test_options_reach_the_settings_as_they_are() -> None:
@@ -157,7 +157,7 @@ def test_options_reach_the_settings_as_they_are() -> None:
             "backoff": {"base_seconds": 3, "maximum_seconds": 30},
             "processor": "processors.orders:process",
         },
-        "storage": {"results": "inline", "archive": True, "time_index_shards": 5, "items_expire_after_days": 21},
+        "storage": {"results": "inline", "archive": {}, "time_index_shards": 5, "items_expire_after_days": 21},
     }
     graph = graph_of(config)
     ingest = IngestSettings.from_environment(environment(graph, "pipeline-ingest"))

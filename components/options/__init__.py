@@ -1,1 +1,1 @@
-"""The options of a stack file, as frozen pydantic models: what every variant has, and one module a variant."""
+"""The options of a stack file as frozen pydantic models: those of every variant, and one module per variant."""

@@ -2,18 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StringConstraints,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 # Retention periods that CloudWatch Logs accepts, up to a year:
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -26,29 +17,48 @@ SECONDS_A_DAY = 86_400
 class Options(BaseModel):
     """Base of every group of options: frozen, and an unknown key is an error."""
 
-    # What stands there may be a secret in the wrong place: components/config.py says what of it is shown.
+    # Input may be a secret in the wrong place; components/config.py decides which values a message may show.
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    moved: ClassVar[Mapping[str, str]] = {}
+    """Keys and values of earlier versions, with the forms that replace them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_earlier_form(cls, given: Any) -> Any:
+        # Top-level values are text.
+        if given is True or given == "true":
+            raise ValueError("is a group of options: write {} instead of true")
+        if given is False or given in ("false", "none"):
+            raise ValueError("is a group of options: leave it out instead")
+        for form in given if isinstance(given, Mapping) else (given,):
+            if isinstance(form, str) and form in cls.moved:
+                raise ValueError(f"{form} is now {cls.moved[form]}")
+        return given
+
+
+class Feature(Options):
+    """A feature without options: `{}` turns it on, leaving it out turns it off."""
 
 
 class QueueOptions(Options):
-    """The queue between API and worker, and its dead letters."""
+    """The queue in front of the worker, and its dead letters."""
 
     retention_days: Annotated[int, Field(ge=1, le=13)] = 4
+    """Days that the queue keeps a message."""
     dead_letter_retention_days: Annotated[int, Field(ge=2, le=14)] = 14
-    redrive_api: bool = False
-    """Routes that show dead letters and send them back, for signed requests only (docs/dead-letters.md)."""
+    """Days that a message is kept, counted from when it was sent to the queue, once it is dead-lettered."""
+    redrive_api: Feature | None = None
+    """Routes that list dead letters and redrive them, for signed requests only (docs/dead-letters.md). Default: off."""
+
+    moved: ClassVar[Mapping[str, str]] = {
+        "max_receives": "worker.max_attempts: attempts are counted by the worker, not by SQS"
+    }
 
     @property
     def is_fifo(self) -> bool:
         """Whether messages of one group keep their order."""
         return False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _attempts_are_the_workers(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and "max_receives" in given:
-            raise ValueError("max_receives is now worker.max_attempts: attempts are counted by the worker, not by SQS")
-        return given
 
     @model_validator(mode="after")
     def _dead_letters_are_kept_longer(self) -> Self:
@@ -57,17 +67,19 @@ class QueueOptions(Options):
         if self.dead_letter_retention_days <= self.retention_days:
             raise ValueError(
                 f"dead_letter_retention_days {self.dead_letter_retention_days} must be above "
-                f"retention_days {self.retention_days}: a message does not get younger when it is moved",
+                f"retention_days {self.retention_days}: a message keeps its age when it is dead-lettered",
             )
         return self
 
 
 class BackoffOptions(Options):
-    """How long a failed message waits: base, doubled at each attempt, at most the maximum; with jitter."""
+    """Exponential back-off between attempts, with jitter."""
 
     base_seconds: Annotated[int, Field(ge=1, le=900)] = 2
-    # SQS hides a message for 12 hours in all, counted from its receipt.
+    """Wait after the first failed attempt; it doubles with each further one."""
+    # SQS hides a message for 12 hours in total, counted from its receipt.
     maximum_seconds: Annotated[int, Field(ge=1, le=42_000)] = 900
+    """Longest wait."""
 
     @model_validator(mode="after")
     def _base_below_maximum(self) -> Self:
@@ -76,20 +88,24 @@ class BackoffOptions(Options):
         return self
 
     def seconds_until(self, attempts: int) -> int:
-        """The longest that a message waits, all its waits together, before the last of so many attempts."""
+        """Return the longest total wait before the last of `attempts` attempts."""
         doubled = (self.base_seconds * 2 ** min(attempt, 16) for attempt in range(attempts - 1))
         return sum(min(seconds, self.maximum_seconds) for seconds in doubled)
 
 
 class PolledOptions(Options):
-    """How a function takes messages from its queue, and what one run may use."""
+    """A function that polls a queue, and the limits of one run."""
 
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """Messages in one run at most; above 10 it needs `batching_window_seconds`."""
     batching_window_seconds: Annotated[int, Field(ge=0, le=300)] = 0
+    """Time that Lambda waits for a batch to fill."""
     maximum_concurrency: Annotated[int, Field(ge=2, le=1_000)] | None = None
-    """Batches at work at once; without it, Lambda's own limit."""
+    """Batches processed at the same time. Default: Lambda's own limit."""
     memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 512
+    """Memory of the function; its share of CPU grows with it."""
     timeout_seconds: Annotated[int, Field(ge=10, le=900)] = 30
+    """Time limit of one run."""
 
     @model_validator(mode="after")
     def _large_batches_need_a_window(self) -> Self:
@@ -100,15 +116,15 @@ class PolledOptions(Options):
 
 
 class StartOptions(Options):
-    """How a function's environments get ready: each when it is first needed, unless one of these says else."""
+    """Ways to avoid cold starts. Default: execution environments start on demand."""
 
     provisioned_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Environments that are always ready, paid for by the hour."""
+    """Execution environments that are always ready, billed by the hour."""
     snap_start: bool = False
-    """Start from a snapshot, which is paid for while it is kept and at each start."""
+    """Start from a snapshot, billed while it is kept and for each start."""
 
     @model_validator(mode="after")
-    def _one_way_to_get_ready(self) -> Self:
+    def _one_way_to_avoid_cold_starts(self) -> Self:
         # https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html (Supported features and limitations)
         if self.snap_start and self.provisioned_concurrency is not None:
             raise ValueError("snap_start and provisioned_concurrency do not go together: choose one")
@@ -116,84 +132,96 @@ class StartOptions(Options):
 
 
 class ProtectionOptions(Options):
-    """How data is kept from getting lost. `environment` sets all of these; a variant's `storage` has them."""
+    """Protection against data loss. `environment` sets the defaults; they are part of each variant's `storage`."""
 
     deletion_protection: bool
-    """The table refuses to be deleted."""
+    """Reject requests to delete the table."""
     point_in_time_recovery: bool
+    """Continuous backups of the table, which can restore any second of the last 35 days."""
     bucket_versioning: bool
+    """Keep overwritten and deleted objects as noncurrent versions."""
     retain_data: bool
-    """`pulumi destroy` leaves table and bucket where they are. `false` also empties the bucket."""
+    """`pulumi destroy` leaves tables and buckets in place. `false` also empties the buckets."""
 
 
 class LogOptions(Options):
-    """What the functions write, and for how long it is kept."""
+    """The functions' logs."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Lowest level that is logged."""
     retention_days: LogRetentionDays
+    """Days that CloudWatch keeps log events. `environment` sets the default."""
 
 
 class Subscription(Options):
-    """Somebody who is told of alerts. E-mail and HTTPS subscribers confirm to AWS by themselves."""
+    """A subscriber of a topic. E-mail and HTTPS endpoints confirm the subscription to AWS themselves."""
 
     protocol: Literal["email", "https", "sqs", "lambda"]
+    """How messages are delivered."""
     endpoint: Annotated[str, Field(min_length=3)]
-    """An address, an https URL, or the ARN of a queue or function."""
+    """An e-mail address, an https URL, or the ARN of a queue or function."""
 
     @model_validator(mode="after")
     def _endpoint_fits_protocol(self) -> Self:
         shapes = {
-            "email": ("[^@ ]+@[^@ ]+", "an address"),
+            "email": ("[^@ ]+@[^@ ]+", "an e-mail address"),
             "https": ("https://.+", "an https URL"),
             "sqs": ("arn:aws[a-z-]*:sqs:.+", "the ARN of a queue"),
             "lambda": ("arn:aws[a-z-]*:lambda:.+", "the ARN of a function"),
         }
         shape, words = shapes[self.protocol]
         if re.search("://[^/?#]*@", self.endpoint):
-            # Not shown: the stack file, and its state, are no places for it.
-            raise ValueError("endpoint has a user name or a password in its address, in plain: leave them out")
+            # The message does not repeat the endpoint: it contains credentials.
+            raise ValueError("endpoint contains a user name or a password in plain text: remove them from the address")
         if not re.fullmatch(shape, self.endpoint):
-            # Nor this: the address of a webhook is often all that it asks for.
+            # The message does not repeat the endpoint: a webhook's address is often its only credential.
             raise ValueError(f"endpoint must be {words} with protocol {self.protocol!r}")
         return self
 
 
 class NotificationOptions(Options):
-    """Who is told of alerts."""
+    """The subscribers of a topic."""
 
     subscriptions: tuple[Subscription, ...] = ()
+    """Subscribers of the topic."""
 
     @property
     def to_machines(self) -> bool:
-        """Whether anything that can fail for good is told: whoever gets an e-mail looks after it himself."""
+        """Whether any subscriber is not an e-mail address; only for these does SNS dead-letter failed deliveries."""
         return any(subscription.protocol != "email" for subscription in self.subscriptions)
 
     @property
     def senders(self) -> tuple[str, ...]:
-        """The services that put something into a queue for these: SNS, where it keeps what it cannot deliver."""
+        """The services that write to a queue for these subscribers: SNS, which dead-letters failed deliveries."""
         return ("sns",) if self.to_machines else ()
 
 
 class FunctionAlarmOptions(Options):
-    """Thresholds of the alarms of functions."""
+    """Alarm thresholds of the functions."""
 
     error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
+    """Share of failed runs."""
     duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 80
+    """Longest run, relative to the function's timeout."""
 
 
 class AlarmOptions(FunctionAlarmOptions):
-    """Thresholds; what each alarm watches is in docs/alarms.md."""
+    """Alarm thresholds; docs/alarms.md explains each alarm."""
 
     oldest_message_seconds: Annotated[int, Field(ge=60)] = 900
+    """Age of the oldest message in the queue."""
     failed_message_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
+    """Share of messages that the worker returns to the queue."""
     api_error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 1
+    """Share of requests answered with a 5xx status."""
     api_latency_p95_ms: Annotated[int, Field(ge=1)] = 2_000
+    """95th percentile of the API's latency."""
 
 
 def _own_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
     # https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
     if reserved := [name for name in tags if name.lower().startswith("aws:")]:
-        raise ValueError(f"names that begin with aws: are AWS's own; rename {', '.join(reserved)}")
+        raise ValueError(f"AWS reserves names that begin with aws:; rename {', '.join(reserved)}")
     return tags
 
 
@@ -201,88 +229,100 @@ def _own_tags(tags: Mapping[str, str]) -> Mapping[str, str]:
 KeyUser = Annotated[str, Field(pattern=r"^(role|user)/[*?/]*[A-Za-z0-9+=,.@_-][A-Za-z0-9+=,.@_/*?-]*$")]
 
 
-class EncryptionOptions(Options):
-    """What data is encrypted with where it lies. It always is; without a key of the stack's own, with keys of AWS."""
+class CustomerKeyOptions(Options):
+    """A KMS key of the stack's own, and the principals that may use it."""
 
-    customer_key: bool = False
-    """One KMS key of the stack's own for queues, topics, tables, buckets, log groups, the event bus of `outcomes` and
-    the functions' environment. It rotates every year and costs a dollar a month, and its use by request:
-    https://aws.amazon.com/kms/pricing/"""
     users: tuple[KeyUser, ...] = ()
-    """Who besides the stack's own functions may use the key, as far as IAM lets them, too: who reads results or dead
-    letters, who uploads files. `role/<name>` or `user/<name>` of the stack's account; `*` stands for anything."""
+    """Principals besides the stack's own functions that may use the key, if IAM allows it, too: those that read results
+    or dead letters, or upload files. `role/<name>` or `user/<name>` of the stack's account; `*` is a wildcard."""
     deployers: tuple[KeyUser, ...] = ()
-    """For whom alone DynamoDB, Lambda and EventBridge use the key: who deploys, looks at tables and functions, or makes
-    rules on the event bus. Default: whomever IAM lets."""
+    """The only principals on whose behalf DynamoDB, Lambda and EventBridge use the key: those that deploy, inspect
+    tables and functions, or create rules on the event bus. Default: every principal that IAM allows."""
+
+
+class EncryptionOptions(Options):
+    """Encryption at rest. Data is always encrypted; without a customer key, with AWS keys."""
+
+    customer_key: CustomerKeyOptions | None = None
+    """One KMS key for queues, topics, tables, buckets, log groups, the event bus of `outcomes` and the functions'
+    environment. It rotates every year and is billed by the month and by request: https://aws.amazon.com/kms/pricing/
+    Default: keys of AWS."""
+
+    moved: ClassVar[Mapping[str, str]] = {
+        key: f"customer_key.{key}: {{customer_key: {{{key}: [...]}}}}" for key in ("users", "deployers")
+    }
+
+
+class VpcOptions(Options):
+    """A VPC of the stack's own, or the ids of an existing one with a route to the services that the functions call."""
+
+    # Limits of Lambda: https://docs.aws.amazon.com/lambda/latest/api/API_VpcConfig.html
+    subnet_ids: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")], ...], Field(min_length=1, max_length=16)
+    ] = ()
+    """Existing private subnets, ideally in two availability zones or more. Default: a VPC of the stack's own."""
+    security_group_ids: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")], ...], Field(min_length=1, max_length=5)
+    ] = ()
+    """Existing security groups of the functions, which must allow HTTPS to those services; required with subnets."""
+
+    moved: ClassVar[Mapping[str, str]] = {"create": "{}: a VPC of the stack's own"}
 
     @model_validator(mode="after")
-    def _who_uses_a_key_has_one(self) -> Self:
-        if (self.users or self.deployers) and not self.customer_key:
-            raise ValueError("users and deployers are of the customer key: customer_key must be true")
+    def _subnets_and_groups_go_together(self) -> Self:
+        if bool(self.subnet_ids) != bool(self.security_group_ids):
+            raise ValueError("subnet_ids and security_group_ids go together: give both for an existing VPC, or neither")
         return self
 
 
-class ExistingVpcOptions(Options):
-    """A network that is there already. Its subnets must lead to the services that the functions call."""
-
-    # At most what Lambda takes: https://docs.aws.amazon.com/lambda/latest/api/API_VpcConfig.html
-    subnet_ids: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")], ...], Field(min_length=1, max_length=16)
-    ]
-    """Private subnets, best in two availability zones or more."""
-    security_group_ids: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")], ...], Field(min_length=1, max_length=5)
-    ]
-    """What the functions may reach: HTTPS to those services."""
-
-
-def _kind_of_vpc(value: object) -> str:
-    return "kind:existing" if isinstance(value, Mapping | ExistingVpcOptions) else "kind:named"
-
-
 class NetworkOptions(Options):
-    """Where the functions run."""
+    """The network that the functions run in."""
 
-    vpc: Annotated[
-        Annotated[Literal["none", "create"], Tag("kind:named")] | Annotated[ExistingVpcOptions, Tag("kind:existing")],
-        Discriminator(_kind_of_vpc),
-    ] = "none"
-    """`none`: in Lambda's own network. `create`: in a VPC of the stack's own without any way out but endpoints of the
-    services that the functions call; each but S3 and DynamoDB is billed by the hour and zone:
-    https://aws.amazon.com/privatelink/pricing/. Or the ids of subnets and security groups that are there already."""
+    vpc: VpcOptions | None = None
+    """`{}`: a VPC of the stack's own, whose only ways out are endpoints of the services that the functions call; each
+    but S3 and DynamoDB is billed by the hour and zone: https://aws.amazon.com/privatelink/pricing/. Or the ids of
+    existing subnets and security groups. Default: Lambda's own network."""
 
 
 class AcceptedFinding(Options):
-    """A finding of `pipeline check` that is known, and stays (docs/security.md)."""
+    """An accepted finding of `pipeline check` (docs/security.md)."""
 
     rule: str
-    """The name of a rule, as the finding has it."""
+    """Name of the rule, as the finding shows it."""
     resource: str | None = None
-    """The name of a resource, as the finding has it. Default: of whatever name."""
+    """Name of the resource, as the finding shows it. Default: every resource."""
     type: str | None = None
-    """Its type, as the finding has it: `aws:sqs/queue:Queue`. Default: of whatever type, and much of a stack shares a
-    name. An entry accepts all that the rule finds of what it names, also later on."""
+    """Type of the resource, as the finding shows it: `aws:sqs/queue:Queue`. Default: every type. Many resources of a
+    stack share a name, and an entry also accepts later findings that it matches."""
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+    """Why the finding is accepted; `pipeline check` shows it."""
 
 
 class CommonOptions(Options):
-    """What stands at the top of every stack file, whatever its variant."""
+    """Top-level options of every stack file."""
 
     environment: Literal["dev", "staging", "prod"] = "dev"
+    """Sets the defaults of data protection and log retention."""
     tags: Annotated[Mapping[str, str], AfterValidator(_own_tags)] = Field(default_factory=dict)
+    """Tags of every resource."""
     tracing: bool = False
     """X-Ray active tracing of the functions."""
     logs: LogOptions
+    """Logs of the functions."""
     notifications: NotificationOptions = NotificationOptions()
+    """Subscribers of alerts and alarms."""
     encryption: EncryptionOptions = EncryptionOptions()
+    """Encryption at rest."""
     network: NetworkOptions = NetworkOptions()
+    """Network of the functions."""
     storage: ProtectionOptions
+    """Protection and retention of the data."""
     accepted_findings: tuple[AcceptedFinding, ...] = ()
-    """Changes nothing that is deployed; `pipeline check` shows these with their reasons, and passes."""
+    """Findings that `pipeline check` reports with their reasons instead of failing. They change nothing deployed."""
 
     @property
     def message_senders(self) -> tuple[str, ...]:
-        """Services that put messages into an encrypted queue on their own: `s3`, `sns`."""
+        """Services that send messages to an encrypted queue themselves: `s3`, `sns`."""
         return self.notifications.senders
 
     @property

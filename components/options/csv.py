@@ -25,7 +25,7 @@ CsvEncoding = Literal[
 ]
 
 
-# Of the keys that are files.
+# Suffixes of the keys that the pipeline takes for files.
 SUFFIXES = (".csv", ".csv.gz")
 
 
@@ -33,20 +33,21 @@ class ColumnOptions(Options):
     """One column of the files. An empty cell is null."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
-    """In snake case, as headers are read: `Order Date`, `orderDate` and `order_date` are `order_date`."""
+    """Name in snake case. Headers are converted: `Order Date`, `orderDate` and `order_date` are all `order_date`."""
     type: Literal["string", "integer", "number", "boolean", "date", "datetime"] = "string"
+    """Type of the cells."""
     required: bool = False
-    """The header must have the column, and no cell of it may be empty."""
+    """The header must contain the column, and none of its cells may be empty."""
     aliases: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Other names that the column goes by."""
+    """Other names of the column in headers."""
     min: float | str | None = None
-    """Smallest number, first date or time, or fewest characters of a string."""
+    """Smallest number, earliest date or time, or shortest string."""
     max: float | str | None = None
-    """Largest number, last date or time, or most characters of a string."""
+    """Largest number, latest date or time, or longest string."""
     pattern: str | None = None
-    """Regular expression (Python's) that strings match as a whole."""
+    """Python regular expression that must match the whole string."""
     choices: tuple[str, ...] = ()
-    """The only strings allowed."""
+    """Allowed strings. Default: all."""
 
     @field_validator("pattern")
     @classmethod
@@ -84,90 +85,104 @@ class ColumnOptions(Options):
 
 
 class CsvInputOptions(Options):
-    """Which objects are files, and how they are read."""
+    """The objects that are read, and their format."""
 
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_./-]*/$")] = "raw/"
-    """Of the keys that are files, in the input bucket."""
+    """Key prefix of the files in the input bucket."""
     columns: Annotated[tuple[ColumnOptions, ...], Field(min_length=1, max_length=5_000)]
+    """Columns of the files."""
     unknown_columns: Literal["keep", "drop", "reject"] = "drop"
-    """`keep` them as strings, `drop` them, or `reject` the file."""
+    """`keep` unknown columns as strings, `drop` them, or `reject` the file."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    """Default: comma, semicolon, tab or bar, whichever makes the header's names the configured ones."""
+    """Default: detected from the header: comma, semicolon, tab or bar."""
     encoding: CsvEncoding | None = None
-    """Of files without a byte order mark. Default: UTF-8."""
+    """Encoding of files without a byte order mark. Default: UTF-8."""
     max_expansion: Annotated[int, Field(ge=2, le=1_100)] = 250
-    """A gzip file of more than 64 MiB that grows to more than so many times its size is failed as a bomb."""
+    """Largest expansion factor of a gzip file that unpacks to more than 64 MiB; above it, the file fails."""
 
     @model_validator(mode="after")
-    def _names_are_clear(self) -> Self:
+    def _names_are_unique(self) -> Self:
         seen: dict[str, str] = {}
         for column in self.columns:
             for name in {column.name, *(alias.strip().lower() for alias in column.aliases)}:
                 if seen.setdefault(name, column.name) != column.name or (
                     name == column.name and [other.name for other in self.columns].count(name) > 1
                 ):
-                    raise ValueError(f"two columns go by the name {name!r}")
+                    raise ValueError(f"two columns have the name {name!r}; rename one, or remove the alias")
         if self.delimiter in ('"', "\n", "\r", "\0"):
-            raise ValueError(f"delimiter {self.delimiter!r} cannot be one")
+            raise ValueError(f"delimiter must not be {self.delimiter!r}, which has a meaning of its own in CSV")
         return self
 
 
 class CsvOutputOptions(Options):
-    """What is written of the processed and the rejected rows."""
+    """Format of the processed and rejected rows."""
 
     format: Literal["jsonl.gz", "jsonl", "parquet"] = "jsonl.gz"
-    """JSON Lines, compressed or not; or Parquet, where a number must be one that a double gives back exactly."""
+    """JSON Lines, compressed or not; or Parquet, which accepts only numbers that a double represents exactly."""
 
 
 class CsvWorkerOptions(PolledOptions):
-    """The function that reads the files. It gets the whole of a processor from 1,769 MB on, and uses no more."""
+    """The function that reads the files. It uses one vCPU, which Lambda provides from 1,769 MB on."""
 
     batch_size: Annotated[int, Field(ge=1, le=10)] = 1
-    """Messages of one run, each with one file as a rule; read one after the other."""
+    """Messages in one run, usually one file each, read one after the other."""
     memory_mb: Annotated[int, Field(ge=256, le=10_240)] = 1_769
+    """Memory of the function."""
     timeout_seconds: Annotated[int, Field(ge=60, le=900)] = 900
-    """A file that takes longer is read in several runs."""
+    """Time limit of one run. A file that takes longer is read in several runs."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
-    """Runs without any progress before a file is failed."""
+    """Runs without progress before a file fails."""
     backoff: BackoffOptions = BackoffOptions()
+    """Waits between attempts."""
 
 
 class CsvStorageOptions(ProtectionOptions):
-    """How long things are kept. Without a number: for good."""
+    """Protection and retention of files, rows and reports."""
 
     items_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
-    """A file that is sent in again after that is a new file."""
+    """Days that a file's item is kept. A file that is uploaded again later is a new file."""
     inputs_expire_after_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    """Days that uploaded files are kept. Default: forever."""
     processed_expire_after_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    """Days that processed rows are kept. Default: forever."""
     rejected_expire_after_days: Annotated[int, Field(ge=1, le=36_500)] = 90
+    """Days that rejected rows are kept."""
     reports_expire_after_days: Annotated[int, Field(ge=1, le=36_500)] = 365
+    """Days that reports are kept."""
 
 
 class CsvAlarmOptions(AlarmOptions):
-    """Thresholds; what each alarm watches is in docs/csv.md."""
+    """Alarm thresholds; docs/csv.md explains each alarm."""
 
     oldest_message_seconds: Annotated[int, Field(ge=60)] = 10_800
-    """A file's message grows old while the file is read, run after run."""
+    """Age of the oldest message in the queue. A file's message stays there while the file is read, run after run."""
     duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 99
-    """Runs over long files come near the timeout by design, and stop 20 seconds before it."""
+    """Longest run, relative to the timeout. Runs over long files stop 20 seconds before the timeout by design."""
     api_latency_p95_ms: Annotated[int, Field(ge=1)] = 25_000
-    """Of the redrive API, whose requests go on for some 20 seconds where there are many dead letters."""
+    """95th percentile of the redrive API's latency. With many dead letters a request takes about 20 seconds."""
 
 
 class CsvPipelineConfig(CommonOptions):
-    """A pipeline that takes CSV files from a bucket."""
+    """A pipeline that reads CSV files from a bucket."""
 
     variant: Literal["csv"]
+    """The variant of the pipeline."""
     input: CsvInputOptions
+    """The files that are read."""
     output: CsvOutputOptions = CsvOutputOptions()
+    """The rows that are written."""
     file_notifications: NotificationOptions = NotificationOptions()
-    """Who is told of every file; `notifications` is who is told of trouble."""
+    """Subscribers that get a message for every file; `notifications` has those of alerts and alarms."""
     queue: QueueOptions = QueueOptions()
+    """The queue of the uploads."""
     redrive_api: StageOptions = StageOptions()
-    """The HTTP API that `queue.redrive_api: true` makes; to be said with that only."""
+    """The stage of the HTTP API that `queue.redrive_api: {}` adds; only allowed with it."""
     worker: CsvWorkerOptions = CsvWorkerOptions()
+    """The function that reads the files."""
     storage: CsvStorageOptions
+    """Protection and retention of the data."""
     alarms: CsvAlarmOptions = CsvAlarmOptions()
+    """Alarm thresholds."""
 
     @model_validator(mode="after")
     def _only_a_redrive_api_has_a_stage_and_alarms(self) -> Self:
@@ -175,21 +190,21 @@ class CsvPipelineConfig(CommonOptions):
         if "redrive_api" in self.model_fields_set:
             given.append("redrive_api")
         if given and not self.queue.redrive_api:
-            raise ValueError(f"{given[0]} is about the API that queue.redrive_api makes, and that is false")
+            raise ValueError(f"{given[0]} needs the API that queue.redrive_api adds: set it to {{}}, or leave this out")
         return self
 
     @property
     def message_senders(self) -> tuple[str, ...]:
-        """S3, which announces uploads in the queue, and SNS for either topic."""
+        """S3, which sends upload notifications to the queue, and SNS for either topic."""
         return tuple(sorted({"s3", *self.notifications.senders, *self.file_notifications.senders}))
 
     @property
     def api(self) -> ApiOptions:
-        """All options of the redrive API: who signs gets in, and nothing of it takes events."""
+        """All options of the redrive API, which requires signed requests."""
         return ApiOptions(auth="iam", **dict(self.redrive_api))
 
     def format_json(self) -> str:
-        """How files are read, for handlers/csv/columns.py."""
+        """Return the file format for handlers/csv/columns.py."""
         values = self.input.model_dump(mode="json", exclude={"prefix"})
         values["numbers"] = "double" if self.output.format == "parquet" else "text"
         return json.dumps(values, sort_keys=True)

@@ -7,14 +7,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.options.api import ExistingSchema
 from components.options.common import CommonOptions, FunctionAlarmOptions, Options, ProtectionOptions
+from components.options.schemas import ExistingSchema
 
-# What handlers/iot/readings.py takes for names.
+# Names that handlers/iot/readings.py accepts.
 DeviceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
-# What the worker takes without an object, and for each megabyte of one: its bytes, its text (four bytes a character if
-# one of them needs four), its readings. Measured: benchmarks/iot.py.
+# Memory of the worker without an object, and for each megabyte of one: its bytes, its text (up to four bytes per
+# character) and its readings. Measured by benchmarks/iot.py.
 MEMORY_MB = 128
 MEMORY_MB_A_MEGABYTE = 15
 
@@ -22,33 +22,36 @@ Severity = Literal["info", "warning", "critical"]
 
 
 class LimitOptions(Options):
-    """When a metric of one device is out of bounds, where that differs; `null` takes a limit away."""
+    """Limits of a metric. For a single device, `null` removes a limit that holds for all."""
 
     min: Decimal | None = None
+    """Readings below it are out of bounds. Default: no lower limit."""
     max: Decimal | None = None
+    """Readings above it are out of bounds. Default: no upper limit."""
     hysteresis: Annotated[Decimal, Field(ge=0)] = Decimal(0)
-    """So far back within a limit a reading must be before the metric has recovered."""
+    """Distance inside the limit that ends an alert."""
     cooldown_minutes: Annotated[int, Field(ge=0, le=10_080)] = 15
-    """Between two alerts that the metric crossed the limit, by the readings' own times."""
+    """Shortest time between two alerts, measured by the readings' own timestamps."""
     severity: Severity = "warning"
+    """Severity of the alerts."""
 
 
 class ThresholdOptions(LimitOptions):
-    """When a metric is out of bounds, and for whom something else holds."""
+    """Limits of a metric, and their overrides for single devices."""
 
     devices: Mapping[DeviceId, LimitOptions] = Field(default_factory=dict)
-    """What differs for single devices."""
+    """Overrides by device id."""
 
     def of_all(self) -> LimitOptions:
-        """What holds for every device that has nothing of its own."""
+        """Return the limits of devices without overrides."""
         return LimitOptions(**{name: getattr(self, name) for name in LimitOptions.model_fields})
 
     def by_device(self) -> dict[str, LimitOptions]:
-        """What holds, under the device's id; for all others under an empty one."""
+        """Return the limits of each device with overrides by its id, and those of all others under an empty id."""
         return {"": self.of_all(), **{device_id: self.of_device(device_id) for device_id in self.devices}}
 
     def of_device(self, device_id: str) -> LimitOptions:
-        """What holds for one device: what it has of its own, and the rest as for all."""
+        """Return the limits of a device: its overrides, and the common limits where it has none."""
         return self.of_all().model_copy(update=self.devices[device_id].model_dump(exclude_unset=True))
 
     @model_validator(mode="after")
@@ -69,32 +72,35 @@ class ThresholdOptions(LimitOptions):
 
 
 class ReadingOptions(Options):
-    """What is taken from an upload. More is refused as a whole, and recorded."""
+    """Limits of an upload. An upload beyond them is rejected as a whole, and recorded."""
 
     suffixes: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] = (
         ".json",
         ".jsonl",
         ".gz",
     )
-    """The objects below `readings/` that are taken, by the end of their key."""
+    """Key suffixes of the objects below `readings/` that are read."""
     max_object_mb: Annotated[int, Field(ge=1, le=256)] = 32
-    """Of text, also of what a gzip grows to."""
+    """Size of the text, after decompression."""
     max_per_object: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
+    """Readings in one object."""
     max_ahead_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
-    """So far a device's clock may run ahead of the time of the upload."""
+    """Tolerance for timestamps later than the time of the upload."""
     device_in_key: bool = False
-    """Reject readings of a device that the key `readings/{device_id}/...` does not name, so that rights on a prefix
-    are an identity."""
+    """Reject readings of devices other than the one in the key `readings/{device_id}/...`, so that write access to a
+    prefix identifies the device."""
     reading_schema: Literal["none"] | ExistingSchema = "none"
-    """A JSON Schema (a path) that each reading must satisfy as well, as `{device_id, timestamp, metrics}`."""
+    """Path of a JSON Schema that each reading, `{device_id, timestamp, metrics}`, must satisfy. `none`: no schema."""
 
     @model_validator(mode="after")
-    def _suffixes_are_apart(self) -> Self:
+    def _suffixes_do_not_overlap(self) -> Self:
         for one in self.suffixes:
             for other in self.suffixes:
                 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-filtering.html
                 if one is not other and one.endswith(other):
-                    raise ValueError(f"S3 takes no suffixes of which one ends in the other: {one!r}, {other!r}")
+                    raise ValueError(
+                        f"S3 does not accept overlapping suffixes: {one!r} ends with {other!r}; remove one"
+                    )
         return self
 
 
@@ -102,46 +108,59 @@ class ReadingWorkerOptions(Options):
     """The function that S3 invokes for each upload."""
 
     memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 1_024
+    """Memory of the function."""
     timeout_seconds: Annotated[int, Field(ge=10, le=900)] = 300
+    """Time limit of one run."""
     retries: Annotated[int, Field(ge=0, le=2)] = 2
-    """Of a run that failed, before its event goes to the dead letters."""
+    """Retries of a failed run before its event is dead-lettered."""
     max_event_age_seconds: Annotated[int, Field(ge=60, le=21_600)] = 21_600
-    """After it an event goes to the dead letters, tried or not."""
+    """Age at which an event is dead-lettered, even without an attempt."""
 
 
 class DeadLetterOptions(Options):
-    """Events of runs that failed for good."""
+    """Events whose retries are exhausted."""
 
     retention_days: Annotated[int, Field(ge=1, le=14)] = 14
+    """Days that dead letters are kept."""
 
 
 class ReadingStorageOptions(ProtectionOptions):
-    """Table and bucket."""
+    """Protection and retention of readings and uploads."""
 
     readings_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
-    """From the upload, not from the reading's own time: what is uploaded late is kept as long."""
+    """Days that a reading is kept, counted from its upload, not from its own timestamp."""
     uploads_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] | None = 90
+    """Days that uploads are kept. `null`: forever."""
     rejected_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] | None = 90
-    """`null`: for good."""
+    """Days that rejected readings are kept. `null`: forever."""
 
 
 class ReadingAlarmOptions(FunctionAlarmOptions):
-    """When alarms ring; what each one watches is in docs/iot.md."""
+    """Alarm thresholds; docs/iot.md explains each alarm."""
 
     rejected_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
+    """Share of rejected readings."""
     event_age_seconds: Annotated[int, Field(ge=1)] = 900
+    """Age of an event when its run starts."""
 
 
 class IotPipelineConfig(CommonOptions):
-    """A pipeline that takes sensor readings from a bucket."""
+    """A pipeline that reads sensor readings from a bucket."""
 
     variant: Literal["iot"]
+    """The variant of the pipeline."""
     readings: ReadingOptions = ReadingOptions()
+    """Limits of an upload."""
     thresholds: Mapping[MetricName, ThresholdOptions] = Field(default_factory=dict)
+    """Limits by metric. Readings beyond them cause alerts."""
     worker: ReadingWorkerOptions = ReadingWorkerOptions()
+    """The function that reads uploads."""
     dead_letters: DeadLetterOptions = DeadLetterOptions()
+    """Events whose retries are exhausted."""
     storage: ReadingStorageOptions
+    """Protection and retention of the data."""
     alarms: ReadingAlarmOptions = ReadingAlarmOptions()
+    """Alarm thresholds."""
 
     @model_validator(mode="after")
     def _memory_is_enough(self) -> Self:
@@ -149,12 +168,12 @@ class IotPipelineConfig(CommonOptions):
         if self.worker.memory_mb < needed:
             raise ValueError(
                 f"worker.memory_mb {self.worker.memory_mb} is too little for readings.max_object_mb "
-                f"{self.readings.max_object_mb}: it takes {needed}",
+                f"{self.readings.max_object_mb}: set at least {needed}",
             )
         return self
 
     def thresholds_json(self) -> str:
-        """`{metric: {"": limits, device_id: limits}}` for handlers/iot/thresholds.py; numbers are exact text."""
+        """Return `{metric: {"": limits, device_id: limits}}` for handlers/iot/thresholds.py; numbers are exact text."""
         thresholds = {
             metric: {device_id: limits.model_dump(mode="json") for device_id, limits in options.by_device().items()}
             for metric, options in self.thresholds.items()

@@ -16,7 +16,8 @@ from components.function import Function, Size, functions_panel
 from components.grants import Grant
 from components.notifications import Notifications
 from components.observability import Metric, Observability, Panel, counts_panel, latency_panel
-from components.options.api import ApiOptions, ApiPipelineConfig, StorageOptions, read_event_schema
+from components.options.api import ApiOptions, ApiPipelineConfig, StorageOptions
+from components.options.schemas import read_event_schema
 from components.outcomes import outcomes_part
 from components.part import Part, total
 from components.queries import EVENT_QUERIES, SavedQueries
@@ -47,7 +48,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         _storage_part(config.storage, bucket),
         Part(worker_grants=[alerts.grant_publish()], alarms={**alerts.alarms("alerts"), **alarms.alarms("alarms")}),
         outcomes_part(f"{name}-outcomes", config.outcomes, runtime, parent=parent),
-        faults_part(f"{name}-faults", enabled=config.fault_injection, opts=opts),
+        faults_part(f"{name}-faults", enabled=config.fault_injection is not None, opts=opts),
         secrets_part(config.worker.secrets),
     )
     ingest = Function(
@@ -169,7 +170,7 @@ def _worker_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         "EVENT_TIMEOUT_SECONDS": str(config.worker.event_timeout_seconds or 0),
         "BACKOFF_BASE_SECONDS": str(config.worker.backoff.base_seconds),
         "BACKOFF_MAXIMUM_SECONDS": str(config.worker.backoff.maximum_seconds),
-        "ARCHIVE": json.dumps(bool(config.storage.archive)),
+        "ARCHIVE": json.dumps(config.storage.archive is not None),
     }
 
 

@@ -11,8 +11,8 @@ from components.bucket import Bucket
 from components.function import functions_panel
 from components.notifications import Notifications
 from components.observability import Alarm, Observability, Rate, counts_panel, latency_panel, own_metric
-from components.options.api import read_event_schema
 from components.options.iot import IotPipelineConfig
+from components.options.schemas import read_event_schema
 from components.queue import DeadLetterQueue
 from components.reading_table import ReadingTable
 from components.runtime import shared_runtime

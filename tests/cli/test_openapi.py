@@ -45,18 +45,18 @@ def references(value: Json) -> list[str]:
     return [found for inner in value for found in references(inner)] if isinstance(value, list) else []
 
 
-@pytest.mark.parametrize(("redrive", "deployed"), [(False, ROUTES), (True, ROUTES + REDRIVE_ROUTES)])
+@pytest.mark.parametrize(("queue", "deployed"), [({}, ROUTES), ({"redrive_api": {}}, ROUTES + REDRIVE_ROUTES)])
 def test_the_operations_are_exactly_the_deployed_routes(
-    redrive: bool,  # noqa: FBT001
+    queue: dict[str, Any],
     deployed: tuple[Route, ...],
 ) -> None:
     assert (set(OPERATIONS), set(REDRIVE_OPERATIONS)) == (set(ROUTES), set(REDRIVE_ROUTES))
-    found = made(queue={"redrive_api": redrive})["paths"]
+    found = made(queue=queue)["paths"]
     assert {(method.upper(), path) for path, methods in found.items() for method in methods} == set(deployed)
 
 
 def test_redrive_requires_a_signature_whatever_the_other_routes_require() -> None:
-    found = made(queue={"redrive_api": True}, api={"kind": "rest", "auth": "api_key"})
+    found = made(queue={"redrive_api": {}}, api={"kind": "rest", "auth": "api_key"})
     assert list(found["components"]["securitySchemes"]) == ["api_key", "sigv4"]
     for path, method in (("/redrive/preview", "get"), ("/redrive/start", "post")):
         operation = found["paths"][path][method]
@@ -74,10 +74,10 @@ def test_redrive_requires_a_signature_whatever_the_other_routes_require() -> Non
         ("analytics", {}),
         ("dev", {"api": {"kind": "rest", "auth": "api_key"}}),
         ("dev", {"api": {"auth": "jwt", "jwt": JWT}}),
-        ("dev", {"queue": {"redrive_api": True}, "api": {"kind": "rest"}}),
+        ("dev", {"queue": {"redrive_api": {}}, "api": {"kind": "rest"}}),
         ("dev", {"storage": {"time_index": False, "results": "inline"}}),
         ("dev", {"queue": {"fifo": {"group_field": "customer"}}}),
-        ("csv", {"queue": {"redrive_api": True}}),
+        ("csv", {"queue": {"redrive_api": {}}}),
     ],
 )
 def test_a_document_is_valid_whatever_the_config(stack: str, options: Mapping[str, Any]) -> None:
@@ -100,8 +100,8 @@ def test_the_command_prints_the_document_or_says_that_there_is_no_api(pipeline: 
 
 
 def test_the_redrive_api_of_a_csv_stack_is_that_of_an_api_stack() -> None:
-    found, same = made("csv", queue={"redrive_api": True}), made(queue={"redrive_api": True})
-    deployed = synthesise(ROOT, "csv", {"queue": {"redrive_api": True}})
+    found, same = made("csv", queue={"redrive_api": {}}), made(queue={"redrive_api": {}})
+    deployed = synthesise(ROOT, "csv", {"queue": {"redrive_api": {}}})
     routes = {route.inputs["routeKey"] for route in deployed.of_type("aws:apigatewayv2/route:Route")}
     assert {f"{method.upper()} {path}" for path, methods in found["paths"].items() for method in methods} == routes
     assert found["paths"] == {path: same["paths"][path] for _, path in REDRIVE_ROUTES}

@@ -137,7 +137,7 @@ JWT = {"issuer": "https://issuer.example", "audience": ["pipeline"]}
 def test_redrive_wants_a_signature_whatever_an_http_api_wants_else(
     graph_of: Callable[..., Graph], api: dict[str, object]
 ) -> None:
-    plain, graph = graph_of(api=api), graph_of(api=api, queue={"redrive_api": True})
+    plain, graph = graph_of(api=api), graph_of(api=api, queue={"redrive_api": {}})
     assert routes(graph) == {**routes(plain), **dict.fromkeys(REDRIVE, "AWS_IAM")}
     assert leads_to_redrive(graph) == REDRIVE
     authorizers = {
@@ -168,7 +168,7 @@ def leads_to_redrive(graph: Graph) -> set[str]:
 @pytest.mark.parametrize("auth", ["none", "iam", "api_key"])
 def test_redrive_wants_a_signature_whatever_a_rest_api_wants_else(graph_of: Callable[..., Graph], auth: str) -> None:
     api = {"kind": "rest", "auth": auth}
-    plain, graph = graph_of(api=api), graph_of(api=api, queue={"redrive_api": True})
+    plain, graph = graph_of(api=api), graph_of(api=api, queue={"redrive_api": {}})
     assert methods(graph) == {**methods(plain), **dict.fromkeys(REDRIVE, ("AWS_IAM", False))}
     function = graph.find("aws:lambda/function:Function", "pipeline-redrive").physical_name
     leading = {
@@ -186,13 +186,13 @@ def test_redrive_wants_a_signature_whatever_a_rest_api_wants_else(graph_of: Call
 
 def test_a_csv_stack_has_an_api_for_redrive_only_when_it_is_asked_for(graph_of: Callable[..., Graph]) -> None:
     assert graph_of("csv").of_type("aws:apigatewayv2/api:Api") == []
-    graph = graph_of("csv", queue={"redrive_api": True})
+    graph = graph_of("csv", queue={"redrive_api": {}})
     assert routes(graph) == dict.fromkeys(REDRIVE, "AWS_IAM")
     assert set(graph.outputs) - set(graph_of("csv").outputs) == {"redrive_api_url"}
 
 
 def test_the_stage_of_a_csv_stack_s_redrive_api_is_as_its_options_say(graph_of: Callable[..., Graph]) -> None:
-    on = {"queue": {"redrive_api": True}}
+    on: dict[str, Any] = {"queue": {"redrive_api": {}}}
     stage = graph_of("csv", **on).find("aws:apigatewayv2/stage:Stage", "pipeline-redrive-api").inputs
     assert stage["name"] == "$default"
     assert stage["defaultRouteSettings"] == {"throttlingRateLimit": 100, "throttlingBurstLimit": 200}

@@ -1,6 +1,7 @@
 """Every option's default, and every message that a user of a stack file can meet."""
 
 import json
+import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,35 +13,25 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from components.config import ENVIRONMENT_DEFAULTS, ConfigError, load, load_stack, stack_file_schema
-from components.options.api import (
-    ApiOptions,
-    ApiPipelineConfig,
-    CorsOptions,
-    EventQueueOptions,
-    FifoOptions,
-    JwtOptions,
-    OutcomeOptions,
-    SecretOptions,
-    StorageOptions,
-    ThrottlingOptions,
-    WorkerOptions,
-)
-from components.options.common import (
-    AcceptedFinding,
-    AlarmOptions,
-    BackoffOptions,
-    EncryptionOptions,
-    ExistingVpcOptions,
-    LogOptions,
-    NetworkOptions,
-    NotificationOptions,
-    Options,
-    Subscription,
-)
+from components.config import ENVIRONMENT_DEFAULTS, VARIANTS, ConfigError, load, load_stack, stack_file_schema
+from components.options.api import ApiPipelineConfig, ReportOptions
+from components.options.common import Options
+from components.options.secrets import SecretOptions
 
 ROOT = Path(__file__).parents[2]
 FILE = "Pulumi.dev.yaml"
+
+Keys = tuple[str, ...]
+Json = dict[str, Any]
+
+JWT = {"issuer": "https://i/pool", "audience": ["a"]}
+FIFO = {"fifo": {"group_field": "customer_id"}}
+SUBSCRIPTIONS = [
+    {"protocol": "email", "endpoint": "a@example.org"},
+    {"protocol": "https", "endpoint": "https://example.org/hook"},
+    {"protocol": "sqs", "endpoint": "arn:aws:sqs:us-east-1:123456789012:q"},
+    {"protocol": "lambda", "endpoint": "arn:aws-cn:lambda:cn-north-1:123456789012:function:f"},
+]
 
 PROTECTION = ("deletion_protection", "point_in_time_recovery", "bucket_versioning", "retain_data")
 
@@ -104,7 +95,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         "queue": {
             "retention_days": 4,
             "dead_letter_retention_days": 14,
-            "redrive_api": False,
+            "redrive_api": None,
             "fifo": None,
         },
         "worker": {
@@ -124,7 +115,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         },
         "storage": {
             "results": "object",
-            "archive": False,
+            "archive": None,
             "time_index": True,
             "time_index_shards": 8,
             "items_expire_after_days": 90,
@@ -147,11 +138,11 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         },
         "notifications": {"subscriptions": ()},
         "outcomes": None,
-        "reports": (),
+        "reports": None,
         "report_notifications": {"subscriptions": ()},
-        "fault_injection": False,
-        "encryption": {"customer_key": False, "users": (), "deployers": ()},
-        "network": {"vpc": "none"},
+        "fault_injection": None,
+        "encryption": {"customer_key": None},
+        "network": {"vpc": None},
     }
 
 
@@ -185,9 +176,9 @@ def test_each_default_of_an_environment_can_be_overridden_by_itself(environment:
 
 @pytest.mark.parametrize("environment", ENVIRONMENT_DEFAULTS)
 def test_log_retention_can_be_overridden_in_every_environment(environment: str) -> None:
-    config = loaded(environment=environment, logs={"retention_days": 7}, storage={"archive": True})
+    config = loaded(environment=environment, logs={"retention_days": 7}, storage={"archive": {}})
     assert config.logs.retention_days == 7
-    assert config.storage.archive
+    assert config.storage.archive is not None
 
 
 @pytest.mark.parametrize(
@@ -215,47 +206,31 @@ def test_keys_of_other_namespaces_are_not_looked_at() -> None:
     assert load({**raw(), "aws:region": "eu-central-1", "other:zz": "{"}, file=FILE) == loaded()
 
 
-@pytest.mark.parametrize("group", ["api", "worker"])
-def test_a_function_is_kept_ready_in_one_way(group: str) -> None:
-    assert getattr(loaded(**{group: {"provisioned_concurrency": 3}}), group).provisioned_concurrency == 3
-    assert getattr(loaded(**{group: {"snap_start": True}}), group).snap_start
-    assert lines(**{group: {"snap_start": True, "provisioned_concurrency": 1}}) == [
-        f"{FILE}: datapipeline:{group}: snap_start and provisioned_concurrency do not go together: choose one",
-    ]
-    (line,) = lines(**{group: {"provisioned_concurrency": 0}})
-    assert line.startswith(f"{FILE}: datapipeline:{group}.provisioned_concurrency = 0: ")
+@pytest.mark.parametrize(
+    ("options"),
+    [
+        {"api": {"auth": "jwt", "jwt": JWT, "cors": {"allow_origins": ["*"]}, "stage_name": "$default"}},
+        {"api": {"kind": "rest", "auth": "api_key", "stage_name": "v2"}},
+        {"api": {"kind": "rest", "auth": "iam"}},
+        {"api": {"provisioned_concurrency": 3}, "worker": {"snap_start": True}},
+        {"api": {"snap_start": True}, "worker": {"provisioned_concurrency": 3}},
+        {"worker": {"batch_size": 11, "batching_window_seconds": 1}},
+        {"worker": {"backoff": {"base_seconds": 5, "maximum_seconds": 5}}},
+        {"queue": FIFO},
+        {"environment": "staging", "fault_injection": {}},
+        {"reports": {"schedules": ["daily"]}, "report_notifications": {"subscriptions": SUBSCRIPTIONS}},
+        {"notifications": {"subscriptions": SUBSCRIPTIONS}},
+    ],
+)
+def test_options_that_go_together_are_taken_as_they_are(options: Json) -> None:
+    def given(values: Any, taken: Any) -> Any:
+        return {key: given(value, taken[key]) for key, value in values.items()} if isinstance(values, dict) else taken
+
+    assert given(options, json.loads(loaded(**options).model_dump_json())) == options
 
 
-def test_reports_are_of_hours_and_days_and_read_the_index() -> None:
-    assert loaded(reports=["daily", "hourly"]).reports == ("daily", "hourly")
-    (line,) = lines(reports=["weekly"])
-    assert line == f"{FILE}: datapipeline:reports.0 = 'weekly': Input should be 'hourly' or 'daily'"
-    assert lines(reports=["daily"], storage={"time_index": False}) == [
-        f"{FILE}: datapipeline: reports read the time index: storage.time_index must be true"
-    ]
-    assert lines(reports=["daily", "daily"]) == [f"{FILE}: datapipeline: reports names one twice: daily, daily"]
-    told = {"subscriptions": [{"protocol": "email", "endpoint": "a@example.org"}]}
-    assert lines(report_notifications=told) == [
-        f"{FILE}: datapipeline: report_notifications has subscriptions, and reports is empty: nobody would be told"
-    ]
-    assert loaded(reports=["daily"], report_notifications=told).report_notifications.subscriptions
-
-
-def test_every_combination_that_goes_together_is_taken() -> None:
-    jwt = {"issuer": "https://issuer.example", "audience": ["me"]}
-    assert loaded(api={"auth": "jwt", "jwt": jwt, "cors": {"allow_origins": ["*"]}, "stage_name": "$default"}).api.jwt
-    assert loaded(api={"kind": "rest", "auth": "api_key", "stage_name": "v2"}).api.stage_name == "v2"
-    assert loaded(api={"kind": "rest", "auth": "iam"}).api.auth == "iam"
-    assert loaded(worker={"batch_size": 11, "batching_window_seconds": 1}).worker.batch_size == 11
-    assert loaded(worker={"batch_size": 10}).worker.batch_size == 10
-    assert loaded(worker={"backoff": {"base_seconds": 5, "maximum_seconds": 5}}).worker.backoff.base_seconds == 5
-    subscriptions = [
-        {"protocol": "email", "endpoint": "a@example.org"},
-        {"protocol": "https", "endpoint": "https://example.org/hook"},
-        {"protocol": "sqs", "endpoint": "arn:aws:sqs:us-east-1:123456789012:q"},
-        {"protocol": "lambda", "endpoint": "arn:aws-cn:lambda:cn-north-1:123456789012:function:f"},
-    ]
-    assert len(loaded(notifications={"subscriptions": subscriptions}).notifications.subscriptions) == 4
+def test_reports_are_hourly_and_daily_by_default() -> None:
+    assert loaded(reports={}).reports == ReportOptions(schedules=("hourly", "daily"))
 
 
 @pytest.mark.parametrize("schemas", ["none", "schemas/order.json", ["page_view"], ["page_view", "purchase", "order"]])
@@ -279,6 +254,126 @@ def test_options_do_not_change_once_they_are_read() -> None:
     assert all(group.model_config["frozen"] and group.model_config["extra"] == "forbid" for group in found)
 
 
+def test_every_option_and_every_group_has_a_description() -> None:
+    missing = [
+        f"{group.__name__}.{name}"
+        for group in groups(Options)
+        for name, field in group.model_fields.items()
+        if not field.description
+    ]
+    assert missing == []
+    assert [group.__name__ for group in groups(Options) if not vars(group).get("__doc__")] == []
+
+
+# Whatever the models limit
+
+# Items of lists and maps whose own form is checked before their number.
+ITEMS: Json = {
+    "subnet_ids": "subnet-0a",
+    "security_group_ids": "sg-0a",
+    "columns": {"name": "a"},
+    "secrets": "arn:aws:ssm:eu-west-1:123456789012:parameter/a",
+}
+
+
+def walk(schema: dict[str, Any], definitions: dict[str, Any], path: Keys = ()) -> Iterator[tuple[Keys, dict[str, Any]]]:
+    """Every part of a JSON Schema, with the path of the option that it describes."""
+    schema = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    yield path, schema
+    children = [(path, part) for part in schema.get("anyOf", schema.get("oneOf", []))]
+    children += [((*path, name), part) for name, part in schema.get("properties", {}).items()]
+    children += [((*path, "0"), schema["items"])] if "items" in schema else []
+    members = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties")]
+    children += [((*path, "key"), part) for part in members if isinstance(part, dict)]
+    for child, part in children:
+        yield from walk(part, definitions, child)
+
+
+def filled(kind: str, path: Keys, count: int) -> Any:
+    """Text, a list or a map with so many characters or items."""
+    item = ITEMS.get(path[-1], "x")
+    if kind == "Dictionary":
+        return {f"k{number}": item for number in range(count)}
+    return "x" * count if kind == "String" else [item] * count
+
+
+def edges(path: Keys, schema: Json) -> Iterator[tuple[Any, str, list[Any]]]:
+    """Each value just beyond what a part of a schema allows, its message, and values that are just within."""
+    for bound, beyond, words in (
+        ("minimum", -1, "greater than or equal to"),
+        ("maximum", 1, "less than or equal to"),
+        ("exclusiveMinimum", 0, "greater than"),
+    ):
+        if bound in schema:
+            limit = int(schema[bound])
+            yield limit + beyond, f"Input should be {words} {limit}", [limit if beyond else 0.5]
+    for size, kind in (("Length", "String"), ("Items", "Tuple"), ("Properties", "Dictionary")):
+        for bound, beyond, most in (("min", -1, "least"), ("max", 1, "most")):
+            if (count := schema.get(f"{bound}{size}")) is not None:
+                message = f"{kind} should have at {most} {count} "
+                yield filled(kind, path, count + beyond), message, [filled(kind, path, count)]
+    if choices := schema.get("enum"):
+        *others, last = map(repr, choices)
+        yield "zz", f"Input should be {', '.join(others)} or {last}", choices
+    elif schema.get("type") in ("boolean", "integer"):
+        yield "zz", f"Input should be a valid {schema['type']}", []
+
+
+def problem(variant: str, path: Keys, value: Any) -> str:
+    """What is wrong with the value of an option; a stack file that lacks others has more problems."""
+    for part in reversed(path):
+        value = [value] if part == "0" else {part: value}
+    try:
+        load(raw(variant=variant, **value), file=FILE)
+    except ConfigError as error:
+        key = re.escape(f"{FILE}: datapipeline:{'.'.join(path)}")
+        found = [re.fullmatch(rf"{key}( = .*)?: ((?:[A-Z]|unknown).*)", line) for line in str(error).split("\n")]
+        return next((match[2] for match in found if match), "")
+    return ""
+
+
+PARTS = [
+    (variant, path, part)
+    for variant, model in VARIANTS.items()
+    for schema in [model.model_json_schema()]
+    for path, part in walk(schema, schema["$defs"])
+]
+EDGES = [(variant, path, *edge) for variant, path, part in PARTS for edge in edges(path, part)]
+GROUPS = [(variant, path, part) for variant, path, part in PARTS if part.get("additionalProperties") is False]
+
+
+def name(value: object) -> str:
+    return ".".join(value) if isinstance(value, tuple) else ""
+
+
+@pytest.mark.parametrize(("variant", "path", "beyond", "message", "within"), EDGES, ids=name)
+def test_every_limit_of_an_option_holds_just_beyond_it_and_not_within(
+    variant: str, path: Keys, beyond: Any, message: str, within: list[Any]
+) -> None:
+    assert problem(variant, path, beyond).startswith(message)
+    assert [value for value in within if " should " in problem(variant, path, value)] == []
+
+
+def test_limits_of_every_kind_are_found() -> None:
+    assert {
+        (("api", "max_batch"), "Input should be less than or equal to 500"),
+        (("api", "throttling", "rate_per_second"), "Input should be greater than 0"),
+        (("worker", "circuit_breaker", "recovery_seconds"), "Input should be greater than or equal to 1"),
+        (("worker", "secrets"), "Dictionary should have at most 10 "),
+        (("network", "vpc", "subnet_ids"), "Tuple should have at most 16 "),
+        (("input", "delimiter"), "String should have at least 1 "),
+        (("reports", "schedules", "0"), "Input should be 'hourly' or 'daily'"),
+        (("thresholds", "key", "devices", "key", "cooldown_minutes"), "Input should be less than or equal to 10080"),
+    } <= {(path, message) for _, path, _, message, _ in EDGES}
+    assert ("worker", "backoff") in {path for _, path, _ in GROUPS}
+
+
+@pytest.mark.parametrize(("variant", "path", "part"), GROUPS, ids=name)
+def test_an_unknown_key_at_any_level_is_refused_with_the_known_keys(variant: str, path: Keys, part: Json) -> None:
+    known = ", ".join(sorted(part.get("properties", {})))
+    assert problem(variant, (*path, "zz"), 1) == f"unknown key; allowed here: {known}"
+
+
 # Messages
 
 
@@ -289,14 +384,10 @@ def test_options_do_not_change_once_they_are_read() -> None:
         ({"environment": "qa"}, "datapipeline:environment = 'qa': Input should be 'dev', 'staging' or 'prod'"),
         ({"environment": ["dev"]}, "datapipeline:environment = ['dev']: Input should be 'dev', 'staging' or 'prod'"),
         (
-            {"tracing": "maybe"},
-            "datapipeline:tracing = 'maybe': Input should be a valid boolean, unable to interpret input",
-        ),
-        (
             {"tags": {"team": "a", "aws:owner": "b"}},
-            "datapipeline:tags: names that begin with aws: are AWS's own; rename aws:owner",
+            "datapipeline:tags: AWS reserves names that begin with aws:; rename aws:owner",
         ),
-        ({"tags": {"AWS:Owner": "b"}}, "datapipeline:tags: names that begin with aws: are AWS's own; rename AWS:Owner"),
+        ({"tags": {"AWS:Owner": "b"}}, "datapipeline:tags: AWS reserves names that begin with aws:; rename AWS:Owner"),
         ({"tags": {"team": 5}}, "datapipeline:tags.team = 5: Input should be a valid string"),
         ({"accepted_findings": {"rule": "open-api"}}, "datapipeline:accepted_findings: Input should be a valid tuple"),
         (
@@ -311,122 +402,27 @@ def test_options_do_not_change_once_they_are_read() -> None:
             {"accepted_findings": [{"reason": "a demo"}]},
             "datapipeline:accepted_findings.0.rule is missing",
         ),
-        ({"api": {"kind": "soap"}}, "datapipeline:api.kind = 'soap': Input should be 'http' or 'rest'"),
-        ({"api": {"max_batch": 501}}, "datapipeline:api.max_batch = 501: Input should be less than or equal to 500"),
-        ({"api": {"max_batch": 0}}, "datapipeline:api.max_batch = 0: Input should be greater than or equal to 1"),
-        (
-            {"api": {"max_depth": "deep"}},
-            "datapipeline:api.max_depth = 'deep': Input should be a valid integer, unable to parse string",
-        ),
-        ({"api": {"max_depth": 201}}, "datapipeline:api.max_depth = 201: Input should be less than or equal to 200"),
-        (
-            {"api": {"timeout_seconds": 30}},
-            "datapipeline:api.timeout_seconds = 30: Input should be less than or equal to 29",
-        ),
-        ({"api": {"deduplicate": "body"}}, "datapipeline:api.deduplicate = 'body': Input should be 'key' or 'content'"),
-        (
-            {"api": {"throttling": {"burst": 0}}},
-            "datapipeline:api.throttling.burst = 0: Input should be greater than or equal to 1",
-        ),
         ({"api": {"stage_name": "a/b"}}, "datapipeline:api.stage_name = 'a/b': String should match pattern "),
         (
-            {"worker": {"max_attempts": 0}},
-            "datapipeline:worker.max_attempts = 0: Input should be greater than or equal to 1",
-        ),
-        (
-            {"queue": {"max_receives": 3}},
-            "datapipeline:queue: max_receives is now worker.max_attempts: attempts are counted by the worker",
-        ),
-        (
-            {"worker": {"timeout_seconds": 20, "event_timeout_seconds": 16}},
-            "datapipeline: worker.event_timeout_seconds 16 is above 15: worker.timeout_seconds 20 less 5 for storing",
-        ),
-        (
-            {"queue": {"retention_days": 14}},
-            "datapipeline:queue.retention_days = 14: Input should be less than or equal to 13",
-        ),
-        (
-            {"worker": {"maximum_concurrency": 1}},
-            "datapipeline:worker.maximum_concurrency = 1: Input should be greater than or equal to 2",
-        ),
-        (
-            {"worker": {"circuit_breaker": {}, "max_attempts": 2}},
-            "datapipeline: worker.circuit_breaker needs worker.max_attempts of at least 3, given is 2",
-        ),
-        (
-            {"worker": {"circuit_breaker": {"failure_threshold": 0}}},
-            "datapipeline:worker.circuit_breaker.failure_threshold = 0: Input should be greater than or equal to 1",
-        ),
-        (
-            {"worker": {"circuit_breaker": {"recovery_seconds": 3_601}}},
-            "datapipeline:worker.circuit_breaker.recovery_seconds = 3601: Input should be less than or equal to 3600",
-        ),
-        (
-            {"worker": {"circuit_breaker": True}},
-            "datapipeline:worker.circuit_breaker: Input should be a valid dictionary or instance",
-        ),
-        (
-            {"worker": {"timeout_seconds": 901}},
-            "datapipeline:worker.timeout_seconds = 901: Input should be less than or equal to 900",
-        ),
-        (
-            {"storage": {"results": "disk"}},
-            "datapipeline:storage.results = 'disk': Input should be 'object' or 'inline'",
-        ),
-        ({"storage": {"retain_data": 7}}, "datapipeline:storage.retain_data = 7: Input should be a valid boolean"),
-        (
-            {"logs": {"level": "debug"}},
-            "datapipeline:logs.level = 'debug': Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'",
-        ),
-        (
-            {"logs": {"retention_days": 31}},
-            "datapipeline:logs.retention_days = 31: Input should be 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180 or 365",
-        ),
-        (
-            {"alarms": {"error_rate_percent": 101}},
-            "datapipeline:alarms.error_rate_percent = 101: Input should be less than or equal to 100",
-        ),
-        (
-            {"notifications": {"subscriptions": [{"protocol": "sms", "endpoint": "+491"}]}},
-            "datapipeline:notifications.subscriptions.0.protocol = 'sms': Input should be 'email', 'https'",
-        ),
-        (
             {"encryption": {"customer_key": "maybe"}},
-            "datapipeline:encryption.customer_key = 'maybe': Input should be a valid boolean",
+            "datapipeline:encryption.customer_key: Input should be a valid dictionary",
         ),
         (
-            {"encryption": {"customer_key": True, "users": ["arn:aws:iam::123456789012:role/ops"]}},
-            "datapipeline:encryption.users.0 = 'arn:aws:iam::123456789012:role/ops': String should match pattern",
+            {"encryption": {"customer_key": {"users": ["arn:aws:iam::123456789012:role/ops"]}}},
+            "datapipeline:encryption.customer_key.users.0 = 'arn:aws:iam::123456789012:role/ops': String should match",
         ),
         (
-            {"encryption": {"customer_key": True, "deployers": ["role/*"]}},
-            "datapipeline:encryption.deployers.0 = 'role/*': String should match pattern",
+            {"encryption": {"customer_key": {"deployers": ["role/*"]}}},
+            "datapipeline:encryption.customer_key.deployers.0 = 'role/*': String should match pattern",
         ),
-        (
-            {"encryption": {"users": ["role/ops"]}},
-            "datapipeline:encryption: users and deployers are of the customer key: customer_key must be true",
-        ),
-        ({"network": {"vpc": "mine"}}, "datapipeline:network.vpc = 'mine': Input should be 'none' or 'create'"),
-        ({"network": {"vpc": True}}, "datapipeline:network.vpc = True: Input should be 'none' or 'create'"),
-        (
-            {"network": {"vpc": {"subnet_ids": ["subnet-0a"]}}},
-            "datapipeline:network.vpc.security_group_ids is missing",
-        ),
-        (
-            {"network": {"vpc": {"subnet_ids": [], "security_group_ids": ["sg-0a"]}}},
-            "datapipeline:network.vpc.subnet_ids = []: Tuple should have at least 1 item",
-        ),
+        ({"network": {"vpc": "mine"}}, "datapipeline:network.vpc: Input should be a valid dictionary"),
         (
             {"network": {"vpc": {"subnet_ids": ["vpc-0a"], "security_group_ids": ["sg-0a"]}}},
             "datapipeline:network.vpc.subnet_ids.0 = 'vpc-0a': String should match pattern",
         ),
-        (
-            {"network": {"vpc": {"subnet_ids": ["subnet-0a"], "security_group_ids": ["sg-0"] * 6}}},
-            "datapipeline:network.vpc.security_group_ids = ['sg-0', 'sg-0', 'sg-0', 'sg-0', 'sg-0', 'sg-0']: ",
-        ),
     ],
 )
-def test_a_bad_value_is_answered_with_file_and_key_and_value_and_what_is_allowed(
+def test_a_bad_value_is_refused_with_file_key_value_and_what_is_allowed(
     options: dict[str, Any],
     expected: str,
 ) -> None:
@@ -434,7 +430,58 @@ def test_a_bad_value_is_answered_with_file_and_key_and_value_and_what_is_allowed
     assert line.startswith(f"{FILE}: {expected}")
 
 
-def test_a_stack_without_a_variant_is_told_so() -> None:
+ON, OFF = "is a group of options: write {} instead of true", "is a group of options: leave it out instead"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        *(
+            ({group: {key: value}}, f"{group}.{key} = {value!r}: {message}")
+            for value, message in ((True, ON), (False, OFF), ("none", OFF))
+            for group, key in (
+                ("queue", "redrive_api"),
+                ("storage", "archive"),
+                ("encryption", "customer_key"),
+                ("network", "vpc"),
+                ("worker", "circuit_breaker"),
+            )
+        ),
+        # Pulumi hands top-level values over as text.
+        *(
+            ({key: value}, f"{key} = '{text}': {message}")
+            for key in ("fault_injection", "outcomes", "reports")
+            for value, text, message in ((True, "true", ON), (False, "false", OFF), ("none", "none", OFF))
+        ),
+        ({"network": {"vpc": "create"}}, "network.vpc = 'create': create is now {}: a VPC of the stack's own"),
+        (
+            {"encryption": {"customer_key": True, "users": ["role/ops"]}},
+            "encryption: users is now customer_key.users: {customer_key: {users: [...]}}",
+        ),
+        (
+            {"encryption": {"deployers": ["role/ops"]}},
+            "encryption: deployers is now customer_key.deployers: {customer_key: {deployers: [...]}}",
+        ),
+        *(
+            (
+                {"reports": given},
+                f"reports = {given!r}: a list is now {{schedules: [hourly, daily]}}; leave it out for none",
+            )
+            for given in (["hourly", "daily"], [])
+        ),
+        (
+            {"queue": {"max_receives": 3}},
+            "queue: max_receives is now worker.max_attempts: attempts are counted by the worker, not by SQS",
+        ),
+    ],
+)
+def test_an_earlier_form_of_an_option_is_an_error_that_names_the_new_one(
+    options: dict[str, Any], expected: str
+) -> None:
+    assert lines(**options) == [f"{FILE}: datapipeline:{expected}"]
+
+
+def test_a_stack_without_a_variant_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^Pulumi\.qa\.yaml: datapipeline:variant is missing$"):
         load({"aws:region": "us-east-1"}, file="Pulumi.qa.yaml")
 
@@ -446,76 +493,10 @@ def test_a_stack_without_a_variant_is_told_so() -> None:
 @pytest.mark.parametrize("value", ['{"kind":', "text", "5", "[]", "[1"])
 def test_a_group_that_is_no_map_or_broken_json_is_one_line(group: str, value: str) -> None:
     (line,) = lines(**{group: value})
-    reason = "begins like JSON and is none" if value in ('{"kind":', "[1") else "Input should be a valid dictionary"
-    assert line.startswith(f"{FILE}: datapipeline:{group}: {reason}")
-
-
-@pytest.mark.parametrize(
-    ("options", "key", "group"),
-    [
-        ({"zz": 1}, "zz", ApiPipelineConfig),
-        ({"api": {"zz": 1}}, "api.zz", ApiOptions),
-        (
-            {"api": {"auth": "jwt", "jwt": {"issuer": "https://i", "audience": ["a"], "zz": 1}}},
-            "api.jwt.zz",
-            JwtOptions,
-        ),
-        ({"api": {"throttling": {"zz": 1}}}, "api.throttling.zz", ThrottlingOptions),
-        ({"api": {"cors": {"allow_origins": ["*"], "zz": 1}}}, "api.cors.zz", CorsOptions),
-        ({"queue": {"zz": 1}}, "queue.zz", EventQueueOptions),
-        ({"queue": {"fifo": {"group_field": "g", "zz": 1}}}, "queue.fifo.zz", FifoOptions),
-        ({"worker": {"zz": 1}}, "worker.zz", WorkerOptions),
-        ({"outcomes": {"zz": 1}}, "outcomes.zz", OutcomeOptions),
-        ({"worker": {"backoff": {"zz": 1}}}, "worker.backoff.zz", BackoffOptions),
-        ({"storage": {"zz": 1}}, "storage.zz", StorageOptions),
-        ({"logs": {"zz": 1}}, "logs.zz", LogOptions),
-        ({"alarms": {"zz": 1}}, "alarms.zz", AlarmOptions),
-        ({"notifications": {"zz": 1}}, "notifications.zz", NotificationOptions),
-        ({"encryption": {"zz": 1}}, "encryption.zz", EncryptionOptions),
-        (
-            {"accepted_findings": [{"rule": "open-api", "reason": "a demo", "zz": 1}]},
-            "accepted_findings.0.zz",
-            AcceptedFinding,
-        ),
-        ({"network": {"zz": 1}}, "network.zz", NetworkOptions),
-        (
-            {"network": {"vpc": {"subnet_ids": ["subnet-0a"], "security_group_ids": ["sg-0a"], "zz": 1}}},
-            "network.vpc.zz",
-            ExistingVpcOptions,
-        ),
-        (
-            {"notifications": {"subscriptions": [{"protocol": "email", "endpoint": "a@b", "zz": 1}]}},
-            "notifications.subscriptions.0.zz",
-            Subscription,
-        ),
-    ],
-)
-def test_an_unknown_key_at_any_level_is_answered_with_the_known_ones(
-    options: dict[str, Any],
-    key: str,
-    group: type[Options],
-) -> None:
-    (line,) = lines(**options)
-    known = ", ".join(sorted(group.model_fields))
-    assert line == f"{FILE}: datapipeline:{key}: unknown key; allowed here: {known}"
-
-
-@pytest.mark.parametrize(
-    ("worker", "given"),
-    [({"batch_size": 11, "batching_window_seconds": 1}, "11 and 1"), ({"batching_window_seconds": 5}, "10 and 5")],
-)
-def test_a_fifo_queue_has_neither_large_batches_nor_a_window(worker: dict[str, int], given: str) -> None:
-    fifo = {"fifo": {"group_field": "customer_id"}}
-    (line,) = lines(queue=fifo, worker=worker)
-    assert line.startswith(
-        f"{FILE}: datapipeline: queue.fifo takes worker.batch_size up to 10 and no worker.batching_win"
+    reason = (
+        "begins like JSON but is not valid" if value in ('{"kind":', "[1") else "Input should be a valid dictionary"
     )
-    assert line.endswith(f"given are {given}")
-    assert loaded(queue=fifo).queue.fifo == FifoOptions(group_field="customer_id")
-
-
-def test_a_fifo_queue_needs_the_field_of_its_groups() -> None:
-    assert lines(queue={"fifo": {}}) == [f"{FILE}: datapipeline:queue.fifo.group_field is missing"]
+    assert line.startswith(f"{FILE}: datapipeline:{group}: {reason}")
 
 
 TOKEN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop/payments-AbC123"
@@ -572,7 +553,7 @@ def test_what_is_no_arn_of_a_secret_is_refused_and_never_shown(given: str) -> No
         ({"worker": {"secret": {"token": "12345678"}}}, "worker.secret: unknown key; allowed here: backoff"),
         ({"worker": {"password": "12345678"}}, "worker.password: unknown key; allowed here: backoff"),
         ({"shop": {"password": "12345678"}}, "datapipeline:shop: unknown key; allowed here: accepted_findings"),
-        ({"worker": '{"secrets": 12345678'}, "datapipeline:worker: begins like JSON and is none"),
+        ({"worker": '{"secrets": 12345678'}, "datapipeline:worker: begins like JSON but is not valid"),
         ({"worker": {"secrets": {"token": {"arn": TOKEN, "key_arn": "12345678"}}}}, "token: key_arn must be the ARN"),
         (
             {"worker": {"secrets": {"12345678": {"arn": TOKEN, "key_arn": SIGNING}}}},
@@ -589,7 +570,7 @@ def test_what_is_no_arn_of_a_secret_is_refused_and_never_shown(given: str) -> No
         ({"pay_key": "12345678"}, "datapipeline:pay_key: unknown key; allowed here: accepted_findings"),
         ({"worker": "12345678"}, "datapipeline:worker: Input should be a valid dictionary"),
         ({"worker": ["12345678"]}, "datapipeline:worker: Input should be a valid dictionary"),
-        ({"tracing": '["12345678"'}, "datapipeline:tracing: begins like JSON and is none"),
+        ({"tracing": '["12345678"'}, "datapipeline:tracing: begins like JSON but is not valid"),
         ({"api": {"cors": "12345678"}}, "datapipeline:api.cors: Input should be a valid dictionary"),
         ({"tags": "12345678"}, "datapipeline:tags: Input should be a valid dictionary"),
         (
@@ -608,7 +589,7 @@ def test_a_secret_in_the_wrong_place_is_not_shown(options: dict[str, Any], words
 @pytest.mark.parametrize(
     ("protocol", "allowed"),
     [
-        ("email", "an address"),
+        ("email", "an e-mail address"),
         ("https", "an https URL"),
         ("sqs", "the ARN of a queue"),
         ("lambda", "the ARN of a function"),
@@ -643,27 +624,18 @@ def test_the_key_of_a_secret_is_a_key_of_its_region(key: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["Payments", "payments-token", "payments__token", "token_2", "_token", "", "a" * 65])
-def test_the_name_of_a_secret_is_words_in_lower_case(name: str) -> None:
-    (line,) = lines(worker={"secrets": {name: TOKEN}})
-    assert line.startswith(f"{FILE}: datapipeline:worker.secrets.[key]: String should ")
-
-
-def test_one_secret_has_one_name_and_a_processor_ten_secrets_at_most() -> None:
+def test_one_secret_has_one_name() -> None:
     assert lines(worker={"secrets": {"one": TOKEN, "two": SIGNING, "three": TOKEN}}) == [
-        f"{FILE}: datapipeline:worker.secrets: one and three are one secret; it has one name"
+        f"{FILE}: datapipeline:worker.secrets: one and three are the same secret; give it one name"
     ]
-    many = {f"token{number}": f"{SIGNING}{number}" for number in range(11)}
-    (line,) = lines(worker={"secrets": many})
-    assert line.startswith(f"{FILE}: datapipeline:worker.secrets: Dictionary should have at most 10 items")
 
 
 @pytest.mark.parametrize("protocol", ["https", "email"])
 def test_an_endpoint_with_a_password_is_refused_and_not_shown(protocol: str) -> None:
     for user in ("ops:hunter2", ":hunter2", "hunter2"):
         told = {"subscriptions": [{"protocol": protocol, "endpoint": f"https://{user}@ops.example.com/alerts"}]}
-        for option in ({"notifications": told}, {"reports": ["daily"], "report_notifications": told}):
-            with pytest.raises(ConfigError, match="has a user name or a password in its address") as raised:
+        for option in ({"notifications": told}, {"reports": {"schedules": ["daily"]}, "report_notifications": told}):
+            with pytest.raises(ConfigError, match="endpoint contains a user name or a password") as raised:
                 loaded(**option)
             assert "hunter2" not in f"{raised.value}{raised.value.__cause__}"
     (line,) = lines(notifications={"subscriptions": [{"protocol": "https", "endpoint": ["https://u:hunter2@b"]}]})
@@ -672,78 +644,148 @@ def test_an_endpoint_with_a_password_is_refused_and_not_shown(protocol: str) -> 
     assert loaded(notifications={"subscriptions": [at_sign]})
 
 
-def test_faults_are_not_injected_in_production() -> None:
-    assert lines(environment="prod", fault_injection=True) == [
-        f"{FILE}: datapipeline: fault_injection true does not go with environment 'prod': use a stack of its own for it"
-    ]
-    assert loaded(environment="staging", fault_injection=True).fault_injection
-
-
-def test_the_known_keys_stand_in_order() -> None:
-    assert lines(logs={"zz": [1]}) == [
-        f"{FILE}: datapipeline:logs.zz: unknown key; allowed here: level, retention_days"
-    ]
+FIFO_BATCHES = ": queue.fifo takes worker.batch_size up to 10 and no worker.batching_window_seconds; given are"
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "expected"),
     [
-        ({"api": {"auth": "api_key"}}, ["datapipeline:api", "'api_key'", "kind 'http'", "none, iam, jwt"]),
-        ({"api": {"kind": "rest", "auth": "jwt"}}, ["datapipeline:api", "'jwt'", "kind 'rest'", "none, iam, api_key"]),
-        ({"api": {"auth": "jwt"}}, ["datapipeline:api", "auth 'jwt'", "issuer, audience", "go together"]),
+        ({"api": {"auth": "api_key"}}, ":api: auth 'api_key' does not go with kind 'http': allowed are none, iam, jwt"),
         (
-            {"api": {"jwt": {"issuer": "https://i", "audience": ["a"]}}},
-            ["datapipeline:api", "auth 'jwt'", "issuer, audience", "go together"],
+            {"api": {"kind": "rest", "auth": "jwt"}},
+            ":api: auth 'jwt' does not go with kind 'rest': allowed are none, iam, api_key",
         ),
-        ({"api": {"kind": "rest", "cors": {"allow_origins": ["*"]}}}, ["datapipeline:api", "cors", "kind 'http' only"]),
+        *(
+            ({"api": api}, ":api: auth 'jwt' and the group 'jwt' (issuer, audience) go together")
+            for api in ({"auth": "jwt"}, {"jwt": JWT})
+        ),
+        ({"api": {"kind": "rest", "cors": {"allow_origins": ["*"]}}}, ":api: cors goes with kind 'http' only"),
         (
             {"api": {"kind": "rest", "stage_name": "$default"}},
-            ["datapipeline:api", "stage_name", "'$default'", "kind 'http'"],
+            ":api: stage_name '$default' goes with kind 'http' only: name the stage of a REST API",
         ),
         (
             {"worker": {"batch_size": 11}},
-            ["datapipeline:worker", "batch_size", "11", "batching_window_seconds of at least 1"],
+            ":worker: batch_size 11 (above 10) needs batching_window_seconds of at least 1",
         ),
         (
             {"worker": {"backoff": {"base_seconds": 33, "maximum_seconds": 7}}},
-            ["datapipeline:worker.backoff", "base_seconds", "33", "maximum_seconds", "7"],
+            ":worker.backoff: base_seconds 33 is above maximum_seconds 7",
         ),
         (
-            {"notifications": {"subscriptions": [{"protocol": "sqs", "endpoint": "https://queue"}]}},
-            ["datapipeline:notifications.subscriptions.0", "endpoint must be the ARN of a queue", "protocol 'sqs'"],
+            {"queue": FIFO, "worker": {"batch_size": 11, "batching_window_seconds": 1}},
+            f"{FIFO_BATCHES} 11 and 1",
+        ),
+        ({"queue": FIFO, "worker": {"batching_window_seconds": 5}}, f"{FIFO_BATCHES} 10 and 5"),
+        (
+            {"queue": {"retention_days": 7, "dead_letter_retention_days": 7}},
+            ":queue: dead_letter_retention_days 7 must be above retention_days 7",
+        ),
+        (
+            {"worker": {"max_attempts": 100, "backoff": {"maximum_seconds": 42_000}}},
+            ": worker.max_attempts 100 with worker.backoff takes up to 3",
+        ),
+        (
+            {"storage": {"items_expire_after_days": 14}},
+            ": storage.items_expire_after_days 14 must be above queue.dead_letter_retention_days 14",
+        ),
+        (
+            {"worker": {"timeout_seconds": 20, "event_timeout_seconds": 16}},
+            ": worker.event_timeout_seconds 16 is above 15: worker.timeout_seconds 20 less 5 for storing",
+        ),
+        (
+            {"worker": {"circuit_breaker": {}, "max_attempts": 2}},
+            ": worker.circuit_breaker needs worker.max_attempts of at least 3, given is 2",
+        ),
+        (
+            {"network": {"vpc": {"subnet_ids": ["subnet-0a"]}}},
+            ":network.vpc: subnet_ids and security_group_ids go together: give both for an existing VPC",
+        ),
+        *(
+            (
+                {group: {"snap_start": True, "provisioned_concurrency": 1}},
+                f":{group}: snap_start and provisioned_concurrency do not go together: choose one",
+            )
+            for group in ("api", "worker")
+        ),
+        (
+            {"environment": "prod", "fault_injection": {}},
+            ": fault_injection is not allowed with environment 'prod': use another stack for game days",
+        ),
+        (
+            {"reports": {}, "storage": {"time_index": False}},
+            ": reports read the time index: storage.time_index must be true",
+        ),
+        (
+            {"reports": {"schedules": ["daily", "daily"]}},
+            ":reports: schedules has a duplicate: daily, daily; remove it",
+        ),
+        (
+            {"report_notifications": {"subscriptions": [{"protocol": "email", "endpoint": "a@example.org"}]}},
+            ": report_notifications needs reports: turn them on, or remove the subscriptions",
         ),
     ],
 )
-def test_options_that_do_not_go_together_are_both_named(options: dict[str, Any], words: list[str]) -> None:
+def test_options_that_contradict_each_other_are_all_named(options: dict[str, Any], expected: str) -> None:
     (line,) = lines(**options)
-    assert line.startswith(f"{FILE}: ")
-    assert [word for word in words if word not in line] == []
-
-
-def test_a_jwt_without_its_issuer_or_with_a_plain_one_is_told_which() -> None:
-    assert lines(api={"auth": "jwt", "jwt": {"audience": ["a"]}}) == [f"{FILE}: datapipeline:api.jwt.issuer is missing"]
-    (line,) = lines(api={"auth": "jwt", "jwt": {"issuer": "http://i", "audience": ["a"]}})
-    assert line.startswith(f"{FILE}: datapipeline:api.jwt.issuer = 'http://i': String should match pattern '^https://")
-
-
-@pytest.mark.parametrize("issuer", ["https://", "https:///path", "https://a b", "https://i/?a=b", "https://i/#a"])
-def test_an_issuer_is_an_address_with_a_host_and_without_query(issuer: str) -> None:
-    (line,) = lines(api={"auth": "jwt", "jwt": {"issuer": issuer, "audience": ["a"]}})
-    assert line.startswith(f"{FILE}: datapipeline:api.jwt.issuer = {issuer!r}: String should match pattern ")
-
-
-def test_an_audience_is_not_empty() -> None:
-    (line,) = lines(api={"auth": "jwt", "jwt": {"issuer": "https://i/pool", "audience": ["a", ""]}})
-    assert line == f"{FILE}: datapipeline:api.jwt.audience.1 = '': String should have at least 1 character"
+    assert line.startswith(f"{FILE}: datapipeline{expected}")
 
 
 @pytest.mark.parametrize(
-    "origin",
-    ["", "shop.example", "https://", "https://shop.example/", "https://shop.example/a", "https://Shop.example", "**"],
+    ("options", "expected"),
+    [
+        ({"api": {"auth": "jwt", "jwt": {"audience": ["a"]}}}, "api.jwt.issuer is missing"),
+        ({"queue": {"fifo": {}}}, "queue.fifo.group_field is missing"),
+        (
+            {"api": {"auth": "jwt", "jwt": {**JWT, "audience": ["a", ""]}}},
+            "api.jwt.audience.1 = '': String should have at least 1 character",
+        ),
+        *(
+            (
+                {"api": {"auth": "jwt", "jwt": {**JWT, "issuer": issuer}}},
+                f"api.jwt.issuer = {issuer!r}: String should",
+            )
+            for issuer in ("http://i", "https://", "https:///path", "https://a b", "https://i/?a=b", "https://i/#a")
+        ),
+        # An origin is what a browser sends.
+        *(
+            (
+                {"api": {"cors": {"allow_origins": [origin]}}},
+                f"api.cors.allow_origins.0 = {origin!r}: String should",
+            )
+            for origin in (
+                "",
+                "shop.example",
+                "https://",
+                "https://shop.example/",
+                "https://shop.example/a",
+                "https://Shop.example",
+                "**",
+            )
+        ),
+        *(
+            (
+                {"api": {"cors": {"allow_origins": ["*"], "allow_headers": [header]}}},
+                f"api.cors.allow_headers.0 = {header!r}: String should match",
+            )
+            for header in ("", "x token", "x:y")
+        ),
+        *(
+            ({"worker": {"secrets": {name: TOKEN}}}, "worker.secrets.[key]: String should ")
+            for name in ("Payments", "payments-token", "payments__token", "token_2", "_token", "", "a" * 65)
+        ),
+        *(
+            (
+                {"api": {"schemas": [name]}},
+                f"api.schemas.0 = {name!r}: a type name has letters, digits, dot, hyphen and underscore, 64 at most",
+            )
+            for name in ("../order", "a/b", ".hidden", "", "x" * 65, "a b")
+        ),
+    ],
 )
-def test_an_origin_is_what_a_browser_sends(origin: str) -> None:
-    (line,) = lines(api={"cors": {"allow_origins": [origin]}})
-    assert line.startswith(f"{FILE}: datapipeline:api.cors.allow_origins.0 = {origin!r}: String should match pattern ")
+def test_text_in_the_wrong_form_is_refused(options: dict[str, Any], expected: str) -> None:
+    (line,) = lines(**options)
+    assert line.startswith(f"{FILE}: datapipeline:{expected}")
 
 
 def test_every_origin_is_allowed_alone() -> None:
@@ -753,13 +795,7 @@ def test_every_origin_is_allowed_alone() -> None:
     assert cors.allow_origins == tuple(origins)
     (line,) = lines(api={"cors": {"allow_origins": ["*", "https://shop.example"]}})
     assert line.startswith(f"{FILE}: datapipeline:api.cors.allow_origins = ")
-    assert line.endswith(": '*' stands for every origin: it goes with no other")
-
-
-@pytest.mark.parametrize("header", ["", "x token", "x:y"])
-def test_an_allowed_header_is_a_name(header: str) -> None:
-    (line,) = lines(api={"cors": {"allow_origins": ["*"], "allow_headers": [header]}})
-    assert line.startswith(f"{FILE}: datapipeline:api.cors.allow_headers.0 = {header!r}: String should match pattern ")
+    assert line.endswith(": '*' allows every origin: it cannot be combined with others")
 
 
 def test_several_problems_are_several_lines() -> None:
@@ -867,17 +903,6 @@ def test_a_schema_may_point_into_itself(elsewhere: Path) -> None:
     assert loaded(api={"schemas": ["order"]}).api.schemas == ("order",)
 
 
-@pytest.mark.parametrize("name", ["../order", "a/b", ".hidden", "", "x" * 65, "a b"])
-def test_a_type_that_is_no_file_name_is_refused(name: str) -> None:
-    reason = "a type name has letters, digits, dot, hyphen and underscore, 64 at most"
-    assert lines(api={"schemas": [name]}) == [f"{FILE}: datapipeline:api.schemas.0 = {name!r}: {reason}"]
-
-
-def test_a_list_without_types_is_refused() -> None:
-    (line,) = lines(api={"schemas": []})
-    assert line.startswith(f"{FILE}: datapipeline:api.schemas = []: ")
-
-
 # The stack that Pulumi runs, and its file
 
 
@@ -949,29 +974,9 @@ def test_the_schema_for_editors_refuses_what_the_program_refuses(config: dict[st
 def test_the_schema_for_editors_does_not_ask_for_what_an_environment_sets() -> None:
     config = {
         "datapipeline:variant": "api",
-        "datapipeline:storage": {"archive": True},
+        "datapipeline:storage": {"archive": {}},
         "datapipeline:logs": {"level": "DEBUG"},
         "aws:region": "us-east-1",
     }
     file = {"config": config, "encryptionsalt": "v1:x"}
     assert fastjsonschema.compile(stack_file_schema())(file) == file
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (
-            {"queue": {"retention_days": 7, "dead_letter_retention_days": 7}},
-            "dead_letter_retention_days 7 must be above",
-        ),
-        (
-            {"worker": {"max_attempts": 100, "backoff": {"maximum_seconds": 42_000}}},
-            "worker.max_attempts 100 with worker.backoff takes up to 3",
-        ),
-        ({"storage": {"items_expire_after_days": 14}}, "items_expire_after_days 14 must be above"),
-    ],
-)
-def test_messages_and_items_outlast_what_is_to_happen_to_them(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError) as raised:
-        loaded(**options)
-    assert said in str(raised.value)

@@ -64,24 +64,24 @@ def column(**more: Any) -> dict[str, Any]:
         (column(type="date", max="2024-02-30"), "max '2024-02-30' must be '2024-01-31'"),
         (column(type="number", min="low"), "min 'low' must be a number"),
         (column(type="boolean", min=1), "do not go with type 'boolean'"),
-        ({"input": {"columns": [{"name": "a"}, {"name": "a"}]}}, "two columns go by the name 'a'"),
-        ({"input": {"columns": [{"name": "a"}, {"name": "b", "aliases": ["A"]}]}}, "two columns go by the name 'a'"),
-        ({"input": {"columns": COLUMNS, "delimiter": '"'}}, "delimiter '\"' cannot be one"),
+        ({"input": {"columns": [{"name": "a"}, {"name": "a"}]}}, "two columns have the name 'a'"),
+        ({"input": {"columns": [{"name": "a"}, {"name": "b", "aliases": ["A"]}]}}, "two columns have the name 'a'"),
+        ({"input": {"columns": COLUMNS, "delimiter": '"'}}, "delimiter must not be '\"'"),
         ({"input": {"columns": COLUMNS, "encoding": "ebcdic"}}, "input.encoding = 'ebcdic': Input should be 'utf-8'"),
         ({"output": {"format": "xml"}}, "output.format = 'xml': Input should be 'jsonl.gz', 'jsonl' or 'parquet'"),
         ({"worker": {"timeout_seconds": 30}}, "datapipeline:worker.timeout_seconds = 30: Input should be greater"),
         ({"api": {}}, "datapipeline:api: unknown key; allowed here: accepted_findings, alarms, encryption,"),
         (
-            {"queue": {"redrive_api": True}, "redrive_api": {"auth": "none"}},
+            {"queue": {"redrive_api": {}}, "redrive_api": {"auth": "none"}},
             "redrive_api.auth: unknown key; allowed here: access_logs, stage_name, throttling",
         ),
         (
-            {"queue": {"redrive_api": True}, "redrive_api": {"throttling": {"burst": 0}}},
+            {"queue": {"redrive_api": {}}, "redrive_api": {"throttling": {"burst": 0}}},
             "datapipeline:redrive_api.throttling.burst = 0: Input should be greater than or equal to 1",
         ),
-        ({"redrive_api": {}}, "datapipeline: redrive_api is about the API that queue.redrive_api makes, and that is"),
+        ({"redrive_api": {}}, "datapipeline: redrive_api needs the API that queue.redrive_api adds"),
         *(
-            ({"alarms": {name: 1}}, f"datapipeline: alarms.{name} is about the API that queue.redrive_api makes")
+            ({"alarms": {name: 1}}, f"datapipeline: alarms.{name} needs the API that queue.redrive_api adds")
             for name in ("api_error_rate_percent", "api_latency_p95_ms")
         ),
     ],

@@ -10,7 +10,7 @@ import pytest
 
 from components.encryption import Key
 from components.grants import Grant, policy_document
-from components.options.common import EncryptionOptions
+from components.options.common import CustomerKeyOptions
 from local.recording import Graph, synthesise
 from local.rules import findings
 
@@ -38,7 +38,7 @@ OPERATORS = "role/aws-reserved/sso.amazonaws.com/*AWSReservedSSO_Operator_*"
 
 @pytest.fixture(params=VARIANTS)
 def graph(request: pytest.FixtureRequest, graph_of: Callable[..., Graph]) -> Graph:
-    return graph_of(request.param, encryption={"customer_key": True})
+    return graph_of(request.param, encryption={"customer_key": {}})
 
 
 def key_arn(graph: Graph) -> str:
@@ -102,7 +102,7 @@ def test_without_a_customer_key_there_is_none_and_keys_of_aws_encrypt(dev: Graph
 
 
 def test_the_key_rotates_has_the_stack_in_its_alias_and_is_deleted_late(graph_of: Callable[..., Graph]) -> None:
-    graph = graph_of("csv", encryption={"customer_key": True})
+    graph = graph_of("csv", encryption={"customer_key": {}})
     (key,) = graph.of_type("aws:kms/key:Key")
     assert key.inputs["enableKeyRotation"] is True
     assert key.inputs["deletionWindowInDays"] == 30
@@ -124,7 +124,7 @@ def statements_of_key(graph: Graph) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("stack", VARIANTS)
 def test_the_keys_policy_names_exactly_who_uses_it(graph_of: Callable[..., Graph], stack: str) -> None:
-    graph = graph_of(stack, encryption={"customer_key": True})
+    graph = graph_of(stack, encryption={"customer_key": {}})
     account = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
     roles = {
         role.name: f"arn:aws:iam::{ACCOUNT}:role/{role.physical_name}" for role in graph.of_type("aws:iam/role:Role")
@@ -191,7 +191,7 @@ USES = re.compile(
 
 
 def test_who_administers_the_key_cannot_use_it(graph_of: Callable[..., Graph]) -> None:
-    graph = graph_of("csv", encryption={"customer_key": True})
+    graph = graph_of("csv", encryption={"customer_key": {}})
     administers, *others = statements_of_key(graph)
     actions = administers["Action"]
     assert [action for action in actions if USES.match(action) or "*" in action] == []
@@ -202,7 +202,7 @@ def test_who_administers_the_key_cannot_use_it(graph_of: Callable[..., Graph]) -
 
 
 def test_users_of_the_key_are_who_the_stack_file_names(graph_of: Callable[..., Graph]) -> None:
-    graph = graph_of("csv", encryption={"customer_key": True, "users": [OPERATORS]})
+    graph = graph_of("csv", encryption={"customer_key": {"users": [OPERATORS]}})
     users = [each for each in statements_of_key(graph) if each["Sid"] == "Users"]
     account = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
     assert users == [
@@ -212,7 +212,7 @@ def test_users_of_the_key_are_who_the_stack_file_names(graph_of: Callable[..., G
 
 
 def test_deployers_can_be_named_too(graph_of: Callable[..., Graph]) -> None:
-    graph = graph_of("csv", encryption={"customer_key": True, "deployers": ["role/deploy"]})
+    graph = graph_of("csv", encryption={"customer_key": {"deployers": ["role/deploy"]}})
     (deployers,) = [each for each in statements_of_key(graph) if each["Sid"] == "Deployers"]
     services = ["dynamodb.us-east-1.amazonaws.com", "lambda.us-east-1.amazonaws.com"]
     assert deployers["Condition"] == {
@@ -223,7 +223,7 @@ def test_deployers_can_be_named_too(graph_of: Callable[..., Graph]) -> None:
 
 def test_a_role_that_the_keys_policy_came_too_early_for_is_an_error() -> None:
     def program() -> None:
-        key = Key("key", EncryptionOptions(customer_key=True), senders=[], event_bus=False, retain=False)
+        key = Key("key", CustomerKeyOptions(), senders=[], event_bus=False, retain=False)
         first = aws.iam.Role("first", assume_role_policy="{}")
         key.used_by(first.arn)
         second = aws.iam.Role("second", assume_role_policy="{}")
@@ -241,7 +241,7 @@ def test_sns_may_use_the_key_where_it_keeps_what_it_could_not_deliver(graph_of: 
         ("iot", "notifications"),
         ("csv", "file_notifications"),
     ):
-        graph = graph_of(stack, encryption={"customer_key": True}, **{options: told})
+        graph = graph_of(stack, encryption={"customer_key": {}}, **{options: told})
         assert statements_of_key(graph)[-1] == {
             "Sid": "MessagesSns",
             "Effect": "Allow",
@@ -258,7 +258,7 @@ def test_roles_get_what_their_grants_need_of_the_key_and_nothing_else_changes(
 ) -> None:
     # Not ingestion, whose network adds statements with conditions.
     for stack in (stack for stack in VARIANTS if stack != "ingestion"):
-        plain, graph = (graph_of(stack, encryption={"customer_key": wanted}) for wanted in (False, True))
+        plain, graph = graph_of(stack), graph_of(stack, encryption={"customer_key": {}})
         for role in (policy.name for policy in plain.of_type("aws:iam/rolePolicy:RolePolicy")):
             before, after = granted(plain, role), granted(graph, role)
             if role == "pipeline-breaker-pause":

@@ -90,11 +90,11 @@ def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
         ),
         (
             {"readings": {"suffixes": [".gz", ".json.gz"]}},
-            "readings: S3 takes no suffixes of which one ends in the other: '.json.gz', '.gz'",
+            "readings: S3 does not accept overlapping suffixes: '.json.gz' ends with '.gz'; remove one",
         ),
         (
             {"readings": {"max_object_mb": 100}},
-            "worker.memory_mb 1024 is too little for readings.max_object_mb 100: it takes 1628",
+            "worker.memory_mb 1024 is too little for readings.max_object_mb 100: set at least 1628",
         ),
         (
             {"api": {}},

@@ -30,7 +30,7 @@ NETWORK_TYPES = ("aws:ec2/", "aws:vpc/")
 
 @pytest.fixture(scope="session")
 def private(graph_of: Callable[..., Graph]) -> Graph:
-    return graph_of(network={"vpc": "create"})
+    return graph_of(network={"vpc": {}})
 
 
 def untagged(graph: Graph, kind: str) -> dict[str, dict[str, Any]]:
@@ -115,7 +115,7 @@ def test_a_worker_that_can_pause_waits_for_the_ways_that_it_does_so_by(graph_of:
 
 def test_endpoints_are_for_just_the_services_that_the_functions_call(graph_of: Callable[..., Graph]) -> None:
     def made(stack: str, **config: Any) -> dict[str, str]:
-        return services(graph_of(stack, network={"vpc": "create"}, **config))
+        return services(graph_of(stack, network={"vpc": {}}, **config))
 
     gateways = {"s3": "Gateway", "dynamodb": "Gateway"}
     assert made("dev") == {**gateways, "sqs": "Interface", "sns": "Interface"}
@@ -125,7 +125,7 @@ def test_endpoints_are_for_just_the_services_that_the_functions_call(graph_of: C
     assert made("dev", storage={"results": "inline"}) == {"dynamodb": "Gateway", "sqs": "Interface", "sns": "Interface"}
     assert made("iot", tracing=True) == {**gateways, "sns": "Interface", "xray": "Interface"}
     # Queues, tables and buckets use the key, and Lambda writes the logs: the functions' code calls neither.
-    assert made("dev", encryption={"customer_key": True}) == made("dev")
+    assert made("dev", encryption={"customer_key": {}}) == made("dev")
 
 
 def test_gateways_are_routes_and_the_others_have_their_services_own_names(private: Graph) -> None:
@@ -158,7 +158,7 @@ def test_an_endpoint_is_in_the_zones_that_have_one(monkeypatch: pytest.MonkeyPat
         token = "aws:ec2/getVpcEndpointService:getVpcEndpointService"
         with monkeypatch.context() as patched:
             patched.setattr(Monitor, "_invoked", lambda self, each: answers if each == token else asked(self, each))
-            return synthesise(ROOT, "dev", {"network": {"vpc": "create"}})
+            return synthesise(ROOT, "dev", {"network": {"vpc": {}}})
 
     graph = offered_in("us-east-1b", "us-east-1f")
     second = untagged(graph, "aws:ec2/routeTableAssociation:RouteTableAssociation")["-1"]["subnetId"]

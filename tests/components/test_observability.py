@@ -17,7 +17,7 @@ SHIPPED = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
 # What no shipped stack has.
 MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "rest": ("dev", {"api": {"kind": "rest"}}),
-    "csv with redrive": ("csv", {"queue": {"redrive_api": True}}),
+    "csv with redrive": ("csv", {"queue": {"redrive_api": {}}}),
 }
 
 # Namespace and metric -> the sets of dimensions it is emitted with, and the statistics that mean something.
@@ -184,7 +184,7 @@ def test_outcome_events_that_are_given_up_ring(graph_of: Callable[..., Graph], d
 
 def test_what_a_bus_under_the_stack_s_key_cannot_encrypt_rings(graph_of: Callable[..., Graph]) -> None:
     name = "pipeline-watch-outcomes-dead-letters"
-    graph = graph_of(outcomes={}, encryption={"customer_key": True})
+    graph = graph_of(outcomes={}, encryption={"customer_key": {}})
     queue = graph.find("aws:sqs/queue:Queue", "pipeline-outcomes-dead-letters").physical_name
     alarm = graph.find("aws:cloudwatch/metricAlarm:MetricAlarm", name)
     depth = ("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": queue}, "Maximum")
@@ -232,7 +232,7 @@ def panels(graph: Graph) -> dict[str, list[Any]]:
 def test_the_redrive_function_has_its_alarms_and_is_on_the_dashboard(
     graph_of: Callable[..., Graph], stack: str
 ) -> None:
-    graph = graph_of(stack, queue={"redrive_api": True})
+    graph = graph_of(stack, queue={"redrive_api": {}})
     name = graph.find("aws:lambda/function:Function", "pipeline-redrive").physical_name
     added = {label: alarm for label, alarm in alarms(graph).items() if label not in alarms(graph_of(stack))}
 
@@ -252,7 +252,7 @@ def test_the_redrive_function_has_its_alarms_and_is_on_the_dashboard(
 def test_the_redrive_api_of_a_csv_stack_is_watched_as_any_api(graph_of: Callable[..., Graph]) -> None:
     own = {"alarms": {"api_error_rate_percent": 7, "api_latency_p95_ms": 9_000}}
     for options, percent, milliseconds in (({}, 1, 25_000), (own, 7, 9_000)):
-        graph = graph_of("csv", queue={"redrive_api": True}, **options)
+        graph = graph_of("csv", queue={"redrive_api": {}}, **options)
         (stage,) = graph.of_type("aws:apigatewayv2/stage:Stage")
 
         def of_api(metric: str, statistic: str = "Sum", api_id: str = stage.inputs["apiId"]) -> Watched:
@@ -290,9 +290,9 @@ def test_alarms_ring_at_the_threshold_say_so_to_the_topic_and_stay_quiet_without
     ("function", "config", "every_seconds", "period", "periods"),
     [
         ("breaker", {"worker": {"circuit_breaker": {}}}, 60, 60, 5),
-        ("report", {"reports": ["hourly"]}, 3_600, 3_600, 2),
-        ("report", {"reports": ["hourly", "daily"]}, 3_600, 3_600, 2),
-        ("report", {"reports": ["daily"]}, 86_400, 3_600, 26),
+        ("report", {"reports": {"schedules": ["hourly"]}}, 3_600, 3_600, 2),
+        ("report", {"reports": {"schedules": ["hourly", "daily"]}}, 3_600, 3_600, 2),
+        ("report", {"reports": {"schedules": ["daily"]}}, 86_400, 3_600, 26),
     ],
 )
 def test_a_function_by_the_clock_that_does_not_run_rings(

@@ -135,7 +135,7 @@ def test_prod_keeps_data_and_dev_destroys_cleanly(
     environment: str,
     kept: bool,  # noqa: FBT001  a parameter of the test
 ) -> None:
-    graph = graph_of(environment=environment, encryption={"customer_key": True})
+    graph = graph_of(environment=environment, encryption={"customer_key": {}})
     retained = {each.type.rsplit(":", 1)[1] for each in graph if each.retained}
     assert retained == ({"Table", "Bucket", "Key"} if kept else set())
     table = graph.find("aws:dynamodb/table:Table", "pipeline-table").inputs
@@ -210,7 +210,7 @@ def test_who_gets_an_email_needs_no_dead_letters(graph_of: Callable[..., Graph])
 def test_what_a_bus_cannot_encrypt_is_kept_in_a_queue_that_takes_it_without_the_key(
     graph_of: Callable[..., Graph],
 ) -> None:
-    graph = graph_of(api={"auth": "iam"}, outcomes={}, encryption={"customer_key": True})
+    graph = graph_of(api={"auth": "iam"}, outcomes={}, encryption={"customer_key": {}})
     bus = graph.find("aws:cloudwatch/eventBus:EventBus", "pipeline-outcomes")
     queue = graph.find("aws:sqs/queue:Queue", "pipeline-outcomes-dead-letters")
     arn = f"arn:aws:sqs:us-east-1:123456789012:{queue.physical_name}"

@@ -29,7 +29,7 @@ def test_each_period_has_its_schedule_in_utc_and_tells_the_function_what_it_was_
 
 
 def test_one_period_has_one_schedule_and_none_has_nothing(graph_of: Callable[..., Graph]) -> None:
-    daily = graph_of(reports=["daily"])
+    daily = graph_of(reports={"schedules": ["daily"]})
     assert [each.name for each in daily.of_type("aws:scheduler/schedule:Schedule")] == ["pipeline-report-daily"]
     without = {resource.name for resource in graph_of()}
     assert not {name for name in without if "report" in name}

@@ -91,7 +91,7 @@ def test_what_is_switched_off_is_not_granted(graph_of: Callable[..., Graph]) -> 
 
 
 def test_archive_and_tracing_add_what_they_need_and_no_more(graph_of: Callable[..., Graph]) -> None:
-    graph = graph_of(storage={"archive": True}, tracing=True)
+    graph = graph_of(storage={"archive": {}}, tracing=True)
     arn = arns(graph)
     plain = graph_of()
     tracing: Statement = (["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
@@ -133,7 +133,7 @@ def test_fault_injection_lets_both_functions_read_its_switch_and_is_nowhere_else
     graph_of: Callable[..., Graph],
     dev: Graph,
 ) -> None:
-    graph = graph_of(fault_injection=True)
+    graph = graph_of(fault_injection={})
     switch = graph.find("aws:ssm/parameter:Parameter", "pipeline-faults")
     read: Statement = (["ssm:GetParameter"], [f"arn:aws:ssm:us-east-1:123456789012:parameter/{switch.physical_name}"])
     for role in ("pipeline-ingest", "pipeline-worker"):
@@ -151,7 +151,7 @@ def test_fault_injection_lets_both_functions_read_its_switch_and_is_nowhere_else
 
 def test_the_redrive_function_may_do_exactly_this(graph_of: Callable[..., Graph]) -> None:
     for stack, read in (("dev", READ), ("csv", ["dynamodb:GetItem"])):
-        graph = graph_of(stack, queue={"redrive_api": True})
+        graph = graph_of(stack, queue={"redrive_api": {}})
         queue, dead, table = (
             graph.find(kind, f"pipeline-{name}").physical_name
             for kind, name in (
@@ -240,7 +240,7 @@ def test_the_alarms_topic_takes_alarms_of_this_account_and_no_plain_http(dev: Gr
 
 def test_only_its_api_may_invoke_the_redrive_function(graph_of: Callable[..., Graph]) -> None:
     for stack, api in (("dev", "pipeline-api"), ("csv", "pipeline-redrive-api")):
-        graph = graph_of(stack, queue={"redrive_api": True})
+        graph = graph_of(stack, queue={"redrive_api": {}})
         granted = dict(graph.find("aws:lambda/permission:Permission", f"{api}-redrive").inputs)
         (stage,) = graph.of_type("aws:apigatewayv2/stage:Stage")
         source = f"arn:aws:execute-api:us-east-1:123456789012:{stage.inputs['apiId']}/*/*"

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from components.config import ConfigError
-from components.options.api import SECRETS_ENVIRONMENT_CHARACTERS, SECRETS_POLICY_CHARACTERS, WorkerOptions
+from components.options.secrets import SECRETS_CHARACTERS
 from local.recording import Graph
 from local.rules import findings
 
@@ -62,14 +61,15 @@ DECRYPT_SIGNING = allowed(
     ],
     ids=["under keys of AWS", "under a customer key", "one of each"],
 )
-@pytest.mark.parametrize("customer_key", [False, True])
+@pytest.mark.parametrize("encryption", [{}, {"customer_key": {}}])
 def test_worker_and_breaker_may_read_just_these_secrets_and_nobody_else_any(
-    graph_of: Callable[..., Graph], secrets: dict[str, Any], expected: list[dict[str, Any]], *, customer_key: bool
+    graph_of: Callable[..., Graph], secrets: dict[str, Any], expected: list[dict[str, Any]], encryption: dict[str, Any]
 ) -> None:
     def made(**worker: Any) -> Graph:
         options = {"circuit_breaker": {}, **worker}
-        encryption = {"customer_key": customer_key}
-        return graph_of(worker=options, encryption=encryption, reports=["daily"], queue={"redrive_api": True})
+        return graph_of(
+            worker=options, encryption=encryption, reports={"schedules": ["daily"]}, queue={"redrive_api": {}}
+        )
 
     plain, graph = made(), made(secrets=secrets)
     for policy in (each.name for each in plain.of_type("aws:iam/rolePolicy:RolePolicy")):
@@ -96,7 +96,7 @@ def test_both_functions_are_told_where_the_secrets_are_and_nobody_what_they_are(
 def test_a_private_network_leads_to_the_services_that_keep_them_and_not_to_their_keys(
     graph_of: Callable[..., Graph],
 ) -> None:
-    private = {"vpc": "create"}
+    private: dict[str, Any] = {"vpc": {}}
     graph = graph_of(worker={"secrets": UNDER_A_KEY}, network=private)
     added = {"secretsmanager": "Interface", "ssm": "Interface"}  # pragma: allowlist secret
     assert services(graph) == {**services(graph_of(network=private)), **added}
@@ -121,12 +121,12 @@ def test_references_to_secrets_keep_every_rule(graph_of: Callable[..., Graph], s
 # The largest stack: whatever adds a right or a variable of worker or breaker function.
 LARGEST: dict[str, Any] = {
     "api": {"auth": "iam"},
-    "queue": {"redrive_api": True, "fifo": {"group_field": "customer_id"}},
-    "storage": {"archive": True},
-    "encryption": {"customer_key": True},
-    "network": {"vpc": "create"},
+    "queue": {"redrive_api": {}, "fifo": {"group_field": "customer_id"}},
+    "storage": {"archive": {}},
+    "encryption": {"customer_key": {}},
+    "network": {"vpc": {}},
     "outcomes": {},
-    "fault_injection": True,
+    "fault_injection": {},
     "tracing": True,
 }
 
@@ -141,42 +141,29 @@ def sizes(graph: Graph) -> tuple[int, int]:
     return sum(map(len, policies)), sum(map(len, itertools.chain(*function.inputs["environment"]["variables"].items())))
 
 
-def long_secrets(service: str, count: int, characters: int, *, under_a_key: bool) -> dict[str, Any]:
-    """Secrets whose ARNs have so many characters together."""
+def long_secrets(service: str, characters: int, *, under_a_key: bool) -> dict[str, Any]:
+    """The most secrets that a processor may have, whose names and ARNs have so many characters together."""
     before, after = {"secretsmanager": ("secret:", "-AbC123"), "ssm": ("parameter/", "")}[service]
     found: dict[str, Any] = {}
-    for number in range(count):
-        arn = f"arn:aws:{service}:{ACCOUNT}:{before}{chr(97 + number)}"
-        arn = arn.ljust(characters // count - len(after), "x") + after
-        found[f"payments_token_{chr(97 + number)}"] = {"arn": arn, "key_arn": KEY} if under_a_key else arn
+    for number in range(10):
+        name = f"payments_token_{chr(97 + number)}"
+        length = (characters + number) // 10 - len(name) - len(KEY) * under_a_key
+        arn = f"arn:aws:{service}:{ACCOUNT}:{before}{chr(97 + number)}".ljust(length - len(after), "x") + after
+        found[name] = {"arn": arn, "key_arn": KEY} if under_a_key else arn
     return found
 
 
 @pytest.mark.parametrize("service", ["secretsmanager", "ssm"])
 @pytest.mark.parametrize("under_a_key", [False, True])
-def test_the_longest_secrets_that_are_taken_fit_into_policies_and_environment(
+def test_the_longest_secrets_allowed_fit_into_policies_and_environment(
     graph_of: Callable[..., Graph], service: str, *, under_a_key: bool
 ) -> None:
     def secrets(characters: int) -> dict[str, Any]:
-        return long_secrets(service, 10, characters, under_a_key=under_a_key)
+        return {"secrets": long_secrets(service, characters, under_a_key=under_a_key)}
 
-    def is_taken(characters: int) -> bool:
-        try:
-            return bool(WorkerOptions(secrets=secrets(characters)))
-        except ValidationError:
-            return False
-
-    longest = next(characters for characters in range(5_000, 0, -10) if is_taken(characters))
-    policies, environment = sizes(graph_of(worker={"circuit_breaker": {}, "secrets": secrets(longest)}, **LARGEST))
+    policies, environment = sizes(graph_of(worker={"circuit_breaker": {}, **secrets(SECRETS_CHARACTERS)}, **LARGEST))
     assert policies <= 10_240
     assert environment <= 4_096
-    # And not much is given away.
-    assert policies > 9_500 or environment > 3_600
-    with pytest.raises(ConfigError, match=r"worker\.secrets: their names and ARNs take [0-9]+ characters of "):
-        graph_of(worker={"secrets": secrets(longest + 10)})
-
-
-def test_without_secrets_the_largest_stack_leaves_as_much_as_they_may_take(graph_of: Callable[..., Graph]) -> None:
-    policies, environment = sizes(graph_of(worker={"circuit_breaker": {}}, **LARGEST))
-    assert policies + SECRETS_POLICY_CHARACTERS <= 10_240 - 200
-    assert environment + SECRETS_ENVIRONMENT_CHARACTERS <= 4_096 - 200
+    longer = SECRETS_CHARACTERS + 1
+    with pytest.raises(ConfigError, match=rf"worker\.secrets: names and ARNs have {longer} characters together, and"):
+        graph_of(worker=secrets(longer))

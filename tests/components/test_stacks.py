@@ -77,7 +77,7 @@ def names(directory: Path, project: str, stack: str) -> set[tuple[str, str]]:
     options = {
         "api": {"snap_start": True},
         "worker": {"provisioned_concurrency": 1},
-        "encryption": {"customer_key": True},
+        "encryption": {"customer_key": {}},
     }
     found = set()
     for resource in synthesise(directory, stack, {f"datapipeline:{key}": value for key, value in options.items()}):

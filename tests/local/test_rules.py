@@ -132,7 +132,7 @@ def test_only_the_open_stacks_accept_a_finding_namely_that_they_are_open() -> No
 
 
 def test_stacks_with_a_key_and_a_network_keep_every_rule() -> None:
-    own = {"encryption": {"customer_key": True}, "network": {"vpc": "create"}, "tracing": True}
+    own = {"encryption": {"customer_key": {}}, "network": {"vpc": {}}, "tracing": True}
     for name in ("csv", "iot"):
         assert findings(synthesise(ROOT, name, own)) == []
 
@@ -489,7 +489,7 @@ def test_a_route_that_reaches_the_redrive_function_by_another_integration_is_fou
 @cache
 def rest_api() -> Graph:
     api = {"kind": "rest", "auth": "api_key", "access_logs": True}
-    return synthesise(ROOT, "dev", {"api": api, "queue": {"redrive_api": True}})
+    return synthesise(ROOT, "dev", {"api": api, "queue": {"redrive_api": {}}})
 
 
 @pytest.mark.parametrize(

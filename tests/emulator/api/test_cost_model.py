@@ -74,7 +74,7 @@ def test_the_model_of_cost_counts_what_the_functions_do(
     raw = {
         "datapipeline:variant": "api",
         "datapipeline:api": {"track": track},
-        "datapipeline:storage": {"results": results, "archive": archive},
+        "datapipeline:storage": {"results": results, **({"archive": {}} if archive else {})},
         **({"datapipeline:outcomes": {}} if outcomes else {}),
     }
     config = load(raw, file="test")
@@ -95,7 +95,7 @@ def test_the_model_of_cost_counts_what_the_functions_do(
 
 @pytest.mark.parametrize("events", [0, 1, 30])
 def test_the_model_of_cost_counts_what_a_report_does(pipeline: Pipeline, events: int) -> None:
-    raw = {"datapipeline:variant": "api", "datapipeline:reports": ["daily"]}
+    raw = {"datapipeline:variant": "api", "datapipeline:reports": {"schedules": ["daily"]}}
     config = load(raw, file="test")
     assert isinstance(config, ApiPipelineConfig)
     settings = ReportSettings.from_environment(pipeline.environments["report"])

@@ -259,7 +259,7 @@ def _rows(key: str, body: bytes) -> list[Json]:
 
 @pytest.fixture(scope="module")
 def stack(decisions: Path) -> Iterator[Running]:
-    with running(load_project(ROOT, "csv").with_config({"queue": {"redrive_api": True}}), iam_log=decisions) as up:
+    with running(load_project(ROOT, "csv").with_config({"queue": {"redrive_api": {}}}), iam_log=decisions) as up:
         yield up
 
 

@@ -166,7 +166,7 @@ def _events(dead: aws_.sqs.Queue, inbox: aws_.sqs.Queue, function: aws_.lambda_.
     )
 
 
-OWN: dict[str, Any] = {"encryption": {"customer_key": True}, "network": {"vpc": "create"}}
+OWN: dict[str, Any] = {"encryption": {"customer_key": {}}, "network": {"vpc": {}}}
 PROGRAMS: dict[str, tuple[Any, dict[str, Any]]] = {
     "dev": (None, {"worker": {"circuit_breaker": {}}}),
     "rest": (None, {"api": {"kind": "rest", "auth": "api_key"}, **OWN}),

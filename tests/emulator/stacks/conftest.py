@@ -156,6 +156,6 @@ def dev(start: Start) -> Iterator[Client]:
     """The dev stack, but for a shorter back-off, so that tests need not wait."""
     backoff = {"base_seconds": 1, "maximum_seconds": 1}
     with start(
-        worker={"timeout_seconds": 10, "backoff": backoff, "max_attempts": 3}, queue={"redrive_api": True}
+        worker={"timeout_seconds": 10, "backoff": backoff, "max_attempts": 3}, queue={"redrive_api": {}}
     ) as client:
         yield client

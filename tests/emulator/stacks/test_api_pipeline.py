@@ -183,7 +183,7 @@ EMPTY = {"messages": [], "not_matching": 0, "remaining": 0, "complete": True, "h
 
 
 def test_a_rest_api_with_keys_serves_the_same_events_and_nobody_without_a_key(start: Start) -> None:
-    with start(api={"kind": "rest", "auth": "api_key"}, queue={"redrive_api": True}) as client:
+    with start(api={"kind": "rest", "auth": "api_key"}, queue={"redrive_api": {}}) as client:
         assert client.outputs["api_url"].endswith("/v1")
         assert client.request("GET", "/health")[0] == 200
         assert client.post({"n": 1})[0] == 403
@@ -210,7 +210,7 @@ def test_untracked_events_with_inline_results_and_an_archive_flow_too(start: Sta
     config = {
         "api": {"track": False, "schemas": "schemas/order.json"},
         "worker": {"processor": "processors.orders:process"},
-        "storage": {"results": "inline", "archive": True, "time_index": False},
+        "storage": {"results": "inline", "archive": {}, "time_index": False},
     }
     with start(**config) as client:
         order = {"orderId": "A-17", "lines": [{"sku": "tea", "quantity": 2, "unit_price": "3.50"}]}

@@ -28,7 +28,7 @@ def files(start: Start) -> Iterator[Client]:
         output={"format": "jsonl"},
         storage={"bucket_versioning": True},
         worker={"max_attempts": 2, "backoff": {"base_seconds": 1}},
-        queue={"redrive_api": True},
+        queue={"redrive_api": {}},
         redrive_api={"stage_name": "ops", "throttling": {"rate_per_second": 5, "burst": 10}},
     ) as client:
         yield client

@@ -17,7 +17,7 @@ def game_day(start: Start) -> Iterator[Client]:
         queue={"fifo": {"group_field": "customer"}},
         worker={"max_attempts": 20, "timeout_seconds": 10, "backoff": {"base_seconds": 1, "maximum_seconds": 1}},
         outcomes={},
-        fault_injection=True,
+        fault_injection={},
     ) as client:
         yield client
 

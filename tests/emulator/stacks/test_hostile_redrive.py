@@ -81,13 +81,13 @@ def http(dev: Client) -> Redrive:
 
 @pytest.fixture(scope="module")
 def rest(start: Start) -> Iterator[Redrive]:
-    with start(api={"kind": "rest"}, queue={"redrive_api": True}) as client:
+    with start(api={"kind": "rest"}, queue={"redrive_api": {}}) as client:
         yield redriven(client)
 
 
 @pytest.fixture(scope="module")
 def csv(start: Start) -> Iterator[Redrive]:
-    with start("csv", queue={"redrive_api": True}) as client:
+    with start("csv", queue={"redrive_api": {}}) as client:
         yield redriven(client)
 
 

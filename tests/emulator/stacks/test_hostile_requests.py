@@ -68,7 +68,7 @@ def anything(dev: Client) -> Events:
 @pytest.fixture(scope="module")
 def orders(start: Start) -> Iterator[Events]:
     api = {"kind": "rest", "auth": "api_key", "schemas": "schemas/order.json", "max_batch": 5, "max_depth": 8}
-    with start(api=api, worker={"processor": "processors.orders:process"}, queue={"redrive_api": True}) as client:
+    with start(api=api, worker={"processor": "processors.orders:process"}, queue={"redrive_api": {}}) as client:
         key = client.aws("apigateway").get_api_key(apiKey=client.outputs["api_key_id"], includeValue=True)["value"]
         yield Events(client, {"x-api-key": key})
 

@@ -188,8 +188,8 @@ def test_no_line_of_any_function_of_an_api_stack_has_anything_of_an_events_body(
     with start(
         api={"schemas": ["page_view"]},
         worker={"max_attempts": 2, "timeout_seconds": 10, "backoff": {"base_seconds": 1, "maximum_seconds": 1}},
-        queue={"redrive_api": True},
-        storage={"archive": True},
+        queue={"redrive_api": {}},
+        storage={"archive": {}},
         logs={"level": "DEBUG"},
     ) as client:
         client.use_processor("processors/echo.py", PICKY)
