@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -410,3 +411,21 @@ def test_readings_that_are_dated_ahead_count_as_of_their_upload_and_keep_their_o
 def test_a_key_names_the_device_whose_readings_it_may_hold(key: str, accepted: bool) -> None:  # noqa: FBT001
     objection = of_the_keys_device(key, None)
     assert (objection(reading(GOOD)) is None) == accepted
+
+
+@pytest.mark.parametrize("line", ['{"a":' + "1" * 390, '{"device_id": "' + "x" * 380, "x" * 400])
+def test_ten_thousand_values_that_are_not_json_are_refused_in_linear_time(line: str) -> None:
+    started = time.process_time()
+    found = read(f"{line}\n" * 10_000, latest=LATEST, maximum_readings=10_000)
+    # Each error counted the lines before it: 7 seconds of this function's time.
+    assert time.process_time() - started < 3
+    assert [each.position for each in found.rejections] == list(range(10_000))
+    assert {each.text for each in found.rejections} == {line}
+
+
+def test_a_field_that_stands_twice_among_fifty_thousand_is_found_in_linear_time() -> None:
+    started = time.process_time()
+    fields = ",".join(f'"m{number}":1' for number in range(50_000))
+    found = read(f'{{{fields},"m49999":1}}', latest=LATEST, maximum_readings=1)
+    assert time.process_time() - started < 3
+    assert [each.reason for each in found.rejections] == ['a field stands twice: "m49999"']
