@@ -31,7 +31,7 @@ def _shortened(value: object) -> object:
     return f"{text[:half]} ... {len(text) - 2 * half} characters left out ... {text[-half:]}"
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: Any) -> Any:
     """Return the JSON in a message. Raises ValueError, also for levels too deep to parse, which logging would raise."""
     try:
         return json.loads(text)

@@ -39,7 +39,7 @@ def test_a_log_line_is_one_line_of_json_with_any_text_in_its_fields(text: str) -
 
 def formatted(message: object, error: Exception | None = None) -> str:
     (handler,) = logger._logger.handlers
-    raised = error and (type(error), error, error.__traceback__)
+    raised = (type(error), error, error.__traceback__) if error else None
     return handler.format(logger._logger.makeRecord("test", logging.ERROR, __file__, 1, message, (), raised))
 
 
