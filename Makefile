@@ -83,8 +83,7 @@ bench-csv: $(DEV) ## the CSV engine's speed, memory and exactness, at 1 and 5 mi
 	@nice $(BIN)/python -m benchmarks.csv
 
 layer: $(RUN) ## the functions' dependency layer, into .build/
-	@$(BIN)/python -W ignore -c 'from components import package; \
-		print(package.dependency_layer(package.ROOT / "handlers/requirements.txt").path)'
+	@$(BIN)/python -W ignore -c 'from components.layers import layer_archive; print(layer_archive())'
 
 requirements: $(DEV) ## compile every requirements.in to its requirements.txt
 	@$(COMPILE) handlers/requirements.in --output-file handlers/requirements.txt

@@ -144,7 +144,9 @@ def _lines(error: ValidationError, file: str, model: type[BaseModel]) -> list[st
         key = f"{NAMESPACE}:{'.'.join(path)}" if path else NAMESPACE
         message = problem["msg"].removeprefix("Value error, ")
         given = problem["input"]
-        hidden = isinstance(given, Mapping) or problem["type"] in _NOT_SHOWN or _maybe_secret(f"{key}: {given}")
+        # A value of the processor's environment may be a secret in the wrong place.
+        may_be_secret = location[:2] == ("worker", "environment") or _maybe_secret(f"{key}: {given}")
+        hidden = isinstance(given, Mapping) or problem["type"] in _NOT_SHOWN or may_be_secret
         shown = "" if hidden else f" = {given!r}"
         if problem["type"] == "too_short" and given:
             # Caused by an invalid item, which has a line of its own.

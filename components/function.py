@@ -74,7 +74,7 @@ class Function(pulumi.ComponentResource):
             architectures=[ARCHITECTURE],
             handler=handler,
             code=runtime.code,
-            layers=[runtime.layer],
+            layers=runtime.layers,
             role=role.arn,
             memory_size=size.memory_mb,
             timeout=size.timeout_seconds,

@@ -22,6 +22,8 @@ class Grant:
     used_by_lambda: bool = False
     """Used by Lambda, or by a service that is called, in the function's name, not by its code: the function's network
     need not lead there."""
+    on_foreign_resources: bool = False
+    """On resources that are not the pipeline's, so that its customer key has nothing to do with them."""
     in_later_policy: bool = False
     """Allowed by a policy that is made after the function: here it says only that the function's code calls this."""
 
@@ -65,7 +67,8 @@ def policy_document(grants: Iterable[Grant], *, key_arn: Input[str] | None) -> p
     """
     granted = [grant for grant in grants if not grant.in_later_policy]
     if key_arn is not None:
-        needed = {right for grant in granted for action in grant.actions for right in _key_actions(action)}
+        ours = [grant for grant in granted if not grant.on_foreign_resources]
+        needed = {right for grant in ours for action in grant.actions for right in _key_actions(action)}
         granted.append(
             Grant(tuple(sorted(needed)), (key_arn,), why="decrypt and encrypt what the other rights are about")
         )

@@ -1,6 +1,6 @@
 """Everything the functions of a pipeline share: code, packages, logs, key and network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -8,10 +8,11 @@ import pulumi_aws as aws
 from pulumi import Input, ResourceOptions
 
 from components.encryption import Key, customer_key, encrypted
+from components.layers import code_of, layer_archive
 from components.names import service_name
 from components.network import Network, network_of
 from components.options.common import CommonOptions, LogOptions
-from components.package import ARCHITECTURE, RUNTIME, dependency_layer, source_archive
+from components.package import ARCHITECTURE, RUNTIME, source_archive
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Runtime:
     service: str
     """The name under which the functions report metrics."""
     code: pulumi.Archive
-    layer: Input[str]
+    layers: Sequence[Input[str]]
+    """ARNs of the layers, the dependencies first."""
     logs: LogOptions
     tracing: bool
     key: Key | None = None
@@ -36,7 +38,7 @@ def shared_runtime(
 ) -> Runtime:
     """Create the key, the network and the layer of a pipeline, and package the code.
 
-    The archive holds the Python files below `folders`, and `files` (path: text).
+    The archive holds the handlers, the files below `folders` of the program's project, and `files` (path: text).
     """
     key = customer_key(f"{name}-key", config, parent=parent)
     opts = encrypted(parent, key)
@@ -45,11 +47,11 @@ def shared_runtime(
         f"{name}-dependencies",
         # Layers are not auto-named.
         layer_name=f"{service}-{name}-dependencies",
-        code=dependency_layer(),
+        code=code_of(layer_archive()),
         compatible_runtimes=[RUNTIME],
         compatible_architectures=[ARCHITECTURE],
         opts=opts,
     )
     network = network_of(f"{name}-network", config.network, opts=opts)
     code = source_archive(*folders, extra=files)
-    return Runtime(service, code, dependencies.arn, config.logs, config.tracing, key, network, opts)
+    return Runtime(service, code, [dependencies.arn], config.logs, config.tracing, key, network, opts)

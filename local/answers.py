@@ -236,6 +236,7 @@ ANSWERS: Mapping[str, Answer] = {
     "aws:s3/bucket:Bucket": _bucket,
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _by("bucket"),
     "aws:s3/bucketNotification:BucketNotification": _by("bucket"),
+    "aws:s3/bucketObjectv2:BucketObjectv2": _by("key"),
     "aws:s3/bucketOwnershipControls:BucketOwnershipControls": _by("bucket"),
     "aws:s3/bucketPolicy:BucketPolicy": _by("bucket"),
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": _by("bucket"),

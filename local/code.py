@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pulumi
 
 from local.errors import LocalError
+from local.packages import sdk_folder
 
 # The oldest time that a zip archive can hold. One time for all entries makes archives reproducible.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -80,11 +81,11 @@ def _read(path: Path) -> bytes:
         raise LocalError(f"cannot read {path}, which a code archive names: {error.strerror}") from error
 
 
-def check_import(code: bytes, handler: str, environment: Mapping[str, str], project: Path) -> None:
+def check_import(code: bytes, handler: str, environment: Mapping[str, str], packages: Sequence[str]) -> None:
     """Imports a handler as Lambda would, in a process of its own. Raises LocalError saying where and what is wrong.
 
-    Modules are found in the archive and among the installed packages, not in the project's folder: what is missing in
-    the archive must be missed here already.
+    Modules are found in the archive, the folders of `packages` and the AWS SDK: what is missing there must be missed
+    here already.
     """
     with tempfile.TemporaryDirectory(prefix="pipeline-import-") as folder:
         with zipfile.ZipFile(io.BytesIO(code)) as archive:
@@ -92,7 +93,7 @@ def check_import(code: bytes, handler: str, environment: Mapping[str, str], proj
         checker = Path(__file__).with_name("import_check.py")
         try:
             result = subprocess.run(  # noqa: S603  our own file, with this Python
-                [sys.executable, "-I", str(checker), folder, handler, str(project)],
+                [sys.executable, "-I", "-S", str(checker), folder, handler, *packages, str(sdk_folder())],
                 cwd=folder,
                 env={"PATH": os.environ.get("PATH", ""), "HOME": folder, "LAMBDA_TASK_ROOT": folder, **environment},
                 stdin=subprocess.DEVNULL,

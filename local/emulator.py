@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from local.errors import LocalError
+from local.packages import SDK_VARIABLE, sdk_folder
 
 HOST = "127.0.0.1"
 ACCOUNT = "000000000000"
@@ -81,6 +82,7 @@ class Emulator:
             "AWS_ACCESS_KEY_ID": self.keys.access_key,
             "AWS_SECRET_ACCESS_KEY": self.keys.secret_key,
             "PIPELINE_PROOF": self._proof,
+            SDK_VARIABLE: str(sdk_folder()),
             "HOME": str(self.folder / "home"),
             "TMPDIR": str(self.folder / "tmp"),
             "STATE_DIR": str(self.folder / "state"),

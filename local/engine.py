@@ -17,11 +17,13 @@ from local.code import check_import, source_files, zip_bytes
 from local.emulator import ACCOUNT, Emulator
 from local.errors import LocalError
 from local.monitor import Created, Registration
+from local.packages import layer_folders
 from local.program import run_program
 from local.project import Project
 from local.services import Clients
 
 FUNCTION_TYPE = "aws:lambda/function:Function"
+LAYER_TYPE = "aws:lambda/layerVersion:LayerVersion"
 
 Progress = Callable[[Registration], None]
 
@@ -37,6 +39,7 @@ class DeployedFunction:
     archive: pulumi.Archive
     files: list[Path]
     environment: dict[str, str]
+    packages: list[str]
     state: FileState
 
 
@@ -54,6 +57,7 @@ class Engine:
         self._checks = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="import-check")
         self._checking: list[Future[None]] = []
         self.functions: list[DeployedFunction] = []
+        self._packages: dict[str, list[str]] = {}
 
     def component(self, registration: Registration) -> None:
         """Report a component. The emulator has nothing for it."""
@@ -68,6 +72,8 @@ class Engine:
             raise LocalError(" ".join(str(error).split())) from error
         except KeyError as error:
             raise LocalError(f"its input {error} is missing") from error
+        if registration.type == LAYER_TYPE:
+            self._packages[created.outputs["arn"]] = layer_folders(zip_bytes(registration.inputs["code"]))
         if registration.type == FUNCTION_TYPE:
             self._deployed(registration)
         self._progress(registration)
@@ -95,6 +101,7 @@ class Engine:
                 "AWS_LAMBDA_FUNCTION_NAME": registration.physical_name,
                 **variables,
             },
+            packages=[folder for layer in inputs.get("layers", []) for folder in self._packages.get(layer, [])],
             state=_state(files),
         )
         self.functions.append(function)
@@ -102,7 +109,7 @@ class Engine:
 
     def _check(self, function: DeployedFunction, code: bytes) -> None:
         try:
-            check_import(code, function.handler, function.environment, self._project.directory)
+            check_import(code, function.handler, function.environment, function.packages)
         except LocalError as error:
             raise LocalError(f"function {function.name}: {error}") from error
 

@@ -1,6 +1,6 @@
 """Import one handler and print the reason of a failure as a line of JSON. Run as a file, in the function's environment.
 
-Arguments: the folder of the unpacked code, the handler (`package.module.function`), the project's folder.
+Arguments: the folder of the unpacked code, the handler (`package.module.function`), the folders of packages.
 """
 
 import importlib
@@ -11,10 +11,9 @@ import traceback
 from pathlib import Path
 
 
-def main(folder: str, handler: str, project: str) -> str | None:
+def main(folder: str, handler: str, *packages: str) -> str | None:
     """Return what is wrong with the handler, or None."""
-    # An editable install puts the project on the path, which would hide modules that the archive lacks.
-    sys.path[:] = [folder, *(entry for entry in sys.path if Path(entry).resolve() != Path(project).resolve())]
+    sys.path[:] = [folder, *sys.path, *packages]
     return _problem(handler, folder) or _problem(os.environ.get("PROCESSOR", "").replace(":", "."), folder)
 
 
@@ -45,6 +44,6 @@ def _place(error: BaseException, folder: str) -> str:
 
 
 if __name__ == "__main__":
-    if problem := main(*sys.argv[1:4]):
+    if problem := main(*sys.argv[1:]):
         sys.stdout.write(json.dumps({"problem": problem}) + "\n")
         sys.exit(1)

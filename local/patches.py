@@ -66,6 +66,7 @@ def apply() -> None:
     _match_line_breaks_with_wildcards()
     _queue_asynchronous_invocations()
     _fill_in_scheduled_times()
+    _show_functions_their_own_packages()
     # MiniStack looks every ten seconds, which is slow for a developer who waits for a schedule.
     scheduler._SCHEDULE_TICK_INTERVAL = 1  # noqa: SLF001
     if path := os.environ.get(IAM_LOG_VARIABLE):
@@ -302,6 +303,22 @@ def _fill_in_scheduled_times() -> None:
         original(target, event, *args)
 
     eventbridge._invoke_target = invoke_target  # noqa: SLF001
+
+
+def _show_functions_their_own_packages() -> None:
+    """Run functions with what Lambda's Python brings and what their layers hold, and no other package of this machine.
+
+    MiniStack runs them in its own environment, where a package that is missing on AWS is there.
+    """
+    sdk = os.environ.pop("PIPELINE_SDK_PACKAGES")
+    begin = (
+        "import os, sys\n"
+        # Without site-packages, and without the finders of editable installs.
+        "if not sys.flags.no_site:\n"
+        "    os.execv(sys.executable, [sys.executable, '-S', *sys.argv])\n"
+        f"sys.path.append({sdk!r})\n"
+    )
+    lambda_runtime._PYTHON_WORKER_SCRIPT = begin + lambda_runtime._PYTHON_WORKER_SCRIPT  # noqa: SLF001
 
 
 def _record_decisions(path: str) -> None:

@@ -10,7 +10,6 @@ import os
 import runpy
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,15 +22,13 @@ from pulumi.runtime.config import set_all_config
 from pulumi.runtime.proto import engine_pb2
 from pulumi.runtime.stack import run_in_stack
 
+from components.layers import LOCAL_VARIABLE
 from local.errors import LocalError
 from local.monitor import Backend, Monitor
 from local.project import Project
 
 # The number of registrations at once. More would only wait for the emulator.
 WORKERS = 8
-
-# A zip archive without entries. Functions run on this Python locally, whose packages need no layer.
-EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
 
 
 class Log:
@@ -49,7 +46,7 @@ def run_program(project: Project, backend: Backend, program: Callable[[], object
     The program runs in the project's folder, which is also put on `sys.path`, as `pulumi up` does. Raises what the
     program raises, and LocalError for everything else.
     """
-    with tempfile.TemporaryDirectory(prefix="pipeline-") as scratch, _program_environment(project, Path(scratch)):
+    with _program_environment(project):
         # The SDK keeps its state in context variables. A context of its own keeps runs apart.
         return contextvars.copy_context().run(_run, project, backend, program or _main_of(project))
 
@@ -62,23 +59,18 @@ def _main_of(project: Project) -> Callable[[], object]:
 
 
 @contextlib.contextmanager
-def _program_environment(project: Project, scratch: Path) -> Iterator[None]:
-    layer = scratch / "empty-layer.zip"
-    layer.write_bytes(EMPTY_ZIP)
+def _program_environment(project: Project) -> Iterator[None]:
     before = Path.cwd()
     folder = str(project.directory)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    own_layer = "PIPELINE_LAYER_ARCHIVE" not in os.environ
-    if own_layer:
-        os.environ["PIPELINE_LAYER_ARCHIVE"] = str(layer)
+    os.environ[LOCAL_VARIABLE] = "1"
     os.chdir(project.directory)
     try:
         yield
     finally:
         os.chdir(before)
-        if own_layer:
-            del os.environ["PIPELINE_LAYER_ARCHIVE"]
+        os.environ.pop(LOCAL_VARIABLE, None)
 
 
 def _run(project: Project, backend: Backend, program: Callable[[], object]) -> dict[str, Any]:

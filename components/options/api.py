@@ -1,8 +1,5 @@
 """Options of the `api` variant."""
 
-import ast
-import re
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -20,6 +17,7 @@ from components.options.common import (
     QueueOptions,
     StartOptions,
 )
+from components.options.processor import Policy, ProcessorName, RequirementsFile, Variables
 from components.options.schemas import EventSchemas
 from components.options.secrets import Secrets
 
@@ -27,22 +25,6 @@ from components.options.secrets import Secrets
 STORING_SECONDS = 5
 # With a circuit breaker: detecting an outage takes an attempt or two.
 LEAST_ATTEMPTS = 3
-
-
-def _existing_processor(value: str) -> str:
-    match = re.fullmatch(r"(processors(?:\.[a-z_][a-z0-9_]*)+):([A-Za-z_]\w*)", value)
-    if match is None:
-        raise ValueError("must name a function below processors/, like processors.orders:process")
-    path = Path(match[1].replace(".", "/") + ".py")
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    try:
-        names = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
-    except SyntaxError as error:
-        raise ValueError(f"{path} is not Python: {error}") from error
-    if match[2] not in names:
-        raise ValueError(f"{path} has no function {match[2]}; it has {', '.join(names) or 'none'}")
-    return value
 
 
 class JwtOptions(Options):
@@ -170,8 +152,14 @@ class CircuitBreakerOptions(Options):
 class WorkerOptions(PolledOptions, StartOptions):
     """The function that processes events from the queue."""
 
-    processor: Annotated[str, AfterValidator(_existing_processor)] = "processors.echo:process"
+    processor: Annotated[ProcessorName, Field(validate_default=True)] = "processors.echo:process"
     """`module:function` of `process(event) -> result`, in a file below processors/."""
+    requirements: RequirementsFile | None = None
+    """A file with the packages that the processor imports, pinned with hashes (docs/processors.md). Default: none."""
+    environment: Variables = Field(default_factory=dict)
+    """Environment variables of the processor, by their names. Never secrets: those are named in `secrets`."""
+    policy: Policy = Field(default_factory=dict)
+    """Rights of the processor, by their purposes: `send_mail: {actions: [ses:SendEmail], resources: [ARN]}`."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
     """Attempts to process an event before it fails and its message is dead-lettered."""
     event_timeout_seconds: Annotated[int, Field(ge=1, le=895)] | None = None

@@ -20,6 +20,7 @@ from components.options.api import ApiOptions, ApiPipelineConfig, StorageOptions
 from components.options.schemas import read_event_schema
 from components.outcomes import outcomes_part
 from components.part import Part, total
+from components.processor import processor_part, runtime_with_packages
 from components.queries import EVENT_QUERIES, SavedQueries
 from components.queue import Queue, queue_metric
 from components.redrive import redrive_part
@@ -36,7 +37,7 @@ ARCHIVE = "archive/"
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Build the variant and return the outputs of its stack."""
     schemas = {"schemas.json": json.dumps(event_schemas(config.api), sort_keys=True)}
-    runtime = shared_runtime(name, config, "handlers", "processors", files=schemas, parent=parent)
+    runtime = shared_runtime(name, config, "processors", files=schemas, parent=parent)
     opts = runtime.opts
     alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=opts)
     # A topic of their own: who can cause alerts must not be able to drown alarms in them.
@@ -50,6 +51,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         outcomes_part(f"{name}-outcomes", config.outcomes, runtime, parent=parent),
         faults_part(f"{name}-faults", enabled=config.fault_injection is not None, opts=opts),
         secrets_part(config.worker.secrets),
+        processor_part(config.worker),
     )
     ingest = Function(
         f"{name}-ingest",
@@ -68,7 +70,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         queue=queue,
         table=table,
         bucket=bucket,
-        runtime=runtime,
+        runtime=runtime_with_packages(f"{name}-processor", config.worker, runtime, bucket),
         environment=_worker_environment(config),
     )
     redrive = redrive_part(f"{name}-redrive", config, queue=queue, read_table=table.grant_read(), runtime=runtime)

@@ -28,7 +28,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
     """Builds the variant and returns the outputs of its stack."""
     storage = config.storage
     files = {"columns.json": config.format_json()}
-    runtime = shared_runtime(name, config, "handlers", files=files, parent=parent)
+    runtime = shared_runtime(name, config, files=files, parent=parent)
     service, opts = runtime.service, runtime.opts
     alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=opts)
     # A topic of their own: who can cause alerts must not be able to drown alarms in them.

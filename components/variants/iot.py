@@ -28,7 +28,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
     """Builds the variant and returns the outputs of its stack."""
     storage = config.storage
     files = {"thresholds.json": config.thresholds_json(), "schema.json": _schema(config)}
-    runtime = shared_runtime(name, config, "handlers", files=files, parent=parent)
+    runtime = shared_runtime(name, config, files=files, parent=parent)
     service, opts = runtime.service, runtime.opts
     alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=opts)
     # A topic of their own: who can cause alerts must not be able to drown alarms in them.

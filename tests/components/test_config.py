@@ -107,6 +107,9 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "maximum_concurrency": None,
             "memory_mb": 512,
             "timeout_seconds": 30,
+            "requirements": None,
+            "environment": {},
+            "policy": {},
             "secrets": {},
             "backoff": {"base_seconds": 2, "maximum_seconds": 900},
             "circuit_breaker": None,
@@ -273,6 +276,8 @@ ITEMS: Json = {
     "security_group_ids": "sg-0a",
     "columns": {"name": "a"},
     "secrets": "arn:aws:ssm:eu-west-1:123456789012:parameter/a",
+    "actions": "s3:GetObject",
+    "resources": "arn:aws:s3:::a",
 }
 
 
@@ -550,6 +555,12 @@ def test_what_is_no_arn_of_a_secret_is_refused_and_never_shown(given: str) -> No
         ({"worker": {"secrets": {"token": {"arn": TOKEN, "value": "12345678"}}}}, "token.value: unknown key; allowed"),
         ({"worker": {"secrets": "12345678"}}, "worker.secrets: Input should be a valid dictionary"),
         ({"worker": {"secrets": ["12345678"]}}, "worker.secrets: Input should be a valid dictionary"),
+        (
+            {"worker": {"environment": {"PAY_KEY": 12345678}}},
+            "worker.environment.PAY_KEY: Input should be a valid string",
+        ),
+        ({"worker": {"environment": {"PAY-KEY": "12345678"}}}, "worker.environment.PAY-KEY.[key]: String should match"),
+        ({"worker": {"environment": "12345678"}}, "worker.environment: Input should be a valid dictionary"),
         ({"worker": {"secret": {"token": "12345678"}}}, "worker.secret: unknown key; allowed here: backoff"),
         ({"worker": {"password": "12345678"}}, "worker.password: unknown key; allowed here: backoff"),
         ({"shop": {"password": "12345678"}}, "datapipeline:shop: unknown key; allowed here: accepted_findings"),
@@ -561,8 +572,8 @@ def test_what_is_no_arn_of_a_secret_is_refused_and_never_shown(given: str) -> No
         ),
         ({"worker": {"secrets": {"12345678": "token"}}}, "worker.secrets.[key]: String should match pattern '^[a-z]"),
         (
-            {"worker": {"environment": {"PAY_KEY": "12345678"}}},
-            "worker.environment: unknown key; allowed here: backoff",
+            {"worker": {"variables": {"PAY_KEY": "12345678"}}},
+            "worker.variables: unknown key; allowed here: backoff",
         ),
         ({"secerts": {"pay_key": "12345678"}}, "datapipeline:secerts: unknown key; allowed here: accepted_findings"),
         ({"variant": {"pay_key": "12345678"}}, "datapipeline:variant: Input should be 'api' or 'csv' or 'iot'"),
@@ -855,6 +866,31 @@ def test_a_processor_may_lie_deeper_and_have_any_name(elsewhere: Path) -> None:
     assert loaded(worker={"processor": "processors.shop.v2:total"}).worker.processor == "processors.shop.v2:total"
     (line,) = lines(worker={"processor": "processors.shop.v2:LIMIT"})
     assert line.endswith("processors/shop/v2.py has no function LIMIT; it has total")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "async def process(event): ...\n",
+        "class process:\n    def __call__(self, event): ...\n",
+        "from processors.echo import process\n",
+        "from processors.echo import process as other\nprocess = other\n",
+        "from functools import partial\nfrom processors import echo\nprocess = partial(echo.process, True)\n",
+        "import processors.echo\nprocess = processors.echo.process\n",
+        "process = lambda event: None\n",
+        "if True:\n    def process(event): ...\nelse:\n    pass\n",
+        "from processors.echo import *\n",
+    ],
+)
+def test_a_processor_is_whatever_can_be_called(elsewhere: Path, code: str) -> None:
+    (elsewhere / "processors" / "mine.py").write_text(code)
+    assert loaded(worker={"processor": "processors.mine:process"}).worker.processor == "processors.mine:process"
+
+
+def test_a_processor_may_be_in_a_package(elsewhere: Path) -> None:
+    (elsewhere / "processors" / "shop").mkdir()
+    (elsewhere / "processors" / "shop" / "__init__.py").write_text("def process(event): ...\n")
+    assert loaded(worker={"processor": "processors.shop:process"}).worker.processor == "processors.shop:process"
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,16 @@
 
 import io
 import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pulumi
 import pytest
 
+from components.layers import LOCAL_VARIABLE, layer_archive
 from local.code import check_import, source_files, zip_bytes
 from local.errors import LocalError
+from local.packages import layer_folders
 
 
 def _archive(**files: str) -> pulumi.AssetArchive:
@@ -25,9 +25,9 @@ def _contents(code: bytes) -> dict[str, str]:
         return {name: archive.read(name).decode() for name in archive.namelist()}
 
 
-def _problem(handler: str, project: Path, **files: str) -> str:
+def _problem(handler: str, *packages: str, **files: str) -> str:
     with pytest.raises(LocalError) as raised:
-        check_import(zip_bytes(_archive(**files)), handler, {"COLOUR": "red"}, project)
+        check_import(zip_bytes(_archive(**files)), handler, {"COLOUR": "red"}, packages)
     return str(raised.value)
 
 
@@ -65,56 +65,55 @@ def test_a_remote_archive_is_refused() -> None:
         zip_bytes(pulumi.RemoteArchive("file:///code.zip"))
 
 
-def test_a_handler_is_imported_with_its_environment(tmp_path: Path) -> None:
+def test_a_handler_is_imported_with_its_environment() -> None:
     code = "import os\nassert os.environ['COLOUR'] == 'red'\ndef handler(event, context): ...\n"
-    check_import(zip_bytes(_archive(app__main=code)), "app.main.handler", {"COLOUR": "red"}, tmp_path)
+    check_import(zip_bytes(_archive(app__main=code)), "app.main.handler", {"COLOUR": "red"}, [])
     with pytest.raises(LocalError, match=r"KeyError: 'COLOUR' \(app/main.py:2\)$"):
-        check_import(zip_bytes(_archive(app__main=code)), "app.main.handler", {}, tmp_path)
+        check_import(zip_bytes(_archive(app__main=code)), "app.main.handler", {}, [])
 
 
-def test_the_processor_that_a_handler_loads_later_is_imported(tmp_path: Path) -> None:
+def test_the_processor_that_a_handler_loads_later_is_imported() -> None:
     code = "def handler(event, context): ...\n"
     archive = zip_bytes(_archive(app__main=code, mine__broken="import nothing_of_this_name\ndef process(event): ...\n"))
-    check_import(archive, "app.main.handler", {}, tmp_path)
+    check_import(archive, "app.main.handler", {}, [])
     with pytest.raises(LocalError, match=r"nothing_of_this_name.*\(mine/broken.py:1\)$"):
-        check_import(archive, "app.main.handler", {"PROCESSOR": "mine.broken:process"}, tmp_path)
+        check_import(archive, "app.main.handler", {"PROCESSOR": "mine.broken:process"}, [])
 
 
-def test_an_import_error_has_file_and_line(tmp_path: Path) -> None:
-    problem = _problem("main.handler", tmp_path, main="import other\n", other="\n\nimport no_such_module\n")
+def test_an_import_error_has_file_and_line() -> None:
+    problem = _problem("main.handler", main="import other\n", other="\n\nimport no_such_module\n")
     assert problem == "cannot import main.handler: ModuleNotFoundError: No module named 'no_such_module' (other.py:3)"
 
 
-def test_a_syntax_error_has_its_own_line(tmp_path: Path) -> None:
-    problem = _problem("main.handler", tmp_path, main="import other\n", other="x = 1\ndef broken(:\n")
+def test_a_syntax_error_has_its_own_line() -> None:
+    problem = _problem("main.handler", main="import other\n", other="x = 1\ndef broken(:\n")
     assert problem.startswith("cannot import main.handler: SyntaxError: ")
     assert problem.endswith("(other.py:2)")
 
 
-def test_a_handler_missing_from_its_module_is_named_in_the_error(tmp_path: Path) -> None:
-    assert _problem("main.handler", tmp_path, main="") == "cannot import main.handler: main has no function 'handler'"
+def test_a_handler_missing_from_its_module_is_named_in_the_error() -> None:
+    assert _problem("main.handler", main="") == "cannot import main.handler: main has no function 'handler'"
 
 
-def test_a_module_that_exits_is_an_error(tmp_path: Path) -> None:
-    assert "SystemExit: 0 (main.py:1)" in _problem("main.handler", tmp_path, main="raise SystemExit(0)\n")
+def test_a_module_that_exits_is_an_error() -> None:
+    assert "SystemExit: 0 (main.py:1)" in _problem("main.handler", main="raise SystemExit(0)\n")
 
 
-def test_a_module_that_kills_its_process_is_an_error(tmp_path: Path) -> None:
-    problem = _problem("main.handler", tmp_path, main="import os\nos._exit(7)\n")
+def test_a_module_that_kills_its_process_is_an_error() -> None:
+    problem = _problem("main.handler", main="import os\nos._exit(7)\n")
     assert problem == "cannot import main.handler: the process ended with 7"
 
 
-def test_a_module_missing_from_the_archive_is_not_imported_from_the_project(tmp_path: Path) -> None:
-    (tmp_path / "main.py").write_text("import handlers\ndef handler(event, context): ...\n")
-    root = Path(__file__).parents[2]
-    assert (root / "handlers").is_dir()
-    # An editable install has the project's root on the path, as this has.
-    script = "import sys; sys.path.append(sys.argv[3]); from local.import_check import main; print(main(*sys.argv[1:]))"
+def test_a_handler_finds_the_sdk_and_the_packages_of_its_layers_and_no_other() -> None:
+    # All of these are installed beside this test, and the project is on its path.
+    for module in ("pydantic", "pulumi", "handlers", "pytest"):
+        assert f"No module named '{module}' (main.py:1)" in _problem("main.handler", main=f"import {module}\n")
+    code = "import boto3, botocore, dateutil, six, urllib3, aws_lambda_powertools\ndef handler(event, context): ...\n"
+    assert "No module named 'aws_lambda_powertools'" in _problem("main.handler", main=code)
+    check_import(zip_bytes(_archive(main=code)), "main.handler", {}, _dependencies())
 
-    def check(project: Path) -> str:
-        arguments = [sys.executable, "-c", script, str(tmp_path), "main.handler", str(project)]
-        environment = {**os.environ, "PYTHONPATH": ""}
-        result = subprocess.run(arguments, cwd=root, env=environment, capture_output=True, text=True, check=True)
-        return result.stdout.strip()
 
-    assert check(root) == "ModuleNotFoundError: No module named 'handlers' (main.py:1)"
+def _dependencies() -> list[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(LOCAL_VARIABLE, "1")
+        return layer_folders(layer_archive().read_bytes())

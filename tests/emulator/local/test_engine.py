@@ -17,9 +17,9 @@ from local.services import Clients
 
 PROGRAM = """
 import json
-import os
 import pulumi
 import pulumi_aws as aws
+from components.layers import code_of, layer_archive
 
 statement = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
 role = aws.iam.Role("greet", assume_role_policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
@@ -29,8 +29,7 @@ allowed = queue.arn.apply(lambda arn: json.dumps({
     "Statement": [{"Effect": "Allow", "Action": "sqs:GetQueueAttributes", "Resource": arn}],
 }))
 policy = aws.iam.RolePolicy("greet", role=role.id, policy=allowed)
-packages = pulumi.FileArchive(os.environ["PIPELINE_LAYER_ARCHIVE"])
-layer = aws.lambda_.LayerVersion("greet", layer_name="greet", code=packages)
+layer = aws.lambda_.LayerVersion("greet", layer_name="greet", code=code_of(layer_archive()))
 function = aws.lambda_.Function(
     "greet",
     runtime="python3.13",
