@@ -32,6 +32,7 @@ from rich.progress import Progress
 from rich.table import Table as Grid
 
 from cli.core.http import Access, request
+from handlers.api.faults import kills
 from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
@@ -48,6 +49,8 @@ FAILING_PERCENT = 2
 OK, ACCEPTED = 200, 202
 # The error type of events that the processor rejects by design.
 REJECTED = "Rejected"
+# The error type of events whose worker died at each attempt.
+DIED = "WorkerDiedError"
 DRAIN_SECONDS = 180
 EMPTY_LOOKS = 3
 
@@ -58,6 +61,8 @@ FAULTS = (
     ("duplicate_submit", 25),
     ("random_fail_p15", 30),
     ("slow_downstream", 15),
+    # Long enough for some of the events that kill their process to use all their attempts.
+    ("out_of_memory", 100),
     ("random_fail_p100", 20),
     ("none", 40),
 )
@@ -121,6 +126,8 @@ class Drill:
         self._lock = threading.Lock()
         self._over = threading.Event()
         self.killed = 0
+        self.died: set[str] = set()
+        """The ids of events in the dead letters because their worker died."""
         self._circuit_url = self._subscribe("Circuit Opened")
 
     def _subscribe(self, detail_type: str) -> str:
@@ -262,7 +269,9 @@ class Drill:
 
     def redrive_faults(self) -> int:
         """Redrive the dead letters caused by faults, not those rejected by design. Return their number."""
-        types = {letter["error_type"] for letter in self._redrive("GET", "preview?max_messages=1000")["messages"]}
+        letters = self._redrive("GET", "preview?max_messages=1000")["messages"]
+        types = {letter["error_type"] for letter in letters}
+        self.died |= {letter["id"] for letter in letters if letter["error_type"] == DIED}
         moved = 0
         for error_type in sorted(types - {REJECTED}):
             complete = False
@@ -310,6 +319,7 @@ def balance(drill: Drill, ledger: Ledger) -> list[tuple[str, int, bool]]:
     accepted, failing = set(ledger.ids), ledger.failing & set(ledger.ids)
     letters = drill.dead_letters()
     lost = (accepted - failing) - set(results)
+    innocent = {event_id for event_id in drill.died if not kills(event_id)}
     doubled = {order for order, count in results.items() if count > 1} | ledger.doubled
     return [
         ("sent", ledger.sent, True),
@@ -319,6 +329,8 @@ def balance(drill: Drill, ledger: Ledger) -> list[tuple[str, int, bool]]:
         ("succeeded", statuses["succeeded"], statuses["succeeded"] == len(accepted) - len(failing)),
         ("failed, by design", statuses["failed"], statuses["failed"] == len(failing)),
         ("in the dead letters", len(letters), letters == {ledger.ids[order] for order in failing}),
+        ("killed their workers, and redriven", len(drill.died), bool(drill.died)),
+        ("neighbours of these in the dead letters", len(innocent), not innocent),
         ("lost", len(lost), not lost),
         ("effects doubled", len(doubled), not doubled),
     ]

@@ -6,6 +6,10 @@ from typing import Any
 import pytest
 
 from benchmarks.drill import Ledger, balance
+from handlers.api.faults import kills
+
+KILLER = next(event_id for event_id in map(str, range(10_000)) if kills(event_id))
+NEIGHBOUR = next(event_id for event_id in map(str, range(10_000)) if not kills(event_id))
 
 
 class Drill:
@@ -18,6 +22,7 @@ class Drill:
             "dead_letters": {"id-2"},
             **different,
         }
+        self.died: set[str] = different.get("died", {KILLER})
 
     def __getattr__(self, name: str) -> Any:
         return lambda: self._left[name]
@@ -42,6 +47,8 @@ def test_a_correct_run_balances() -> None:
         ({"statuses": Counter(succeeded=1, failed=2)}, {"succeeded", "failed, by design"}),
         ({"dead_letters": set()}, {"in the dead letters"}),
         ({"dead_letters": {"id-1", "id-2"}}, {"in the dead letters"}),
+        ({"died": {KILLER, NEIGHBOUR}}, {"neighbours of these in the dead letters"}),
+        ({"died": set()}, {"killed their workers, and redriven"}),
     ],
 )
 def test_lost_doubled_and_stuck_orders_are_found(left: dict[str, Any], found: set[str]) -> None:

@@ -6,11 +6,14 @@ An SSM parameter selects the mode. It is read again every few seconds while func
 - `poison_payload`: one message in ten arrives unreadable, the same ones at each attempt. The queue's copy is intact.
 - `slow_downstream`: each call of the processor takes 0.5 to 3 seconds longer.
 - `random_fail_pNN` (01 to 99, or 100): NN percent of the calls of the processor fail, as in an outage downstream.
+- `out_of_memory`: one event in a hundred kills the process that calls the processor, at each attempt.
 - `duplicate_submit`: each accepted event is sent to the queue twice.
 """
 
+import os
 import random
 import re
+import signal
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -24,11 +27,13 @@ from handlers.shared import aws
 from handlers.shared.log import logger
 
 NONE, POISON, SLOW, DUPLICATE = "none", "poison_payload", "slow_downstream", "duplicate_submit"
-MODES = f"{NONE}, {POISON}, {SLOW}, random_fail_pNN (01 to 99, or 100) or {DUPLICATE}"
+KILL = "out_of_memory"
+MODES = f"{NONE}, {POISON}, {SLOW}, random_fail_pNN (01 to 99, or 100), {KILL} or {DUPLICATE}"
 CACHE_SECONDS = 5
 # A call to SSM that hangs must not slow down every batch.
 CACHE_SECONDS_AFTER_ERROR = 60
 POISONED_ONE_OF = 10
+KILLING_ONE_OF = 100
 SLOW_SECONDS = (0.5, 3)
 
 _random_fail = re.compile(r"random_fail_p(0[1-9]|[1-9][0-9]|100)").fullmatch
@@ -40,7 +45,12 @@ class InjectedFaultError(OSError):
 
 def is_mode(text: str) -> bool:
     """Return True if a text is a mode."""
-    return text in (NONE, POISON, SLOW, DUPLICATE) or _random_fail(text) is not None
+    return text in (NONE, POISON, SLOW, KILL, DUPLICATE) or _random_fail(text) is not None
+
+
+def kills(event_id: str) -> bool:
+    """Return True for the events that kill their process in the mode `out_of_memory`."""
+    return zlib.crc32(event_id.encode()) % KILLING_ONE_OF == 0
 
 
 class Faults:
@@ -85,12 +95,15 @@ class Faults:
         return body[: len(body) // 2] if poisoned else body
 
     def around(self, process: Process) -> Process:
-        """Return the user's function, slow or failing as the mode says."""
+        """Return the user's function, slow, failing or deadly as the mode says."""
 
         def faulty(event: Mapping[str, Any], context: Context) -> Any:
             mode = self.mode
             if mode == SLOW:
                 time.sleep(self._chance.uniform(*SLOW_SECONDS))
+            if mode == KILL and kills(context.id):
+                # As the kernel does it: nothing runs after this, no handler and no `finally`.
+                os.kill(os.getpid(), signal.SIGKILL)
             if (share := _random_fail(mode)) and self._chance.random() * 100 < int(share[1]):
                 raise InjectedFaultError(f"injected by {mode}")
             return process(event, context)

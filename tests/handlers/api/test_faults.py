@@ -1,6 +1,8 @@
 """Faults by mode, with a parameter store in memory."""
 
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from handlers.api.faults import Faults, InjectedFaultError, is_mode
+from handlers.api.faults import Faults, InjectedFaultError, is_mode, kills
 from handlers.processor import Context
 from handlers.shared import aws
 
@@ -77,6 +79,7 @@ def test_an_invalid_mode_counts_as_none_and_is_logged(
         "none",
         "poison_payload",
         "slow_downstream",
+        "out_of_memory",
         "duplicate_submit",
         "random_fail_p01",
         "random_fail_p99",
@@ -132,6 +135,23 @@ def test_at_a_hundred_percent_every_attempt_fails(switch: Switch) -> None:
     for _ in range(200):
         with pytest.raises(InjectedFaultError, match="injected by random_fail_p100"):
             process({}, Context())
+
+
+def test_one_event_in_a_hundred_kills_its_process_and_the_same_ones_each_time(
+    switch: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *given: killed.append(given))
+    process = made(switch, "out_of_memory").around(lambda event, _context: event)
+    ids = [f"event-{n}" for n in range(5_000)]
+    for event_id in ids:
+        before = len(killed)
+        process({}, Context(id=event_id))
+        assert (len(killed) > before) == kills(event_id)
+    assert 25 < len(killed) < 75
+    assert set(killed) == {(os.getpid(), signal.SIGKILL)}
+    made(switch, "none").around(lambda event, _context: event)({}, Context(id=next(filter(kills, ids))))
+    assert len(killed) == sum(map(kills, ids))
 
 
 def test_a_slow_downstream_delays_every_answer(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
