@@ -55,7 +55,10 @@ def missing_imports(module: str, roots: Mapping[str, Path], names: AbstractSet[s
     own = module.partition(".")[0]
     root = roots[own]
     provided = names | STANDARD_LIBRARY | RUNTIME_NAMES
-    waiting, seen = _files(module, root) or [], set[Path]()
+    waiting, seen = _files(module, root), set[Path]()
+    if waiting is None:
+        yield Missing(os.path.relpath(root), module, is_own=True)
+        return
     while waiting:
         path = waiting.pop()
         if path in seen:

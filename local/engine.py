@@ -72,7 +72,7 @@ class Engine:
             raise LocalError(" ".join(str(error).split())) from error
         except KeyError as error:
             raise LocalError(f"its input {error} is missing") from error
-        if registration.type == LAYER_TYPE:
+        if registration.type == LAYER_TYPE and "code" in registration.inputs:
             self._packages[created.outputs["arn"]] = layer_folders(zip_bytes(registration.inputs["code"]))
         if registration.type == FUNCTION_TYPE:
             self._deployed(registration)

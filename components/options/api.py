@@ -152,7 +152,7 @@ class CircuitBreakerOptions(Options):
 class WorkerOptions(PolledOptions, StartOptions):
     """The function that processes events from the queue."""
 
-    processor: Annotated[ProcessorName, Field(validate_default=True)] = "processors.echo:process"
+    processor: ProcessorName = "processors.echo:process"
     """`module:function` of `process(event) -> result`, in a file below processors/."""
     requirements: RequirementsFile | None = None
     """A file with the packages that the processor imports, pinned with hashes (docs/processors.md). Default: none."""

@@ -53,9 +53,14 @@ def pascal(value: Mapping[str, Any]) -> dict[str, Any]:
 
 @creates("aws:lambda/layerVersion:LayerVersion", ignores={"skipDestroy": "all layers go with the emulator"})
 def layer_version(aws: Clients, _name: str, inputs: Inputs) -> Created:
+    content = (
+        {"ZipFile": zip_bytes(inputs["code"])}
+        if "code" in inputs
+        else {"S3Bucket": inputs["s3Bucket"], "S3Key": inputs["s3Key"]}
+    )
     made = aws("lambda").publish_layer_version(
         LayerName=inputs["layerName"],
-        Content={"ZipFile": zip_bytes(inputs["code"])},
+        Content=content,
         **inputs.renamed(
             CompatibleArchitectures="compatibleArchitectures",
             CompatibleRuntimes="compatibleRuntimes",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from local.code import zip_bytes
 from local.monitor import Created
 from local.services import Clients, Inputs, creates
 from local.services.iam import pairs
@@ -18,6 +19,14 @@ def bucket(aws: Clients, name: str, inputs: Inputs) -> Created:
     domain = {"bucketDomainName": f"{name}.s3.amazonaws.com"}
     regional = {"bucketRegionalDomainName": f"{name}.s3.{aws.region}.amazonaws.com"}
     return Created(name, {"bucket": name, "arn": f"arn:aws:s3:::{name}", "region": aws.region, **domain, **regional})
+
+
+@creates("aws:s3/bucketObjectv2:BucketObjectv2")
+def bucket_object(aws: Clients, _name: str, inputs: Inputs) -> Created:
+    aws("s3").put_object(Bucket=inputs["bucket"], Key=inputs["key"], Body=zip_bytes(inputs["source"]))
+    if inputs.tags:
+        aws("s3").put_object_tagging(Bucket=inputs["bucket"], Key=inputs["key"], Tagging={"TagSet": pairs(inputs.tags)})
+    return Created(inputs["key"])
 
 
 @creates("aws:s3/bucketVersioning:BucketVersioning")

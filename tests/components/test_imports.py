@@ -97,3 +97,7 @@ def test_a_module_of_the_project_that_is_not_there_is_found(tmp_path: Path, text
 
 def test_modules_that_import_each_other_are_read_once(tmp_path: Path) -> None:
     assert found(tmp_path, {"mine": "from processors import other", "other": "from processors import mine"}) == []
+
+
+def test_a_module_that_is_not_there_itself_is_found(tmp_path: Path) -> None:
+    assert [(each.module, each.is_own) for each in found(tmp_path, {})] == [("processors.mine", True)]

@@ -63,6 +63,7 @@ def _queues_and_storage(dead: aws_.sqs.Queue, inbox: aws_.sqs.Queue) -> None:
     topic = aws_.sns.Topic("odds", display_name="Odds")
     aws_.sns.TopicSubscription("odds", topic=topic.arn, protocol="sqs", endpoint=inbox.arn, raw_message_delivery=True)
     bucket = aws_.s3.Bucket("Odds", tags={"team": "odds"})
+    aws_.s3.BucketObjectv2("odds", bucket=bucket.id, key="odds.zip", source=pulumi.FileArchive(str(ROOT / "schemas")))
     aws_.s3.BucketVersioning("odds", bucket=bucket.id, versioning_configuration={"status": "Enabled"})
     allowed = inbox.arn.apply(
         lambda arn: json.dumps(
