@@ -17,7 +17,7 @@ from math import pi, sin
 from typing import Any
 
 from handlers.iot.alerting import Claim, DeviceState, advanced
-from handlers.iot.readings import Contents, read
+from handlers.iot.contents import Contents, read
 from handlers.iot.thresholds import Thresholds
 
 START = datetime(2020, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from components.options.common import CommonOptions, FunctionAlarmOptions, Options, ProtectionOptions
 from components.options.schemas import ExistingSchema
 
-# Names that handlers/iot/readings.py accepts.
+# Names that handlers/iot/forms.py accepts.
 DeviceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 # Memory of the worker without an object, and for each megabyte of one: its bytes, its text (up to four bytes per
@@ -18,6 +18,12 @@ MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 MEMORY_MB = 128
 MEMORY_MB_A_MEGABYTE = 15
 
+# A name, or names separated by dots.
+FieldPath = Annotated[str, Field(pattern=r"^[^.\s]+(\.[^.\s]+)*$")]
+FieldPaths = Annotated[tuple[FieldPath, ...], Field(min_length=1)]
+Suffix = Annotated[str, Field(pattern=r"^\S+$")]
+# Names that handlers/iot/forms.py knows.
+TimeFormat = Literal["iso8601", "epoch_seconds", "epoch_milliseconds", "epoch_microseconds"]
 Severity = Literal["info", "warning", "critical"]
 
 
@@ -71,15 +77,39 @@ class ThresholdOptions(LimitOptions):
         return self
 
 
-class ReadingOptions(Options):
-    """Limits of an upload. An upload beyond them is rejected as a whole, and recorded."""
+class FieldOptions(Options):
+    """Paths of the fields of a reading. Of several paths, the first that a reading has is used."""
 
-    suffixes: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] = (
-        ".json",
-        ".jsonl",
-        ".gz",
-    )
-    """Key suffixes of the objects below `readings/` that are read."""
+    device_id: FieldPath | FieldPaths = "device_id"
+    """Path of the device id, such as `dev.id`."""
+    timestamp: FieldPath | FieldPaths = "timestamp"
+    """Path of the time."""
+    metrics: FieldPath | FieldPaths = "metrics"
+    """Path of the object of metrics. A reading without one is flat: each of its other fields is a metric."""
+
+    def paths(self) -> dict[str, list[list[str]]]:
+        """Return the paths of each field, each as a list of names."""
+        return {
+            name: [path.split(".") for path in ([paths] if isinstance(paths, str) else paths)]
+            for name, paths in self.model_dump().items()
+        }
+
+
+class ReadingOptions(Options):
+    """Form and limits of readings and uploads."""
+
+    suffixes: tuple[Suffix, ...] = (".json", ".jsonl", ".gz")
+    """Key suffixes, in upper or lower case, of the objects below `readings/` that are read. `[]`: all are read."""
+    partial: bool = True
+    """Keep a reading without its unusable metrics, which are recorded. `false`: reject the whole reading."""
+    fields: FieldOptions = FieldOptions()
+    """Where a reading has its device, time and metrics."""
+    metric_names: Mapping[Annotated[str, Field(min_length=1)], MetricName | None] = Field(default_factory=dict)
+    """New names of metrics by their name in the reading. `null` drops a field."""
+    time_formats: Annotated[tuple[TimeFormat, ...], Field(min_length=1)] = ("iso8601",)
+    """Accepted times. Of several epoch units, the first that gives a time between 2000 and the upload is used."""
+    numbers_as_text: bool = False
+    """Accept strings that are JSON numbers, such as `"21.5"`, as numbers."""
     max_object_mb: Annotated[int, Field(ge=1, le=256)] = 32
     """Size of the text, after decompression."""
     max_per_object: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
@@ -91,17 +121,6 @@ class ReadingOptions(Options):
     prefix identifies the device."""
     reading_schema: Literal["none"] | ExistingSchema = "none"
     """Path of a JSON Schema that each reading, `{device_id, timestamp, metrics}`, must satisfy. `none`: no schema."""
-
-    @model_validator(mode="after")
-    def _suffixes_do_not_overlap(self) -> Self:
-        for one in self.suffixes:
-            for other in self.suffixes:
-                # https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-filtering.html
-                if one is not other and one.endswith(other):
-                    raise ValueError(
-                        f"S3 does not accept overlapping suffixes: {one!r} ends with {other!r}; remove one"
-                    )
-        return self
 
 
 class ReadingWorkerOptions(Options):
@@ -140,6 +159,10 @@ class ReadingAlarmOptions(FunctionAlarmOptions):
 
     rejected_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
     """Share of rejected readings."""
+    bad_metric_devices_percent: Annotated[float, Field(gt=0, le=100)] = 5
+    """Share of devices that sent unusable metrics, counted in each upload."""
+    skipped_objects: Annotated[int, Field(ge=1)] = 1
+    """Objects whose key has none of `readings.suffixes`."""
     event_age_seconds: Annotated[int, Field(ge=1)] = 900
     """Age of an event when its run starts."""
 
@@ -150,7 +173,7 @@ class IotPipelineConfig(CommonOptions):
     variant: Literal["iot"]
     """The variant of the pipeline."""
     readings: ReadingOptions = ReadingOptions()
-    """Limits of an upload."""
+    """Form and limits of readings and uploads."""
     thresholds: Mapping[MetricName, ThresholdOptions] = Field(default_factory=dict)
     """Limits by metric. Readings beyond them cause alerts."""
     worker: ReadingWorkerOptions = ReadingWorkerOptions()
@@ -171,6 +194,12 @@ class IotPipelineConfig(CommonOptions):
                 f"{self.readings.max_object_mb}: set at least {needed}",
             )
         return self
+
+    def form_json(self) -> str:
+        """Return the form of readings for handlers/iot/forms.py."""
+        readings = self.readings
+        names = {"metric_names", "time_formats", "numbers_as_text", "partial"}
+        return json.dumps({**readings.fields.paths(), **readings.model_dump(include=names)}, sort_keys=True)
 
     def thresholds_json(self) -> str:
         """Return `{metric: {"": limits, device_id: limits}}` for handlers/iot/thresholds.py; numbers are exact text."""

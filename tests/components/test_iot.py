@@ -11,6 +11,7 @@ import pytest
 
 from components.config import ConfigError, load
 from components.options.iot import IotPipelineConfig
+from handlers.iot.forms import Form
 from handlers.iot.settings import IotWorkerSettings
 from local.recording import Graph
 
@@ -89,8 +90,11 @@ def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
             f"thresholds.t.devices.d.maximum: unknown key; allowed here: {LIMIT_KEYS}",
         ),
         (
-            {"readings": {"suffixes": [".gz", ".json.gz"]}},
-            "readings: S3 does not accept overlapping suffixes: '.json.gz' ends with '.gz'; remove one",
+            {"readings": {"time_formats": ["epoch_hours"]}},
+            (
+                "readings.time_formats.0 = 'epoch_hours': Input should be 'iso8601', 'epoch_seconds', "
+                "'epoch_milliseconds' or 'epoch_microseconds'"
+            ),
         ),
         (
             {"readings": {"max_object_mb": 100}},
@@ -182,9 +186,7 @@ def test_the_bucket_invokes_the_worker_for_readings_only_and_only_this_bucket_ma
                 "lambdaFunctionArn": arn,
                 "events": ["s3:ObjectCreated:*"],
                 "filterPrefix": "readings/",
-                "filterSuffix": suffix,
             }
-            for suffix in (".json", ".jsonl", ".gz")
         ],
     }
     (permission,) = iot.of_type("aws:lambda/permission:Permission")
@@ -222,7 +224,7 @@ def test_the_worker_s_archive_holds_the_thresholds_and_no_processor(iot: Graph) 
         "temperature": {"": {**common, "min": "-10", "max": "30", "hysteresis": "1", "severity": "critical"}},
         "humidity": {"": {**common, "max": "80", "hysteresis": "2", "severity": "warning"}},
     }
-    assert {path.split("/")[0] for path in files} == {"handlers", "thresholds.json", "schema.json"}
+    assert {path.split("/")[0] for path in files} == {"handlers", "thresholds.json", "schema.json", "form.json"}
     assert json.loads(files["schema.json"].text) == {}
     assert function.inputs["handler"] == "handlers.iot.worker.handler"
 
@@ -243,6 +245,8 @@ def test_the_alarms_are_these(iot: Graph) -> None:
     assert found == {
         "dead-letters": ([("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue)], 1),
         "rejected-readings": ([("DataPipeline", "Rejected", own), ("DataPipeline", "Received", own)], 5),
+        "bad-metrics": ([("DataPipeline", "DevicesWithBadMetrics", own), ("DataPipeline", "Devices", own)], 5),
+        "skipped-objects": ([("DataPipeline", "Skipped", own)], 1),
         # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html (asynchronous invocation metrics)
         "event-age": ([("AWS/Lambda", "AsyncEventAge", function)], 900_000),
         "undelivered": ([("AWS/Lambda", "DestinationDeliveryFailures", function)], 1),
@@ -257,7 +261,7 @@ def test_the_dashboard_shows_what_the_worker_counts(iot: Graph) -> None:
     widgets = json.loads(dashboard.inputs["dashboardBody"])["widgets"]
     shown = {(metric[0], metric[1]) for widget in widgets for metric in widget["properties"]["metrics"]}
     assert shown == {
-        *(("DataPipeline", name) for name in ("Stored", "Repeated", "Rejected", "Alerts", "Latency")),
+        *(("DataPipeline", name) for name in ("Stored", "Repeated", "Rejected", "Partial", "Alerts", "Latency")),
         *(("AWS/Lambda", name) for name in ("AsyncEventAge", "Invocations", "Errors", "Throttles")),
         ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
     }
@@ -269,6 +273,7 @@ def test_the_worker_reads_exactly_the_environment_that_is_deployed(iot: Graph) -
     assert own == {each.name.upper() for each in dataclasses.fields(IotWorkerSettings)}
     settings = IotWorkerSettings.from_environment(deployed)
     assert settings.max_object_bytes == 32_000_000
+    assert settings.suffixes == ".json .jsonl .gz"
     assert settings.readings_expire_after_days == 90
 
 
@@ -285,3 +290,18 @@ def test_a_schema_of_readings_travels_in_the_archive(graph_of: Callable[..., Gra
     function = graph.find("aws:lambda/function:Function", "pipeline-worker")
     schema = json.loads((Path(__file__).parents[2] / "schemas/page_view.json").read_text())
     assert json.loads(function.inputs["code"].assets["schema.json"].text) == schema
+
+
+def test_the_form_of_readings_is_what_the_worker_reads() -> None:
+    assert Form.from_json(config().form_json()) == Form(time_formats=["iso8601"])
+    fields = {"device_id": ["device_id", "dev.id"], "timestamp": "ts", "metrics": "data"}
+    options = {"metric_names": {"temp": "temperature", "firmware": None}, "time_formats": ["epoch_seconds"]}
+    form = Form.from_json(config(readings={"fields": fields, "partial": False, **options}).form_json())
+    assert form == Form(
+        device_id=(("device_id",), ("dev", "id")),
+        timestamp=(("ts",),),
+        metrics=(("data",),),
+        metric_names={"temp": "temperature", "firmware": None},
+        time_formats=["epoch_seconds"],
+        partial=False,
+    )

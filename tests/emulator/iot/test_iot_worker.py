@@ -150,7 +150,8 @@ def test_the_worker_counts_what_the_alarms_and_the_dashboard_look_at(
     iot: Iot,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    iot.take(lines(reading("d1", 1, 40), reading("d1", 1, 40), reading("d1", 2, 20), {}))
+    half = {**reading("d2", 1), "metrics": {"temperature": 20, "humidity": None}}
+    iot.take(lines(reading("d1", 1, 40), reading("d1", 1, 40), reading("d1", 2, 20), half, {}))
     written = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
     assert len(written) == 1
     (directive,) = written[0]["_aws"]["CloudWatchMetrics"]
@@ -158,7 +159,17 @@ def test_the_worker_counts_what_the_alarms_and_the_dashboard_look_at(
     counts = {
         metric["Name"]: written[0][metric["Name"]] for metric in directive["Metrics"] if metric["Unit"] == "Count"
     }
-    assert counts == {"Objects": [1], "Received": [4], "Stored": [2], "Repeated": [1], "Rejected": [1], "Alerts": [2]}
+    assert counts == {
+        "Objects": [1],
+        "Received": [5],
+        "Stored": [3],
+        "Repeated": [1],
+        "Rejected": [1],
+        "Partial": [1],
+        "Devices": [2],
+        "DevicesWithBadMetrics": [1],
+        "Alerts": [2],
+    }
     assert [metric["Name"] for metric in directive["Metrics"] if metric["Unit"] == "Milliseconds"] == ["Latency"]
 
 
