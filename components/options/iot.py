@@ -18,9 +18,8 @@ MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 MEMORY_MB = 128
 MEMORY_MB_A_MEGABYTE = 15
 
-# A name, or names separated by dots.
-FieldPath = Annotated[str, Field(pattern=r"^[^.\s]+(\.[^.\s]+)*$")]
-FieldPaths = Annotated[tuple[FieldPath, ...], Field(min_length=1)]
+# Names separated by dots, and paths separated by bars.
+FieldPaths = Annotated[str, Field(pattern=r"^[^.|\s]+(\.[^.|\s]+)*( *\| *[^.|\s]+(\.[^.|\s]+)*)*$")]
 Suffix = Annotated[str, Field(pattern=r"^\S+$")]
 # Names that handlers/iot/forms.py knows.
 TimeFormat = Literal["iso8601", "epoch_seconds", "epoch_milliseconds", "epoch_microseconds"]
@@ -78,20 +77,19 @@ class ThresholdOptions(LimitOptions):
 
 
 class FieldOptions(Options):
-    """Paths of the fields of a reading. Of several paths, the first that a reading has is used."""
+    """Paths of fields, such as `dev.id`. Of `device_id | dev.id`, the first that a reading has is used."""
 
-    device_id: FieldPath | FieldPaths = "device_id"
-    """Path of the device id, such as `dev.id`."""
-    timestamp: FieldPath | FieldPaths = "timestamp"
+    device_id: FieldPaths = "device_id"
+    """Path of the device id."""
+    timestamp: FieldPaths = "timestamp"
     """Path of the time."""
-    metrics: FieldPath | FieldPaths = "metrics"
+    metrics: FieldPaths = "metrics"
     """Path of the object of metrics. A reading without one is flat: each of its other fields is a metric."""
 
     def paths(self) -> dict[str, list[list[str]]]:
         """Return the paths of each field, each as a list of names."""
         return {
-            name: [path.split(".") for path in ([paths] if isinstance(paths, str) else paths)]
-            for name, paths in self.model_dump().items()
+            name: [path.strip().split(".") for path in paths.split("|")] for name, paths in self.model_dump().items()
         }
 
 

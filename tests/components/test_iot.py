@@ -294,7 +294,7 @@ def test_a_schema_of_readings_travels_in_the_archive(graph_of: Callable[..., Gra
 
 def test_the_form_of_readings_is_what_the_worker_reads() -> None:
     assert Form.from_json(config().form_json()) == Form(time_formats=["iso8601"])
-    fields = {"device_id": ["device_id", "dev.id"], "timestamp": "ts", "metrics": "data"}
+    fields = {"device_id": "device_id | dev.id", "timestamp": "ts", "metrics": "data"}
     options = {"metric_names": {"temp": "temperature", "firmware": None}, "time_formats": ["epoch_seconds"]}
     form = Form.from_json(config(readings={"fields": fields, "partial": False, **options}).form_json())
     assert form == Form(
