@@ -159,11 +159,7 @@ def measure() -> list[tuple[Case, Cost]]:
         os.environ.update(up.environment())
         (function,) = up.engine.functions
         thresholds = json.dumps(
-            {
-                "temperature": {
-                    "": {"min": "-10", "max": "30", "hysteresis": "1", "cooldown_minutes": 0, "severity": "info"}
-                }
-            },
+            {"temperature": {"": {"warning": {"min": "-10", "max": "30", "hysteresis": "1", "cooldown_minutes": 0}}}},
         )
         s3 = aws.client("s3")
         warm = content(Case("warm", 1, 1))

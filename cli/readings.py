@@ -65,9 +65,14 @@ def as_table(readings: Sequence[Reading], names: Sequence[str]) -> list[str]:
     ]
 
 
-def as_plot(readings: Sequence[Reading], metric: str, threshold: Threshold | None, width: int) -> list[str]:
+def as_plot(readings: Sequence[Reading], metric: str, thresholds: Sequence[Threshold], width: int) -> list[str]:
     """A chart of one metric over time, with its limits as dashed lines."""
-    limits = {bound: limit for bound in BOUNDS if threshold and (limit := threshold.limit(bound)) is not None}
+    limits = {
+        f"{level.severity} {bound}": limit
+        for level in thresholds
+        for bound in BOUNDS
+        if (limit := level.limit(bound)) is not None
+    }
     values = [reading.metrics[metric] for reading in readings]
     times = [datetime.fromisoformat(reading.time_key[:19]) for reading in readings]
     low, high = min([*values, *limits.values()]), max([*values, *limits.values()])
@@ -81,8 +86,8 @@ def as_plot(readings: Sequence[Reading], metric: str, threshold: Threshold | Non
         return round((high - value) / span * (PLOT_HEIGHT - 1))
 
     chart = [[" "] * columns for _ in range(PLOT_HEIGHT)]
-    for bound, limit in limits.items():
-        name = f" {bound} {limit:f} "
+    for label, limit in limits.items():
+        name = f" {label} {limit:f} "
         line = ("- " * columns)[: columns - len(name) - 2] + name
         chart[row_of(limit)] = list(line.ljust(columns, "-"))
     for value, time in zip(values, times, strict=True):

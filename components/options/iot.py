@@ -23,11 +23,11 @@ FieldPaths = Annotated[str, Field(pattern=r"^[^.|\s]+(\.[^.|\s]+)*( *\| *[^.|\s]
 Suffix = Annotated[str, Field(pattern=r"^\S+$")]
 # Names that handlers/iot/forms.py knows.
 TimeFormat = Literal["iso8601", "epoch_seconds", "epoch_milliseconds", "epoch_microseconds"]
-Severity = Literal["info", "warning", "critical"]
+LEVELS = ("warning", "critical")
 
 
 class LimitOptions(Options):
-    """Limits of a metric. For a single device, `null` removes a limit that holds for all."""
+    """Limits of one level. For a single device, `null` removes a limit that holds for all."""
 
     min: Decimal | None = None
     """Readings below it are out of bounds. Default: no lower limit."""
@@ -37,43 +37,70 @@ class LimitOptions(Options):
     """Distance inside the limit that ends an alert."""
     cooldown_minutes: Annotated[int, Field(ge=0, le=10_080)] = 15
     """Shortest time between two alerts, measured by the readings' own timestamps."""
-    severity: Severity = "warning"
-    """Severity of the alerts."""
 
 
-class ThresholdOptions(LimitOptions):
+class LevelOptions(Options):
+    """Limits of a metric by level. For a single device, `null` removes a level that holds for all."""
+
+    warning: LimitOptions | None = None
+    """Limits whose crossing causes alerts of the severity `warning`."""
+    critical: LimitOptions | None = None
+    """Limits whose crossing causes alerts of the severity `critical`. They are not inside those of `warning`."""
+
+    def levels(self) -> dict[str, LimitOptions]:
+        """Return the levels that are set."""
+        return {level: limits for level in LEVELS if (limits := getattr(self, level)) is not None}
+
+
+class ThresholdOptions(LevelOptions):
     """Limits of a metric, and their overrides for single devices."""
 
-    devices: Mapping[DeviceId, LimitOptions] = Field(default_factory=dict)
+    devices: Mapping[DeviceId, LevelOptions] = Field(default_factory=dict)
     """Overrides by device id."""
 
-    def of_all(self) -> LimitOptions:
-        """Return the limits of devices without overrides."""
-        return LimitOptions(**{name: getattr(self, name) for name in LimitOptions.model_fields})
+    def by_device(self) -> dict[str, dict[str, LimitOptions]]:
+        """Return the levels of each device with overrides by its id, and those of all others under an empty id."""
+        return {"": self.levels(), **{device_id: self.of_device(device_id) for device_id in self.devices}}
 
-    def by_device(self) -> dict[str, LimitOptions]:
-        """Return the limits of each device with overrides by its id, and those of all others under an empty id."""
-        return {"": self.of_all(), **{device_id: self.of_device(device_id) for device_id in self.devices}}
-
-    def of_device(self, device_id: str) -> LimitOptions:
-        """Return the limits of a device: its overrides, and the common limits where it has none."""
-        return self.of_all().model_copy(update=self.devices[device_id].model_dump(exclude_unset=True))
+    def of_device(self, device_id: str) -> dict[str, LimitOptions]:
+        """Return the levels of a device: its overrides, and the common limits where it has none."""
+        own, levels = self.devices[device_id], self.levels()
+        for level in own.model_fields_set:
+            overrides = getattr(own, level)
+            if overrides is None:
+                levels.pop(level, None)
+            else:
+                common = levels.get(level, LimitOptions())
+                levels[level] = common.model_copy(update=overrides.model_dump(exclude_unset=True))
+        return levels
 
     @model_validator(mode="after")
     def _limits_leave_room(self) -> Self:
         everywhere = self.by_device()
-        for device_id, limits in everywhere.items():
+        for device_id, levels in everywhere.items():
             where = f"devices.{device_id}: " if device_id else ""
-            if limits.min is None or limits.max is None:
-                continue
-            if limits.min + limits.hysteresis > limits.max - limits.hysteresis:
-                raise ValueError(
-                    f"{where}min {limits.min} and max {limits.max} leave no room for a hysteresis of "
-                    f"{limits.hysteresis} on both sides",
-                )
-        if all(limits.min is None and limits.max is None for limits in everywhere.values()):
-            raise ValueError("needs min or max, or a device that has one")
+            for level, limits in levels.items():
+                if limits.min is None or limits.max is None:
+                    continue
+                if limits.min + limits.hysteresis > limits.max - limits.hysteresis:
+                    raise ValueError(
+                        f"{where}{level}: min {limits.min} and max {limits.max} leave no room for a hysteresis of "
+                        f"{limits.hysteresis} on both sides",
+                    )
+            _check_order(where, levels)
+        all_limits = [limits for levels in everywhere.values() for limits in levels.values()]
+        if all(limits.min is None and limits.max is None for limits in all_limits):
+            raise ValueError("needs a level, warning or critical, with min or max")
         return self
+
+
+def _check_order(where: str, levels: Mapping[str, LimitOptions]) -> None:
+    """Raise ValueError if a metric would become critical before it causes a warning."""
+    warning, critical = (levels.get(level, LimitOptions()) for level in LEVELS)
+    if warning.max is not None and critical.max is not None and critical.max < warning.max:
+        raise ValueError(f"{where}critical.max {critical.max} is below warning.max {warning.max}")
+    if warning.min is not None and critical.min is not None and critical.min > warning.min:
+        raise ValueError(f"{where}critical.min {critical.min} is above warning.min {warning.min}")
 
 
 class FieldOptions(Options):
@@ -200,9 +227,12 @@ class IotPipelineConfig(CommonOptions):
         return json.dumps({**readings.fields.paths(), **readings.model_dump(include=names)}, sort_keys=True)
 
     def thresholds_json(self) -> str:
-        """Return `{metric: {"": limits, device_id: limits}}` for handlers/iot/thresholds.py; numbers are exact text."""
+        """Return `{metric: {"": levels, device_id: levels}}` for handlers/iot/thresholds.py; numbers are exact text."""
         thresholds = {
-            metric: {device_id: limits.model_dump(mode="json") for device_id, limits in options.by_device().items()}
+            metric: {
+                device_id: {level: limits.model_dump(mode="json") for level, limits in levels.items()}
+                for device_id, levels in options.by_device().items()
+            }
             for metric, options in self.thresholds.items()
         }
         return json.dumps(thresholds, sort_keys=True)

@@ -226,11 +226,10 @@ class Alerting:
         return list(self._published)
 
     def _by_device(self, readings: Sequence[Reading]) -> dict[str, Sequence[Reading]]:
-        """The readings that have a threshold, oldest first."""
+        """Return the readings of each device, oldest first. A device without thresholds may still have an alert."""
         devices: defaultdict[str, list[Reading]] = defaultdict(list)
         for reading in readings:
-            if any(self._thresholds.of(metric, reading.device_id) for metric in reading.metrics):
-                devices[reading.device_id].append(reading)
+            devices[reading.device_id].append(reading)
         return {
             device: sorted(of_device, key=lambda reading: reading.time_key) for device, of_device in devices.items()
         }

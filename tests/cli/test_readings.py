@@ -29,18 +29,18 @@ def test_a_table_leaves_room_for_metrics_that_a_reading_has_not() -> None:
 
 def test_a_plot_has_every_limit_and_the_points_where_they_belong() -> None:
     limits = Threshold(Decimal(0), Decimal(30), Decimal(1), timedelta(0), "warning")
-    lines = as_plot([reading(0, t="0"), reading(30, t="15"), reading(60, t="40")], "t", limits, 60)
+    lines = as_plot([reading(0, t="0"), reading(30, t="15"), reading(60, t="40")], "t", [limits], 60)
     assert lines[0] == "t of d1, 3 readings"
     assert lines[1].startswith("40.00 ┤")
     assert lines[1].endswith("•")
     assert lines[16].startswith(" 0.00 ┤•")
-    assert [line.partition("max 30")[1] for line in lines].count("max 30") == 1
+    assert [line.partition("warning max 30")[1] for line in lines].count("warning max 30") == 1
     assert max(map(len, lines)) <= 60
     assert lines[-1].split() == ["2026-11-21", "12:00", "2026-11-21", "13:00"]
 
 
 def test_a_plot_of_one_value_and_no_limit_is_drawn_too() -> None:
-    assert sum(line.count("•") for line in as_plot([reading(0, t="5")], "t", None, 40)) == 1
+    assert sum(line.count("•") for line in as_plot([reading(0, t="5")], "t", [], 40)) == 1
 
 
 def simulated(count: int = 300, *, seed: int = 7, bad_share: float = 0.1) -> list[Upload]:
@@ -52,9 +52,9 @@ def expected(sent: list[Upload]) -> Summary:
         Thresholds(
             {
                 "temperature": {
-                    "": Threshold(Decimal(-10), Decimal(30), Decimal(1), timedelta(minutes=10), "critical")
+                    "": [Threshold(Decimal(-10), Decimal(30), Decimal(1), timedelta(minutes=10), "critical")]
                 },
-                "humidity": {"": Threshold(None, Decimal(80), Decimal(2), timedelta(minutes=10), "warning")},
+                "humidity": {"": [Threshold(None, Decimal(80), Decimal(2), timedelta(minutes=10), "warning")]},
             },
         ),
     )

@@ -16,7 +16,7 @@ from handlers.iot.settings import IotWorkerSettings
 from local.recording import Graph
 
 IOT = {"datapipeline:variant": "iot"}
-LIMIT_KEYS = "cooldown_minutes, hysteresis, max, min, severity"
+LIMIT_KEYS = "cooldown_minutes, hysteresis, max, min"
 
 
 def config(**options: Any) -> IotPipelineConfig:
@@ -45,49 +45,55 @@ def name_of(graph: Graph, kind: str, name: str) -> str:
 
 
 def test_numbers_of_thresholds_are_exact() -> None:
-    limits = config(thresholds={"temperature": {"min": -0.1, "max": 0.3, "hysteresis": 0.05}}).thresholds["temperature"]
+    options = {"warning": {"min": -0.1, "max": 0.3, "hysteresis": 0.05}}
+    limits = config(thresholds={"temperature": options}).thresholds["temperature"].levels()["warning"]
     assert (limits.min, limits.max, limits.hysteresis) == (Decimal("-0.1"), Decimal("0.3"), Decimal("0.05"))
 
 
 def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
-    common = {"min": 0, "max": 30, "hysteresis": 1, "severity": "critical"}
-    options = {**common, "devices": {"oven": {"max": 300, "min": None}}}
-    oven = config(thresholds={"temperature": options}).thresholds["temperature"].of_device("oven")
-    assert (oven.min, oven.max, oven.hysteresis, oven.severity) == (
-        None,
-        Decimal(300),
-        Decimal(1),
-        "critical",
-    )
+    common = {"warning": {"min": 0, "max": 30, "hysteresis": 1}, "critical": {"max": 40}}
+    own = {"oven": {"warning": {"max": 300, "min": None}, "critical": None}, "kiln": {"critical": {"max": 900}}}
+    threshold = config(thresholds={"temperature": {**common, "devices": own}}).thresholds["temperature"]
+    oven, kiln = threshold.of_device("oven"), threshold.of_device("kiln")
+    assert oven.keys() == {"warning"}
+    assert (oven["warning"].min, oven["warning"].max, oven["warning"].hysteresis) == (None, Decimal(300), Decimal(1))
+    assert (kiln["warning"].max, kiln["critical"].max) == (Decimal(30), Decimal(900))
 
 
 @pytest.mark.parametrize(
     ("options", "line"),
     [
         (
-            {"thresholds": {"t": {"min": 5, "max": 6, "hysteresis": 1}}},
-            "thresholds.t: min 5 and max 6 leave no room for a hysteresis of 1 on both sides",
+            {"thresholds": {"t": {"warning": {"min": 5, "max": 6, "hysteresis": 1}}}},
+            "thresholds.t: warning: min 5 and max 6 leave no room for a hysteresis of 1 on both sides",
         ),
         (
-            {"thresholds": {"t": {"min": 5, "devices": {"d1": {"max": 4}}}}},
-            "thresholds.t: devices.d1: min 5 and max 4 leave no room for a hysteresis of 0 on both sides",
-        ),
-        ({"thresholds": {"t": {"hysteresis": 1}}}, "thresholds.t: needs min or max, or a device that has one"),
-        (
-            {"thresholds": {"t": {"max": 1, "severity": "bad"}}},
-            "thresholds.t.severity = 'bad': Input should be 'info', 'warning' or 'critical'",
+            {"thresholds": {"t": {"critical": {"min": 5}, "devices": {"d1": {"critical": {"max": 4}}}}}},
+            "thresholds.t: devices.d1: critical: min 5 and max 4 leave no room for a hysteresis of 0 on both sides",
         ),
         (
-            {"thresholds": {"t": {"max": 1, "cooldown_minutes": -1}}},
-            "thresholds.t.cooldown_minutes = -1: Input should be greater than or equal to 0",
+            {"thresholds": {"t": {"warning": {"hysteresis": 1}}}},
+            "thresholds.t: needs a level, warning or critical, with min or max",
         ),
         (
-            {"thresholds": {"t": {"max": 1, "maximum": 2}}},
-            f"thresholds.t.maximum: unknown key; allowed here: {LIMIT_KEYS.replace('h', 'devices, h', 1)}",
+            {"thresholds": {"t": {"warning": {"max": 5}, "critical": {"max": 4}}}},
+            "thresholds.t: critical.max 4 is below warning.max 5",
         ),
         (
-            {"thresholds": {"t": {"max": 1, "devices": {"d": {"maximum": 2}}}}},
-            f"thresholds.t.devices.d.maximum: unknown key; allowed here: {LIMIT_KEYS}",
+            {"thresholds": {"t": {"warning": {"min": 5}, "devices": {"d1": {"critical": {"min": 6}}}}}},
+            "thresholds.t: devices.d1: critical.min 6 is above warning.min 5",
+        ),
+        (
+            {"thresholds": {"t": {"warning": {"max": 1, "cooldown_minutes": -1}}}},
+            "thresholds.t.warning.cooldown_minutes = -1: Input should be greater than or equal to 0",
+        ),
+        (
+            {"thresholds": {"t": {"max": 1}}},
+            "thresholds.t.max: unknown key; allowed here: critical, devices, warning",
+        ),
+        (
+            {"thresholds": {"t": {"warning": {"max": 1}, "devices": {"d": {"warning": {"maximum": 2}}}}}},
+            f"thresholds.t.devices.d.warning.maximum: unknown key; allowed here: {LIMIT_KEYS}",
         ),
         (
             {"readings": {"time_formats": ["epoch_hours"]}},
@@ -221,8 +227,8 @@ def test_the_worker_s_archive_holds_the_thresholds_and_no_processor(iot: Graph) 
     files = function.inputs["code"].assets
     common = {"cooldown_minutes": 10, "min": None}
     assert json.loads(files["thresholds.json"].text) == {
-        "temperature": {"": {**common, "min": "-10", "max": "30", "hysteresis": "1", "severity": "critical"}},
-        "humidity": {"": {**common, "max": "80", "hysteresis": "2", "severity": "warning"}},
+        "temperature": {"": {"critical": {**common, "min": "-10", "max": "30", "hysteresis": "1"}}},
+        "humidity": {"": {"warning": {**common, "max": "80", "hysteresis": "2"}}},
     }
     assert {path.split("/")[0] for path in files} == {"handlers", "thresholds.json", "schema.json", "form.json"}
     assert json.loads(files["schema.json"].text) == {}

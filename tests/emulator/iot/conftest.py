@@ -28,8 +28,8 @@ from tests.roles import forget_clients
 ROOT = Path(__file__).parents[3]
 Json = Any
 
-LIMITS = {"min": "-10", "max": "30", "hysteresis": "1", "cooldown_minutes": 0, "severity": "critical"}
-THRESHOLDS = {"temperature": {"": LIMITS}}
+LIMITS = {"min": "-10", "max": "30", "hysteresis": "1", "cooldown_minutes": 0}
+THRESHOLDS = {"temperature": {"": {"critical": LIMITS}}}
 
 _numbers = itertools.count()
 

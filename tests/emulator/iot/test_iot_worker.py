@@ -129,10 +129,10 @@ def test_what_the_table_leaves_out_is_written_again(iot: Iot, monkeypatch: pytes
 def test_an_alert_says_all_that_is_known_and_carries_attributes_to_filter_by(iot: Iot) -> None:
     iot.take(lines(reading("cold-1", 7, 31.5)))
     (notice,) = iot.notices()
-    assert notice["Subject"] == "test: cold-1 temperature crossed"
+    assert notice["Subject"] == "test: cold-1 temperature crossed critical"
     assert json.loads(notice["Message"]) == {
         "service": "test",
-        "summary": f"cold-1: temperature is 31.5, above 30, at {DAY}00:07:00Z",
+        "summary": f"cold-1: temperature is 31.5, above 30 (critical), at {DAY}00:07:00Z",
         "kind": "crossed",
         "device_id": "cold-1",
         "metric": "temperature",
