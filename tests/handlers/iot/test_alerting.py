@@ -142,7 +142,8 @@ levels = st.lists(
 def test_after_any_changes_of_the_config_every_alert_has_ended_or_is_of_a_limit_that_exists(
     history: list[tuple[list[Threshold], list[Reading]]],
 ) -> None:
-    state, open_alerts = DeviceState(), set()
+    state = DeviceState()
+    open_alerts: set[tuple[str, str]] = set()
     for position, (configured, batch) in enumerate(history):
         unique = {each.severity: each for each in configured}
         thresholds = of_temperature(*unique.values())
