@@ -61,6 +61,13 @@ class Form:
     time_formats: Sequence[str] = (ISO_8601,)
     numbers_as_text: bool = False
     partial: bool = True
+    known_fields: frozenset[str] = field(init=False)
+    """Names of the fields that the paths begin with."""
+
+    def __post_init__(self) -> None:
+        """Derive what every reading needs."""
+        paths = (*self.device_id, *self.timestamp, *self.metrics)
+        object.__setattr__(self, "known_fields", frozenset(path[0] for path in paths))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -117,7 +124,7 @@ class Form:
 
     def _epoch_moment(self, name: str, stamp: object, latest: datetime) -> tuple[datetime, str]:
         """Return the moment of an epoch time: the first configured unit that gives a plausible one."""
-        number = self._as_number(stamp)
+        number = _from_text(stamp) if self.numbers_as_text else stamp
         units = [EPOCHS[unit] for unit in self.time_formats if unit in EPOCHS]
         if not isinstance(number, Decimal) or not units:
             raise InvalidReadingError(f"{name} must be {_allowed(self.time_formats)}, not {shown(stamp)}")
@@ -126,11 +133,6 @@ class Form:
             raise InvalidReadingError(f"{name} is not a possible time: {shown(stamp)}")
         return next((each for each in moments if EARLIEST <= each[0] <= latest), moments[0])
 
-    def _as_number(self, value: object) -> object:
-        if self.numbers_as_text and isinstance(value, str) and _number_text(value):
-            return Decimal(value)
-        return value
-
     def _numbers(self, value: Mapping[str, Any]) -> tuple[dict[str, Decimal], list[BadMetric]]:
         """Return the metrics that can be used, and those that cannot."""
         metrics, bad = self._candidates(value)
@@ -138,12 +140,14 @@ class Form:
             raise InvalidReadingError(f"a reading has 1 to {MAXIMUM_METRICS} metrics, not {len(metrics)}")
         numbers: dict[str, Decimal] = {}
         for given, number in metrics.items():
+            name = self.metric_names.get(given, given) if self.metric_names else given
+            if name is None:
+                continue
+            if name in numbers or not _metric_name(name):
+                bad.append(BadMetric(given, _name_problem(name, given, numbers)))
+                continue
             try:
-                name = self.metric_names.get(given, given)
-                if name is None:
-                    continue
-                _check_name(name, given, numbers)
-                numbers[name] = _exact(name, self._as_number(number))
+                numbers[name] = _exact(name, _from_text(number) if self.numbers_as_text else number)
             except InvalidReadingError as error:
                 bad.append(BadMetric(given, str(error)))
         if bad and not self.partial:
@@ -157,7 +161,7 @@ class Form:
 
         A value without an object of metrics is flat: each of its other fields is a metric.
         """
-        known = {path[0] for paths in (self.device_id, self.timestamp, self.metrics) for path in paths}
+        known = self.known_fields
         metrics, path = _found(value, self.metrics)
         if metrics is _MISSING:
             return {name: each for name, each in value.items() if name not in known}, []
@@ -166,17 +170,21 @@ class Form:
         name = ".".join(path)
         if not isinstance(metrics, dict):
             raise InvalidReadingError(f"{name} must be an object of names and numbers, not {shown(metrics)}")
-        beside = [each for each in value if each not in known and self.metric_names.get(each, "") is not None]
+        beside = [each for each in value.keys() - known if self.metric_names.get(each, "") is not None]
         return metrics, [
             BadMetric(each, f"{shown(each)} is beside {name}; move it inside, or drop it with readings.metric_names")
             for each in sorted(beside)
         ]
 
 
+def _from_text(value: object) -> object:
+    return Decimal(value) if isinstance(value, str) and _number_text(value) else value
+
+
 def _found(value: Mapping[str, Any], paths: Sequence[Path]) -> tuple[Any, Path]:
     for path in paths:
-        found: Any = value
-        for name in path:
+        found: Any = value.get(path[0], _MISSING)
+        for name in path[1:]:
             found = found.get(name, _MISSING) if isinstance(found, dict) else _MISSING
         if found is not _MISSING:
             return found, path
@@ -218,14 +226,13 @@ def _allowed(time_formats: Sequence[str]) -> str:
     return " or ".join([*iso, *(f"{name.replace('_', ' ')}" for name in time_formats if name in EPOCHS)])
 
 
-def _check_name(name: str, given: str, others: Container[str]) -> None:
+def _name_problem(name: str, given: str, others: Container[str]) -> str:
     if name in others:
-        raise InvalidReadingError(f"{shown(given)} is a second value of the metric {name}")
-    if not _metric_name(name):
-        raise InvalidReadingError(
-            "a metric's name must be a letter and up to 63 letters, digits, underscores, dots or hyphens, "
-            f"not {shown(name)}",
-        )
+        return f"{shown(given)} is a second value of the metric {name}"
+    return (
+        "a metric's name must be a letter and up to 63 letters, digits, underscores, dots or hyphens, "
+        f"not {shown(name)}"
+    )
 
 
 def _exact(name: str, value: object) -> Decimal:
