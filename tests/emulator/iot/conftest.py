@@ -98,7 +98,16 @@ class Iot:
     # What is left
 
     def items(self) -> list[Json]:
-        return list(aws.client("dynamodb").scan(TableName=self.outputs["table_name"], ConsistentRead=True)["Items"])
+        pages = (
+            aws.client("dynamodb")
+            .get_paginator("scan")
+            .paginate(TableName=self.outputs["table_name"], ConsistentRead=True)
+        )
+        return [item for page in pages for item in page["Items"]]
+
+    def keys(self, prefix: str = "") -> list[str]:
+        pages = aws.client("s3").get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return [found["Key"] for page in pages for found in page.get("Contents", [])]
 
     def readings(self) -> list[tuple[str, str, dict[str, str]]]:
         """Device, time and metrics of every stored reading, in order."""
@@ -117,10 +126,7 @@ class Iot:
 
     def rejections(self) -> list[Json]:
         s3 = aws.client("s3")
-        keys = [
-            found["Key"] for found in s3.list_objects_v2(Bucket=self.bucket, Prefix="rejected/").get("Contents", [])
-        ]
-        bodies = [s3.get_object(Bucket=self.bucket, Key=key)["Body"].read().decode() for key in keys]
+        bodies = [s3.get_object(Bucket=self.bucket, Key=key)["Body"].read().decode() for key in self.keys("rejected/")]
         return [json.loads(line) for body in bodies for line in body.splitlines()]
 
     def notices(self) -> list[Json]:
@@ -153,8 +159,8 @@ class Iot:
             key = {name: item[name] for name in ("device_id", "time_key")}
             aws.client("dynamodb").delete_item(TableName=self.outputs["table_name"], Key=key)
         s3 = aws.client("s3")
-        for found in s3.list_objects_v2(Bucket=self.bucket).get("Contents", []):
-            s3.delete_object(Bucket=self.bucket, Key=found["Key"])
+        for name in self.keys():
+            s3.delete_object(Bucket=self.bucket, Key=name)
 
 
 @pytest.fixture(scope="session")
