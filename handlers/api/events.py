@@ -20,6 +20,9 @@ MAXIMUM_KEY_LENGTH = 256
 # Percent-encoded, as in the archive's keys: S3 limits a key to 1,024 bytes.
 MAXIMUM_TYPE_BYTES = 512
 DEFAULT_TYPE = "default"
+# Readers of the archive, whose keys hold the type, read this one as NULL.
+# https://docs.aws.amazon.com/athena/latest/ug/partitions.html
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 KEY_FIELD = "idempotency_key"
 # The server sets these. A client that sends them is refused, because it expects them to be kept.
 RESERVED_FIELDS = ("id", "received_at")
@@ -270,7 +273,7 @@ def _too_large(size: int) -> EventTooLargeError:
 
 def is_type(text: str) -> bool:
     """Return True if a text can be the type of an event."""
-    return text.isprintable() and 0 < len(quote(text, safe="")) <= MAXIMUM_TYPE_BYTES
+    return text.isprintable() and text != NULL_PARTITION and 0 < len(quote(text, safe="")) <= MAXIMUM_TYPE_BYTES
 
 
 def received_times(count: int) -> list[str]:

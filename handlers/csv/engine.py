@@ -316,7 +316,7 @@ def blocks(engine: CsvEngine, read: Callable[[int], bytes]) -> Iterator[Block]:
             held += piece
         if ended and not held:
             break
-        block = engine.take(bytes(held), final=ended)
+        block = engine.take(bytes(held[:size]), final=ended and len(held) <= size)
         if block.consumed == 0:
             # A row is longer than the block.
             size = min(2 * size, LONGEST_ROW_BYTES)

@@ -134,4 +134,7 @@ def _parse_row_by_row(lines: Sequence[str], start: int, delimiter: str, *, final
             parsed.problems[len(parsed.rows)] = [problem]
             parsed.rows.append([])
             starts.append(starts[-1] + 1)
+            if row_is_cut:
+                # A full block can hold millions of short rows: they are read in blocks of usual size.
+                return parsed
     return parsed

@@ -18,6 +18,20 @@ Problem = dict[str, str]
 Validate = Callable[[Mapping[str, Any]], list[Problem]]
 
 
+def _is_idn_email(text: str) -> bool:
+    local, _, domain = text.partition("@")
+    return bool(local) and "@" not in domain and "." in domain[1:-1]
+
+
+def _is_email(text: str) -> bool:
+    local = text.partition("@")[0]
+    return _is_idn_email(text) and not local.startswith(".") and not local.endswith(".") and ".." not in local
+
+
+# The library's own expressions take quadratic time: 16 seconds for an address of 80,000 characters.
+LINEAR_FORMATS: dict[str, Callable[[str], bool]] = {"email": _is_email, "idn-email": _is_idn_email}
+
+
 def compile_schemas(schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Validate]:
     """Return a validator for each JSON Schema (draft 4, 6, 7).
 
@@ -28,8 +42,8 @@ def compile_schemas(schemas: Mapping[str, Mapping[str, Any]]) -> dict[str, Valid
 
 
 def _validator(schema: Mapping[str, Any]) -> Validate:
-    first = fastjsonschema.compile(dict(schema), use_default=False)
-    every = fastjsonschema.compile(dict(schema), use_default=False, fast_fail=False)
+    first = fastjsonschema.compile(dict(schema), formats=LINEAR_FORMATS, use_default=False)
+    every = fastjsonschema.compile(dict(schema), formats=LINEAR_FORMATS, use_default=False, fast_fail=False)
 
     def validate(event: Mapping[str, Any]) -> list[Problem]:
         try:

@@ -1,12 +1,16 @@
 """The schemas that ship, as the ingest function applies them."""
 
+import itertools
 import json
+import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastjsonschema.draft07 import CodeGeneratorDraft07
 
-from handlers.shared.schemas import Validate, compile_schemas
+from handlers.shared.schemas import LINEAR_FORMATS, Validate, compile_schemas
 
 FOLDER = Path(__file__).parents[3] / "schemas"
 ORDER: dict[str, Any] = {"orderId": "A-17", "amount": 9.5}
@@ -66,3 +70,23 @@ def test_an_invalid_event_is_refused_with_the_place_of_its_problem(
     event_type: str, event: dict[str, Any], path: str
 ) -> None:
     assert [problem["path"] for problem in validator(event_type)(event)] == [path]
+
+
+@pytest.mark.parametrize("name", LINEAR_FORMATS)
+def test_an_address_is_judged_as_the_schema_library_judges_it(name: str) -> None:
+    judged = re.compile(CodeGeneratorDraft07.FORMAT_REGEXS[name])
+    for length in range(7):
+        for characters in itertools.product("a.@\n", repeat=length):
+            text = "".join(characters)
+            assert LINEAR_FORMATS[name](text) == bool(judged.search(text)), text
+
+
+@pytest.mark.parametrize("name", CodeGeneratorDraft07.FORMAT_REGEXS)
+def test_no_format_of_a_schema_makes_a_long_text_hang_the_function(name: str) -> None:
+    validate = compile_schemas({"": {"properties": {"x": {"format": name}}}})[""]
+    units = ("a", "a.", "..", "@", "/", "~0", "{a", "1:", "-", "a-", "%41", "2020-")
+    started = time.process_time()
+    for start, unit, end in itertools.product(("", "a@", "/", "http://"), units, ("", "@", "\n", "!")):
+        validate({"x": start + unit * (80_000 // len(unit)) + end})
+    # The library's own expression for an address takes 15 seconds for one of these texts.
+    assert time.process_time() - started < 5

@@ -221,6 +221,7 @@ def test_a_whole_surrogate_pair_is_a_character() -> None:
         ({"event_type": "page_view"}, "page_view"),
         ({"event_type": "x" * MAXIMUM_TYPE_BYTES}, "x" * MAXIMUM_TYPE_BYTES),
         ({"event_type": "x" * (MAXIMUM_TYPE_BYTES + 1)}, DEFAULT_TYPE),
+        ({"event_type": "__HIVE_DEFAULT_PARTITION__"}, DEFAULT_TYPE),
         # Nine characters each in a key of the archive.
         ({"event_type": "\u4e2d" * 56}, "\u4e2d" * 56),
         ({"event_type": "\u4e2d" * 57}, DEFAULT_TYPE),

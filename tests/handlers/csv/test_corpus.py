@@ -11,7 +11,7 @@ import pytest
 
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.content import Content
-from handlers.csv.engine import CsvEngine
+from handlers.csv.engine import BLOCK_BYTES, CsvEngine, blocks
 from handlers.csv.text import LONGEST_ROW_BYTES, FileError
 from tests.handlers.csv.reading import read_all
 
@@ -158,6 +158,13 @@ def test_an_unclosed_quote_in_a_large_file_rejects_only_its_line() -> None:
     rows = LONGEST_ROW_BYTES // 10 + 50_000
     result = read('a,b\n"open,3\n' + "123456,78\n" * rows, ANYTHING)
     assert (result.report["processed"], result.report["rejected"]) == (rows, 1)
+
+
+def test_the_rows_behind_an_unclosed_quote_are_read_in_blocks_of_usual_size() -> None:
+    # Four million rows at once took 4.2 GB of memory.
+    source = io.BytesIO(b'a\n"open\n' + b"1\n" * (LONGEST_ROW_BYTES // 2 + 1))
+    done = list(blocks(CsvEngine(ANYTHING), source.read))
+    assert max(block.consumed for block in done) <= BLOCK_BYTES
 
 
 # Characters
