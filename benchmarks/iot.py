@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -27,6 +27,7 @@ from botocore.client import BaseClient
 from rich.console import Console
 from rich.table import Table as Grid
 
+from handlers.iot.contents import STANDARD_FORM
 from handlers.iot.settings import IotWorkerSettings
 from handlers.iot.thresholds import Thresholds
 from handlers.iot.worker import IotWorker
@@ -137,7 +138,8 @@ def run_case(case: Case, outputs: dict[str, str], thresholds: str) -> None:
     # Lambda takes the lines from a pipe; here they go nowhere, at about the same price.
     logger.handlers[0].setStream(StringIO())  # type: ignore[attr-defined]
     bucket, key = outputs["input_bucket"], f"readings/{case.name}.held-back"
-    worker = IotWorker(IotWorkerSettings.from_environment(), Thresholds.from_json(thresholds), "benchmark", {})
+    settings = replace(IotWorkerSettings.from_environment(), suffixes="")
+    worker = IotWorker(settings, Thresholds.from_json(thresholds), "benchmark", {}, STANDARD_FORM)
     with redirect_stdout(StringIO()):
         # Clients and connections are made now.
         worker.handle(notification(bucket, "readings/warm.held-back"), "warm")
@@ -157,11 +159,7 @@ def measure() -> list[tuple[Case, Cost]]:
         os.environ.update(up.environment())
         (function,) = up.engine.functions
         thresholds = json.dumps(
-            {
-                "temperature": {
-                    "": {"min": "-10", "max": "30", "hysteresis": "1", "cooldown_minutes": 0, "severity": "info"}
-                }
-            },
+            {"temperature": {"": {"warning": {"min": "-10", "max": "30", "hysteresis": "1", "cooldown_minutes": 0}}}},
         )
         s3 = aws.client("s3")
         warm = content(Case("warm", 1, 1))

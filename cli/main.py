@@ -218,11 +218,13 @@ def readings(
     metric: Annotated[str | None, typer.Option(help="Show this metric only.")] = None,
     *,
     plot: Annotated[bool, typer.Option("--plot", help="Draw a chart, with the thresholds.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Show the readings of a device of an iot stack."""
-    from cli.readings import run_readings
+    from cli.readings import output_of, run_readings
 
-    return run_readings(stack, device, since, metric, plot=plot)
+    return run_readings(stack, device, since, metric, output_of({"plot": plot, "csv": as_csv, "json": as_json}))
 
 
 @command(app)

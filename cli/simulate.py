@@ -14,6 +14,7 @@ from cli.core.json_text import write_json
 from cli.core.stack import Stack
 from cli.simulation import Expectation, Summary, Upload, uploads
 from components.options.iot import IotPipelineConfig
+from handlers.iot.forms import Form
 from handlers.iot.thresholds import Thresholds
 from handlers.shared import aws
 
@@ -35,7 +36,9 @@ def run_simulate(
     """Uploads `rate` objects a second for `duration` seconds; prints what was sent and what is to come of it."""
     seed = random.randrange(1_000_000) if seed is None else seed  # noqa: S311  no secret
     target = Stack(stack)
-    expectation = Expectation(Thresholds.from_json(target.config_as(IotPipelineConfig).thresholds_json()))
+    config = target.config_as(IotPipelineConfig)
+    form = Form.from_json(config.form_json())
+    expectation = Expectation(Thresholds.from_json(config.thresholds_json()), form)
     target.aim_aws_clients()
     bucket = bucket or target.output("input_bucket")
     count = max(1, round(rate * duration))
@@ -51,7 +54,8 @@ def run_simulate(
         progress = stacked.enter_context(_progress())
         lanes = [stacked.enter_context(ThreadPoolExecutor(1)) for _ in range(min(LANES, devices))]
         task = progress.add_task("simulating", total=count, said="")
-        for number, upload in enumerate(uploads(devices=devices, count=count, seed=seed, bad_share=bad_share)):
+        simulated = uploads(devices=devices, count=count, seed=seed, bad_share=bad_share, form=form)
+        for number, upload in enumerate(simulated):
             time.sleep(max(0.0, started + number / rate - time.monotonic()))
             pending.append(lanes[upload.device % len(lanes)].submit(put, upload))
             summary.add(upload)
@@ -88,6 +92,7 @@ def _print(summary: Summary, seed: int, devices: int, seconds: float) -> None:
         "good readings": f"{summary.good}, to be stored once each",
         "repeated": f"{summary.repeated}, of readings sent before",
         "bad": f"{summary.bad}, to be recorded in rejected/",
+        "partial": f"{summary.partial}, to be stored without a metric that is recorded in rejected/",
         "alerts to expect": f"{alerts}: {summary.crossed} crossings, {summary.recovered} recoveries",
     }
     width = max(map(len, lines))

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import pi, sin
-from typing import Any
+from typing import Any, TypeVar
 
 from handlers.iot.alerting import Claim, DeviceState, advanced
-from handlers.iot.readings import Contents, read
+from handlers.iot.contents import STANDARD_FORM, Contents, read
+from handlers.iot.forms import EPOCHS, Form, Path
 from handlers.iot.thresholds import Thresholds
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -32,13 +33,21 @@ EXCURSION_SHARE = 0.03
 EXCURSIONS = {"heat": ("temperature", 24.0), "frost": ("temperature", -45.0), "damp": ("humidity", 43.0)}
 
 SPIKE_SHARE, DROPOUT_SHARE, DUPLICATE_SHARE, LATE_SHARE = 0.02, 0.02, 0.03, 0.03
+# Readings with a metric that cannot be used, beside those that can.
+PARTIAL_SHARE = 0.04
+UNUSABLE_METRICS: Sequence[tuple[str, object]] = (("probe", None), ("online", True), ("firmware", "1.2.3"))
 
 Json = dict[str, Any]
+Choice = TypeVar("Choice")
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One object. `device` is the number of its device; `good`: readings not sent before; `repeated`: others."""
+    """One object. `device` is the number of its device.
+
+    `good` counts readings that were not sent before, `repeated` other readings, `bad` values that are no reading, and
+    `partial` the good and repeated readings that have an unusable metric.
+    """
 
     device: int
     key: str
@@ -46,6 +55,7 @@ class Upload:
     good: int
     repeated: int
     bad: int
+    partial: int
 
 
 @dataclass
@@ -56,6 +66,7 @@ class Summary:
     good: int = 0
     repeated: int = 0
     bad: int = 0
+    partial: int = 0
     crossed: int = 0
     recovered: int = 0
 
@@ -65,19 +76,21 @@ class Summary:
         self.good += upload.good
         self.repeated += upload.repeated
         self.bad += upload.bad
+        self.partial += upload.partial
 
 
 class Expectation:
     """The alerts that follow from uploads that are taken one after the other, by the worker's own rules."""
 
-    def __init__(self, thresholds: Thresholds) -> None:
+    def __init__(self, thresholds: Thresholds, form: Form = STANDARD_FORM) -> None:
         self._thresholds = thresholds
+        self._form = form
         self._states: dict[str, DeviceState] = {}
         self._claim = Claim("simulation", "simulation", 0)
 
     def add(self, upload: Upload, summary: Summary) -> None:
         """Counts the alerts of an upload."""
-        for reading in sorted(_contents(upload).readings, key=lambda each: each.time_key):
+        for reading in sorted(_contents(upload, self._form).readings, key=lambda each: each.time_key):
             state = self._states.get(reading.device_id, DeviceState())
             state, _ = advanced(DeviceState(state.limits), self._thresholds, [reading], self._claim)
             self._states[reading.device_id] = state
@@ -86,9 +99,12 @@ class Expectation:
                 summary.recovered += pending.alert.kind == "recovered"
 
 
-def uploads(*, devices: int, count: int, seed: int, bad_share: float) -> Iterator[Upload]:
-    """`count` uploads of `devices` devices in turn. `bad_share`: malformed payloads for each good one."""
-    simulated = [_Device(number, seed, bad_share) for number in range(devices)]
+def uploads(*, devices: int, count: int, seed: int, bad_share: float, form: Form = STANDARD_FORM) -> Iterator[Upload]:
+    """Yield `count` uploads of `devices` devices in turn, in every way of writing a reading that the stack accepts.
+
+    `bad_share`: malformed payloads for each good one.
+    """
+    simulated = [_Device(number, seed, bad_share, form) for number in range(devices)]
     for number in range(count):
         device = simulated[number % devices]
         yield device.upload(last=number + devices >= count)
@@ -99,6 +115,7 @@ class _Device:
     number: int
     seed: int
     bad_share: float
+    form: Form
     taken: int = 0
     sent: int = 0
     held_back: list[Json] = field(default_factory=list)
@@ -151,7 +168,10 @@ class _Device:
         elif self._random.random() < SPIKE_SHARE:
             # A glitch, which stays within what is allowed.
             values["temperature"] += 2
-        metrics = {name: round(value, 2) for name, value in values.items()}
+        metrics: Json = {name: round(value, 2) for name, value in values.items()}
+        if self.form.partial and self._random.random() < PARTIAL_SHARE:
+            name, unusable = self._random.choice(UNUSABLE_METRICS)
+            metrics[name] = unusable
         return {"device_id": self.name, "timestamp": f"{moment:%Y-%m-%dT%H:%M:%SZ}", "metrics": metrics}
 
     def _advance_excursion(self) -> None:
@@ -178,7 +198,7 @@ class _Device:
         text = json.dumps(good)
         kinds = [
             "{}",
-            text.replace("20.5", '"20.5"'),
+            text.replace("20.5", '"20.5 C"'),
             text.replace("20.5", "Infinity"),
             text.replace("20.5", '{"inside": 20.5}'),
             text.replace("Z", ""),
@@ -202,15 +222,37 @@ class _Device:
         if form == "gzip":
             body, suffix = gzip.compress(body, mtime=0), "jsonl.gz"
         key = f"readings/{self.name}/{self.sent:06}.{suffix}"
-        return Upload(self.number, key, body, len(good), len(twice), len(bad))
+        partial = sum(any(name in reading["metrics"] for name, _ in UNUSABLE_METRICS) for reading in [*good, *twice])
+        return Upload(self.number, key, body, len(good), len(twice), len(bad), partial)
 
     def _written(self, reading: Json) -> str:
-        """Nested or flat: devices differ in that."""
+        """Return a reading as the firmware of this device writes it: nested or flat, with its own fields and clock."""
+        firmware = self.number // 2
+        written: Json = {}
+        _put(written, _nth(self.form.device_id, firmware), reading["device_id"])
+        _put(written, _nth(self.form.timestamp, firmware), self._clock(reading["timestamp"], firmware))
         if self.number % 2:
-            reading = {**{name: reading[name] for name in ("device_id", "timestamp")}, **reading["metrics"]}
-        return json.dumps(reading)
+            written |= reading["metrics"]
+        else:
+            _put(written, _nth(self.form.metrics, firmware), reading["metrics"])
+        return json.dumps(written)
+
+    def _clock(self, timestamp: str, firmware: int) -> str | int:
+        units = EPOCHS.get(_nth(self.form.time_formats, firmware))
+        return int(datetime.fromisoformat(timestamp).timestamp()) * units if units else timestamp
 
 
-def _contents(upload: Upload) -> Contents:
+def _nth(choices: Sequence[Choice], number: int) -> Choice:
+    return choices[number % len(choices)]
+
+
+def _put(written: Json, path: Path, value: Any) -> None:
+    *groups, name = path
+    for group in groups:
+        written = written.setdefault(group, {})
+    written[name] = value
+
+
+def _contents(upload: Upload, form: Form) -> Contents:
     body = gzip.decompress(upload.body) if upload.key.endswith(".gz") else upload.body
-    return read(body.decode(), latest=datetime.now(UTC), maximum_readings=len(body))
+    return read(body.decode(), latest=datetime.now(UTC), maximum_readings=len(body), form=form)

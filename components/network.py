@@ -96,7 +96,8 @@ class PrivateNetwork(pulumi.ComponentResource):
                 vpc_id=self._vpc_id,
                 cidr_block=addresses,
                 availability_zone=zone,
-                opts=child,
+                # The zones come from a live list: an impaired zone must not replace subnets that are in use.
+                opts=ResourceOptions.merge(child, ResourceOptions(ignore_changes=["availability_zone"])),
             )
             aws.ec2.RouteTableAssociation(label, subnet_id=subnet.id, route_table_id=self._route_table_id, opts=child)
             ids.append(subnet.id)

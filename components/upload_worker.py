@@ -1,6 +1,6 @@
 """The function behind a bucket."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -22,11 +22,10 @@ class Uploads:
 
     bucket: Bucket
     prefix: str
-    suffixes: Sequence[str]
 
 
 class UploadWorker(pulumi.ComponentResource):
-    """Is invoked by S3 for each object that is created under a prefix with one of some suffixes.
+    """A function that S3 invokes for each object that is created under a prefix.
 
     Asynchronously: Lambda keeps the event, tries a failed run again, and puts it with the dead letters in the end.
     https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
@@ -87,10 +86,9 @@ class UploadWorker(pulumi.ComponentResource):
                 {
                     "lambda_function_arn": self.function.arn,
                     "events": ["s3:ObjectCreated:*"],
+                    # The function checks suffixes: S3 compares case, and would drop other objects silently.
                     "filter_prefix": uploads.prefix,
-                    "filter_suffix": suffix,
                 }
-                for suffix in uploads.suffixes
             ],
             # S3 refuses a function that it may not invoke; and the first failed run must already have where to go.
             opts=ResourceOptions(parent=self, depends_on=[permission, on_failure]),

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from components.options.common import CommonOptions, FunctionAlarmOptions, Options, ProtectionOptions
 from components.options.schemas import ExistingSchema
 
-# Names that handlers/iot/readings.py accepts.
+# Names that handlers/iot/forms.py accepts.
 DeviceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 # Memory of the worker without an object, and for each megabyte of one: its bytes, its text (up to four bytes per
@@ -18,11 +18,16 @@ MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 MEMORY_MB = 128
 MEMORY_MB_A_MEGABYTE = 15
 
-Severity = Literal["info", "warning", "critical"]
+# Names separated by dots, and paths separated by bars.
+FieldPaths = Annotated[str, Field(pattern=r"^[^.|\s]+(\.[^.|\s]+)*( *\| *[^.|\s]+(\.[^.|\s]+)*)*$")]
+Suffix = Annotated[str, Field(pattern=r"^\S+$")]
+# Names that handlers/iot/forms.py knows.
+TimeFormat = Literal["iso8601", "epoch_seconds", "epoch_milliseconds", "epoch_microseconds"]
+LEVELS = ("warning", "critical")
 
 
 class LimitOptions(Options):
-    """Limits of a metric. For a single device, `null` removes a limit that holds for all."""
+    """Limits of one level. For a single device, `null` removes a limit that holds for all."""
 
     min: Decimal | None = None
     """Readings below it are out of bounds. Default: no lower limit."""
@@ -32,54 +37,104 @@ class LimitOptions(Options):
     """Distance inside the limit that ends an alert."""
     cooldown_minutes: Annotated[int, Field(ge=0, le=10_080)] = 15
     """Shortest time between two alerts, measured by the readings' own timestamps."""
-    severity: Severity = "warning"
-    """Severity of the alerts."""
 
 
-class ThresholdOptions(LimitOptions):
+class LevelOptions(Options):
+    """Limits of a metric by level. For a single device, `null` removes a level that holds for all."""
+
+    warning: LimitOptions | None = None
+    """Limits whose crossing causes alerts of the severity `warning`."""
+    critical: LimitOptions | None = None
+    """Limits whose crossing causes alerts of the severity `critical`. They are not inside those of `warning`."""
+
+    def levels(self) -> dict[str, LimitOptions]:
+        """Return the levels that are set."""
+        return {level: limits for level in LEVELS if (limits := getattr(self, level)) is not None}
+
+
+class ThresholdOptions(LevelOptions):
     """Limits of a metric, and their overrides for single devices."""
 
-    devices: Mapping[DeviceId, LimitOptions] = Field(default_factory=dict)
+    devices: Mapping[DeviceId, LevelOptions] = Field(default_factory=dict)
     """Overrides by device id."""
 
-    def of_all(self) -> LimitOptions:
-        """Return the limits of devices without overrides."""
-        return LimitOptions(**{name: getattr(self, name) for name in LimitOptions.model_fields})
+    def by_device(self) -> dict[str, dict[str, LimitOptions]]:
+        """Return the levels of each device with overrides by its id, and those of all others under an empty id."""
+        return {"": self.levels(), **{device_id: self.of_device(device_id) for device_id in self.devices}}
 
-    def by_device(self) -> dict[str, LimitOptions]:
-        """Return the limits of each device with overrides by its id, and those of all others under an empty id."""
-        return {"": self.of_all(), **{device_id: self.of_device(device_id) for device_id in self.devices}}
-
-    def of_device(self, device_id: str) -> LimitOptions:
-        """Return the limits of a device: its overrides, and the common limits where it has none."""
-        return self.of_all().model_copy(update=self.devices[device_id].model_dump(exclude_unset=True))
+    def of_device(self, device_id: str) -> dict[str, LimitOptions]:
+        """Return the levels of a device: its overrides, and the common limits where it has none."""
+        own, levels = self.devices[device_id], self.levels()
+        for level in own.model_fields_set:
+            overrides = getattr(own, level)
+            if overrides is None:
+                levels.pop(level, None)
+            else:
+                common = levels.get(level, LimitOptions())
+                levels[level] = common.model_copy(update=overrides.model_dump(exclude_unset=True))
+        return levels
 
     @model_validator(mode="after")
     def _limits_leave_room(self) -> Self:
         everywhere = self.by_device()
-        for device_id, limits in everywhere.items():
+        for device_id, levels in everywhere.items():
             where = f"devices.{device_id}: " if device_id else ""
-            if limits.min is None or limits.max is None:
-                continue
-            if limits.min + limits.hysteresis > limits.max - limits.hysteresis:
-                raise ValueError(
-                    f"{where}min {limits.min} and max {limits.max} leave no room for a hysteresis of "
-                    f"{limits.hysteresis} on both sides",
-                )
-        if all(limits.min is None and limits.max is None for limits in everywhere.values()):
-            raise ValueError("needs min or max, or a device that has one")
+            for level, limits in levels.items():
+                if limits.min is None or limits.max is None:
+                    continue
+                if limits.min + limits.hysteresis > limits.max - limits.hysteresis:
+                    raise ValueError(
+                        f"{where}{level}: min {limits.min} and max {limits.max} leave no room for a hysteresis of "
+                        f"{limits.hysteresis} on both sides",
+                    )
+            _check_order(where, levels)
+        all_limits = [limits for levels in everywhere.values() for limits in levels.values()]
+        if all(limits.min is None and limits.max is None for limits in all_limits):
+            raise ValueError("needs a level, warning or critical, with min or max")
         return self
 
 
-class ReadingOptions(Options):
-    """Limits of an upload. An upload beyond them is rejected as a whole, and recorded."""
+def _check_order(where: str, levels: Mapping[str, LimitOptions]) -> None:
+    """Raise ValueError if a metric would become critical before it causes a warning."""
+    warning, critical = (levels.get(level, LimitOptions()) for level in LEVELS)
+    if warning.max is not None and critical.max is not None and critical.max < warning.max:
+        raise ValueError(f"{where}critical.max {critical.max} is below warning.max {warning.max}")
+    if warning.min is not None and critical.min is not None and critical.min > warning.min:
+        raise ValueError(f"{where}critical.min {critical.min} is above warning.min {warning.min}")
 
-    suffixes: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] = (
-        ".json",
-        ".jsonl",
-        ".gz",
-    )
-    """Key suffixes of the objects below `readings/` that are read."""
+
+class FieldOptions(Options):
+    """Paths of fields, such as `dev.id`. Of `device_id | dev.id`, the first that a reading has is used."""
+
+    device_id: FieldPaths = "device_id"
+    """Path of the device id."""
+    timestamp: FieldPaths = "timestamp"
+    """Path of the time."""
+    metrics: FieldPaths = "metrics"
+    """Path of the object of metrics. A reading without one is flat: each of its other fields is a metric."""
+
+    def paths(self) -> dict[str, list[list[str]]]:
+        """Return the paths of each field, each as a list of names."""
+        return {
+            name: [path.strip().split(".") for path in paths.split("|")] for name, paths in self.model_dump().items()
+        }
+
+
+class ReadingOptions(Options):
+    """Form and limits of readings and uploads."""
+
+    suffixes: tuple[Suffix, ...] = (".json", ".jsonl", ".gz")
+    """Key suffixes, in upper or lower case, of the objects below `readings/` that are read. `[]`: all are read."""
+    partial: bool = True
+    """Keep a reading without its unusable metrics, which are recorded. `false`: reject the whole reading."""
+    fields: FieldOptions = FieldOptions()
+    """Where a reading has its device, time and metrics."""
+    metric_names: Mapping[Annotated[str, Field(min_length=1)], MetricName | None] = Field(default_factory=dict)
+    """New names of metrics by their name in the reading. `null` drops a field."""
+    time_formats: Annotated[tuple[TimeFormat, ...], Field(min_length=1)] = ("iso8601",)
+    """Accepted times. Of several epoch units, the first that gives a time between 2000 and the upload is used."""
+    numbers_as_text: bool = False
+    """Accept strings that are JSON numbers, such as `"21.5"`, as numbers."""
     max_object_mb: Annotated[int, Field(ge=1, le=256)] = 32
     """Size of the text, after decompression."""
     max_per_object: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
@@ -91,17 +146,6 @@ class ReadingOptions(Options):
     prefix identifies the device."""
     reading_schema: Literal["none"] | ExistingSchema = "none"
     """Path of a JSON Schema that each reading, `{device_id, timestamp, metrics}`, must satisfy. `none`: no schema."""
-
-    @model_validator(mode="after")
-    def _suffixes_do_not_overlap(self) -> Self:
-        for one in self.suffixes:
-            for other in self.suffixes:
-                # https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-filtering.html
-                if one is not other and one.endswith(other):
-                    raise ValueError(
-                        f"S3 does not accept overlapping suffixes: {one!r} ends with {other!r}; remove one"
-                    )
-        return self
 
 
 class ReadingWorkerOptions(Options):
@@ -140,6 +184,10 @@ class ReadingAlarmOptions(FunctionAlarmOptions):
 
     rejected_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
     """Share of rejected readings."""
+    bad_metric_devices_percent: Annotated[float, Field(gt=0, le=100)] = 5
+    """Share of devices that sent unusable metrics, counted in each upload."""
+    skipped_objects: Annotated[int, Field(ge=1)] = 1
+    """Objects whose key has none of `readings.suffixes`."""
     event_age_seconds: Annotated[int, Field(ge=1)] = 900
     """Age of an event when its run starts."""
 
@@ -150,7 +198,7 @@ class IotPipelineConfig(CommonOptions):
     variant: Literal["iot"]
     """The variant of the pipeline."""
     readings: ReadingOptions = ReadingOptions()
-    """Limits of an upload."""
+    """Form and limits of readings and uploads."""
     thresholds: Mapping[MetricName, ThresholdOptions] = Field(default_factory=dict)
     """Limits by metric. Readings beyond them cause alerts."""
     worker: ReadingWorkerOptions = ReadingWorkerOptions()
@@ -172,10 +220,19 @@ class IotPipelineConfig(CommonOptions):
             )
         return self
 
+    def form_json(self) -> str:
+        """Return the form of readings for handlers/iot/forms.py."""
+        readings = self.readings
+        names = {"metric_names", "time_formats", "numbers_as_text", "partial"}
+        return json.dumps({**readings.fields.paths(), **readings.model_dump(include=names)}, sort_keys=True)
+
     def thresholds_json(self) -> str:
-        """Return `{metric: {"": limits, device_id: limits}}` for handlers/iot/thresholds.py; numbers are exact text."""
+        """Return `{metric: {"": levels, device_id: levels}}` for handlers/iot/thresholds.py; numbers are exact text."""
         thresholds = {
-            metric: {device_id: limits.model_dump(mode="json") for device_id, limits in options.by_device().items()}
+            metric: {
+                device_id: {level: limits.model_dump(mode="json") for level, limits in levels.items()}
+                for device_id, levels in options.by_device().items()
+            }
             for metric, options in self.thresholds.items()
         }
         return json.dumps(thresholds, sort_keys=True)

@@ -27,7 +27,11 @@ BYTES_A_MEGABYTE = 1_000_000
 def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Builds the variant and returns the outputs of its stack."""
     storage = config.storage
-    files = {"thresholds.json": config.thresholds_json(), "schema.json": _schema(config)}
+    files = {
+        "thresholds.json": config.thresholds_json(),
+        "schema.json": _schema(config),
+        "form.json": config.form_json(),
+    }
     runtime = shared_runtime(name, config, files=files, parent=parent)
     service, opts = runtime.service, runtime.opts
     alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=opts)
@@ -40,7 +44,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
     worker = UploadWorker(
         f"{name}-worker",
         config.worker,
-        uploads=Uploads(bucket, READINGS, config.readings.suffixes),
+        uploads=Uploads(bucket, READINGS),
         dead_letters=dead_letters,
         handler="handlers.iot.worker.handler",
         runtime=runtime,
@@ -53,17 +57,29 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         Rate(own_metric("Rejected", service, "Sum"), own_metric("Received", service, "Sum")),
         threshold=config.alarms.rejected_rate_percent,
     )
+    bad_metrics = Alarm(
+        "Too many devices send metrics that cannot be used; rejected/ says which and why.",
+        Rate(own_metric("DevicesWithBadMetrics", service, "Sum"), own_metric("Devices", service, "Sum")),
+        threshold=config.alarms.bad_metric_devices_percent,
+    )
+    skipped = Alarm(
+        "Objects are not read because of their keys; the worker's log names them. See readings.suffixes.",
+        own_metric("Skipped", service, "Sum"),
+        threshold=config.alarms.skipped_objects,
+    )
     Observability(
         f"{name}-watch",
         service=service,
         alarms={
             "rejected-readings": rejections,
+            "bad-metrics": bad_metrics,
+            "skipped-objects": skipped,
             **worker.alarms(config.alarms),
             **alerts.alarms("alerts"),
             **alarms.alarms("alarms"),
         },
         panels=[
-            counts_panel("Readings", service, "Stored", "Repeated", "Rejected"),
+            counts_panel("Readings", service, "Stored", "Repeated", "Rejected", "Partial"),
             counts_panel("Alerts", service, "Alerts"),
             *worker.panels(),
             latency_panel("Uploaded to stored (ms)", service),
@@ -92,6 +108,7 @@ def _environment(config: IotPipelineConfig) -> dict[str, Input[str]]:
         "MAX_OBJECT_BYTES": str(config.readings.max_object_mb * BYTES_A_MEGABYTE),
         "MAX_READINGS": str(config.readings.max_per_object),
         "MAX_AHEAD_SECONDS": str(config.readings.max_ahead_seconds),
+        "SUFFIXES": " ".join(config.readings.suffixes),
         "DEVICE_IN_KEY": json.dumps(config.readings.device_in_key),
         "READINGS_EXPIRE_AFTER_DAYS": str(config.storage.readings_expire_after_days),
     }

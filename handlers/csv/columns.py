@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -58,7 +59,15 @@ class Problem:
     message: str
 
 
+# Signs that tell two columns apart: `Amount (€)` and `Amount ($)`.
+_SIGNS = str.maketrans({"%": " pct ", "#": " nr ", "€": " eur ", "$": " usd "})
+
+
 def normalised(name: str) -> str:
-    """Return a header's name trimmed and in snake case: ` Order Date ` and `orderDate` become `order_date`."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name.strip())
+    """Return a header's name trimmed, in NFC and in snake case: ` orderDate ` becomes `order_date`.
+
+    Signs of units keep their meaning: `Share (%)` becomes `share_pct`.
+    """
+    composed = unicodedata.normalize("NFC", name).translate(_SIGNS).strip()
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", composed)
     return re.sub(r"[^\w]+", "_", spaced).strip("_").lower()

@@ -1,7 +1,7 @@
 """Headers: reading them, and matching them with the configured columns."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from handlers.csv.column_types import COLUMN_TYPES, check_of
 from handlers.csv.columns import Column, FileFormat, normalised
@@ -26,7 +26,7 @@ def read_header(lines: Sequence[str], file_format: FileFormat) -> tuple[str, lis
         except csv.Error as error:
             problem = error
             continue
-        known = sum(normalised(cell) in names for cell in header)
+        known = sum(_configured_column(cell, names) is not None for cell in header)
         candidates.append((known, len(header), delimiter, header, reader.line_num))
     if not candidates:
         raise problem
@@ -41,6 +41,12 @@ def plan_outputs(header: Sequence[str], delimiter: str, file_format: FileFormat)
         raise FileError(
             "missing_columns",
             f"the header lacks {', '.join(missing)}; it has, split at {delimiter!r}: {', '.join(header)[:1_000]}",
+        )
+    if file_format.columns and not found:
+        raise FileError(
+            "no_known_columns",
+            f"the header has none of the configured columns; it has, split at {delimiter!r}: "
+            f"{', '.join(header)[:1_000]}; send a CSV file with a header line, or add its names to input.columns",
         )
     if unknown and file_format.unknown_columns == "reject":
         raise FileError("unknown_columns", f"the header has unknown columns: {', '.join(unknown)[:1_000]}")
@@ -68,7 +74,7 @@ def _places(header: Sequence[str], file_format: FileFormat) -> tuple[dict[str, i
     found: dict[str, int] = {}
     unknown: dict[str, int] = {}
     for position, cell in enumerate(header):
-        name = known.get(normalised(cell))
+        name = _configured_column(cell, known)
         places, name = (unknown, normalised(cell) or f"column_{position + 1}") if name is None else (found, name)
         if name in places and (places is found or file_format.unknown_columns == "keep"):
             raise FileError(
@@ -78,6 +84,12 @@ def _places(header: Sequence[str], file_format: FileFormat) -> tuple[dict[str, i
     return found, unknown
 
 
+def _configured_column(cell: str, names: Mapping[str, str]) -> str | None:
+    """Return the configured column of a header's cell: by its exact name, else by its normalised name."""
+    return names.get(cell) or names.get(normalised(cell))
+
+
 def _configured_names(file_format: FileFormat) -> dict[str, str]:
-    """Return the configured column for each of its normalised names."""
-    return {normalised(name): column.name for column in file_format.columns for name in (column.name, *column.aliases)}
+    """Return the configured column for each of its exact and normalised names. Exact names take precedence."""
+    exact = {name: column.name for column in file_format.columns for name in (column.name, *column.aliases)}
+    return {normalised(name): column for name, column in exact.items() if normalised(name)} | exact

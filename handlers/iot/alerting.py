@@ -1,17 +1,19 @@
-"""The alert state of a device, pure: its limits, and the alerts that are decided and not yet published.
+"""The alert state of a device: its limits, and the alerts that are decided but not yet published. Contains no AWS code.
 
-A decision and its alert are one write: the alert stands in the state as `pending` until it is published. Whoever made
-that write publishes, and nobody else while the lease lasts; after that, whoever comes by. So workers that race publish
-one alert, a worker that dies loses none, and one is published twice only when a worker dies, or cannot write, between
-publishing and saying so. A second alert is a nuisance, a missing one is a cold store that thaws.
+A decision and its alert are one write: the alert is `pending` in the state until it is published. The run that made the
+write publishes it; when its lease is over, any other run may. Hence workers that race publish one alert, and a worker
+that dies loses none. An alert is published twice only if a worker dies, or cannot write, between publishing the alert
+and recording that. A second alert is a nuisance; a missing one is a cold store that thaws.
+
+The state of a limit that is no longer configured is removed with the device's next reading, and its alert ends.
 """
 
 import json
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from handlers.iot.readings import Reading
+from handlers.iot.readings import Reading, timestamp_of
 from handlers.iot.thresholds import BOUNDS, Alert, State, Thresholds, evaluate
 
 # More alerts than this are decided in more than one write: an item takes 400 KB.
@@ -40,7 +42,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """`limits` maps `temperature#max` to the state of that limit."""
+    """The alert state of a device. `limits` maps `temperature#max#critical` to the state of that limit."""
 
     limits: dict[str, State] = field(default_factory=dict)
     pending: tuple[Pending, ...] = ()
@@ -87,9 +89,11 @@ def advanced(
     readings: Sequence[Reading],
     claim: Claim,
 ) -> tuple[DeviceState, Sequence[Reading]]:
-    """The state after a device's readings, oldest first; and the readings that are left for the next write."""
+    """Return the state after a device's readings, oldest first, and the readings left for the next write."""
     limits = dict(state.limits)
     pending = list(state.pending)
+    if readings:
+        pending += [Pending(alert, claim) for alert in _without_removed(limits, thresholds, readings[0])]
     for position, reading in enumerate(readings):
         if len(pending) >= len(state.pending) + ALERTS_A_WRITE:
             return DeviceState(limits, tuple(pending)), readings[position:]
@@ -97,15 +101,37 @@ def advanced(
     return DeviceState(limits, tuple(pending)), ()
 
 
-def _evaluated(limits: dict[str, State], thresholds: Thresholds, reading: Reading) -> Iterable[Alert]:
-    for metric in reading.metrics:
-        threshold = thresholds.of(metric, reading.device_id)
-        if threshold is None:
+def _without_removed(limits: dict[str, State], thresholds: Thresholds, reading: Reading) -> list[Alert]:
+    """Remove the states of limits that are no longer configured; return the recoveries of those with an alert."""
+    recoveries = []
+    for name in list(limits):
+        # States written before there were levels have none in their names.
+        metric, bound, severity = (*name.split("#"), "")[:3]
+        if thresholds.has(metric, reading.device_id, bound, severity):
             continue
-        for bound in BOUNDS:
-            if threshold.limit(bound) is None:
-                continue
-            name = f"{metric}#{bound}"
-            limits[name], alert = evaluate(threshold, bound, limits.get(name, State()), reading, metric)
-            if alert is not None:
-                yield alert
+        if limits.pop(name).announced:
+            recoveries.append(
+                Alert(
+                    kind="recovered",
+                    device_id=reading.device_id,
+                    metric=metric,
+                    value="",
+                    bound=bound,
+                    limit="",
+                    severity=severity or "warning",
+                    timestamp=timestamp_of(reading.time_key),
+                )
+            )
+    return recoveries
+
+
+def _evaluated(limits: dict[str, State], thresholds: Thresholds, reading: Reading) -> Iterator[Alert]:
+    for metric in reading.metrics:
+        for threshold in thresholds.of(metric, reading.device_id):
+            for bound in BOUNDS:
+                if threshold.limit(bound) is None:
+                    continue
+                name = f"{metric}#{bound}#{threshold.severity}"
+                limits[name], alert = evaluate(threshold, bound, limits.get(name, State()), reading, metric)
+                if alert is not None:
+                    yield alert

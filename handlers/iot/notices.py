@@ -23,7 +23,9 @@ def publish_alerts(topic_arn: str, service: str, alerts: Sequence[Alert]) -> lis
     entries = [
         {
             "Id": str(position),
-            "Subject": f"{service}: {alert.device_id} {alert.metric} {alert.kind}"[: aws.SUBJECT_CHARACTERS],
+            "Subject": f"{service}: {alert.device_id} {alert.metric} {alert.kind} {alert.severity}"[
+                : aws.SUBJECT_CHARACTERS
+            ],
             "Message": json.dumps({"service": service, "summary": _summary(alert), **asdict(alert)}, indent=2),
             "MessageAttributes": {
                 name: {"DataType": "String", "StringValue": value}
@@ -43,7 +45,9 @@ def publish_alerts(topic_arn: str, service: str, alerts: Sequence[Alert]) -> lis
 
 
 def _summary(alert: Alert) -> str:
+    of_device = f"{alert.device_id}: {alert.metric}"
+    if not alert.limit:
+        return f"{of_device}: the {alert.severity} limit {alert.bound} was removed, at {alert.timestamp}"
     where = "below" if alert.bound == "min" else "above"
-    if alert.kind == "crossed":
-        return f"{alert.device_id}: {alert.metric} is {alert.value}, {where} {alert.limit}, at {alert.timestamp}"
-    return f"{alert.device_id}: {alert.metric} is {alert.value}, no longer {where} {alert.limit}, at {alert.timestamp}"
+    where = where if alert.kind == "crossed" else f"no longer {where}"
+    return f"{of_device} is {alert.value}, {where} {alert.limit} ({alert.severity}), at {alert.timestamp}"

@@ -64,7 +64,7 @@ def chunks(upload: Upload) -> Iterator[bytes]:
 def put_rejections(bucket: str, upload: Upload, rejections: Sequence[Rejection]) -> str:
     """Records what was refused of an object, a JSON line each; returns the key. The same upload overwrites its own.
 
-    A line: `{"object", "version", "position", "reason", "text"}`; `position` is null when the whole object was refused.
+    A line: `{"object", "version", "position", "reason", "text", "metrics"}`; `position` is null for the whole object.
     """
     key = f"rejected/{upload.arrived_at:%Y/%m/%d}/{upload.id}.jsonl"
     body = "".join(_lines(upload, rejections))

@@ -16,5 +16,7 @@ class IotWorkerSettings(Settings):
     max_readings: int
     max_ahead_seconds: int
     readings_expire_after_days: int
+    suffixes: str = ""
+    """Suffixes of the objects that are read, separated by spaces. Empty: all objects are read."""
     device_in_key: bool = False
     """Whether a reading's device must be the one that the key names: `readings/{device_id}/...`."""

@@ -1,4 +1,7 @@
-"""Thresholds, pure: when a metric of a device is out of bounds, and when somebody is told. Knows nothing of AWS.
+"""Thresholds: when a metric of a device is out of bounds, and when that causes an alert. Contains no AWS code.
+
+A metric has up to two levels, `warning` and `critical`, each with limits, a hysteresis, a cooldown and a state of its
+own. A device that becomes critical crosses both; one that is back to a warning recovers from `critical` alone.
 
 A limit's state is two moments: the newest reading beyond the limit, and the newest one back within it by the
 hysteresis. A reading between the two counts for neither. The newest of a set is the same in whatever order its members
@@ -11,7 +14,7 @@ only after it is over is stored with the readings and alerts nobody.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -25,7 +28,7 @@ BOUNDS: tuple[Bound, ...] = ("min", "max")
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The limits of a metric. `cooldown` is the least time between two alerts of a crossing."""
+    """The limits of one level of a metric. `severity` is the level, `cooldown` the least time between two crossings."""
 
     min: Decimal | None
     max: Decimal | None
@@ -71,7 +74,10 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What people are told: `kind` is `crossed` or `recovered`; numbers are exact, as text."""
+    """An alert: `kind` is `crossed` or `recovered`, `severity` the level that was entered or left.
+
+    Numbers are exact, as text. `value` and `limit` are empty if the alert ended because its limit was removed.
+    """
 
     kind: str
     device_id: str
@@ -84,25 +90,33 @@ class Alert:
 
 
 class Thresholds:
-    """The thresholds of a pipeline: by metric, and of a metric by device where one has its own."""
+    """The thresholds of a pipeline by metric and device; an empty device id is for all devices without their own."""
 
-    def __init__(self, by_metric: Mapping[str, Mapping[str, Threshold]]) -> None:
+    def __init__(self, by_metric: Mapping[str, Mapping[str, Sequence[Threshold]]]) -> None:
         self._by_metric = by_metric
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Of `{metric: {"": {min, max, hysteresis, cooldown_minutes, severity}, device: {...}}}`; numbers are text."""
+        """Read `{metric: {"": {level: {min, max, hysteresis, cooldown_minutes}}, device: {...}}}`; numbers are text."""
         return cls(
             {
-                metric: {device: _threshold(values) for device, values in devices.items()}
+                metric: {
+                    device: tuple(_threshold(level, values) for level, values in levels.items())
+                    for device, levels in devices.items()
+                }
                 for metric, devices in json.loads(text).items()
             },
         )
 
-    def of(self, metric: str, device_id: str) -> Threshold | None:
-        """What holds for a metric of a device, None when nothing does."""
-        devices = self._by_metric.get(metric)
-        return None if devices is None else devices.get(device_id) or devices.get("")
+    def of(self, metric: str, device_id: str) -> Sequence[Threshold]:
+        """Return the levels of a metric of a device."""
+        devices = self._by_metric.get(metric, {})
+        return devices[device_id] if device_id in devices else devices.get("", ())
+
+    def has(self, metric: str, device_id: str, bound: str, severity: str) -> bool:
+        """Return True if a metric of a device has such a limit."""
+        levels = [each for each in self.of(metric, device_id) if each.severity == severity]
+        return any((each.min if bound == "min" else each.max) is not None for each in levels)
 
 
 def evaluate(
@@ -147,11 +161,11 @@ def _alert(kind: str, threshold: Threshold, bound: Bound, reading: Reading, metr
     )
 
 
-def _threshold(values: Mapping[str, Any]) -> Threshold:
+def _threshold(level: str, values: Mapping[str, Any]) -> Threshold:
     return Threshold(
         min=None if values["min"] is None else Decimal(values["min"]),
         max=None if values["max"] is None else Decimal(values["max"]),
         hysteresis=Decimal(values["hysteresis"]),
         cooldown=timedelta(minutes=values["cooldown_minutes"]),
-        severity=values["severity"],
+        severity=level,
     )

@@ -22,18 +22,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from handlers.iot import notices, objects
 from handlers.iot.alerting import Claim, DeviceState, advanced
+from handlers.iot.contents import Contents, read
+from handlers.iot.forms import Form, Objection
+from handlers.iot.object_text import decoded
 from handlers.iot.objects import Upload
-from handlers.iot.readings import (
-    Contents,
-    Objection,
-    Reading,
-    Rejection,
-    UnusableObjectError,
-    decoded,
-    not_after,
-    read,
-    timestamp_of,
-)
+from handlers.iot.readings import Reading, Rejection, UnusableObjectError, not_after, timestamp_of
 from handlers.iot.settings import IotWorkerSettings
 from handlers.iot.table import ReadingTable, StoredState
 from handlers.iot.thresholds import Alert, Thresholds
@@ -47,6 +40,7 @@ OutsideError = (BotoCoreError, ClientError, TableError)
 
 THRESHOLDS_FILE = Path(__file__).parents[2] / "thresholds.json"
 SCHEMA_FILE = Path(__file__).parents[2] / "schema.json"
+FORM_FILE = Path(__file__).parents[2] / "form.json"
 SECONDS_A_DAY = 86_400
 
 # A run publishes what it claimed within PUBLISH_SECONDS; the rest of the lease is for a call that may be under way.
@@ -77,7 +71,11 @@ class Outcome:
 
 
 class IotWorker:
-    """`service` names the pipeline in alerts, `schema` is the JSON Schema of a reading; the empty one takes all."""
+    """Stores the readings of uploaded objects and publishes the alerts that they cause.
+
+    `service` names the pipeline in alerts. `schema` is the JSON Schema of a reading; an empty one accepts all. `form`
+    says where a value has its device, time and metrics.
+    """
 
     def __init__(
         self,
@@ -85,8 +83,10 @@ class IotWorker:
         thresholds: Thresholds,
         service: str,
         schema: Mapping[str, Any],
+        form: Form,
     ) -> None:
         self._settings = settings
+        self._form = form
         self._objection = objection_of(schema) if schema else None
         self._service = service
         self._thresholds = thresholds
@@ -97,7 +97,10 @@ class IotWorker:
         # What S3 sends when a notification is set up has no records.
         for record in event.get("Records", ()):
             upload = Upload.from_record(record)
-            _report(upload, run, self._take(upload, run))
+            if has_suffix(upload.key, self._settings.suffixes):
+                _report(upload, run, self._take(upload, run))
+            else:
+                _report_skipped(upload, run)
 
     def _take(self, upload: Upload, run: str) -> Outcome:
         contents = self._contents(upload)
@@ -121,9 +124,19 @@ class IotWorker:
             objection = self._objection
             if settings.device_in_key:
                 objection = of_the_keys_device(upload.key, objection)
-            return read(text, latest=latest, maximum_readings=settings.max_readings, objection=objection)
+            return read(
+                text, latest=latest, maximum_readings=settings.max_readings, form=self._form, objection=objection
+            )
         except UnusableObjectError as error:
             return Contents([], 0, [Rejection(None, str(error), "")])
+
+
+def has_suffix(key: str, suffixes: str) -> bool:
+    """Return True if a key ends in one of some suffixes, in upper or lower case, or if there are none.
+
+    `suffixes` are separated by white space. The marker that the S3 console creates for a folder never has one.
+    """
+    return not key.endswith("/") and (not suffixes or key.lower().endswith(tuple(suffixes.lower().split())))
 
 
 def of_the_keys_device(key: str, others: Objection | None) -> Objection:
@@ -213,11 +226,10 @@ class Alerting:
         return list(self._published)
 
     def _by_device(self, readings: Sequence[Reading]) -> dict[str, Sequence[Reading]]:
-        """The readings that have a threshold, oldest first."""
+        """Return the readings of each device, oldest first. A device without thresholds may still have an alert."""
         devices: defaultdict[str, list[Reading]] = defaultdict(list)
         for reading in readings:
-            if any(self._thresholds.of(metric, reading.device_id) for metric in reading.metrics):
-                devices[reading.device_id].append(reading)
+            devices[reading.device_id].append(reading)
         return {
             device: sorted(of_device, key=lambda reading: reading.time_key) for device, of_device in devices.items()
         }
@@ -271,10 +283,13 @@ def _report(upload: Upload, run: str, outcome: Outcome) -> None:
     metrics.emit(
         {
             "Objects": 1,
-            "Received": len(contents.readings) + contents.repeated + len(contents.rejections),
+            "Received": len(contents.readings) + contents.repeated + contents.rejected_readings,
             "Stored": len(contents.readings),
             "Repeated": contents.repeated,
-            "Rejected": len(contents.rejections),
+            "Rejected": contents.rejected_readings,
+            "Partial": contents.partial_readings,
+            "Devices": len(contents.devices),
+            "DevicesWithBadMetrics": len(contents.devices_with_bad_metrics),
             "Alerts": len(outcome.alerts),
         },
         [(datetime.now(UTC) - upload.arrived_at).total_seconds() * 1_000],
@@ -287,10 +302,21 @@ def _report(upload: Upload, run: str, outcome: Outcome) -> None:
             "version": upload.version,
             "readings": len(contents.readings),
             "repeated": contents.repeated,
-            "rejected": len(contents.rejections),
+            "rejected": contents.rejected_readings,
+            "partial": contents.partial_readings,
             "rejections": outcome.rejections_key,
             "alerts": [asdict(alert) for alert in outcome.alerts[:LOGGED]],
         },
+    )
+
+
+def _report_skipped(upload: Upload, run: str) -> None:
+    if upload.key.endswith("/"):
+        return
+    metrics.emit({"Skipped": 1})
+    logger.warning(
+        "the object is not read: its key has none of readings.suffixes",
+        extra={"correlation_id": run, "object": upload.key, "version": upload.version},
     )
 
 
@@ -299,7 +325,8 @@ def _worker() -> IotWorker:
     settings = IotWorkerSettings.from_environment()
     thresholds = Thresholds.from_json(THRESHOLDS_FILE.read_text())
     schema = json.loads(SCHEMA_FILE.read_text())
-    return IotWorker(settings, thresholds, os.environ["POWERTOOLS_SERVICE_NAME"], schema)
+    form = Form.from_json(FORM_FILE.read_text())
+    return IotWorker(settings, thresholds, os.environ["POWERTOOLS_SERVICE_NAME"], schema, form)
 
 
 def handler(event: Mapping[str, Any], context: LambdaContext) -> None:

@@ -1,15 +1,20 @@
 """`pipeline readings` and `pipeline simulate`, as far as they need no pipeline."""
 
+import gzip
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.readings import as_plot, as_table
+from cli.readings import as_json, as_plot, as_table, output_of, rows
 from cli.simulation import Expectation, Summary, Upload, uploads
+from handlers.iot.contents import read
+from handlers.iot.forms import Form
 from handlers.iot.readings import Reading, first_key
 from handlers.iot.thresholds import Threshold, Thresholds
+from local.errors import LocalError
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -29,18 +34,18 @@ def test_a_table_leaves_room_for_metrics_that_a_reading_has_not() -> None:
 
 def test_a_plot_has_every_limit_and_the_points_where_they_belong() -> None:
     limits = Threshold(Decimal(0), Decimal(30), Decimal(1), timedelta(0), "warning")
-    lines = as_plot([reading(0, t="0"), reading(30, t="15"), reading(60, t="40")], "t", limits, 60)
+    lines = as_plot([reading(0, t="0"), reading(30, t="15"), reading(60, t="40")], "t", [limits], 60)
     assert lines[0] == "t of d1, 3 readings"
     assert lines[1].startswith("40.00 ┤")
     assert lines[1].endswith("•")
     assert lines[16].startswith(" 0.00 ┤•")
-    assert [line.partition("max 30")[1] for line in lines].count("max 30") == 1
+    assert [line.partition("warning max 30")[1] for line in lines].count("warning max 30") == 1
     assert max(map(len, lines)) <= 60
     assert lines[-1].split() == ["2026-11-21", "12:00", "2026-11-21", "13:00"]
 
 
 def test_a_plot_of_one_value_and_no_limit_is_drawn_too() -> None:
-    assert sum(line.count("•") for line in as_plot([reading(0, t="5")], "t", None, 40)) == 1
+    assert sum(line.count("•") for line in as_plot([reading(0, t="5")], "t", [], 40)) == 1
 
 
 def simulated(count: int = 300, *, seed: int = 7, bad_share: float = 0.1) -> list[Upload]:
@@ -52,9 +57,9 @@ def expected(sent: list[Upload]) -> Summary:
         Thresholds(
             {
                 "temperature": {
-                    "": Threshold(Decimal(-10), Decimal(30), Decimal(1), timedelta(minutes=10), "critical")
+                    "": [Threshold(Decimal(-10), Decimal(30), Decimal(1), timedelta(minutes=10), "critical")]
                 },
-                "humidity": {"": Threshold(None, Decimal(80), Decimal(2), timedelta(minutes=10), "warning")},
+                "humidity": {"": [Threshold(None, Decimal(80), Decimal(2), timedelta(minutes=10), "warning")]},
             },
         ),
     )
@@ -91,6 +96,50 @@ def test_what_is_expected_does_not_depend_on_the_order_of_a_device_s_uploads_tha
         )
     assert mixed != sent
     assert expected(mixed) == expected(sent)
+
+
+FORM = Form(
+    device_id=(("device_id",), ("dev", "id")),
+    timestamp=(("timestamp",), ("ts",)),
+    metrics=(("metrics",), ("data",)),
+    time_formats=("iso8601", "epoch_seconds", "epoch_milliseconds"),
+)
+
+
+@pytest.mark.parametrize("form", [Form(), FORM, Form(partial=False)], ids=["standard", "firmwares", "whole"])
+def test_the_worker_reads_what_the_simulator_counted_whatever_the_firmware(form: Form) -> None:
+    sent = list(uploads(devices=13, count=400, seed=3, bad_share=0.2, form=form))
+    stored: set[tuple[str, str]] = set()
+    for upload in sent:
+        body = gzip.decompress(upload.body) if upload.key.endswith(".gz") else upload.body
+        found = read(body.decode(), latest=NOW, maximum_readings=1_000, form=form)
+        stored |= {(each.device_id, each.time_key) for each in found.readings}
+        assert (found.rejected_readings, found.partial_readings) == (upload.bad, upload.partial), upload.key
+    assert len(stored) == sum(upload.good for upload in sent)
+    assert (sum(upload.partial for upload in sent) > 20) == form.partial
+    bodies = b"".join(upload.body for upload in sent if not upload.key.endswith(".gz"))
+    assert [word in bodies for word in (b'"dev"', b'"ts"', b'"data"', b": 1577")] == [form is FORM] * 4
+
+
+def test_readings_are_csv_and_json_with_exact_numbers() -> None:
+    first, second = reading(0, a="1E+2", b="-0.50"), reading(1, b="12.25")
+    assert rows([first, second], ["a", "b"]) == [
+        ["time", "a", "b"],
+        ["2026-11-21T12:00:00Z", "100", "-0.50"],
+        ["2026-11-21T12:01:00Z", "", "12.25"],
+    ]
+    assert as_json(first, ["a"]) == {
+        "device_id": "d1",
+        "timestamp": "2026-11-21T12:00:00Z",
+        "metrics": {"a": "100"},
+    }
+
+
+def test_one_output_is_chosen_and_a_table_is_the_default() -> None:
+    assert output_of({"plot": False, "csv": False}) == "table"
+    assert output_of({"plot": False, "csv": True}) == "csv"
+    with pytest.raises(LocalError, match="choose one of --plot, --csv"):
+        output_of({"plot": True, "csv": True})
 
 
 def test_a_stack_of_another_variant_is_refused() -> None:

@@ -368,7 +368,10 @@ def test_limits_of_every_kind_are_found() -> None:
         (("network", "vpc", "subnet_ids"), "Tuple should have at most 16 "),
         (("input", "delimiter"), "String should have at least 1 "),
         (("reports", "schedules", "0"), "Input should be 'hourly' or 'daily'"),
-        (("thresholds", "key", "devices", "key", "cooldown_minutes"), "Input should be less than or equal to 10080"),
+        (
+            ("thresholds", "key", "devices", "key", "warning", "cooldown_minutes"),
+            "Input should be less than or equal to 10080",
+        ),
     } <= {(path, message) for _, path, _, message, _ in EDGES}
     assert ("worker", "backoff") in {path for _, path, _ in GROUPS}
 

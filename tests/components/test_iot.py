@@ -11,11 +11,12 @@ import pytest
 
 from components.config import ConfigError, load
 from components.options.iot import IotPipelineConfig
+from handlers.iot.forms import Form
 from handlers.iot.settings import IotWorkerSettings
 from local.recording import Graph
 
 IOT = {"datapipeline:variant": "iot"}
-LIMIT_KEYS = "cooldown_minutes, hysteresis, max, min, severity"
+LIMIT_KEYS = "cooldown_minutes, hysteresis, max, min"
 
 
 def config(**options: Any) -> IotPipelineConfig:
@@ -44,53 +45,62 @@ def name_of(graph: Graph, kind: str, name: str) -> str:
 
 
 def test_numbers_of_thresholds_are_exact() -> None:
-    limits = config(thresholds={"temperature": {"min": -0.1, "max": 0.3, "hysteresis": 0.05}}).thresholds["temperature"]
+    options = {"warning": {"min": -0.1, "max": 0.3, "hysteresis": 0.05}}
+    limits = config(thresholds={"temperature": options}).thresholds["temperature"].levels()["warning"]
     assert (limits.min, limits.max, limits.hysteresis) == (Decimal("-0.1"), Decimal("0.3"), Decimal("0.05"))
 
 
 def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
-    common = {"min": 0, "max": 30, "hysteresis": 1, "severity": "critical"}
-    options = {**common, "devices": {"oven": {"max": 300, "min": None}}}
-    oven = config(thresholds={"temperature": options}).thresholds["temperature"].of_device("oven")
-    assert (oven.min, oven.max, oven.hysteresis, oven.severity) == (
-        None,
-        Decimal(300),
-        Decimal(1),
-        "critical",
-    )
+    common = {"warning": {"min": 0, "max": 30, "hysteresis": 1}, "critical": {"max": 40}}
+    own = {"oven": {"warning": {"max": 300, "min": None}, "critical": None}, "kiln": {"critical": {"max": 900}}}
+    threshold = config(thresholds={"temperature": {**common, "devices": own}}).thresholds["temperature"]
+    oven, kiln = threshold.of_device("oven"), threshold.of_device("kiln")
+    assert oven.keys() == {"warning"}
+    assert (oven["warning"].min, oven["warning"].max, oven["warning"].hysteresis) == (None, Decimal(300), Decimal(1))
+    assert (kiln["warning"].max, kiln["critical"].max) == (Decimal(30), Decimal(900))
 
 
 @pytest.mark.parametrize(
     ("options", "line"),
     [
         (
-            {"thresholds": {"t": {"min": 5, "max": 6, "hysteresis": 1}}},
-            "thresholds.t: min 5 and max 6 leave no room for a hysteresis of 1 on both sides",
+            {"thresholds": {"t": {"warning": {"min": 5, "max": 6, "hysteresis": 1}}}},
+            "thresholds.t: warning: min 5 and max 6 leave no room for a hysteresis of 1 on both sides",
         ),
         (
-            {"thresholds": {"t": {"min": 5, "devices": {"d1": {"max": 4}}}}},
-            "thresholds.t: devices.d1: min 5 and max 4 leave no room for a hysteresis of 0 on both sides",
-        ),
-        ({"thresholds": {"t": {"hysteresis": 1}}}, "thresholds.t: needs min or max, or a device that has one"),
-        (
-            {"thresholds": {"t": {"max": 1, "severity": "bad"}}},
-            "thresholds.t.severity = 'bad': Input should be 'info', 'warning' or 'critical'",
+            {"thresholds": {"t": {"critical": {"min": 5}, "devices": {"d1": {"critical": {"max": 4}}}}}},
+            "thresholds.t: devices.d1: critical: min 5 and max 4 leave no room for a hysteresis of 0 on both sides",
         ),
         (
-            {"thresholds": {"t": {"max": 1, "cooldown_minutes": -1}}},
-            "thresholds.t.cooldown_minutes = -1: Input should be greater than or equal to 0",
+            {"thresholds": {"t": {"warning": {"hysteresis": 1}}}},
+            "thresholds.t: needs a level, warning or critical, with min or max",
         ),
         (
-            {"thresholds": {"t": {"max": 1, "maximum": 2}}},
-            f"thresholds.t.maximum: unknown key; allowed here: {LIMIT_KEYS.replace('h', 'devices, h', 1)}",
+            {"thresholds": {"t": {"warning": {"max": 5}, "critical": {"max": 4}}}},
+            "thresholds.t: critical.max 4 is below warning.max 5",
         ),
         (
-            {"thresholds": {"t": {"max": 1, "devices": {"d": {"maximum": 2}}}}},
-            f"thresholds.t.devices.d.maximum: unknown key; allowed here: {LIMIT_KEYS}",
+            {"thresholds": {"t": {"warning": {"min": 5}, "devices": {"d1": {"critical": {"min": 6}}}}}},
+            "thresholds.t: devices.d1: critical.min 6 is above warning.min 5",
         ),
         (
-            {"readings": {"suffixes": [".gz", ".json.gz"]}},
-            "readings: S3 does not accept overlapping suffixes: '.json.gz' ends with '.gz'; remove one",
+            {"thresholds": {"t": {"warning": {"max": 1, "cooldown_minutes": -1}}}},
+            "thresholds.t.warning.cooldown_minutes = -1: Input should be greater than or equal to 0",
+        ),
+        (
+            {"thresholds": {"t": {"max": 1}}},
+            "thresholds.t.max: unknown key; allowed here: critical, devices, warning",
+        ),
+        (
+            {"thresholds": {"t": {"warning": {"max": 1}, "devices": {"d": {"warning": {"maximum": 2}}}}}},
+            f"thresholds.t.devices.d.warning.maximum: unknown key; allowed here: {LIMIT_KEYS}",
+        ),
+        (
+            {"readings": {"time_formats": ["epoch_hours"]}},
+            (
+                "readings.time_formats.0 = 'epoch_hours': Input should be 'iso8601', 'epoch_seconds', "
+                "'epoch_milliseconds' or 'epoch_microseconds'"
+            ),
         ),
         (
             {"readings": {"max_object_mb": 100}},
@@ -182,9 +192,7 @@ def test_the_bucket_invokes_the_worker_for_readings_only_and_only_this_bucket_ma
                 "lambdaFunctionArn": arn,
                 "events": ["s3:ObjectCreated:*"],
                 "filterPrefix": "readings/",
-                "filterSuffix": suffix,
             }
-            for suffix in (".json", ".jsonl", ".gz")
         ],
     }
     (permission,) = iot.of_type("aws:lambda/permission:Permission")
@@ -219,10 +227,10 @@ def test_the_worker_s_archive_holds_the_thresholds_and_no_processor(iot: Graph) 
     files = function.inputs["code"].assets
     common = {"cooldown_minutes": 10, "min": None}
     assert json.loads(files["thresholds.json"].text) == {
-        "temperature": {"": {**common, "min": "-10", "max": "30", "hysteresis": "1", "severity": "critical"}},
-        "humidity": {"": {**common, "max": "80", "hysteresis": "2", "severity": "warning"}},
+        "temperature": {"": {"critical": {**common, "min": "-10", "max": "30", "hysteresis": "1"}}},
+        "humidity": {"": {"warning": {**common, "max": "80", "hysteresis": "2"}}},
     }
-    assert {path.split("/")[0] for path in files} == {"handlers", "thresholds.json", "schema.json"}
+    assert {path.split("/")[0] for path in files} == {"handlers", "thresholds.json", "schema.json", "form.json"}
     assert json.loads(files["schema.json"].text) == {}
     assert function.inputs["handler"] == "handlers.iot.worker.handler"
 
@@ -243,6 +251,8 @@ def test_the_alarms_are_these(iot: Graph) -> None:
     assert found == {
         "dead-letters": ([("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue)], 1),
         "rejected-readings": ([("DataPipeline", "Rejected", own), ("DataPipeline", "Received", own)], 5),
+        "bad-metrics": ([("DataPipeline", "DevicesWithBadMetrics", own), ("DataPipeline", "Devices", own)], 5),
+        "skipped-objects": ([("DataPipeline", "Skipped", own)], 1),
         # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html (asynchronous invocation metrics)
         "event-age": ([("AWS/Lambda", "AsyncEventAge", function)], 900_000),
         "undelivered": ([("AWS/Lambda", "DestinationDeliveryFailures", function)], 1),
@@ -257,7 +267,7 @@ def test_the_dashboard_shows_what_the_worker_counts(iot: Graph) -> None:
     widgets = json.loads(dashboard.inputs["dashboardBody"])["widgets"]
     shown = {(metric[0], metric[1]) for widget in widgets for metric in widget["properties"]["metrics"]}
     assert shown == {
-        *(("DataPipeline", name) for name in ("Stored", "Repeated", "Rejected", "Alerts", "Latency")),
+        *(("DataPipeline", name) for name in ("Stored", "Repeated", "Rejected", "Partial", "Alerts", "Latency")),
         *(("AWS/Lambda", name) for name in ("AsyncEventAge", "Invocations", "Errors", "Throttles")),
         ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
     }
@@ -269,6 +279,7 @@ def test_the_worker_reads_exactly_the_environment_that_is_deployed(iot: Graph) -
     assert own == {each.name.upper() for each in dataclasses.fields(IotWorkerSettings)}
     settings = IotWorkerSettings.from_environment(deployed)
     assert settings.max_object_bytes == 32_000_000
+    assert settings.suffixes == ".json .jsonl .gz"
     assert settings.readings_expire_after_days == 90
 
 
@@ -285,3 +296,18 @@ def test_a_schema_of_readings_travels_in_the_archive(graph_of: Callable[..., Gra
     function = graph.find("aws:lambda/function:Function", "pipeline-worker")
     schema = json.loads((Path(__file__).parents[2] / "schemas/page_view.json").read_text())
     assert json.loads(function.inputs["code"].assets["schema.json"].text) == schema
+
+
+def test_the_form_of_readings_is_what_the_worker_reads() -> None:
+    assert Form.from_json(config().form_json()) == Form(time_formats=["iso8601"])
+    fields = {"device_id": "device_id | dev.id", "timestamp": "ts", "metrics": "data"}
+    options = {"metric_names": {"temp": "temperature", "firmware": None}, "time_formats": ["epoch_seconds"]}
+    form = Form.from_json(config(readings={"fields": fields, "partial": False, **options}).form_json())
+    assert form == Form(
+        device_id=(("device_id",), ("dev", "id")),
+        timestamp=(("ts",),),
+        metrics=(("data",),),
+        metric_names={"temp": "temperature", "firmware": None},
+        time_formats=["epoch_seconds"],
+        partial=False,
+    )

@@ -71,6 +71,10 @@ def test_the_network_is_two_private_subnets_in_two_zones_and_no_way_out(private:
     assert {each["routeTableId"] for each in associated.values()} == {route_table(private)}
 
 
+def test_a_change_of_the_available_zones_replaces_no_subnet(private: Graph) -> None:
+    assert {each.ignored_changes for each in private.of_type("aws:ec2/subnet:Subnet")} == {("availabilityZone",)}
+
+
 def one_id(graph: Graph, kind: str, key: str) -> str:
     """What all resources of a type name as their `key`."""
     (found,) = {each.inputs[key] for each in graph.of_type(f"aws:ec2/{kind}")}

@@ -41,7 +41,18 @@ OWN_COUNTS = {
     "CircuitClosed",
     counts.CIRCUIT_OPEN,
     *CSV_COUNTS,
-    *("Objects", "Received", "Stored", "Repeated", "Rejected", "Alerts"),
+    *(
+        "Objects",
+        "Received",
+        "Stored",
+        "Repeated",
+        "Rejected",
+        "Alerts",
+        "Partial",
+        "Devices",
+        "DevicesWithBadMetrics",
+        "Skipped",
+    ),
 }
 EMITTED: dict[tuple[str, str], Emitted] = {
     ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): ([{"QueueName"}], {"Maximum"}),

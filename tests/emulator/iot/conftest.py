@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from handlers.iot.contents import STANDARD_FORM
+from handlers.iot.forms import Form
 from handlers.iot.settings import IotWorkerSettings
 from handlers.iot.thresholds import Thresholds
 from handlers.iot.worker import IotWorker
@@ -26,8 +28,8 @@ from tests.roles import forget_clients
 ROOT = Path(__file__).parents[3]
 Json = Any
 
-LIMITS = {"min": "-10", "max": "30", "hysteresis": "1", "cooldown_minutes": 0, "severity": "critical"}
-THRESHOLDS = {"temperature": {"": LIMITS}}
+LIMITS = {"min": "-10", "max": "30", "hysteresis": "1", "cooldown_minutes": 0}
+THRESHOLDS = {"temperature": {"": {"critical": LIMITS}}}
 
 _numbers = itertools.count()
 
@@ -55,10 +57,13 @@ class Iot:
     settings: dict[str, Any] = field(default_factory=dict)
     thresholds: Json = field(default_factory=lambda: THRESHOLDS)
     schema: Json = field(default_factory=dict)
+    form: Form = STANDARD_FORM
 
     def worker(self) -> IotWorker:
-        settings = dataclasses.replace(IotWorkerSettings.from_environment(self.environment), **self.settings)
-        return IotWorker(settings, Thresholds.from_json(json.dumps(self.thresholds)), "test", self.schema)
+        # The worker of the stack skips what tests hold back; the worker of a test reads it.
+        changed = {"suffixes": "", **self.settings}
+        settings = dataclasses.replace(IotWorkerSettings.from_environment(self.environment), **changed)
+        return IotWorker(settings, Thresholds.from_json(json.dumps(self.thresholds)), "test", self.schema, self.form)
 
     @property
     def bucket(self) -> str:
@@ -93,7 +98,16 @@ class Iot:
     # What is left
 
     def items(self) -> list[Json]:
-        return list(aws.client("dynamodb").scan(TableName=self.outputs["table_name"], ConsistentRead=True)["Items"])
+        pages = (
+            aws.client("dynamodb")
+            .get_paginator("scan")
+            .paginate(TableName=self.outputs["table_name"], ConsistentRead=True)
+        )
+        return [item for page in pages for item in page["Items"]]
+
+    def keys(self, prefix: str = "") -> list[str]:
+        pages = aws.client("s3").get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return [found["Key"] for page in pages for found in page.get("Contents", [])]
 
     def readings(self) -> list[tuple[str, str, dict[str, str]]]:
         """Device, time and metrics of every stored reading, in order."""
@@ -112,10 +126,7 @@ class Iot:
 
     def rejections(self) -> list[Json]:
         s3 = aws.client("s3")
-        keys = [
-            found["Key"] for found in s3.list_objects_v2(Bucket=self.bucket, Prefix="rejected/").get("Contents", [])
-        ]
-        bodies = [s3.get_object(Bucket=self.bucket, Key=key)["Body"].read().decode() for key in keys]
+        bodies = [s3.get_object(Bucket=self.bucket, Key=key)["Body"].read().decode() for key in self.keys("rejected/")]
         return [json.loads(line) for body in bodies for line in body.splitlines()]
 
     def notices(self) -> list[Json]:
@@ -148,8 +159,8 @@ class Iot:
             key = {name: item[name] for name in ("device_id", "time_key")}
             aws.client("dynamodb").delete_item(TableName=self.outputs["table_name"], Key=key)
         s3 = aws.client("s3")
-        for found in s3.list_objects_v2(Bucket=self.bucket).get("Contents", []):
-            s3.delete_object(Bucket=self.bucket, Key=found["Key"])
+        for name in self.keys():
+            s3.delete_object(Bucket=self.bucket, Key=name)
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def check_what_is_left(iot: Iot, point: Point) -> None:
     assert [device for device, _, _ in iot.readings()] == ["d1", "d1", "d2", "d3"], point
     assert [each["position"] for each in iot.rejections()] == [4, 5], point
     assert all(state["pending"] == [] for state in iot.states().values()), point
-    out = {device: state["limits"]["temperature#max"]["announced"] for device, state in iot.states().items()}
+    out = {device: state["limits"]["temperature#max#critical"]["announced"] for device, state in iot.states().items()}
     assert out == {"d1": False, "d2": False, "d3": False}, point
     told = Counter(iot.alerts())
     assert sorted(told) == EXPECTED, f"{point}: {told}"

@@ -129,10 +129,10 @@ def test_what_the_table_leaves_out_is_written_again(iot: Iot, monkeypatch: pytes
 def test_an_alert_says_all_that_is_known_and_carries_attributes_to_filter_by(iot: Iot) -> None:
     iot.take(lines(reading("cold-1", 7, 31.5)))
     (notice,) = iot.notices()
-    assert notice["Subject"] == "test: cold-1 temperature crossed"
+    assert notice["Subject"] == "test: cold-1 temperature crossed critical"
     assert json.loads(notice["Message"]) == {
         "service": "test",
-        "summary": f"cold-1: temperature is 31.5, above 30, at {DAY}00:07:00Z",
+        "summary": f"cold-1: temperature is 31.5, above 30 (critical), at {DAY}00:07:00Z",
         "kind": "crossed",
         "device_id": "cold-1",
         "metric": "temperature",
@@ -150,7 +150,8 @@ def test_the_worker_counts_what_the_alarms_and_the_dashboard_look_at(
     iot: Iot,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    iot.take(lines(reading("d1", 1, 40), reading("d1", 1, 40), reading("d1", 2, 20), {}))
+    half = {**reading("d2", 1), "metrics": {"temperature": 20, "humidity": None}}
+    iot.take(lines(reading("d1", 1, 40), reading("d1", 1, 40), reading("d1", 2, 20), half, {}))
     written = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
     assert len(written) == 1
     (directive,) = written[0]["_aws"]["CloudWatchMetrics"]
@@ -158,7 +159,17 @@ def test_the_worker_counts_what_the_alarms_and_the_dashboard_look_at(
     counts = {
         metric["Name"]: written[0][metric["Name"]] for metric in directive["Metrics"] if metric["Unit"] == "Count"
     }
-    assert counts == {"Objects": [1], "Received": [4], "Stored": [2], "Repeated": [1], "Rejected": [1], "Alerts": [2]}
+    assert counts == {
+        "Objects": [1],
+        "Received": [5],
+        "Stored": [3],
+        "Repeated": [1],
+        "Rejected": [1],
+        "Partial": [1],
+        "Devices": [2],
+        "DevicesWithBadMetrics": [1],
+        "Alerts": [2],
+    }
     assert [metric["Name"] for metric in directive["Metrics"] if metric["Unit"] == "Milliseconds"] == ["Latency"]
 
 

@@ -5,7 +5,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -214,6 +214,35 @@ def test_a_header_without_required_columns_fails_and_names_them() -> None:
     with pytest.raises(FileError, match="lacks amount, quantity") as caught:
         read("name,email,date\n")
     assert caught.value.reason == "missing_columns"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Kunde;Betrag\nAlpha;12.50\n", "1,Lamp\n2,Chair\n", "<!DOCTYPE html>\n<html>\n", '[{"a": 1}]\n', "%PDF-1.7\n"],
+    ids=["other names", "headerless", "html", "json", "pdf"],
+)
+@pytest.mark.parametrize("unknown_columns", ["drop", "keep"])
+def test_a_header_with_none_of_the_configured_columns_fails(
+    text: str, unknown_columns: Literal["drop", "keep"]
+) -> None:
+    assert refusal(text.encode(), FileFormat(ANYTHING.columns, unknown_columns)) == "no_known_columns"
+
+
+def test_signs_of_units_tell_columns_apart() -> None:
+    amounts = FileFormat((Column("usd", aliases=("Amount ($)",)), Column("eur", aliases=("Amount (€)",))))
+    assert read("Amount ($)\n10\n", amounts).rows == [{"usd": "10", "eur": None}]
+    assert read("AMOUNT €,amount_usd\n1,2\n", amounts).rows == [{"usd": "2", "eur": "1"}]
+    shares = FileFormat(
+        (Column("id"), Column("owned", aliases=("Ownership",)), Column("pct", aliases=("Ownership %",)))
+    )
+    assert read("Ownership %,Id\n51,A\n", shares).rows == [{"id": "A", "owned": None, "pct": "51"}]
+    signs = FileFormat((Column("nr", aliases=("#",)), Column("share", aliases=("%",))))
+    assert read("#,%\n1,5\n", signs).rows == [{"nr": "1", "share": "5"}]
+
+
+def test_names_match_however_their_accents_are_composed() -> None:
+    file_format = FileFormat((Column("size", aliases=("Gr\u00f6\u00dfe",)),))
+    assert read("Gro\u0308\u00dfe\n1.80\n", file_format).rows == [{"size": "1.80"}]
 
 
 def test_a_missing_optional_column_is_null() -> None:

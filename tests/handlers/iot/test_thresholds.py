@@ -110,21 +110,19 @@ def test_an_unknown_or_one_sided_limit_is_never_crossed() -> None:
 
 
 def test_a_device_of_its_own_has_its_own_limits_and_others_have_the_common_ones() -> None:
-    common = {"min": None, "max": "30", "hysteresis": "1", "cooldown_minutes": 5, "severity": "warning"}
-    text = json.dumps({"temperature": {"": common, "oven": {**common, "max": "300.5"}}, "humidity": {"oven": common}})
+    common = {"min": None, "max": "30", "hysteresis": "1", "cooldown_minutes": 5}
+    of_oven = {"warning": {**common, "max": "300.5"}}
+    temperature = {"": {"warning": common}, "oven": of_oven, "kiln": {}}
+    text = json.dumps({"temperature": temperature, "humidity": {"oven": {"warning": common}}})
     thresholds = Thresholds.from_json(text)
-    assert thresholds.of("temperature", "fridge") == Threshold(
-        None,
-        Decimal(30),
-        Decimal(1),
-        timedelta(minutes=5),
-        "warning",
+    assert thresholds.of("temperature", "fridge") == (
+        Threshold(None, Decimal(30), Decimal(1), timedelta(minutes=5), "warning"),
     )
-    oven = thresholds.of("temperature", "oven")
-    assert oven is not None
+    (oven,) = thresholds.of("temperature", "oven")
     assert oven.max == Decimal("300.5")
-    assert thresholds.of("humidity", "fridge") is None
-    assert thresholds.of("pressure", "fridge") is None
+    assert list(thresholds.of("temperature", "kiln")) == []
+    assert list(thresholds.of("humidity", "fridge")) == []
+    assert list(thresholds.of("pressure", "fridge")) == []
 
 
 # Whatever comes in whatever order
