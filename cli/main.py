@@ -39,7 +39,11 @@ SinceOption = Annotated[
 ]
 HeaderOption = Annotated[
     list[str] | None,
-    typer.Option("--header", metavar="'NAME: VALUE'", help="A header to add, such as an API key or a token."),
+    typer.Option(
+        "--header",
+        metavar="'NAME: VALUE'|@FILE",
+        help="A header to add, such as an API key or a token. @FILE has one a line, and keeps it off the command line.",
+    ),
 ]
 SignOption = Annotated[bool, typer.Option("--sign", help="Sign requests with AWS credentials, for api.auth: iam.")]
 ErrorTypeOption = Annotated[
