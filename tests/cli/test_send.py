@@ -266,8 +266,8 @@ def test_headers_can_be_in_a_file_which_no_other_user_sees_on_the_command_line(t
     file.write_text("x-api-key: abc:d\n\nAuthorization: Bearer x\n")
     access = Access.from_options([f"@{file}", "x-more: 1"], sign=False)
     assert access.headers == {"x-api-key": "abc:d", "Authorization": "Bearer x", "x-more": "1"}
-    with pytest.raises(LocalError, match="cannot read .*none"):
+    with pytest.raises(LocalError, match=r"cannot read .*none"):
         Access.from_options([f"@{tmp_path / 'none'}"], sign=False)
     file.write_text("abc\n")
-    with pytest.raises(LocalError, match="'abc' must be like"):
+    with pytest.raises(LocalError, match=r"'abc' must be like"):
         Access.from_options([f"@{file}"], sign=False)
