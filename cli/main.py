@@ -306,7 +306,7 @@ def dead_letters_list(
     *,
     as_json: JsonOption = False,
 ) -> int:
-    """List the dead letters with age, receives and error, and leave them in place."""
+    """List the dead letters with age, attempts and error, and leave them in place."""
     from cli.dead_letters import run_list
 
     return run_list(stack, error_type, min_age, maximum, as_json=as_json)
