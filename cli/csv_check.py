@@ -27,6 +27,8 @@ def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: 
     started = time.perf_counter()
     status, reason, error = "succeeded", None, None
     console, errors = Console(), Console(stderr=True)
+    if rejected_file and Path(rejected_file).exists() and path.exists() and Path(rejected_file).samefile(path):
+        raise LocalError(f"--rejected {rejected_file} is the file to check, and would be overwritten: name another")
     with ExitStack() as stack_of_files:
         try:
             source = stack_of_files.enter_context(path.open("rb"))

@@ -22,7 +22,7 @@ from local.errors import LocalError
 
 # A pass ends after this and reports what is left.
 SECONDS = 600
-COLUMNS = ("message_id", "age_seconds", "receive_count", "id", "error_type", "error")
+COLUMNS = ("message_id", "age_seconds", "attempts", "id", "error_type", "error")
 
 
 @contextmanager

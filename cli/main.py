@@ -39,7 +39,11 @@ SinceOption = Annotated[
 ]
 HeaderOption = Annotated[
     list[str] | None,
-    typer.Option("--header", metavar="'NAME: VALUE'", help="A header to add, such as an API key or a token."),
+    typer.Option(
+        "--header",
+        metavar="'NAME: VALUE'|@FILE",
+        help="A header to add, such as an API key or a token. @FILE has one a line, and keeps it off the command line.",
+    ),
 ]
 SignOption = Annotated[bool, typer.Option("--sign", help="Sign requests with AWS credentials, for api.auth: iam.")]
 ErrorTypeOption = Annotated[
@@ -302,7 +306,7 @@ def dead_letters_list(
     *,
     as_json: JsonOption = False,
 ) -> int:
-    """List the dead letters with age, receives and error, and leave them in place."""
+    """List the dead letters with age, attempts and error, and leave them in place."""
     from cli.dead_letters import run_list
 
     return run_list(stack, error_type, min_age, maximum, as_json=as_json)

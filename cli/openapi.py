@@ -366,7 +366,7 @@ def _redrive_schemas() -> Json:
         "message_id": TEXT,
         "id": {"type": ["string", "null"]},
         "age_seconds": COUNT,
-        "receive_count": COUNT,
+        "attempts": {"type": ["integer", "null"], "minimum": 0},
         "error_type": TEXT,
         "error": {"type": ["string", "null"]},
     }

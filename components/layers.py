@@ -241,5 +241,7 @@ def _install(wanted: Requirements, target: Path, options: Sequence[str]) -> None
     command += [*options, *_EXACTLY, "--target", str(target), "--requirement", str(listed)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own words only
     if done.returncode:
-        said = "; ".join(line.strip() for line in done.stderr.splitlines()[-3:])
+        output = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        first = next((number for number, line in enumerate(output) if line.startswith("ERROR")), -3)
+        said = "; ".join(output[first:][:4])
         raise PackageError(f"{wanted.file}: pip could not install it for the layer: {said}")

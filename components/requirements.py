@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import pulumi
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+
+# pip's options for where packages come from. Others would install what the file does not name.
+_SOURCES = ("--index-url", "--extra-index-url", "--find-links", "--no-index", "--trusted-host")
 
 
 class PackageError(pulumi.RunError):
@@ -41,12 +45,21 @@ def read_requirements(path: Path, place: Mapping[str, str] | None = None) -> Req
     """
     name = os.path.relpath(path)
     try:
-        lines = list(_lines(path.read_text(encoding="utf-8")))
+        lines = list(_lines(path.read_text(encoding="utf-8-sig")))
     except (OSError, UnicodeDecodeError) as error:
         raise PackageError(f"{name}: it cannot be read: {error}") from error
     options = tuple(line for line in lines if line.startswith("-"))
-    packages = [_pinned(line, name, place) for line in lines if not line.startswith("-")]
-    return Requirements(name, tuple(package for package in packages if package is not None), options)
+    if other := next((line for line in options if not line.startswith(_SOURCES)), None):
+        raise PackageError(
+            f"{name}: {other!r}: a requirements file of functions names packages itself, each with its hashes: "
+            "`uv pip compile --universal --generate-hashes` writes them all into one file"
+        )
+    found = [_pinned(line, name, place) for line in lines if not line.startswith("-")]
+    packages = [package for package in found if package is not None]
+    twice = [package for package, count in Counter(each.name for each in packages).items() if count > 1]
+    if twice:
+        raise PackageError(f"{name}: {twice[0]} stands twice: keep one version")
+    return Requirements(name, tuple(packages), options)
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -60,7 +73,7 @@ def _pinned(line: str, file: str, place: Mapping[str, str] | None) -> Pinned | N
     try:
         requirement = Requirement(specifier)
     except InvalidRequirement as error:
-        raise PackageError(f"{file}: {specifier!r} is no requirement: {error}") from error
+        raise PackageError(f"{file}: {specifier!r} is no requirement: {str(error).splitlines()[0]}") from error
     if requirement.marker is not None and not requirement.marker.evaluate(dict(place) if place else None):
         return None
     requirement.marker = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from cli.core.json_text import read_text
 from cli.core.terminal import inert
 from local.errors import LocalError
 from local.project import DEFAULT_REGION
@@ -24,8 +25,12 @@ class Access:
 
     @classmethod
     def from_options(cls, headers: Sequence[str], *, sign: bool) -> "Access":
-        """Parse `Name: value` texts. Raises LocalError for any other."""
-        parts = [header.partition(":") for header in headers]
+        """Parse `Name: value` texts; `@file` is a file with one a line. Raises LocalError for any other.
+
+        Other users of the machine see what stands on a command line.
+        """
+        lines = [line for header in headers for line in _written(header)]
+        parts = [line.partition(":") for line in lines]
         if wrong := next((name for name, colon, _ in parts if not colon or not name.strip()), None):
             raise LocalError(f"--header {wrong!r} must be like 'x-api-key: value'")
         return cls({name.strip(): value.strip() for name, _, value in parts}, sign)
@@ -34,6 +39,13 @@ class Access:
         """Return all headers of a request. Raises LocalError when there are no credentials to sign it with."""
         given = {**headers, **self.headers}
         return _signed(method, url, body, given) if self.sign else given
+
+
+def _written(header: str) -> list[str]:
+    if not header.startswith("@"):
+        return [header]
+    text, _ = read_text(header[1:])
+    return [line for line in text.splitlines() if line.strip()]
 
 
 OPEN = Access()

@@ -36,4 +36,4 @@ def _of_event(envelope: Envelope, item: EventItem | None) -> Cause:
         return Cause(envelope.id, "ConflictError", "the idempotency key was used with another event, which came first")
     if item["status"] == "succeeded":
         return Cause(envelope.id, UNKNOWN, SUCCEEDED_SINCE)
-    return Cause(envelope.id, item.get("error_type") or UNKNOWN, description(item)["error"])
+    return Cause(envelope.id, item.get("error_type") or UNKNOWN, description(item)["error"], item["attempts"])

@@ -163,6 +163,7 @@ class Storing:
                     "event_id": each.envelope.id if each.envelope else "",
                     "error": each.failure.text if each.failure else "",
                     "error_type": each.failure.type if each.failure else "",
+                    "attempts": str(each.outcome.attempt) if isinstance(each.outcome, Failed) else "",
                 },
                 each.group,
                 # Not the event's id: a message that fails again after a redrive must not be dropped.

@@ -28,5 +28,5 @@ class FileCauses:
         items = [item for file in files if (item := self._table.read(file.id))]
         for item in items:
             if item["status"] != SUCCEEDED:
-                return Cause(item["id"], item.get("reason") or UNKNOWN, item.get("error"))
+                return Cause(item["id"], item.get("reason") or UNKNOWN, item.get("error"), item.get("attempts"))
         return Cause(files[0].id if files else None, UNKNOWN, SUCCEEDED_SINCE if items else None)

@@ -49,9 +49,11 @@ def publish_refusal(topic_arn: str, service: str, message_id: str, error: str) -
     )
 
 
-def send_dead_letter(queue_url: str, body: str, file_id: str, reason: str, error: str) -> None:
+def send_dead_letter(
+    queue_url: str, body: str, file_id: str, reason: str, error: str, attempts: int | None = None
+) -> None:
     """Puts what will never succeed with the dead letters, with the reason as attributes. Raises NotSentError."""
-    attributes = {"file_id": file_id, "error_type": reason, "error": shown(error)}
+    attributes = {"file_id": file_id, "error_type": reason, "error": shown(error), "attempts": str(attempts or "")}
     if queues.send(queue_url, [queues.Outgoing(body, attributes)]) != [True]:
         raise NotSentError("the dead-letter queue did not take a message")
 

@@ -286,7 +286,9 @@ class CsvWorker:
         if item["status"] == FAILED:
             notices.publish_file(settings.alerts_topic_arn, self._service, item, settings.bucket_name)
             body = json.dumps({"Records": [file.record]})
-            notices.send_dead_letter(settings.dead_letter_queue_url, body, file.id, item["reason"], item["error"] or "")
+            notices.send_dead_letter(
+                settings.dead_letter_queue_url, body, file.id, item["reason"], item["error"] or "", item.get("attempts")
+            )
         self._table.settle(file.id)
 
     def _return_after(self, delays: Mapping[str, int]) -> None:

@@ -45,7 +45,6 @@ class Letter:
     body: str
     attributes: Mapping[str, str]
     sent_at: float
-    receives: int
     group: str
     """In a FIFO queue; else empty."""
 
@@ -57,6 +56,8 @@ class Cause:
     id: str | None
     error_type: str
     error: str | None
+    attempts: int | None = None
+    """How often it was tried, None if that was not recorded."""
 
 
 # Returns the causes of messages, in order. Raises OutsideError.
@@ -78,7 +79,7 @@ class Found:
             "message_id": self.letter.message_id,
             "id": self.cause.id,
             "age_seconds": self.age_seconds,
-            "receive_count": self.letter.receives,
+            "attempts": self.cause.attempts,
             "error_type": self.cause.error_type[:TYPE_CHARACTERS],
             "error": error and error[:ERROR_CHARACTERS],
         }
@@ -252,7 +253,7 @@ class DeadLetters:
             MaxNumberOfMessages=queues.ENTRIES_A_CALL,
             VisibilityTimeout=hidden_seconds,
             WaitTimeSeconds=POLL_SECONDS,
-            MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount", "MessageGroupId"],
+            MessageSystemAttributeNames=["SentTimestamp", "MessageGroupId"],
             MessageAttributeNames=["All"],
         )
         return [_letter(message) for message in answer.get("Messages", [])]
@@ -291,7 +292,6 @@ def _letter(message: Mapping[str, Any]) -> Letter:
             if "StringValue" in value
         },
         sent_at=int(system["SentTimestamp"]) / 1_000,
-        receives=int(system["ApproximateReceiveCount"]),
         group=system.get("MessageGroupId", ""),
     )
 
@@ -308,4 +308,10 @@ def recorded(letter: Letter, id_attribute: str) -> Cause | None:
     attributes = letter.attributes
     if "error_type" not in attributes:
         return None
-    return Cause(attributes.get(id_attribute), attributes["error_type"], attributes.get("error"))
+    attempts = attributes.get("attempts", "")
+    return Cause(
+        attributes.get(id_attribute),
+        attributes["error_type"],
+        attributes.get("error"),
+        int(attempts) if attempts.isdecimal() else None,
+    )

@@ -28,6 +28,17 @@ def test_rejected_rows_are_counted_and_written_and_exit_with_1(pipeline: Command
     assert json.loads(rejected.read_text())["raw"] == "Bob,bob@example.com,1_000,2024-01-02,3"
 
 
+def test_rejected_rows_are_not_written_over_the_file_itself(pipeline: Command, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(HEADER + GOOD)
+    (tmp_path / "link.csv").symlink_to(path)
+    for name in ("a.csv", "link.csv"):
+        done = pipeline("csv", "check", str(path), "--rejected", str(tmp_path / name))
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert done.stderr.endswith("is the file to check, and would be overwritten: name another\n")
+    assert path.read_text() == HEADER + GOOD
+
+
 def test_errors_name_a_missing_file_and_a_wrong_header(pipeline: Command, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("no,such,columns\n")

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import send
+from cli.core.http import Access
 from cli.main import app
 from local.errors import LocalError
 
@@ -258,3 +259,15 @@ def test_without_pulumi_the_error_says_how_to_start_the_stack(tmp_path: Path, mo
     _project(tmp_path, monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "`pipeline local --stack dev` starts it" in _run("status", "x").stderr
+
+
+def test_headers_can_be_in_a_file_which_no_other_user_sees_on_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "headers"
+    file.write_text("x-api-key: abc:d\n\nAuthorization: Bearer x\n")
+    access = Access.from_options([f"@{file}", "x-more: 1"], sign=False)
+    assert access.headers == {"x-api-key": "abc:d", "Authorization": "Bearer x", "x-more": "1"}
+    with pytest.raises(LocalError, match=r"cannot read .*none"):
+        Access.from_options([f"@{tmp_path / 'none'}"], sign=False)
+    file.write_text("abc\n")
+    with pytest.raises(LocalError, match=r"'abc' must be like"):
+        Access.from_options([f"@{file}"], sign=False)

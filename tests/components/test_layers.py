@@ -199,6 +199,30 @@ def test_a_requirement_that_is_not_pinned_is_refused(tmp_path: Path, line: str) 
         read_requirements(file)
 
 
+@pytest.mark.parametrize("line", ["-e .", "-r other.txt", "-c other.txt", "--editable .", "--no-binary :all:", "--pre"])
+def test_a_file_that_installs_what_it_does_not_name_is_refused(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_text(f"{line}\n")
+    with pytest.raises(PackageError, match="names packages itself, each with its hashes"):
+        read_requirements(file)
+
+
+def test_a_package_that_stands_twice_is_refused_unless_markers_tell_the_two_apart(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    digest = f"--hash=sha256:{'0' * 64}"
+    file.write_text(f"six==1.0 {digest}\nSix==2.0 {digest}\n")
+    with pytest.raises(PackageError, match="six stands twice"):
+        read_requirements(file)
+    file.write_text(f"six==1.0 ; python_version < '3.12' {digest}\nsix==2.0 ; python_version >= '3.12' {digest}\n")
+    assert [each.version for each in read_requirements(file, LAMBDA).packages] == ["2.0"]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_a_requirement(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_bytes(b"\xef\xbb\xbfsix==1.0 \\\r\n    --hash=sha256:" + b"0" * 64 + b"\r\n")
+    assert [(each.name, each.version) for each in read_requirements(file).packages] == [("six", "1.0")]
+
+
 def test_a_file_that_is_not_text_or_no_requirement_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "requirements.txt"
     file.write_bytes(b"\xff\xfe")

@@ -159,7 +159,7 @@ def pinned(package: str) -> str:
     return next(line for line in text.splitlines() if line.startswith(f"{package}=="))
 
 
-NEEDS = "import pydantic\n\nasync def process(event): ...\n"
+NEEDS = (ROOT / "tests/cases/api/processors/needs.py").read_text()
 PYDANTIC = ("pydantic", "pydantic-core", "annotated-types", "typing-extensions", "typing-inspection")
 
 
