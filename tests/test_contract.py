@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from components import reports
 from components import table as deployed_table
 from components.api import ROUTES
 from components.circuit_breaker import CIRCUIT, CIRCUIT_ITEM, CIRCUIT_PROBES
 from components.observability import METRICS_NAMESPACE
+from components.options import csv as csv_options
 from components.options.csv import ColumnOptions
 from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
@@ -25,6 +28,7 @@ from handlers.api.events import Envelope, event_id, received_times
 from handlers.api.ingest import Ingest
 from handlers.api.settings import IngestSettings, ReportSettings, WorkerSettings
 from handlers.api.summary import window_before
+from handlers.csv import columns as csv_columns
 from handlers.csv.column_types import COLUMN_TYPES
 from handlers.csv.files import FileItem
 from handlers.iot.table import ReadingItem, StateItem
@@ -292,3 +296,8 @@ def test_the_functions_count_what_the_lists_of_metrics_say() -> None:
 
 def test_the_column_types_of_the_options_are_those_of_the_engine() -> None:
     assert get_args(ColumnOptions.model_fields["type"].annotation) == tuple(COLUMN_TYPES)
+
+
+@given(st.text(st.sampled_from("aZ0_ -%#€$ö\u0308İß\n.(") | st.characters(exclude_categories=["Cs"]), max_size=12))
+def test_options_and_engine_normalise_names_of_columns_the_same_way(name: str) -> None:
+    assert csv_options.normalised(name) == csv_columns.normalised(name)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from datetime import date, datetime
 from typing import Annotated, Literal, Self
 
@@ -19,7 +20,7 @@ from components.options.common import (
     QueueOptions,
 )
 
-# handlers/csv/text.py reads these; tests/test_contract_csv.py holds the two together.
+# handlers/csv/text.py reads these; tests/components/test_csv.py holds the two together.
 CsvEncoding = Literal[
     "utf-8", "utf-16-le", "utf-16-be", "iso-8859-1", "iso-8859-15", "windows-1250", "windows-1251", "windows-1252"
 ]
@@ -27,6 +28,17 @@ CsvEncoding = Literal[
 
 # Suffixes of the keys that the pipeline takes for files.
 SUFFIXES = (".csv", ".csv.gz")
+
+
+# handlers/csv/columns.py normalises headers the same way; tests/test_contract.py holds the two together.
+_SIGNS = str.maketrans({"%": " pct ", "#": " nr ", "€": " eur ", "$": " usd "})
+
+
+def normalised(name: str) -> str:
+    """Return a column's name trimmed, in NFC and in snake case, with the signs of units as words."""
+    composed = unicodedata.normalize("NFC", name).translate(_SIGNS).strip()
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", composed)
+    return re.sub(r"[^\w]+", "_", spaced).strip("_").lower()
 
 
 class ColumnOptions(Options):
@@ -102,13 +114,16 @@ class CsvInputOptions(Options):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        seen: dict[str, str] = {}
+        owners: dict[str, ColumnOptions] = {}
         for column in self.columns:
-            for name in {column.name, *(alias.strip().lower() for alias in column.aliases)}:
-                if seen.setdefault(name, column.name) != column.name or (
-                    name == column.name and [other.name for other in self.columns].count(name) > 1
-                ):
-                    raise ValueError(f"two columns have the name {name!r}; rename one, or remove the alias")
+            for name in (column.name, *column.aliases):
+                # A name of other signs only has no normalised form, so only the exact name claims a header.
+                owner = owners.setdefault(normalised(name) or name, column)
+                if owner is not column:
+                    raise ValueError(
+                        f"columns {owner.name!r} and {column.name!r} would both claim the header {name!r}; "
+                        "rename one, or remove the alias"
+                    )
         if self.delimiter in ('"', "\n", "\r", "\0"):
             raise ValueError(f"delimiter must not be {self.delimiter!r}, which has a meaning of its own in CSV")
         return self

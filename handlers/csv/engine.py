@@ -28,6 +28,7 @@ from handlers.csv.rows import (
     is_plain,
     parse_rows,
 )
+from handlers.csv.signatures import refuse_binary, refuse_markup
 from handlers.csv.text import (
     LONGEST_ROW_BYTES,
     FileError,
@@ -39,6 +40,7 @@ from handlers.csv.text import (
 )
 
 BLOCK_BYTES = 2**18
+PADDING = "\0\x1a"
 RAW_CHARACTERS_OF_OVERLONG_ROW = 1_000
 
 
@@ -84,6 +86,7 @@ class CsvEngine:
         self.rejected = 0
         self._blank_lines = 0
         self._lines = 0
+        self._padding = 0
         self._skipping = False
         self._reasons: Counter[tuple[str | None, str]] = Counter()
         self._encoding = encoding_named("utf-8")
@@ -112,7 +115,9 @@ class CsvEngine:
                 gc.enable()
 
     def _take_first(self, data: bytes, *, final: bool) -> Block:
+        refuse_binary(data)
         self._encoding, mark = detect_encoding(data, self._format.encoding)
+        refuse_markup(self._encoding.decode(data[mark : mark + RAW_CHARACTERS_OF_OVERLONG_ROW], final=False))
         block = self._take(data[mark:], final=final)
         if block.consumed or final:
             self.offset += mark
@@ -122,7 +127,7 @@ class CsvEngine:
     def _take(self, data: bytes, *, final: bool) -> Block:
         full = len(data) >= LONGEST_ROW_BYTES
         decoded = self._encoding.decode(data, final=final)
-        text = decoded if final else complete_lines(decoded)
+        text = self._without_padding(decoded) if final else complete_lines(decoded)
         if self._skipping or (not text and full):
             return self._skip(data, decoded, text, final=final)
         if self._header is not None and not has_invalid_characters(text):
@@ -145,6 +150,12 @@ class CsvEngine:
         processed, rejected = self._process_parsed(parsed, text)
         used = len(text) - sum(map(len, lines[end:]))
         return self._taken(data, decoded, used, end, processed, rejected, final=final)
+
+    def _without_padding(self, text: str) -> str:
+        """Return the file's last text without NUL and Ctrl-Z at its end, which old programs write."""
+        unpadded = text.rstrip(PADDING)
+        self._padding = len(text) - len(unpadded)
+        return unpadded
 
     def _taken(
         self, data: bytes, decoded: str, used: int, lines: int, processed: bytes, rejected: bytes, *, final: bool
@@ -260,6 +271,7 @@ class CsvEngine:
             "rejected": self.rejected,
             "success_rate": round(self.processed / self.rows, 6) if self.rows else None,
             "blank_lines": self._blank_lines,
+            "padding_characters": self._padding,
             "encoding": self._encoding.name,
             "delimiter": self._delimiter if self._header is not None else None,
             "columns": {
@@ -281,6 +293,7 @@ class CsvEngine:
             "rejected": self.rejected,
             "blank_lines": self._blank_lines,
             "lines": self._lines,
+            "padding": self._padding,
             "skipping": self._skipping,
             "reasons": [[*key, count] for key, count in self._reasons.items()],
             "encoding": self._encoding.name,
@@ -292,6 +305,7 @@ class CsvEngine:
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.offset, self.rows = state["offset"], state["rows"]
         self.processed, self.rejected = state["processed"], state["rejected"]
+        self._padding = state["padding"]
         self._blank_lines, self._lines, self._skipping = state["blank_lines"], state["lines"], state["skipping"]
         self._reasons = Counter({(column, reason): count for column, reason, count in state["reasons"]})
         self._encoding, self._delimiter = encoding_named(state["encoding"]), state["delimiter"]

@@ -64,8 +64,19 @@ def column(**more: Any) -> dict[str, Any]:
         (column(type="date", max="2024-02-30"), "max '2024-02-30' must be '2024-01-31'"),
         (column(type="number", min="low"), "min 'low' must be a number"),
         (column(type="boolean", min=1), "do not go with type 'boolean'"),
-        ({"input": {"columns": [{"name": "a"}, {"name": "a"}]}}, "two columns have the name 'a'"),
-        ({"input": {"columns": [{"name": "a"}, {"name": "b", "aliases": ["A"]}]}}, "two columns have the name 'a'"),
+        ({"input": {"columns": [{"name": "a"}, {"name": "a"}]}}, "'a' and 'a' would both claim the header 'a'"),
+        (
+            {"input": {"columns": [{"name": "a"}, {"name": "b", "aliases": ["A"]}]}},
+            "columns 'a' and 'b' would both claim the header 'A'; rename one, or remove the alias",
+        ),
+        (
+            {"input": {"columns": [{"name": "order_id"}, {"name": "old", "aliases": ["Order-ID"]}]}},
+            "columns 'order_id' and 'old' would both claim the header 'Order-ID'",
+        ),
+        (
+            {"input": {"columns": [{"name": "share_pct"}, {"name": "b", "aliases": ["Share (%)"]}]}},
+            "columns 'share_pct' and 'b' would both claim the header 'Share (%)'",
+        ),
         ({"input": {"columns": COLUMNS, "delimiter": '"'}}, "delimiter must not be '\"'"),
         ({"input": {"columns": COLUMNS, "encoding": "ebcdic"}}, "input.encoding = 'ebcdic': Input should be 'utf-8'"),
         ({"output": {"format": "xml"}}, "output.format = 'xml': Input should be 'jsonl.gz', 'jsonl' or 'parquet'"),
