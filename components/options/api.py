@@ -97,7 +97,8 @@ class ApiOptions(StageOptions, StartOptions):
     kind: Literal["http", "rest"] = "http"
     """HTTP API (cheaper, faster) or REST API (API keys, usage plan)."""
     auth: Literal["none", "iam", "jwt", "api_key"] = "none"
-    """`iam` with both kinds, `jwt` with `http`, `api_key` with `rest`. `GET /health` is always open."""
+    """`iam` with both kinds, `jwt` with `http`, `api_key` with `rest`. `GET /health` is always open. Outside `dev` it
+    must be set, be it to `none`, which lets everybody submit and read events."""
     jwt: JwtOptions | None = None
     """Accepted tokens, required with `auth: jwt`."""
     cors: CorsOptions | None = None
@@ -266,6 +267,15 @@ class ApiPipelineConfig(CommonOptions):
     def has_event_bus(self) -> bool:
         """Whether outcomes are published."""
         return self.outcomes is not None
+
+    @model_validator(mode="after")
+    def _nobody_opens_an_api_by_saying_nothing(self) -> Self:
+        if self.environment != "dev" and "auth" not in self.api.model_fields_set:
+            raise ValueError(
+                f"api.auth must be set in environment {self.environment!r}: iam, jwt or api_key; "
+                "or none, with which everybody can submit and read events"
+            )
+        return self
 
     @model_validator(mode="after")
     def _reports_have_an_index(self) -> Self:

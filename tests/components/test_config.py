@@ -42,6 +42,10 @@ def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
+# Outside dev an API must say who may use it.
+SAID = {"auth": "iam"}
+
+
 def raw(**options: Any) -> dict[str, str]:
     """Options as Pulumi hands them over: text, and JSON text for lists and maps."""
     values = {"variant": "api", **options}
@@ -162,7 +166,7 @@ def test_an_environment_sets_the_defaults_of_its_kind(
     protection: tuple[bool, ...],
     retention_days: int,
 ) -> None:
-    config = loaded(environment=environment)
+    config = loaded(environment=environment, api=SAID)
     assert tuple(getattr(config.storage, key) for key in PROTECTION) == protection
     assert config.logs.retention_days == retention_days
 
@@ -170,16 +174,26 @@ def test_an_environment_sets_the_defaults_of_its_kind(
 @pytest.mark.parametrize("key", PROTECTION)
 @pytest.mark.parametrize("environment", ENVIRONMENT_DEFAULTS)
 def test_each_default_of_an_environment_can_be_overridden_by_itself(environment: str, key: str) -> None:
-    default = loaded(environment=environment)
+    default = loaded(environment=environment, api=SAID)
     opposite = not getattr(default.storage, key)
-    assert loaded(environment=environment, storage={key: opposite}) == default.model_copy(
+    assert loaded(environment=environment, api=SAID, storage={key: opposite}) == default.model_copy(
         update={"storage": default.storage.model_copy(update={key: opposite})},
     )
 
 
+@pytest.mark.parametrize("environment", ["staging", "prod"])
+@pytest.mark.parametrize("api", [{}, {"max_batch": 5}])
+def test_outside_dev_an_api_must_say_who_may_use_it(environment: str, api: Json) -> None:
+    (line,) = lines(environment=environment, api=api)
+    assert line.startswith(
+        f"{FILE}: datapipeline: api.auth must be set in environment {environment!r}: iam, jwt or api_key"
+    )
+    assert loaded(environment=environment, api={"auth": "none"}).api.auth == "none"
+
+
 @pytest.mark.parametrize("environment", ENVIRONMENT_DEFAULTS)
 def test_log_retention_can_be_overridden_in_every_environment(environment: str) -> None:
-    config = loaded(environment=environment, logs={"retention_days": 7}, storage={"archive": {}})
+    config = loaded(environment=environment, api=SAID, logs={"retention_days": 7}, storage={"archive": {}})
     assert config.logs.retention_days == 7
     assert config.storage.archive is not None
 
@@ -220,7 +234,7 @@ def test_keys_of_other_namespaces_are_not_looked_at() -> None:
         {"worker": {"batch_size": 11, "batching_window_seconds": 1}},
         {"worker": {"backoff": {"base_seconds": 5, "maximum_seconds": 5}}},
         {"queue": FIFO},
-        {"environment": "staging", "fault_injection": {}},
+        {"environment": "staging", "api": SAID, "fault_injection": {}},
         {"reports": {"schedules": ["daily"]}, "report_notifications": {"subscriptions": SUBSCRIPTIONS}},
         {"notifications": {"subscriptions": SUBSCRIPTIONS}},
     ],
@@ -723,7 +737,7 @@ FIFO_BATCHES = ": queue.fifo takes worker.batch_size up to 10 and no worker.batc
             for group in ("api", "worker")
         ),
         (
-            {"environment": "prod", "fault_injection": {}},
+            {"environment": "prod", "api": SAID, "fault_injection": {}},
             ": fault_injection is not allowed with environment 'prod': use another stack for game days",
         ),
         (

@@ -135,7 +135,7 @@ def test_prod_keeps_data_and_dev_destroys_cleanly(
     environment: str,
     kept: bool,  # noqa: FBT001  a parameter of the test
 ) -> None:
-    graph = graph_of(environment=environment, encryption={"customer_key": {}})
+    graph = graph_of(environment=environment, api={"auth": "iam"}, encryption={"customer_key": {}})
     retained = {each.type.rsplit(":", 1)[1] for each in graph if each.retained}
     assert retained == ({"Table", "Bucket", "Key"} if kept else set())
     table = graph.find("aws:dynamodb/table:Table", "pipeline-table").inputs

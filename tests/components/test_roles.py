@@ -142,7 +142,7 @@ def test_fault_injection_lets_both_functions_read_its_switch_and_is_nowhere_else
         assert variables["FAULT_PARAMETER_NAME"] == switch.physical_name
     assert (switch.inputs["type"], switch.inputs["value"]) == ("String", "none")
     assert switch.ignored_changes == ("value",)
-    for off in (dev, graph_of("ingestion"), graph_of(environment="prod")):
+    for off in (dev, graph_of("ingestion"), graph_of(environment="prod", api={"auth": "iam"})):
         assert not [each for each in off if "faults" in each.name]
         for function in off.of_type("aws:lambda/function:Function"):
             assert "FAULT_PARAMETER_NAME" not in function.inputs["environment"]["variables"]
