@@ -109,6 +109,8 @@ class CsvInputOptions(Options):
     """Default: detected from the header: comma, semicolon, tab or bar."""
     encoding: CsvEncoding | None = None
     """Encoding of files without a byte order mark. Default: UTF-8."""
+    line_ending: Literal["header", "any"] = "header"
+    """What ends a row. `header`: what ends the header line, so a lone CR elsewhere is text. `any`: CR, LF and CR LF."""
     max_expansion: Annotated[int, Field(ge=2, le=1_100)] = 250
     """Largest expansion factor of a gzip file that unpacks to more than 64 MiB; above it, the file fails."""
 

@@ -34,6 +34,8 @@ class FileFormat:
     unknown_columns: Literal["keep", "drop", "reject"] = "drop"
     delimiter: str | None = None
     encoding: str | None = None
+    line_ending: Literal["header", "any"] = "header"
+    """What ends a row: that which ends the header line, so that a lone CR is text; or any of CR, LF and CR LF."""
     max_expansion: int = 250
     """Largest ratio of a gzip file's content to its compressed size."""
     numbers: Literal["text", "double"] = "text"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from handlers.csv.columns import Problem
+from handlers.csv.text import split_lines, without_lone_cr
 
 _invalid_character = re.compile("[\x00\ud800-\udfff]").search
 _surrogate = re.compile("[\ud800-\udfff]").search
@@ -39,6 +40,11 @@ class ParsedRows(Rows):
     def raw(self, position: int) -> str:  # noqa: D102
         text = "".join(self.lines[self.starts[position] : self.starts[position + 1]])
         return text.removesuffix("\n").removesuffix("\r")
+
+    def put_back(self, stand_in: str, character: str) -> None:
+        """Replace the stand-in for a character that csv.reader would have misread."""
+        self.lines = [line.replace(stand_in, character) for line in self.lines]
+        self.rows = [[cell.replace(stand_in, character) for cell in row] for row in self.rows]
 
     def check(self, text: str, width: int, encoding: str) -> None:
         """Find blank lines and the problems of whole rows. `text` contains all the rows."""
@@ -95,6 +101,20 @@ def invalid_character(text: str) -> str | None:
 def is_plain(text: str) -> bool:
     """Return True if no cell needs JSON escapes. Deleting bytes is five times as fast as a regular expression."""
     return text.isascii() and len(text.encode().translate(None, _ESCAPED_BYTES)) == len(text)
+
+
+def parse_text(
+    before: Sequence[str], text: str, delimiter: str, *, at_cr: bool, final: bool, full: bool
+) -> tuple[ParsedRows, str]:
+    """Parse the rows of the text that follows the lines `before`. Also return the text as it was parsed.
+
+    `at_cr`: a lone CR ends a line. Otherwise, it is text.
+    """
+    text, stand_in = (text, "") if at_cr else without_lone_cr(text)
+    parsed = parse_rows([*before, *split_lines(text, at_cr=at_cr)], len(before), delimiter, final=final, full=full)
+    if stand_in:
+        parsed.put_back(stand_in, "\r")
+    return parsed, text
 
 
 def parse_rows(lines: Sequence[str], start: int, delimiter: str, *, final: bool, full: bool) -> ParsedRows:

@@ -143,7 +143,7 @@ def test_options_of_columns_and_of_handlers_are_the_same() -> None:
     full = {"name": "a", "type": "string", "required": True, "aliases": ["b"], **conditions}
     read = FileFormat.from_json(loaded(input={"columns": [full], "delimiter": ";", "encoding": "utf-8"}).format_json())
     columns = (Column("a", "string", True, ("b",), 1, 2, "x", ("x",)),)  # noqa: FBT003
-    assert read == FileFormat(columns, "drop", ";", "utf-8", 250, "text")
+    assert read == FileFormat(columns, "drop", ";", "utf-8", numbers="text")
 
 
 def test_numbers_must_fit_a_double_where_parquet_is_written_and_only_there() -> None:

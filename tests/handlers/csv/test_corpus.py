@@ -1,6 +1,7 @@
 """Real-world files: every row is processed, or rejected with a reason."""
 
 import csv
+import dataclasses
 import gzip
 import io
 import json
@@ -506,3 +507,28 @@ def test_corrupt_gzip_fails() -> None:
 def test_a_gzip_bomb_fails() -> None:
     bomb = gzip.compress((HEADER + GOOD).encode() + (b"x" * 999 + b"\n") * 100_000, 9)
     assert refusal(bomb) == "expands_too_much"
+
+
+# Line ends
+
+
+def test_a_lone_cr_is_text_when_the_header_line_ends_otherwise() -> None:
+    text = 'a,b\r\n1,x\ry\r\n2,"p\rq"\r\n3,z\r\r\n'
+    result = read(text, ANYTHING)
+    assert [row["b"] for row in result.rows] == ["x\ry", "p\rq", "z"]
+    result = read(text, dataclasses.replace(ANYTHING, line_ending="any"))
+    assert [row["b"] for row in result.rows] == ["x", "p\rq", "z"]
+    assert [(each["raw"], each["errors"][0]["reason"]) for each in result.rejected] == [("y", "too_few_cells")]
+
+
+def test_a_lone_cr_in_a_rejected_row_is_shown_as_it_was() -> None:
+    assert [each["raw"] for each in read("a,b\n1,x\ry,z\n", ANYTHING).rejected] == ["1,x\ry,z"]
+
+
+def test_a_lone_cr_is_text_after_a_checkpoint() -> None:
+    file_format = FileFormat((Column("a"), Column("b")))
+    first = CsvEngine(file_format)
+    first.take(b"a,b\n1,2\n", final=False)
+    continued = CsvEngine(file_format, first.state())
+    block = continued.take(b"3,x\ry\n", final=True)
+    assert json.loads(block.processed) == {"a": "3", "b": "x\ry"}
