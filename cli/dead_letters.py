@@ -176,7 +176,7 @@ def _table(messages: Sequence[Mapping[str, Any]]) -> list[str]:
     """One line a message, the error last and uncut. Not a Rich table, which would cut the ids."""
     if not messages:
         return []
-    values = [[inert("" if message[name] is None else str(message[name])) for name in COLUMNS] for message in messages]
+    values = [[inert("-" if message[name] is None else str(message[name])) for name in COLUMNS] for message in messages]
     rows = [list(COLUMNS), *values]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -251,11 +251,15 @@ def fingerprint(event: Mapping[str, Any]) -> str:
     return hashlib.sha256(_compact(event, sort_keys=True).encode()).hexdigest()
 
 
-def event_id(key: str | None) -> str:
-    """Return a new id, or the id that follows from an idempotency key, so that no table of keys is needed."""
-    if key is None:
+def event_id(key: str | None, fingerprint: str = "") -> str:
+    """Return a new id, or the one that follows from an idempotency key, else from a fingerprint.
+
+    So no table of keys is needed. A key never leads to the id of a fingerprint: any text can be a client's key.
+    """
+    if key is None and not fingerprint:
         return str(uuid.uuid4())
-    return str(uuid.UUID(bytes=hashlib.sha256(b"idempotency-key:" + key.encode()).digest()[:16]))
+    known = f"content:{fingerprint}" if key is None else f"idempotency-key:{key}"
+    return str(uuid.UUID(bytes=hashlib.sha256(known.encode()).digest()[:16]))
 
 
 def message_of(envelope: Envelope) -> str:

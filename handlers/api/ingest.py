@@ -163,13 +163,11 @@ class Ingest:
                 validators=self._validators,
             )
             group = events.group(event, settings.group_field) if settings.group_field else ""
-            key = given_key = events.idempotency_key(event, header)
-            fingerprint = ""
-            if key is not None or settings.deduplicate == "content":
-                fingerprint = events.fingerprint(event)
-                key = fingerprint if key is None else key
+            key = events.idempotency_key(event, header)
+            is_recognised = key is not None or settings.deduplicate == "content"
+            fingerprint = events.fingerprint(event) if is_recognised else ""
             envelope = Envelope(
-                id=events.event_id(key),
+                id=events.event_id(key, fingerprint),
                 type=event_type,
                 received_at=received_at,
                 source_ip=request.source_ip,
@@ -177,7 +175,7 @@ class Ingest:
                 correlation_id=request.correlation_id,
                 fingerprint=fingerprint,
                 data=event,
-                idempotency_key=given_key or "",
+                idempotency_key=key or "",
             )
             return Entry(envelope, events.message_of(envelope), group, sends=True)
         except EventTooLargeError as error:

@@ -1,6 +1,9 @@
 """Rules for rights: who may do what, on which resources."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
+
+import botocore.loaders
 
 from local.recording import ACCOUNT, Graph
 from local.rules.rule import BUCKET, KEY, PERMISSION, ROLE, Problem, rule
@@ -56,6 +59,51 @@ def _no_wildcard_actions(graph: Graph) -> Iterator[Problem]:
     for role in graph.of_type(ROLE):
         for arn in role.inputs.get("managedPolicyArns", []):
             yield role, f"it has {arn}, which covers all resources"
+
+
+# Actions that are no operations of their service's API, and services whose actions have names of their own altogether.
+# https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
+_ACTIONS_ONLY: Mapping[str, frozenset[str]] = {
+    "dynamodb": frozenset({"ConditionCheckItem", "PartiQLDelete", "PartiQLInsert", "PartiQLSelect", "PartiQLUpdate"}),
+    "kms": frozenset({"ReEncryptFrom", "ReEncryptTo"}),
+    "lambda": frozenset({"InvokeFunction", "InvokeFunctionUrl"}),
+    "iam": frozenset({"PassRole"}),
+}
+_NAMES_OF_THEIR_OWN = {"s3", "s3-object-lambda", "apigateway", "execute-api"}
+# Names under which botocore has a service, where that is not the prefix of its actions.
+_SERVICES: Mapping[str, tuple[str, ...]] = {
+    "states": ("stepfunctions",),
+    "ses": ("ses", "sesv2"),
+    "bedrock": ("bedrock", "bedrock-runtime", "bedrock-agent", "bedrock-agent-runtime"),
+    "elasticloadbalancing": ("elb", "elbv2"),
+}
+
+
+@cache
+def _actions(prefix: str) -> frozenset[str] | None:
+    """Return the actions of a service, None where they cannot be told from botocore's models."""
+    loader = botocore.loaders.Loader()
+    services = _SERVICES.get(prefix, (prefix,))
+    if prefix in _NAMES_OF_THEIR_OWN or not set(services) <= set(loader.list_available_services("service-2")):
+        return None
+    models = [loader.load_service_model(service, "service-2") for service in services]
+    operations = frozenset(name for model in models for name in model["operations"])
+    return operations | _ACTIONS_ONLY.get(prefix, frozenset())
+
+
+@rule(
+    "known-actions",
+    fix="correct the action's name; AWS grants nothing for one that it does not know, and says nothing",
+    why="https://docs.aws.amazon.com/service-authorization/latest/reference/"
+    "reference_policies_actions-resources-contextkeys.html",
+)
+def _known_actions(graph: Graph) -> Iterator[Problem]:
+    for policy, statement in role_statements(graph):
+        for action in listed(statement.get("Action", [])):
+            prefix, _, name = action.partition(":")
+            known = None if has_wildcard(action) else _actions(prefix)
+            if known is not None and name not in known:
+                yield policy, f"{action} is no action of AWS"
 
 
 @rule(

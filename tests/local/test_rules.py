@@ -221,6 +221,10 @@ BROKEN: Mapping[tuple[str, str, str], list[Change | Mapping[str, Any]]] = {
         for action in ("sqs:*", "sqs:Delete?essage", "?qs:DeleteMessage")
     ],
     ("no-wildcard-actions", "dev", "Permission api"): [{"action": "lambda:*"}],
+    ("known-actions", "dev", "RolePolicy worker"): [
+        policy("RolePolicy worker", allow([action], [f"arn:aws:sqs:us-east-1:{ACCOUNT}:queue"]))
+        for action in ("sqs:SendMesage", "dynamodb:PartiQLUpsert", "states:StartExecutions", "ses:sendmail", "kms:")
+    ],
     ("no-wildcard-resources", "dev", "RolePolicy worker"): [
         policy("RolePolicy worker", allow(["sqs:SendMessage"], ["*"])),
         policy("RolePolicy worker", allow(["sqs:SendMessage"], [f"arn:aws:sqs:us-east-1:{ACCOUNT}:queue-?"])),

@@ -134,6 +134,7 @@ def test_a_rejected_event_fails_at_once_and_its_message_is_with_the_dead_letters
         "event_id": event_id,
         "error": "never",
         "error_type": "Rejected",
+        "attempts": "1",
     }
     assert [alert["failed"] for alert in pipeline.alerts()] == [1]
 

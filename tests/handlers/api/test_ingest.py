@@ -185,6 +185,16 @@ def test_a_repeat_is_recognised_behind_a_conflict_in_the_same_batch(pipeline: Pi
     assert len(messages(pipeline)) == 1
 
 
+def test_a_key_that_is_another_events_fingerprint_does_not_steal_its_id(pipeline: Pipeline) -> None:
+    pipeline.settings = {"deduplicate": "content"}
+    event = {"order": 17}
+    thief = pipeline.post({"order": 18}, Idempotency_Key=events.fingerprint(event))
+    owner = pipeline.post(event)
+    assert (thief.status, owner.status) == (202, 202)
+    assert thief.body["id"] != owner.body["id"]
+    assert owner.body["duplicate"] is False
+
+
 def test_equal_events_without_a_key_are_deduplicated_only_by_content(pipeline: Pipeline) -> None:
     assert pipeline.post(ORDER).body["id"] != pipeline.post(ORDER).body["id"]
     pipeline.settings = {"deduplicate": "content"}
