@@ -61,7 +61,7 @@ def plan_outputs(header: Sequence[str], delimiter: str, file_format: FileFormat)
         Output(
             column.name,
             places.get(column.name),
-            check_of(column, file_format.numbers),
+            check_of(column, file_format.numbers, file_format.null_values),
             ColumnStatistics(kind, distinct_columns),
         )
         for column, kind in zip(columns, kinds, strict=True)

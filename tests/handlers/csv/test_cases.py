@@ -172,9 +172,6 @@ CASES: dict[str, Right] = {
 # Cases that fail still, and what they need. A case that comes right turns its test red: remove it here.
 MISSING: dict[str, str] = {
     "01-excel-sep-line": "the line sep= of Excel",
-    "02-decimal-comma": "options decimal and group of a column",
-    "04-null-tokens": "option null_values",
-    "05-date-formats": "option format of a column",
     "07-preamble-and-footer": "options header and footer",
     "08-footer-only": "option footer",
     "09-comment-lines": "option comment",
@@ -189,7 +186,6 @@ MISSING: dict[str, str] = {
     "42-utf8-where-cp1252-is-configured": "option encodings",
     "55-two-character-delimiter": "a delimiter of several characters",
     "56-single-quotes": "option quote",
-    "59-null-words-in-strings": "option null_values",
 }
 
 
