@@ -148,6 +148,12 @@ class CsvInputOptions(Options):
     """Encoding of files without a byte order mark. Default: UTF-8."""
     line_ending: Literal["header", "any"] = "header"
     """What ends a row. `header`: what ends the header line, so a lone CR elsewhere is text. `any`: CR, LF and CR LF."""
+    short_rows: Literal["reject", "pad"] = "reject"
+    """Rows with fewer cells than the header. `pad`: the missing cells are null."""
+    long_rows: Literal["reject", "drop_empty_cells"] = "reject"
+    """Rows with more cells than the header. `drop_empty_cells`: accepted if the additional cells are empty."""
+    empty_rows: Literal["skip", "reject"] = "skip"
+    """Rows of nothing but delimiters. `skip`: they count as blank lines."""
     null_values: tuple[str, ...] = ()
     """Cells that are null in all columns, besides empty ones, such as `NA`, `NULL` or `-`."""
     max_expansion: Annotated[int, Field(ge=2, le=1_100)] = 250

@@ -45,6 +45,9 @@ class FileFormat:
     encoding: str | None = None
     line_ending: Literal["header", "any"] = "header"
     """What ends a row: that which ends the header line, so that a lone CR is text; or any of CR, LF and CR LF."""
+    short_rows: Literal["reject", "pad"] = "reject"
+    long_rows: Literal["reject", "drop_empty_cells"] = "reject"
+    empty_rows: Literal["skip", "reject"] = "skip"
     null_values: tuple[str, ...] = ()
     """Cells that are null, besides empty ones."""
     max_expansion: int = 250

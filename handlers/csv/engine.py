@@ -226,7 +226,7 @@ class CsvEngine:
 
     def _process_parsed(self, parsed: ParsedRows, text: str) -> tuple[bytes, bytes]:
         """Return the processed and the rejected output of a text's rows."""
-        parsed.check(text, len(self._header or ()), self._encoding.name)
+        parsed.check(text, len(self._header or ()), self._delimiter, self._encoding.name, self._format)
         rows = parsed.rows
         good: Sequence[int] = range(len(rows))
         if parsed.blank or parsed.problems:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from handlers.csv.columns import Problem
+from handlers.csv.columns import FileFormat, Problem
 from handlers.csv.text import split_lines, without_lone_cr
 
 _invalid_character = re.compile("[\x00\ud800-\udfff]").search
@@ -46,21 +46,43 @@ class ParsedRows(Rows):
         self.lines = [line.replace(stand_in, character) for line in self.lines]
         self.rows = [[cell.replace(stand_in, character) for cell in row] for row in self.rows]
 
-    def check(self, text: str, width: int, encoding: str) -> None:
+    def check(self, text: str, width: int, delimiter: str, encoding: str, file_format: FileFormat) -> None:
         """Find blank lines and the problems of whole rows. `text` contains all the rows."""
-        self._check_widths(width)
+        self._check_empty(width, delimiter, file_format)
+        self._check_widths(width, file_format)
         if has_invalid_characters(text):
             self._check_characters(encoding)
 
-    def _check_widths(self, width: int) -> None:
+    def _check_empty(self, width: int, delimiter: str, file_format: FileFormat) -> None:
+        """Find rows of nothing but delimiters, and of spaces if the number of cells is wrong, too."""
+        has_width = list(map(width.__eq__, map(len, self.rows)))
+        if width == 1 or (all(has_width) and all(map(any, self.rows))):
+            return
+        for position, row in enumerate(self.rows):
+            if any(row) and (has_width[position] or any(map(str.strip, row))):
+                continue
+            # A quoted cell is written on purpose, even if it is empty.
+            if not row or position in self.problems or self.raw(position).strip(f"{delimiter} \t"):
+                continue
+            if file_format.empty_rows == "skip":
+                self.blank.add(position)
+            else:
+                self.problems[position] = [Problem(None, "empty_row", "the row has nothing but delimiters")]
+
+    def _check_widths(self, width: int, file_format: FileFormat) -> None:
         lengths = list(map(len, self.rows))
         if lengths.count(width) == len(lengths):
             return
         for position, length in enumerate(lengths):
-            if length == width or position in self.problems:
+            if length == width or position in self.problems or position in self.blank:
                 continue
+            row = self.rows[position]
             if length == 0:
                 self.blank.add(position)
+            elif length < width and file_format.short_rows == "pad":
+                row += [""] * (width - length)
+            elif file_format.long_rows == "drop_empty_cells" and length > width and not any(row[width:]):
+                del row[width:]
             else:
                 reason, relation = ("too_few_cells", "fewer") if length < width else ("too_many_cells", "more")
                 message = f"the row has {length} cells, {relation} than the header's {width}"

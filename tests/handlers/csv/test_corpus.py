@@ -532,3 +532,31 @@ def test_a_lone_cr_is_text_after_a_checkpoint() -> None:
     continued = CsvEngine(file_format, first.state())
     block = continued.take(b"3,x\ry\n", final=True)
     assert json.loads(block.processed) == {"a": "3", "b": "x\ry"}
+
+
+# Rows of other widths
+
+
+@pytest.mark.parametrize("more", ["", '4,"q"\n'], ids=["without quotes", "with quotes"])
+def test_rows_of_nothing_but_delimiters_are_blank_lines(more: str) -> None:
+    text = 'a,b\n1,x\n,\n,,,\n  \n"",""\n2,\n' + more
+    result = read(text, ANYTHING)
+    assert [row["a"] for row in result.rows] == ["1", None, "2", *(["4"] if more else [])]
+    assert (result.report["blank_lines"], result.rejected) == (3, [])
+    rejected = read(text, dataclasses.replace(ANYTHING, empty_rows="reject")).rejected
+    assert [(each["row"], each["errors"][0]["reason"]) for each in rejected] == [(n, "empty_row") for n in (2, 3, 4)]
+
+
+def test_a_plain_file_loses_its_empty_rows() -> None:
+    for end in ("\n", "\r\n"):
+        result = read(end.join(["a,b", ",", "1,x", ",", ""]), ANYTHING)
+        assert (len(result.rows), result.report["rows"], result.report["blank_lines"]) == (1, 1, 2)
+
+
+def test_short_rows_are_padded_and_long_rows_lose_empty_cells_by_option() -> None:
+    text = "a,b\n1\n2,x,,\n3,x,y\n"
+    assert [each["row"] for each in read(text, ANYTHING).rejected] == [1, 2, 3]
+    lenient = dataclasses.replace(ANYTHING, short_rows="pad", long_rows="drop_empty_cells")
+    result = read(text, lenient)
+    assert result.rows == [{"a": "1", "b": None}, {"a": "2", "b": "x"}]
+    assert result.reasons == [(None, "too_many_cells")]
