@@ -171,7 +171,6 @@ CASES: dict[str, Right] = {
 
 # Cases that fail still, and what they need. A case that comes right turns its test red: remove it here.
 MISSING: dict[str, str] = {
-    "01-excel-sep-line": "the line sep= of Excel",
     "07-preamble-and-footer": "options header and footer",
     "08-footer-only": "option footer",
     "09-comment-lines": "option comment",

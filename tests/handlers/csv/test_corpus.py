@@ -560,3 +560,15 @@ def test_short_rows_are_padded_and_long_rows_lose_empty_cells_by_option() -> Non
     result = read(text, lenient)
     assert result.rows == [{"a": "1", "b": None}, {"a": "2", "b": "x"}]
     assert result.reasons == [(None, "too_many_cells")]
+
+
+@pytest.mark.parametrize("line", ["sep=|", "SEP=|", '"sep=|"'])
+@pytest.mark.parametrize("delimiter", [None, ","])
+def test_a_sep_line_of_excel_sets_the_delimiter(line: str, delimiter: str | None) -> None:
+    file_format = dataclasses.replace(ANYTHING, delimiter=delimiter)
+    result = read(f"{line}\r\na|b\r\n1|x,\n", file_format)
+    assert (result.rows, result.report["delimiter"], result.report["rows"]) == ([{"a": "1", "b": "x,"}], "|", 1)
+
+
+def test_a_sep_line_alone_is_no_header() -> None:
+    assert refusal(b"sep=;\r\n") == "no_header"
