@@ -547,10 +547,14 @@ def test_rows_of_nothing_but_delimiters_are_blank_lines(more: str) -> None:
     assert [(each["row"], each["errors"][0]["reason"]) for each in rejected] == [(n, "empty_row") for n in (2, 3, 4)]
 
 
-def test_a_plain_file_loses_its_empty_rows() -> None:
-    for end in ("\n", "\r\n"):
-        result = read(end.join(["a,b", ",", "1,x", ",", ""]), ANYTHING)
-        assert (len(result.rows), result.report["rows"], result.report["blank_lines"]) == (1, 1, 2)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("rows", [[b",", b"1,x"], [b"1,x", b","]], ids=["first", "last"])
+def test_a_block_without_quotes_loses_its_empty_rows(rows: list[bytes], end: bytes) -> None:
+    engine = CsvEngine(ANYTHING)
+    engine.take(b"a,b" + end, final=False)
+    block = engine.take(b"".join(row + end for row in rows), final=True)
+    assert [json.loads(line) for line in block.processed.splitlines()] == [{"a": "1", "b": "x"}]
+    assert (engine.rows, engine.report()["blank_lines"]) == (1, 1)
 
 
 def test_short_rows_are_padded_and_long_rows_lose_empty_cells_by_option() -> None:
