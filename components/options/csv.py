@@ -4,7 +4,7 @@ import json
 import re
 import unicodedata
 from datetime import date, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -60,6 +60,20 @@ class ColumnOptions(Options):
     """Python regular expression that must match the whole string."""
     choices: tuple[str, ...] = ()
     """Allowed strings. Default: all."""
+    null_values: tuple[str, ...] | None = None
+    """Cells that are null, besides empty ones. Default: `input.null_values`."""
+    format: tuple[Annotated[str, Field(pattern="%")], ...] = ()
+    """Formats of dates and times as in Python's `strptime`, such as `%d.%m.%Y`. ISO 8601 is always read."""
+    decimal: Literal[".", ","] | None = None
+    """Decimal separator of numbers. Default: a point."""
+    group: Literal[".", ",", " ", "'", "_"] | None = None
+    """Separator between groups of three digits. Default: none."""
+    strip: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Texts removed at both ends of a number, such as `€`, `%` or a space. `(12.50)` is then -12.50."""
+    true_values: tuple[str, ...] = ()
+    """Cells of booleans that are true, besides true, yes, t, y and 1."""
+    false_values: tuple[str, ...] = ()
+    """Cells of booleans that are false, besides false, no, f, n and 0."""
 
     @field_validator("pattern")
     @classmethod
@@ -69,6 +83,29 @@ class ColumnOptions(Options):
         except re.error as error:
             raise ValueError(f"is not a regular expression: {error}") from error
         return value
+
+    @field_validator("format", "null_values", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _spellings_fit_the_type(self) -> Self:
+        types = {
+            "format": ("date", "datetime"),
+            **dict.fromkeys(("decimal", "group", "strip"), ("number", "integer")),
+            **dict.fromkeys(("true_values", "false_values"), ("boolean",)),
+        }
+        for key, allowed in types.items():
+            if getattr(self, key) and self.type not in allowed:
+                raise ValueError(
+                    f"column {self.name!r}: {key} goes with type {' or '.join(allowed)}, not {self.type!r}"
+                )
+        if self.group and self.group == (self.decimal or "."):
+            raise ValueError(f"column {self.name!r}: decimal and group are both {self.group!r}; set the other one, too")
+        if both := sorted({*self.true_values} & {*self.false_values}):
+            raise ValueError(f"column {self.name!r}: {both[0]!r} is in true_values and in false_values; remove one")
+        return self
 
     @model_validator(mode="after")
     def _conditions_fit_the_type(self) -> Self:
@@ -109,6 +146,16 @@ class CsvInputOptions(Options):
     """Default: detected from the header: comma, semicolon, tab or bar."""
     encoding: CsvEncoding | None = None
     """Encoding of files without a byte order mark. Default: UTF-8."""
+    line_ending: Literal["header", "any"] = "header"
+    """What ends a row. `header`: what ends the header line, so a lone CR elsewhere is text. `any`: CR, LF and CR LF."""
+    short_rows: Literal["reject", "pad"] = "reject"
+    """Rows with fewer cells than the header. `pad`: the missing cells are null."""
+    long_rows: Literal["reject", "drop_empty_cells"] = "reject"
+    """Rows with more cells than the header. `drop_empty_cells`: accepted if the additional cells are empty."""
+    empty_rows: Literal["skip", "reject"] = "skip"
+    """Rows of nothing but delimiters. `skip`: they count as blank lines."""
+    null_values: tuple[str, ...] = ()
+    """Cells that are null in all columns, besides empty ones, such as `NA`, `NULL` or `-`."""
     max_expansion: Annotated[int, Field(ge=2, le=1_100)] = 250
     """Largest expansion factor of a gzip file that unpacks to more than 64 MiB; above it, the file fails."""
 

@@ -10,6 +10,7 @@ from handlers.csv.columns import Column
 from handlers.csv.number_checks import DoubleCheck, IntegerCheck, NumericCheck
 from handlers.csv.parquet_types import ParquetType
 from handlers.csv.statistics import StatisticsKind
+from handlers.csv.translations import TranslatingCheck, needs_translation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +68,14 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
 }
 
 
-def check_of(column: Column, numbers: Literal["text", "double"] = "text") -> Check:
-    """Return the check of a column; `numbers` as in FileFormat."""
+def check_of(column: Column, numbers: Literal["text", "double"] = "text", null_values: tuple[str, ...] = ()) -> Check:
+    """Return the check of a column; `numbers` and `null_values` as in FileFormat."""
+    nulls = null_values if column.null_values is None else column.null_values
+    check = _check_of(column, numbers)
+    return TranslatingCheck(column, check, nulls) if needs_translation(column, nulls) else check
+
+
+def _check_of(column: Column, numbers: Literal["text", "double"]) -> Check:
     column_type = COLUMN_TYPES[column.type]
     if numbers == "double" and column_type.double_check is not None:
         return column_type.double_check(column)

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 # The cells of an output column, "" for null. None: the file lacks the column, so every cell is null.
 Cells = Sequence[str] | None
@@ -24,6 +24,15 @@ class Column:
     max: float | str | None = None
     pattern: str | None = None
     choices: tuple[str, ...] = ()
+    null_values: tuple[str, ...] | None = None
+    """Replaces FileFormat.null_values."""
+    format: tuple[str, ...] = ()
+    """Formats of dates and times besides ISO 8601, as in datetime.strptime."""
+    decimal: str | None = None
+    group: str | None = None
+    strip: tuple[str, ...] = ()
+    true_values: tuple[str, ...] = ()
+    false_values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,13 @@ class FileFormat:
     unknown_columns: Literal["keep", "drop", "reject"] = "drop"
     delimiter: str | None = None
     encoding: str | None = None
+    line_ending: Literal["header", "any"] = "header"
+    """What ends a row: that which ends the header line, so that a lone CR is text; or any of CR, LF and CR LF."""
+    short_rows: Literal["reject", "pad"] = "reject"
+    long_rows: Literal["reject", "drop_empty_cells"] = "reject"
+    empty_rows: Literal["skip", "reject"] = "skip"
+    null_values: tuple[str, ...] = ()
+    """Cells that are null, besides empty ones."""
     max_expansion: int = 250
     """Largest ratio of a gzip file's content to its compressed size."""
     numbers: Literal["text", "double"] = "text"
@@ -43,11 +59,12 @@ class FileFormat:
     def from_json(cls, text: str) -> Self:
         """Return the format in the JSON written by components/options/csv.py."""
         values = json.loads(text)
-        columns = tuple(
-            Column(**{**column, "aliases": tuple(column["aliases"]), "choices": tuple(column["choices"])})
-            for column in values.pop("columns")
-        )
-        return cls(columns=columns, **values)
+        columns = tuple(Column(**_with_tuples(column)) for column in values.pop("columns"))
+        return cls(columns=columns, **_with_tuples(values))
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from handlers.csv.rows import (
     has_invalid_characters,
     invalid_character,
     is_plain,
-    parse_rows,
+    parse_text,
 )
 from handlers.csv.signatures import refuse_binary, refuse_markup
 from handlers.csv.text import (
@@ -35,6 +35,7 @@ from handlers.csv.text import (
     complete_lines,
     detect_encoding,
     encoding_named,
+    ends_with_cr,
     plain_columns,
     split_lines,
 )
@@ -87,6 +88,8 @@ class CsvEngine:
         self._blank_lines = 0
         self._lines = 0
         self._padding = 0
+        self._cr_ends_rows = True
+        """A lone CR is a line end, not text. True until the header line shows how lines end."""
         self._skipping = False
         self._reasons: Counter[tuple[str | None, str]] = Counter()
         self._encoding = encoding_named("utf-8")
@@ -127,7 +130,7 @@ class CsvEngine:
     def _take(self, data: bytes, *, final: bool) -> Block:
         full = len(data) >= LONGEST_ROW_BYTES
         decoded = self._encoding.decode(data, final=final)
-        text = self._without_padding(decoded) if final else complete_lines(decoded)
+        text = self._without_padding(decoded) if final else complete_lines(decoded, at_cr=self._cr_ends_rows)
         if self._skipping or (not text and full):
             return self._skip(data, decoded, text, final=final)
         if self._header is not None and not has_invalid_characters(text):
@@ -137,18 +140,20 @@ class CsvEngine:
                 rows = ColumnRows(columns, self._delimiter, starts=range(end + 1))
                 processed, rejected = self._process(rows, columns, range(end), text)
                 return self._taken(data, decoded, len(text), end, processed, rejected, final=final)
-        lines = split_lines(text)
-        first_row = 0
+        before: list[str] = []
         if self._header is None:
-            first_row = self._take_header(lines, final=final or full)
-            if first_row == 0 and not final:
+            lines = split_lines(text)
+            before = lines[: self._take_header(lines, final=final or full)]
+            if not before and not final:
                 return Block(0)
-        parsed = parse_rows(lines, first_row, self._delimiter, final=final, full=full)
+        rest = text[sum(map(len, before)) :]
+        at_cr = self._cr_ends_rows
+        parsed, shown = parse_text(before, rest, self._delimiter, at_cr=at_cr, final=final, full=full)
         end = parsed.starts[-1]
         if end == 0 and not final:
             return Block(0)
-        processed, rejected = self._process_parsed(parsed, text)
-        used = len(text) - sum(map(len, lines[end:]))
+        processed, rejected = self._process_parsed(parsed, shown)
+        used = len(text) - sum(map(len, parsed.lines[end:]))
         return self._taken(data, decoded, used, end, processed, rejected, final=final)
 
     def _without_padding(self, text: str) -> str:
@@ -175,7 +180,7 @@ class CsvEngine:
             problem = Problem(None, "row_too_long", f"the row is longer than {LONGEST_ROW_BYTES} bytes")
             self.rows += 1
             rejected = self._reject(self.rows, self._lines + 1, [problem], decoded[:RAW_CHARACTERS_OF_OVERLONG_ROW])
-        end = len(split_lines(text)[0]) if text else len(decoded)
+        end = len(split_lines(text, at_cr=self._cr_ends_rows)[0]) if text else len(decoded)
         self._skipping = not text and not final
         self._lines += not self._skipping
         consumed = len(data) if final and not text else self._encoding.length(decoded[:end])
@@ -210,6 +215,7 @@ class CsvEngine:
                 raise FileError("no_header", f"the header line cannot be read: {error}") from error
             return 0
         self._set_header(header)
+        self._cr_ends_rows = self._format.line_ending == "any" or ends_with_cr(lines, blank + used - 1)
         return blank + used
 
     def _set_header(self, header: list[str]) -> None:
@@ -220,7 +226,7 @@ class CsvEngine:
 
     def _process_parsed(self, parsed: ParsedRows, text: str) -> tuple[bytes, bytes]:
         """Return the processed and the rejected output of a text's rows."""
-        parsed.check(text, len(self._header or ()), self._encoding.name)
+        parsed.check(text, len(self._header or ()), self._delimiter, self._encoding.name, self._format)
         rows = parsed.rows
         good: Sequence[int] = range(len(rows))
         if parsed.blank or parsed.problems:
@@ -294,6 +300,7 @@ class CsvEngine:
             "blank_lines": self._blank_lines,
             "lines": self._lines,
             "padding": self._padding,
+            "cr_ends_rows": self._cr_ends_rows,
             "skipping": self._skipping,
             "reasons": [[*key, count] for key, count in self._reasons.items()],
             "encoding": self._encoding.name,
@@ -305,7 +312,7 @@ class CsvEngine:
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.offset, self.rows = state["offset"], state["rows"]
         self.processed, self.rejected = state["processed"], state["rejected"]
-        self._padding = state["padding"]
+        self._padding, self._cr_ends_rows = state["padding"], state["cr_ends_rows"]
         self._blank_lines, self._lines, self._skipping = state["blank_lines"], state["lines"], state["skipping"]
         self._reasons = Counter({(column, reason): count for column, reason, count in state["reasons"]})
         self._encoding, self._delimiter = encoding_named(state["encoding"]), state["delimiter"]

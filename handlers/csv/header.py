@@ -1,7 +1,9 @@
 """Headers: reading them, and matching them with the configured columns."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from handlers.csv.column_types import COLUMN_TYPES, check_of
 from handlers.csv.columns import Column, FileFormat, normalised
@@ -9,13 +11,21 @@ from handlers.csv.outputs import Output
 from handlers.csv.statistics import ColumnStatistics
 from handlers.csv.text import DELIMITERS, FileError
 
+_separator_line = re.compile(r'"?sep=([^"\r\n\0])"?[\r\n]*', re.IGNORECASE).fullmatch
+
 
 def read_header(lines: Sequence[str], file_format: FileFormat) -> tuple[str, list[str], int]:
     """Return the delimiter, the header's cells, and the number of lines it spans.
 
     The detected delimiter is the one that yields the most configured names, then the most cells.
+    A line `sep=;` before the header, which Excel understands, sets the delimiter.
     Raises csv.Error if no delimiter yields a header.
     """
+    if setting := _separator_line(lines[0]):
+        if len(lines) == 1:
+            raise csv.Error("the line after sep= is missing")
+        delimiter, header, used = read_header(lines[1:], replace(file_format, delimiter=setting[1]))
+        return delimiter, header, used + 1
     names = _configured_names(file_format)
     candidates = []
     problem = csv.Error("empty")
@@ -61,7 +71,7 @@ def plan_outputs(header: Sequence[str], delimiter: str, file_format: FileFormat)
         Output(
             column.name,
             places.get(column.name),
-            check_of(column, file_format.numbers),
+            check_of(column, file_format.numbers, file_format.null_values),
             ColumnStatistics(kind, distinct_columns),
         )
         for column, kind in zip(columns, kinds, strict=True)

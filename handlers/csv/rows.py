@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from handlers.csv.columns import Problem
+from handlers.csv.columns import FileFormat, Problem
+from handlers.csv.text import split_lines, without_lone_cr
 
 _invalid_character = re.compile("[\x00\ud800-\udfff]").search
 _surrogate = re.compile("[\ud800-\udfff]").search
@@ -40,21 +41,48 @@ class ParsedRows(Rows):
         text = "".join(self.lines[self.starts[position] : self.starts[position + 1]])
         return text.removesuffix("\n").removesuffix("\r")
 
-    def check(self, text: str, width: int, encoding: str) -> None:
+    def put_back(self, stand_in: str, character: str) -> None:
+        """Replace the stand-in for a character that csv.reader would have misread."""
+        self.lines = [line.replace(stand_in, character) for line in self.lines]
+        self.rows = [[cell.replace(stand_in, character) for cell in row] for row in self.rows]
+
+    def check(self, text: str, width: int, delimiter: str, encoding: str, file_format: FileFormat) -> None:
         """Find blank lines and the problems of whole rows. `text` contains all the rows."""
-        self._check_widths(width)
+        self._check_empty(width, delimiter, file_format)
+        self._check_widths(width, file_format)
         if has_invalid_characters(text):
             self._check_characters(encoding)
 
-    def _check_widths(self, width: int) -> None:
+    def _check_empty(self, width: int, delimiter: str, file_format: FileFormat) -> None:
+        """Find rows of nothing but delimiters, and of spaces if the number of cells is wrong, too."""
+        has_width = list(map(width.__eq__, map(len, self.rows)))
+        if width == 1 or (all(has_width) and all(map(any, self.rows))):
+            return
+        for position, row in enumerate(self.rows):
+            if any(row) and (has_width[position] or any(map(str.strip, row))):
+                continue
+            # A quoted cell is written on purpose, even if it is empty.
+            if not row or position in self.problems or self.raw(position).strip(f"{delimiter} \t"):
+                continue
+            if file_format.empty_rows == "skip":
+                self.blank.add(position)
+            else:
+                self.problems[position] = [Problem(None, "empty_row", "the row has nothing but delimiters")]
+
+    def _check_widths(self, width: int, file_format: FileFormat) -> None:
         lengths = list(map(len, self.rows))
         if lengths.count(width) == len(lengths):
             return
         for position, length in enumerate(lengths):
-            if length == width or position in self.problems:
+            if length == width or position in self.problems or position in self.blank:
                 continue
+            row = self.rows[position]
             if length == 0:
                 self.blank.add(position)
+            elif length < width and file_format.short_rows == "pad":
+                row += [""] * (width - length)
+            elif file_format.long_rows == "drop_empty_cells" and length > width and not any(row[width:]):
+                del row[width:]
             else:
                 reason, relation = ("too_few_cells", "fewer") if length < width else ("too_many_cells", "more")
                 message = f"the row has {length} cells, {relation} than the header's {width}"
@@ -95,6 +123,20 @@ def invalid_character(text: str) -> str | None:
 def is_plain(text: str) -> bool:
     """Return True if no cell needs JSON escapes. Deleting bytes is five times as fast as a regular expression."""
     return text.isascii() and len(text.encode().translate(None, _ESCAPED_BYTES)) == len(text)
+
+
+def parse_text(
+    before: Sequence[str], text: str, delimiter: str, *, at_cr: bool, final: bool, full: bool
+) -> tuple[ParsedRows, str]:
+    """Parse the rows of the text that follows the lines `before`. Also return the text as it was parsed.
+
+    `at_cr`: a lone CR ends a line. Otherwise, it is text.
+    """
+    text, stand_in = (text, "") if at_cr else without_lone_cr(text)
+    parsed = parse_rows([*before, *split_lines(text, at_cr=at_cr)], len(before), delimiter, final=final, full=full)
+    if stand_in:
+        parsed.put_back(stand_in, "\r")
+    return parsed, text
 
 
 def parse_rows(lines: Sequence[str], start: int, delimiter: str, *, final: bool, full: bool) -> ParsedRows:

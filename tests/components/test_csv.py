@@ -57,6 +57,9 @@ def column(**more: Any) -> dict[str, Any]:
             "datapipeline:input.columns.0.name = 'Order Date': String should match pattern",
         ),
         (column(type="money"), "datapipeline:input.columns.0.type = 'money': Input should be"),
+        (column(format="%d"), "column 'a': format goes with type date or datetime, not 'string'"),
+        (column(type="number", group="."), "column 'a': decimal and group are both '.'; set the other one, too"),
+        (column(type="boolean", true_values=["x"], false_values=["x"]), "'x' is in true_values and in false_values"),
         (column(zz=1), "datapipeline:input.columns.0.zz: unknown key; allowed here: aliases,"),
         (column(pattern="("), "is not a regular expression"),
         (column(type="date", pattern="x"), "pattern and choices go with type 'string'"),
@@ -143,7 +146,7 @@ def test_options_of_columns_and_of_handlers_are_the_same() -> None:
     full = {"name": "a", "type": "string", "required": True, "aliases": ["b"], **conditions}
     read = FileFormat.from_json(loaded(input={"columns": [full], "delimiter": ";", "encoding": "utf-8"}).format_json())
     columns = (Column("a", "string", True, ("b",), 1, 2, "x", ("x",)),)  # noqa: FBT003
-    assert read == FileFormat(columns, "drop", ";", "utf-8", 250, "text")
+    assert read == FileFormat(columns, "drop", ";", "utf-8", numbers="text")
 
 
 def test_numbers_must_fit_a_double_where_parquet_is_written_and_only_there() -> None:

@@ -1,6 +1,7 @@
 """Real-world files: every row is processed, or rejected with a reason."""
 
 import csv
+import dataclasses
 import gzip
 import io
 import json
@@ -506,3 +507,72 @@ def test_corrupt_gzip_fails() -> None:
 def test_a_gzip_bomb_fails() -> None:
     bomb = gzip.compress((HEADER + GOOD).encode() + (b"x" * 999 + b"\n") * 100_000, 9)
     assert refusal(bomb) == "expands_too_much"
+
+
+# Line ends
+
+
+def test_a_lone_cr_is_text_when_the_header_line_ends_otherwise() -> None:
+    text = 'a,b\r\n1,x\ry\r\n2,"p\rq"\r\n3,z\r\r\n'
+    result = read(text, ANYTHING)
+    assert [row["b"] for row in result.rows] == ["x\ry", "p\rq", "z"]
+    result = read(text, dataclasses.replace(ANYTHING, line_ending="any"))
+    assert [row["b"] for row in result.rows] == ["x", "p\rq", "z"]
+    assert [(each["raw"], each["errors"][0]["reason"]) for each in result.rejected] == [("y", "too_few_cells")]
+
+
+def test_a_lone_cr_in_a_rejected_row_is_shown_as_it_was() -> None:
+    assert [each["raw"] for each in read("a,b\n1,x\ry,z\n", ANYTHING).rejected] == ["1,x\ry,z"]
+
+
+def test_a_lone_cr_is_text_after_a_checkpoint() -> None:
+    file_format = FileFormat((Column("a"), Column("b")))
+    first = CsvEngine(file_format)
+    first.take(b"a,b\n1,2\n", final=False)
+    continued = CsvEngine(file_format, first.state())
+    block = continued.take(b"3,x\ry\n", final=True)
+    assert json.loads(block.processed) == {"a": "3", "b": "x\ry"}
+
+
+# Rows of other widths
+
+
+@pytest.mark.parametrize("more", ["", '4,"q"\n'], ids=["without quotes", "with quotes"])
+def test_rows_of_nothing_but_delimiters_are_blank_lines(more: str) -> None:
+    text = 'a,b\n1,x\n,\n,,,\n  \n"",""\n2,\n' + more
+    result = read(text, ANYTHING)
+    assert [row["a"] for row in result.rows] == ["1", None, "2", *(["4"] if more else [])]
+    assert (result.report["blank_lines"], result.rejected) == (3, [])
+    rejected = read(text, dataclasses.replace(ANYTHING, empty_rows="reject")).rejected
+    assert [(each["row"], each["errors"][0]["reason"]) for each in rejected] == [(n, "empty_row") for n in (2, 3, 4)]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("rows", [[b",", b"1,x"], [b"1,x", b","]], ids=["first", "last"])
+def test_a_block_without_quotes_loses_its_empty_rows(rows: list[bytes], end: bytes) -> None:
+    engine = CsvEngine(ANYTHING)
+    engine.take(b"a,b" + end, final=False)
+    block = engine.take(b"".join(row + end for row in rows), final=True)
+    assert [json.loads(line) for line in block.processed.splitlines()] == [{"a": "1", "b": "x"}]
+    assert (engine.rows, engine.report()["blank_lines"]) == (1, 1)
+
+
+def test_short_rows_are_padded_and_long_rows_lose_empty_cells_by_option() -> None:
+    text = "a,b\n1\n2,x,,\n3,x,y\n"
+    assert [each["row"] for each in read(text, ANYTHING).rejected] == [1, 2, 3]
+    lenient = dataclasses.replace(ANYTHING, short_rows="pad", long_rows="drop_empty_cells")
+    result = read(text, lenient)
+    assert result.rows == [{"a": "1", "b": None}, {"a": "2", "b": "x"}]
+    assert result.reasons == [(None, "too_many_cells")]
+
+
+@pytest.mark.parametrize("line", ["sep=|", "SEP=|", '"sep=|"'])
+@pytest.mark.parametrize("delimiter", [None, ","])
+def test_a_sep_line_of_excel_sets_the_delimiter(line: str, delimiter: str | None) -> None:
+    file_format = dataclasses.replace(ANYTHING, delimiter=delimiter)
+    result = read(f"{line}\r\na|b\r\n1|x,\n", file_format)
+    assert (result.rows, result.report["delimiter"], result.report["rows"]) == ([{"a": "1", "b": "x,"}], "|", 1)
+
+
+def test_a_sep_line_alone_is_no_header() -> None:
+    assert refusal(b"sep=;\r\n") == "no_header"
