@@ -79,7 +79,7 @@ def secret(name: str) -> str:
 
     Raises:
         SecretError: AWS does not give the secret.
-        UnknownSecretError: `worker.secrets` has no such name, or no event is being processed.
+        UnknownSecretError: There is no such name in `worker.secrets`, or no event is being processed.
     """
     if not _given:
         raise UnknownSecretError(

@@ -289,7 +289,7 @@ ITEMS: Json = {
     "subnet_ids": "subnet-0a",
     "security_group_ids": "sg-0a",
     "columns": {"name": "a"},
-    "secrets": "arn:aws:ssm:eu-west-1:123456789012:parameter/a",
+    "secrets": "arn:aws:ssm:eu-west-1:123456789012:parameter/a",  # pragma: allowlist secret
     "actions": "s3:GetObject",
     "resources": "arn:aws:s3:::a",
 }
