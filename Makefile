@@ -64,7 +64,7 @@ drill: $(RUN) ## a game day: 20,000 orders, faults on and off, workers killed; t
 	@$(BIN)/python -W ignore -m benchmarks.drill
 
 quick: $(DEV) ## the tests that need no emulator: the loop to work in
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/emulator
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/emulator --hypothesis-profile quick
 
 simulate: $(DEV) ## a million histories of the worker in memory (about twenty minutes)
 	@POWERTOOLS_SERVICE_NAME=simulation AWS_DEFAULT_REGION=us-east-1 $(BIN)/python -W ignore -m tests.simulation.world 1000000

@@ -5,6 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# `make quick` looks at a quarter of the examples that `make test` looks at.
+settings.register_profile("quick", max_examples=25)
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "test")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "DataPipeline")
