@@ -1,7 +1,8 @@
-# PYTHON: the Python (>= 3.11) that makes the environment. WORKERS: test processes, each with emulators of its own.
+# PYTHON: the Python (>= 3.11) that makes the environment. WORKERS: test processes, each with emulators of its own: one
+# more than a small machine has cores, as tests of the emulator often wait.
 # UPGRADE=--upgrade: `make requirements` takes the newest versions instead of keeping those that are pinned.
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 UPGRADE ?=
 # AUDIT=skip: `make check` where there is no network; it says what was not audited.
 AUDIT ?=

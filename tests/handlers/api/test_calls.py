@@ -235,7 +235,9 @@ def test_what_a_processor_prints_and_logs_has_its_correlation_id(monkeypatch: py
     def process(event: Mapping[str, Any]) -> None:
         logging.getLogger("shop").info("charging %s", event["n"])
         print("printed", event["n"])  # noqa: T201
-        print("and more", end="")  # noqa: T201
+        sys.stdout.close()
+        sys.stdout.buffer.write("gr\u00fc\u00dfe\n\xff".encode("latin-1"))
+        print("\ud800", end="")  # noqa: T201
 
     logger.set_correlation_id("c-1")
     try:
@@ -244,5 +246,5 @@ def test_what_a_processor_prints_and_logs_has_its_correlation_id(monkeypatch: py
         logger.set_correlation_id(None)
         logging.root.setLevel(before)
     found = [json.loads(line) for line in lines.getvalue().splitlines()]
-    assert [line["message"] for line in found] == ["charging 1", "printed 1", "and more"]
+    assert [line["message"] for line in found] == ["charging 1", "printed 1", "gr\ufffd\ufffde", "\ufffd\\ud800"]
     assert {line["correlation_id"] for line in found} == {"c-1"}
