@@ -169,7 +169,7 @@ class _Output(io.TextIOWrapper):
 
     def __init__(self, lines: _LoggedLines) -> None:
         # A raw file does: nothing is kept back.
-        super().__init__(cast(Any, lines), "utf-8", "backslashreplace", write_through=True)
+        super().__init__(cast("Any", lines), "utf-8", "backslashreplace", write_through=True)
 
     def close(self) -> None:
         """A function may close standard output; it is not its own."""
