@@ -93,8 +93,13 @@ def adapted(function: Callable[..., Any]) -> Process:
 
 
 def _takes_context(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        # Of a type that is written in C, like dict.
+        return False
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    positional = [each for each in inspect.signature(function).parameters.values() if each.kind in kinds]
+    positional = [each for each in parameters if each.kind in kinds]
     # A second parameter with a default is the function's own affair, unless it is called `context`.
     return len(positional) > 1 and (positional[1].name == "context" or positional[1].default is inspect.Parameter.empty)
 

@@ -66,6 +66,10 @@ def test_a_processor_may_be_any_callable(function: Callable[..., Any]) -> None:
     assert called(function).result == "1"
 
 
+def test_a_processor_may_be_a_type_that_does_not_tell_its_parameters() -> None:
+    assert called(dict).result == '{"n": 1}'
+
+
 def with_context(event: Mapping[str, Any], context: Context) -> Any:
     return [event["n"], context.id, context.attempt, context.max_attempts]
 
