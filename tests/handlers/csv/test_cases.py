@@ -171,17 +171,8 @@ CASES: dict[str, Right] = {
 
 # Cases that fail still, and what they need. A case that comes right turns its test red: remove it here.
 MISSING: dict[str, str] = {
-    "07-preamble-and-footer": "options header and footer",
-    "08-footer-only": "option footer",
-    "09-comment-lines": "option comment",
-    "11-backslash-escapes": "option escape",
-    "14-tsv-without-quoting-two-rows-swallowed": "option quoting",
-    "18-space-after-delimiter": "options skip_initial_space and strip",
     "21-nameless-columns-at-end": "nameless empty columns are none",
-    "32-headerless-required-columns": "option header",
     "42-utf8-where-cp1252-is-configured": "option encodings",
-    "55-two-character-delimiter": "a delimiter of several characters",
-    "56-single-quotes": "option quote",
 }
 
 

@@ -336,7 +336,9 @@ def test_a_wide_file_has_the_same_counts_in_one_run_and_in_many() -> None:
     engine = CsvEngine(FORMAT)
     list(blocks(engine, io.BytesIO(data).read))
     # The four configured columns come first.
-    assert {len(column["distinct"]["smallest"]) for column in engine.state()["statistics"][4:]} == {FEWEST_HASHES}
+    assert {len(column["distinct"]["smallest"]) for column in engine.state()["table"]["statistics"][4:]} == {
+        FEWEST_HASHES
+    }
     assert continued(data)[2] == engine.report()
 
 
