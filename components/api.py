@@ -307,33 +307,30 @@ class RestApi(pulumi.ComponentResource):
             closed = (method, path) not in OPEN_ROUTES
             signed = backend.signed or (closed and options.auth == "iam")
             label = f"{name}-{_label(method, path)}"
-            made.append(
-                route := aws.apigateway.Method(
-                    label,
-                    rest_api=api.id,
-                    resource_id=resources[path],
-                    http_method=method,
-                    authorization="AWS_IAM" if signed else "NONE",
-                    api_key_required=closed and not signed and options.auth == "api_key",
-                    request_models={"application/json": body.name} if method == "POST" else None,
-                    request_validator_id=validator.id if method == "POST" else None,
-                    request_parameters={"method.request.path.id": True} if path.endswith("{id}") else None,
-                    opts=child,
-                ),
+            route = aws.apigateway.Method(
+                label,
+                rest_api=api.id,
+                resource_id=resources[path],
+                http_method=method,
+                authorization="AWS_IAM" if signed else "NONE",
+                api_key_required=closed and not signed and options.auth == "api_key",
+                request_models={"application/json": body.name} if method == "POST" else None,
+                request_validator_id=validator.id if method == "POST" else None,
+                request_parameters={"method.request.path.id": True} if path.endswith("{id}") else None,
+                opts=child,
             )
-            made.append(
-                aws.apigateway.Integration(
-                    label,
-                    rest_api=api.id,
-                    resource_id=resources[path],
-                    http_method=route.http_method,
-                    type="AWS_PROXY",
-                    integration_http_method="POST",
-                    uri=backend.function.invoke_arn,
-                    timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
-                    opts=child,
-                ),
+            integration = aws.apigateway.Integration(
+                label,
+                rest_api=api.id,
+                resource_id=resources[path],
+                http_method=route.http_method,
+                type="AWS_PROXY",
+                integration_http_method="POST",
+                uri=backend.function.invoke_arn,
+                timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
+                opts=child,
             )
+            made += [route, integration]
         return made
 
     def _key(

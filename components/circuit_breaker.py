@@ -145,16 +145,20 @@ def guarded_worker(
         environment={**environment, "QUEUE_URL": queue.url},
         opts=runtime.opts,
     )
+    return worker, _breaker_part(circuit.scheduled, config, service=runtime.service)
+
+
+def _breaker_part(scheduled: ScheduledFunction, config: ApiPipelineConfig, *, service: str) -> Part:
     opened = Alarm(
         "The circuit is open: what the processor calls is out, and the worker takes no messages.",
-        own_metric("CircuitOpen", runtime.service, "Maximum"),
+        own_metric("CircuitOpen", service, "Maximum"),
         threshold=1,
         period_seconds=60,
     )
-    return worker, Part(
-        functions=[circuit.scheduled.function],
-        alarms={"circuit-open": opened, **circuit.scheduled.alarms("breaker", config.alarms)},
-        panels=[counts_panel("Circuit", runtime.service, "CircuitOpened", "CircuitClosed")],
+    return Part(
+        functions=[scheduled.function],
+        alarms={"circuit-open": opened, **scheduled.alarms("breaker", config.alarms)},
+        panels=[counts_panel("Circuit", service, "CircuitOpened", "CircuitClosed")],
         # Copies of messages in the queue, which keeps them no longer.
         expiries={CIRCUIT: config.queue.retention_days},
     )

@@ -50,7 +50,11 @@ def runtime_with_packages(name: str, options: WorkerOptions, runtime: Runtime, b
         _check_imports(options, names)
         return runtime
     archive = layer_archive(Path(options.requirements).resolve(), base=REQUIREMENTS)
-    _check_imports(options, names | import_names(archive))
+    own = import_names(archive)
+    _check_imports(options, names | own)
+    if not own:
+        # All of it is in the pipeline's layer, or for other places; and Lambda refuses an empty layer.
+        return runtime
     layer = _layer(name, archive, runtime, bucket)
     return replace(runtime, layers=[*runtime.layers, layer.arn])
 

@@ -60,6 +60,14 @@ class UploadWorker(pulumi.ComponentResource):
             environment=environment,
             opts=child,
         )
+        self._subscribe(name, options, uploads, dead_letters)
+        self._dead_letters = dead_letters
+        self.register_outputs({"function": self.function.name})
+
+    def _subscribe(
+        self, name: str, options: ReadingWorkerOptions, uploads: Uploads, dead_letters: DeadLetterQueue
+    ) -> None:
+        """Have S3 invoke the function, and Lambda keep what it could not do."""
         on_failure = aws.lambda_.FunctionEventInvokeConfig(
             name,
             function_name=self.function.name,
@@ -77,7 +85,7 @@ class UploadWorker(pulumi.ComponentResource):
             source_arn=uploads.bucket.arn,
             # A bucket's ARN does not say whose it is, and another account can have the name after us.
             source_account=self.function.arn.apply(lambda arn: arn.split(":")[4]),
-            opts=child,
+            opts=ResourceOptions(parent=self),
         )
         aws.s3.BucketNotification(
             name,
@@ -93,8 +101,6 @@ class UploadWorker(pulumi.ComponentResource):
             # S3 refuses a function that it may not invoke; and the first failed run must already have where to go.
             opts=ResourceOptions(parent=self, depends_on=[permission, on_failure]),
         )
-        self._dead_letters = dead_letters
-        self.register_outputs({"function": self.function.name})
 
     def alarms(self, options: ReadingAlarmOptions) -> dict[str, Alarm]:
         """The function's alarms, and alarms of its asynchronous invocation."""

@@ -316,7 +316,16 @@ def _show_functions_their_own_packages() -> None:
         # Without site-packages, and without the finders of editable installs.
         "if not sys.flags.no_site:\n"
         "    os.execv(sys.executable, [sys.executable, '-S', *sys.argv])\n"
-        f"sys.path.append({sdk!r})\n"
+        f"sdk = {sdk!r}\n"
+        "sys.path.append(sdk)\n"
+        # Behind the layers, as on AWS: MiniStack adds their folders at the end.
+        "import site\n"
+        "add = site.addsitedir\n"
+        "def add_before_the_sdk(*given):\n"
+        "    add(*given)\n"
+        "    sys.path.remove(sdk)\n"
+        "    sys.path.append(sdk)\n"
+        "site.addsitedir = add_before_the_sdk\n"
     )
     lambda_runtime._PYTHON_WORKER_SCRIPT = begin + lambda_runtime._PYTHON_WORKER_SCRIPT  # noqa: SLF001
 

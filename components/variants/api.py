@@ -36,6 +36,7 @@ ARCHIVE = "archive/"
 
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Build the variant and return the outputs of its stack."""
+    # One long function (80 lines at most): read from top to bottom, it is the flow of the variant.
     schemas = {"schemas.json": json.dumps(event_schemas(config.api), sort_keys=True)}
     runtime = shared_runtime(name, config, "processors", files=schemas, parent=parent)
     opts = runtime.opts

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,11 @@ from typer.testing import CliRunner, Result
 from cli.main import app
 from local import recording
 from local.recording import Graph, synthesise
+from tests.graphs import graph_of
 
 ROOT = Path(__file__).parents[2]
 
 Command = Callable[..., Result]
-
-
-@cache
-def shipped(stack: str) -> Graph:
-    """The graph of a shipped stack, synthesised once."""
-    return synthesise(ROOT, stack)
 
 
 @pytest.fixture
@@ -29,7 +23,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     """`pipeline("status", "x", cwd=..., env={...}, text=...)` runs the command for a user who runs no pipeline yet."""
 
     def graph(directory: Path, stack: str) -> Graph:
-        return shipped(stack) if directory == ROOT else synthesise(directory, stack)
+        return graph_of(stack) if directory == ROOT else synthesise(directory, stack)
 
     def run(*given: str, cwd: Path = ROOT, env: dict[str, str] | None = None, text: str | None = None) -> Any:
         monkeypatch.chdir(cwd)

@@ -13,7 +13,7 @@ from components.config import load
 from components.options.api import ApiPipelineConfig
 from local.errors import LocalError
 from local.project import load_project
-from local.recording import synthesise
+from tests.graphs import graph_of
 
 from .conftest import ROOT, Command
 
@@ -77,7 +77,7 @@ def test_reports_read_each_event_once_an_hour_and_once_a_day_at_half_a_unit(quan
 
 
 def test_provisioned_concurrency_is_billed_by_the_hour() -> None:
-    graph = synthesise(ROOT, "dev", {"worker": {"provisioned_concurrency": 2, "memory_mb": 256}})
+    graph = graph_of(config={"worker": {"provisioned_concurrency": 2, "memory_mb": 256}})
     config = load(load_project(ROOT, "dev").config, file="Pulumi.dev.yaml")
     assert isinstance(config, ApiPipelineConfig)
     usage = monthly_usage(config, graph, Traffic(0, 1, 500))
