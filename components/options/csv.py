@@ -1,9 +1,10 @@
 """Options of the `csv` variant."""
 
+import codecs
 import json
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from components.options.api import ApiOptions, StageOptions
 from components.options.common import (
@@ -18,11 +19,21 @@ from components.options.common import (
 )
 from components.options.csv_columns import ColumnOptions, normalised
 
-# handlers/csv/text.py reads these; tests/components/test_csv.py holds the two together.
-CsvEncoding = Literal[
-    "utf-8", "utf-16-le", "utf-16-be", "iso-8859-1", "iso-8859-15", "windows-1250", "windows-1251", "windows-1252"
-]
+# Codecs that Python calls text encodings, but that are for single names, or for nothing at all.
+_NO_ENCODINGS = ("idna", "punycode", "undefined")
 
+
+def _is_encoding(name: str) -> str:
+    try:
+        codec = codecs.lookup(name)
+    except LookupError as error:
+        raise ValueError("is not an encoding that Python knows, such as utf-8, windows-1252 or shift_jis") from error
+    if not codec._is_text_encoding or codec.name in _NO_ENCODINGS:  # noqa: SLF001  no public name tells them apart
+        raise ValueError("is not an encoding of text")
+    return name
+
+
+CsvEncoding = Annotated[str, AfterValidator(_is_encoding)]
 
 # Suffixes of the keys that the pipeline takes for files.
 SUFFIXES = (".csv", ".csv.gz")
@@ -70,8 +81,10 @@ class CsvInputOptions(Options):
     """`none`: quotes are text. Default: `standard`, but a tab-separated row that may be several rows is rejected."""
     skip_initial_space: bool = False
     """Ignore spaces after a delimiter, as in `"a", "b"`."""
+    encodings: Annotated[tuple[CsvEncoding, ...], Field(max_length=10)] = ()
+    """Encodings tried in this order for a whole file without a byte order mark. Default: UTF-8."""
     encoding: CsvEncoding | None = None
-    """Encoding of files without a byte order mark. Default: UTF-8."""
+    """One encoding, instead of `encodings`."""
     line_ending: Literal["header", "any"] = "header"
     """What ends a row. `header`: what ends the header line, so a lone CR elsewhere is text. `any`: CR, LF and CR LF."""
     short_rows: Literal["reject", "pad"] = "reject"
@@ -97,6 +110,8 @@ class CsvInputOptions(Options):
                         f"columns {owner.name!r} and {column.name!r} would both claim the header {name!r}; "
                         "rename one, or remove the alias"
                     )
+        if self.encoding and self.encodings:
+            raise ValueError("encoding and encodings are both set; remove one")
         return self
 
     @model_validator(mode="after")
@@ -208,6 +223,7 @@ class CsvPipelineConfig(CommonOptions):
 
     def format_json(self) -> str:
         """Return the file format for handlers/csv/columns.py."""
-        values = self.input.model_dump(mode="json", exclude={"prefix"}, exclude_none=True)
+        values = self.input.model_dump(mode="json", exclude={"prefix", "encoding", "encodings"}, exclude_none=True)
+        values["encodings"] = self.input.encodings or (self.input.encoding or "utf-8",)
         values["numbers"] = "double" if self.output.format == "parquet" else "text"
         return json.dumps(values, sort_keys=True)

@@ -48,7 +48,7 @@ class Footer:
 
 @dataclass(frozen=True)
 class FileFormat:
-    """How to read files. Default delimiter: detected. Default encoding: the byte order mark's, else UTF-8."""
+    """How to read files. Default delimiter: detected."""
 
     columns: tuple[Column, ...]
     unknown_columns: Literal["keep", "drop", "reject"] = "drop"
@@ -69,7 +69,8 @@ class FileFormat:
     """None: as `standard`, but a row of a tab-separated file that may be several rows is rejected."""
     skip_initial_space: bool = False
     """Spaces after a delimiter are not part of the cell."""
-    encoding: str | None = None
+    encodings: tuple[str, ...] = ("utf-8",)
+    """Tried in this order for the whole file, unless it has a byte order mark. If none fits, the first is used."""
     line_ending: Literal["header", "any"] = "header"
     """What ends a row: that which ends the header line, so that a lone CR is text; or any of CR, LF and CR LF."""
     short_rows: Literal["reject", "pad"] = "reject"

@@ -12,28 +12,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from handlers.csv.assumptions import assumptions
 from handlers.csv.checks import Check
 from handlers.csv.columns import Cells, FileFormat, Problem
 from handlers.csv.counts import Counts
+from handlers.csv.encodings import encoding_named, marked_encoding
 from handlers.csv.header import HeaderReader
 from handlers.csv.json_lines import json_lines, rejected_line
 from handlers.csv.outputs import check_cells
-from handlers.csv.rows import ColumnRows, ParsedRows, Rows, is_plain
+from handlers.csv.rows import ColumnRows, ParsedRows, Rows, has_surrogates, is_plain
 from handlers.csv.signatures import refuse_binary, refuse_markup
 from handlers.csv.table import Table
 from handlers.csv.text import (
     BYTE_ORDER_MARK,
     LONGEST_ROW_BYTES,
     FileError,
+    OtherEncodingError,
     complete_lines,
-    detect_encoding,
-    encoding_named,
     ends_with_cr,
     split_lines,
 )
 
 BLOCK_BYTES = 2**18
 PADDING = "\0\x1a"
+# A block of padding that is this long is taken as the end of the file, until rows follow it.
+LONG_PADDING = 2**17
 RAW_CHARACTERS_OF_OVERLONG_ROW = 1_000
 
 
@@ -60,7 +63,8 @@ class Encode(Protocol):
 class CsvEngine:
     """Reads one file: `take` its blocks in order, then `finish`. `state` lets another engine continue.
 
-    `encode` encodes processed rows; rejected rows are JSON Lines.
+    `encode` encodes processed rows; rejected rows are JSON Lines. `encoding_position`: which of the encodings is tried;
+    after OtherEncodingError, read the file again with the next one.
     """
 
     def __init__(
@@ -68,15 +72,20 @@ class CsvEngine:
         file_format: FileFormat,
         state: Mapping[str, Any] | None = None,
         encode: Encode = json_lines,
+        encoding_position: int = 0,
     ) -> None:
         self._format = file_format
         self._encode = encode
         self.offset = 0
-        """Bytes read, after decompression."""
+        """Bytes read, after decompression and conversion to UTF-8."""
         self.counts = Counts()
         self._lines = 0
         self._skipping = False
-        self._encoding = encoding_named("utf-8")
+        self.encoding_position = encoding_position
+        encodings = file_format.encodings
+        self.encoding = encoding_named(encodings[encoding_position % len(encodings)])
+        """The encoding of the file; until the first block is read, the one that is tried."""
+        self._may_be_other = len(encodings) > 1 and encoding_position < len(encodings)
         self._table: Table | None = None
         if state is not None:
             self._restore(state)
@@ -104,20 +113,30 @@ class CsvEngine:
     # Blocks
 
     def take(self, data: bytes, *, final: bool) -> Block:
-        """Read a block: the file's bytes from `offset` on. `final`: they are its last. Raises FileError."""
+        """Read a block: the file's bytes from `offset` on. `final`: they are its last.
+
+        Raises FileError, OtherEncodingError.
+        """
         # The cyclic garbage collector would traverse the block's rows repeatedly, at a fifth of the total time.
         collecting = gc.isenabled()
         gc.disable()
         try:
             return self._take_first(data, final=final) if self.offset == 0 else self._take(data, final=final)
+        except FileError as error:
+            if self._may_be_other and error.reason == "not_text":
+                raise OtherEncodingError(self.encoding.name) from error
+            raise
         finally:
             if collecting:
                 gc.enable()
 
     def _take_first(self, data: bytes, *, final: bool) -> Block:
         refuse_binary(data)
-        self._encoding, mark = detect_encoding(data, self._format.encoding)
-        refuse_markup(self._encoding.decode(data[mark : mark + RAW_CHARACTERS_OF_OVERLONG_ROW], final=False))
+        mark = 0
+        if marked := marked_encoding(data):
+            self.encoding, mark = marked
+            self._may_be_other = False
+        refuse_markup(self.encoding.decode(data[mark : mark + RAW_CHARACTERS_OF_OVERLONG_ROW], final=False))
         block = self._take(data[mark:], final=final)
         if block.consumed or final:
             self.offset += mark
@@ -126,23 +145,23 @@ class CsvEngine:
 
     def _take(self, data: bytes, *, final: bool) -> Block:
         full = len(data) >= LONGEST_ROW_BYTES
-        decoded = self._encoding.decode(data, final=final)
+        decoded = self.encoding.decode(data, final=final)
+        if self._may_be_other and has_surrogates(decoded):
+            raise OtherEncodingError(self.encoding.name)
+        padding_before = self.counts.padding
         at_cr = self._table is None or self._table.cr_ends_rows
         text = self._without_padding(decoded) if final else complete_lines(decoded, at_cr=at_cr)
         if self._skipping or (not text and full):
             return self._skip(data, decoded, text, final=final)
         before: list[str] = []
         if self._table is None:
-            lines = split_lines(text)
-            header = HeaderReader(self._format, self._encoding.name).read(lines, final=final or full)
-            if header is None:
+            before = self._take_header(text, final=final or full)
+            if self._table is None:
                 return Block(0)
-            before = lines[: header.lines]
-            cr_ends_rows = self._format.line_ending == "any" or ends_with_cr(lines, header.first_row_end)
-            self._table = Table(
-                header.cells, header.dialect.delimiter, self._encoding.name, self._format, cr_ends_rows=cr_ends_rows
-            )
-        elif plain := self._table.plain_columns(text, final=final):
+        elif not final and len(decoded) >= LONG_PADDING and not decoded.strip(PADDING):
+            self.counts.padding += len(decoded)
+            return self._taken(data, decoded, len(decoded), 0, b"", b"", final=False)
+        elif not padding_before and (plain := self._table.plain_columns(text, final=final)):
             columns, used = plain
             end = len(columns[0])
             rows = ColumnRows(columns, self._table.delimiter, starts=list(range(end + 1)))
@@ -154,14 +173,35 @@ class CsvEngine:
         if end == 0 and not final:
             # Escaped line ends can make a row of any length.
             return self._skip(data, decoded, text, final=final) if full else Block(0)
+        if padding_before and parsed.rows:
+            # It is not at the end of the file, so the row begins with it.
+            self.counts.padding -= padding_before
+            parsed.reject_first(Problem(None, "nul", "the row begins with NUL or Ctrl-Z characters"))
         processed, rejected = self._process_parsed(parsed, shown)
         used = len(text) - sum(map(len, parsed.lines[end:]))
         return self._taken(data, decoded, used, end, processed, rejected, final=final)
 
+    def _take_header(self, text: str, *, final: bool) -> list[str]:
+        """Find the header, and with it the table. Return the lines up to its end; none if more lines are needed."""
+        lines = split_lines(text)
+        header = HeaderReader(self._format, self.encoding.name).read(lines, final=final)
+        if header is None:
+            return []
+        cr_ends_rows = self._format.line_ending == "any" or ends_with_cr(lines, header.first_row_end)
+        self._table = Table(
+            header.cells,
+            header.delimiter,
+            self.encoding.name,
+            self._format,
+            cr_ends_rows=cr_ends_rows,
+            detected=header.delimiter_is_detected,
+        )
+        return lines[: header.lines]
+
     def _without_padding(self, text: str) -> str:
         """Return the file's last text without NUL and Ctrl-Z at its end, which old programs write."""
         unpadded = text.rstrip(PADDING)
-        self.counts.padding = len(text) - len(unpadded)
+        self.counts.padding += len(text) - len(unpadded)
         return unpadded
 
     def _taken(
@@ -169,7 +209,7 @@ class CsvEngine:
     ) -> Block:
         """Return the block of the first `used` characters, which are `lines` lines."""
         self._lines += lines
-        consumed = len(data) if final else self._encoding.length(decoded[:used])
+        consumed = len(data) if final else self.encoding.length(decoded[:used])
         self.offset += consumed
         return Block(consumed, processed, rejected)
 
@@ -188,7 +228,7 @@ class CsvEngine:
         end = len(split_lines(text, at_cr=at_cr)[0]) if text else len(decoded)
         self._skipping = not text and not final
         self._lines += not self._skipping
-        consumed = len(data) if final and not text else self._encoding.length(decoded[:end])
+        consumed = len(data) if final and not text else self.encoding.length(decoded[:end])
         self.offset += consumed
         return Block(consumed, b"", rejected)
 
@@ -248,10 +288,14 @@ class CsvEngine:
     def report(self) -> dict[str, Any]:
         """Return the counts, the statistics and the reasons of rejections so far."""
         outputs = self._table.outputs if self._table else []
+        plan = self._table.plan if self._table else None
         return {
             **self.counts.report(),
-            "encoding": self._encoding.name,
+            "encoding": self.encoding.name,
             "delimiter": self._table.delimiter if self._table else None,
+            "assumptions": assumptions(self._format, self.encoding.name, self.encoding_position, self._table),
+            "missing_columns": plan.missing if plan else [],
+            "unknown_columns": plan.unknown if plan else [],
             "columns": {
                 output.name: {"type": output.check.column.type, **output.statistics.report()} for output in outputs
             },
@@ -264,16 +308,19 @@ class CsvEngine:
             "counts": self.counts.state(),
             "lines": self._lines,
             "skipping": self._skipping,
-            "encoding": self._encoding.name,
+            "encoding": self.encoding.name,
+            "encoding_position": self.encoding_position,
+            "may_be_other": self._may_be_other,
             "table": self._table and self._table.state(),
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.offset, self._lines, self._skipping = state["offset"], state["lines"], state["skipping"]
         self.counts = Counts.restored(state["counts"])
-        self._encoding = encoding_named(state["encoding"])
+        self.encoding, self.encoding_position = encoding_named(state["encoding"]), state["encoding_position"]
+        self._may_be_other = state["may_be_other"]
         if state["table"]:
-            self._table = Table.restored(state["table"], self._encoding.name, self._format)
+            self._table = Table.restored(state["table"], self.encoding.name, self._format)
 
 
 def blocks(engine: CsvEngine, read: Callable[[int], bytes]) -> Iterator[Block]:

@@ -25,7 +25,7 @@ class Header:
     """The header of a file."""
 
     cells: list[str]
-    dialect: Dialect
+    delimiter: str
     lines: int
     """Lines up to its end."""
     first_row_end: int
@@ -124,7 +124,7 @@ class HeaderReader:
         return None
 
     def _header(self, cells: list[str], candidate: _Candidate, start: int, end: int) -> Header:
-        return Header(cells, candidate.dialect, end, start + candidate.lines - 1, len(self._delimiters) > 1)
+        return Header(cells, candidate.dialect.delimiter, end, start + candidate.lines - 1, len(self._delimiters) > 1)
 
     def _candidates(self, lines: Sequence[str], start: int) -> list[_Candidate]:
         """Read a line with each delimiter. Raises csv.Error if it is readable with none."""

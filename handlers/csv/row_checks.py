@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from handlers.csv.columns import FileFormat, Problem
 from handlers.csv.dialect import Dialect
+from handlers.csv.plan import named_width
 from handlers.csv.rows import ParsedRows, has_invalid_characters, invalid_character
 
 
@@ -13,6 +14,7 @@ class RowChecks:
     def __init__(self, header: Sequence[str], dialect: Dialect, encoding: str, file_format: FileFormat) -> None:
         self._header = list(header)
         self._width = len(header)
+        self._named = named_width(header)
         self._dialect = dialect
         self._encoding = encoding
         self._format = file_format
@@ -56,14 +58,16 @@ class RowChecks:
     def _check_widths(self, parsed: ParsedRows) -> None:
         width = self._width
         lengths = list(map(len, parsed.rows))
-        if lengths.count(width) == len(lengths):
+        if lengths.count(width) == len(lengths) and width == self._named:
             return
         for position, length in enumerate(lengths):
-            if length == width or position in parsed.problems or position in parsed.skipped:
+            if (length == width == self._named) or position in parsed.problems or position in parsed.skipped:
                 continue
             row = parsed.rows[position]
             if length == 0:
                 parsed.skip(position, "blank")
+            elif self._named <= length <= width and width > self._named:
+                self._check_nameless(parsed, position)
             elif length < width and self._format.short_rows == "pad":
                 row += [""] * (width - length)
             elif self._format.long_rows == "drop_empty_cells" and length > width and not any(row[width:]):
@@ -72,6 +76,15 @@ class RowChecks:
                 reason, relation = ("too_few_cells", "fewer") if length < width else ("too_many_cells", "more")
                 message = f"the row has {length} cells, {relation} than the header's {width}"
                 parsed.problems[position] = [Problem(None, reason, message)]
+
+    def _check_nameless(self, parsed: ParsedRows, position: int) -> None:
+        """Check that the columns without names at the end of the header are empty, unless unknown ones are dropped."""
+        row = parsed.rows[position]
+        filled = next((place for place in range(self._named, len(row)) if row[place]), None)
+        if filled is not None and self._format.unknown_columns != "drop":
+            message = f"column {filled + 1} has a value but no name in the header (input.unknown_columns)"
+            parsed.problems[position] = [Problem(None, "nameless_column", message)]
+        row += [""] * (self._width - len(row))
 
     def _check_quoting(self, parsed: ParsedRows) -> None:
         """Find rows of several lines each of which is a row by itself if quotes are text.

@@ -72,6 +72,11 @@ class ParsedRows(Rows):
         self.problems = {each: problems for each, problems in self.problems.items() if each < position}
         self.skipped = {each: kind for each, kind in self.skipped.items() if each < position}
 
+    def reject_first(self, problem: Problem) -> None:
+        """Reject what stands first, even if it is a blank line."""
+        self.skipped.pop(0, None)
+        self.problems[0] = [problem]
+
     def skip(self, position: int, kind: NotARow) -> None:
         """Mark lines that are not a row."""
         self.skipped[position] = kind

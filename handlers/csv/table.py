@@ -8,22 +8,35 @@ from handlers.csv.columns import FileFormat
 from handlers.csv.dialect import dialect_of, starts_a_line
 from handlers.csv.footer import take_footer, without_last_lines
 from handlers.csv.parsing import Parser
-from handlers.csv.plan import plan_outputs
+from handlers.csv.plan import named_width, plan_columns
 from handlers.csv.row_checks import RowChecks
 from handlers.csv.rows import ParsedRows, has_invalid_characters
 from handlers.csv.text import BYTE_ORDER_MARK, plain_columns
 
 
 class Table:
-    """Turns text into rows. `cr_ends_rows`: a lone CR is a line end, not text."""
+    """Turns text into rows.
+
+    `cr_ends_rows`: a lone CR is a line end, not text. `detected`: the delimiter is not configured.
+    """
 
     def __init__(
-        self, header: Sequence[str], delimiter: str, encoding: str, file_format: FileFormat, *, cr_ends_rows: bool
+        self,
+        header: Sequence[str],
+        delimiter: str,
+        encoding: str,
+        file_format: FileFormat,
+        *,
+        cr_ends_rows: bool,
+        detected: bool,
     ) -> None:
         self.header = list(header)
         self.delimiter = delimiter
         self.cr_ends_rows = cr_ends_rows
-        self.outputs = plan_outputs(header, delimiter, file_format)
+        self.delimiter_is_detected = detected
+        self.plan = plan_columns(header, delimiter, file_format)
+        self.outputs = self.plan.outputs
+        self._named = named_width(header)
         self._dialect = dialect_of(file_format, delimiter)
         self._parser = Parser(self._dialect, file_format.comment, at_cr=cr_ends_rows)
         self._checks = RowChecks(header, self._dialect, encoding, file_format)
@@ -50,7 +63,7 @@ class Table:
         ):
             return None
         columns = plain_columns(text, self.delimiter, len(self.header))
-        if columns is None or self.header[0] in columns[0]:
+        if columns is None or self.header[0] in columns[0] or any(map(any, columns[self._named :])):
             return None
         if held := self._footer.last_rows:
             # Each line is a row. These may be the footer.
@@ -71,13 +84,15 @@ class Table:
             "header": self.header,
             "delimiter": self.delimiter,
             "cr_ends_rows": self.cr_ends_rows,
+            "detected": self.delimiter_is_detected,
             "statistics": [output.statistics.state() for output in self.outputs],
         }
 
     @classmethod
     def restored(cls, state: Mapping[str, Any], encoding: str, file_format: FileFormat) -> Self:
         """Return the table of a `state`."""
-        table = cls(state["header"], state["delimiter"], encoding, file_format, cr_ends_rows=state["cr_ends_rows"])
+        flags = {"cr_ends_rows": state["cr_ends_rows"], "detected": state["detected"]}
+        table = cls(state["header"], state["delimiter"], encoding, file_format, **flags)
         for output, statistics in zip(table.outputs, state["statistics"], strict=True):
             output.statistics.restore(statistics)
         return table

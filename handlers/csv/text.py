@@ -1,10 +1,8 @@
 """From bytes to lines and columns of text."""
 
-import codecs
 import csv
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import islice
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -15,68 +13,16 @@ LONGEST_ROW_BYTES = 8 * 2**20
 csv.field_size_limit(LONGEST_ROW_BYTES)
 
 
+class OtherEncodingError(Exception):
+    """The file is not in the encoding that was tried, and there is another one to try, from the start of the file."""
+
+
 class FileError(Exception):
     """The whole file cannot be read. `reason` is a code to count by."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """An encoding that turns text back into exactly the same bytes, so that offsets can be computed."""
-
-    name: str
-    errors: str
-    """The error handler that decodes invalid bytes to lone surrogates, which valid text does not contain."""
-
-    def decode(self, data: bytes, *, final: bool) -> str:
-        """Decode the complete characters of `data`; if it is `final`, all of its bytes."""
-        text, used = _DECODERS[self.name](data, self.errors, final and not self._is_wide)
-        if final and used < len(data):
-            # Half a character of UTF-16 at the end of the file.
-            text += "\udcff"
-        return text
-
-    def length(self, text: str) -> int:
-        """Return the length of a text in bytes."""
-        if text.isascii():
-            return len(text) * (2 if self._is_wide else 1)
-        return len(text.encode(self.name, self.errors))
-
-    @property
-    def _is_wide(self) -> bool:
-        return self.name.startswith("utf-16")
-
-
-def _decoder(name: str) -> Callable[[bytes, str, bool], tuple[str, int]]:
-    decode = codecs.getdecoder(name)
-    return lambda data, errors, _final: decode(data, errors)
-
-
-_DECODERS: dict[str, Callable[[bytes, str, bool], tuple[str, int]]] = {
-    "utf-8": codecs.utf_8_decode,
-    "utf-16-le": codecs.utf_16_le_decode,
-    "utf-16-be": codecs.utf_16_be_decode,
-    **{name: _decoder(name) for name in ("iso-8859-1", "iso-8859-15", "windows-1250", "windows-1251", "windows-1252")},
-}
-ENCODINGS = tuple(_DECODERS)
-
-_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-
-
-def encoding_named(name: str) -> Encoding:
-    """Return one of ENCODINGS."""
-    return Encoding(name, "surrogatepass" if name.startswith("utf-16") else "surrogateescape")
-
-
-def detect_encoding(start: bytes, configured: str | None) -> tuple[Encoding, int]:
-    """Return the encoding of a file and the length of its byte order mark, which overrides the configuration."""
-    for mark, name in _MARKS:
-        if start.startswith(mark):
-            return encoding_named(name), len(mark)
-    return encoding_named(configured or "utf-8"), 0
 
 
 def split_lines(text: str, *, at_cr: bool = True) -> list[str]:

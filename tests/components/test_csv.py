@@ -16,7 +16,6 @@ from components.variants import csv as variant
 from handlers.csv import run
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.settings import CsvWorkerSettings
-from handlers.csv.text import ENCODINGS
 from handlers.csv.worker import COUNTS
 from handlers.shared import metrics
 from local.recording import Graph
@@ -96,7 +95,10 @@ def column(**more: Any) -> dict[str, Any]:
                 ({"footer": {"last_rows": 1, "starts_with": ["x"]}}, "needs last_rows or starts_with, and not both"),
             ])
         ),
-        ({"input": {"columns": COLUMNS, "encoding": "ebcdic"}}, "input.encoding = 'ebcdic': Input should be 'utf-8'"),
+        ({"input": {"columns": COLUMNS, "encoding": "ebcdic"}}, "is not an encoding that Python knows, such as utf-8"),
+        ({"input": {"columns": COLUMNS, "encodings": ["utf-8", "hex"]}}, "is not an encoding of text"),
+        ({"input": {"columns": COLUMNS, "encodings": ["idna"]}}, "is not an encoding of text"),
+        ({"input": {"columns": COLUMNS, "encodings": ["cp437"], "encoding": "utf-8"}}, "are both set; remove one"),
         ({"output": {"format": "xml"}}, "output.format = 'xml': Input should be 'jsonl.gz', 'jsonl' or 'parquet'"),
         ({"worker": {"timeout_seconds": 30}}, "datapipeline:worker.timeout_seconds = 30: Input should be greater"),
         ({"api": {}}, "datapipeline:api: unknown key; allowed here: accepted_findings, alarms, encryption,"),
@@ -154,14 +156,15 @@ def test_the_shipped_columns_are_these(graph: Graph) -> None:
 
 def test_options_of_columns_and_of_handlers_are_the_same() -> None:
     assert set(ColumnOptions.model_fields) == {field.name for field in dataclasses.fields(Column)}
-    assert get_args(options.CsvEncoding) == ENCODINGS
     known = {field.name for field in dataclasses.fields(FileFormat)}
-    assert {*options.CsvInputOptions.model_fields, "numbers"} - {"prefix"} | {"escape_style"} == known
+    assert {*options.CsvInputOptions.model_fields, "numbers"} - {"prefix", "encoding"} | {"escape_style"} == known
     conditions = {"min": 1, "max": 2, "pattern": "x", "choices": ["x"]}
     full = {"name": "a", "type": "string", "required": True, "aliases": ["b"], **conditions}
-    read = FileFormat.from_json(loaded(input={"columns": [full], "delimiter": ";", "encoding": "utf-8"}).format_json())
+    read = FileFormat.from_json(
+        loaded(input={"columns": [full], "delimiter": ";", "encoding": "windows-1252"}).format_json()
+    )
     columns = (Column("a", "string", True, ("b",), 1, 2, "x", ("x",)),)  # noqa: FBT003
-    assert read == FileFormat(columns, delimiter=";", encoding="utf-8", numbers="text")
+    assert read == FileFormat(columns, delimiter=";", encodings=("windows-1252",), numbers="text")
 
 
 def test_numbers_must_fit_a_double_where_parquet_is_written_and_only_there() -> None:

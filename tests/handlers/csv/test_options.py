@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from handlers.csv.columns import Column, FileFormat, Footer
-from handlers.csv.engine import CsvEngine
+from handlers.csv.engine import LONG_PADDING, CsvEngine
 from handlers.csv.text import FileError
 
 COLUMNS = (Column("a", required=True), Column("b"))
@@ -88,6 +88,67 @@ def test_a_header_line_is_never_data_where_none_is_expected() -> None:
 
 def test_a_file_without_header_needs_a_row() -> None:
     assert failure("\n\n", header="none")[0] == "empty_file"
+
+
+# Columns without names, padding, appended files
+
+
+def test_columns_without_names_at_the_end_are_none() -> None:
+    text = "a,b,, \n1,x,,\n2,y\n3,z,\n4,w,,v\n5,q,,,\n6\n"
+    for block in (None, 9):
+        outcome = Outcome(text, block=block)
+        assert outcome.rows == [["1", "x"], ["2", "y"], ["3", "z"], ["4", "w"]]
+        assert outcome.rejected == [(5, 6, "too_many_cells"), (6, 7, "too_few_cells")]
+    for unknown_columns in ("keep", "reject"):
+        outcome = Outcome(text, unknown_columns=unknown_columns)
+        assert outcome.rows == [["1", "x"], ["2", "y"], ["3", "z"]]
+        assert outcome.rejected[0] == (4, 5, "nameless_column")
+        assert outcome.report["unknown_columns"] == []
+
+
+@pytest.mark.parametrize("filled", ["", "v"])
+def test_columns_without_names_are_none_on_the_fast_path(filled: str) -> None:
+    engine = CsvEngine(FileFormat(COLUMNS, unknown_columns="keep"))
+    engine.take(b"a,b,\n", final=False)
+    block = engine.take(f"1,x,\n2,y,{filled}\n".encode(), final=True)
+    assert block.processed.count(b"\n") == (1 if filled else 2)
+    assert block.rejected.count(b"nameless_column") == (1 if filled else 0)
+
+
+def test_the_report_lists_missing_and_unknown_columns() -> None:
+    report = Outcome("a,Other,other,\n1,x,y,\n").report
+    assert (report["missing_columns"], report["unknown_columns"]) == (["b"], ["other", "other_2"])
+    assert Outcome("b,a\n", delimiter=",").report["assumptions"] == []
+
+
+def test_long_padding_costs_no_row_but_rows_after_it_are_rejected() -> None:
+    engine = CsvEngine(FileFormat(COLUMNS))
+    padding = b"\0" * LONG_PADDING
+    assert engine.take(b"a,b\n1,x\n", final=False).consumed == 8
+    for _ in range(3):
+        assert engine.take(padding, final=False).consumed == len(padding)
+    state = json.loads(json.dumps(engine.state()))
+    engine.take(b"\x1a\0", final=True)
+    assert (engine.rows, engine.report()["padding_characters"]) == (1, 3 * LONG_PADDING + 2)
+    continued = CsvEngine(FileFormat(COLUMNS), state)
+    block = continued.take(b"2,y\n3,z\n\x1a", final=True)
+    assert json.loads(block.processed) == {"a": "3", "b": "z"}
+    (rejected,) = map(json.loads, block.rejected.splitlines())
+    assert (rejected["row"], rejected["raw"], rejected["errors"][0]["reason"]) == (2, "2,y", "nul")
+    assert continued.report()["padding_characters"] == 1
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff", "\ufeff\ufeff"])
+@pytest.mark.parametrize("quoted", ["2,y", '2,"y"'])
+def test_appended_files_are_read_and_their_headers_are_never_data(mark: str, quoted: str) -> None:
+    outcome = Outcome(f"a,b\n1,x\n{mark}a,b\n{quoted}\n{mark}3,z\n", block=8)
+    assert (outcome.rows, outcome.rejected) == ([["1", "x"], ["2", "y"], ["3", "z"]], [])
+    assert outcome.report["repeated_headers"] == 1
+    assert outcome.report["byte_order_marks"] == (2 if mark else 0)
+
+
+def test_a_mark_inside_a_cell_is_text() -> None:
+    assert Outcome('a,b\n1,\ufeffx\n2,"\n\ufeffy"\n').rows == [["1", "\ufeffx"], ["2", "\n\ufeffy"]]
 
 
 # Comments
