@@ -29,6 +29,8 @@ class ColumnOptions(Options):
     """Type of the cells."""
     required: bool = False
     """The header must contain the column, and none of its cells may be empty."""
+    unique: bool = False
+    """No two rows of a file share a value: a row with the value of an earlier one is rejected. Nulls are no values."""
     aliases: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Other names of the column in headers."""
     min: float | str | None = None

@@ -32,6 +32,8 @@ class Column:
     decimal: str | None = None
     group: str | None = None
     strip: tuple[str, ...] = ()
+    unique: bool = False
+    """No two processed rows of a file have the same value."""
     true_values: tuple[str, ...] = ()
     false_values: tuple[str, ...] = ()
 

@@ -254,8 +254,8 @@ class CsvEngine:
         self, rows: Rows, columns: Sequence[Sequence[str]], good: Sequence[int], text: str
     ) -> tuple[bytes, bytes]:
         """Return the processed and the rejected output. `columns` are those of the rows at `good`, still unchecked."""
-        outputs = self._table.outputs if self._table else []
-        cells, count = check_cells(outputs, columns, good, rows.problems)
+        outputs, unique = (self._table.outputs, self._table.unique) if self._table else ([], {})
+        cells, count = check_cells(outputs, columns, good, rows.problems, unique)
         processed = b""
         if count:
             for output, column in zip(outputs, cells, strict=True):
@@ -287,7 +287,6 @@ class CsvEngine:
 
     def report(self) -> dict[str, Any]:
         """Return the counts, the statistics and the reasons of rejections so far."""
-        outputs = self._table.outputs if self._table else []
         plan = self._table.plan if self._table else None
         return {
             **self.counts.report(),
@@ -296,9 +295,7 @@ class CsvEngine:
             "assumptions": assumptions(self._format, self.encoding.name, self.encoding_position, self._table),
             "missing_columns": plan.missing if plan else [],
             "unknown_columns": plan.unknown if plan else [],
-            "columns": {
-                output.name: {"type": output.check.column.type, **output.statistics.report()} for output in outputs
-            },
+            "columns": self._table.report() if self._table else {},
         }
 
     def state(self) -> dict[str, Any]:

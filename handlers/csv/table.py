@@ -12,6 +12,7 @@ from handlers.csv.plan import named_width, plan_columns
 from handlers.csv.row_checks import RowChecks
 from handlers.csv.rows import ParsedRows, has_invalid_characters
 from handlers.csv.text import BYTE_ORDER_MARK, plain_columns
+from handlers.csv.unique import unique_columns
 
 
 class Table:
@@ -36,6 +37,7 @@ class Table:
         self.delimiter_is_detected = detected
         self.plan = plan_columns(header, delimiter, file_format)
         self.outputs = self.plan.outputs
+        self.unique = unique_columns([output.check.column for output in self.outputs])
         self._named = named_width(header)
         self._dialect = dialect_of(file_format, delimiter)
         self._parser = Parser(self._dialect, file_format.comment, at_cr=cr_ends_rows)
@@ -78,6 +80,15 @@ class Table:
         take_footer(parsed, self._footer, final=final, full=full)
         return parsed, shown
 
+    def report(self) -> dict[str, dict[str, Any]]:
+        """Return the statistics of the output's columns by name."""
+        report = {
+            output.name: {"type": output.check.column.type, **output.statistics.report()} for output in self.outputs
+        }
+        for values in self.unique.values():
+            report[values.column.name] |= values.report()
+        return report
+
     def state(self) -> dict[str, Any]:
         """Return the state for `restored`. JSON can represent it."""
         return {
@@ -85,6 +96,7 @@ class Table:
             "delimiter": self.delimiter,
             "cr_ends_rows": self.cr_ends_rows,
             "detected": self.delimiter_is_detected,
+            "unique": [values.state() for values in self.unique.values()],
             "statistics": [output.statistics.state() for output in self.outputs],
         }
 
@@ -95,4 +107,6 @@ class Table:
         table = cls(state["header"], state["delimiter"], encoding, file_format, **flags)
         for output, statistics in zip(table.outputs, state["statistics"], strict=True):
             output.statistics.restore(statistics)
+        for values, saved in zip(table.unique.values(), state["unique"], strict=True):
+            values.restore(saved)
         return table

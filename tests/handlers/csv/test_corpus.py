@@ -418,7 +418,13 @@ def test_dates_and_times_keep_their_text() -> None:
     assert cell("date", "2024-02-29") == "2024-02-29"
     for text in ("2024-02-29T23:59:59Z", "2024-02-29 10:00", "2024-02-29T10:00:00.123456+05:30"):
         assert cell("datetime", text) == text
+    for text in ("2024-02-29 10:00:00+00", "2024-02-29 10:00+0530", "2024-02-29T10:00:00.123456789-03:00"):
+        assert cell("datetime", text) == text
+        assert cell("datetime", text, max="2024-02-29T03:00:00Z") == "too_large"
     for text in (
+        "2024-02-29T10:00:00.1234567890Z",
+        "2024-02-29T10:00:00+1",
+        "2024-02-29T10:00:00+00:0",
         "2024-02-30T10:00:00Z",
         "2024-02-29T25:00:00Z",
         "2024-02-29",
