@@ -2,7 +2,8 @@
 
 import codecs
 import json
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -18,6 +19,7 @@ from components.options.common import (
     QueueOptions,
 )
 from components.options.csv_columns import ColumnOptions, normalised
+from components.options.csv_presets import Preset, escape_style, with_preset
 
 # Codecs that Python calls text encodings, but that are for single names, or for nothing at all.
 _NO_ENCODINGS = ("idna", "punycode", "undefined")
@@ -61,6 +63,8 @@ class CsvInputOptions(Options):
     """Key prefix of the files in the input bucket."""
     columns: Annotated[tuple[ColumnOptions, ...], Field(min_length=1, max_length=5_000)]
     """Columns of the files."""
+    preset: Preset | None = None
+    """Defaults for files of a program: other keys here and of columns, which may still be set. Default: none."""
     unknown_columns: Literal["keep", "drop", "reject"] = "drop"
     """`keep` unknown columns as strings, `drop` them, or `reject` the file."""
     header: Literal["first", "find", "none"] = "first"
@@ -97,6 +101,11 @@ class CsvInputOptions(Options):
     """Cells that are null in all columns, besides empty ones, such as `NA`, `NULL` or `-`."""
     max_expansion: Annotated[int, Field(ge=2, le=1_100)] = 250
     """Largest expansion factor of a gzip file that unpacks to more than 64 MiB; above it, the file fails."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_sets_defaults(cls, given: Any) -> Any:
+        return with_preset(given) if isinstance(given, Mapping) else given
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -223,7 +232,10 @@ class CsvPipelineConfig(CommonOptions):
 
     def format_json(self) -> str:
         """Return the file format for handlers/csv/columns.py."""
-        values = self.input.model_dump(mode="json", exclude={"prefix", "encoding", "encodings"}, exclude_none=True)
+        values = self.input.model_dump(
+            mode="json", exclude={"prefix", "preset", "encoding", "encodings"}, exclude_none=True
+        )
+        values["escape_style"] = escape_style(self.input.preset)
         values["encodings"] = self.input.encodings or (self.input.encoding or "utf-8",)
         values["numbers"] = "double" if self.output.format == "parquet" else "text"
         return json.dumps(values, sort_keys=True)

@@ -62,7 +62,7 @@ class UniqueValues:
     @property
     def _share(self) -> float:
         """The share of the values that are checked."""
-        return (int.from_bytes(self._limit) + 1) / 2 ** (8 * DIGEST_BYTES)
+        return (int.from_bytes(self._limit) + 1) / (int.from_bytes(_HIGHEST) + 1)
 
     def report(self) -> dict[str, Any]:
         """Return the number of duplicates found and, if not all values could be checked, an estimate."""
