@@ -18,8 +18,8 @@ from components import table as deployed_table
 from components.api import ROUTES
 from components.circuit_breaker import CIRCUIT, CIRCUIT_ITEM, CIRCUIT_PROBES
 from components.observability import METRICS_NAMESPACE
-from components.options import csv as csv_options
-from components.options.csv import ColumnOptions
+from components.options import csv_columns as csv_options
+from components.options.csv_columns import ColumnOptions
 from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant

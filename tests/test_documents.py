@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 # Values in the column "default" that stand for no default.
-NO_DEFAULT = ("none", "by `api.kind`", "found", "UTF-8")
+NO_DEFAULT = ("none", "by `api.kind`", "detected", "not set", "UTF-8")
 
 
 def text(name: str) -> str:
