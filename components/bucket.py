@@ -115,12 +115,12 @@ class Bucket(pulumi.ComponentResource):
             why=f"read from {prefix}",
         )
 
-    def grant_see_missing(self) -> Grant:
+    def grant_see_missing(self, what: str = "an object") -> Grant:
         """To be told that an object is gone; without it, S3 answers that it is forbidden.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html (Permissions)
         """
-        return Grant(("s3:ListBucket",), (self.arn,), why="be told that an object is gone")
+        return Grant(("s3:ListBucket",), (self.arn,), why=f"be told that {what} is gone")
 
     def grant_put(self, key: str) -> Grant:
         """To write one object."""
