@@ -98,20 +98,15 @@ def test_without_any_one_action_something_breaks(files: Files, position: int, ac
         it_does_all_it_does(files)
 
 
-def test_with_these_rights_a_file_whose_upload_is_lost_is_started_anew(files: Files) -> None:
-    files.upload("raw/a.csv", HEADER + rows(400))
+def test_with_these_rights_an_upload_that_is_lost_is_told_from_one_that_is_complete(files: Files) -> None:
+    bucket = files.outputs["output_bucket"]
     with role_of(files).acting():
-        records = files.receive()
-        files.deliver(records, Time(4))
-        assert files.uploads()
-        for upload in files.uploads():
-            files.root("s3").abort_multipart_upload(
-                Bucket=files.outputs["output_bucket"], Key=upload["Key"], UploadId=upload["UploadId"]
-            )
-        files.show_again(records)
-        files.drain(deliveries=6)
-    assert files.item()["status"] == "succeeded"
-    assert [row["quantity"] for row in files.lines("processed/")] == [n for n in range(400) if n % 7 != 6]
+        writer = objects.ObjectWriter(bucket, "processed/lost.jsonl", "text/plain")
+        writer.write(b"x" * (6 * 2**20))
+        (upload,) = files.uploads()
+        files.root("s3").abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        with pytest.raises(objects.UploadLostError):
+            writer.finish()
 
 
 @pytest.fixture
