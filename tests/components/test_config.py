@@ -294,6 +294,7 @@ ITEMS: Json = {
     "secrets": "arn:aws:ssm:eu-west-1:123456789012:parameter/a",  # pragma: allowlist secret
     "actions": "s3:GetObject",
     "resources": "arn:aws:s3:::a",
+    "encodings": "utf-8",
 }
 
 
