@@ -90,9 +90,10 @@ def test_provisioned_concurrency_is_billed_by_the_hour() -> None:
         ({}, []),
         ({"api": {"snap_start": True}}, ["SnapStart's cache and restores"]),
         ({"worker": {"snap_start": True}}, ["SnapStart's cache and restores"]),
+        ({"worker": {"ephemeral_storage_mb": 513}}, ["the worker's ephemeral storage above 512 MB"]),
     ],
 )
-def test_snapshots_are_named_as_not_counted(options: dict[str, Any], expected: list[str]) -> None:
+def test_snapshots_and_larger_storage_are_named_as_not_counted(options: dict[str, Any], expected: list[str]) -> None:
     config = load(load_project(ROOT, "dev").with_config(options).config, file="Pulumi.dev.yaml")
     assert isinstance(config, ApiPipelineConfig)
     assert not_counted(config) == expected
