@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -17,10 +17,12 @@ from components.options.common import AlarmOptions, LogOptions
 Route = tuple[str, str]
 
 ROUTES: tuple[Route, ...] = (("POST", "/events"), ("GET", "/events"), ("GET", "/events/{id}"), ("GET", "/health"))
-OPEN_ROUTES: tuple[Route, ...] = (("GET", "/health"),)
-# A list reads up to a hundred items, a submission none: it has a throttle of its own below the API's.
 LIST: Route = ("GET", "/events")
-LISTS_PER_SECOND, LISTS_AT_ONCE = 10, 20
+HEALTH: Route = ("GET", "/health")
+OPEN_ROUTES: tuple[Route, ...] = (HEALTH,)
+# Requests a second, and at once, below the API's own: a list reads up to a hundred items, and anybody may ask for
+# health.
+LOWER_THROTTLING: Mapping[Route, tuple[str, int, int]] = {LIST: ("list", 10, 20), HEALTH: ("health", 10, 20)}
 
 INTEGRATION_TIMEOUT_MS = 29_000
 
@@ -134,7 +136,6 @@ class HttpApi(pulumi.ComponentResource):
                 name, api, backend, {"authorization_type": "AWS_IAM"} if backend.signed else authorization
             )
         ]
-        rate, burst = _list_throttling(options)
         stage = aws.apigatewayv2.Stage(
             name,
             api_id=api.id,
@@ -144,11 +145,11 @@ class HttpApi(pulumi.ComponentResource):
                 "throttling_rate_limit": options.throttling.rate_per_second,
                 "throttling_burst_limit": options.throttling.burst,
             },
-            route_settings=(
-                [{"route_key": " ".join(LIST), "throttling_rate_limit": rate, "throttling_burst_limit": burst}]
-                if _lists(backends)
-                else None
-            ),
+            route_settings=[
+                {"route_key": " ".join(route), "throttling_rate_limit": rate, "throttling_burst_limit": burst}
+                for route, _, rate, burst in _lower_throttling(options, backends)
+            ]
+            or None,
             access_log_settings=_access_logs(name, options, logs, child),
             # API Gateway refuses settings of a route that is not there yet.
             opts=ResourceOptions(parent=self, depends_on=routes),
@@ -245,13 +246,12 @@ class RestApi(pulumi.ComponentResource):
             },
             opts=child,
         )
-        if _lists(backends):
-            rate, burst = _list_throttling(options)
+        for (method, path), label, rate, burst in _lower_throttling(options, backends):
             aws.apigateway.MethodSettings(
-                f"{name}-list",
+                f"{name}-{label}",
                 rest_api=api.id,
                 stage_name=stage.stage_name,
-                method_path=f"{LIST[1].strip('/')}/{LIST[0]}",
+                method_path=f"{path.strip('/')}/{method}",
                 settings={"throttling_rate_limit": rate, "throttling_burst_limit": burst},
                 opts=child,
             )
@@ -356,14 +356,12 @@ class RestApi(pulumi.ComponentResource):
         return key.id
 
 
-def _lists(backends: Sequence[Backend]) -> bool:
-    return any(LIST in backend.routes for backend in backends)
-
-
-def _list_throttling(options: ApiOptions) -> tuple[float, int]:
-    """Return rate and burst of `GET /events`."""
-    throttling = options.throttling
-    return min(throttling.rate_per_second, LISTS_PER_SECOND), min(throttling.burst, LISTS_AT_ONCE)
+def _lower_throttling(options: ApiOptions, backends: Sequence[Backend]) -> Iterator[tuple[Route, str, float, int]]:
+    """Yield the routes with a throttle of their own, its name, and its requests a second and at once."""
+    for route in (route for backend in backends for route in backend.routes):
+        if route in LOWER_THROTTLING:
+            label, rate, burst = LOWER_THROTTLING[route]
+            yield route, label, min(options.throttling.rate_per_second, rate), min(options.throttling.burst, burst)
 
 
 def _label(method: str, path: str) -> str:

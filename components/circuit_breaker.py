@@ -60,12 +60,22 @@ class CircuitBreaker(pulumi.ComponentResource):
         child = ResourceOptions(parent=self)
         parameter = aws.ssm.Parameter(name, name=parameter_name, type="String", value=worker.mapping_id, opts=child)
         finds = Grant(("ssm:GetParameter",), (parameter.arn,), why="find the event source mapping")
+        # An update can point a mapping at another function, which would then take the queue's messages.
+        of_the_worker = {"ArnLikeIfExists": {"lambda:FunctionArn": worker.function.arn}}
         # A policy of its own: the worker's first one is there before the mapping is.
         aws.iam.RolePolicy(
             f"{name}-pause",
             role=worker.function.role_name,
             policy=policy_document(
-                [finds, Grant(("lambda:UpdateEventSourceMapping",), (worker.mapping_arn,), why="pause the worker")],
+                [
+                    finds,
+                    Grant(
+                        ("lambda:UpdateEventSourceMapping",),
+                        (worker.mapping_arn,),
+                        condition=of_the_worker,
+                        why="pause the worker",
+                    ),
+                ],
                 key_arn=None,
             ),
             opts=child,
@@ -82,6 +92,7 @@ class CircuitBreaker(pulumi.ComponentResource):
                 Grant(
                     ("lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"),
                     (worker.mapping_arn,),
+                    condition=of_the_worker,
                     why="pause the worker and end the pause",
                 ),
             ],

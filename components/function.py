@@ -18,10 +18,12 @@ from components.runtime import Runtime
 
 @dataclass(frozen=True)
 class Size:
-    """What one run of a function may use."""
+    """What a function may use."""
 
     memory_mb: int
     timeout_seconds: int
+    reserved_concurrency: int | None = None
+    """How many run at the same time, at most; None is without a limit of the function's own."""
 
 
 def role_policy(
@@ -78,6 +80,7 @@ class Function(pulumi.ComponentResource):
             role=role.arn,
             memory_size=size.memory_mb,
             timeout=size.timeout_seconds,
+            reserved_concurrent_executions=size.reserved_concurrency,
             environment={"variables": variables},
             logging_config={"log_format": "Text", "log_group": log_group.name},
             publish=versioned or None,

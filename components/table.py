@@ -82,6 +82,16 @@ class Table(pulumi.ComponentResource):
         resources = (Output.concat(self.arn, "/index/", TIME_INDEX),)
         return Grant(("dynamodb:Query",), resources, {"TABLE_NAME": self.name}, why="list events by time")
 
+    def grant_make(self, item_id: str) -> Grant:
+        """To write one item that is no event."""
+        return Grant(
+            ("dynamodb:PutItem",),
+            (self.arn,),
+            {"TABLE_NAME": self.name},
+            condition={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [item_id]}},
+            why=f"make the item {item_id}",
+        )
+
     def grant_keep(self, item_id: str) -> Grant:
         """To read and write one item that is no event.
 

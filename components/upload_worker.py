@@ -50,7 +50,7 @@ class UploadWorker(pulumi.ComponentResource):
             name,
             handler=handler,
             runtime=runtime,
-            size=Size(options.memory_mb, options.timeout_seconds),
+            size=Size(options.memory_mb, options.timeout_seconds, options.reserved_concurrency),
             grants=[
                 uploads.bucket.grant_read_announced(uploads.prefix),
                 uploads.bucket.grant_see_missing(),

@@ -104,6 +104,7 @@ class Pipeline:
         parameters: Mapping[str, str] | None = None,
         event_id: str | None = None,
         text: str | None = None,
+        signer: str = "arn:aws:iam::123456789012:user/ann",
         context: Time = Time(),  # noqa: B008  it is only read
     ) -> Answer:
         event = {
@@ -117,7 +118,7 @@ class Pipeline:
             "requestContext": {
                 "requestId": "request-1",
                 "http": {"sourceIp": "192.0.2.1", "userAgent": "test"},
-                "authorizer": {"iam": {"userArn": "arn:aws:iam::123456789012:user/ann"}},
+                "authorizer": {"iam": {"userArn": signer}},
             },
         }
         answer = self.redrive().handle(event, context) if path.startswith("/redrive") else self.ingest().handle(event)

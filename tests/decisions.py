@@ -31,7 +31,7 @@ UNSEEN = {
     },
 }
 # Keys of conditions that the emulator has no value for: whatever they ask holds there.
-CONDITIONS = {"dynamodb:LeadingKeys", "lambda:SourceFunctionArn"}
+CONDITIONS = {"dynamodb:LeadingKeys", "lambda:SourceFunctionArn", "lambda:FunctionArn"}
 LOGS, POLLER, FAILURES, NOT_ASKED, FAULTS, SCHEDULER, ENCRYPTION, NETWORK = UNSEEN.values()
 
 

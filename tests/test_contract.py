@@ -24,7 +24,7 @@ from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
 from handlers.api import breaker, circuit, counts, ingest, items, objects, reader, reporting
-from handlers.api.events import Envelope, event_id, received_times
+from handlers.api.events import Envelope, new_id, received_times
 from handlers.api.ingest import Ingest
 from handlers.api.settings import IngestSettings, ReportSettings, WorkerSettings
 from handlers.api.summary import window_before
@@ -92,8 +92,8 @@ def test_the_breaker_function_runs_the_workers_code_in_the_workers_environment()
     assert environment(graph, "pipeline-breaker") == environment(graph, "pipeline-worker")
 
 
-def test_the_circuits_item_and_object_are_those_that_the_rights_name() -> None:
-    assert CIRCUIT_ITEM == circuit.NAME
+def test_items_and_object_that_are_no_events_are_those_that_the_rights_name() -> None:
+    assert (CIRCUIT_ITEM, variant.ID_SECRET) == (circuit.NAME, items.ID_SECRET)
     assert circuit.PROBES_KEY == CIRCUIT_PROBES
     assert CIRCUIT_PROBES.startswith(CIRCUIT)
 
@@ -230,7 +230,7 @@ def test_table_index_and_prefixes_have_the_same_names_on_both_sides(monkeypatch:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     assert deployed_table.TIME_INDEX == reader.TIME_INDEX
     (received,) = received_times(1)
-    envelope = Envelope(event_id(None), "t", received, "", "", "", "", {})
+    envelope = Envelope(new_id(), "t", received, "", "", "", "", {})
     assert objects.result_key(envelope).startswith(variant.RESULTS)
     assert window_before("daily", datetime.now(UTC)).key.startswith(reports.REPORTS)
     deployed = graph_of().find("aws:dynamodb/table:Table", "pipeline-table").inputs

@@ -15,6 +15,7 @@ from components.options.common import (
     PolledOptions,
     ProtectionOptions,
     QueueOptions,
+    ReservedConcurrency,
     StartOptions,
 )
 from components.options.processor import Policy, ProcessorName, RequirementsFile, Variables
@@ -119,11 +120,22 @@ class ApiOptions(StageOptions, StartOptions):
     """Memory of the ingest function."""
     timeout_seconds: Annotated[int, Field(ge=3, le=29)] = 29
     """Time limit of the ingest function; API Gateway times out after 30 seconds (HTTP) or 29 (REST)."""
+    reserved_concurrency: ReservedConcurrency = None
+    """Requests answered at the same time, at most; others are 503. Taken out of the account's limit. Default: no limit
+    of its own beside `throttling`."""
 
     @property
     def writes_access_logs(self) -> bool:
         """The effective value of `access_logs`."""
         return self.kind == "http" if self.access_logs is None else self.access_logs
+
+    @model_validator(mode="after")
+    def _ready_environments_are_reserved(self) -> Self:
+        # https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html
+        reserved, ready = self.reserved_concurrency, self.provisioned_concurrency
+        if reserved is not None and ready is not None and ready > reserved:
+            raise ValueError(f"provisioned_concurrency {ready} is above reserved_concurrency {reserved}")
+        return self
 
     @model_validator(mode="after")
     def _auth_fits_kind(self) -> Self:

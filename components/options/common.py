@@ -100,8 +100,8 @@ class PolledOptions(Options):
     """Messages in one run at most; above 10 it needs `batching_window_seconds`."""
     batching_window_seconds: Annotated[int, Field(ge=0, le=300)] = 0
     """Time that Lambda waits for a batch to fill."""
-    maximum_concurrency: Annotated[int, Field(ge=2, le=1_000)] | None = None
-    """Batches processed at the same time. Default: Lambda's own limit."""
+    maximum_concurrency: Annotated[int, Field(ge=2, le=1_000)] = 100
+    """Batches processed at the same time: a flood of events leaves the rest of the account its share of functions."""
     memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 512
     """Memory of the function; its share of CPU grows with it."""
     timeout_seconds: Annotated[int, Field(ge=10, le=900)] = 30
@@ -113,6 +113,11 @@ class PolledOptions(Options):
         if self.batch_size > 10 and self.batching_window_seconds < 1:  # noqa: PLR2004  AWS's number
             raise ValueError(f"batch_size {self.batch_size} (above 10) needs batching_window_seconds of at least 1")
         return self
+
+
+# Taken out of the account's limit, of which Lambda keeps 100 unreserved; an account may have no more than 10 in all, so
+# there is no default. https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+ReservedConcurrency = Annotated[int, Field(ge=1, le=10_000)] | None
 
 
 class StartOptions(Options):

@@ -32,6 +32,8 @@ from components.table import Table
 # The prefixes that handlers/api/objects.py writes to.
 RESULTS = "results/"
 ARCHIVE = "archive/"
+# The item that handlers/api/table.py makes.
+ID_SECRET = "secret#ids"  # noqa: S105  its key
 
 
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
@@ -58,7 +60,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         f"{name}-ingest",
         handler="handlers.api.ingest.handler",
         runtime=runtime,
-        size=Size(config.api.memory_mb, config.api.timeout_seconds),
+        size=Size(config.api.memory_mb, config.api.timeout_seconds, config.api.reserved_concurrency),
         grants=[queue.grant_send(), *_table_grants(config, table), *adds.ingest_grants],
         environment=_ingest_environment(config),
         start=config.api,
@@ -139,7 +141,7 @@ def _storage_part(storage: StorageOptions, bucket: Bucket) -> Part:
 
 
 def _table_grants(config: ApiPipelineConfig, table: Table) -> list[Grant]:
-    accept = [table.grant_accept()] if config.api.track else []
+    accept = [table.grant_accept() if config.api.track else table.grant_make(ID_SECRET)]
     return [table.grant_read(), *accept, *([table.grant_list()] if config.storage.time_index else [])]
 
 

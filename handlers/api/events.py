@@ -1,6 +1,7 @@
 """Events: what a client may submit, the envelope around it, and its id. It contains no AWS code."""
 
 import hashlib
+import hmac
 import json
 import re
 import uuid
@@ -251,15 +252,20 @@ def fingerprint(event: Mapping[str, Any]) -> str:
     return hashlib.sha256(_compact(event, sort_keys=True).encode()).hexdigest()
 
 
-def event_id(key: str | None, fingerprint: str = "") -> str:
-    """Return a new id, or the one that follows from an idempotency key, else from a fingerprint.
+def new_id() -> str:
+    """Return the id of an event that is not recognised when it comes again."""
+    return str(uuid.uuid4())
 
-    So no table of keys is needed. A key never leads to the id of a fingerprint: any text can be a client's key.
+
+def known_id(secret: bytes, caller: str, key: str | None, fingerprint: str) -> str:
+    """Return the id that follows from a caller's idempotency key, or without one from a fingerprint.
+
+    So no table of keys is needed. Who knows another caller's key can neither compute its id nor use it; a key never
+    leads to the id of a fingerprint: any text can be a client's key.
     """
-    if key is None and not fingerprint:
-        return str(uuid.uuid4())
-    known = f"content:{fingerprint}" if key is None else f"idempotency-key:{key}"
-    return str(uuid.UUID(bytes=hashlib.sha256(known.encode()).digest()[:16]))
+    known = ["content", fingerprint] if key is None else ["key", key]
+    digest = hmac.digest(secret, json.dumps([caller, *known]).encode(), "sha256")
+    return str(uuid.UUID(bytes=digest[:16]))
 
 
 def message_of(envelope: Envelope) -> str:

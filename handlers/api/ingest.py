@@ -97,6 +97,11 @@ class Ingest:
         # Compiled at the first event, not for requests that only read.
         return compile_schemas(self._schemas)
 
+    @cached_property
+    def _id_secret(self) -> bytes:
+        # Read at the first event that may be recognised, and kept.
+        return self._table.id_secret()
+
     def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return the response to a request of API Gateway."""
         if read_route(event) == HEALTH:
@@ -167,7 +172,9 @@ class Ingest:
             is_recognised = key is not None or settings.deduplicate == "content"
             fingerprint = events.fingerprint(event) if is_recognised else ""
             envelope = Envelope(
-                id=events.event_id(key, fingerprint),
+                id=events.known_id(self._id_secret, request.owner, key, fingerprint)
+                if is_recognised
+                else events.new_id(),
                 type=event_type,
                 received_at=received_at,
                 source_ip=request.source_ip,

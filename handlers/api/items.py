@@ -5,7 +5,8 @@
 - `accepting`: claimed for an idempotency key, and not yet known to be in the queue. No client is shown such an item.
 - `queued`, `retrying`, `succeeded`, `failed`: as in the API.
 
-An item `alert#{cause}` holds, as `received_at`, the minute of the last alert for a cause.
+An item `alert#{cause}` holds, as `received_at`, the minute of the last alert for a cause. The item `secret#ids` holds
+the stack's secret: whoever can read it can read the events, too, and it is in no state, log or environment.
 """
 
 import json
@@ -103,6 +104,8 @@ class Completion:
 
 
 # Conditions and keys
+
+ID_SECRET = "secret#ids"  # noqa: S105  its key
 
 IS_ACCEPTING: Condition = ("status", "=", "accepting")
 NOT_SUCCEEDED: Condition = ("status", "<>", "succeeded")

@@ -1,5 +1,6 @@
 """Writes to the table of events, 25 statements to a call, each with its own condition and answer."""
 
+import secrets
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,6 +8,7 @@ from typing import Any, cast
 
 from handlers.api.events import Envelope
 from handlers.api.items import (
+    ID_SECRET,
     IS_ACCEPTING,
     IS_FREE,
     NOT_SUCCEEDED,
@@ -32,6 +34,15 @@ class EventTable(EventReader):
         self._expire_seconds = items_expire_after_days * SECONDS_A_DAY
 
     # Accepting
+
+    def id_secret(self) -> bytes:
+        """Return the stack's secret, from which the ids of keyed events follow. The first caller makes it."""
+        for _ in range(2):
+            for item in self._table.get([key_of(ID_SECRET)]):
+                return bytes.fromhex(item["secret"])
+            made = {**key_of(ID_SECRET), "secret": secrets.token_hex(32)}
+            self._table.put_if(made, IS_FREE, {"now": int(time.time())})
+        raise TableError(f"{self._table.name}: the item {ID_SECRET} came and went while it was made")
 
     def claim(self, envelopes: Sequence[Envelope]) -> list[EventItem | None]:
         """Claim the ids of keyed events. Returns for each None if it is claimed, else the item that holds the id."""

@@ -94,6 +94,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "schemas": "none",
             "memory_mb": 512,
             "timeout_seconds": 29,
+            "reserved_concurrency": None,
             "provisioned_concurrency": None,
             "snap_start": False,
         },
@@ -109,7 +110,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "event_timeout_seconds": None,
             "batch_size": 10,
             "batching_window_seconds": 0,
-            "maximum_concurrency": None,
+            "maximum_concurrency": 100,
             "memory_mb": 512,
             "timeout_seconds": 30,
             "requirements": None,
@@ -736,6 +737,10 @@ FIFO_BATCHES = ": queue.fifo takes worker.batch_size up to 10 and no worker.batc
                 f":{group}: snap_start and provisioned_concurrency do not go together: choose one",
             )
             for group in ("api", "worker")
+        ),
+        (
+            {"api": {"reserved_concurrency": 2, "provisioned_concurrency": 3}},
+            ":api: provisioned_concurrency 3 is above reserved_concurrency 2",
         ),
         (
             {"environment": "prod", "api": SAID, "fault_injection": {}},

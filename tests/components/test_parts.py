@@ -258,11 +258,24 @@ def test_a_bus_without_a_key_of_the_stack_has_no_dead_letters(graph_of: Callable
     assert findings(graph) == []
 
 
-def test_the_event_source_mapping_limits_concurrency_itself(graph_of: Callable[..., Graph]) -> None:
+def test_no_worker_takes_all_of_the_accounts_functions(graph_of: Callable[..., Graph]) -> None:
     kind = "aws:lambda/eventSourceMapping:EventSourceMapping"
     limited = graph_of(worker={"maximum_concurrency": 5}).find(kind, "pipeline-worker")
     assert limited.inputs["scalingConfig"] == {"maximumConcurrency": 5}
-    assert "scalingConfig" not in graph_of().find(kind, "pipeline-worker").inputs
+    for stack in ("dev", "csv"):
+        assert graph_of(stack).find(kind, "pipeline-worker").inputs["scalingConfig"] == {"maximumConcurrency": 100}
+
+
+def test_functions_that_nobody_polls_for_have_the_concurrency_that_is_reserved(graph_of: Callable[..., Graph]) -> None:
+    reserved = graph_of(api={"reserved_concurrency": 7}), graph_of("iot", worker={"reserved_concurrency": 7})
+    found = [
+        {
+            each.name: each.inputs.get("reservedConcurrentExecutions")
+            for each in graph.of_type("aws:lambda/function:Function")
+        }
+        for graph in reserved
+    ]
+    assert found == [{"pipeline-ingest": 7, "pipeline-worker": None}, {"pipeline-worker": 7}]
 
 
 def test_two_grants_that_name_one_variable_differently_are_refused() -> None:

@@ -21,10 +21,11 @@ from handlers.api.events import (
     InvalidEventError,
     UnreadableMessageError,
     check,
-    event_id,
     fingerprint,
     idempotency_key,
+    known_id,
     message_of,
+    new_id,
     read_body,
     received_times,
 )
@@ -420,22 +421,36 @@ def test_similar_json_has_another_fingerprint(one: JsonObject, other: JsonObject
 
 
 def test_without_a_key_every_id_is_new() -> None:
-    ids = {event_id(None) for _ in range(1_000)}
+    ids = {new_id() for _ in range(1_000)}
     assert len(ids) == 1_000
     assert all(str(uuid.UUID(each)) == each for each in ids)
+
+
+def id_of(key: str | None, fingerprint: str = "", *, secret: bytes = b"secret", caller: str = "shop") -> str:
+    return known_id(secret, caller, key, fingerprint)
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
 @settings(deadline=None)
 def test_a_key_has_one_id_of_its_own(one: str, other: str) -> None:
-    assert event_id(one) == event_id(one)
-    assert (event_id(one) == event_id(other)) == (one == other)
-    assert str(uuid.UUID(event_id(one))) == event_id(one)
+    assert id_of(one) == id_of(one)
+    assert (id_of(one) == id_of(other)) == (one == other)
+    assert str(uuid.UUID(id_of(one))) == id_of(one)
 
 
 def test_the_id_of_a_key_is_the_same_in_every_release() -> None:
     # A different id would make every repeat a new event after a deployment.
-    assert event_id("order-17") == "bbd457f8-3be5-7f31-96d0-f118b6dd5b32"
+    assert id_of("order-17") == "23e036cf-daab-30a2-7cfc-676fef2f3ce1"
+
+
+@given(st.text(), st.text(min_size=1), st.text(), st.text(min_size=1))
+@settings(deadline=None)
+def test_a_key_is_its_callers_and_the_id_tells_nothing_without_the_secret(
+    caller: str, key: str, another: str, other_key: str
+) -> None:
+    one, other = id_of(key, caller=caller), id_of(other_key, caller=another)
+    assert (one == other) == ((caller, key) == (another, other_key))
+    assert one != id_of(key, caller=caller, secret=b"another stack's")
 
 
 # The message

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from handlers.api import events
+from handlers.api.table import EventTable
+from handlers.shared.dynamodb import Table
 from handlers.shared.log import logger
 from tests.api_pipeline import Pipeline
 from tests.crash_points import broken, points, record
@@ -156,6 +158,36 @@ def test_a_repeat_answers_with_the_first_id_and_another_body_is_a_conflict(pipel
     assert again.body["id"] == first.body["id"]
     assert (other.status, other.body["error"]["code"]) == (409, "idempotency_conflict")
     assert len(messages(pipeline)) == 1
+
+
+def test_two_callers_with_one_key_have_an_event_each_and_learn_nothing_of_the_others(pipeline: Pipeline) -> None:
+    def posted(signer: str, amount: int) -> Any:
+        headers = {"idempotency-key": "key-1"}
+        return pipeline.request("POST", "/events", {**ORDER, "amount": amount}, headers=headers, signer=signer)
+
+    ann = posted("arn:aws:sts::123456789012:assumed-role/shop/ann", 1)
+    bob = posted("arn:aws:iam::123456789012:user/bob", 2)
+    ann_again = posted("arn:aws:sts::123456789012:assumed-role/shop/ann-tomorrow", 1)
+    assert [each.status for each in (ann, bob, ann_again)] == [202] * 3
+    assert ann.body["id"] == ann_again.body["id"] != bob.body["id"]
+    assert [each.body["duplicate"] for each in (ann, bob, ann_again)] == [False, False, True]
+
+
+def test_functions_that_start_at_once_agree_on_the_secret_of_ids(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = EventTable(pipeline.outputs["table_name"], time_index_shards=0, items_expire_after_days=1)
+    others: list[bytes] = []
+    put_if = Table.put_if
+
+    def slower(*given: Any) -> bool:
+        monkeypatch.setattr(Table, "put_if", put_if)
+        others.append(table.id_secret())
+        return put_if(*given)
+
+    monkeypatch.setattr(Table, "put_if", slower)
+    assert [table.id_secret()] == others == [table.id_secret()]
+    assert len(others[0]) == 32
 
 
 def test_a_repeat_of_a_finished_event_has_its_status(pipeline: Pipeline) -> None:
@@ -399,7 +431,7 @@ def test_each_type_has_its_schema_and_every_problem_is_named(pipeline: Pipeline)
 
 
 def test_an_unknown_id_is_a_404(pipeline: Pipeline) -> None:
-    assert pipeline.shown(events.event_id(None)).status == 404
+    assert pipeline.shown(events.new_id()).status == 404
     assert pipeline.shown("x" * 5_000).status in (400, 404)
     assert pipeline.request("GET", "/nowhere").body["error"]["code"] == "no_such_route"
 
