@@ -208,12 +208,14 @@ class NotificationOptions(Options):
 
 
 class FunctionAlarmOptions(Options):
-    """Alarm thresholds of the functions."""
+    """Alarm thresholds that every variant has."""
 
     error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
     """Share of failed runs."""
     duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 80
     """Longest run, relative to the function's timeout."""
+    dead_letter_age_percent_of_retention: Annotated[int, Field(ge=1, le=99)] = 75
+    """Age of the oldest dead letter, relative to the retention of dead letters. SQS then deletes it."""
 
 
 class AlarmOptions(FunctionAlarmOptions):

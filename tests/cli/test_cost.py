@@ -56,8 +56,8 @@ def test_a_stack_at_rest_pays_for_alarms_dashboard_and_polling(quantities: Quant
     counted = quantities("--events-per-month", "0")
     assert counted.keys() == {"cloudwatch.alarm_metrics", "cloudwatch.dashboards", "sqs.requests"}
     assert counted["cloudwatch.dashboards"] == 1
-    # Eleven alarms, of which four watch the rate of two metrics.
-    assert counted["cloudwatch.alarm_metrics"] == 15
+    # Twelve alarms, of which four watch the rate of two metrics.
+    assert counted["cloudwatch.alarm_metrics"] == 16
 
 
 def test_larger_requests_save_on_requests_but_not_on_writes(quantities: Quantities) -> None:
