@@ -55,6 +55,10 @@ MinAgeOption = Annotated[
         "--min-age", parser=duration, metavar="DURATION", show_default="0", help="Only older ones: 90s, 15m, 6h, 2d."
     ),
 ]
+MaxAgeOption = Annotated[
+    timedelta | None,
+    typer.Option("--max-age", parser=duration, metavar="DURATION", help="Only younger ones: 90s, 15m, 6h, 2d."),
+]
 MaximumOption = Annotated[int, typer.Option("--max", min=1, help="The maximum number.")]
 
 
@@ -302,6 +306,7 @@ def dead_letters_list(
     stack: StackOption = "dev",
     error_type: ErrorTypeOption = None,
     min_age: MinAgeOption = timedelta(0),
+    max_age: MaxAgeOption = None,
     maximum: MaximumOption = 100,
     *,
     as_json: JsonOption = False,
@@ -309,7 +314,7 @@ def dead_letters_list(
     """List the dead letters with age, attempts and error, and leave them in place."""
     from cli.dead_letters import run_list
 
-    return run_list(stack, error_type, min_age, maximum, as_json=as_json)
+    return run_list(stack, error_type, (min_age, max_age), maximum, as_json=as_json)
 
 
 @command(dead_letters_app, "show")
@@ -330,6 +335,7 @@ def dead_letters_redrive(
     stack: StackOption = "dev",
     error_type: ErrorTypeOption = None,
     min_age: MinAgeOption = timedelta(0),
+    max_age: MaxAgeOption = None,
     maximum: MaximumOption = 100,
     *,
     as_json: JsonOption = False,
@@ -337,7 +343,7 @@ def dead_letters_redrive(
     """Send dead letters of an api or csv stack back to their queue. Exit 1 if any could not be sent."""
     from cli.dead_letters import run_redrive
 
-    return run_redrive(stack, error_type, min_age, maximum, as_json=as_json)
+    return run_redrive(stack, error_type, (min_age, max_age), maximum, as_json=as_json)
 
 
 @command(dead_letters_app, "purge")
@@ -345,6 +351,7 @@ def dead_letters_purge(
     stack: StackOption = "dev",
     error_type: ErrorTypeOption = None,
     min_age: MinAgeOption = timedelta(0),
+    max_age: MaxAgeOption = None,
     maximum: MaximumOption = 100,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -353,7 +360,7 @@ def dead_letters_purge(
     """Delete dead letters permanently, after asking. Exit 1 if any could not be deleted."""
     from cli.dead_letters import run_purge
 
-    return run_purge(stack, error_type, min_age, maximum, sure=yes, as_json=as_json)
+    return run_purge(stack, error_type, (min_age, max_age), maximum, sure=yes, as_json=as_json)
 
 
 if __name__ == "__main__":

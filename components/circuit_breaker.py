@@ -85,7 +85,7 @@ class CircuitBreaker(pulumi.ComponentResource):
             {"every-minute": Timetable("rate(1 minute)", stopped_after_seconds=300)},
             handler="handlers.api.breaker.handler",
             runtime=runtime,
-            size=Size(options.memory_mb, options.timeout_seconds),
+            size=Size.of(options),
             grants=[
                 *grants,
                 finds,

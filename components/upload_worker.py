@@ -12,7 +12,7 @@ from components.function import Function, Size
 from components.grants import Grant
 from components.observability import Alarm, Panel
 from components.options.iot import ReadingAlarmOptions, ReadingWorkerOptions
-from components.queue import VISIBLE, DeadLetterQueue, dead_letters_alarm, queue_metric
+from components.queue import VISIBLE, DeadLetterQueue, dead_letters_alarm, oldest_dead_letter_alarm, queue_metric
 from components.runtime import Runtime
 
 
@@ -50,7 +50,7 @@ class UploadWorker(pulumi.ComponentResource):
             name,
             handler=handler,
             runtime=runtime,
-            size=Size(options.memory_mb, options.timeout_seconds, options.reserved_concurrency),
+            size=Size(options.memory_mb, options.timeout_seconds, reserved_concurrency=options.reserved_concurrency),
             grants=[
                 uploads.bucket.grant_read_announced(uploads.prefix),
                 uploads.bucket.grant_see_missing(),
@@ -106,6 +106,9 @@ class UploadWorker(pulumi.ComponentResource):
         """The function's alarms, and alarms of its asynchronous invocation."""
         return {
             "dead-letters": dead_letters_alarm(self._dead_letters.name),
+            "oldest-dead-letter": oldest_dead_letter_alarm(
+                self._dead_letters.name, self._dead_letters.retention_days, options
+            ),
             "event-age": Alarm(
                 "The worker does not keep up: uploads wait too long, or are tried again.",
                 self.function.metric("AsyncEventAge", "Maximum"),

@@ -38,7 +38,7 @@ class Worker(pulumi.ComponentResource):
             name,
             handler=handler,
             runtime=runtime,
-            size=Size(options.memory_mb, options.timeout_seconds),
+            size=Size.of(options),
             grants=[queue.grant_consume(), *grants],
             environment=environment,
             start=options if isinstance(options, StartOptions) else None,

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from components.options.common import (
+    FREE_STORAGE_MB,
     SECONDS_A_DAY,
     AlarmOptions,
     BackoffOptions,
@@ -184,6 +185,16 @@ class WorkerOptions(PolledOptions, StartOptions):
     """Waits between attempts."""
     circuit_breaker: CircuitBreakerOptions | None = None
     """Pause processing during outages. Default: off."""
+
+    @model_validator(mode="after")
+    def _snapshots_are_small(self) -> Self:
+        # https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html (Supported features and limitations)
+        if self.snap_start and self.ephemeral_storage_mb > FREE_STORAGE_MB:
+            raise ValueError(
+                f"snap_start and ephemeral_storage_mb {self.ephemeral_storage_mb} (above {FREE_STORAGE_MB}) do not go "
+                "together: choose one"
+            )
+        return self
 
 
 class StorageOptions(ProtectionOptions):

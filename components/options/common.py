@@ -93,6 +93,10 @@ class BackoffOptions(Options):
         return sum(min(seconds, self.maximum_seconds) for seconds in doubled)
 
 
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-ephemeral-storage.html
+FREE_STORAGE_MB = 512
+
+
 class PolledOptions(Options):
     """A function that polls a queue, and the limits of one run."""
 
@@ -104,6 +108,8 @@ class PolledOptions(Options):
     """Batches processed at the same time: a flood of events leaves the rest of the account its share of functions."""
     memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 512
     """Memory of the function; its share of CPU grows with it."""
+    ephemeral_storage_mb: Annotated[int, Field(ge=512, le=10_240)] = FREE_STORAGE_MB
+    """Size of the function's `/tmp`. What is above 512 MB is billed while the function runs."""
     timeout_seconds: Annotated[int, Field(ge=10, le=900)] = 30
     """Time limit of one run."""
 
@@ -214,12 +220,14 @@ class NotificationOptions(Options):
 
 
 class FunctionAlarmOptions(Options):
-    """Alarm thresholds of the functions."""
+    """Alarm thresholds that every variant has."""
 
     error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
     """Share of failed runs."""
     duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 80
     """Longest run, relative to the function's timeout."""
+    dead_letter_age_percent_of_retention: Annotated[int, Field(ge=1, le=99)] = 75
+    """Age of the oldest dead letter, relative to the retention of dead letters. SQS then deletes it."""
 
 
 class AlarmOptions(FunctionAlarmOptions):

@@ -60,7 +60,9 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         f"{name}-ingest",
         handler="handlers.api.ingest.handler",
         runtime=runtime,
-        size=Size(config.api.memory_mb, config.api.timeout_seconds, config.api.reserved_concurrency),
+        size=Size(
+            config.api.memory_mb, config.api.timeout_seconds, reserved_concurrency=config.api.reserved_concurrency
+        ),
         grants=[queue.grant_send(), *_table_grants(config, table), *adds.ingest_grants],
         environment=_ingest_environment(config),
         start=config.api,

@@ -29,7 +29,6 @@ from handlers.csv.text import (
     FileError,
     OtherEncodingError,
     complete_lines,
-    ends_with_cr,
     split_lines,
 )
 
@@ -183,11 +182,12 @@ class CsvEngine:
 
     def _take_header(self, text: str, *, final: bool) -> list[str]:
         """Find the header, and with it the table. Return the lines up to its end; none if more lines are needed."""
-        lines = split_lines(text)
-        header = HeaderReader(self._format, self.encoding.name).read(lines, final=final)
+        at_cr = self._format.header != "none" or "\n" not in text
+        lines = split_lines(text, at_cr=at_cr)
+        header = HeaderReader(self._format, self.encoding.name, at_cr=at_cr).read(lines, final=final)
         if header is None:
             return []
-        cr_ends_rows = self._format.line_ending == "any" or ends_with_cr(lines, header.first_row_end)
+        cr_ends_rows = self._format.line_ending == "any" or header.ends_with_cr
         self._table = Table(
             header.cells,
             header.delimiter,

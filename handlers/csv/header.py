@@ -10,7 +10,7 @@ from handlers.csv.columns import FileFormat
 from handlers.csv.dialect import Dialect, dialect_of
 from handlers.csv.plan import Names
 from handlers.csv.rows import invalid_character
-from handlers.csv.text import BYTE_ORDER_MARK, DELIMITERS, FileError, split_lines
+from handlers.csv.text import BYTE_ORDER_MARK, DELIMITERS, FileError, ends_with_cr, split_lines
 
 # With `header: find`, the header is one of these lines.
 LINES_SEARCHED = 1_000
@@ -28,8 +28,8 @@ class Header:
     delimiter: str
     lines: int
     """Lines up to its end."""
-    first_row_end: int
-    """The line whose end shows how lines end: the last one of the header or, without a header, of the first row."""
+    ends_with_cr: bool
+    """A lone CR ends it. Without a header: CRs are the only line ends, for a CR in the first row may be text."""
     delimiter_is_detected: bool
 
 
@@ -43,11 +43,12 @@ class _Candidate:
 
 
 class HeaderReader:
-    """Finds the header in the lines at the start of a file."""
+    """Finds the header in the lines at the start of a file. `at_cr`: lone CRs end them."""
 
-    def __init__(self, file_format: FileFormat, encoding: str) -> None:
+    def __init__(self, file_format: FileFormat, encoding: str, *, at_cr: bool) -> None:
         self._format = file_format
         self._encoding = encoding
+        self._at_cr = at_cr
         self._names = Names(file_format)
         self._delimiters: Sequence[str] = DELIMITERS if file_format.delimiter is None else (file_format.delimiter,)
 
@@ -57,9 +58,9 @@ class HeaderReader:
         if start < len(lines) and (setting := _separator_line(lines[start])):
             self._delimiters = (setting[1],)
             start = self._next_line(lines, start + 1)
-        if start >= len(lines):
-            if final:
-                raise FileError(*self._nothing_found())
+        if start >= len(lines) and final:
+            raise FileError(*self._nothing_found())
+        if start >= len(lines) or (self._format.header == "none" and self._at_cr and not final):
             return None
         self._check_characters(lines[start])
         found = self._found(lines, start) if self._format.header == "find" else self._first(lines, start, final=final)
@@ -86,7 +87,7 @@ class HeaderReader:
         if self._format.header == "none":
             return self._by_position(candidates, start)
         best = max(candidates, key=lambda each: (self._names.count(each.cells), len(each.cells)))
-        return self._header(best.cells, best, start, start + best.lines)
+        return self._header(best, lines, start)
 
     def _by_position(self, candidates: Sequence[_Candidate], start: int) -> Header:
         """Return the header of a file without one: the configured columns."""
@@ -99,7 +100,7 @@ class HeaderReader:
                 f"{', '.join(repr(each.dialect.delimiter) for each in fitting)}: set input.delimiter",
             )
         best = fitting[0] if fitting else max(candidates, key=lambda each: len(each.cells))
-        if self._names.count(best.cells) == len(names) == len(best.cells):
+        if len(best.cells) == len(names) and set(self._names.of(best.cells)) == set(names):
             # A header all the same: RowChecks finds it among the rows, for it is repeated there.
             if self._names.of(best.cells) != names:
                 raise FileError(
@@ -108,7 +109,7 @@ class HeaderReader:
                     "set input.header to first",
                 )
             names = best.cells
-        return self._header(names, best, start, start)
+        return Header(names, best.dialect.delimiter, start, self._at_cr, len(self._delimiters) > 1)
 
     def _found(self, lines: Sequence[str], start: int) -> Header | None:
         """Return the first line that has the names of all required columns."""
@@ -120,11 +121,13 @@ class HeaderReader:
             if complete := [each for each in candidates if self._names.has_required(each.cells)]:
                 best = max(complete, key=lambda each: self._names.count(each.cells))
                 self._check_characters(lines[position])
-                return self._header(best.cells, best, position, position + best.lines)
+                return self._header(best, lines, position)
         return None
 
-    def _header(self, cells: list[str], candidate: _Candidate, start: int, end: int) -> Header:
-        return Header(cells, candidate.dialect.delimiter, end, start + candidate.lines - 1, len(self._delimiters) > 1)
+    def _header(self, best: _Candidate, lines: Sequence[str], start: int) -> Header:
+        end = start + best.lines
+        cr = ends_with_cr(lines, end - 1)
+        return Header(best.cells, best.dialect.delimiter, end, cr, len(self._delimiters) > 1)
 
     def _candidates(self, lines: Sequence[str], start: int) -> list[_Candidate]:
         """Read a line with each delimiter. Raises csv.Error if it is readable with none."""
@@ -133,15 +136,15 @@ class HeaderReader:
         problem = csv.Error("empty")
         for delimiter in self._delimiters:
             dialect = dialect_of(self._format, delimiter)
-            prepared, separator, stand_ins = dialect.prepare(text, at_cr=True)
-            prepared_lines = split_lines(prepared)
+            prepared, separator, stand_ins = dialect.prepare(text, at_cr=self._at_cr)
+            prepared_lines = split_lines(prepared, at_cr=self._at_cr)
             reader = dialect.reader(prepared_lines, separator)
             try:
                 cells = stand_ins.cells(next(reader))
             except csv.Error as error:
                 problem = error
                 continue
-            used = split_lines(stand_ins.raw("".join(prepared_lines[: reader.line_num])))
+            used = split_lines(stand_ins.raw("".join(prepared_lines[: reader.line_num])), at_cr=self._at_cr)
             candidates.append(_Candidate(cells, dialect, len(used)))
         if not candidates:
             raise problem

@@ -18,7 +18,9 @@ KEEP = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
 
 @pytest.fixture(scope="module")
 def graph(graph_of: Callable[..., Graph]) -> Graph:
-    return graph_of(worker={"circuit_breaker": {"failure_threshold": 7, "recovery_seconds": 90}})
+    return graph_of(
+        worker={"circuit_breaker": {"failure_threshold": 7, "recovery_seconds": 90}, "ephemeral_storage_mb": 2_048}
+    )
 
 
 def statements(graph: Graph, policy: str) -> list[tuple[Any, ...]]:
@@ -107,7 +109,9 @@ def test_the_breaker_function_runs_each_minute_and_is_as_large_as_the_worker(gra
         graph.find("aws:lambda/function:Function", name).inputs for name in ("pipeline-worker", "pipeline-breaker")
     )
     assert breaker["handler"] == "handlers.api.breaker.handler"
-    assert [breaker[key] for key in ("timeout", "memorySize")] == [worker[key] for key in ("timeout", "memorySize")]
+    for key in ("timeout", "memorySize", "ephemeralStorage"):
+        assert breaker[key] == worker[key]
+    assert worker["ephemeralStorage"] == {"size": 2_048}
 
 
 def test_the_probes_are_kept_no_longer_than_the_messages(graph: Graph) -> None:

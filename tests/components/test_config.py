@@ -112,6 +112,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "batching_window_seconds": 0,
             "maximum_concurrency": 100,
             "memory_mb": 512,
+            "ephemeral_storage_mb": 512,
             "timeout_seconds": 30,
             "requirements": None,
             "environment": {},
@@ -142,6 +143,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "error_rate_percent": 5,
             "failed_message_rate_percent": 5,
             "duration_percent_of_timeout": 80,
+            "dead_letter_age_percent_of_retention": 75,
             "api_error_rate_percent": 1,
             "api_latency_p95_ms": 2_000,
         },
@@ -752,6 +754,10 @@ FIFO_BATCHES = ": queue.fifo takes worker.batch_size up to 10 and no worker.batc
                 f":{group}: snap_start and provisioned_concurrency do not go together: choose one",
             )
             for group in ("api", "worker")
+        ),
+        (
+            {"worker": {"snap_start": True, "ephemeral_storage_mb": 513}},
+            ":worker: snap_start and ephemeral_storage_mb 513 (above 512) do not go together: choose one",
         ),
         (
             {"api": {"reserved_concurrency": 2, "provisioned_concurrency": 3}},

@@ -297,6 +297,7 @@ def test_alarms_and_dashboard_watch_what_is_there(graph: Graph, capsys: pytest.C
     }
     assert set(alarms) == {
         "dead-letters",
+        "oldest-dead-letter",
         "oldest-message",
         "failed-messages",
         "worker-errors",

@@ -86,6 +86,16 @@ def test_a_header_line_is_never_data_where_none_is_expected() -> None:
     assert failure("b,a\n1,x\n", header="none")[0] == "unexpected_header"
 
 
+def test_a_cr_in_the_first_row_of_a_file_without_header_is_text_unless_it_has_no_other_line_ends() -> None:
+    for block in (None, 4):
+        assert Outcome("1,x\ry\n2,z\n", header="none", block=block).rows == [["1", "x\ry"], ["2", "z"]]
+        assert Outcome("1,x\r2,y\r", header="none", block=block).rows == [["1", "x"], ["2", "y"]]
+
+
+def test_a_row_with_names_in_it_is_no_header() -> None:
+    assert Outcome("a,A\n", header="none", delimiter=",").rows == [["a", "A"]]
+
+
 def test_a_file_without_header_needs_a_row() -> None:
     assert failure("\n\n", header="none")[0] == "empty_file"
 

@@ -11,23 +11,25 @@ from hypothesis import strategies as st
 from handlers.csv import engine as engine_module
 from handlers.csv.columns import Column, FileFormat, Footer
 from handlers.csv.engine import CsvEngine, blocks
-from handlers.csv.text import FileError
+from handlers.csv.text import FileError, OtherEncodingError
 from tests.handlers.csv.reading import read_all
 
 COLUMNS = (Column("a", required=True), Column("b"), Column("n", "integer"))
 TOKENS = [
     *('"', '""', "'", "\\", "x", "é", " ", ",", ",", "\t", "||", "\n", "\n", "\n", "\r\n", "\r", "\0", "1", "#"),
-    *("Total", "\\N", "\ufeff", "a,b,n\n", "q,r,1\n", "q||r||1\n", "q\tr\t1\n", "\x1a"),
+    *("Total", "\\N", "\ufeff", "a,b,n\n", "q,r,1\n", "q||r||1\n", "q\tr\t1\n", "\x1a", "\udcff"),
 ]
 
 
 def format_of(options: dict[str, Any]) -> FileFormat:
-    return FileFormat(columns=COLUMNS, **options)
+    return FileFormat(**{"columns": COLUMNS, **options})
 
 
 formats = st.fixed_dictionaries(
     {},
     optional={
+        "columns": st.just((*COLUMNS[:2], Column("n", "integer", unique=True))),
+        "encodings": st.sampled_from([("latin-1",), ("utf-8", "windows-1252")]),
         "header": st.sampled_from(["first", "find", "none"]),
         "skip_lines": st.integers(0, 3),
         "comment": st.sampled_from(["#", "x"]),
@@ -52,9 +54,9 @@ heads = st.sampled_from(
 )
 
 
-def outcome(data: bytes, file_format: FileFormat, size: int, *, resume: bool) -> Any:
+def outcome(data: bytes, file_format: FileFormat, size: int, *, resume: bool, position: int = 0) -> Any:
     """Read data in blocks of a size. `resume`: each block is read by a new engine, from the state of the last one."""
-    processed, rejected, engine = b"", b"", CsvEngine(file_format)
+    processed, rejected, engine = b"", b"", CsvEngine(file_format, encoding_position=position)
     try:
         with patch.object(engine_module, "BLOCK_BYTES", size):
             if not resume:
@@ -69,6 +71,8 @@ def outcome(data: bytes, file_format: FileFormat, size: int, *, resume: bool) ->
                 engine = CsvEngine(file_format, json.loads(json.dumps(engine.state())))
     except FileError as error:
         return error.reason
+    except OtherEncodingError:
+        return outcome(data, file_format, size, resume=resume, position=engine.encoding_position + 1)
     assert engine.offset == len(data)
     assert engine.rows == engine.processed + engine.rejected
     assert (processed.count(b"\n"), rejected.count(b"\n")) == (engine.processed, engine.rejected)
@@ -79,7 +83,7 @@ def outcome(data: bytes, file_format: FileFormat, size: int, *, resume: bool) ->
 def test_neither_blocks_nor_checkpoints_change_what_is_read(
     file_format: FileFormat, head: str, body: str, size: int
 ) -> None:
-    data = (head + body).encode()
+    data = (head + body).encode("utf-8", "surrogateescape")
     whole = outcome(data, file_format, 2**18, resume=False)
     assert outcome(data, file_format, size, resume=False) == whole
     assert outcome(data, file_format, size, resume=True) == whole

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from components.config import load
@@ -137,9 +137,11 @@ def test_keys_that_are_set_replace_those_of_the_preset() -> None:
     assert (german.columns[0].decimal, german.columns[0].group, german.encodings) == (",", " ", ("cp850",))
 
 
-cells = st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=8)
+cells = st.none() | st.text(
+    st.characters(exclude_characters="\0\ufeff", exclude_categories=["Cs"]), min_size=1, max_size=8
+)
 tables = st.lists(st.tuples(cells, cells), min_size=1, max_size=5)
-TWO = [{"name": "a"}, {"name": "b"}]
+TWO = [{"name": "some_text"}, {"name": "other_text"}]
 
 
 def dumped(cell: str | None, escapes: dict[str, str]) -> str:
@@ -158,8 +160,12 @@ def dumped(cell: str | None, escapes: dict[str, str]) -> str:
 )
 @given(table=tables)
 @example(table=[("\\N", None), (None, None), ("\\.", "#"), ("a\rb", '"')])
+@example(table=[("\r", None)])
+@example(table=[("A", "\rA"), ("\r\n", "\r\nx")])
 def test_any_table_survives_the_dumps_of_databases(
     preset: str, escapes: dict[str, str], table: list[tuple[str | None, str | None]]
 ) -> None:
+    # MySQL does not escape a CR, so one before the end of a row is a part of the line end.
+    assume(preset == "postgres" or not any((row[1] or "").endswith("\r") for row in table))
     text = "".join("\t".join(dumped(cell, escapes) for cell in row) + "\n" for row in table)
     assert values(text.encode(), file_format(preset, columns=TWO)) == [list(row) for row in table]
