@@ -10,6 +10,7 @@ import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
 from components.function import Function
+from components.names import service_name
 from components.observability import Alarm, Metric, Panel, Rate
 from components.options.api import ApiOptions
 from components.options.common import AlarmOptions, LogOptions
@@ -396,7 +397,14 @@ def _access_logs(
     """Where a stage logs its requests, and what of each. Both kinds of API have it in the same shape."""
     if not options.writes_access_logs:
         return None
-    group = aws.cloudwatch.LogGroup(f"{name}-access", retention_in_days=logs.retention_days, opts=child)
+    group = aws.cloudwatch.LogGroup(
+        f"{name}-access",
+        # API Gateway notes each log group of another name in one policy of the account, for ever; it takes about fifty.
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
+        name=f"/aws/vendedlogs/{service_name()}-{name}-access",
+        retention_in_days=logs.retention_days,
+        opts=child,
+    )
     caller = {"caller": CALLER_LOGGED[options.auth]} if options.auth in CALLER_LOGGED else {}
     logged = json.dumps({**ACCESS_LOG, "route": ROUTE_LOGGED[options.kind], **caller})
     return {"destination_arn": group.arn, "format": logged}

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 
 # Retention periods that CloudWatch Logs accepts, up to a year:
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -173,12 +173,20 @@ class Subscription(Options):
     """An e-mail address, an https URL, or the ARN of a queue or function."""
 
     @model_validator(mode="after")
-    def _endpoint_fits_protocol(self) -> Self:
+    def _endpoint_fits_protocol(self, info: ValidationInfo) -> Self:
         shapes = {
             "email": ("[^@ ]+@[^@ ]+", "an e-mail address"),
             "https": ("https://.+", "an https URL"),
-            "sqs": ("arn:aws[a-z-]*:sqs:.+", "the ARN of a queue"),
-            "lambda": ("arn:aws[a-z-]*:lambda:.+", "the ARN of a function"),
+            # Topics that are not FIFO do not deliver to queues that are.
+            # https://docs.aws.amazon.com/sns/latest/dg/sns-fifo-topics.html
+            "sqs": (
+                r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,80}",
+                "the ARN of a queue, and not a FIFO one,",
+            ),
+            "lambda": (
+                r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:function:[A-Za-z0-9_-]{1,64}(:[$A-Za-z0-9_-]{1,128})?",
+                "the ARN of a function",
+            ),
         }
         shape, words = shapes[self.protocol]
         if re.search("://[^/?#]*@", self.endpoint):
@@ -187,6 +195,10 @@ class Subscription(Options):
         if not re.fullmatch(shape, self.endpoint):
             # The message does not repeat the endpoint: a webhook's address is often its only credential.
             raise ValueError(f"endpoint must be {words} with protocol {self.protocol!r}")
+        # Lambda permits the topic to invoke the function, which is done in the stack's region.
+        region, stack_region = self.endpoint.split(":")[3:4], (info.context or {}).get("region")
+        if self.protocol == "lambda" and stack_region not in (None, *region):
+            raise ValueError(f"endpoint must be a function of the stack's region, {stack_region} (aws:region)")
         return self
 
 
