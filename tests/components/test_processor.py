@@ -188,7 +188,8 @@ def test_packages_are_a_layer_of_the_functions_that_run_the_processor_and_of_no_
     deployed: Callable[..., Graph],
 ) -> None:
     graph = deployed(NEEDS, "\n".join(map(pinned, PYDANTIC)), circuit_breaker={})
-    layers = graph.of_type("aws:lambda/layerVersion:LayerVersion")
+    # Resources that do not need each other are registered in any order.
+    layers = sorted(graph.of_type("aws:lambda/layerVersion:LayerVersion"), key=lambda layer: layer.name)
     assert [layer.name for layer in layers] == ["pipeline-dependencies", "pipeline-processor"]
     found = {each.name: each.inputs["layers"] for each in graph.of_type("aws:lambda/function:Function")}
     base, own = found["pipeline-worker"]
