@@ -10,6 +10,10 @@ from components.grants import Grant
 from components.options.common import ProtectionOptions
 from components.policies import deny_plain_http
 
+# Encryption with keys that a client brings along: nobody else could read such an object. S3's own default.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/blocking-unblocking-s3-c-encryption-gpb.html
+BLOCKED_ENCRYPTION = ["SSE-C"]
+
 
 class Bucket(pulumi.ComponentResource):
     """A private, encrypted, TLS-only bucket. Call `expire` once its users are known."""
@@ -22,12 +26,13 @@ class Bucket(pulumi.ComponentResource):
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Bucket", name, None, opts)
-        child = ResourceOptions(parent=self)
+        # A bucket that is kept keeps its protection: the provider undoes what it deletes.
+        child = ResourceOptions(parent=self, retain_on_delete=options.retain_data)
         bucket = aws.s3.Bucket(
             name,
             # A bucket that is not to be kept must not stop `pulumi destroy` because something lies in it.
             force_destroy=not options.retain_data,
-            opts=ResourceOptions(parent=self, retain_on_delete=options.retain_data),
+            opts=child,
         )
         closed = aws.s3.BucketPublicAccessBlock(
             name,
@@ -47,7 +52,14 @@ class Bucket(pulumi.ComponentResource):
         aws.s3.BucketServerSideEncryptionConfiguration(
             name,
             bucket=bucket.id,
-            rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}],
+            # S3's own defaults, said aloud so that no version of the provider sees a difference.
+            rules=[
+                {
+                    "apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"},
+                    "bucket_key_enabled": False,
+                    "blocked_encryption_types": BLOCKED_ENCRYPTION,
+                }
+            ],
             opts=child,
         )
         if options.bucket_versioning:
@@ -62,9 +74,10 @@ class Bucket(pulumi.ComponentResource):
             bucket=bucket.id,
             policy=deny_plain_http("s3:*", bucket.arn, Output.concat(bucket.arn, "/*")),
             # S3 refuses two changes of a bucket's access at once.
-            opts=ResourceOptions(parent=self, depends_on=[closed]),
+            opts=ResourceOptions.merge(child, ResourceOptions(depends_on=[closed])),
         )
         self._label = name
+        self._child = child
         self._versioned = options.bucket_versioning
         self.arn = bucket.arn
         self.name = bucket.bucket
@@ -73,7 +86,7 @@ class Bucket(pulumi.ComponentResource):
     def expire(self, after_days: Mapping[str, int | None]) -> None:
         """Expire objects below prefixes (`results/`) after days, or never (None), and clean up after failed writes."""
         aws.s3.BucketLifecycleConfiguration(
-            self._label, bucket=self.name, rules=_lifecycle(after_days), opts=ResourceOptions(parent=self)
+            self._label, bucket=self.name, rules=_lifecycle(after_days), opts=self._child
         )
 
     def grant_write(self, prefix: str) -> Grant:
@@ -106,12 +119,14 @@ class Bucket(pulumi.ComponentResource):
             why=f"read from {prefix}",
         )
 
-    def grant_see_missing(self) -> Grant:
+    def grant_see_missing(self, what: str = "an object") -> Grant:
         """To be told that an object is gone; without it, S3 answers that it is forbidden.
+
+        `what` tells the statements of two buckets in one role apart.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html (Permissions)
         """
-        return Grant(("s3:ListBucket",), (self.arn,), why="be told that an object is gone")
+        return Grant(("s3:ListBucket",), (self.arn,), why=f"be told that {what} is gone")
 
     def grant_put(self, key: str) -> Grant:
         """To write one object."""

@@ -7,6 +7,7 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions, ResourceTransformationArgs, ResourceTransformationResult
 
+from components.bucket import BLOCKED_ENCRYPTION
 from components.names import service_name
 from components.options.common import CommonOptions, CustomerKeyOptions
 
@@ -24,6 +25,7 @@ _ENCRYPTED: Mapping[str, Callable[[Output[str]], Mapping[str, Any]]] = {
                 "apply_server_side_encryption_by_default": {"sse_algorithm": "aws:kms", "kms_master_key_id": key},
                 # S3 asks KMS once for many objects instead of for each.
                 "bucket_key_enabled": True,
+                "blocked_encryption_types": BLOCKED_ENCRYPTION,
             },
         ],
     },

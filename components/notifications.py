@@ -53,10 +53,13 @@ class Notifications(pulumi.ComponentResource):
                 opts=child,
             )
             if subscription.protocol == "lambda":
+                # The provider stores them apart, and would replace a permission that names them together at each `up`.
+                function, qualifier = _function_and_qualifier(subscription.endpoint)
                 aws.lambda_.Permission(
                     label,
                     action="lambda:InvokeFunction",
-                    function=subscription.endpoint,
+                    function=function,
+                    qualifier=qualifier or None,
                     principal="sns.amazonaws.com",
                     source_arn=topic.arn,
                     opts=child,
@@ -95,6 +98,12 @@ def _alarms(topic: aws.sns.Topic) -> dict[str, Any]:
         "Resource": topic.arn,
         "Condition": topic.arn.apply(condition),
     }
+
+
+def _function_and_qualifier(arn: str) -> tuple[str, str]:
+    """Split the ARN of a function's alias or version into the function's ARN and the qualifier, which may be empty."""
+    parts = arn.split(":")
+    return ":".join(parts[:7]), ":".join(parts[7:])
 
 
 def _short(text: str) -> str:

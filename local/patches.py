@@ -25,7 +25,7 @@ from ministack.core import (  # type: ignore[import-untyped]
     responses,
     router,
 )
-from ministack.services import apigateway, eventbridge, lambda_svc, scheduler  # type: ignore[import-untyped]
+from ministack.services import apigateway, eventbridge, lambda_svc, s3, scheduler  # type: ignore[import-untyped]
 
 from local.gate import Checks, Gate
 
@@ -64,6 +64,7 @@ def apply() -> None:
     _authorise_event_source_mappings()
     _authorise_parameters_by_arn()
     _match_line_breaks_with_wildcards()
+    _hide_which_objects_exist()
     _queue_asynchronous_invocations()
     _fill_in_scheduled_times()
     _show_functions_their_own_packages()
@@ -217,6 +218,27 @@ def _match_line_breaks_with_wildcards() -> None:
         return re.compile(found.pattern.removesuffix("$") + r"\Z", found.flags | re.DOTALL)
 
     iam_evaluator._fnmatch_compile = compiled  # noqa: SLF001
+
+
+def _hide_which_objects_exist() -> None:
+    """Answer 403 for a missing object to callers without `s3:ListBucket`, as AWS does.
+
+    MiniStack answers 404, so that code which waits for it works here and not on AWS.
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html (Permissions)
+    """
+    original = iam_evaluator.enforce
+
+    def enforce(access_key_id: str, iam_action: str, *args: Any, **options: Any) -> Any:
+        denied = original(access_key_id, iam_action, *args, **options)
+        bucket_arn, _, key = options.get("resource_arn", "").partition("/")
+        if denied is not None or iam_action != "s3:GetObject" or not key:
+            return denied
+        bucket = s3._buckets.get(bucket_arn.rpartition(":")[2])  # noqa: SLF001
+        if bucket is None or key in bucket["objects"]:
+            return None
+        return original(access_key_id, "s3:ListBucket", *args, **{**options, "resource_arn": bucket_arn})
+
+    iam_evaluator.enforce = enforce
 
 
 def _authorise_partiql_by_statement() -> None:

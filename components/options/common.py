@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 
 # Retention periods that CloudWatch Logs accepts, up to a year:
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -132,7 +132,8 @@ class StartOptions(Options):
     provisioned_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Execution environments that are always ready, billed by the hour."""
     snap_start: bool = False
-    """Start from a snapshot, billed while it is kept and for each start."""
+    """Start from a snapshot, billed while it is kept and for each start. In the minutes after the first deployment
+    calls may fail until Lambda has made the snapshot; queued messages are retried, clients should retry, too."""
 
     @model_validator(mode="after")
     def _one_way_to_avoid_cold_starts(self) -> Self:
@@ -152,7 +153,8 @@ class ProtectionOptions(Options):
     bucket_versioning: bool
     """Keep overwritten and deleted objects as noncurrent versions."""
     retain_data: bool
-    """`pulumi destroy` leaves tables and buckets in place. `false` also empties the buckets."""
+    """`pulumi destroy` leaves tables, buckets with their protection (policy, public access block, encryption,
+    versioning, lifecycle) and the customer key in place. `false` also empties the buckets."""
 
 
 class LogOptions(Options):
@@ -173,7 +175,7 @@ class Subscription(Options):
     """An e-mail address, an https URL, or the ARN of a queue or function."""
 
     @model_validator(mode="after")
-    def _endpoint_fits_protocol(self) -> Self:
+    def _endpoint_fits_protocol(self, info: ValidationInfo) -> Self:
         shapes = {
             "email": ("[^@ ]+@[^@ ]+", "an e-mail address"),
             "https": ("https://.+", "an https URL"),
@@ -187,6 +189,16 @@ class Subscription(Options):
         if not re.fullmatch(shape, self.endpoint):
             # The message does not repeat the endpoint: a webhook's address is often its only credential.
             raise ValueError(f"endpoint must be {words} with protocol {self.protocol!r}")
+        if self.protocol == "sqs" and self.endpoint.endswith(".fifo"):
+            raise ValueError(
+                "endpoint is a FIFO queue, which SNS delivers to from FIFO topics only: name a standard queue"
+            )
+        region, stack_region = self.endpoint.split(":")[3:4], (info.context or {}).get("region")
+        if self.protocol == "lambda" and stack_region is not None and region != [stack_region]:
+            raise ValueError(
+                f"endpoint is a function in {region[0]}, and the stack is in {stack_region} (aws:region): the topic "
+                "can be permitted to invoke functions of its own region only"
+            )
         return self
 
 
@@ -273,7 +285,9 @@ class VpcOptions(Options):
     subnet_ids: Annotated[
         tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")], ...], Field(min_length=1, max_length=16)
     ] = ()
-    """Existing private subnets, ideally in two availability zones or more. Default: a VPC of the stack's own."""
+    """Existing private subnets, ideally in two availability zones or more. Default: a VPC of the stack's own. After
+    `pulumi destroy`, or when `vpc` is removed, network interfaces of the functions may stay in them: delete those that
+    are described as `AWS Lambda VPC ENI` and are no longer in use (docs/security.md)."""
     security_group_ids: Annotated[
         tuple[Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")], ...], Field(min_length=1, max_length=5)
     ] = ()

@@ -55,6 +55,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             outputs.grant_read(STATE),
             alerts.grant_publish(),
             notifications.grant_publish("NOTIFICATIONS_TOPIC_ARN"),
+            outputs.grant_see_missing("an output"),
         ],
         environment={
             "INPUT_PREFIX": config.input.prefix,

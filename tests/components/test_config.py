@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from components.config import ENVIRONMENT_DEFAULTS, VARIANTS, ConfigError, load, load_stack, stack_file_schema
+from components.names import layer_name
 from components.options.api import ApiPipelineConfig, ReportOptions
 from components.options.common import Options
 from components.options.secrets import SecretOptions
@@ -45,6 +46,35 @@ def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # Outside dev an API must say who may use it.
 SAID = {"auth": "iam"}
+
+
+def test_a_fifo_queue_does_not_subscribe_to_a_topic_that_is_not_fifo() -> None:
+    queue = {"protocol": "sqs", "endpoint": "arn:aws:sqs:us-east-1:123456789012:q.fifo"}
+    (line,) = lines(notifications={"subscriptions": [queue]})
+    assert "endpoint is a FIFO queue" in line
+    assert line.endswith("name a standard queue")
+
+
+def test_a_function_of_another_region_does_not_subscribe() -> None:
+    function = {"protocol": "lambda", "endpoint": "arn:aws:lambda:eu-west-1:123456789012:function:f"}
+    given = raw(notifications={"subscriptions": [function]})
+    with pytest.raises(ConfigError, match=r"a function in eu-west-1, and the stack is in us-east-1 \(aws:region\)"):
+        load({**given, "aws:region": "us-east-1"}, file=FILE)
+    assert load({**given, "aws:region": "eu-west-1"}, file=FILE)
+    # Its own form is looked at first.
+    (line,) = lines(notifications={"subscriptions": [{"protocol": "lambda", "endpoint": "pager"}]})
+    assert "must be the ARN of a function" in line
+
+
+def test_regions_of_china_are_refused() -> None:
+    with pytest.raises(ConfigError, match="regions of China are not supported"):
+        load({**raw(), "aws:region": "cn-north-1"}, file=FILE)
+
+
+def test_a_layer_s_name_that_lambda_refuses_is_an_error() -> None:
+    assert layer_name("a" * 140) == "a" * 140
+    with pytest.raises(pulumi.RunError, match="has 141 characters, and Lambda takes 140"):
+        layer_name("a" * 141)
 
 
 def raw(**options: Any) -> dict[str, str]:

@@ -222,6 +222,7 @@ def test_the_worker_may_do_exactly_this(graph: Graph) -> None:
         (["s3:GetObject"], [f"{target}/state/*"]),
         (["sns:Publish"], [f"arn:aws:sns:{account}:{name['Topic', 'pipeline-alerts']}"]),
         (["sns:Publish"], [f"arn:aws:sns:{account}:{name['Topic', 'pipeline-files']}"]),
+        (["s3:ListBucket"], [target]),
         (
             ["logs:CreateLogStream", "logs:PutLogEvents"],
             [f"arn:aws:logs:{account}:log-group:{name['LogGroup', 'pipeline-worker']}:*"],

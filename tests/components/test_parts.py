@@ -108,7 +108,13 @@ def test_the_bucket_is_private_encrypted_and_forgets(dev: Graph) -> None:
     }
     assert inputs("BucketOwnershipControls") == {"rule": {"objectOwnership": "BucketOwnerEnforced"}}
     assert inputs("BucketServerSideEncryptionConfiguration") == {
-        "rules": [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}],
+        "rules": [
+            {
+                "applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"},
+                "bucketKeyEnabled": False,
+                "blockedEncryptionTypes": ["SSE-C"],
+            }
+        ],
     }
     assert inputs("BucketLifecycleConfiguration") == {
         "rules": [
@@ -137,7 +143,10 @@ def test_prod_keeps_data_and_dev_destroys_cleanly(
 ) -> None:
     graph = graph_of(environment=environment, api={"auth": "iam"}, encryption={"customer_key": {}})
     retained = {each.type.rsplit(":", 1)[1] for each in graph if each.retained}
-    assert retained == ({"Table", "Bucket", "Key"} if kept else set())
+    # A bucket that is kept keeps its protection.
+    protection = {each.type.rsplit(":", 1)[1] for each in graph if each.type.startswith("aws:s3/")}
+    assert len(protection) == (7 if kept else 6)
+    assert retained == ({"Table", "Key", *protection} if kept else set())
     table = graph.find("aws:dynamodb/table:Table", "pipeline-table").inputs
     bucket = graph.find("aws:s3/bucket:Bucket", "pipeline-bucket").inputs
     assert table["deletionProtectionEnabled"] is kept
@@ -174,6 +183,30 @@ def test_subscriptions_follow_the_config_and_a_function_may_be_invoked_by_the_to
         if permission.inputs["principal"] == "sns.amazonaws.com"
     ]
     assert sorted(permissions) == sorted((function, topic) for topic in topics.values())
+
+
+def test_the_alias_of_a_function_is_named_apart_in_its_permission(graph_of: Callable[..., Graph]) -> None:
+    # The provider stores them apart: named together, each `up` would replace the permission.
+    function = "arn:aws:lambda:us-east-1:123456789012:function:pager"
+    graph = graph_of(notifications={"subscriptions": [{"protocol": "lambda", "endpoint": f"{function}:live"}]})
+    found = [
+        (each.inputs["function"], each.inputs["qualifier"])
+        for each in graph.of_type("aws:lambda/permission:Permission")
+        if each.inputs["principal"] == "sns.amazonaws.com"
+    ]
+    assert found == [(function, "live")] * 2
+
+
+@pytest.mark.parametrize("kind", ["http", "rest"])
+def test_an_api_leads_to_a_function_only_when_it_may_invoke_it(graph_of: Callable[..., Graph], kind: str) -> None:
+    graph = graph_of(api={"kind": kind})
+    (permission,) = [
+        each
+        for each in graph.of_type("aws:lambda/permission:Permission")
+        if each.inputs["principal"] == "apigateway.amazonaws.com"
+    ]
+    late = "aws:apigatewayv2/integration:Integration" if kind == "http" else "aws:apigateway/deployment:Deployment"
+    assert all(permission.urn in each.dependencies for each in graph.of_type(late))
 
 
 @pytest.mark.parametrize("protocol", ["https", "sqs", "lambda"])
