@@ -409,9 +409,9 @@ def _access_logs(
         return None
     group = aws.cloudwatch.LogGroup(
         f"{name}-access",
-        # API Gateway adds every other group to one policy of the account, which is soon full and never emptied.
+        # API Gateway notes each log group of another name in one policy of the account, for ever; it takes about fifty.
         # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
-        name=f"/aws/vendedlogs/{service_name()}/{name}-access",
+        name=f"/aws/vendedlogs/{service_name()}-{name}-access",
         retention_in_days=logs.retention_days,
         opts=child,
     )

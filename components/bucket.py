@@ -6,13 +6,10 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
 
+from components.encryption import BLOCKED_ENCRYPTION_TYPES
 from components.grants import Grant
 from components.options.common import ProtectionOptions
 from components.policies import deny_plain_http
-
-# Encryption with keys that a client brings along: nobody else could read such an object. S3's own default.
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/blocking-unblocking-s3-c-encryption-gpb.html
-BLOCKED_ENCRYPTION = ["SSE-C"]
 
 
 class Bucket(pulumi.ComponentResource):
@@ -26,7 +23,7 @@ class Bucket(pulumi.ComponentResource):
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Bucket", name, None, opts)
-        # A bucket that is kept keeps its protection: the provider undoes what it deletes.
+        # A bucket that is kept keeps its protection: to delete its versioning would suspend it, for one.
         child = ResourceOptions(parent=self, retain_on_delete=options.retain_data)
         bucket = aws.s3.Bucket(
             name,
@@ -52,12 +49,12 @@ class Bucket(pulumi.ComponentResource):
         aws.s3.BucketServerSideEncryptionConfiguration(
             name,
             bucket=bucket.id,
-            # S3's own defaults, said aloud so that no version of the provider sees a difference.
             rules=[
                 {
                     "apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"},
+                    # AWS's defaults, said so that none of the provider's versions sees a difference.
                     "bucket_key_enabled": False,
-                    "blocked_encryption_types": BLOCKED_ENCRYPTION,
+                    "blocked_encryption_types": BLOCKED_ENCRYPTION_TYPES,
                 }
             ],
             opts=child,
@@ -76,8 +73,7 @@ class Bucket(pulumi.ComponentResource):
             # S3 refuses two changes of a bucket's access at once.
             opts=ResourceOptions.merge(child, ResourceOptions(depends_on=[closed])),
         )
-        self._label = name
-        self._child = child
+        self._label, self._child = name, child
         self._versioned = options.bucket_versioning
         self.arn = bucket.arn
         self.name = bucket.bucket
@@ -121,8 +117,6 @@ class Bucket(pulumi.ComponentResource):
 
     def grant_see_missing(self, what: str = "an object") -> Grant:
         """To be told that an object is gone; without it, S3 answers that it is forbidden.
-
-        `what` tells the statements of two buckets in one role apart.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html (Permissions)
         """

@@ -64,7 +64,7 @@ def apply() -> None:
     _authorise_event_source_mappings()
     _authorise_parameters_by_arn()
     _match_line_breaks_with_wildcards()
-    _hide_which_objects_exist()
+    _forbid_what_is_gone()
     _queue_asynchronous_invocations()
     _fill_in_scheduled_times()
     _show_functions_their_own_packages()
@@ -220,27 +220,6 @@ def _match_line_breaks_with_wildcards() -> None:
     iam_evaluator._fnmatch_compile = compiled  # noqa: SLF001
 
 
-def _hide_which_objects_exist() -> None:
-    """Answer 403 for a missing object to callers without `s3:ListBucket`, as AWS does.
-
-    MiniStack answers 404, so that code which waits for it works here and not on AWS.
-    https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html (Permissions)
-    """
-    original = iam_evaluator.enforce
-
-    def enforce(access_key_id: str, iam_action: str, *args: Any, **options: Any) -> Any:
-        denied = original(access_key_id, iam_action, *args, **options)
-        bucket_arn, _, key = options.get("resource_arn", "").partition("/")
-        if denied is not None or iam_action != "s3:GetObject" or not key:
-            return denied
-        bucket = s3._buckets.get(bucket_arn.rpartition(":")[2])  # noqa: SLF001
-        if bucket is None or key in bucket["objects"]:
-            return None
-        return original(access_key_id, "s3:ListBucket", *args, **{**options, "resource_arn": bucket_arn})
-
-    iam_evaluator.enforce = enforce
-
-
 def _authorise_partiql_by_statement() -> None:
     """Authorise each PartiQL statement by its kind, on its table, as AWS does.
 
@@ -307,6 +286,28 @@ def _queue_asynchronous_invocations() -> None:
 
     lambda_svc.invoke_async_with_retry = invoke_async_with_retry
     lambda_svc._execute_function = execute_function  # noqa: SLF001
+
+
+def _forbid_what_is_gone() -> None:
+    """Answer 403 for an object that is not there, as S3 does to those who may not list the bucket.
+
+    MiniStack answers 404 to everybody.
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html (Permissions)
+    """
+    original = iam_evaluator.enforce
+
+    def enforce(access_key_id: str, iam_action: str, service: str, region: str, *args: Any, **options: Any) -> Any:
+        denied = original(access_key_id, iam_action, service, region, *args, **options)
+        if denied is not None or iam_action != "s3:GetObject":
+            return denied
+        arn = options.get("resource_arn", args[0] if args else "*")
+        name, _, key = arn.removeprefix("arn:aws:s3:::").partition("/")
+        bucket = s3._buckets.get(name)  # noqa: SLF001
+        if bucket is None or key in bucket["objects"]:
+            return None
+        return original(access_key_id, "s3:ListBucket", service, region, resource_arn=f"arn:aws:s3:::{name}")
+
+    iam_evaluator.enforce = enforce
 
 
 def _fill_in_scheduled_times() -> None:

@@ -179,8 +179,16 @@ class Subscription(Options):
         shapes = {
             "email": ("[^@ ]+@[^@ ]+", "an e-mail address"),
             "https": ("https://.+", "an https URL"),
-            "sqs": ("arn:aws[a-z-]*:sqs:.+", "the ARN of a queue"),
-            "lambda": ("arn:aws[a-z-]*:lambda:.+", "the ARN of a function"),
+            # Topics that are not FIFO do not deliver to queues that are.
+            # https://docs.aws.amazon.com/sns/latest/dg/sns-fifo-topics.html
+            "sqs": (
+                r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,80}",
+                "the ARN of a queue, and not a FIFO one,",
+            ),
+            "lambda": (
+                r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:function:[A-Za-z0-9_-]{1,64}(:[$A-Za-z0-9_-]{1,128})?",
+                "the ARN of a function",
+            ),
         }
         shape, words = shapes[self.protocol]
         if re.search("://[^/?#]*@", self.endpoint):
@@ -189,16 +197,10 @@ class Subscription(Options):
         if not re.fullmatch(shape, self.endpoint):
             # The message does not repeat the endpoint: a webhook's address is often its only credential.
             raise ValueError(f"endpoint must be {words} with protocol {self.protocol!r}")
-        if self.protocol == "sqs" and self.endpoint.endswith(".fifo"):
-            raise ValueError(
-                "endpoint is a FIFO queue, which SNS delivers to from FIFO topics only: name a standard queue"
-            )
+        # Lambda permits the topic to invoke the function, which is done in the stack's region.
         region, stack_region = self.endpoint.split(":")[3:4], (info.context or {}).get("region")
-        if self.protocol == "lambda" and stack_region is not None and region != [stack_region]:
-            raise ValueError(
-                f"endpoint is a function in {region[0]}, and the stack is in {stack_region} (aws:region): the topic "
-                "can be permitted to invoke functions of its own region only"
-            )
+        if self.protocol == "lambda" and stack_region not in (None, *region):
+            raise ValueError(f"endpoint must be a function of the stack's region, {stack_region} (aws:region)")
         return self
 
 
@@ -286,8 +288,7 @@ class VpcOptions(Options):
         tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")], ...], Field(min_length=1, max_length=16)
     ] = ()
     """Existing private subnets, ideally in two availability zones or more. Default: a VPC of the stack's own. After
-    `pulumi destroy`, or when `vpc` is removed, network interfaces of the functions may stay in them: delete those that
-    are described as `AWS Lambda VPC ENI` and are no longer in use (docs/security.md)."""
+    `pulumi destroy`, or when `vpc` is removed, network interfaces of the functions may stay in them (docs/security.md)."""
     security_group_ids: Annotated[
         tuple[Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")], ...], Field(min_length=1, max_length=5)
     ] = ()

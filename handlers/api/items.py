@@ -18,6 +18,8 @@ from typing import Any, NotRequired, TypedDict
 from handlers.api.events import Envelope
 from handlers.shared.dynamodb import Condition
 
+SECONDS_A_DAY = 86_400
+
 
 class CountedItem(TypedDict):
     """The attributes that a summary counts."""
@@ -155,6 +157,12 @@ def resent(envelope: Envelope, claimed: EventItem) -> Envelope:
 def is_expired(item: CountedItem) -> bool:
     """Return True for an item that DynamoDB should have deleted by now."""
     return item["expires_at"] <= time.time()
+
+
+def alert_minute(now: int) -> tuple[dict[str, Any], Condition]:
+    """Return the attributes of an item `alert#{cause}` at a time (epoch seconds), and that it holds another minute."""
+    minute = str(now // 60)
+    return {"received_at": minute, "expires_at": now + SECONDS_A_DAY}, ("received_at", "<>", minute)
 
 
 def latency_ms(item: CountedItem) -> int | None:

@@ -12,9 +12,11 @@ from handlers.api.items import (
     IS_ACCEPTING,
     IS_FREE,
     NOT_SUCCEEDED,
+    SECONDS_A_DAY,
     Completion,
     EventItem,
     IndexKeys,
+    alert_minute,
     is_ours,
     key_of,
     new_item,
@@ -22,8 +24,6 @@ from handlers.api.items import (
 )
 from handlers.api.reader import EventReader
 from handlers.shared.dynamodb import Condition, Item, Refusal, Statement, TableError
-
-SECONDS_A_DAY = 86_400
 
 
 class EventTable(EventReader):
@@ -94,12 +94,10 @@ class EventTable(EventReader):
 
     def claim_minute(self, name: str) -> bool:
         """Return True for the first caller of a minute, whichever function it is in."""
-        now = int(time.time())
-        minute = {"received_at": str(now // 60), "expires_at": now + SECONDS_A_DAY}
+        minute, another = alert_minute(int(time.time()))
         (refusal,) = self._table.execute([self._table.insert_statement({**key_of(name), **minute})])
         if refusal is None:
             return True
-        another = ("received_at", "<>", minute["received_at"])
         (refusal,) = self._table.execute([self._table.update_statement(key_of(name), minute, another)])
         return refusal is None
 

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -49,13 +49,20 @@ class StandIns:
                 self._null = character
         return self._characters[raw]
 
-    def cells(self, row: Sequence[str]) -> list[str]:
-        """Return the cells of a row with what the characters mean."""
-        return ["" if cell == self._null else cell.translate(self._cells) for cell in row]
+    def put_back(self, rows: list[list[str]]) -> None:
+        """Replace the characters in cells by what they mean. Most rows have none, so they are looked for first."""
+        find = re.compile(f"[{''.join(self._characters.values())}]").search
+        for row in rows:
+            if find("".join(row)):
+                row[:] = ["" if cell == self._null else cell.translate(self._cells) for cell in row]
 
-    def raw(self, line: str) -> str:
-        """Return a line as it is written in the file."""
-        return line.translate(self._raw)
+    def raw(self, text: str) -> str:
+        """Return a text as it is written in the file."""
+        return text.translate(self._raw) if self._raw else text
+
+    def has_line_ends(self, *, at_cr: bool) -> bool:
+        """Return True if one of the characters stands for a line end. `at_cr`: a lone CR is one."""
+        return any("\n" in raw or (at_cr and "\r" in raw) for raw in self._characters)
 
     @property
     def has_nul(self) -> bool:
@@ -99,13 +106,17 @@ class Dialect:
         stand_ins = StandIns(text)
         if self.escape and self.escape in text:
             text = self._escape_pairs.sub(lambda match: self._escaped(match, stand_ins), text)
-        delimiter = self.delimiter
-        if len(delimiter) > 1:
-            delimiter = stand_ins.of(self.delimiter, self.delimiter)
-            text = text.replace(self.delimiter, delimiter)
+        text, delimiter = self.with_single_delimiter(text, stand_ins)
         if not at_cr and text.count("\r") != text.count("\r\n"):
             text = _lone_cr(stand_ins.of("\r", "\r"), text)
         return text, delimiter, stand_ins
+
+    def with_single_delimiter(self, text: str, stand_ins: StandIns) -> tuple[str, str]:
+        """Return a text with a delimiter of one character, and the delimiter."""
+        if len(self.delimiter) == 1:
+            return text, self.delimiter
+        delimiter = stand_ins.of(self.delimiter, self.delimiter)
+        return text.replace(self.delimiter, delimiter), delimiter
 
     @cached_property
     def _escape_pairs(self) -> re.Pattern[str]:
@@ -122,8 +133,7 @@ class Dialect:
     def is_simple(self, text: str) -> bool:
         """Return True if a text is split right at its line ends and delimiters alone."""
         return (
-            len(self.delimiter) == 1
-            and not (self.quote and self.quote in text)
+            not (self.quote and self.quote in text)
             and not (self.escape and self.escape in text)
             and not (self.skip_initial_space and starts_a_line((" ",), text, after=("\n", self.delimiter)))
         )

@@ -177,7 +177,7 @@ class CsvEngine:
             self.counts.padding -= padding_before
             parsed.reject_first(Problem(None, "nul", "the row begins with NUL or Ctrl-Z characters"))
         processed, rejected = self._process_parsed(parsed, shown)
-        used = len(text) - sum(map(len, parsed.lines[end:]))
+        used = len(text) - len(parsed.text(end))
         return self._taken(data, decoded, used, end, processed, rejected, final=final)
 
     def _take_header(self, text: str, *, final: bool) -> list[str]:
@@ -195,6 +195,7 @@ class CsvEngine:
             self._format,
             cr_ends_rows=cr_ends_rows,
             detected=header.delimiter_is_detected,
+            header_line=header.line,
         )
         return lines[: header.lines]
 
@@ -292,6 +293,7 @@ class CsvEngine:
             **self.counts.report(),
             "encoding": self.encoding.name,
             "delimiter": self._table.delimiter if self._table else None,
+            "header_line": self._table.header_line if self._table else None,
             "assumptions": assumptions(self._format, self.encoding.name, self.encoding_position, self._table),
             "missing_columns": plan.missing if plan else [],
             "unknown_columns": plan.unknown if plan else [],

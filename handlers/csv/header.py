@@ -26,6 +26,8 @@ class Header:
 
     cells: list[str]
     delimiter: str
+    line: int | None
+    """The number of its first line, from 1; None without a header."""
     lines: int
     """Lines up to its end."""
     ends_with_cr: bool
@@ -109,7 +111,7 @@ class HeaderReader:
                     "set input.header to first",
                 )
             names = best.cells
-        return Header(names, best.dialect.delimiter, start, self._at_cr, len(self._delimiters) > 1)
+        return Header(names, best.dialect.delimiter, None, start, self._at_cr, len(self._delimiters) > 1)
 
     def _found(self, lines: Sequence[str], start: int) -> Header | None:
         """Return the first line that has the names of all required columns."""
@@ -127,11 +129,11 @@ class HeaderReader:
     def _header(self, best: _Candidate, lines: Sequence[str], start: int) -> Header:
         end = start + best.lines
         cr = ends_with_cr(lines, end - 1)
-        return Header(best.cells, best.dialect.delimiter, end, cr, len(self._delimiters) > 1)
+        return Header(best.cells, best.dialect.delimiter, start + 1, end, cr, len(self._delimiters) > 1)
 
     def _candidates(self, lines: Sequence[str], start: int) -> list[_Candidate]:
         """Read a line with each delimiter. Raises csv.Error if it is readable with none."""
-        text = "".join(lines[start : start + _LINES_OF_HEADER])
+        text = "".join(lines[start : start + _LINES_OF_HEADER]).lstrip(BYTE_ORDER_MARK)
         candidates = []
         problem = csv.Error("empty")
         for delimiter in self._delimiters:
@@ -140,10 +142,12 @@ class HeaderReader:
             prepared_lines = split_lines(prepared, at_cr=self._at_cr)
             reader = dialect.reader(prepared_lines, separator)
             try:
-                cells = stand_ins.cells(next(reader))
+                cells = next(reader)
             except csv.Error as error:
                 problem = error
                 continue
+            if stand_ins.are_used:
+                stand_ins.put_back([cells])
             used = split_lines(stand_ins.raw("".join(prepared_lines[: reader.line_num])), at_cr=self._at_cr)
             candidates.append(_Candidate(cells, dialect, len(used)))
         if not candidates:

@@ -94,7 +94,7 @@ class RowChecks:
         if self._width == 1 or len(parsed.starts) == parsed.starts[-1] - parsed.starts[0] + 1:
             return
         for position, start in enumerate(parsed.starts[:-1]):
-            lines = parsed.lines[start : parsed.starts[position + 1]]
+            lines = [parsed.text(line, line + 1) for line in range(start, parsed.starts[position + 1])]
             if len(lines) > 1 and all(line.count("\t") == self._width - 1 for line in lines):
                 parsed.problems[position] = [
                     Problem(

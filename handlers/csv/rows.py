@@ -42,22 +42,34 @@ class ParsedRows(Rows):
 
     lines: Sequence[str]
     rows: list[list[str]]
+    stand_ins: StandIns | None = None
+    """Characters that the lines have instead of text of the file."""
+
+    def text(self, start: int, end: int | None = None) -> str:
+        """Return some lines as written in the file."""
+        text = "".join(self.lines[start:end])
+        return self.stand_ins.raw(text) if self.stand_ins else text
 
     def raw(self, position: int) -> str:  # noqa: D102
-        text = "".join(self.lines[self.starts[position] : self.starts[position + 1]])
+        text = self.text(self.starts[position], self.starts[position + 1])
         return text.removesuffix("\n").removesuffix("\r")
 
     def begins_with(self, position: int, texts: tuple[str, ...]) -> bool:
         """Return True if a row begins with one of the texts."""
-        return self.lines[self.starts[position]].startswith(texts)
+        start = self.starts[position]
+        return self.text(start, start + 1).startswith(texts)
 
     def put_back(self, stand_ins: StandIns, *, at_cr: bool) -> None:
         """Replace stand-ins by what they stand for. An escaped line end makes two lines of one."""
+        stand_ins.put_back(self.rows)
+        self.stand_ins = stand_ins
+        if not stand_ins.has_line_ends(at_cr=at_cr):
+            return
+        self.stand_ins = None
         lines = [split_lines(stand_ins.raw(line), at_cr=at_cr) for line in self.lines]
         ends = [0, *accumulate(map(len, lines))]
         self.starts = [ends[start] for start in self.starts]
         self.lines = list(chain.from_iterable(lines))
-        self.rows = list(map(stand_ins.cells, self.rows))
 
     def add_comment(self) -> None:
         """Add the next line as a comment."""

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from handlers.csv.checks import Check
 from handlers.csv.columns import FileFormat
-from handlers.csv.dialect import dialect_of, starts_a_line
+from handlers.csv.dialect import StandIns, dialect_of, starts_a_line
 from handlers.csv.footer import take_footer, without_last_lines
 from handlers.csv.parsing import Parser
 from handlers.csv.plan import named_width, plan_columns
@@ -18,7 +18,8 @@ from handlers.csv.unique import unique_columns
 class Table:
     """Turns text into rows.
 
-    `cr_ends_rows`: a lone CR is a line end, not text. `detected`: the delimiter is not configured.
+    `cr_ends_rows`: a lone CR is a line end, not text. `detected`: the delimiter is not configured. `header_line`: the
+    number of the header's line, or None.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class Table:
         *,
         cr_ends_rows: bool,
         detected: bool,
+        header_line: int | None,
     ) -> None:
         self.header = list(header)
         self.delimiter = delimiter
         self.cr_ends_rows = cr_ends_rows
         self.delimiter_is_detected = detected
+        self.header_line = header_line
         self.plan = plan_columns(header, delimiter, file_format)
         self.outputs = self.plan.outputs
         self.unique = unique_columns([output.check.column for output in self.outputs])
@@ -64,7 +67,7 @@ class Table:
             or (not text.isascii() and starts_a_line((BYTE_ORDER_MARK,), text))
         ):
             return None
-        columns = plain_columns(text, self.delimiter, len(self.header))
+        columns = plain_columns(*self._dialect.with_single_delimiter(text, StandIns(text)), width=len(self.header))
         if columns is None or self.header[0] in columns[0] or any(map(any, columns[self._named :])):
             return None
         if held := self._footer.last_rows:
@@ -96,6 +99,7 @@ class Table:
             "delimiter": self.delimiter,
             "cr_ends_rows": self.cr_ends_rows,
             "detected": self.delimiter_is_detected,
+            "header_line": self.header_line,
             "unique": [values.state() for values in self.unique.values()],
             "statistics": [output.statistics.state() for output in self.outputs],
         }
@@ -103,7 +107,7 @@ class Table:
     @classmethod
     def restored(cls, state: Mapping[str, Any], encoding: str, file_format: FileFormat) -> Self:
         """Return the table of a `state`."""
-        flags = {"cr_ends_rows": state["cr_ends_rows"], "detected": state["detected"]}
+        flags = {key: state[key] for key in ("cr_ends_rows", "detected", "header_line")}
         table = cls(state["header"], state["delimiter"], encoding, file_format, **flags)
         for output, statistics in zip(table.outputs, state["statistics"], strict=True):
             output.statistics.restore(statistics)

@@ -49,11 +49,10 @@ def _encryption_rule(rule: Mapping[str, Any]) -> dict[str, Any]:
     default = rule["applyServerSideEncryptionByDefault"]
     algorithm = {"SSEAlgorithm": default["sseAlgorithm"]}
     key = {"KMSMasterKeyID": default["kmsMasterKeyId"]} if "kmsMasterKeyId" in default else {}
-    blocked = {"BlockedEncryptionTypes": {"EncryptionType": rule["blockedEncryptionTypes"]}}
     return {
         "ApplyServerSideEncryptionByDefault": {**algorithm, **key},
-        **(blocked if "blockedEncryptionTypes" in rule else {}),
         "BucketKeyEnabled": rule.get("bucketKeyEnabled", False),
+        "BlockedEncryptionTypes": {"EncryptionType": rule.get("blockedEncryptionTypes", [])},
     }
 
 

@@ -108,6 +108,12 @@ def test_lists_and_health_have_a_throttle_of_their_own_below_the_apis(graph_of: 
     }
 
 
+def test_access_logs_are_in_groups_that_use_up_no_policy_of_the_account(graph_of: Callable[..., Graph]) -> None:
+    for api in ({"access_logs": True}, {"kind": "rest", "access_logs": True}):
+        group = graph_of(api=api).find("aws:cloudwatch/logGroup:LogGroup", "pipeline-api-access")
+        assert group.inputs["name"] == "/aws/vendedlogs/datapipeline-dev-pipeline-api-access"
+
+
 def test_throttling_cors_and_access_logs_are_as_configured(graph_of: Callable[..., Graph]) -> None:
     api = {
         "throttling": {"rate_per_second": 7, "burst": 9},

@@ -48,24 +48,6 @@ def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 SAID = {"auth": "iam"}
 
 
-def test_a_fifo_queue_does_not_subscribe_to_a_topic_that_is_not_fifo() -> None:
-    queue = {"protocol": "sqs", "endpoint": "arn:aws:sqs:us-east-1:123456789012:q.fifo"}
-    (line,) = lines(notifications={"subscriptions": [queue]})
-    assert "endpoint is a FIFO queue" in line
-    assert line.endswith("name a standard queue")
-
-
-def test_a_function_of_another_region_does_not_subscribe() -> None:
-    function = {"protocol": "lambda", "endpoint": "arn:aws:lambda:eu-west-1:123456789012:function:f"}
-    given = raw(notifications={"subscriptions": [function]})
-    with pytest.raises(ConfigError, match=r"a function in eu-west-1, and the stack is in us-east-1 \(aws:region\)"):
-        load({**given, "aws:region": "us-east-1"}, file=FILE)
-    assert load({**given, "aws:region": "eu-west-1"}, file=FILE)
-    # Its own form is looked at first.
-    (line,) = lines(notifications={"subscriptions": [{"protocol": "lambda", "endpoint": "pager"}]})
-    assert "must be the ARN of a function" in line
-
-
 def test_regions_of_china_are_refused() -> None:
     with pytest.raises(ConfigError, match="regions of China are not supported"):
         load({**raw(), "aws:region": "cn-north-1"}, file=FILE)
@@ -326,6 +308,7 @@ ITEMS: Json = {
     "secrets": "arn:aws:ssm:eu-west-1:123456789012:parameter/a",  # pragma: allowlist secret
     "actions": "s3:GetObject",
     "resources": "arn:aws:s3:::a",
+    "encodings": "utf-8",
 }
 
 
@@ -653,7 +636,7 @@ def test_a_secret_in_the_wrong_place_is_not_shown(options: dict[str, Any], words
     [
         ("email", "an e-mail address"),
         ("https", "an https URL"),
-        ("sqs", "the ARN of a queue"),
+        ("sqs", "the ARN of a queue, and not a FIFO one,"),
         ("lambda", "the ARN of a function"),
     ],
 )
@@ -664,6 +647,20 @@ def test_an_endpoint_that_does_not_go_with_its_protocol_is_not_shown(protocol: s
     ]
     (line,) = lines(notifications={"subscriptions": [{"protocol": protocol, "endpoint": [12345678]}]})
     assert line.startswith(f"{FILE}: datapipeline:notifications.subscriptions.0.endpoint: Input should be a valid str")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "endpoint", "words"),
+    [
+        ("sqs", "arn:aws:sqs:us-east-1:123456789012:alerts.fifo", "and not a FIFO one"),
+        ("lambda", "arn:aws:lambda:us-east-1:123456789012:layer:page:1", "the ARN of a function"),
+        ("lambda", "arn:aws:lambda:eu-west-1:123456789012:function:page", "the stack's region, us-east-1 (aws:region)"),
+    ],
+)
+def test_a_subscriber_that_the_topic_cannot_reach_is_refused(protocol: str, endpoint: str, words: str) -> None:
+    subscriptions = [{"protocol": protocol, "endpoint": endpoint}]
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        load({**raw(notifications={"subscriptions": subscriptions}), "aws:region": "us-east-1"}, file=FILE)
 
 
 def test_a_secret_of_another_region_is_refused_as_no_function_could_read_it() -> None:

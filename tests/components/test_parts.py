@@ -143,10 +143,10 @@ def test_prod_keeps_data_and_dev_destroys_cleanly(
 ) -> None:
     graph = graph_of(environment=environment, api={"auth": "iam"}, encryption={"customer_key": {}})
     retained = {each.type.rsplit(":", 1)[1] for each in graph if each.retained}
-    # A bucket that is kept keeps its protection.
-    protection = {each.type.rsplit(":", 1)[1] for each in graph if each.type.startswith("aws:s3/")}
-    assert len(protection) == (7 if kept else 6)
-    assert retained == ({"Table", "Key", *protection} if kept else set())
+    # And what protects the bucket.
+    protection = {each.type.rsplit(":", 1)[1] for each in graph if "bucket" in each.inputs and each.custom}
+    assert protection >= {"BucketPublicAccessBlock", "BucketPolicy", "BucketServerSideEncryptionConfiguration"}
+    assert retained == ({"Table", "Bucket", "Key", *protection} if kept else set())
     table = graph.find("aws:dynamodb/table:Table", "pipeline-table").inputs
     bucket = graph.find("aws:s3/bucket:Bucket", "pipeline-bucket").inputs
     assert table["deletionProtectionEnabled"] is kept
@@ -163,8 +163,11 @@ def test_subscriptions_follow_the_config_and_a_function_may_be_invoked_by_the_to
     function = "arn:aws:lambda:us-east-1:123456789012:function:pager"
     subscriptions = [
         {"protocol": "email", "endpoint": "ops@example.com"},
-        {"protocol": "lambda", "endpoint": function},
+        {"protocol": "lambda", "endpoint": f"{function}:live"},
     ]
+    # A new alarm that is not needed tells nobody so.
+    rings_or_rang = {"$or": [{"NewStateValue": ["ALARM"]}, {"OldStateValue": ["ALARM"]}]}
+    filters = {"alarms": {"filterPolicy": json.dumps(rings_or_rang), "filterPolicyScope": "MessageBody"}}
     graph = graph_of(notifications={"subscriptions": subscriptions})
     made = sorted(graph.of_type("aws:sns/topicSubscription:TopicSubscription"), key=lambda each: str(each.name))
     topics = {name: graph.outputs[f"{name}_topic_arn"] for name in ("alarms", "alerts")}
@@ -173,28 +176,16 @@ def test_subscriptions_follow_the_config_and_a_function_may_be_invoked_by_the_to
         queue = graph.find("aws:sqs/queue:Queue", f"pipeline-{name}-dead-letters").physical_name
         kept = json.dumps({"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:123456789012:{queue}"})
         expected += [
-            {**subscriptions[0], "topic": topic},
-            {**subscriptions[1], "topic": topic, "redrivePolicy": kept},
+            {**subscriptions[0], "topic": topic, **filters.get(name, {})},
+            {**subscriptions[1], "topic": topic, "redrivePolicy": kept, **filters.get(name, {})},
         ]
     assert [dict(subscription.inputs) for subscription in made] == expected
     permissions = [
-        (permission.inputs["function"], permission.inputs["sourceArn"])
+        (permission.inputs["function"], permission.inputs["qualifier"], permission.inputs["sourceArn"])
         for permission in graph.of_type("aws:lambda/permission:Permission")
         if permission.inputs["principal"] == "sns.amazonaws.com"
     ]
-    assert sorted(permissions) == sorted((function, topic) for topic in topics.values())
-
-
-def test_the_alias_of_a_function_is_named_apart_in_its_permission(graph_of: Callable[..., Graph]) -> None:
-    # The provider stores them apart: named together, each `up` would replace the permission.
-    function = "arn:aws:lambda:us-east-1:123456789012:function:pager"
-    graph = graph_of(notifications={"subscriptions": [{"protocol": "lambda", "endpoint": f"{function}:live"}]})
-    found = [
-        (each.inputs["function"], each.inputs["qualifier"])
-        for each in graph.of_type("aws:lambda/permission:Permission")
-        if each.inputs["principal"] == "sns.amazonaws.com"
-    ]
-    assert found == [(function, "live")] * 2
+    assert sorted(permissions) == sorted((function, "live", topic) for topic in topics.values())
 
 
 @pytest.mark.parametrize("kind", ["http", "rest"])
@@ -211,7 +202,11 @@ def test_an_api_leads_to_a_function_only_when_it_may_invoke_it(graph_of: Callabl
 
 @pytest.mark.parametrize("protocol", ["https", "sqs", "lambda"])
 def test_what_a_topic_cannot_deliver_is_kept_and_rings(graph_of: Callable[..., Graph], protocol: str) -> None:
-    endpoint = "https://ops.example.com/alerts" if protocol == "https" else f"arn:aws:{protocol}:us-east-1:1:pager"
+    endpoint = {
+        "https": "https://ops.example.com/alerts",
+        "sqs": "arn:aws:sqs:us-east-1:123456789012:pager",
+        "lambda": "arn:aws:lambda:us-east-1:123456789012:function:pager",
+    }[protocol]
     graph = graph_of(notifications={"subscriptions": [{"protocol": protocol, "endpoint": endpoint}]})
     queue = graph.find("aws:sqs/queue:Queue", "pipeline-alerts-dead-letters")
     document = json.loads(

@@ -7,7 +7,7 @@ What Lambda does with the role itself, and not our code, cannot be seen in this 
 
 import gzip
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -98,29 +98,15 @@ def test_without_any_one_action_something_breaks(files: Files, position: int, ac
         it_does_all_it_does(files)
 
 
-@pytest.mark.parametrize("lists", [True, False])
-def test_a_lost_upload_starts_the_file_anew_as_the_worker_is_told_that_there_is_no_output(
-    files: Files,
-    lists: bool,  # noqa: FBT001  a parameter of the test
-) -> None:
-    # Without s3:ListBucket, S3 answers 403 instead of 404, and the worker would retry until it gives up.
-    files.upload("raw/a.csv", HEADER + rows(400))
-    role = role_of(files)
-    position = max(place for place, action in role.actions if action == "s3:ListBucket")
-    with role.acting(), nullcontext() if lists else role.without("s3:ListBucket", position):
-        records = files.receive()
-        files.deliver(records, Time(4))
-        (lost,) = (upload for upload in files.uploads() if upload["Key"].startswith("rejected/"))
-        files.root("s3").abort_multipart_upload(
-            Bucket=files.outputs["output_bucket"], Key=lost["Key"], UploadId=lost["UploadId"]
-        )
-        files.show_again(records)
-        # Its next part goes up when the file ends: then the worker asks whether an earlier run got that far.
-        with patch.object(objects, "SMALLEST_PART_BYTES", objects.LARGEST_PART_BYTES):
-            files.drain(deliveries=6)
-    assert (files.item()["status"], files.item().get("reason")) == (
-        ("succeeded", None) if lists else ("failed", "gave_up")
-    )
+def test_with_these_rights_an_upload_that_is_lost_is_told_from_one_that_is_complete(files: Files) -> None:
+    bucket = files.outputs["output_bucket"]
+    with role_of(files).acting():
+        writer = objects.ObjectWriter(bucket, "processed/lost.jsonl", "text/plain")
+        writer.write(b"x" * (6 * 2**20))
+        (upload,) = files.uploads()
+        files.root("s3").abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        with pytest.raises(objects.UploadLostError):
+            writer.finish()
 
 
 @pytest.fixture

@@ -211,6 +211,25 @@ def test_a_queue_that_requires_tls_accepts_messages_from_this_machine(
         client.send_message(QueueUrl=queue, MessageBody="x")
 
 
+def test_an_object_that_is_gone_is_forbidden_to_who_may_not_list_the_bucket(
+    client_that_may: Callable[..., Any], aws: Clients
+) -> None:
+    bucket = f"bucket-{uuid.uuid4().hex}"
+    aws("s3").create_bucket(Bucket=bucket)
+    aws("s3").put_object(Bucket=bucket, Key="there")
+    reads = [("s3:GetObject", f"arn:aws:s3:::{bucket}/*")]
+    lists = [("s3:ListBucket", f"arn:aws:s3:::{bucket}")]
+    for allowed, code in ((reads, "403"), (reads + lists, "404")):
+        client = client_that_may("s3", allowed)
+        client.head_object(Bucket=bucket, Key="there")
+        with pytest.raises(ClientError) as raised:
+            client.head_object(Bucket=bucket, Key="gone")
+        assert raised.value.response["Error"]["Code"] == code
+        with pytest.raises(ClientError) as raised:
+            client.get_object(Bucket=bucket, Key="gone")
+        assert raised.value.response["Error"]["Code"] == {"403": "AccessDenied", "404": "NoSuchKey"}[code]
+
+
 def test_wildcards_match_line_breaks_in_keys(client_that_may: Callable[..., Any], aws: Clients) -> None:
     bucket = f"bucket-{uuid.uuid4().hex}"
     aws("s3").create_bucket(Bucket=bucket)

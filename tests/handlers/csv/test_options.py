@@ -44,6 +44,8 @@ def failure(text: str, **options: Any) -> tuple[str, str]:
 def test_lines_before_the_header_are_skipped_and_counted_as_lines() -> None:
     outcome = Outcome('Report "of\nMay;\n\na,b\n1,x\n2,y,z\n', skip_lines=2)
     assert (outcome.rows, outcome.rejected) == ([["1", "x"]], [(2, 6, "too_many_cells")])
+    assert outcome.report["header_line"] == 4
+    assert Outcome("1,x\n", header="none").report["header_line"] is None
 
 
 def test_more_lines_to_skip_than_the_file_has_leave_no_header() -> None:
