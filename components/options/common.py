@@ -288,7 +288,7 @@ class VpcOptions(Options):
         tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")], ...], Field(min_length=1, max_length=16)
     ] = ()
     """Existing private subnets, ideally in two availability zones or more. Default: a VPC of the stack's own. After
-    `pulumi destroy`, or when `vpc` is removed, the functions' network interfaces may stay in them (docs/security.md)."""
+    `pulumi destroy`, or when `vpc` is removed, the functions' network interfaces may stay (docs/security.md)."""
     security_group_ids: Annotated[
         tuple[Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")], ...], Field(min_length=1, max_length=5)
     ] = ()
