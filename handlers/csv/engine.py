@@ -163,7 +163,7 @@ class CsvEngine:
         elif not padding_before and (plain := self._table.plain_columns(text, final=final)):
             columns, used = plain
             end = len(columns[0])
-            rows = ColumnRows(columns, self._table.delimiter, starts=list(range(end + 1)))
+            rows = ColumnRows(columns, self._table.delimiter, starts=range(end + 1))
             processed, rejected = self._process(rows, columns, range(end), text)
             return self._taken(data, decoded, used, end, processed, rejected, final=final)
         rest = text[sum(map(len, before)) :]

@@ -28,7 +28,7 @@ class Rows(ABC):
     skipped: dict[int, NotARow] = field(default_factory=dict)
     """What is not a row, by position."""
 
-    starts: list[int]
+    starts: Sequence[int]
     """The line at which each row begins, and the end of the last row."""
 
     @abstractmethod
@@ -70,12 +70,6 @@ class ParsedRows(Rows):
         ends = [0, *accumulate(map(len, lines))]
         self.starts = [ends[start] for start in self.starts]
         self.lines = list(chain.from_iterable(lines))
-
-    def add_comment(self) -> None:
-        """Add the next line as a comment."""
-        self.skipped[len(self.rows)] = "comment"
-        self.rows.append([])
-        self.starts.append(self.starts[-1] + 1)
 
     def cut(self, position: int) -> None:
         """Remove the rows from a position on."""
