@@ -10,12 +10,16 @@ from handlers.csv.text import BYTE_ORDER_MARK, split_lines
 
 
 class Parser:
-    """Parses the text of blocks."""
+    """Parses the text of blocks.
 
-    def __init__(self, dialect: Dialect, comment: str | None, *, at_cr: bool) -> None:
+    `appended`: how another file begins that may have been appended, its byte order mark and header; "" if unknown.
+    """
+
+    def __init__(self, dialect: Dialect, comment: str | None, appended: str, *, at_cr: bool) -> None:
         self._dialect = dialect
         self._comment = comment
         self._at_cr = at_cr
+        self._appended = appended
         # Lines that begin with one of these are not passed to csv.reader as they are.
         self._special = (BYTE_ORDER_MARK,) if comment is None else (BYTE_ORDER_MARK, comment)
 
@@ -25,7 +29,7 @@ class Parser:
         A last row that is cut is left out, unless the block is the `final` one.
         `full`: the block has the maximum size, so a quote still open at its end is invalid.
         """
-        prepared, delimiter, stand_ins = self._dialect.prepare(text, at_cr=self._at_cr)
+        prepared, delimiter, stand_ins = self._dialect.prepare(text, self._appended, at_cr=self._at_cr)
         lines = [*before, *split_lines(prepared, at_cr=self._at_cr)]
         # If the last line end is escaped, the last row is cut.
         is_cut = not final and len(lines) > len(before) and not lines[-1].endswith(("\n", "\r"))

@@ -42,6 +42,10 @@ class ParsedRows(Rows):
 
     lines: Sequence[str]
     rows: list[list[str]]
+    marks: int = 0
+    """Byte order marks before rows and headers."""
+    glued_headers: int = 0
+    """Headers of appended files that stand at the end of a row, because the file before had no line end there."""
     stand_ins: StandIns | None = None
     """Characters that the lines have instead of text of the file."""
 
