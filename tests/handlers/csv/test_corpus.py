@@ -317,8 +317,8 @@ def test_short_and_long_rows_are_rejected() -> None:
         (
             b'"1"x,2',
             (
-                "the quotes are not valid CSV: ',' expected after '\"'; if quotes are text in this file, set input.quoting "
-                "to none"
+                "the quotes are not valid CSV: ',' expected after '\"'; if quotes are text in this file, set "
+                "input.quoting to none"
             ),
         ),
     ],
