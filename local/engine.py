@@ -48,6 +48,8 @@ class Engine:
     """A backend of local.monitor that creates resources in an emulator."""
 
     account = ACCOUNT
+    # Each run begins with an empty emulator.
+    deployed: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, emulator: Emulator, project: Project, progress: Progress | None = None) -> None:
         self._emulator = emulator
