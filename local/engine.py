@@ -48,10 +48,10 @@ class Engine:
     """A backend of local.monitor that creates resources in an emulator."""
 
     account = ACCOUNT
-    # Each run begins with an empty emulator.
-    deployed: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, emulator: Emulator, project: Project, progress: Progress | None = None) -> None:
+        # Each run begins with an empty emulator.
+        self.deployed: Mapping[str, Any] = {}
         self._emulator = emulator
         self._project = project
         self._progress = progress or (lambda _registration: None)
