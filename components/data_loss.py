@@ -76,8 +76,9 @@ class DataLossError(pulumi.RunError):
     def __init__(self, cause: str, kind: str, name: str) -> None:
         holds, _ = HOLDS_DATA[kind]
         super().__init__(
-            f"the pipeline would lose {kind.rpartition(':')[2]} {name!r} with {holds}: {cause}. Take the change back, or "
-            f"do it in steps: {STEPS[kind]}; then set datapipeline:allow_data_loss: [{name}], deploy, and remove the option"
+            f"the pipeline would lose {kind.rpartition(':')[2]} {name!r} with {holds}: {cause}. Take the change back, "
+            f"or do it in steps: {STEPS[kind]}; then set datapipeline:allow_data_loss: [{name}], deploy, "
+            "and remove the option"
         )
 
 
