@@ -64,6 +64,7 @@ def test_a_header_that_is_not_found_fails_the_file_and_names_the_columns() -> No
     assert reason == "missing_columns"
     assert "none of the first 1,000 lines has the names of all required columns: a" in message
     assert failure("x\n" * 1_000 + "a,b\n", header="find")[0] == "missing_columns"
+    assert failure("x\n\ufeff", header="find")[0] == "missing_columns"
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -157,6 +158,15 @@ def test_appended_files_are_read_and_their_headers_are_never_data(mark: str, quo
     assert (outcome.rows, outcome.rejected) == ([["1", "x"], ["2", "y"], ["3", "z"]], [])
     assert outcome.report["repeated_headers"] == 1
     assert outcome.report["byte_order_marks"] == (2 if mark else 0)
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_header_that_is_glued_to_the_last_row_of_the_file_before_is_never_data(quote: str) -> None:
+    text = f"a,b\n1,x\n2,{quote}y{quote}\ufeffa,b\n3,z\n4\ufeffa,b"
+    for block in (None, 5, 14):
+        outcome = Outcome(text, block=block)
+        assert (outcome.rows, outcome.rejected) == ([["1", "x"], ["2", "y"], ["3", "z"]], [(4, 5, "too_few_cells")])
+        assert (outcome.report["repeated_headers"], outcome.report["byte_order_marks"]) == (2, 2)
 
 
 def test_a_mark_inside_a_cell_is_text() -> None:
@@ -284,3 +294,12 @@ def test_a_format_is_the_same_after_a_round_trip_through_json() -> None:
     file_format = FileFormat(COLUMNS, footer=Footer(starts_with=("Total",)), comment="#")
     values = dataclasses.asdict(file_format)
     assert FileFormat.from_json(json.dumps(values)) == file_format
+
+
+@pytest.mark.parametrize("options", [{"comment": "#"}, {"footer": Footer(starts_with=("#",))}])
+def test_special_lines_that_look_like_rows_are_seen_in_blocks_without_quotes(options: dict[str, Any]) -> None:
+    engine = CsvEngine(FileFormat(COLUMNS, **options))
+    engine.take(b"a,b\n1,x\n", final=False)
+    block = engine.take(b"2,y\n#3,z\n", final=True)
+    assert json.loads(block.processed) == {"a": "2", "b": "y"}
+    assert (engine.rows, block.rejected) == (2, b"")
