@@ -14,12 +14,15 @@ from threading import Lock
 from rich.console import Console
 
 from cli.core.json_text import write_json
+from cli.core.logs import LogReader
 from cli.core.stack import OUTPUTS, Stack, state_file
 from cli.core.terminal import write_fields, write_lines
+from cli.logs import rendered
 from local.engine import Running, running
 from local.errors import LocalError
 from local.monitor import Registration
 from local.secrets import taken_from
+from local.services import Clients
 
 RELOAD_SECONDS = 0.5
 STOP_SECONDS = 5
@@ -29,6 +32,8 @@ errors = Console(stderr=True)
 
 def run_local(stack: str, port: int, command: str | None, *, as_json: bool) -> int:
     """Start a stack, then serve it or run a command against it. Return the exit code."""
+    if command is None:
+        Stack(stack).refuse_second()
     with brought_up(stack, port) as pipeline:
         if command is not None:
             return _execute(command, pipeline)
@@ -69,7 +74,8 @@ def _progress(stack: str) -> Iterator[tuple[Callable[[Registration], None], Call
     def progress(registration: Registration) -> None:
         nonlocal count
         with lock:
-            count += 1
+            # Components exist in the program only; `pipeline check` counts in the same way.
+            count += registration.custom
             status.update(f"{count} resources, {registration.type.rpartition(':')[2]} {registration.name}")
 
     def done(message: str) -> None:
@@ -88,7 +94,7 @@ def _progress(stack: str) -> Iterator[tuple[Callable[[Registration], None], Call
 
 def show(pipeline: Running) -> None:
     """Print the outputs and a command to try."""
-    write_fields(dict(sorted(pipeline.outputs.items())))
+    write_fields({name: value for name, value in sorted(pipeline.outputs.items()) if not isinstance(value, dict)})
     stack = pipeline.project.stack
     if "output_bucket" in pipeline.outputs:
         write_lines(["", "Upload a file:", f"pipeline upload FILE.csv --stack {stack}"])
@@ -103,16 +109,46 @@ def show(pipeline: Running) -> None:
 
 
 def serve(pipeline: Running) -> int:
-    """Serve until Ctrl-C or SIGTERM, reloading changed handler code. Return the exit code."""
+    """Serve until Ctrl-C or SIGTERM: show what the functions log, reload changed code. Return the exit code."""
+    view = LiveView(pipeline)
     with state_file(pipeline):
         write_lines(["Ctrl-C stops it and removes everything"], to_stderr=True)
         try:
             while pipeline.emulator.running:
                 time.sleep(RELOAD_SECONDS)
                 write_lines(pipeline.engine.reload(), to_stderr=True)
+                view.show()
         except KeyboardInterrupt:
             return 0
     raise LocalError("the emulator has stopped unexpectedly; start the pipeline again")
+
+
+class LiveView:
+    """What a running pipeline does, on standard error: its log lines, and files that need a new start."""
+
+    def __init__(self, pipeline: Running) -> None:
+        self._console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+        groups = pipeline.outputs.get("log_groups", {})
+        logs = Clients(pipeline.emulator)("logs") if groups else None
+        self._reader = LogReader(logs, groups, since_ms=round(time.time() * 1_000))
+        project = pipeline.project
+        self._patterns = ("Pulumi.yaml", f"Pulumi.{project.stack}.yaml", "schemas/**/*.json")
+        self._directory = project.directory
+        self._states = self._changed_at()
+
+    def show(self) -> None:
+        """Print what is new since the last call."""
+        for line in self._reader.read():
+            for text in rendered(line):
+                self._console.print(text)
+        before, self._states = self._states, self._changed_at()
+        changed = {path for path, _ in before.items() ^ self._states.items()}
+        for path in sorted(changed):
+            self._console.print(f"{path} has changed: stop with Ctrl-C and start again to use it", style="yellow")
+
+    def _changed_at(self) -> dict[str, int]:
+        files = [path for pattern in self._patterns for path in self._directory.glob(pattern)]
+        return {str(path.relative_to(self._directory)): path.stat().st_mtime_ns for path in files}
 
 
 def _execute(command: str, pipeline: Running) -> int:
