@@ -14,15 +14,13 @@ from threading import Lock
 from rich.console import Console
 
 from cli.core.json_text import write_json
-from cli.core.logs import LogReader
 from cli.core.stack import OUTPUTS, Stack, state_file
-from cli.core.terminal import write_fields, write_lines
-from cli.logs import rendered
+from cli.core.terminal import write_fields, write_lines, write_styled
+from cli.live import LiveView
 from local.engine import Running, running
 from local.errors import LocalError
 from local.monitor import Registration
 from local.secrets import taken_from
-from local.services import Clients
 
 RELOAD_SECONDS = 0.5
 STOP_SECONDS = 5
@@ -109,46 +107,18 @@ def show(pipeline: Running) -> None:
 
 
 def serve(pipeline: Running) -> int:
-    """Serve until Ctrl-C or SIGTERM: show what the functions log, reload changed code. Return the exit code."""
-    view = LiveView(pipeline)
+    """Serve until Ctrl-C or SIGTERM: show what happens, and reload changed handler code. Return the exit code."""
+    live = LiveView(pipeline)
     with state_file(pipeline):
         write_lines(["Ctrl-C stops it and removes everything"], to_stderr=True)
         try:
             while pipeline.emulator.running:
                 time.sleep(RELOAD_SECONDS)
                 write_lines(pipeline.engine.reload(), to_stderr=True)
-                view.show()
+                write_styled(live.lines(), errors)
         except KeyboardInterrupt:
             return 0
     raise LocalError("the emulator has stopped unexpectedly; start the pipeline again")
-
-
-class LiveView:
-    """What a running pipeline does, on standard error: its log lines, and files that need a new start."""
-
-    def __init__(self, pipeline: Running) -> None:
-        self._console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-        groups = pipeline.outputs.get("log_groups", {})
-        logs = Clients(pipeline.emulator)("logs") if groups else None
-        self._reader = LogReader(logs, groups, since_ms=round(time.time() * 1_000))
-        project = pipeline.project
-        self._patterns = ("Pulumi.yaml", f"Pulumi.{project.stack}.yaml", "schemas/**/*.json")
-        self._directory = project.directory
-        self._states = self._changed_at()
-
-    def show(self) -> None:
-        """Print what is new since the last call."""
-        for line in self._reader.read():
-            for text in rendered(line):
-                self._console.print(text)
-        before, self._states = self._states, self._changed_at()
-        changed = {path for path, _ in before.items() ^ self._states.items()}
-        for path in sorted(changed):
-            self._console.print(f"{path} has changed: stop with Ctrl-C and start again to use it", style="yellow")
-
-    def _changed_at(self) -> dict[str, int]:
-        files = [path for pattern in self._patterns for path in self._directory.glob(pattern)]
-        return {str(path.relative_to(self._directory)): path.stat().st_mtime_ns for path in files}
 
 
 def _execute(command: str, pipeline: Running) -> int:

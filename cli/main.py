@@ -4,6 +4,7 @@ A command is a function here that returns the exit code of `run_<name>` in `cli/
 runs: `pipeline --help` must not wait for Pulumi. Commands share what is in `cli/core`.
 """
 
+import signal
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial, wraps
@@ -111,6 +112,8 @@ def local(
     as_json: Annotated[bool, typer.Option("--json", help="Print only the outputs, as one line of JSON.")] = False,
 ) -> int:
     """Run a stack on this machine, in an AWS emulator, until Ctrl-C. Changed handler code is reloaded."""
+    # Nothing is to be cleaned up before the start, and an interrupted import can swallow Ctrl-C.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     from cli.local import run_local
 
     return run_local(stack, port, shell_command, as_json=as_json)

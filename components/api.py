@@ -130,11 +130,16 @@ class HttpApi(pulumi.ComponentResource):
         cors = _cors(options, backends)
         api = aws.apigatewayv2.Api(name, protocol_type="HTTP", cors_configuration=cors, opts=child)
         authorization = self._authorization(name, options, api)
+        permissions = _allow_invocation(name, backends, api.execution_arn, child)
         routes = [
             route
             for backend in backends
             for route in self._routes(
-                name, api, backend, {"authorization_type": "AWS_IAM"} if backend.signed else authorization
+                name,
+                api,
+                backend,
+                {"authorization_type": "AWS_IAM"} if backend.signed else authorization,
+                permissions[backend.label],
             )
         ]
         stage = aws.apigatewayv2.Stage(
@@ -155,14 +160,18 @@ class HttpApi(pulumi.ComponentResource):
             # API Gateway refuses settings of a route that is not there yet.
             opts=ResourceOptions(parent=self, depends_on=routes),
         )
-        _allow_invocation(name, backends, api.execution_arn, child)
         self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
         self.metrics = ApiMetrics({"ApiId": api.id}, "5xx")
         self.key_id: Output[str] | None = None
         self.register_outputs({"url": self.url})
 
     def _routes(
-        self, name: str, api: aws.apigatewayv2.Api, backend: Backend, authorization: dict[str, Input[str]]
+        self,
+        name: str,
+        api: aws.apigatewayv2.Api,
+        backend: Backend,
+        authorization: dict[str, Input[str]],
+        permission: pulumi.Resource,
     ) -> list[aws.apigatewayv2.Route]:
         child = ResourceOptions(parent=self)
         integration = aws.apigatewayv2.Integration(
@@ -173,7 +182,8 @@ class HttpApi(pulumi.ComponentResource):
             integration_uri=backend.function.invoke_arn,
             payload_format_version="2.0",
             timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
-            opts=child,
+            # Without it the first requests to a new alias would fail.
+            opts=ResourceOptions(parent=self, depends_on=[permission]),
         )
         return [
             aws.apigatewayv2.Route(
@@ -217,6 +227,7 @@ class RestApi(pulumi.ComponentResource):
         child = ResourceOptions(parent=self)
         api = aws.apigateway.RestApi(name, endpoint_configuration={"types": "REGIONAL"}, opts=child)
         answers = self._error_answers(name, api)
+        permissions = _allow_invocation(name, backends, api.execution_arn, child)
         methods = self._methods(name, options, api, backends)
         deployment = aws.apigateway.Deployment(
             name,
@@ -226,7 +237,7 @@ class RestApi(pulumi.ComponentResource):
                 "definition": _definition_hash(options, backends),
                 **{backend.named("integration"): backend.function.invoke_arn for backend in backends},
             },
-            opts=ResourceOptions(parent=self, depends_on=[*methods, *answers]),
+            opts=ResourceOptions(parent=self, depends_on=[*methods, *answers, *permissions.values()]),
         )
         stage = aws.apigateway.Stage(
             name,
@@ -256,7 +267,6 @@ class RestApi(pulumi.ComponentResource):
                 settings={"throttling_rate_limit": rate, "throttling_burst_limit": burst},
                 opts=child,
             )
-        _allow_invocation(name, backends, api.execution_arn, child)
         self.key_id = self._key(name, options, api, stage) if options.auth == "api_key" else None
         self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
         self.metrics = ApiMetrics({"ApiName": api.name, "Stage": stage.stage_name}, "5XXError")
@@ -412,9 +422,10 @@ def _access_logs(
 
 def _allow_invocation(
     name: str, backends: Sequence[Backend], execution_arn: Output[str], child: ResourceOptions
-) -> None:
-    for backend in backends:
-        aws.lambda_.Permission(
+) -> dict[str, pulumi.Resource]:
+    """Let the API invoke the functions. Returns the permissions by the backends' labels."""
+    return {
+        backend.label: aws.lambda_.Permission(
             backend.named(name),
             action="lambda:InvokeFunction",
             function=backend.function.name,
@@ -423,6 +434,8 @@ def _allow_invocation(
             source_arn=Output.concat(execution_arn, "/*/*"),
             opts=child,
         )
+        for backend in backends
+    }
 
 
 def _definition_hash(options: ApiOptions, backends: Sequence[Backend]) -> str:

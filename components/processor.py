@@ -11,6 +11,7 @@ from components.bucket import Bucket
 from components.grants import Grant
 from components.imports import Missing, missing_imports
 from components.layers import REQUIREMENTS, code_of, import_names, layer_archive
+from components.names import layer_name
 from components.options.api import WorkerOptions
 from components.options.processor import RightsOptions
 from components.package import ARCHITECTURE, ROOT, RUNTIME
@@ -69,7 +70,7 @@ def _layer(name: str, archive: Path, runtime: Runtime, bucket: Bucket) -> aws.la
     return aws.lambda_.LayerVersion(
         name,
         # Layers are not auto-named.
-        layer_name=f"{runtime.service}-{name}",
+        layer_name=layer_name(f"{runtime.service}-{name}"),
         **code,
         compatible_runtimes=[RUNTIME],
         compatible_architectures=[ARCHITECTURE],

@@ -34,7 +34,8 @@ class JwtOptions(Options):
 
     # Without query or fragment: https://openid.net/specs/openid-connect-core-1_0.html#IDToken
     issuer: Annotated[str, Field(pattern=r"^https://[^\s/?#]+(/[^\s?#]*)?$")]
-    """The issuer's https URL, equal to the token's `iss`."""
+    """The issuer's https URL, equal to the token's `iss`. API Gateway reads its configuration
+    (`/.well-known/openid-configuration`) from the internet, also when the stack is deployed."""
     audience: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     """Accepted values of the token's `aud`."""
 

@@ -132,7 +132,8 @@ class StartOptions(Options):
     provisioned_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Execution environments that are always ready, billed by the hour."""
     snap_start: bool = False
-    """Start from a snapshot, billed while it is kept and for each start."""
+    """Start from a snapshot, billed while it is kept and for each start. In the minutes after the first deployment
+    calls may fail until Lambda has made the snapshot; queued messages are retried, clients should retry, too."""
 
     @model_validator(mode="after")
     def _one_way_to_avoid_cold_starts(self) -> Self:
@@ -152,7 +153,8 @@ class ProtectionOptions(Options):
     bucket_versioning: bool
     """Keep overwritten and deleted objects as noncurrent versions."""
     retain_data: bool
-    """`pulumi destroy` leaves tables and buckets in place. `false` also empties the buckets."""
+    """`pulumi destroy` leaves tables, buckets with their protection (policy, public access block, encryption,
+    versioning, lifecycle) and the customer key in place. `false` also empties the buckets."""
 
 
 class LogOptions(Options):
@@ -285,7 +287,8 @@ class VpcOptions(Options):
     subnet_ids: Annotated[
         tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")], ...], Field(min_length=1, max_length=16)
     ] = ()
-    """Existing private subnets, ideally in two availability zones or more. Default: a VPC of the stack's own."""
+    """Existing private subnets, ideally in two availability zones or more. Default: a VPC of the stack's own. After
+    `pulumi destroy`, or when `vpc` is removed, the functions' network interfaces may stay (docs/security.md)."""
     security_group_ids: Annotated[
         tuple[Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")], ...], Field(min_length=1, max_length=5)
     ] = ()

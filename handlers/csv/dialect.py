@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from handlers.csv.columns import EscapeStyle, FileFormat
-from handlers.csv.text import FileError
+from handlers.csv.text import BYTE_ORDER_MARK, FileError
 
 if TYPE_CHECKING:
     import _csv
@@ -98,12 +98,18 @@ class Dialect:
             strict=True,
         )
 
-    def prepare(self, text: str, *, at_cr: bool) -> tuple[str, str, StandIns]:
+    def prepare(self, text: str, appended: str, *, at_cr: bool) -> tuple[str, str, StandIns]:
         """Return a text that csv.reader can read, its delimiter, and the stand-ins in it.
 
+        `appended`: a text that is not part of a row if it stands at the end of its line; "" for none.
         `at_cr`: a lone CR ends a line. Otherwise, it is text.
         """
         stand_ins = StandIns(text)
+        if appended and appended in text:
+            quote = re.escape(self.quote)
+            glued = re.compile(rf"(?<=[^\r\n{BYTE_ORDER_MARK}])((?:{quote})?){re.escape(appended)}(?=[\r\n]|\Z)")
+            # Nothing may follow a closing quote, so the stand-in comes before it.
+            text = glued.sub(lambda match: stand_ins.of(appended, "") + match[1], text)
         if self.escape and self.escape in text:
             text = self._escape_pairs.sub(lambda match: self._escaped(match, stand_ins), text)
         text, delimiter = self.with_single_delimiter(text, stand_ins)

@@ -24,7 +24,6 @@ from handlers.csv.rows import ColumnRows, ParsedRows, Rows, has_surrogates, is_p
 from handlers.csv.signatures import refuse_binary, refuse_markup
 from handlers.csv.table import Table
 from handlers.csv.text import (
-    BYTE_ORDER_MARK,
     LONGEST_ROW_BYTES,
     FileError,
     OtherEncodingError,
@@ -163,7 +162,7 @@ class CsvEngine:
         elif not padding_before and (plain := self._table.plain_columns(text, final=final)):
             columns, used = plain
             end = len(columns[0])
-            rows = ColumnRows(columns, self._table.delimiter, starts=list(range(end + 1)))
+            rows = ColumnRows(columns, self._table.delimiter, starts=range(end + 1))
             processed, rejected = self._process(rows, columns, range(end), text)
             return self._taken(data, decoded, used, end, processed, rejected, final=final)
         rest = text[sum(map(len, before)) :]
@@ -196,6 +195,7 @@ class CsvEngine:
             cr_ends_rows=cr_ends_rows,
             detected=header.delimiter_is_detected,
             header_line=header.line,
+            header_text=header.text,
         )
         return lines[: header.lines]
 
@@ -247,8 +247,8 @@ class CsvEngine:
         if parsed.skipped or parsed.problems:
             good = [position for position in good if position not in parsed.problems and position not in parsed.skipped]
             rows = [rows[position] for position in good]
-        if BYTE_ORDER_MARK in text:
-            self.counts.marks += sum(parsed.begins_with(each, (BYTE_ORDER_MARK,)) for each in range(len(parsed.rows)))
+        self.counts.marks += parsed.marks
+        self.counts.skipped["repeated_header"] += parsed.glued_headers
         return self._process(parsed, list(zip(*rows, strict=True)), good, text)
 
     def _process(

@@ -28,6 +28,8 @@ class Header:
     delimiter: str
     line: int | None
     """The number of its first line, from 1; None without a header."""
+    text: str
+    """Its text in the file."""
     lines: int
     """Lines up to its end."""
     ends_with_cr: bool
@@ -111,7 +113,7 @@ class HeaderReader:
                     "set input.header to first",
                 )
             names = best.cells
-        return Header(names, best.dialect.delimiter, None, start, self._at_cr, len(self._delimiters) > 1)
+        return Header(names, best.dialect.delimiter, None, "", start, self._at_cr, len(self._delimiters) > 1)
 
     def _found(self, lines: Sequence[str], start: int) -> Header | None:
         """Return the first line that has the names of all required columns."""
@@ -129,16 +131,19 @@ class HeaderReader:
     def _header(self, best: _Candidate, lines: Sequence[str], start: int) -> Header:
         end = start + best.lines
         cr = ends_with_cr(lines, end - 1)
-        return Header(best.cells, best.dialect.delimiter, start + 1, end, cr, len(self._delimiters) > 1)
+        text = "".join(lines[start:end]).strip(f"\r\n{BYTE_ORDER_MARK}")
+        return Header(best.cells, best.dialect.delimiter, start + 1, text, end, cr, len(self._delimiters) > 1)
 
     def _candidates(self, lines: Sequence[str], start: int) -> list[_Candidate]:
         """Read a line with each delimiter. Raises csv.Error if it is readable with none."""
         text = "".join(lines[start : start + _LINES_OF_HEADER]).lstrip(BYTE_ORDER_MARK)
         candidates = []
-        problem = csv.Error("empty")
+        problem = csv.Error("the line is empty")
+        if not text:
+            raise problem
         for delimiter in self._delimiters:
             dialect = dialect_of(self._format, delimiter)
-            prepared, separator, stand_ins = dialect.prepare(text, at_cr=self._at_cr)
+            prepared, separator, stand_ins = dialect.prepare(text, "", at_cr=self._at_cr)
             prepared_lines = split_lines(prepared, at_cr=self._at_cr)
             reader = dialect.reader(prepared_lines, separator)
             try:

@@ -48,18 +48,18 @@ def check_cells(
             for position, text in reading.changed.items():
                 column[position] = text
         cells.append(column)
-    cells, good = _without(cells, rows, bad)
+    cells = _without(cells, bad, len(rows))
     if not unique:
-        return cells, len(good)
+        return cells, len(rows) - len(bad)
+    good = [row for position, row in enumerate(rows) if position not in bad]
     duplicates = find_duplicates(unique, cells, len(good))
     problems.update({good[position]: found for position, found in duplicates.items()})
-    cells, good = _without(cells, good, duplicates.keys())
-    return cells, len(good)
+    return _without(cells, duplicates.keys(), len(good)), len(good) - len(duplicates)
 
 
-def _without(cells: list[Cells], rows: Sequence[int], bad: AbstractSet[int]) -> tuple[list[Cells], Sequence[int]]:
-    """Return the cells of all rows but the bad ones, and these rows."""
+def _without(cells: list[Cells], bad: AbstractSet[int], count: int) -> list[Cells]:
+    """Return the cells of all of `count` rows but the bad ones."""
     if not bad:
-        return cells, rows
-    wanted = [position not in bad for position in range(len(rows))]
-    return [column and list(compress(column, wanted)) for column in cells], list(compress(rows, wanted))
+        return cells
+    wanted = [position not in bad for position in range(count)]
+    return [column and list(compress(column, wanted)) for column in cells]

@@ -10,12 +10,16 @@ from handlers.csv.text import BYTE_ORDER_MARK, split_lines
 
 
 class Parser:
-    """Parses the text of blocks."""
+    """Parses the text of blocks.
 
-    def __init__(self, dialect: Dialect, comment: str | None, *, at_cr: bool) -> None:
+    `appended`: how another file begins that may have been appended, its byte order mark and header; "" if unknown.
+    """
+
+    def __init__(self, dialect: Dialect, comment: str | None, appended: str, *, at_cr: bool) -> None:
         self._dialect = dialect
         self._comment = comment
         self._at_cr = at_cr
+        self._appended = appended
         # Lines that begin with one of these are not passed to csv.reader as they are.
         self._special = (BYTE_ORDER_MARK,) if comment is None else (BYTE_ORDER_MARK, comment)
 
@@ -25,7 +29,7 @@ class Parser:
         A last row that is cut is left out, unless the block is the `final` one.
         `full`: the block has the maximum size, so a quote still open at its end is invalid.
         """
-        prepared, delimiter, stand_ins = self._dialect.prepare(text, at_cr=self._at_cr)
+        prepared, delimiter, stand_ins = self._dialect.prepare(text, self._appended, at_cr=self._at_cr)
         lines = [*before, *split_lines(prepared, at_cr=self._at_cr)]
         # If the last line end is escaped, the last row is cut.
         is_cut = not final and len(lines) > len(before) and not lines[-1].endswith(("\n", "\r"))
@@ -48,7 +52,7 @@ class Parser:
         except csv.Error:
             return self._row_by_row(lines, start, delimiter, final=final, full=full)
         if len(rows) == len(lines) - start:
-            return ParsedRows(lines, rows, starts=list(range(start, len(lines) + 1)))
+            return ParsedRows(lines, rows, starts=range(start, len(lines) + 1))
         return self._row_by_row(lines, start, delimiter, final=final, full=full)
 
     def _row_by_row(self, lines: list[str], start: int, delimiter: str, *, final: bool, full: bool) -> ParsedRows:
@@ -57,7 +61,7 @@ class Parser:
         readable = list(lines)
         while starts[-1] < len(lines):
             try:
-                self._read(parsed, readable, delimiter)
+                self._read(parsed, starts, readable, delimiter)
             except csv.Error as error:
                 row_is_cut = str(error) == "unexpected end of data" and not final
                 if row_is_cut and not (full and starts[-1] == start):
@@ -70,29 +74,30 @@ class Parser:
                     return parsed
         return parsed
 
-    def _read(self, parsed: ParsedRows, lines: list[str], delimiter: str) -> None:
+    def _read(self, parsed: ParsedRows, starts: list[int], lines: list[str], delimiter: str) -> None:
         """Read the rows after those that are parsed, up to the end. Raises csv.Error at an invalid one."""
-        starts = parsed.starts
         at = starts[-1]
         rest = iter(lines)
         rest.__setstate__(at)  # type: ignore[attr-defined]  # moves a list's iterator without iterating
         reader = self._dialect.reader(rest, delimiter)
-        at += self._pass_special(parsed, lines, rest)
+        at += self._pass_special(parsed, starts, lines, rest)
         for row in reader:
             parsed.rows.append(row)
             starts.append(at + reader.line_num)
-            at += self._pass_special(parsed, lines, rest)
+            at += self._pass_special(parsed, starts, lines, rest)
 
-    def _pass_special(self, parsed: ParsedRows, lines: list[str], rest: Iterator[str]) -> int:
+    def _pass_special(self, parsed: ParsedRows, starts: list[int], lines: list[str], rest: Iterator[str]) -> int:
         """Pass comments, and remove a byte order mark from the next line. Return the number of comments."""
-        position = first = parsed.starts[-1]
+        position = first = starts[-1]
         while position < len(lines) and lines[position].startswith(self._special):
             lines[position] = lines[position].lstrip(BYTE_ORDER_MARK)
             if self._comment is None or not lines[position].startswith(self._comment):
                 break
             next(rest)
-            parsed.add_comment()
+            parsed.skipped[len(parsed.rows)] = "comment"
+            parsed.rows.append([])
             position += 1
+            starts.append(position)
         return position - first
 
 

@@ -28,7 +28,7 @@ class Rows(ABC):
     skipped: dict[int, NotARow] = field(default_factory=dict)
     """What is not a row, by position."""
 
-    starts: list[int]
+    starts: Sequence[int]
     """The line at which each row begins, and the end of the last row."""
 
     @abstractmethod
@@ -42,6 +42,10 @@ class ParsedRows(Rows):
 
     lines: Sequence[str]
     rows: list[list[str]]
+    marks: int = 0
+    """Byte order marks before rows and headers."""
+    glued_headers: int = 0
+    """Headers of appended files that stand at the end of a row, because the file before had no line end there."""
     stand_ins: StandIns | None = None
     """Characters that the lines have instead of text of the file."""
 
@@ -70,12 +74,6 @@ class ParsedRows(Rows):
         ends = [0, *accumulate(map(len, lines))]
         self.starts = [ends[start] for start in self.starts]
         self.lines = list(chain.from_iterable(lines))
-
-    def add_comment(self) -> None:
-        """Add the next line as a comment."""
-        self.skipped[len(self.rows)] = "comment"
-        self.rows.append([])
-        self.starts.append(self.starts[-1] + 1)
 
     def cut(self, position: int) -> None:
         """Remove the rows from a position on."""

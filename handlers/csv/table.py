@@ -18,8 +18,8 @@ from handlers.csv.unique import unique_columns
 class Table:
     """Turns text into rows.
 
-    `cr_ends_rows`: a lone CR is a line end, not text. `detected`: the delimiter is not configured. `header_line`: the
-    number of the header's line, or None.
+    `cr_ends_rows`: a lone CR is a line end, not text. `detected`: the delimiter is not configured. `header_line`,
+    `header_text`: the number of the header's line and its text, or None and "".
     """
 
     def __init__(
@@ -32,18 +32,21 @@ class Table:
         cr_ends_rows: bool,
         detected: bool,
         header_line: int | None,
+        header_text: str,
     ) -> None:
         self.header = list(header)
         self.delimiter = delimiter
         self.cr_ends_rows = cr_ends_rows
         self.delimiter_is_detected = detected
         self.header_line = header_line
+        self.header_text = header_text
+        self._appended = BYTE_ORDER_MARK + header_text if header_text else ""
         self.plan = plan_columns(header, delimiter, file_format)
         self.outputs = self.plan.outputs
         self.unique = unique_columns([output.check.column for output in self.outputs])
         self._named = named_width(header)
         self._dialect = dialect_of(file_format, delimiter)
-        self._parser = Parser(self._dialect, file_format.comment, at_cr=cr_ends_rows)
+        self._parser = Parser(self._dialect, file_format.comment, self._appended, at_cr=cr_ends_rows)
         self._checks = RowChecks(header, self._dialect, encoding, file_format)
         self._footer = file_format.footer
         comments = () if file_format.comment is None else (file_format.comment,)
@@ -64,7 +67,7 @@ class Table:
             or has_invalid_characters(text)
             or not self._dialect.is_simple(text)
             or starts_a_line(self._special, text)
-            or (not text.isascii() and starts_a_line((BYTE_ORDER_MARK,), text))
+            or BYTE_ORDER_MARK in text
         ):
             return None
         columns = plain_columns(*self._dialect.with_single_delimiter(text, StandIns(text)), width=len(self.header))
@@ -81,7 +84,18 @@ class Table:
         parsed, shown = self._parser.parse(before, text, final=final, full=full)
         self._checks.check(parsed, shown)
         take_footer(parsed, self._footer, final=final, full=full)
+        if BYTE_ORDER_MARK in text:
+            self._count_marks(parsed)
         return parsed, shown
+
+    def _count_marks(self, parsed: ParsedRows) -> None:
+        rows = range(len(parsed.rows))
+        parsed.marks = sum(parsed.begins_with(position, (BYTE_ORDER_MARK,)) for position in rows)
+        if self._appended:
+            parsed.glued_headers = sum(
+                self._appended in parsed.raw(position).lstrip(BYTE_ORDER_MARK) for position in rows
+            )
+            parsed.marks += parsed.glued_headers
 
     def report(self) -> dict[str, dict[str, Any]]:
         """Return the statistics of the output's columns by name."""
@@ -100,6 +114,7 @@ class Table:
             "cr_ends_rows": self.cr_ends_rows,
             "detected": self.delimiter_is_detected,
             "header_line": self.header_line,
+            "header_text": self.header_text,
             "unique": [values.state() for values in self.unique.values()],
             "statistics": [output.statistics.state() for output in self.outputs],
         }
@@ -107,7 +122,7 @@ class Table:
     @classmethod
     def restored(cls, state: Mapping[str, Any], encoding: str, file_format: FileFormat) -> Self:
         """Return the table of a `state`."""
-        flags = {key: state[key] for key in ("cr_ends_rows", "detected", "header_line")}
+        flags = {key: state[key] for key in ("cr_ends_rows", "detected", "header_line", "header_text")}
         table = cls(state["header"], state["delimiter"], encoding, file_format, **flags)
         for output, statistics in zip(table.outputs, state["statistics"], strict=True):
             output.statistics.restore(statistics)

@@ -1,6 +1,7 @@
 """The command in the process of the tests, for whatever needs no emulator."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     monkeypatch.setattr(recording, "synthesise", graph)
     for name in [name for name in os.environ if name.startswith("PIPELINE_")]:
         monkeypatch.delenv(name)
-    before = dict(os.environ)
+    before, on_interrupt = dict(os.environ), signal.getsignal(signal.SIGINT)
     yield run
+    signal.signal(signal.SIGINT, on_interrupt)
     # A command may set variables for its own process.
     for name in os.environ.keys() - before.keys():
         del os.environ[name]

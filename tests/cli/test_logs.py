@@ -1,18 +1,24 @@
 """`pipeline logs`: paged, ordered, followed without loss, and readable."""
 
+import io
 import json
+import os
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
+from rich.console import Console
 
+from cli import live
 from cli.core.logs import LATE_MS, PAGE_LINES, Line, LogReader
-from cli.logs import rendered
+from cli.core.terminal import write_styled
 
 from .conftest import Command
 
@@ -92,51 +98,6 @@ def test_a_line_that_becomes_readable_late_is_not_lost() -> None:
     assert _numbers(reader.read()) == [1]
 
 
-def _shown(message: object) -> list[str]:
-    text = message if isinstance(message, str) else json.dumps(message)
-    return [str(line).partition(" ")[2] for line in rendered(Line(0, "worker", text))]
-
-
-def test_a_batch_is_shown_as_a_line_for_each_event_with_outcome_milliseconds_and_error() -> None:
-    events = [
-        {"outcome": "succeeded", "id": "a", "type": "order", "latency_ms": 12},
-        {"outcome": "retrying", "id": "b", "type": "order", "error": "KeyError: 'amount'"},
-    ]
-    assert _shown({"level": "INFO", "message": "batch", "events": events}) == [
-        "worker   a  order  succeeded  12 ms",
-        "worker   b  order  retrying  KeyError: 'amount'",
-    ]
-
-
-def test_the_traceback_and_what_a_processor_printed_are_shown_and_the_rest_is_not() -> None:
-    failed = {"level": "WARNING", "message": "an attempt failed", "id": "b", "exception": "Traceback:\n  boom \x1b[2J"}
-    assert _shown(failed)[0] == "worker   an attempt failed  id=b"
-    assert [str(line) for line in rendered(Line(0, "worker", json.dumps(failed)))][1:] == [
-        "    Traceback:",
-        "      boom \\x1b[2J",
-    ]
-    assert _shown({"level": "INFO", "message": "hello from print"}) == ["worker   hello from print"]
-    assert _shown({"_aws": {}, "Processed": [1]}) == _shown("REPORT RequestId: 1") == []
-    assert _shown("Task timed out after 3.00 seconds") == ["worker   Task timed out after 3.00 seconds"]
-
-
-def test_a_traceback_has_paths_of_the_project_and_no_frames_of_the_worker() -> None:
-    traceback = """Traceback (most recent call last):
-  File "/tmp/p/ministack-lambda-w-1/code/handlers/api/processing.py", line 129, in call
-    result = to_json(process(event))
-             ^^^^^^^^^^^^^^^
-  File "/var/task/processors/mine.py", line 3, in process
-    return event["amount"]
-KeyError: 'amount'"""
-    failed = {"message": "an attempt failed", "exception": traceback}
-    assert [str(line) for line in rendered(Line(0, "worker", json.dumps(failed)))][1:] == [
-        "    Traceback (most recent call last):",
-        '      File "processors/mine.py", line 3, in process',
-        '        return event["amount"]',
-        "    KeyError: 'amount'",
-    ]
-
-
 def _run(pipeline: Command, *more: str, outputs: dict[str, Any]) -> Any:
     return pipeline("logs", *more, env={"PIPELINE_OUTPUTS": json.dumps(outputs), "AWS_DEFAULT_REGION": "us-east-1"})
 
@@ -156,3 +117,33 @@ def test_an_unknown_function_and_an_old_stack_are_errors_that_say_what_to_do(pip
     assert wrong.stderr == "error: --function x: stack 'dev' has ingest, worker\n"
     old = _run(pipeline, outputs={"api_url": "u"})
     assert old.stderr == "error: stack 'dev' has no output 'log_groups'; deploy it again with this version\n"
+
+
+def test_a_changed_stack_file_or_schema_needs_a_new_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "schemas").mkdir()
+    stack, schema, other = (tmp_path / name for name in ("Pulumi.dev.yaml", "schemas/a.json", "Pulumi.prod.yaml"))
+    stack.write_text("config: {}")
+    monkeypatch.setattr(live, "Clients", lambda _emulator: lambda _service: EmulatedLogs())
+    project = SimpleNamespace(directory=tmp_path, stack="dev")
+    running = SimpleNamespace(project=project, emulator=None, engine=SimpleNamespace(functions=[]))
+    view = live.LiveView(running)  # type: ignore[arg-type]
+    assert list(view.lines()) == []
+    os.utime(stack, ns=(1, 1))
+    schema.write_text("{}")
+    other.write_text("config: {}")
+    assert [line.split()[1] for line in view.lines()] == ["Pulumi.dev.yaml", "schemas/a.json"]
+    assert list(view.lines()) == []
+
+
+def test_outcomes_are_coloured_on_a_terminal_only_and_never_with_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    def printed(*, terminal: bool) -> str:
+        file = io.StringIO()
+        write_styled(["00:00:00 failed    order \x1b[2J"], Console(file=file, force_terminal=terminal, width=20))
+        return file.getvalue()
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert printed(terminal=True).startswith("\x1b[31m00:00:00 failed")
+    assert printed(terminal=False) == "00:00:00 failed    order \\x1b[2J\n"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[31m" not in printed(terminal=True)

@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from components.config import ENVIRONMENT_DEFAULTS, VARIANTS, ConfigError, load, load_stack, stack_file_schema
+from components.names import layer_name
 from components.options.api import ApiPipelineConfig, ReportOptions
 from components.options.common import Options
 from components.options.secrets import SecretOptions
@@ -45,6 +46,17 @@ def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # Outside dev an API must say who may use it.
 SAID = {"auth": "iam"}
+
+
+def test_regions_of_china_are_refused() -> None:
+    with pytest.raises(ConfigError, match="regions of China are not supported"):
+        load({**raw(), "aws:region": "cn-north-1"}, file=FILE)
+
+
+def test_a_layer_s_name_that_lambda_refuses_is_an_error() -> None:
+    assert layer_name("a" * 140) == "a" * 140
+    with pytest.raises(pulumi.RunError, match="has 141 characters, and Lambda takes 140"):
+        layer_name("a" * 141)
 
 
 def raw(**options: Any) -> dict[str, str]:

@@ -188,6 +188,18 @@ def test_subscriptions_follow_the_config_and_a_function_may_be_invoked_by_the_to
     assert sorted(permissions) == sorted((function, "live", topic) for topic in topics.values())
 
 
+@pytest.mark.parametrize("kind", ["http", "rest"])
+def test_an_api_leads_to_a_function_only_when_it_may_invoke_it(graph_of: Callable[..., Graph], kind: str) -> None:
+    graph = graph_of(api={"kind": kind})
+    (permission,) = [
+        each
+        for each in graph.of_type("aws:lambda/permission:Permission")
+        if each.inputs["principal"] == "apigateway.amazonaws.com"
+    ]
+    late = "aws:apigatewayv2/integration:Integration" if kind == "http" else "aws:apigateway/deployment:Deployment"
+    assert all(permission.urn in each.dependencies for each in graph.of_type(late))
+
+
 @pytest.mark.parametrize("protocol", ["https", "sqs", "lambda"])
 def test_what_a_topic_cannot_deliver_is_kept_and_rings(graph_of: Callable[..., Graph], protocol: str) -> None:
     endpoint = {

@@ -64,6 +64,7 @@ def test_a_header_that_is_not_found_fails_the_file_and_names_the_columns() -> No
     assert reason == "missing_columns"
     assert "none of the first 1,000 lines has the names of all required columns: a" in message
     assert failure("x\n" * 1_000 + "a,b\n", header="find")[0] == "missing_columns"
+    assert failure("x\n\ufeff", header="find")[0] == "missing_columns"
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -157,6 +158,15 @@ def test_appended_files_are_read_and_their_headers_are_never_data(mark: str, quo
     assert (outcome.rows, outcome.rejected) == ([["1", "x"], ["2", "y"], ["3", "z"]], [])
     assert outcome.report["repeated_headers"] == 1
     assert outcome.report["byte_order_marks"] == (2 if mark else 0)
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_header_that_is_glued_to_the_last_row_of_the_file_before_is_never_data(quote: str) -> None:
+    text = f"a,b\n1,x\n2,{quote}y{quote}\ufeffa,b\n3,z\n4\ufeffa,b"
+    for block in (None, 5, 14):
+        outcome = Outcome(text, block=block)
+        assert (outcome.rows, outcome.rejected) == ([["1", "x"], ["2", "y"], ["3", "z"]], [(4, 5, "too_few_cells")])
+        assert (outcome.report["repeated_headers"], outcome.report["byte_order_marks"]) == (2, 2)
 
 
 def test_a_mark_inside_a_cell_is_text() -> None:

@@ -17,7 +17,7 @@ from tests.handlers.csv.reading import read_all
 COLUMNS = (Column("a", required=True), Column("b"), Column("n", "integer"))
 TOKENS = [
     *('"', '""', "'", "\\", "x", "é", " ", ",", ",", "\t", "||", "\n", "\n", "\n", "\r\n", "\r", "\0", "1", "#"),
-    *("Total", "\\N", "\ufeff", "a,b,n\n", "q,r,1\n", "q||r||1\n", "q\tr\t1\n", "\x1a", "\udcff"),
+    *("Total", "\\N", "\ufeff", "a,b,n\n", "q,r,1\n", "q||r||1\n", "q\tr\t1\n", "\x1a", "\udcff", "\ufeffa,b,n"),
 ]
 
 
