@@ -120,6 +120,17 @@ def local(
 
 
 @command(app)
+def new(
+    name: Annotated[str, typer.Argument(help="The name of the stack, its function and its event type.")],
+    variant: Annotated[str, typer.Option(help="api, csv or iot.")] = "api",
+) -> int:
+    """Write a stack of your own: its stack file and a test; for api, a schema and a function, too."""
+    from cli.new import run_new
+
+    return run_new(name, variant)
+
+
+@command(app)
 def demo(stack: StackOption = "dev", port: PortOption = 0) -> int:
     """Run a stack here, send sample events and follow each to its result. On a terminal it then serves until Ctrl-C."""
     from cli.demo import run_demo
