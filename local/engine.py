@@ -50,6 +50,8 @@ class Engine:
     account = ACCOUNT
 
     def __init__(self, emulator: Emulator, project: Project, progress: Progress | None = None) -> None:
+        # Each run begins with an empty emulator.
+        self.deployed: Mapping[str, Any] = {}
         self._emulator = emulator
         self._project = project
         self._progress = progress or (lambda _registration: None)

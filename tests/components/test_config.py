@@ -89,6 +89,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         "environment": "dev",
         "tags": {},
         "accepted_findings": (),
+        "allow_data_loss": (),
         "tracing": False,
         "api": {
             "kind": "http",

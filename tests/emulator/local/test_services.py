@@ -29,6 +29,7 @@ class Listening:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.account = backend.account
+        self.deployed = backend.deployed
         self.created: dict[tuple[str, str], Created] = {}
 
     def component(self, registration: Registration) -> None:
