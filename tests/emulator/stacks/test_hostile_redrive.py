@@ -99,9 +99,20 @@ def redrive(request: pytest.FixtureRequest) -> Iterator[Redrive]:
     found.clear()
 
 
+def contradicts_itself(case: AnyCase) -> bool:
+    """Whether a greatest age is below the least one, which a JSON Schema cannot forbid."""
+    given: Any = case.body if case.method == "POST" else case.query
+    ages = [given.get(name) for name in ("max_age_seconds", "min_age_seconds")] if isinstance(given, dict) else [None]
+    return None not in ages and int(ages[0]) < int(ages[1])
+
+
 def test_what_the_document_allows_is_done_and_no_dead_letter_is_lost_or_doubled(redrive: Redrive) -> None:
     def try_case(case: AnyCase) -> None:
-        case.validate_response(redrive.call(case))
+        answer = redrive.call(case)
+        if contradicts_itself(case):
+            assert answer.status_code == 400
+        else:
+            case.validate_response(answer)
 
     before = redrive.letters()
     redrive.try_cases(GenerationMode.POSITIVE, ALLOWED, try_case)
