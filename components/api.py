@@ -19,7 +19,7 @@ Route = tuple[str, str]
 ROUTES: tuple[Route, ...] = (("POST", "/events"), ("GET", "/events"), ("GET", "/events/{id}"), ("GET", "/health"))
 OPEN_ROUTES: tuple[Route, ...] = (("GET", "/health"),)
 # A list reads up to a hundred items, a submission none: it has a throttle of its own below the API's.
-LIST: Route = ("GET", "/events")
+LISTS: tuple[Route, ...] = (("GET", "/events"), ("HEAD", "/events"))
 LISTS_PER_SECOND, LISTS_AT_ONCE = 10, 20
 
 INTEGRATION_TIMEOUT_MS = 29_000
@@ -53,6 +53,17 @@ CALLER_LOGGED = {
 }
 
 
+def with_heads(routes: Sequence[Route]) -> tuple[Route, ...]:
+    """Return the routes, and `HEAD` for each `GET` among them."""
+    return (*routes, *(("HEAD", path) for method, path in routes if method == "GET"))
+
+
+def is_open(route: Route) -> bool:
+    """Return True for a route that needs no authentication, whatever the API's options say."""
+    method, path = route
+    return ("GET" if method == "HEAD" else method, path) in OPEN_ROUTES
+
+
 @dataclass(frozen=True)
 class Backend:
     """A function and the routes that lead to it.
@@ -65,6 +76,11 @@ class Backend:
     routes: tuple[Route, ...] = ROUTES
     label: str = ""
     signed: bool = False
+
+    @property
+    def deployed(self) -> tuple[Route, ...]:
+        """The routes, and `HEAD` for each `GET`: API Gateway does not answer it by itself."""
+        return with_heads(self.routes)
 
     def named(self, name: str) -> str:
         """The name of one of its resources."""
@@ -145,7 +161,10 @@ class HttpApi(pulumi.ComponentResource):
                 "throttling_burst_limit": options.throttling.burst,
             },
             route_settings=(
-                [{"route_key": " ".join(LIST), "throttling_rate_limit": rate, "throttling_burst_limit": burst}]
+                [
+                    {"route_key": " ".join(route), "throttling_rate_limit": rate, "throttling_burst_limit": burst}
+                    for route in LISTS
+                ]
                 if _lists(backends)
                 else None
             ),
@@ -179,10 +198,10 @@ class HttpApi(pulumi.ComponentResource):
                 api_id=api.id,
                 route_key=f"{method} {path}",
                 target=Output.concat("integrations/", integration.id),
-                **({"authorization_type": "NONE"} if (method, path) in OPEN_ROUTES else authorization),
+                **({"authorization_type": "NONE"} if is_open((method, path)) else authorization),
                 opts=child,
             )
-            for method, path in backend.routes
+            for method, path in backend.deployed
         ]
 
     def _authorization(self, name: str, options: ApiOptions, api: aws.apigatewayv2.Api) -> dict[str, Input[str]]:
@@ -247,14 +266,15 @@ class RestApi(pulumi.ComponentResource):
         )
         if _lists(backends):
             rate, burst = _list_throttling(options)
-            aws.apigateway.MethodSettings(
-                f"{name}-list",
-                rest_api=api.id,
-                stage_name=stage.stage_name,
-                method_path=f"{LIST[1].strip('/')}/{LIST[0]}",
-                settings={"throttling_rate_limit": rate, "throttling_burst_limit": burst},
-                opts=child,
-            )
+            for method, path in LISTS:
+                aws.apigateway.MethodSettings(
+                    f"{name}-list" if method == "GET" else f"{name}-list-{method.lower()}",
+                    rest_api=api.id,
+                    stage_name=stage.stage_name,
+                    method_path=f"{path.strip('/')}/{method}",
+                    settings={"throttling_rate_limit": rate, "throttling_burst_limit": burst},
+                    opts=child,
+                )
         _allow_invocation(name, backends, api.execution_arn, child)
         self.key_id = self._key(name, options, api, stage) if options.auth == "api_key" else None
         self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
@@ -303,8 +323,8 @@ class RestApi(pulumi.ComponentResource):
         )
         validator = aws.apigateway.RequestValidator(name, rest_api=api.id, validate_request_body=True, opts=child)
         made: list[pulumi.Resource] = []
-        for backend, (method, path) in ((each, route) for each in backends for route in each.routes):
-            closed = (method, path) not in OPEN_ROUTES
+        for backend, (method, path) in ((each, route) for each in backends for route in each.deployed):
+            closed = not is_open((method, path))
             signed = backend.signed or (closed and options.auth == "iam")
             label = f"{name}-{_label(method, path)}"
             made.append(
@@ -360,7 +380,7 @@ class RestApi(pulumi.ComponentResource):
 
 
 def _lists(backends: Sequence[Backend]) -> bool:
-    return any(LIST in backend.routes for backend in backends)
+    return any(LISTS[0] in backend.routes for backend in backends)
 
 
 def _list_throttling(options: ApiOptions) -> tuple[float, int]:
@@ -423,6 +443,6 @@ def _allow_invocation(
 
 
 def _definition_hash(options: ApiOptions, backends: Sequence[Backend]) -> str:
-    routes = [[backend.label, backend.routes, backend.signed] for backend in backends]
+    routes = [[backend.label, backend.deployed, backend.signed] for backend in backends]
     definition = [routes, OPEN_ROUTES, GATEWAY_ERROR, BODY_SCHEMA, options.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()

@@ -153,7 +153,14 @@ def test_the_bucket_is_named_to_a_function_when_it_uses_it_and_not_else() -> Non
 
 def test_options_reach_the_settings_as_they_are() -> None:
     config = {
-        "api": {"max_batch": 7, "max_depth": 9, "track": False, "deduplicate": "content", "type_field": "kind"},
+        "api": {
+            "accept_forms": True,
+            "max_batch": 7,
+            "max_depth": 9,
+            "track": False,
+            "deduplicate": "content",
+            "type_field": "kind",
+        },
         "queue": {"fifo": {"group_field": "customer_id"}},
         "worker": {
             "max_attempts": 8,
@@ -175,7 +182,7 @@ def test_options_reach_the_settings_as_they_are() -> None:
     )
     assert (worker.max_attempts, worker.event_timeout_seconds) == (8, 7)
     assert (worker.backoff_base_seconds, worker.backoff_maximum_seconds) == (3, 30)
-    assert ingest.group_field == "customer_id"
+    assert (ingest.group_field, ingest.accept_forms) == ("customer_id", True)
     assert (worker.processor, worker.archive) == ("processors.orders:process", True)
     for settings in (ingest, worker):
         assert (settings.results, settings.time_index_shards, settings.items_expire_after_days) == ("inline", 5, 21)
@@ -214,8 +221,9 @@ def test_the_api_has_the_routes_that_the_function_answers(monkeypatch: pytest.Mo
 
     def answered(route: str) -> str:
         context = {"requestId": "r", "http": {"sourceIp": "", "userAgent": ""}}
+        query = {"limit": "x"} if route == "GET /events" else {}
         answer = function.handle(
-            {"routeKey": route, "rawPath": "/", "requestContext": context, "queryStringParameters": {"limit": "x"}}
+            {"routeKey": route, "rawPath": "/", "requestContext": context, "queryStringParameters": query}
         )
         return str(json.loads(answer["body"]).get("error", {}).get("code"))
 

@@ -113,6 +113,8 @@ class ApiOptions(StageOptions, StartOptions):
     """`key`: events with the same idempotency key are duplicates. `content`: so are events with the same JSON."""
     type_field: Annotated[str, Field(min_length=1, max_length=64)] = "event_type"
     """Field of an event that holds its type."""
+    accept_forms: bool = False
+    """Accept URL-encoded forms: one event, whose fields are strings, or lists of strings where a field is repeated."""
     schemas: EventSchemas = "none"
     """`none`: any JSON object. A path: one JSON Schema for all events. A list of types: `schemas/<type>.json` each."""
     memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 512

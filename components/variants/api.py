@@ -160,6 +160,7 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         "MAX_DEPTH": str(options.max_depth),
         "TRACK": json.dumps(options.track),
         "DEDUPLICATE": options.deduplicate,
+        **({"ACCEPT_FORMS": "true"} if options.accept_forms else {}),
         **({} if config.queue.fifo is None else {"GROUP_FIELD": config.queue.fifo.group_field}),
     }
 

@@ -24,8 +24,6 @@ DEFAULT_TYPE = "default"
 # https://docs.aws.amazon.com/athena/latest/ug/partitions.html
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 KEY_FIELD = "idempotency_key"
-# The server sets these. A client that sends them is refused, because it expects them to be kept.
-RESERVED_FIELDS = ("id", "received_at")
 
 # In characters, for each of the server's fields in a message. The longest is the user agent.
 MAXIMUM_FIELD_LENGTH = 512
@@ -170,12 +168,6 @@ def check(event: object, *, max_depth: int, type_field: str, validators: Mapping
     """
     if not isinstance(event, dict):
         raise InvalidEventError([{"path": "", "message": f"an event is a JSON object, not {_kind(event)}"}])
-    if problems := [
-        {"path": f"/{field}", "message": "is set by the server; leave it out"}
-        for field in RESERVED_FIELDS
-        if field in event
-    ]:
-        raise InvalidEventError(problems)
     if not _is_at_most(event, max_depth):
         raise InvalidEventError([{"path": "", "message": f"is nested more than {max_depth} levels deep"}])
     try:

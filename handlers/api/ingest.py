@@ -21,10 +21,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from handlers.api import events, objects
 from handlers.api.events import Envelope, EventTooLargeError, InvalidEventError
 from handlers.api.items import EventItem, description, resent, result_of
-from handlers.api.listing import list_events
+from handlers.api.listing import PARAMETERS, list_events
 from handlers.api.settings import IngestSettings
 from handlers.api.table import EventTable
 from handlers.shared import metrics, queues
+from handlers.shared.bodies import FORM_TYPE, form_fields, json_text, media_type
 from handlers.shared.dynamodb import TableError
 from handlers.shared.errors import (
     ApiError,
@@ -34,7 +35,7 @@ from handlers.shared.errors import (
     TooLargeError,
     UnavailableError,
 )
-from handlers.shared.http import Request, answer, error_body, read_route, response
+from handlers.shared.http import Request, answer, error_body, known_parameters, read_route, response
 from handlers.shared.log import logger
 from handlers.shared.schemas import Validate, compile_schemas
 
@@ -101,20 +102,22 @@ class Ingest:
         """Return the response to a request of API Gateway."""
         if read_route(event) == HEALTH:
             # Headers and body are not read, so they cannot make it fail.
-            event = {**event, "headers": None, "body": None}
+            unread = ("headers", "multiValueHeaders", "body", "rawQueryString", "multiValueQueryStringParameters")
+            event = {**event, **dict.fromkeys(unread)}
         # Errors after sending are handled for each event, so an error of a service here means nothing was sent.
         return answer(event, self._route, OutsideError, _count_refused_body)
 
     def _route(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
         match request.route:
             case "POST /events":
+                known_parameters(request, ())
                 return self._submit(request, facts)
             case "GET /events/{id}":
+                known_parameters(request, ())
                 return self._show(request.event_id)
             case "GET /events" if self._settings.time_index_shards:
-                return response(
-                    200, list_events(self._table, request.parameters, self._settings.items_expire_after_days)
-                )
+                parameters = known_parameters(request, PARAMETERS)
+                return response(200, list_events(self._table, parameters, self._settings.items_expire_after_days))
             case "GET /events":
                 raise NotFoundError("no_time_index", "events are not listed here: storage.time_index is off")
             case "GET /health":
@@ -136,7 +139,7 @@ class Ingest:
     # Submitting
 
     def _submit(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
-        submission = events.read_body(request.text, self._settings.max_batch)
+        submission = self._submission(request)
         header = request.headers.get("idempotency-key")
         if submission.batch and header is not None:
             raise BadRequestError(
@@ -152,6 +155,11 @@ class Ingest:
         self._send([entry for entry in entries if entry.sends])
         facts.update(_report(entries))
         return _answer_batch(entries) if submission.batch else _answer_one(entries[0], request.path)
+
+    def _submission(self, request: Request) -> events.Submission:
+        if self._settings.accept_forms and media_type(request.headers) == FORM_TYPE:
+            return events.Submission([form_fields(request.body, request.headers)], batch=False)
+        return events.read_body(json_text(request.body, request.headers), self._settings.max_batch)
 
     def _read(self, event: Any, request: Request, header: str | None, received_at: str) -> Entry:
         settings = self._settings

@@ -34,6 +34,7 @@ class IngestSettings(EventSettings):
     """`key` or `content`."""
     group_field: str = ""
     """Of a FIFO queue; empty where the queue is a standard one."""
+    accept_forms: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

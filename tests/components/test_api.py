@@ -8,8 +8,9 @@ import pytest
 
 from local.recording import Graph
 
-ROUTES = {"POST /events", "GET /events", "GET /events/{id}", "GET /health"}
-REDRIVE = {"GET /redrive/preview", "POST /redrive/start"}
+OPEN = {"GET /health", "HEAD /health"}
+ROUTES = {"POST /events", "GET /events", "GET /events/{id}", "HEAD /events", "HEAD /events/{id}", *OPEN}
+REDRIVE = {"GET /redrive/preview", "HEAD /redrive/preview", "POST /redrive/start"}
 
 
 def routes(graph: Graph) -> dict[str, str]:
@@ -49,14 +50,14 @@ def test_an_http_api_has_these_routes_and_all_lead_to_the_ingest_function(dev: G
 
 
 def test_iam_closes_every_route_but_health(graph_of: Callable[..., Graph]) -> None:
-    expected = {route: "NONE" if route == "GET /health" else "AWS_IAM" for route in ROUTES}
+    expected = {route: "NONE" if route in OPEN else "AWS_IAM" for route in ROUTES}
     assert routes(graph_of(api={"auth": "iam"})) == expected
 
 
 def test_jwt_closes_every_route_but_health_and_knows_issuer_and_audience(graph_of: Callable[..., Graph]) -> None:
     jwt = {"issuer": "https://issuer.example", "audience": ["pipeline"]}
     graph = graph_of(api={"auth": "jwt", "jwt": jwt})
-    assert routes(graph) == {route: "NONE" if route == "GET /health" else "JWT" for route in ROUTES}
+    assert routes(graph) == {route: "NONE" if route in OPEN else "JWT" for route in ROUTES}
     authorizer = graph.of_type("aws:apigatewayv2/authorizer:Authorizer")[0].inputs
     assert authorizer["jwtConfiguration"] == {"issuer": "https://issuer.example", "audiences": ["pipeline"]}
 
@@ -126,7 +127,7 @@ def test_a_rest_api_has_the_same_routes(
 ) -> None:
     graph = graph_of(api={"kind": "rest", "auth": auth})
     found = methods(graph)
-    assert found == {route: ("NONE", False) if route == "GET /health" else expected for route in ROUTES}
+    assert found == {route: ("NONE", False) if route in OPEN else expected for route in ROUTES}
     assert graph.outputs["api_url"].endswith("/v1")
 
 
