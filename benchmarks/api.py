@@ -26,7 +26,8 @@ from botocore.client import BaseClient
 from rich.console import Console
 from rich.table import Table as Grid
 
-from handlers.api.events import Envelope, event_id, received_times
+from handlers.api.events import Envelope, received_times
+from handlers.api.identity import new_id
 from handlers.api.ingest import Ingest
 from handlers.api.processing import adapted
 from handlers.api.settings import IngestSettings, WorkerSettings
@@ -141,7 +142,7 @@ class Ours:
     def work(self, size: int) -> None:
         """Process all events in batches of `size`."""
         for times in batched(received_times(EVENTS), size):
-            envelopes = [Envelope(event_id(None), "order", time, "", "", "", "", EVENT) for time in times]
+            envelopes = [Envelope(new_id(), "order", time, "", "", "", "", EVENT) for time in times]
             answer = self._worker.handle(records([envelope.to_message() for envelope in envelopes]), Context())
             if answer["batchItemFailures"]:
                 raise RuntimeError("an event failed")

@@ -15,7 +15,7 @@ from components.options.api import ApiOptions, ApiPipelineConfig
 from components.options.csv import CsvPipelineConfig
 from components.redrive import REDRIVE_ROUTES
 from components.variants.api import event_schemas
-from handlers.api import events, listing
+from handlers.api import cloudevents, events, identity, listing
 from handlers.shared import queues, redrive
 from handlers.shared.bodies import FORM_TYPE
 from handlers.shared.http import CORRELATION_ID_PATTERN
@@ -40,6 +40,22 @@ CORRELATION_ID: Json = {
     "schema": {"type": "string", "pattern": f"^{CORRELATION_ID_PATTERN}$"},
 }
 
+
+CLOUD_EVENT: Json = {
+    "type": "object",
+    "required": list(cloudevents.REQUIRED),
+    "properties": {
+        "specversion": {"const": cloudevents.SPECVERSION},
+        "id": {**TEXT, "pattern": "^[!-~]{1,100}$"},
+        "source": {**TEXT, "pattern": "^[!-~]{1,100}$"},
+        "type": {**TEXT, "pattern": "^[a-z0-9.]{1,100}$"},
+        "time": TIME,
+        "subject": TEXT,
+        "data": {},
+    },
+    "additionalProperties": {"type": ["string", "integer", "boolean"]},
+    "propertyNames": {"pattern": "^[a-z0-9]{1,64}$"},
+}
 
 Auth = Literal["none", "iam", "jwt", "api_key"]
 
@@ -121,21 +137,30 @@ def _submit(config: ApiPipelineConfig) -> Json:
         "name": "Idempotency-Key",
         "in": "header",
         "description": f"With one event only; in a batch, put `{events.KEY_FIELD}` into each event.",
-        "schema": {"type": "string", "pattern": f"^[!-~]([ -~]{{0,{events.MAXIMUM_KEY_LENGTH - 2}}}[!-~])?$"},
+        "schema": {"type": "string", "pattern": f"^[!-~]([ -~]{{0,{identity.MAXIMUM_KEY_LENGTH - 2}}}[!-~])?$"},
     }
     field = {"anyOf": [TEXT, _list_of(TEXT, minItems=2)]}
     fields = {"type": "object", "additionalProperties": field}
     form = {FORM_TYPE: {"schema": {"allOf": [_ref("Event"), fields]}}} if config.api.accept_forms else {}
+    # Elsewhere a CloudEvent must also satisfy the schema of its type, or have a group.
+    is_free = config.api.schemas == "none" and not config.queue.fifo
+    batch = _list_of(CLOUD_EVENT, minItems=1, maxItems=config.api.max_batch)
+    modes = {cloudevents.STRUCTURED_TYPE: CLOUD_EVENT, cloudevents.BATCH_TYPE: batch}
+    cloud = {name: {"schema": schema} for name, schema in modes.items()} if is_free else {}
     result_link = {"description": "The path of the event.", "schema": {"type": "string"}}
     return {
         "operationId": "submitEvents",
         "summary": "Submit one event, or a batch of events",
         "description": (
             f"An event is at most {config.api.max_depth} levels deep and takes at most {queues.MAXIMUM_MESSAGE_BYTES} "
-            "bytes, including what the server adds. An invalid event does not affect the others of its batch."
+            "bytes, including what the server adds. An invalid event does not affect the others of its batch. "
+            "A body may be compressed with gzip. CloudEvents 1.0 are accepted in structured, batched and binary mode."
         ),
         "parameters": [key, CORRELATION_ID],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Submission")}, **form}},
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref("Submission")}, **form, **cloud},
+        },
         "responses": {
             "202": {
                 **_answer("The event, or at least one of the batch, is in the queue.", "Accepted", "Results"),
@@ -395,13 +420,13 @@ def _redrive_schemas() -> Json:
 
 def _event_schemas(config: ApiPipelineConfig) -> Json:
     """Return `Event`, which combines the server's own rules with the schema of the event's type, and these schemas."""
-    key = {"type": ["string", "null"], "minLength": 1, "maxLength": events.MAXIMUM_KEY_LENGTH}
+    key = {"type": ["string", "null"], "minLength": 1, "maxLength": identity.MAXIMUM_KEY_LENGTH}
     fifo = config.queue.fifo
-    group = {fifo.group_field: {**TEXT, "pattern": f"^{events.GROUP_PATTERN}$"}} if fifo else {}
+    group = _at_path(fifo.group_field) if fifo else {"properties": {}, "required": []}
     anything = {
         "type": "object",
-        "properties": {events.KEY_FIELD: {**key, "description": "Printable characters."}, **group},
-        "required": list(group),
+        "properties": {events.KEY_FIELD: {**key, "description": "Printable characters."}, **group["properties"]},
+        "required": group["required"],
         "description": "Any JSON object. Fields such as `id` are the client's own.",
     }
     given = event_schemas(config.api)
@@ -412,6 +437,14 @@ def _event_schemas(config: ApiPipelineConfig) -> Json:
         for event_type, name in zip(given, named, strict=True)
     ]
     return {"Event": {"allOf": [anything, *([{"anyOf": kinds}] if kinds else [])]}, **own}
+
+
+def _at_path(path: str) -> Json:
+    """Return the schema of an object with a group at a path."""
+    name, _, rest = path.partition(".")
+    text = {**TEXT, "pattern": f"^{events.GROUP_PATTERN}$"}
+    inner = {"type": "object", **_at_path(rest)} if rest else {"anyOf": [text, {"type": "integer"}]}
+    return {"properties": {name: inner}, "required": [name]}
 
 
 def _of_type(type_field: str, event_type: str) -> Json:

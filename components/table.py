@@ -8,6 +8,8 @@ from components.grants import Grant
 from components.observability import Metric
 from components.options.api import StorageOptions
 
+# handlers/api/id_secret.py
+ID_SECRET_ITEM = "secret#ids"  # noqa: S105  a name
 TIME_INDEX = "by-time"
 
 
@@ -93,6 +95,16 @@ class Table(pulumi.ComponentResource):
             {"TABLE_NAME": self.name},
             condition={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [item_id]}},
             why=f"keep the item {item_id}",
+        )
+
+    def grant_id_secret(self) -> Grant:
+        """To create the secret from which ids follow, and no other item."""
+        return Grant(
+            ("dynamodb:PartiQLInsert",),
+            (self.arn,),
+            {"TABLE_NAME": self.name},
+            condition={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [ID_SECRET_ITEM]}},
+            why="create the secret of ids",
         )
 
     def grant_complete(self) -> Grant:

@@ -1,14 +1,14 @@
 """Patches to MiniStack for compressed requests, which it turns into text with replacement characters."""
 
 import json
+import zlib
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
 from ministack.services import apigateway, apigateway_v1  # type: ignore[import-untyped]
 
-from handlers.shared.bodies import expanded
-from handlers.shared.errors import ApiError
+from local.gate import MAXIMUM_BODY_BYTES
 
 _compressed: ContextVar[bool] = ContextVar("compressed", default=False)
 
@@ -48,11 +48,20 @@ def _expand_for_rest_apis() -> None:
     async def handle_execute(
         api: str, stage: str, method: str, path: str, headers: Any, body: bytes, query: Any
     ) -> Any:
-        if body and _is_compressed(headers):
+        if body and headers.get("content-encoding", "").strip().lower() == "gzip":
+            inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
             try:
-                body = expanded(body, headers)
-            except ApiError as error:
-                return error.status, {"Content-Type": "application/json"}, json.dumps({"message": str(error)}).encode()
+                body = inflater.decompress(body, MAXIMUM_BODY_BYTES + 1)
+            except zlib.error:
+                return _refused(400, "Bad Request")
+            if len(body) > MAXIMUM_BODY_BYTES:
+                return _refused(413, "Request Too Long")
+            if not inflater.eof:
+                return _refused(400, "Bad Request")
         return await execute(api, stage, method, path, headers, body, query)
 
     apigateway_v1.handle_execute = handle_execute
+
+
+def _refused(status: int, message: str) -> tuple[int, dict[str, str], bytes]:
+    return status, {"Content-Type": "application/json"}, json.dumps({"message": message}).encode()

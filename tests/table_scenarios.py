@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from handlers.api.events import Envelope, event_id, received_times
+from handlers.api.events import Envelope, received_times
+from handlers.api.identity import new_id
 from handlers.api.items import Completion, description
 from handlers.api.table import EventTable
 from handlers.csv.files import FAILED, File, FileTable, LostError
@@ -32,7 +33,7 @@ def events(**settings: int) -> EventTable:
 
 def envelopes(count: int = 1, fingerprint: str = "") -> list[Envelope]:
     return [
-        Envelope(event_id(None), "order", received, "", "", "", fingerprint, {"n": n})
+        Envelope(new_id(), "order", received, "", "", "", fingerprint, {"n": n})
         for n, received in enumerate(received_times(count))
     ]
 

@@ -23,8 +23,9 @@ from components.options.csv import ColumnOptions
 from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
-from handlers.api import breaker, circuit, counts, ingest, items, objects, reader, reporting
-from handlers.api.events import Envelope, event_id, received_times
+from handlers.api import breaker, circuit, counts, id_secret, ingest, items, objects, reader, reporting
+from handlers.api.events import Envelope, received_times
+from handlers.api.identity import new_id
 from handlers.api.ingest import Ingest
 from handlers.api.settings import IngestSettings, ReportSettings, WorkerSettings
 from handlers.api.summary import window_before
@@ -183,6 +184,8 @@ def test_options_reach_the_settings_as_they_are() -> None:
     assert (worker.max_attempts, worker.event_timeout_seconds) == (8, 7)
     assert (worker.backoff_base_seconds, worker.backoff_maximum_seconds) == (3, 30)
     assert (ingest.group_field, ingest.accept_forms) == ("customer_id", True)
+    assert (ingest.idempotency_field, ingest.idempotency_header) == ("order.number", "")
+    assert json.loads(ingest.ignore_when_comparing) == ["sent_at"]
     assert (worker.processor, worker.archive) == ("processors.orders:process", True)
     for settings in (ingest, worker):
         assert (settings.results, settings.time_index_shards, settings.items_expire_after_days) == ("inline", 5, 21)
@@ -241,9 +244,10 @@ def test_table_index_and_prefixes_have_the_same_names_on_both_sides(monkeypatch:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     assert deployed_table.TIME_INDEX == reader.TIME_INDEX
     (received,) = received_times(1)
-    envelope = Envelope(event_id(None), "t", received, "", "", "", "", {})
+    envelope = Envelope(new_id(), "t", received, "", "", "", "", {})
     assert objects.result_key(envelope).startswith(variant.RESULTS)
     assert window_before("daily", datetime.now(UTC)).key.startswith(reports.REPORTS)
+    assert deployed_table.ID_SECRET_ITEM == id_secret.SECRET_ITEM
     deployed = graph_of({}).find("aws:dynamodb/table:Table", "pipeline-table").inputs
     written = {*items.new_item(envelope, "queued", 1), *items.IndexKeys.__annotations__}
     assert {attribute["name"] for attribute in deployed["attributes"]} <= written

@@ -138,8 +138,8 @@ def _storage_part(storage: StorageOptions, bucket: Bucket) -> Part:
 
 
 def _table_grants(config: ApiPipelineConfig, table: Table) -> list[Grant]:
-    accept = [table.grant_accept()] if config.api.track else []
-    return [table.grant_read(), *accept, *([table.grant_list()] if config.storage.time_index else [])]
+    accept = table.grant_accept() if config.api.track else table.grant_id_secret()
+    return [table.grant_read(), accept, *([table.grant_list()] if config.storage.time_index else [])]
 
 
 def _events_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
@@ -152,7 +152,7 @@ def _events_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
 
 
 def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
-    options = config.api
+    options, idempotency = config.api, config.api.idempotency
     return {
         **_events_environment(config),
         "TYPE_FIELD": options.type_field,
@@ -161,8 +161,15 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         "TRACK": json.dumps(options.track),
         "DEDUPLICATE": options.deduplicate,
         **({"ACCEPT_FORMS": "true"} if options.accept_forms else {}),
+        **({"IDEMPOTENCY_FIELD": idempotency.field} if idempotency and idempotency.field else {}),
+        **({"IDEMPOTENCY_HEADER": idempotency.header} if idempotency and idempotency.header else {}),
+        **({"IGNORE_WHEN_COMPARING": ignored} if (ignored := _ignored(options)) else {}),
         **({} if config.queue.fifo is None else {"GROUP_FIELD": config.queue.fifo.group_field}),
     }
+
+
+def _ignored(options: ApiOptions) -> str:
+    return json.dumps(options.ignore_when_comparing) if options.ignore_when_comparing else ""
 
 
 def _worker_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:

@@ -35,6 +35,10 @@ class IngestSettings(EventSettings):
     group_field: str = ""
     """Of a FIFO queue; empty where the queue is a standard one."""
     accept_forms: bool = False
+    idempotency_field: str = ""
+    idempotency_header: str = ""
+    ignore_when_comparing: str = ""
+    """A JSON list of paths; empty when there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ _UTF_8 = ("", "utf-8", "utf8", "us-ascii")
 _SHOWN_LENGTH = 100
 
 # Structured syntax suffixes: https://www.rfc-editor.org/rfc/rfc6839#section-3.1
-_is_json_type = re.compile(r"(application|text)/json|[a-z]+/[a-z0-9!#$&^_.-]+\+json").fullmatch
+is_json_type = re.compile(r"(application|text)/json|[a-z]+/[a-z0-9!#$&^_.-]+\+json").fullmatch
 _charset = re.compile(r';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE).search
 
 
@@ -62,7 +62,7 @@ def json_text(body: bytes, headers: Mapping[str, str]) -> str:
 
     JSON is UTF-8: https://www.rfc-editor.org/rfc/rfc8259#section-8.1
     """
-    if not _is_json_type(media_type(headers)):
+    if not is_json_type(media_type(headers)):
         raise _unsupported_type(headers, JSON_TYPE)
     return _text(body, headers, "utf-8-sig")
 

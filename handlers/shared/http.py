@@ -31,7 +31,8 @@ class Request:
     """One request. `headers` have lower-case names, `route` is as in `GET /events/{id}`, `path` begins with the stage.
 
     A header that was sent repeatedly has all its values, separated by commas. `body` has the bytes as they were sent.
-    `caller` is the ARN that signed the request where the route requires a signature, else empty.
+    `caller` is the ARN that signed the request where the route requires a signature, else empty. `identity` names the
+    caller by any authentication, the same for each of its sessions; it is empty without authentication.
     """
 
     route: str
@@ -44,6 +45,7 @@ class Request:
     user_agent: str
     correlation_id: str
     caller: str
+    identity: str = ""
 
 
 # Returns the response. The facts that it adds go into the request's log line.
@@ -115,7 +117,18 @@ def read_request(event: Mapping[str, Any]) -> Request:
         user_agent=printable(client.get("userAgent") or "", USER_AGENT_LENGTH),
         correlation_id=_read_correlation_id(headers.get("x-correlation-id"), context["requestId"]),
         caller=signer.get("userArn") or "",
+        identity=_identity(context, signer.get("userArn") or ""),
     )
+
+
+def _identity(context: Mapping[str, Any], signer: str) -> str:
+    """Return a name of the caller: its role or user, the subject of its token, or the id of its API key."""
+    if signer:
+        # A role's sessions are one caller: arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION
+        return signer.rpartition("/")[0] if ":assumed-role/" in signer else signer
+    if claims := ((context.get("authorizer") or {}).get("jwt") or {}).get("claims"):
+        return json.dumps([claims.get("iss"), claims.get("sub") or claims.get("client_id")])
+    return str((context.get("identity") or {}).get("apiKeyId") or "")
 
 
 def _headers(event: Mapping[str, Any]) -> dict[str, str]:

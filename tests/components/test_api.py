@@ -177,7 +177,7 @@ def test_redrive_wants_a_signature_whatever_a_rest_api_wants_else(graph_of: Call
         for integration in graph.of_type("aws:apigateway/integration:Integration")
         if f":function:{function}/" in integration.inputs["uri"]
     }
-    assert leading == {"get-redrive-preview", "post-redrive-start"}
+    assert leading == {"get-redrive-preview", "head-redrive-preview", "post-redrive-start"}
 
     def triggers(of: Graph) -> dict[str, str]:
         return dict(of.of_type("aws:apigateway/deployment:Deployment")[0].inputs["triggers"])

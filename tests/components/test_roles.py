@@ -14,7 +14,7 @@ def statements(graph: Graph, role: str) -> list[Statement]:
     assert document.keys() == {"Version", "Statement"}
     assert document["Version"] == "2012-10-17"
     for statement in document["Statement"]:
-        assert statement.keys() == {"Sid", "Effect", "Action", "Resource"}
+        assert statement.keys() - {"Condition"} == {"Sid", "Effect", "Action", "Resource"}
         assert statement["Effect"] == "Allow"
     return [(statement["Action"], statement["Resource"]) for statement in document["Statement"]]
 
@@ -78,8 +78,12 @@ def test_what_is_switched_off_is_not_granted(graph_of: Callable[..., Graph]) -> 
     assert statements(graph, "pipeline-ingest") == [
         (["sqs:SendMessage"], [arn["queue"]]),
         (READ, [arn["table"]]),
+        (["dynamodb:PartiQLInsert"], [arn["table"]]),
         (LOGS, [arn["ingest logs"]]),
     ]
+    document = json.loads(graph.find("aws:iam/rolePolicy:RolePolicy", "pipeline-ingest").inputs["policy"])
+    conditions = [statement["Condition"] for statement in document["Statement"] if "Condition" in statement]
+    assert conditions == [{"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["secret#ids"]}}]
     assert statements(graph, "pipeline-worker") == [
         (CONSUME, [arn["queue"]]),
         (["sqs:SendMessage"], [arn["dead letters"]]),

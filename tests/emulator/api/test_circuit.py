@@ -23,7 +23,8 @@ from handlers.api import circuit
 from handlers.api.breaker import PROBE_FAILURES, Breaker
 from handlers.api.circuit import NAME, PROBES_KEY, Circuit, Pause
 from handlers.api.decisions import Returned
-from handlers.api.events import Envelope, event_id, received_times
+from handlers.api.events import Envelope, received_times
+from handlers.api.identity import new_id
 from handlers.api.ingest import Ingest
 from handlers.api.processing import adapted
 from handlers.api.settings import IngestSettings, WorkerSettings
@@ -107,7 +108,7 @@ class Guarded:
     def message(self, receives: int = 1, **data: Any) -> Json:
         (received,) = received_times(1)
         number = next(self.numbers)
-        envelope = Envelope(event_id(None), "t", received, "", "", f"c-{number}", "", {"n": number, **data})
+        envelope = Envelope(new_id(), "t", received, "", "", f"c-{number}", "", {"n": number, **data})
         return self.delivered(envelope.to_message(), f"message-{number}", receives)
 
     def delivered(self, body: str, message_id: str = "message", receives: int = 1) -> Json:

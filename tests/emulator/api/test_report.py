@@ -11,7 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from handlers.api import reader, report
-from handlers.api.events import Envelope, event_id
+from handlers.api.events import Envelope
+from handlers.api.identity import new_id
 from handlers.api.items import Completion
 from handlers.api.reader import EventReader
 from handlers.api.report import Reporter
@@ -45,7 +46,7 @@ class Reports:
 
     def have(self, received: datetime, event_type: str = "order", took_ms: int | None = 100, error: str = "") -> str:
         """Store an event received at a time; with `took_ms` None it is still queued. Return its id."""
-        envelope = Envelope(event_id(None), event_type, timestamp(received), "", "", "c", "", {})
+        envelope = Envelope(new_id(), event_type, timestamp(received), "", "", "c", "", {})
         if took_ms is None:
             self.writing.record_queued([envelope])
         else:

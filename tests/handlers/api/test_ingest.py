@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from handlers.api import events
+from handlers.api import identity
 from handlers.shared.bodies import FORM_TYPE
 from handlers.shared.log import logger
 from tests.api_pipeline import Pipeline
@@ -140,7 +140,7 @@ def test_a_sender_s_own_id_stays_its_own(pipeline: Pipeline, event: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "headers"),
     [
-        (gzip.compress(json.dumps(ORDER).encode()), {"Content-Encoding": "gzip"}),
+        (gzip.compress(json.dumps(ORDER).encode(), mtime=0), {"Content-Encoding": "gzip"}),
         (b"\xef\xbb\xbf" + json.dumps(ORDER).encode(), {"Content-Type": "application/vnd.shop+json"}),
         ("\ufeff" + json.dumps(ORDER), {}),
     ],
@@ -158,8 +158,8 @@ def test_the_same_event_is_read_from_each_encoding(
         (b"<order/>", {"Content-Type": "text/xml"}, 415, "unsupported_media_type"),
         (b"a=1", {"Content-Type": FORM_TYPE}, 415, "unsupported_media_type"),
         (b"{}", {"Content-Encoding": "br"}, 415, "unsupported_encoding"),
-        (gzip.compress(b"{}")[:-3], {"Content-Encoding": "gzip"}, 400, "invalid_gzip"),
-        (gzip.compress(bytes(30_000_000)), {"Content-Encoding": "gzip"}, 413, "body_too_large"),
+        (gzip.compress(b"{}", mtime=0)[:-3], {"Content-Encoding": "gzip"}, 400, "invalid_gzip"),
+        (gzip.compress(bytes(30_000_000), mtime=0), {"Content-Encoding": "gzip"}, 413, "body_too_large"),
     ],
 )
 def test_a_body_of_another_kind_is_refused_by_name(
@@ -187,7 +187,7 @@ def test_a_form_is_an_event_where_the_config_says_so(pipeline: Pipeline) -> None
 )
 @pytest.mark.parametrize("query", ["colour=red", "limit=1&limit=2", "limit=1&colour=red"])
 def test_unknown_and_repeated_parameters_are_refused(pipeline: Pipeline, method: str, path: str, query: str) -> None:
-    answer = pipeline.request(method, path, ORDER, query=query, event_id=events.event_id(None))
+    answer = pipeline.request(method, path, ORDER, query=query, event_id=identity.new_id())
     assert answer.status == 400
     assert not pipeline.items()
 
@@ -261,7 +261,7 @@ def test_a_repeat_is_recognised_behind_a_conflict_in_the_same_batch(pipeline: Pi
 def test_a_key_that_is_another_events_fingerprint_does_not_steal_its_id(pipeline: Pipeline) -> None:
     pipeline.settings = {"deduplicate": "content"}
     event = {"order": 17}
-    thief = pipeline.post({"order": 18}, Idempotency_Key=events.fingerprint(event))
+    thief = pipeline.post({"order": 18}, Idempotency_Key=identity.fingerprint(event))
     owner = pipeline.post(event)
     assert (thief.status, owner.status) == (202, 202)
     assert thief.body["id"] != owner.body["id"]
@@ -472,7 +472,7 @@ def test_each_type_has_its_schema_and_every_problem_is_named(pipeline: Pipeline)
 
 
 def test_an_unknown_id_is_a_404(pipeline: Pipeline) -> None:
-    assert pipeline.shown(events.event_id(None)).status == 404
+    assert pipeline.shown(identity.new_id()).status == 404
     assert pipeline.shown("x" * 5_000).status in (400, 404)
     assert pipeline.request("GET", "/nowhere").body["error"]["code"] == "no_such_route"
 
@@ -496,7 +496,7 @@ def test_a_body_that_is_refused_as_a_whole_is_counted_and_logged_once(
 def test_an_event_that_is_refused_on_its_own_is_counted_once(
     pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert pipeline.post({"id": "mine"}).status == 400
+    assert pipeline.post({"idempotency_key": 5}).status == 400
     (metric,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert metric["Rejected"] == [1.0]
 
@@ -542,3 +542,28 @@ def test_without_a_time_index_the_list_is_a_404_with_the_reason(pipeline: Pipeli
     pipeline.settings = {"time_index_shards": 0}
     answer = pipeline.request("GET", "/events")
     assert (answer.status, answer.body["error"]["code"]) == (404, "no_time_index")
+
+
+def test_an_event_s_own_field_is_its_key_and_some_fields_may_differ(pipeline: Pipeline) -> None:
+    pipeline.settings |= {"idempotency_field": "order.number", "ignore_when_comparing": '["sent_at"]'}
+    first = pipeline.post({"order": {"number": 17}, "sent_at": 1}).body
+    repeat = pipeline.post({"order": {"number": 17}, "sent_at": 2}).body
+    assert (repeat["id"], repeat["duplicate"]) == (first["id"], True)
+    assert pipeline.post({"order": {"number": 17}, "amount": 1}).status == 409
+    assert pipeline.post({"order": {}}).body["duplicate"] is False
+    assert pipeline.post({"order": {"number": []}}).status == 400
+
+
+def test_a_header_of_the_sender_s_own_is_the_key_of_one_event(pipeline: Pipeline) -> None:
+    pipeline.settings["idempotency_header"] = "X-Delivery"
+    first, repeat = (pipeline.post(ORDER, X_Delivery="d-1").body for _ in range(2))
+    assert (repeat["id"], repeat["duplicate"]) == (first["id"], True)
+    assert pipeline.post([ORDER], X_Delivery="d-1").body["error"]["code"] == "key_for_a_batch"
+
+
+def test_a_key_of_another_caller_is_another_key(pipeline: Pipeline) -> None:
+    def posted(user: str) -> str:
+        pipeline.caller = f"arn:aws:sts::123456789012:assumed-role/{user}"
+        return str(pipeline.post(ORDER, Idempotency_Key="k").body["id"])
+
+    assert posted("ann/session-1") == posted("ann/session-2") != posted("bob/session-1")

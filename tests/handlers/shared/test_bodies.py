@@ -17,9 +17,14 @@ GZIP = {"content-encoding": "gzip"}
 EVENT = b'{"a": 1}'
 
 
+def zipped(data: bytes) -> bytes:
+    # Without the time, so that tests have the same names in every process.
+    return gzip.compress(data, mtime=0)
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip", " gzip "])
 def test_a_gzipped_body_is_expanded(encoding: str) -> None:
-    assert json_text(gzip.compress(EVENT), {"content-encoding": encoding}) == EVENT.decode()
+    assert json_text(zipped(EVENT), {"content-encoding": encoding}) == EVENT.decode()
 
 
 @pytest.mark.parametrize("headers", [{}, {"content-encoding": ""}, {"content-encoding": "identity"}])
@@ -51,12 +56,12 @@ def test_a_body_may_expand_to_the_bound_and_no_further() -> None:
         (b"", "truncated"),
         (EVENT, "not gzip"),
         (zlib.compress(EVENT), "not gzip"),
-        (gzip.compress(EVENT)[:-1], "truncated"),
-        (gzip.compress(EVENT)[:12], "truncated"),
-        (gzip.compress(gzip.compress(EVENT)), "compressed twice"),
-        (gzip.compress(EVENT) + b"more", "followed by other bytes"),
-        (gzip.compress(EVENT) * 2, "one gzip member"),
-        (gzip.compress(EVENT)[:-8] + bytes(8), "not gzip"),
+        (zipped(EVENT)[:-1], "truncated"),
+        (zipped(EVENT)[:12], "truncated"),
+        (zipped(zipped(EVENT)), "compressed twice"),
+        (zipped(EVENT) + b"more", "followed by other bytes"),
+        (zipped(EVENT) * 2, "one gzip member"),
+        (zipped(EVENT)[:-8] + bytes(8), "not gzip"),
     ],
 )
 def test_a_damaged_gzip_is_refused_with_the_reason(body: bytes, reason: str) -> None:
