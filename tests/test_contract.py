@@ -156,6 +156,8 @@ def test_options_reach_the_settings_as_they_are() -> None:
     config = {
         "api": {
             "accept_forms": True,
+            "idempotency": {"field": "order.number"},
+            "ignore_when_comparing": ["sent_at"],
             "max_batch": 7,
             "max_depth": 9,
             "track": False,

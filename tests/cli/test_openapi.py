@@ -149,8 +149,22 @@ def test_limits_are_those_of_the_config_and_of_the_functions() -> None:
 
 def test_a_fifo_queue_requires_the_group_of_every_event() -> None:
     event = made(queue={"fifo": {"group_field": "customer"}})["components"]["schemas"]["Event"]["allOf"][0]
+    group = {"anyOf": [{"type": "string", "pattern": "^[!-~]{1,128}$"}, {"type": "integer"}]}
     assert event["required"] == ["customer"]
-    assert event["properties"]["customer"] == {"type": "string", "pattern": "^[!-~]{1,128}$"}
+    assert event["properties"]["customer"] == group
+    event = made(queue={"fifo": {"group_field": "customer.id"}})["components"]["schemas"]["Event"]["allOf"][0]
+    assert event["required"] == ["customer"]
+    assert event["properties"]["customer"] == {"type": "object", "properties": {"id": group}, "required": ["id"]}
+
+
+def test_forms_and_cloudevents_are_documented_where_they_are_accepted() -> None:
+    def content(**options: Any) -> set[str]:
+        return set(made(**options)["paths"]["/events"]["post"]["requestBody"]["content"])
+
+    cloud = {"application/cloudevents+json", "application/cloudevents-batch+json"}
+    assert content() == {"application/json", *cloud}
+    form = "application/x-www-form-urlencoded"
+    assert content(api={"accept_forms": True}) == {"application/json", form, *cloud}
 
 
 def test_event_schemas_are_included_by_type_with_their_references_redirected(

@@ -97,8 +97,8 @@ class Client:
             item["id"]["S"]: {name: next(iter(value.values())) for name, value in item.items()}
             for page in pages
             for item in page["Items"]
-            # When there was an alert of each kind is no event.
-            if not item["id"]["S"].startswith("alert#")
+            # The others are the pipeline's own: `alert#...`, `secret#ids`.
+            if not item["id"]["S"].startswith(("alert#", "secret#"))
         }
 
     def objects(self, prefix: str) -> list[str]:
