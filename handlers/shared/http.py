@@ -178,7 +178,7 @@ def _body(event: Mapping[str, Any]) -> bytes:
     try:
         return base64.b64decode(body, validate=True)
     except ValueError as error:
-        raise BadRequestError("invalid_body", "the body is not base64, as API Gateway says") from error
+        raise BadRequestError("invalid_json", "the body is not base64, as API Gateway says") from error
 
 
 def _read_correlation_id(given: str | None, request_id: str) -> str:
