@@ -1,7 +1,8 @@
-# PYTHON: the Python (>= 3.11) that makes the environment. WORKERS: test processes, each with emulators of its own.
+# PYTHON: the Python (>= 3.11) that makes the environment. WORKERS: test processes, each with emulators of its own: one
+# more than a small machine has cores, as tests of the emulator often wait.
 # UPGRADE=--upgrade: `make requirements` takes the newest versions instead of keeping those that are pinned.
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= 3
 UPGRADE ?=
 # AUDIT=skip: `make check` where there is no network; it says what was not audited.
 AUDIT ?=
@@ -64,7 +65,7 @@ drill: $(RUN) ## a game day: 20,000 orders, faults on and off, workers killed; t
 	@$(BIN)/python -W ignore -m benchmarks.drill
 
 quick: $(DEV) ## the tests that need no emulator: the loop to work in
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/emulator
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/emulator --hypothesis-profile quick
 
 simulate: $(DEV) ## a million histories of the worker in memory (about twenty minutes)
 	@POWERTOOLS_SERVICE_NAME=simulation AWS_DEFAULT_REGION=us-east-1 $(BIN)/python -W ignore -m tests.simulation.world 1000000

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from components.options.api import ApiPipelineConfig
+from components.options.common import FREE_STORAGE_MB
 from components.reports import SIZE as REPORT_SIZE
 from handlers.api.counts import CIRCUIT_OPEN, INGEST_COUNTS, OUTCOME_COUNTS, WORKER_COUNTS
 from handlers.api.reader import INDEX_PAGE
@@ -232,7 +233,11 @@ def _keeping(config: ApiPipelineConfig, traffic: Traffic) -> Usage:
 
 def not_counted(config: ApiPipelineConfig) -> list[str]:
     """Return what AWS bills and the model leaves out. A stack file does not say how large snapshots are."""
-    return ["SnapStart's cache and restores"] if config.api.snap_start or config.worker.snap_start else []
+    left_out = {
+        "SnapStart's cache and restores": config.api.snap_start or config.worker.snap_start,
+        "the worker's ephemeral storage above 512 MB": config.worker.ephemeral_storage_mb > FREE_STORAGE_MB,
+    }
+    return [name for name, is_billed in left_out.items() if is_billed]
 
 
 # Calls of each function

@@ -1,8 +1,10 @@
 """`pipeline csv check`: check a local file with the code that runs on AWS, before uploading it."""
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 from rich.console import Console
 from rich.progress import Progress
@@ -15,7 +17,7 @@ from components.options.csv import CsvPipelineConfig
 from handlers.csv.columns import FileFormat
 from handlers.csv.content import Content
 from handlers.csv.engine import CsvEngine, blocks
-from handlers.csv.text import FileError
+from handlers.csv.text import FileError, OtherEncodingError
 from local.errors import LocalError
 
 
@@ -23,7 +25,8 @@ def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: 
     """Print a file's report. Return 1 if the file fails or has rejected rows."""
     config = Stack(stack).config_as(CsvPipelineConfig)
     path = Path(file)
-    engine = CsvEngine(FileFormat.from_json(config.format_json()))
+    file_format = FileFormat.from_json(config.format_json())
+    engine = CsvEngine(file_format)
     started = time.perf_counter()
     status, reason, error = "succeeded", None, None
     console, errors = Console(), Console(stderr=True)
@@ -40,10 +43,8 @@ def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: 
         )
         task = progress.add_task(label(path.name), total=path.stat().st_size)
         try:
-            for block in blocks(engine, Content(source.read, config.input.max_expansion).read):
-                progress.update(task, completed=source.tell())
-                if rejected:
-                    rejected.write(block.rejected)
+            while not _read(engine, file_format, source, rejected, lambda read: progress.update(task, completed=read)):
+                engine = CsvEngine(file_format, encoding_position=engine.encoding_position + 1)
         except FileError as problem:
             status, reason, error = "failed", problem.reason, str(problem)
     report = {
@@ -59,3 +60,23 @@ def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: 
     else:
         show_report(report, console)
     return int(status == "failed" or engine.rejected > 0)
+
+
+def _read(
+    engine: CsvEngine, file_format: FileFormat, source: BinaryIO, rejected: BinaryIO | None, show: Callable[[int], None]
+) -> bool:
+    """Read a file. Return False if it is not in the engine's encoding. Raises FileError."""
+    source.seek(0)
+    if rejected:
+        rejected.seek(0)
+        rejected.truncate()
+    content = Content(source.read, file_format.max_expansion, engine.encoding)
+    try:
+        for block in blocks(engine, content.read):
+            show(source.tell())
+            if rejected:
+                rejected.write(block.rejected)
+    except OtherEncodingError:
+        return False
+    engine.counts.trailing_bytes = content.trailing_bytes
+    return True

@@ -22,6 +22,8 @@ from local.errors import LocalError
 
 # A pass ends after this and reports what is left.
 SECONDS = 600
+# The lowest and the highest age of the dead letters that a command is about, None without a limit.
+Ages = tuple[timedelta | None, timedelta | None]
 COLUMNS = ("message_id", "age_seconds", "attempts", "id", "error_type", "error")
 
 
@@ -43,9 +45,10 @@ def _warnings_in_one_line() -> Iterator[None]:
 
 
 @_warnings_in_one_line()
-def run_list(stack: str, error_type: str | None, min_age: timedelta, maximum: int, *, as_json: bool) -> int:
+def run_list(stack: str, error_type: str | None, ages: Ages, maximum: int, *, as_json: bool) -> int:
     """Print the dead letters and leave them in place."""
-    messages, done = _dead_letters(Stack(stack)).look(_wanted(error_type, min_age), maximum, SECONDS)
+    wanted = _wanted(error_type, ages)
+    messages, done = _dead_letters(Stack(stack)).look(wanted, maximum, SECONDS)
     _check(done)
     if as_json:
         write_json({"messages": messages, **done.described()})
@@ -72,21 +75,21 @@ def run_show(stack: str, wanted_id: str, *, as_json: bool) -> int:
 
 
 @_warnings_in_one_line()
-def run_redrive(stack: str, error_type: str | None, min_age: timedelta, maximum: int, *, as_json: bool) -> int:
+def run_redrive(stack: str, error_type: str | None, ages: Ages, maximum: int, *, as_json: bool) -> int:
     """Move dead letters back to their queue. Return 1 if any could not be moved."""
+    wanted = _wanted(error_type, ages)
     source = Stack(stack)
     if source.config.variant == "iot":
         raise LocalError(f"the dead letters of an iot stack go to its worker: pipeline replay --stack {stack}")
     letters = _dead_letters(source)
-    done = letters.redrive(source.output("queue_url"), _wanted(error_type, min_age), maximum, SECONDS)
+    done = letters.redrive(source.output("queue_url"), wanted, maximum, SECONDS)
     return show_pass(done, as_json=as_json)
 
 
 @_warnings_in_one_line()
-def run_purge(
-    stack: str, error_type: str | None, min_age: timedelta, maximum: int, *, sure: bool, as_json: bool
-) -> int:
+def run_purge(stack: str, error_type: str | None, ages: Ages, maximum: int, *, sure: bool, as_json: bool) -> int:
     """Delete dead letters permanently, after a confirmation. Return 1 if any could not be deleted."""
+    wanted = _wanted(error_type, ages)
     letters = _dead_letters(Stack(stack))
     if not sure:
         if not sys.stdin.isatty():
@@ -99,7 +102,7 @@ def run_purge(
         )
         if not typer.confirm(question, err=True):
             raise LocalError("nothing was deleted")
-    return show_pass(letters.purge(_wanted(error_type, min_age), maximum, SECONDS), as_json=as_json)
+    return show_pass(letters.purge(wanted, maximum, SECONDS), as_json=as_json)
 
 
 def show_pass(done: Pass, *, as_json: bool) -> int:
@@ -113,8 +116,11 @@ def show_pass(done: Pass, *, as_json: bool) -> int:
     return 1 if done.failed else 0
 
 
-def _wanted(error_type: str | None, min_age: timedelta) -> Wanted:
-    return Wanted(error_type, int(min_age.total_seconds()))
+def _wanted(error_type: str | None, ages: Ages) -> Wanted:
+    minimum, maximum = (None if age is None else int(age.total_seconds()) for age in ages)
+    if maximum is not None and minimum is not None and maximum < minimum:
+        raise LocalError("--max-age is below --min-age, so no dead letter can match; raise it or leave one out")
+    return Wanted(error_type, min_age_seconds=minimum or 0, max_age_seconds=maximum)
 
 
 def _dead_letters(stack: Stack) -> DeadLetters:

@@ -16,6 +16,7 @@ from rich.console import Console
 from cli.core.json_text import write_json
 from cli.core.stack import OUTPUTS, Stack, state_file
 from cli.core.terminal import write_fields, write_lines
+from cli.live import LiveView
 from local.engine import Running, running
 from local.errors import LocalError
 from local.monitor import Registration
@@ -103,13 +104,15 @@ def show(pipeline: Running) -> None:
 
 
 def serve(pipeline: Running) -> int:
-    """Serve until Ctrl-C or SIGTERM, reloading changed handler code. Return the exit code."""
+    """Serve until Ctrl-C or SIGTERM: show what happens, and reload changed handler code. Return the exit code."""
+    live = LiveView(pipeline)
     with state_file(pipeline):
         write_lines(["Ctrl-C stops it and removes everything"], to_stderr=True)
         try:
             while pipeline.emulator.running:
                 time.sleep(RELOAD_SECONDS)
                 write_lines(pipeline.engine.reload(), to_stderr=True)
+                write_lines(live.lines(), to_stderr=True)
         except KeyboardInterrupt:
             return 0
     raise LocalError("the emulator has stopped unexpectedly; start the pipeline again")

@@ -4,6 +4,7 @@ A command is a function here that returns the exit code of `run_<name>` in `cli/
 runs: `pipeline --help` must not wait for Pulumi. Commands share what is in `cli/core`.
 """
 
+import signal
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial, wraps
@@ -55,6 +56,10 @@ MinAgeOption = Annotated[
         "--min-age", parser=duration, metavar="DURATION", show_default="0", help="Only older ones: 90s, 15m, 6h, 2d."
     ),
 ]
+MaxAgeOption = Annotated[
+    timedelta | None,
+    typer.Option("--max-age", parser=duration, metavar="DURATION", help="Only younger ones: 90s, 15m, 6h, 2d."),
+]
 MaximumOption = Annotated[int, typer.Option("--max", min=1, help="The maximum number.")]
 
 
@@ -88,6 +93,8 @@ def local(
     as_json: Annotated[bool, typer.Option("--json", help="Print only the outputs, as one line of JSON.")] = False,
 ) -> int:
     """Run a stack on this machine, in an AWS emulator, until Ctrl-C. Changed handler code is reloaded."""
+    # Nothing is to be cleaned up before the start, and an interrupted import can swallow Ctrl-C.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     from cli.local import run_local
 
     return run_local(stack, port, shell_command, as_json=as_json)
@@ -302,6 +309,7 @@ def dead_letters_list(
     stack: StackOption = "dev",
     error_type: ErrorTypeOption = None,
     min_age: MinAgeOption = timedelta(0),
+    max_age: MaxAgeOption = None,
     maximum: MaximumOption = 100,
     *,
     as_json: JsonOption = False,
@@ -309,7 +317,7 @@ def dead_letters_list(
     """List the dead letters with age, attempts and error, and leave them in place."""
     from cli.dead_letters import run_list
 
-    return run_list(stack, error_type, min_age, maximum, as_json=as_json)
+    return run_list(stack, error_type, (min_age, max_age), maximum, as_json=as_json)
 
 
 @command(dead_letters_app, "show")
@@ -330,6 +338,7 @@ def dead_letters_redrive(
     stack: StackOption = "dev",
     error_type: ErrorTypeOption = None,
     min_age: MinAgeOption = timedelta(0),
+    max_age: MaxAgeOption = None,
     maximum: MaximumOption = 100,
     *,
     as_json: JsonOption = False,
@@ -337,7 +346,7 @@ def dead_letters_redrive(
     """Send dead letters of an api or csv stack back to their queue. Exit 1 if any could not be sent."""
     from cli.dead_letters import run_redrive
 
-    return run_redrive(stack, error_type, min_age, maximum, as_json=as_json)
+    return run_redrive(stack, error_type, (min_age, max_age), maximum, as_json=as_json)
 
 
 @command(dead_letters_app, "purge")
@@ -345,6 +354,7 @@ def dead_letters_purge(
     stack: StackOption = "dev",
     error_type: ErrorTypeOption = None,
     min_age: MinAgeOption = timedelta(0),
+    max_age: MaxAgeOption = None,
     maximum: MaximumOption = 100,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -353,7 +363,7 @@ def dead_letters_purge(
     """Delete dead letters permanently, after asking. Exit 1 if any could not be deleted."""
     from cli.dead_letters import run_purge
 
-    return run_purge(stack, error_type, min_age, maximum, sure=yes, as_json=as_json)
+    return run_purge(stack, error_type, (min_age, max_age), maximum, sure=yes, as_json=as_json)
 
 
 if __name__ == "__main__":

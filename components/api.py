@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -10,6 +10,7 @@ import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
 from components.function import Function
+from components.names import service_name
 from components.observability import Alarm, Metric, Panel, Rate
 from components.options.api import ApiOptions
 from components.options.common import AlarmOptions, LogOptions
@@ -17,10 +18,17 @@ from components.options.common import AlarmOptions, LogOptions
 Route = tuple[str, str]
 
 ROUTES: tuple[Route, ...] = (("POST", "/events"), ("GET", "/events"), ("GET", "/events/{id}"), ("GET", "/health"))
-OPEN_ROUTES: tuple[Route, ...] = (("GET", "/health"),)
-# A list reads up to a hundred items, a submission none: it has a throttle of its own below the API's.
-LISTS: tuple[Route, ...] = (("GET", "/events"), ("HEAD", "/events"))
-LISTS_PER_SECOND, LISTS_AT_ONCE = 10, 20
+LIST: Route = ("GET", "/events")
+HEALTH: Route = ("GET", "/health")
+OPEN_ROUTES: tuple[Route, ...] = (HEALTH,)
+# Requests a second, and at once, below the API's own: a list reads up to a hundred items, and anybody may ask for
+# health.
+LOWER_THROTTLING: Mapping[Route, tuple[str, int, int]] = {
+    LIST: ("list", 10, 20),
+    ("HEAD", "/events"): ("list-head", 10, 20),
+    HEALTH: ("health", 10, 20),
+    ("HEAD", "/health"): ("health-head", 10, 20),
+}
 
 INTEGRATION_TIMEOUT_MS = 29_000
 
@@ -143,14 +151,18 @@ class HttpApi(pulumi.ComponentResource):
         cors = _cors(options, backends)
         api = aws.apigatewayv2.Api(name, protocol_type="HTTP", cors_configuration=cors, opts=child)
         authorization = self._authorization(name, options, api)
+        permissions = _allow_invocation(name, backends, api.execution_arn, child)
         routes = [
             route
             for backend in backends
             for route in self._routes(
-                name, api, backend, {"authorization_type": "AWS_IAM"} if backend.signed else authorization
+                name,
+                api,
+                backend,
+                {"authorization_type": "AWS_IAM"} if backend.signed else authorization,
+                permissions[backend.label],
             )
         ]
-        rate, burst = _list_throttling(options)
         stage = aws.apigatewayv2.Stage(
             name,
             api_id=api.id,
@@ -160,26 +172,27 @@ class HttpApi(pulumi.ComponentResource):
                 "throttling_rate_limit": options.throttling.rate_per_second,
                 "throttling_burst_limit": options.throttling.burst,
             },
-            route_settings=(
-                [
-                    {"route_key": " ".join(route), "throttling_rate_limit": rate, "throttling_burst_limit": burst}
-                    for route in LISTS
-                ]
-                if _lists(backends)
-                else None
-            ),
+            route_settings=[
+                {"route_key": " ".join(route), "throttling_rate_limit": rate, "throttling_burst_limit": burst}
+                for route, _, rate, burst in _lower_throttling(options, backends)
+            ]
+            or None,
             access_log_settings=_access_logs(name, options, logs, child),
             # API Gateway refuses settings of a route that is not there yet.
             opts=ResourceOptions(parent=self, depends_on=routes),
         )
-        _allow_invocation(name, backends, api.execution_arn, child)
         self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
         self.metrics = ApiMetrics({"ApiId": api.id}, "5xx")
         self.key_id: Output[str] | None = None
         self.register_outputs({"url": self.url})
 
     def _routes(
-        self, name: str, api: aws.apigatewayv2.Api, backend: Backend, authorization: dict[str, Input[str]]
+        self,
+        name: str,
+        api: aws.apigatewayv2.Api,
+        backend: Backend,
+        authorization: dict[str, Input[str]],
+        permission: pulumi.Resource,
     ) -> list[aws.apigatewayv2.Route]:
         child = ResourceOptions(parent=self)
         integration = aws.apigatewayv2.Integration(
@@ -190,7 +203,8 @@ class HttpApi(pulumi.ComponentResource):
             integration_uri=backend.function.invoke_arn,
             payload_format_version="2.0",
             timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
-            opts=child,
+            # Without it the first requests to a new alias would fail.
+            opts=ResourceOptions(parent=self, depends_on=[permission]),
         )
         return [
             aws.apigatewayv2.Route(
@@ -234,6 +248,7 @@ class RestApi(pulumi.ComponentResource):
         child = ResourceOptions(parent=self)
         api = aws.apigateway.RestApi(name, endpoint_configuration={"types": "REGIONAL"}, opts=child)
         answers = self._error_answers(name, api)
+        permissions = _allow_invocation(name, backends, api.execution_arn, child)
         methods = self._methods(name, options, api, backends)
         deployment = aws.apigateway.Deployment(
             name,
@@ -243,7 +258,7 @@ class RestApi(pulumi.ComponentResource):
                 "definition": _definition_hash(options, backends),
                 **{backend.named("integration"): backend.function.invoke_arn for backend in backends},
             },
-            opts=ResourceOptions(parent=self, depends_on=[*methods, *answers]),
+            opts=ResourceOptions(parent=self, depends_on=[*methods, *answers, *permissions.values()]),
         )
         stage = aws.apigateway.Stage(
             name,
@@ -264,18 +279,15 @@ class RestApi(pulumi.ComponentResource):
             },
             opts=child,
         )
-        if _lists(backends):
-            rate, burst = _list_throttling(options)
-            for method, path in LISTS:
-                aws.apigateway.MethodSettings(
-                    f"{name}-list" if method == "GET" else f"{name}-list-{method.lower()}",
-                    rest_api=api.id,
-                    stage_name=stage.stage_name,
-                    method_path=f"{path.strip('/')}/{method}",
-                    settings={"throttling_rate_limit": rate, "throttling_burst_limit": burst},
-                    opts=child,
-                )
-        _allow_invocation(name, backends, api.execution_arn, child)
+        for (method, path), label, rate, burst in _lower_throttling(options, backends):
+            aws.apigateway.MethodSettings(
+                f"{name}-{label}",
+                rest_api=api.id,
+                stage_name=stage.stage_name,
+                method_path=f"{path.strip('/')}/{method}",
+                settings={"throttling_rate_limit": rate, "throttling_burst_limit": burst},
+                opts=child,
+            )
         self.key_id = self._key(name, options, api, stage) if options.auth == "api_key" else None
         self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
         self.metrics = ApiMetrics({"ApiName": api.name, "Stage": stage.stage_name}, "5XXError")
@@ -327,33 +339,30 @@ class RestApi(pulumi.ComponentResource):
             closed = not is_open((method, path))
             signed = backend.signed or (closed and options.auth == "iam")
             label = f"{name}-{_label(method, path)}"
-            made.append(
-                route := aws.apigateway.Method(
-                    label,
-                    rest_api=api.id,
-                    resource_id=resources[path],
-                    http_method=method,
-                    authorization="AWS_IAM" if signed else "NONE",
-                    api_key_required=closed and not signed and options.auth == "api_key",
-                    request_models={"application/json": body.name} if method == "POST" else None,
-                    request_validator_id=validator.id if method == "POST" else None,
-                    request_parameters={"method.request.path.id": True} if path.endswith("{id}") else None,
-                    opts=child,
-                ),
+            route = aws.apigateway.Method(
+                label,
+                rest_api=api.id,
+                resource_id=resources[path],
+                http_method=method,
+                authorization="AWS_IAM" if signed else "NONE",
+                api_key_required=closed and not signed and options.auth == "api_key",
+                request_models={"application/json": body.name} if method == "POST" else None,
+                request_validator_id=validator.id if method == "POST" else None,
+                request_parameters={"method.request.path.id": True} if path.endswith("{id}") else None,
+                opts=child,
             )
-            made.append(
-                aws.apigateway.Integration(
-                    label,
-                    rest_api=api.id,
-                    resource_id=resources[path],
-                    http_method=route.http_method,
-                    type="AWS_PROXY",
-                    integration_http_method="POST",
-                    uri=backend.function.invoke_arn,
-                    timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
-                    opts=child,
-                ),
+            integration = aws.apigateway.Integration(
+                label,
+                rest_api=api.id,
+                resource_id=resources[path],
+                http_method=route.http_method,
+                type="AWS_PROXY",
+                integration_http_method="POST",
+                uri=backend.function.invoke_arn,
+                timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
+                opts=child,
             )
+            made += [route, integration]
         return made
 
     def _key(
@@ -379,14 +388,12 @@ class RestApi(pulumi.ComponentResource):
         return key.id
 
 
-def _lists(backends: Sequence[Backend]) -> bool:
-    return any(LISTS[0] in backend.routes for backend in backends)
-
-
-def _list_throttling(options: ApiOptions) -> tuple[float, int]:
-    """Return rate and burst of `GET /events`."""
-    throttling = options.throttling
-    return min(throttling.rate_per_second, LISTS_PER_SECOND), min(throttling.burst, LISTS_AT_ONCE)
+def _lower_throttling(options: ApiOptions, backends: Sequence[Backend]) -> Iterator[tuple[Route, str, float, int]]:
+    """Yield the routes with a throttle of their own, its name, and its requests a second and at once."""
+    for route in (route for backend in backends for route in backend.deployed):
+        if route in LOWER_THROTTLING:
+            label, rate, burst = LOWER_THROTTLING[route]
+            yield route, label, min(options.throttling.rate_per_second, rate), min(options.throttling.burst, burst)
 
 
 def _label(method: str, path: str) -> str:
@@ -421,7 +428,14 @@ def _access_logs(
     """Where a stage logs its requests, and what of each. Both kinds of API have it in the same shape."""
     if not options.writes_access_logs:
         return None
-    group = aws.cloudwatch.LogGroup(f"{name}-access", retention_in_days=logs.retention_days, opts=child)
+    group = aws.cloudwatch.LogGroup(
+        f"{name}-access",
+        # API Gateway notes each log group of another name in one policy of the account, for ever; it takes about fifty.
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
+        name=f"/aws/vendedlogs/{service_name()}-{name}-access",
+        retention_in_days=logs.retention_days,
+        opts=child,
+    )
     caller = {"caller": CALLER_LOGGED[options.auth]} if options.auth in CALLER_LOGGED else {}
     logged = json.dumps({**ACCESS_LOG, "route": ROUTE_LOGGED[options.kind], **caller})
     return {"destination_arn": group.arn, "format": logged}
@@ -429,9 +443,10 @@ def _access_logs(
 
 def _allow_invocation(
     name: str, backends: Sequence[Backend], execution_arn: Output[str], child: ResourceOptions
-) -> None:
-    for backend in backends:
-        aws.lambda_.Permission(
+) -> dict[str, pulumi.Resource]:
+    """Let the API invoke the functions. Returns the permissions by the backends' labels."""
+    return {
+        backend.label: aws.lambda_.Permission(
             backend.named(name),
             action="lambda:InvokeFunction",
             function=backend.function.name,
@@ -440,6 +455,8 @@ def _allow_invocation(
             source_arn=Output.concat(execution_arn, "/*/*"),
             opts=child,
         )
+        for backend in backends
+    }
 
 
 def _definition_hash(options: ApiOptions, backends: Sequence[Backend]) -> str:

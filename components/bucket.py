@@ -6,6 +6,7 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
 
+from components.encryption import BLOCKED_ENCRYPTION_TYPES
 from components.grants import Grant
 from components.options.common import ProtectionOptions
 from components.policies import deny_plain_http
@@ -22,12 +23,13 @@ class Bucket(pulumi.ComponentResource):
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Bucket", name, None, opts)
-        child = ResourceOptions(parent=self)
+        # A bucket that is kept keeps its protection: to delete its versioning would suspend it, for one.
+        child = ResourceOptions(parent=self, retain_on_delete=options.retain_data)
         bucket = aws.s3.Bucket(
             name,
             # A bucket that is not to be kept must not stop `pulumi destroy` because something lies in it.
             force_destroy=not options.retain_data,
-            opts=ResourceOptions(parent=self, retain_on_delete=options.retain_data),
+            opts=child,
         )
         closed = aws.s3.BucketPublicAccessBlock(
             name,
@@ -47,7 +49,14 @@ class Bucket(pulumi.ComponentResource):
         aws.s3.BucketServerSideEncryptionConfiguration(
             name,
             bucket=bucket.id,
-            rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}],
+            rules=[
+                {
+                    "apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"},
+                    # AWS's defaults, said so that none of the provider's versions sees a difference.
+                    "bucket_key_enabled": False,
+                    "blocked_encryption_types": BLOCKED_ENCRYPTION_TYPES,
+                }
+            ],
             opts=child,
         )
         if options.bucket_versioning:
@@ -62,9 +71,9 @@ class Bucket(pulumi.ComponentResource):
             bucket=bucket.id,
             policy=deny_plain_http("s3:*", bucket.arn, Output.concat(bucket.arn, "/*")),
             # S3 refuses two changes of a bucket's access at once.
-            opts=ResourceOptions(parent=self, depends_on=[closed]),
+            opts=ResourceOptions.merge(child, ResourceOptions(depends_on=[closed])),
         )
-        self._label = name
+        self._label, self._child = name, child
         self._versioned = options.bucket_versioning
         self.arn = bucket.arn
         self.name = bucket.bucket
@@ -73,7 +82,7 @@ class Bucket(pulumi.ComponentResource):
     def expire(self, after_days: Mapping[str, int | None]) -> None:
         """Expire objects below prefixes (`results/`) after days, or never (None), and clean up after failed writes."""
         aws.s3.BucketLifecycleConfiguration(
-            self._label, bucket=self.name, rules=_lifecycle(after_days), opts=ResourceOptions(parent=self)
+            self._label, bucket=self.name, rules=_lifecycle(after_days), opts=self._child
         )
 
     def grant_write(self, prefix: str) -> Grant:
@@ -106,12 +115,12 @@ class Bucket(pulumi.ComponentResource):
             why=f"read from {prefix}",
         )
 
-    def grant_see_missing(self) -> Grant:
+    def grant_see_missing(self, what: str = "an object") -> Grant:
         """To be told that an object is gone; without it, S3 answers that it is forbidden.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html (Permissions)
         """
-        return Grant(("s3:ListBucket",), (self.arn,), why="be told that an object is gone")
+        return Grant(("s3:ListBucket",), (self.arn,), why=f"be told that {what} is gone")
 
     def grant_put(self, key: str) -> Grant:
         """To write one object."""

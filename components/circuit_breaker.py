@@ -60,12 +60,22 @@ class CircuitBreaker(pulumi.ComponentResource):
         child = ResourceOptions(parent=self)
         parameter = aws.ssm.Parameter(name, name=parameter_name, type="String", value=worker.mapping_id, opts=child)
         finds = Grant(("ssm:GetParameter",), (parameter.arn,), why="find the event source mapping")
+        # An update can point a mapping at another function, which would then take the queue's messages.
+        of_the_worker = {"ArnLikeIfExists": {"lambda:FunctionArn": worker.function.arn}}
         # A policy of its own: the worker's first one is there before the mapping is.
         aws.iam.RolePolicy(
             f"{name}-pause",
             role=worker.function.role_name,
             policy=policy_document(
-                [finds, Grant(("lambda:UpdateEventSourceMapping",), (worker.mapping_arn,), why="pause the worker")],
+                [
+                    finds,
+                    Grant(
+                        ("lambda:UpdateEventSourceMapping",),
+                        (worker.mapping_arn,),
+                        condition=of_the_worker,
+                        why="pause the worker",
+                    ),
+                ],
                 key_arn=None,
             ),
             opts=child,
@@ -75,13 +85,14 @@ class CircuitBreaker(pulumi.ComponentResource):
             {"every-minute": Timetable("rate(1 minute)", stopped_after_seconds=300)},
             handler="handlers.api.breaker.handler",
             runtime=runtime,
-            size=Size(options.memory_mb, options.timeout_seconds),
+            size=Size.of(options),
             grants=[
                 *grants,
                 finds,
                 Grant(
                     ("lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"),
                     (worker.mapping_arn,),
+                    condition=of_the_worker,
                     why="pause the worker and end the pause",
                 ),
             ],
@@ -145,16 +156,20 @@ def guarded_worker(
         environment={**environment, "QUEUE_URL": queue.url},
         opts=runtime.opts,
     )
+    return worker, _breaker_part(circuit.scheduled, config, service=runtime.service)
+
+
+def _breaker_part(scheduled: ScheduledFunction, config: ApiPipelineConfig, *, service: str) -> Part:
     opened = Alarm(
         "The circuit is open: what the processor calls is out, and the worker takes no messages.",
-        own_metric("CircuitOpen", runtime.service, "Maximum"),
+        own_metric("CircuitOpen", service, "Maximum"),
         threshold=1,
         period_seconds=60,
     )
-    return worker, Part(
-        functions=[circuit.scheduled.function],
-        alarms={"circuit-open": opened, **circuit.scheduled.alarms("breaker", config.alarms)},
-        panels=[counts_panel("Circuit", runtime.service, "CircuitOpened", "CircuitClosed")],
+    return Part(
+        functions=[scheduled.function],
+        alarms={"circuit-open": opened, **scheduled.alarms("breaker", config.alarms)},
+        panels=[counts_panel("Circuit", service, "CircuitOpened", "CircuitClosed")],
         # Copies of messages in the queue, which keeps them no longer.
         expiries={CIRCUIT: config.queue.retention_days},
     )

@@ -82,6 +82,11 @@ def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:
     Keys of other namespaces are ignored. `file` is the name of the stack file in messages.
     """
     prefix = f"{NAMESPACE}:"
+    if str(raw.get("aws:region", "")).startswith("cn-"):
+        raise ConfigError(
+            f"{file}: aws:region = {raw['aws:region']!r}: regions of China are not supported: names of services in the "
+            "key's policy and of VPC endpoints differ there; choose a region outside of aws-cn"
+        )
     values = {key.removeprefix(prefix): _decoded(value) for key, value in raw.items() if key.startswith(prefix)}
     # Not a discriminated union of pydantic, whose errors contain the variant in every key.
     variant = values.get("variant")

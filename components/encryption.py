@@ -13,6 +13,9 @@ from components.options.common import CommonOptions, CustomerKeyOptions
 # What AWS waits at most between the order to delete a key and doing so: with it goes all that it encrypted.
 DELETION_WINDOW_DAYS = 30
 
+# Keys that a client sends with each object are nobody's here. https://docs.aws.amazon.com/AmazonS3/latest/userguide/blocking-unblocking-s3-c-encryption-gpb.html
+BLOCKED_ENCRYPTION_TYPES = ["SSE-C"]
+
 # What a resource of each type is given when there is a key. One table for all, so that no component can forget it.
 _ENCRYPTED: Mapping[str, Callable[[Output[str]], Mapping[str, Any]]] = {
     "aws:sqs/queue:Queue": lambda key: {"kms_master_key_id": key, "sqs_managed_sse_enabled": None},
@@ -24,6 +27,7 @@ _ENCRYPTED: Mapping[str, Callable[[Output[str]], Mapping[str, Any]]] = {
                 "apply_server_side_encryption_by_default": {"sse_algorithm": "aws:kms", "kms_master_key_id": key},
                 # S3 asks KMS once for many objects instead of for each.
                 "bucket_key_enabled": True,
+                "blocked_encryption_types": BLOCKED_ENCRYPTION_TYPES,
             },
         ],
     },

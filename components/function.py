@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import pulumi
 import pulumi_aws as aws
@@ -11,17 +12,26 @@ from pulumi import Input, Output, ResourceOptions
 from components.encryption import Key
 from components.grants import Grant, merged_environment, policy_document, services_called
 from components.observability import METRICS_NAMESPACE, Alarm, Metric, Panel, Rate
-from components.options.common import FunctionAlarmOptions, LogOptions, StartOptions
+from components.options.common import FREE_STORAGE_MB, FunctionAlarmOptions, LogOptions, PolledOptions, StartOptions
 from components.package import ARCHITECTURE, RUNTIME
 from components.runtime import Runtime
 
 
 @dataclass(frozen=True)
 class Size:
-    """What one run of a function may use."""
+    """What a function may use."""
 
     memory_mb: int
     timeout_seconds: int
+    ephemeral_storage_mb: int = FREE_STORAGE_MB
+    """Size of `/tmp`."""
+    reserved_concurrency: int | None = None
+    """How many run at the same time, at most; None is without a limit of the function's own."""
+
+    @classmethod
+    def of(cls, options: PolledOptions) -> Self:
+        """Return the size of a function that polls a queue."""
+        return cls(options.memory_mb, options.timeout_seconds, options.ephemeral_storage_mb)
 
 
 def role_policy(
@@ -78,6 +88,9 @@ class Function(pulumi.ComponentResource):
             role=role.arn,
             memory_size=size.memory_mb,
             timeout=size.timeout_seconds,
+            # Always, because AWS keeps the last size of a function that no longer names one.
+            ephemeral_storage={"size": size.ephemeral_storage_mb},
+            reserved_concurrent_executions=size.reserved_concurrency,
             environment={"variables": variables},
             logging_config={"log_format": "Text", "log_group": log_group.name},
             publish=versioned or None,

@@ -15,7 +15,7 @@ class Grant:
     actions: tuple[str, ...]
     resources: tuple[Input[str], ...]
     environment: Mapping[str, Input[str]] = field(default_factory=dict)
-    condition: Mapping[str, Mapping[str, str | Sequence[str]]] = field(default_factory=dict)
+    condition: Mapping[str, Mapping[str, Input[str] | Sequence[str]]] = field(default_factory=dict)
     """When it holds: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition.html"""
     why: str = ""
     """What for, in a few words (`put messages into the queue`): the statement is called after it."""

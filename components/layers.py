@@ -244,4 +244,11 @@ def _install(wanted: Requirements, target: Path, options: Sequence[str]) -> None
         output = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         first = next((number for number, line in enumerate(output) if line.startswith("ERROR")), -3)
         said = "; ".join(output[first:][:4])
-        raise PackageError(f"{wanted.file}: pip could not install it for the layer: {said}")
+        raise PackageError(f"{wanted.file}: pip could not install it for the layer: {said}{_advice(said, options)}")
+
+
+def _advice(said: str, options: Sequence[str]) -> str:
+    if "No matching distribution" not in said:
+        return ""
+    place = f"{RUNTIME} on {ARCHITECTURE} Linux with glibc 2.{_GLIBC_MINOR}" if options else "this machine's Python"
+    return f". A layer is made of wheels, and there is none for {place}: choose a version that has one"

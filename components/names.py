@@ -5,6 +5,19 @@ import re
 
 import pulumi
 
+# https://docs.aws.amazon.com/lambda/latest/api/API_PublishLayerVersion.html
+LONGEST_LAYER_NAME = 140
+
+
+def layer_name(name: str) -> str:
+    """Return the name of a layer. Raises RunError for one that Lambda refuses."""
+    if len(name) > LONGEST_LAYER_NAME:
+        raise pulumi.RunError(
+            f"the layer's name {name!r} has {len(name)} characters, and Lambda takes {LONGEST_LAYER_NAME}: "
+            "give the project or the stack a shorter name"
+        )
+    return name
+
 
 def service_name() -> str:
     """The stack as metrics, alerts, layer, dashboard and queries name it: project and stack, in letters that AWS takes.

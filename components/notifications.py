@@ -1,6 +1,7 @@
 """Who is told when something goes wrong."""
 
 import hashlib
+import json
 from typing import Any
 
 import pulumi
@@ -14,6 +15,10 @@ from components.policies import deny_plain_http
 from components.queue import DeadLetterQueue, dead_letters_alarm
 
 UNDELIVERED_KEPT_DAYS = 14
+_COLONS_OF_A_FUNCTION = 6
+# A new alarm goes from INSUFFICIENT_DATA to OK, which nobody needs to hear of a dozen alarms at a first deployment.
+# https://docs.aws.amazon.com/sns/latest/dg/and-or-logic.html
+_WITHOUT_FIRST_OK = json.dumps({"$or": [{"NewStateValue": ["ALARM"]}, {"OldStateValue": ["ALARM"]}]})
 
 
 class Notifications(pulumi.ComponentResource):
@@ -50,13 +55,17 @@ class Notifications(pulumi.ComponentResource):
                 protocol=subscription.protocol,
                 endpoint=subscription.endpoint,
                 redrive_policy=None if subscription.protocol == "email" else redrive,
+                filter_policy=_WITHOUT_FIRST_OK if alarms else None,
+                filter_policy_scope="MessageBody" if alarms else None,
                 opts=child,
             )
             if subscription.protocol == "lambda":
+                function, qualifier = _function_of(subscription.endpoint)
                 aws.lambda_.Permission(
                     label,
                     action="lambda:InvokeFunction",
-                    function=subscription.endpoint,
+                    function=function,
+                    qualifier=qualifier,
                     principal="sns.amazonaws.com",
                     source_arn=topic.arn,
                     opts=child,
@@ -74,6 +83,14 @@ class Notifications(pulumi.ComponentResource):
         if self.dead_letters is None:
             return {}
         return {f"{label}-undelivered": dead_letters_alarm(self.dead_letters.name)}
+
+
+def _function_of(arn: str) -> tuple[str, str | None]:
+    """Return a function's ARN without its alias or version, and that: the provider keeps them apart, too."""
+    if arn.count(":") == _COLONS_OF_A_FUNCTION:
+        return arn, None
+    function, _, qualifier = arn.rpartition(":")
+    return function, qualifier
 
 
 def _alarms(topic: aws.sns.Topic) -> dict[str, Any]:

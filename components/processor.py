@@ -11,6 +11,7 @@ from components.bucket import Bucket
 from components.grants import Grant
 from components.imports import Missing, missing_imports
 from components.layers import REQUIREMENTS, code_of, import_names, layer_archive
+from components.names import layer_name
 from components.options.api import WorkerOptions
 from components.options.processor import RightsOptions
 from components.package import ARCHITECTURE, ROOT, RUNTIME
@@ -50,7 +51,11 @@ def runtime_with_packages(name: str, options: WorkerOptions, runtime: Runtime, b
         _check_imports(options, names)
         return runtime
     archive = layer_archive(Path(options.requirements).resolve(), base=REQUIREMENTS)
-    _check_imports(options, names | import_names(archive))
+    own = import_names(archive)
+    _check_imports(options, names | own)
+    if not own:
+        # All of it is in the pipeline's layer, or for other places; and Lambda refuses an empty layer.
+        return runtime
     layer = _layer(name, archive, runtime, bucket)
     return replace(runtime, layers=[*runtime.layers, layer.arn])
 
@@ -65,7 +70,7 @@ def _layer(name: str, archive: Path, runtime: Runtime, bucket: Bucket) -> aws.la
     return aws.lambda_.LayerVersion(
         name,
         # Layers are not auto-named.
-        layer_name=f"{runtime.service}-{name}",
+        layer_name=layer_name(f"{runtime.service}-{name}"),
         **code,
         compatible_runtimes=[RUNTIME],
         compatible_architectures=[ARCHITECTURE],

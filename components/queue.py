@@ -9,7 +9,7 @@ from pulumi import Input, Output, ResourceOptions
 from components.bucket import Bucket
 from components.grants import Grant
 from components.observability import Alarm, Metric, Panel, Rate, own_metric
-from components.options.common import SECONDS_A_DAY, AlarmOptions, PolledOptions, QueueOptions
+from components.options.common import SECONDS_A_DAY, AlarmOptions, FunctionAlarmOptions, PolledOptions, QueueOptions
 from components.policies import deny_plain_http
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
@@ -58,6 +58,7 @@ class Queue(pulumi.ComponentResource):
         child = ResourceOptions(parent=self)
         kind = _FIFO if options.is_fifo else _Fifo()
         self.consumer = consumer
+        self._retention_days = options.dead_letter_retention_days
         dead_letters = aws.sqs.Queue(
             f"{name}-dead-letters",
             message_retention_seconds=options.dead_letter_retention_days * SECONDS_A_DAY,
@@ -145,6 +146,7 @@ class Queue(pulumi.ComponentResource):
         """Alarms of the queue, and of its worker, which counts `Messages` and `BatchItemFailures`."""
         return {
             "dead-letters": dead_letters_alarm(self.dead_letters_name),
+            "oldest-dead-letter": oldest_dead_letter_alarm(self.dead_letters_name, self._retention_days, options),
             "oldest-message": Alarm(
                 "The worker does not keep up: the oldest message waits too long.",
                 queue_metric("ApproximateAgeOfOldestMessage", self.name),
@@ -195,6 +197,7 @@ class DeadLetterQueue(pulumi.ComponentResource):
         self.arn = queue.arn
         self.url = queue.url
         self.name = queue.name
+        self.retention_days = retention_days
         self.register_outputs({"url": self.url})
 
     def grant_receive_failures(self) -> Grant:
@@ -214,6 +217,15 @@ def dead_letters_alarm(
     """An alarm that rings while a dead-letter queue holds a message."""
     # Visible depth, not NumberOfMessagesSent: SQS does not count messages that it moves there itself.
     return Alarm(description, queue_metric(VISIBLE, queue_name), threshold=1, period_seconds=60)
+
+
+def oldest_dead_letter_alarm(queue_name: Input[str], retention_days: int, options: FunctionAlarmOptions) -> Alarm:
+    """An alarm that rings before SQS deletes a dead letter."""
+    return Alarm(
+        "A dead letter expires soon, and its data is lost: redrive it.",
+        queue_metric("ApproximateAgeOfOldestMessage", queue_name),
+        threshold=retention_days * SECONDS_A_DAY * options.dead_letter_age_percent_of_retention / 100,
+    )
 
 
 def _sent_by(bucket: Bucket, queue: aws.sqs.Queue) -> dict[str, Any]:

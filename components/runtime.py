@@ -9,7 +9,7 @@ from pulumi import Input, ResourceOptions
 
 from components.encryption import Key, customer_key, encrypted
 from components.layers import code_of, layer_archive
-from components.names import service_name
+from components.names import layer_name, service_name
 from components.network import Network, network_of
 from components.options.common import CommonOptions, LogOptions
 from components.package import ARCHITECTURE, RUNTIME, source_archive
@@ -46,7 +46,7 @@ def shared_runtime(
     dependencies = aws.lambda_.LayerVersion(
         f"{name}-dependencies",
         # Layers are not auto-named.
-        layer_name=f"{service}-{name}-dependencies",
+        layer_name=layer_name(f"{service}-{name}-dependencies"),
         code=code_of(layer_archive()),
         compatible_runtimes=[RUNTIME],
         compatible_architectures=[ARCHITECTURE],

@@ -8,8 +8,6 @@ from components.grants import Grant
 from components.observability import Metric
 from components.options.api import StorageOptions
 
-# handlers/api/id_secret.py
-ID_SECRET_ITEM = "secret#ids"  # noqa: S105  a name
 TIME_INDEX = "by-time"
 
 
@@ -84,6 +82,16 @@ class Table(pulumi.ComponentResource):
         resources = (Output.concat(self.arn, "/index/", TIME_INDEX),)
         return Grant(("dynamodb:Query",), resources, {"TABLE_NAME": self.name}, why="list events by time")
 
+    def grant_make(self, item_id: str) -> Grant:
+        """To write one item that is no event."""
+        return Grant(
+            ("dynamodb:PutItem",),
+            (self.arn,),
+            {"TABLE_NAME": self.name},
+            condition={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [item_id]}},
+            why=f"make the item {item_id}",
+        )
+
     def grant_keep(self, item_id: str) -> Grant:
         """To read and write one item that is no event.
 
@@ -95,16 +103,6 @@ class Table(pulumi.ComponentResource):
             {"TABLE_NAME": self.name},
             condition={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [item_id]}},
             why=f"keep the item {item_id}",
-        )
-
-    def grant_id_secret(self) -> Grant:
-        """To create the secret from which ids follow, and no other item."""
-        return Grant(
-            ("dynamodb:PartiQLInsert",),
-            (self.arn,),
-            {"TABLE_NAME": self.name},
-            condition={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [ID_SECRET_ITEM]}},
-            why="create the secret of ids",
         )
 
     def grant_complete(self) -> Grant:

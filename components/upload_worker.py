@@ -12,7 +12,7 @@ from components.function import Function, Size
 from components.grants import Grant
 from components.observability import Alarm, Panel
 from components.options.iot import ReadingAlarmOptions, ReadingWorkerOptions
-from components.queue import VISIBLE, DeadLetterQueue, dead_letters_alarm, queue_metric
+from components.queue import VISIBLE, DeadLetterQueue, dead_letters_alarm, oldest_dead_letter_alarm, queue_metric
 from components.runtime import Runtime
 
 
@@ -50,7 +50,7 @@ class UploadWorker(pulumi.ComponentResource):
             name,
             handler=handler,
             runtime=runtime,
-            size=Size(options.memory_mb, options.timeout_seconds),
+            size=Size(options.memory_mb, options.timeout_seconds, reserved_concurrency=options.reserved_concurrency),
             grants=[
                 uploads.bucket.grant_read_announced(uploads.prefix),
                 uploads.bucket.grant_see_missing(),
@@ -60,6 +60,14 @@ class UploadWorker(pulumi.ComponentResource):
             environment=environment,
             opts=child,
         )
+        self._subscribe(name, options, uploads, dead_letters)
+        self._dead_letters = dead_letters
+        self.register_outputs({"function": self.function.name})
+
+    def _subscribe(
+        self, name: str, options: ReadingWorkerOptions, uploads: Uploads, dead_letters: DeadLetterQueue
+    ) -> None:
+        """Have S3 invoke the function, and Lambda keep what it could not do."""
         on_failure = aws.lambda_.FunctionEventInvokeConfig(
             name,
             function_name=self.function.name,
@@ -77,7 +85,7 @@ class UploadWorker(pulumi.ComponentResource):
             source_arn=uploads.bucket.arn,
             # A bucket's ARN does not say whose it is, and another account can have the name after us.
             source_account=self.function.arn.apply(lambda arn: arn.split(":")[4]),
-            opts=child,
+            opts=ResourceOptions(parent=self),
         )
         aws.s3.BucketNotification(
             name,
@@ -93,13 +101,14 @@ class UploadWorker(pulumi.ComponentResource):
             # S3 refuses a function that it may not invoke; and the first failed run must already have where to go.
             opts=ResourceOptions(parent=self, depends_on=[permission, on_failure]),
         )
-        self._dead_letters = dead_letters
-        self.register_outputs({"function": self.function.name})
 
     def alarms(self, options: ReadingAlarmOptions) -> dict[str, Alarm]:
         """The function's alarms, and alarms of its asynchronous invocation."""
         return {
             "dead-letters": dead_letters_alarm(self._dead_letters.name),
+            "oldest-dead-letter": oldest_dead_letter_alarm(
+                self._dead_letters.name, self._dead_letters.retention_days, options
+            ),
             "event-age": Alarm(
                 "The worker does not keep up: uploads wait too long, or are tried again.",
                 self.function.metric("AsyncEventAge", "Maximum"),

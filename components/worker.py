@@ -38,7 +38,7 @@ class Worker(pulumi.ComponentResource):
             name,
             handler=handler,
             runtime=runtime,
-            size=Size(options.memory_mb, options.timeout_seconds),
+            size=Size.of(options),
             grants=[queue.grant_consume(), *grants],
             environment=environment,
             start=options if isinstance(options, StartOptions) else None,
@@ -53,9 +53,7 @@ class Worker(pulumi.ComponentResource):
             maximum_batching_window_in_seconds=options.batching_window_seconds or None,
             function_response_types=["ReportBatchItemFailures"],
             # Not reserved concurrency: a throttled poller spends receives, which dead-letters messages unprocessed.
-            scaling_config=None
-            if options.maximum_concurrency is None
-            else {"maximum_concurrency": options.maximum_concurrency},
+            scaling_config={"maximum_concurrency": options.maximum_concurrency},
             # The circuit breaker disables and enables it; `pulumi up` must not revert that.
             opts=ResourceOptions(parent=self, depends_on=[self.function], ignore_changes=["enabled"]),
         )

@@ -36,6 +36,7 @@ class DeployedFunction:
 
     name: str
     handler: str
+    log_group: str
     archive: pulumi.Archive
     files: list[Path]
     environment: dict[str, str]
@@ -94,6 +95,7 @@ class Engine:
         function = DeployedFunction(
             name=registration.physical_name,
             handler=inputs["handler"],
+            log_group=inputs.get("loggingConfig", {}).get("logGroup", f"/aws/lambda/{registration.physical_name}"),
             archive=archive,
             files=files,
             environment={

@@ -4,6 +4,7 @@ Arguments: the folder of the unpacked code, the handler (`package.module.functio
 """
 
 import importlib
+import inspect
 import json
 import os
 import sys
@@ -14,13 +15,16 @@ from pathlib import Path
 def main(folder: str, handler: str, *packages: str) -> str | None:
     """Return what is wrong with the handler, or None."""
     sys.path[:] = [folder, *sys.path, *packages]
-    return _problem(handler, folder) or _problem(os.environ.get("PROCESSOR", "").replace(":", "."), folder)
+    # The handler loads the user's function later; it is checked here.
+    processor = os.environ.get("PROCESSOR", "").replace(":", ".")
+    problem = _problem(handler, folder)
+    if problem is None and processor:
+        problem = _problem(processor, folder) or _unfit(processor)
+    return problem
 
 
 def _problem(name: str, folder: str) -> str | None:
-    """Return what is wrong with `module.function`. The handler loads the user's function later; it is checked here."""
-    if not name:
-        return None
+    """Return what is wrong with `module.function`."""
     module, _, function = name.rpartition(".")
     try:
         imported = importlib.import_module(module)
@@ -29,6 +33,27 @@ def _problem(name: str, folder: str) -> str | None:
     if not callable(getattr(imported, function, None)):
         return f"{module} has no function {function!r}"
     return None
+
+
+def _unfit(name: str) -> str | None:
+    """Return why the user's function cannot be called as the worker calls it."""
+    module, _, function = name.rpartition(".")
+    try:
+        signature = inspect.signature(getattr(sys.modules[module], function))
+    except ValueError:
+        # Of a type that is written in C, like dict.
+        return None
+    if _takes(signature, 1) or _takes(signature, 2):
+        return None
+    return f"{function}{signature} in {module}: a processor is called with (event) or (event, context)"
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _place(error: BaseException, folder: str) -> str:

@@ -25,7 +25,7 @@ from ministack.core import (  # type: ignore[import-untyped]
     responses,
     router,
 )
-from ministack.services import apigateway, eventbridge, lambda_svc, scheduler  # type: ignore[import-untyped]
+from ministack.services import apigateway, eventbridge, lambda_svc, s3, scheduler  # type: ignore[import-untyped]
 
 from local import compression
 from local.gate import Checks, Gate
@@ -66,6 +66,7 @@ def apply() -> None:
     _authorise_parameters_by_arn()
     _match_line_breaks_with_wildcards()
     compression.apply()
+    _forbid_what_is_gone()
     _queue_asynchronous_invocations()
     _fill_in_scheduled_times()
     _show_functions_their_own_packages()
@@ -289,6 +290,28 @@ def _queue_asynchronous_invocations() -> None:
     lambda_svc._execute_function = execute_function  # noqa: SLF001
 
 
+def _forbid_what_is_gone() -> None:
+    """Answer 403 for an object that is not there, as S3 does to those who may not list the bucket.
+
+    MiniStack answers 404 to everybody.
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html (Permissions)
+    """
+    original = iam_evaluator.enforce
+
+    def enforce(access_key_id: str, iam_action: str, service: str, region: str, *args: Any, **options: Any) -> Any:
+        denied = original(access_key_id, iam_action, service, region, *args, **options)
+        if denied is not None or iam_action != "s3:GetObject":
+            return denied
+        arn = options.get("resource_arn", args[0] if args else "*")
+        name, _, key = arn.removeprefix("arn:aws:s3:::").partition("/")
+        bucket = s3._buckets.get(name)  # noqa: SLF001
+        if bucket is None or key in bucket["objects"]:
+            return None
+        return original(access_key_id, "s3:ListBucket", service, region, resource_arn=f"arn:aws:s3:::{name}")
+
+    iam_evaluator.enforce = enforce
+
+
 def _fill_in_scheduled_times() -> None:
     """Replace `<aws.scheduler.scheduled-time>` in the input of a schedule's target, as AWS does.
 
@@ -318,7 +341,16 @@ def _show_functions_their_own_packages() -> None:
         # Without site-packages, and without the finders of editable installs.
         "if not sys.flags.no_site:\n"
         "    os.execv(sys.executable, [sys.executable, '-S', *sys.argv])\n"
-        f"sys.path.append({sdk!r})\n"
+        f"sdk = {sdk!r}\n"
+        "sys.path.append(sdk)\n"
+        # Behind the layers, as on AWS: MiniStack adds their folders at the end.
+        "import site\n"
+        "add = site.addsitedir\n"
+        "def add_before_the_sdk(*given):\n"
+        "    add(*given)\n"
+        "    sys.path.remove(sdk)\n"
+        "    sys.path.append(sdk)\n"
+        "site.addsitedir = add_before_the_sdk\n"
     )
     lambda_runtime._PYTHON_WORKER_SCRIPT = begin + lambda_runtime._PYTHON_WORKER_SCRIPT  # noqa: SLF001
 

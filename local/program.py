@@ -11,7 +11,7 @@ import runpy
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,13 @@ def _run(project: Project, backend: Backend, program: Callable[[], object]) -> d
     monitor = Monitor(project, backend)
     program_errors: list[BaseException] = []
 
-    def main() -> None:
+    def main() -> Awaitable[None]:
         try:
             program()
         except BaseException as error:
             program_errors.append(error)
             raise
+        return _settle()
 
     loop = asyncio.new_event_loop()
     pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="registration")
@@ -115,6 +116,12 @@ def _run(project: Project, backend: Backend, program: Callable[[], object]) -> d
     finally:
         _drain(loop, pool)
     return monitor.stack_outputs
+
+
+async def _settle() -> None:
+    """Wait for all that the program has begun, as the SDK then does too: one output at a time, in quadratic time."""
+    while pending := {task for task in settings.SETTINGS.outputs if not task.done()}:
+        await asyncio.wait(pending)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,24 @@
 """What Lambda sets for every function, before any of our modules is imported; what several folders of tests need."""
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# `make quick` looks at a quarter of the examples that `make test` looks at.
+settings.register_profile("quick", max_examples=25)
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "test")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "DataPipeline")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what is imported and collected by now: it would walk all of it hundreds of times."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ UNSEEN = {
     "Lambda's log delivery": {"logs:CreateLogStream", "logs:PutLogEvents"},
     "Lambda's poller": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
     "Lambda, for asynchronous events that fail": {"sqs:SendMessage"},
-    # It answers NoSuchKey to who may not list, where S3 answers AccessDenied.
-    "nobody: the emulator does not ask for it": {"s3:ListBucket"},
+    # Who may not list is told AccessDenied instead of NoSuchKey; local/patches.py asks beside the record.
+    "S3, which says that an object is gone": {"s3:ListBucket"},
     "fault injection: tests/emulator/api/test_faults.py": {"ssm:GetParameter"},
     # The emulator's Scheduler invokes without a role, and what fails does not pass by it.
     "Scheduler": {"lambda:InvokeFunction", "sqs:SendMessage"},
@@ -31,7 +31,7 @@ UNSEEN = {
     },
 }
 # Keys of conditions that the emulator has no value for: whatever they ask holds there.
-CONDITIONS = {"dynamodb:LeadingKeys", "lambda:SourceFunctionArn"}
+CONDITIONS = {"dynamodb:LeadingKeys", "lambda:SourceFunctionArn", "lambda:FunctionArn"}
 LOGS, POLLER, FAILURES, NOT_ASKED, FAULTS, SCHEDULER, ENCRYPTION, NETWORK = UNSEEN.values()
 
 

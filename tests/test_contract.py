@@ -18,12 +18,12 @@ from components import table as deployed_table
 from components.api import ROUTES
 from components.circuit_breaker import CIRCUIT, CIRCUIT_ITEM, CIRCUIT_PROBES
 from components.observability import METRICS_NAMESPACE
-from components.options import csv as csv_options
-from components.options.csv import ColumnOptions
+from components.options import csv_columns as csv_options
+from components.options.csv_columns import ColumnOptions
 from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
-from handlers.api import breaker, circuit, counts, id_secret, ingest, items, objects, reader, reporting
+from handlers.api import breaker, circuit, counts, ingest, items, objects, reader, reporting
 from handlers.api.events import Envelope, received_times
 from handlers.api.identity import new_id
 from handlers.api.ingest import Ingest
@@ -36,7 +36,8 @@ from handlers.iot.table import ReadingItem, StateItem
 from handlers.shared import metrics, redrive
 from handlers.shared.dead_letters import ROUND_SECONDS
 from handlers.shared.settings import RedriveSettings, Settings
-from local.recording import Graph, synthesise
+from local.recording import Graph
+from tests.graphs import graph_of
 
 ROOT = Path(__file__).parents[1]
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
@@ -60,10 +61,6 @@ CONFIGS: list[dict[str, Any]] = [
 ]
 
 
-def graph_of(config: dict[str, Any]) -> Graph:
-    return synthesise(ROOT, "dev", config)
-
-
 def environment(graph: Graph, function: str) -> dict[str, str]:
     variables: dict[str, str] = graph.find("aws:lambda/function:Function", function).inputs["environment"]["variables"]
     return variables
@@ -81,7 +78,7 @@ def test_a_function_s_deployed_environment_is_exactly_what_its_settings_read(
     config: dict[str, Any],
 ) -> None:
     kind = (FUNCTIONS | REPORTING)[function]
-    deployed = environment(graph_of(config), function)
+    deployed = environment(graph_of(config=config), function)
     fields = {field.name.upper(): field for field in dataclasses.fields(kind)}
     required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
     assert set(deployed) - POWERTOOLS <= set(fields)
@@ -92,19 +89,19 @@ def test_a_function_s_deployed_environment_is_exactly_what_its_settings_read(
 def test_the_breaker_function_runs_the_workers_code_in_the_workers_environment() -> None:
     secrets = {"signing_key": "arn:aws:ssm:us-east-1:123456789012:parameter/shop/signing"}
     worker = {"circuit_breaker": {}, "secrets": secrets}
-    graph = graph_of({"worker": worker, "outcomes": {}, "storage": {"results": "inline"}})
+    graph = graph_of(config={"worker": worker, "outcomes": {}, "storage": {"results": "inline"}})
     assert environment(graph, "pipeline-breaker") == environment(graph, "pipeline-worker")
 
 
-def test_the_circuits_item_and_object_are_those_that_the_rights_name() -> None:
-    assert CIRCUIT_ITEM == circuit.NAME
+def test_items_and_object_that_are_no_events_are_those_that_the_rights_name() -> None:
+    assert (CIRCUIT_ITEM, variant.ID_SECRET) == (circuit.NAME, items.ID_SECRET)
     assert circuit.PROBES_KEY == CIRCUIT_PROBES
     assert CIRCUIT_PROBES.startswith(CIRCUIT)
 
 
 @pytest.mark.parametrize("stack", ["dev", "csv"])
 def test_the_redrive_function_s_environment_is_exactly_what_its_settings_read(stack: str) -> None:
-    graph = synthesise(ROOT, stack, {"queue": {"redrive_api": {}}})
+    graph = graph_of(stack, {"queue": {"redrive_api": {}}})
     deployed = environment(graph, "pipeline-redrive")
     assert set(deployed) - POWERTOOLS == {field.name.upper() for field in dataclasses.fields(RedriveSettings)}
     settings = RedriveSettings.from_environment(deployed)
@@ -144,7 +141,7 @@ class Time:
 
 def test_the_bucket_is_named_to_a_function_when_it_uses_it_and_not_else() -> None:
     def named(config: dict[str, Any]) -> list[bool]:
-        graph = graph_of(config)
+        graph = graph_of(config=config)
         return ["BUCKET_NAME" in environment(graph, function) for function in FUNCTIONS]
 
     assert named({}) == [True, True]
@@ -173,7 +170,7 @@ def test_options_reach_the_settings_as_they_are() -> None:
         },
         "storage": {"results": "inline", "archive": {}, "time_index_shards": 5, "items_expire_after_days": 21},
     }
-    graph = graph_of(config)
+    graph = graph_of(config=config)
     ingest = IngestSettings.from_environment(environment(graph, "pipeline-ingest"))
     worker = WorkerSettings.from_environment(environment(graph, "pipeline-worker"))
     assert (ingest.max_batch, ingest.max_depth, ingest.track, ingest.deduplicate, ingest.type_field) == (
@@ -195,7 +192,7 @@ def test_options_reach_the_settings_as_they_are() -> None:
 
 def test_the_schemas_travel_in_the_archive_where_the_function_reads_them() -> None:
     def schemas(config: dict[str, Any]) -> Any:
-        function = graph_of(config).find("aws:lambda/function:Function", "pipeline-ingest")
+        function = graph_of(config=config).find("aws:lambda/function:Function", "pipeline-ingest")
         return json.loads(function.inputs["code"].assets["schemas.json"].text)
 
     assert schemas({}) == {}
@@ -206,7 +203,7 @@ def test_the_schemas_travel_in_the_archive_where_the_function_reads_them() -> No
 
 
 def test_the_archive_holds_every_handler_and_processor_and_nothing_compiled() -> None:
-    function = graph_of({}).find("aws:lambda/function:Function", "pipeline-worker")
+    function = graph_of().find("aws:lambda/function:Function", "pipeline-worker")
     names = set(function.inputs["code"].assets)
     sources = {
         path.relative_to(ROOT).as_posix()
@@ -220,7 +217,7 @@ def test_the_archive_holds_every_handler_and_processor_and_nothing_compiled() ->
 
 
 def test_the_api_has_the_routes_that_the_function_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = IngestSettings.from_environment(environment(graph_of({}), "pipeline-ingest"))
+    settings = IngestSettings.from_environment(environment(graph_of(), "pipeline-ingest"))
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     function = Ingest(settings, {})
 
@@ -249,8 +246,7 @@ def test_table_index_and_prefixes_have_the_same_names_on_both_sides(monkeypatch:
     envelope = Envelope(new_id(), "t", received, "", "", "", "", {})
     assert objects.result_key(envelope).startswith(variant.RESULTS)
     assert window_before("daily", datetime.now(UTC)).key.startswith(reports.REPORTS)
-    assert deployed_table.ID_SECRET_ITEM == id_secret.SECRET_ITEM
-    deployed = graph_of({}).find("aws:dynamodb/table:Table", "pipeline-table").inputs
+    deployed = graph_of().find("aws:dynamodb/table:Table", "pipeline-table").inputs
     written = {*items.new_item(envelope, "queued", 1), *items.IndexKeys.__annotations__}
     assert {attribute["name"] for attribute in deployed["attributes"]} <= written
     assert deployed["ttl"]["attributeName"] in written
@@ -260,7 +256,7 @@ def test_table_index_and_prefixes_have_the_same_names_on_both_sides(monkeypatch:
     ("stack", "items"), [("csv", [FileItem]), ("iot", [ReadingItem, StateItem])], ids=["csv", "iot"]
 )
 def test_keys_and_expiry_of_a_table_are_attributes_of_its_items(stack: str, items: list[type[Any]]) -> None:
-    (deployed,) = synthesise(ROOT, stack, {}).of_type("aws:dynamodb/table:Table")
+    (deployed,) = graph_of(stack).of_type("aws:dynamodb/table:Table")
     names = {each["name"] for each in deployed.inputs["attributes"]} | {deployed.inputs["ttl"]["attributeName"]}
     for item in items:
         assert names <= set(item.__annotations__)
@@ -270,7 +266,7 @@ def test_what_alarms_and_dashboard_watch_of_ours_is_what_the_functions_write(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    variables = environment(graph_of({}), "pipeline-worker")
+    variables = environment(graph_of(), "pipeline-worker")
     for name in POWERTOOLS:
         monkeypatch.setenv(name, variables[name])
     written_counts = (*counts.INGEST_COUNTS, *counts.WORKER_COUNTS, *counts.OUTCOME_COUNTS, *CIRCUIT_COUNTS)
@@ -280,7 +276,7 @@ def test_what_alarms_and_dashboard_watch_of_ours_is_what_the_functions_write(
     assert written["Namespace"] == METRICS_NAMESPACE
     assert written["Dimensions"] == [["service"]]
     emitted = {metric["Name"] for metric in written["Metrics"]}
-    graph = graph_of({"outcomes": {}, "worker": {"circuit_breaker": {}}})
+    graph = graph_of(config={"outcomes": {}, "worker": {"circuit_breaker": {}}})
     inputs = [alarm.inputs for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")]
     watched = json.dumps([json.loads(json.dumps(each)) for each in inputs])
     dashboard = graph.of_type("aws:cloudwatch/dashboard:Dashboard")[0].inputs["dashboardBody"]

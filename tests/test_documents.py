@@ -1,28 +1,31 @@
 """The documents agree with the code, and their links lead somewhere."""
 
 import ast
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from components.config import load
 from components.options.api import ApiOptions
 from components.options.common import Options
 from components.options.csv import CsvPipelineConfig
 from handlers.shared import errors
+from local.project import load_project
 from local.rules import RULES
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 # Values in the column "default" that stand for no default.
-NO_DEFAULT = ("none", "by `api.kind`", "found", "UTF-8")
+NO_DEFAULT = ("none", "by `api.kind`", "detected", "not set", "UTF-8")
 
 
 def text(name: str) -> str:
@@ -140,3 +143,16 @@ def test_every_option_of_csv_files_is_documented_with_its_default(group: str) ->
     assert issubclass(options, Options)
     documented = {key: value for key, value in documented_defaults("docs/csv.md").items() if key.startswith(group)}
     assert documented == dict(leaves(options, group))
+
+
+def test_the_times_that_data_is_kept_are_the_defaults() -> None:
+    kept = [
+        (variant.strip("`"), option, days)
+        for variant, _, _, how_long in rows("docs/security.md", "| variant | where |")
+        for option, days in re.findall(r"`((?:storage|queue)\.\w+_days)`(?: \((\d+)\))?", how_long)
+    ]
+    assert {variant for variant, _, _ in kept} == {"api", "csv", "iot"}
+    for variant, option, days in kept:
+        given = load_project(ROOT, {"api": "dev"}.get(variant, variant)).config
+        config: Any = load(given, file="Pulumi.test.yaml")
+        assert functools.reduce(getattr, option.split("."), config) == (int(days) if days else None), option

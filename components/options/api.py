@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from components.options.common import (
+    FREE_STORAGE_MB,
     SECONDS_A_DAY,
     AlarmOptions,
     BackoffOptions,
@@ -15,6 +16,7 @@ from components.options.common import (
     PolledOptions,
     ProtectionOptions,
     QueueOptions,
+    ReservedConcurrency,
     StartOptions,
 )
 from components.options.processor import Policy, ProcessorName, RequirementsFile, Variables
@@ -32,7 +34,8 @@ class JwtOptions(Options):
 
     # Without query or fragment: https://openid.net/specs/openid-connect-core-1_0.html#IDToken
     issuer: Annotated[str, Field(pattern=r"^https://[^\s/?#]+(/[^\s?#]*)?$")]
-    """The issuer's https URL, equal to the token's `iss`."""
+    """The issuer's https URL, equal to the token's `iss`. API Gateway reads its configuration
+    (`/.well-known/openid-configuration`) from the internet, also when the stack is deployed."""
     audience: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     """Accepted values of the token's `aud`."""
 
@@ -144,11 +147,22 @@ class ApiOptions(StageOptions, StartOptions):
     """Memory of the ingest function."""
     timeout_seconds: Annotated[int, Field(ge=3, le=29)] = 29
     """Time limit of the ingest function; API Gateway times out after 30 seconds (HTTP) or 29 (REST)."""
+    reserved_concurrency: ReservedConcurrency = None
+    """Requests answered at the same time, at most; others are 503. Taken out of the account's limit. Default: no limit
+    of its own beside `throttling`."""
 
     @property
     def writes_access_logs(self) -> bool:
         """The effective value of `access_logs`."""
         return self.kind == "http" if self.access_logs is None else self.access_logs
+
+    @model_validator(mode="after")
+    def _ready_environments_are_reserved(self) -> Self:
+        # https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html
+        reserved, ready = self.reserved_concurrency, self.provisioned_concurrency
+        if reserved is not None and ready is not None and ready > reserved:
+            raise ValueError(f"provisioned_concurrency {ready} is above reserved_concurrency {reserved}")
+        return self
 
     @model_validator(mode="after")
     def _auth_fits_kind(self) -> Self:
@@ -197,6 +211,16 @@ class WorkerOptions(PolledOptions, StartOptions):
     """Waits between attempts."""
     circuit_breaker: CircuitBreakerOptions | None = None
     """Pause processing during outages. Default: off."""
+
+    @model_validator(mode="after")
+    def _snapshots_are_small(self) -> Self:
+        # https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html (Supported features and limitations)
+        if self.snap_start and self.ephemeral_storage_mb > FREE_STORAGE_MB:
+            raise ValueError(
+                f"snap_start and ephemeral_storage_mb {self.ephemeral_storage_mb} (above {FREE_STORAGE_MB}) do not go "
+                "together: choose one"
+            )
+        return self
 
 
 class StorageOptions(ProtectionOptions):

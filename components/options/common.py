@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 
 # Retention periods that CloudWatch Logs accepts, up to a year:
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -93,6 +93,10 @@ class BackoffOptions(Options):
         return sum(min(seconds, self.maximum_seconds) for seconds in doubled)
 
 
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-ephemeral-storage.html
+FREE_STORAGE_MB = 512
+
+
 class PolledOptions(Options):
     """A function that polls a queue, and the limits of one run."""
 
@@ -100,10 +104,12 @@ class PolledOptions(Options):
     """Messages in one run at most; above 10 it needs `batching_window_seconds`."""
     batching_window_seconds: Annotated[int, Field(ge=0, le=300)] = 0
     """Time that Lambda waits for a batch to fill."""
-    maximum_concurrency: Annotated[int, Field(ge=2, le=1_000)] | None = None
-    """Batches processed at the same time. Default: Lambda's own limit."""
+    maximum_concurrency: Annotated[int, Field(ge=2, le=1_000)] = 100
+    """Batches processed at the same time: a flood of events leaves the rest of the account its share of functions."""
     memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 512
     """Memory of the function; its share of CPU grows with it."""
+    ephemeral_storage_mb: Annotated[int, Field(ge=512, le=10_240)] = FREE_STORAGE_MB
+    """Size of the function's `/tmp`. What is above 512 MB is billed while the function runs."""
     timeout_seconds: Annotated[int, Field(ge=10, le=900)] = 30
     """Time limit of one run."""
 
@@ -115,13 +121,19 @@ class PolledOptions(Options):
         return self
 
 
+# Taken out of the account's limit, of which Lambda keeps 100 unreserved; an account may have no more than 10 in all, so
+# there is no default. https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+ReservedConcurrency = Annotated[int, Field(ge=1, le=10_000)] | None
+
+
 class StartOptions(Options):
     """Ways to avoid cold starts. Default: execution environments start on demand."""
 
     provisioned_concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Execution environments that are always ready, billed by the hour."""
     snap_start: bool = False
-    """Start from a snapshot, billed while it is kept and for each start."""
+    """Start from a snapshot, billed while it is kept and for each start. In the minutes after the first deployment
+    calls may fail until Lambda has made the snapshot; queued messages are retried, clients should retry, too."""
 
     @model_validator(mode="after")
     def _one_way_to_avoid_cold_starts(self) -> Self:
@@ -141,7 +153,8 @@ class ProtectionOptions(Options):
     bucket_versioning: bool
     """Keep overwritten and deleted objects as noncurrent versions."""
     retain_data: bool
-    """`pulumi destroy` leaves tables and buckets in place. `false` also empties the buckets."""
+    """`pulumi destroy` leaves tables, buckets with their protection (policy, public access block, encryption,
+    versioning, lifecycle) and the customer key in place. `false` also empties the buckets."""
 
 
 class LogOptions(Options):
@@ -162,12 +175,20 @@ class Subscription(Options):
     """An e-mail address, an https URL, or the ARN of a queue or function."""
 
     @model_validator(mode="after")
-    def _endpoint_fits_protocol(self) -> Self:
+    def _endpoint_fits_protocol(self, info: ValidationInfo) -> Self:
         shapes = {
             "email": ("[^@ ]+@[^@ ]+", "an e-mail address"),
             "https": ("https://.+", "an https URL"),
-            "sqs": ("arn:aws[a-z-]*:sqs:.+", "the ARN of a queue"),
-            "lambda": ("arn:aws[a-z-]*:lambda:.+", "the ARN of a function"),
+            # Topics that are not FIFO do not deliver to queues that are.
+            # https://docs.aws.amazon.com/sns/latest/dg/sns-fifo-topics.html
+            "sqs": (
+                r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,80}",
+                "the ARN of a queue, and not a FIFO one,",
+            ),
+            "lambda": (
+                r"arn:aws[a-z-]*:lambda:[a-z0-9-]+:\d{12}:function:[A-Za-z0-9_-]{1,64}(:[$A-Za-z0-9_-]{1,128})?",
+                "the ARN of a function",
+            ),
         }
         shape, words = shapes[self.protocol]
         if re.search("://[^/?#]*@", self.endpoint):
@@ -176,6 +197,10 @@ class Subscription(Options):
         if not re.fullmatch(shape, self.endpoint):
             # The message does not repeat the endpoint: a webhook's address is often its only credential.
             raise ValueError(f"endpoint must be {words} with protocol {self.protocol!r}")
+        # Lambda permits the topic to invoke the function, which is done in the stack's region.
+        region, stack_region = self.endpoint.split(":")[3:4], (info.context or {}).get("region")
+        if self.protocol == "lambda" and stack_region not in (None, *region):
+            raise ValueError(f"endpoint must be a function of the stack's region, {stack_region} (aws:region)")
         return self
 
 
@@ -197,12 +222,14 @@ class NotificationOptions(Options):
 
 
 class FunctionAlarmOptions(Options):
-    """Alarm thresholds of the functions."""
+    """Alarm thresholds that every variant has."""
 
     error_rate_percent: Annotated[float, Field(gt=0, le=100)] = 5
     """Share of failed runs."""
     duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 80
     """Longest run, relative to the function's timeout."""
+    dead_letter_age_percent_of_retention: Annotated[int, Field(ge=1, le=99)] = 75
+    """Age of the oldest dead letter, relative to the retention of dead letters. SQS then deletes it."""
 
 
 class AlarmOptions(FunctionAlarmOptions):
@@ -260,7 +287,8 @@ class VpcOptions(Options):
     subnet_ids: Annotated[
         tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")], ...], Field(min_length=1, max_length=16)
     ] = ()
-    """Existing private subnets, ideally in two availability zones or more. Default: a VPC of the stack's own."""
+    """Existing private subnets, ideally in two availability zones or more. Default: a VPC of the stack's own. After
+    `pulumi destroy`, or when `vpc` is removed, the functions' network interfaces may stay (docs/security.md)."""
     security_group_ids: Annotated[
         tuple[Annotated[str, Field(pattern=r"^sg-[0-9a-f]+$")], ...], Field(min_length=1, max_length=5)
     ] = ()

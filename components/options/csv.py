@@ -1,12 +1,11 @@
 """Options of the `csv` variant."""
 
+import codecs
 import json
-import re
-import unicodedata
-from datetime import date, datetime
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from components.options.api import ApiOptions, StageOptions
 from components.options.common import (
@@ -19,118 +18,42 @@ from components.options.common import (
     ProtectionOptions,
     QueueOptions,
 )
+from components.options.csv_columns import ColumnOptions, normalised
+from components.options.csv_presets import Preset, escape_style, with_preset
 
-# handlers/csv/text.py reads these; tests/components/test_csv.py holds the two together.
-CsvEncoding = Literal[
-    "utf-8", "utf-16-le", "utf-16-be", "iso-8859-1", "iso-8859-15", "windows-1250", "windows-1251", "windows-1252"
-]
+# Codecs that Python calls text encodings, but that are for single names, or for nothing at all.
+_NO_ENCODINGS = ("idna", "punycode", "undefined")
 
+
+def _is_encoding(name: str) -> str:
+    try:
+        codec = codecs.lookup(name)
+    except LookupError as error:
+        raise ValueError("is not an encoding that Python knows, such as utf-8, windows-1252 or shift_jis") from error
+    if not codec._is_text_encoding or codec.name in _NO_ENCODINGS:  # noqa: SLF001  no public name tells them apart
+        raise ValueError("is not an encoding of text")
+    return name
+
+
+CsvEncoding = Annotated[str, AfterValidator(_is_encoding)]
 
 # Suffixes of the keys that the pipeline takes for files.
 SUFFIXES = (".csv", ".csv.gz")
 
 
-# handlers/csv/columns.py normalises headers the same way; tests/test_contract.py holds the two together.
-_SIGNS = str.maketrans({"%": " pct ", "#": " nr ", "€": " eur ", "$": " usd "})
+class FooterOptions(Options):
+    """Rows at the end of a file that are not data."""
 
-
-def normalised(name: str) -> str:
-    """Return a column's name trimmed, in NFC and in snake case, with the signs of units as words."""
-    composed = unicodedata.normalize("NFC", name).translate(_SIGNS).strip()
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", composed)
-    return re.sub(r"[^\w]+", "_", spaced).strip("_").lower()
-
-
-class ColumnOptions(Options):
-    """One column of the files. An empty cell is null."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
-    """Name in snake case. Headers are converted: `Order Date`, `orderDate` and `order_date` are all `order_date`."""
-    type: Literal["string", "integer", "number", "boolean", "date", "datetime"] = "string"
-    """Type of the cells."""
-    required: bool = False
-    """The header must contain the column, and none of its cells may be empty."""
-    aliases: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Other names of the column in headers."""
-    min: float | str | None = None
-    """Smallest number, earliest date or time, or shortest string."""
-    max: float | str | None = None
-    """Largest number, latest date or time, or longest string."""
-    pattern: str | None = None
-    """Python regular expression that must match the whole string."""
-    choices: tuple[str, ...] = ()
-    """Allowed strings. Default: all."""
-    null_values: tuple[str, ...] | None = None
-    """Cells that are null, besides empty ones. Default: `input.null_values`."""
-    format: tuple[Annotated[str, Field(pattern="%")], ...] = ()
-    """Formats of dates and times as in Python's `strptime`, such as `%d.%m.%Y`. ISO 8601 is always read."""
-    decimal: Literal[".", ","] | None = None
-    """Decimal separator of numbers. Default: a point."""
-    group: Literal[".", ",", " ", "'", "_"] | None = None
-    """Separator between groups of three digits. Default: none."""
-    strip: tuple[Annotated[str, Field(min_length=1)], ...] = ()
-    """Texts removed at both ends of a number, such as `€`, `%` or a space. `(12.50)` is then -12.50."""
-    true_values: tuple[str, ...] = ()
-    """Cells of booleans that are true, besides true, yes, t, y and 1."""
-    false_values: tuple[str, ...] = ()
-    """Cells of booleans that are false, besides false, no, f, n and 0."""
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
-        try:
-            re.compile(value or "")
-        except re.error as error:
-            raise ValueError(f"is not a regular expression: {error}") from error
-        return value
-
-    @field_validator("format", "null_values", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+    last_rows: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    """The number of these rows; blank lines do not count."""
+    starts_with: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """What each of their lines begins with, such as `Total`. Such a line before other rows is rejected."""
 
     @model_validator(mode="after")
-    def _spellings_fit_the_type(self) -> Self:
-        types = {
-            "format": ("date", "datetime"),
-            **dict.fromkeys(("decimal", "group", "strip"), ("number", "integer")),
-            **dict.fromkeys(("true_values", "false_values"), ("boolean",)),
-        }
-        for key, allowed in types.items():
-            if getattr(self, key) and self.type not in allowed:
-                raise ValueError(
-                    f"column {self.name!r}: {key} goes with type {' or '.join(allowed)}, not {self.type!r}"
-                )
-        if self.group and self.group == (self.decimal or "."):
-            raise ValueError(f"column {self.name!r}: decimal and group are both {self.group!r}; set the other one, too")
-        if both := sorted({*self.true_values} & {*self.false_values}):
-            raise ValueError(f"column {self.name!r}: {both[0]!r} is in true_values and in false_values; remove one")
+    def _one_of_both(self) -> Self:
+        if (self.last_rows is None) is not bool(self.starts_with):
+            raise ValueError("needs last_rows or starts_with, and not both")
         return self
-
-    @model_validator(mode="after")
-    def _conditions_fit_the_type(self) -> Self:
-        if (self.pattern is not None or self.choices) and self.type != "string":
-            raise ValueError(f"column {self.name!r}: pattern and choices go with type 'string', not {self.type!r}")
-        if self.type == "boolean" and (self.min is not None or self.max is not None):
-            raise ValueError(f"column {self.name!r}: min and max do not go with type 'boolean'")
-        for key, limit in (("min", self.min), ("max", self.max)):
-            if limit is not None and not self._is_limit(limit):
-                example = {"date": "'2024-01-31'", "datetime": "'2024-01-31T12:30:00Z'"}.get(self.type, "a number")
-                raise ValueError(f"column {self.name!r}: {key} {limit!r} must be {example} with type {self.type!r}")
-        return self
-
-    def _is_limit(self, limit: float | str) -> bool:
-        if self.type not in ("date", "datetime"):
-            return not isinstance(limit, str)
-        if not isinstance(limit, str):
-            return False
-        try:
-            if self.type == "date":
-                return date.fromisoformat(limit).isoformat() == limit
-            datetime.fromisoformat(limit)
-        except ValueError:
-            return False
-        return True
 
 
 class CsvInputOptions(Options):
@@ -140,12 +63,32 @@ class CsvInputOptions(Options):
     """Key prefix of the files in the input bucket."""
     columns: Annotated[tuple[ColumnOptions, ...], Field(min_length=1, max_length=5_000)]
     """Columns of the files."""
+    preset: Preset | None = None
+    """Defaults for files of a program: other keys here and of columns, which may still be set. Default: none."""
     unknown_columns: Literal["keep", "drop", "reject"] = "drop"
     """`keep` unknown columns as strings, `drop` them, or `reject` the file."""
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    """Default: detected from the header: comma, semicolon, tab or bar."""
+    header: Literal["first", "find", "none"] = "first"
+    """Line of the names. `find`: the first line with the names of all required columns. `none`: columns by position."""
+    skip_lines: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Lines before the header that are not read, whatever they contain."""
+    comment: Annotated[str, Field(min_length=1, max_length=20)] | None = None
+    """Text at the start of lines that are not rows, such as `#`. Default: none."""
+    footer: FooterOptions | None = None
+    """Rows at the end of a file that are not data. Default: none."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=20)] | None = None
+    """One or more characters. Default: detected from the header: comma, semicolon, tab or bar."""
+    quote: Annotated[str, Field(min_length=1, max_length=1)] = '"'
+    """Character around cells that contain a delimiter or a line end. It is doubled inside such a cell."""
+    escape: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Character before a quote, a delimiter, a line end or itself that is text, such as a backslash. Default: none."""
+    quoting: Literal["standard", "none"] | None = None
+    """`none`: quotes are text. Default: `standard`, but a tab-separated row that may be several rows is rejected."""
+    skip_initial_space: bool = False
+    """Ignore spaces after a delimiter, as in `"a", "b"`."""
+    encodings: Annotated[tuple[CsvEncoding, ...], Field(max_length=10)] = ()
+    """Encodings tried in this order for a whole file without a byte order mark. Default: UTF-8."""
     encoding: CsvEncoding | None = None
-    """Encoding of files without a byte order mark. Default: UTF-8."""
+    """One encoding, instead of `encodings`."""
     line_ending: Literal["header", "any"] = "header"
     """What ends a row. `header`: what ends the header line, so a lone CR elsewhere is text. `any`: CR, LF and CR LF."""
     short_rows: Literal["reject", "pad"] = "reject"
@@ -159,6 +102,11 @@ class CsvInputOptions(Options):
     max_expansion: Annotated[int, Field(ge=2, le=1_100)] = 250
     """Largest expansion factor of a gzip file that unpacks to more than 64 MiB; above it, the file fails."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_sets_defaults(cls, given: Any) -> Any:
+        return with_preset(given) if isinstance(given, Mapping) else given
+
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
         owners: dict[str, ColumnOptions] = {}
@@ -171,8 +119,25 @@ class CsvInputOptions(Options):
                         f"columns {owner.name!r} and {column.name!r} would both claim the header {name!r}; "
                         "rename one, or remove the alias"
                     )
-        if self.delimiter in ('"', "\n", "\r", "\0"):
-            raise ValueError(f"delimiter must not be {self.delimiter!r}, which has a meaning of its own in CSV")
+        if self.encoding and self.encodings:
+            raise ValueError("encoding and encodings are both set; remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _characters_differ(self) -> Self:
+        reserved = {"\n", "\r", "\0"}
+        for key in ("quote", "escape", "delimiter", "comment"):
+            characters = set(getattr(self, key) or "")
+            if both := sorted(characters & reserved):
+                raise ValueError(f"{key} must not be {both[0]!r}, which has a meaning of its own in CSV")
+            if key != "comment":
+                reserved |= characters
+        if self.skip_initial_space and (self.delimiter or "").startswith(" "):
+            raise ValueError("skip_initial_space does not go with a delimiter that begins with a space")
+        if self.quoting == "none" and "quote" in self.model_fields_set:
+            raise ValueError("quote has no meaning with quoting: none; remove one")
+        if self.header == "find" and not any(column.required for column in self.columns):
+            raise ValueError("header: find needs a column with required: true; the header is the line that has it")
         return self
 
 
@@ -267,6 +232,10 @@ class CsvPipelineConfig(CommonOptions):
 
     def format_json(self) -> str:
         """Return the file format for handlers/csv/columns.py."""
-        values = self.input.model_dump(mode="json", exclude={"prefix"})
+        values = self.input.model_dump(
+            mode="json", exclude={"prefix", "preset", "encoding", "encodings"}, exclude_none=True
+        )
+        values["escape_style"] = escape_style(self.input.preset)
+        values["encodings"] = self.input.encodings or (self.input.encoding or "utf-8",)
         values["numbers"] = "double" if self.output.format == "parquet" else "text"
         return json.dumps(values, sort_keys=True)

@@ -7,7 +7,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.options.common import CommonOptions, FunctionAlarmOptions, Options, ProtectionOptions
+from components.options.common import (
+    CommonOptions,
+    FunctionAlarmOptions,
+    Options,
+    ProtectionOptions,
+    ReservedConcurrency,
+)
 from components.options.schemas import ExistingSchema
 
 # Names that handlers/iot/forms.py accepts.
@@ -155,6 +161,9 @@ class ReadingWorkerOptions(Options):
     """Memory of the function."""
     timeout_seconds: Annotated[int, Field(ge=10, le=900)] = 300
     """Time limit of one run."""
+    reserved_concurrency: ReservedConcurrency = None
+    """Uploads read at the same time, at most; others wait, up to `max_event_age_seconds`. Taken out of the account's
+    limit. Default: no limit of its own."""
     retries: Annotated[int, Field(ge=0, le=2)] = 2
     """Retries of a failed run before its event is dead-lettered."""
     max_event_age_seconds: Annotated[int, Field(ge=60, le=21_600)] = 21_600

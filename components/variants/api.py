@@ -32,10 +32,13 @@ from components.table import Table
 # The prefixes that handlers/api/objects.py writes to.
 RESULTS = "results/"
 ARCHIVE = "archive/"
+# The item that handlers/api/table.py makes.
+ID_SECRET = "secret#ids"  # noqa: S105  its key
 
 
 def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
     """Build the variant and return the outputs of its stack."""
+    # One long function (80 lines at most): read from top to bottom, it is the flow of the variant.
     schemas = {"schemas.json": json.dumps(event_schemas(config.api), sort_keys=True)}
     runtime = shared_runtime(name, config, "processors", files=schemas, parent=parent)
     opts = runtime.opts
@@ -57,7 +60,9 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         f"{name}-ingest",
         handler="handlers.api.ingest.handler",
         runtime=runtime,
-        size=Size(config.api.memory_mb, config.api.timeout_seconds),
+        size=Size(
+            config.api.memory_mb, config.api.timeout_seconds, reserved_concurrency=config.api.reserved_concurrency
+        ),
         grants=[queue.grant_send(), *_table_grants(config, table), *adds.ingest_grants],
         environment=_ingest_environment(config),
         start=config.api,
@@ -138,8 +143,8 @@ def _storage_part(storage: StorageOptions, bucket: Bucket) -> Part:
 
 
 def _table_grants(config: ApiPipelineConfig, table: Table) -> list[Grant]:
-    accept = table.grant_accept() if config.api.track else table.grant_id_secret()
-    return [table.grant_read(), accept, *([table.grant_list()] if config.storage.time_index else [])]
+    accept = [table.grant_accept() if config.api.track else table.grant_make(ID_SECRET)]
+    return [table.grant_read(), *accept, *([table.grant_list()] if config.storage.time_index else [])]
 
 
 def _events_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:

@@ -25,7 +25,8 @@ BYTES_A_MEGABYTE = 1_000_000
 
 
 def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> dict[str, Output[Any]]:
-    """Builds the variant and returns the outputs of its stack."""
+    """Build the variant and return the outputs of its stack."""
+    # One long function (80 lines at most): read from top to bottom, it is the flow of the variant.
     storage = config.storage
     files = {
         "thresholds.json": config.thresholds_json(),

@@ -68,9 +68,8 @@ def new_id() -> str:
 def keyed_id(secret: bytes, caller: str, key: Key) -> str:
     """Return the id that follows from a key of a caller, so that no table of keys is needed.
 
-    Without the stack's secret nobody can compute it, and another caller's key is another key
-    (docs/decisions/0011-ids-by-hmac.md).
+    Without the stack's secret nobody can compute it, and another caller's key is another key.
     """
     # A JSON array, so that no two triples have the same text.
-    message = json.dumps([key.kind, caller, key.text]).encode()
+    message = json.dumps([caller, key.kind, key.text]).encode()
     return str(uuid.UUID(bytes=hmac.digest(secret, message, "sha256")[:16]))

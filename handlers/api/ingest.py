@@ -48,7 +48,6 @@ class Ingest:
 
     def __init__(self, settings: IngestSettings, schemas: Mapping[str, Mapping[str, Any]]) -> None:
         self._settings = settings
-        self._submissions = Submissions(settings, schemas)
         self._faults: Faults | None = None
         if settings.fault_parameter_name:
             from handlers.api import faults  # noqa: PLC0415  not imported unless it is on
@@ -59,6 +58,7 @@ class Ingest:
             time_index_shards=settings.time_index_shards,
             items_expire_after_days=settings.items_expire_after_days,
         )
+        self._submissions = Submissions(settings, schemas, self._table.id_secret)
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return the response to a request of API Gateway."""

@@ -5,7 +5,8 @@
 - `accepting`: claimed for an idempotency key, and not yet known to be in the queue. No client is shown such an item.
 - `queued`, `retrying`, `succeeded`, `failed`: as in the API.
 
-An item `alert#{cause}` holds, as `received_at`, the minute of the last alert for a cause.
+An item `alert#{cause}` holds, as `received_at`, the minute of the last alert for a cause. The item `secret#ids` holds
+the stack's secret: whoever can read it can read the events, too, and it is in no state, log or environment.
 """
 
 import json
@@ -16,6 +17,8 @@ from typing import Any, NotRequired, TypedDict
 
 from handlers.api.events import Envelope
 from handlers.shared.dynamodb import Condition
+
+SECONDS_A_DAY = 86_400
 
 
 class CountedItem(TypedDict):
@@ -104,6 +107,8 @@ class Completion:
 
 # Conditions and keys
 
+ID_SECRET = "secret#ids"  # noqa: S105  its key
+
 IS_ACCEPTING: Condition = ("status", "=", "accepting")
 NOT_SUCCEEDED: Condition = ("status", "<>", "succeeded")
 # The id is not taken by an item that counts.
@@ -152,6 +157,12 @@ def resent(envelope: Envelope, claimed: EventItem) -> Envelope:
 def is_expired(item: CountedItem) -> bool:
     """Return True for an item that DynamoDB should have deleted by now."""
     return item["expires_at"] <= time.time()
+
+
+def alert_minute(now: int) -> tuple[dict[str, Any], Condition]:
+    """Return the attributes of an item `alert#{cause}` at a time (epoch seconds), and that it holds another minute."""
+    minute = str(now // 60)
+    return {"received_at": minute, "expires_at": now + SECONDS_A_DAY}, ("received_at", "<>", minute)
 
 
 def latency_ms(item: CountedItem) -> int | None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from handlers.api.decisions import ERROR_CHARACTERS, Failure
 from handlers.api.events import UnreadableMessageError
@@ -65,8 +65,11 @@ def is_outage(error: BaseException) -> bool:
         return True
     if not isinstance(error, OSError):
         return False
-    # urllib's HTTPError has the status itself, that of requests has the response.
-    status = getattr(error, "code", None) or getattr(getattr(error, "response", None), "status_code", None)
+    try:
+        # urllib's HTTPError has the status itself, that of requests has the response.
+        status = getattr(error, "code", None) or getattr(getattr(error, "response", None), "status_code", None)
+    except BaseException:  # noqa: BLE001  the user's own class, which answers with what it likes
+        status = None
     if isinstance(status, int):
         return status in _OUTAGE_STATUSES or status >= _SERVER_ERROR
     return error.filename is None
@@ -90,8 +93,13 @@ def adapted(function: Callable[..., Any]) -> Process:
 
 
 def _takes_context(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        # Of a type that is written in C, like dict.
+        return False
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    positional = [each for each in inspect.signature(function).parameters.values() if each.kind in kinds]
+    positional = [each for each in parameters if each.kind in kinds]
     # A second parameter with a default is the function's own affair, unless it is called `context`.
     return len(positional) > 1 and (positional[1].name == "context" or positional[1].default is inspect.Parameter.empty)
 
@@ -117,7 +125,7 @@ def call(process: Process, event: Mapping[str, Any], context: Context, seconds: 
     pid = os.getpid()
     printed = _LoggedLines()
     try:
-        with redirect_stdout(printed), time_limit(seconds):
+        with redirect_stdout(_Output(printed)), time_limit(seconds):
             result = to_json(process(copy.deepcopy(event), context))
         answer = Answer(time.monotonic() - started, result)
     except BaseException as error:  # noqa: BLE001  whatever the user's function raises is the answer of this event alone
@@ -127,7 +135,7 @@ def call(process: Process, event: Mapping[str, Any], context: Context, seconds: 
             # A fork that came back from the user's function: the events are its parent's.
             os._exit(0)
         json.dumps, json.loads = _DUMPS, _LOADS
-        printed.write("\n")
+        printed.write(b"\n")
     return answer
 
 
@@ -135,25 +143,38 @@ def failure_of(error: BaseException) -> Failure:
     """Return the name and text of an error, in what every service stores: printable characters, no surrogates."""
     # These speak for themselves; of others the type says more than the text.
     own_words = isinstance(error, Rejected | ResultError | UnreadableMessageError | CircuitOpenError)
-    text = str(error) if own_words else f"{type(error).__name__}: {error}"
-    return Failure(type(error).__name__, printable(text, ERROR_CHARACTERS))
+    name = type(error).__name__
+    try:
+        said = str(error)
+    except BaseException as second:  # noqa: BLE001  the user's own class, which answers with what it likes
+        said = f"(its text cannot be read: {type(second).__name__})"
+    return Failure(name, printable(said if own_words else f"{name}: {said}", ERROR_CHARACTERS))
 
 
-class _LoggedLines(io.TextIOBase):
+class _LoggedLines(io.RawIOBase):
     """Standard output while the user's function runs: each line becomes a log line with its correlation id."""
 
     def __init__(self) -> None:
-        self._rest = ""
+        self._rest = b""
 
     def writable(self) -> bool:
         return True
 
-    def write(self, text: str) -> int:
-        *lines, self._rest = (self._rest + text).split("\n")
+    def write(self, data: Any) -> int:
+        written = bytes(data)
+        *lines, self._rest = (self._rest + written).split(b"\n")
         for line in lines:
             if line:
-                logger.info(line)
-        return len(text)
+                logger.info(line.decode(errors="replace"))
+        return len(written)
+
+
+class _Output(io.TextIOWrapper):
+    """The text above those lines, for `print`; `sys.stdout.buffer` takes bytes."""
+
+    def __init__(self, lines: _LoggedLines) -> None:
+        # A raw file does: nothing is kept back.
+        super().__init__(cast("Any", lines), "utf-8", "backslashreplace", write_through=True)
 
     def close(self) -> None:
         """A function may close standard output; it is not its own."""

@@ -34,8 +34,10 @@ def _plain(value: Any, path: str) -> Any:  # noqa: C901, PLR0911  one case a typ
     match value:
         case Enum():
             return _plain(value.value, path)
-        case None | bool() | str() | int():
+        case None | bool() | str():
             return value
+        case int():
+            return _whole(value, path)
         case float():
             if not math.isfinite(value):
                 raise ResultError(f"{path}: float {value} is no JSON number")
@@ -57,6 +59,15 @@ def _plain(value: Any, path: str) -> Any:  # noqa: C901, PLR0911  one case a typ
     if callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):
         return _plain(dump(mode="json"), path)
     raise ResultError(f"{path}: {type(value).__name__} cannot be stored as JSON")
+
+
+def _whole(value: int, path: str) -> int:
+    try:
+        # Python refuses to write very long ones.
+        str(value)
+    except ValueError:
+        raise ResultError(f"{path}: int of {value.bit_length()} bits is too long for JSON") from None
+    return value
 
 
 def _members(value: Mapping[Any, Any], path: str) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """Requests read into entries: events that are valid, or the reasons why they are not."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
 from handlers.api import cloudevents, events, identity
 from handlers.api.entries import Entry
 from handlers.api.events import Envelope, EventTooLargeError, InvalidEventError, Submission
-from handlers.api.id_secret import id_secret
 from handlers.api.identity import Key
 from handlers.api.paths import without
 from handlers.api.settings import IngestSettings
@@ -21,15 +20,23 @@ from handlers.shared.schemas import Validate, compile_schemas
 class Submissions:
     """Reads the events of requests. `schemas` maps a type, or `""` for all types, to its JSON Schema."""
 
-    def __init__(self, settings: IngestSettings, schemas: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, settings: IngestSettings, schemas: Mapping[str, Mapping[str, Any]], read_id_secret: Callable[[], bytes]
+    ) -> None:
         self._settings = settings
         self._schemas = schemas
+        self._read_id_secret = read_id_secret
         self._ignored: list[str] = json.loads(settings.ignore_when_comparing or "[]")
 
     @cached_property
     def _validators(self) -> dict[str, Validate]:
         # Compiled at the first event, not for requests that only read.
         return compile_schemas(self._schemas)
+
+    @cached_property
+    def _id_secret(self) -> bytes:
+        # Read at the first event that may be recognised, and kept.
+        return self._read_id_secret()
 
     def read(self, request: Request) -> tuple[list[Entry], bool]:
         """Return the entries of a request, and whether it is a batch. Raises ApiError for a request without events."""
@@ -74,7 +81,7 @@ class Submissions:
             is_recognised = key is not None or settings.deduplicate == "content"
             fingerprint = identity.fingerprint(without(event, self._ignored)) if is_recognised else ""
             envelope = Envelope(
-                id=self._id(request.identity, key or (Key("content", fingerprint) if fingerprint else None)),
+                id=self._id(request.owner, key or (Key("content", fingerprint) if fingerprint else None)),
                 type=event_type,
                 received_at=received_at,
                 source_ip=request.source_ip,
@@ -96,4 +103,4 @@ class Submissions:
         return key or identity.configured_key(event, headers, settings.idempotency_field, settings.idempotency_header)
 
     def _id(self, caller: str, key: Key | None) -> str:
-        return identity.keyed_id(id_secret(self._settings.table_name), caller, key) if key else identity.new_id()
+        return identity.keyed_id(self._id_secret, caller, key) if key else identity.new_id()

@@ -1,5 +1,6 @@
 """Writes to the table of events, 25 statements to a call, each with its own condition and answer."""
 
+import secrets
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,12 +8,15 @@ from typing import Any, cast
 
 from handlers.api.events import Envelope
 from handlers.api.items import (
+    ID_SECRET,
     IS_ACCEPTING,
     IS_FREE,
     NOT_SUCCEEDED,
+    SECONDS_A_DAY,
     Completion,
     EventItem,
     IndexKeys,
+    alert_minute,
     is_ours,
     key_of,
     new_item,
@@ -20,8 +24,6 @@ from handlers.api.items import (
 )
 from handlers.api.reader import EventReader
 from handlers.shared.dynamodb import Condition, Item, Refusal, Statement, TableError
-
-SECONDS_A_DAY = 86_400
 
 
 class EventTable(EventReader):
@@ -32,6 +34,15 @@ class EventTable(EventReader):
         self._expire_seconds = items_expire_after_days * SECONDS_A_DAY
 
     # Accepting
+
+    def id_secret(self) -> bytes:
+        """Return the stack's secret, from which the ids of keyed events follow. The first caller makes it."""
+        for _ in range(2):
+            for item in self._table.get([key_of(ID_SECRET)]):
+                return bytes.fromhex(item["secret"])
+            made = {**key_of(ID_SECRET), "secret": secrets.token_hex(32)}
+            self._table.put_if(made, IS_FREE, {"now": int(time.time())})
+        raise TableError(f"{self._table.name}: the item {ID_SECRET} came and went while it was made")
 
     def claim(self, envelopes: Sequence[Envelope]) -> list[EventItem | None]:
         """Claim the ids of keyed events. Returns for each None if it is claimed, else the item that holds the id."""
@@ -83,12 +94,10 @@ class EventTable(EventReader):
 
     def claim_minute(self, name: str) -> bool:
         """Return True for the first caller of a minute, whichever function it is in."""
-        now = int(time.time())
-        minute = {"received_at": str(now // 60), "expires_at": now + SECONDS_A_DAY}
+        minute, another = alert_minute(int(time.time()))
         (refusal,) = self._table.execute([self._table.insert_statement({**key_of(name), **minute})])
         if refusal is None:
             return True
-        another = ("received_at", "<>", minute["received_at"])
         (refusal,) = self._table.execute([self._table.update_statement(key_of(name), minute, another)])
         return refusal is None
 

@@ -28,8 +28,9 @@ _BOOLEANS = {"true": "true", "1": "true", "yes": "true", "false": "false", "0": 
     "n": "false",
 }
 _is_date = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
+_has_nanoseconds = re.compile(r"\.[0-9]{6}[0-9]*[1-9]").search
 _is_datetime = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?(?:Z|[+-][0-9]{2}:[0-9]{2})?",
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?",
 ).fullmatch
 
 
@@ -195,7 +196,10 @@ class DateCheck(RememberingCheck):
 
 
 class DatetimeCheck(RememberingCheck):
-    """Times in the format of RFC 3339: `2024-01-31T12:30:00Z`. Without an offset, limits treat them as UTC."""
+    """Times of ISO 8601: `2024-01-31T12:30:00Z`, `2024-01-31 12:30:00.123456789+00`.
+
+    Without an offset, limits treat them as UTC.
+    """
 
     def __init__(self, column: Column) -> None:
         super().__init__(column)
@@ -213,6 +217,16 @@ class DatetimeCheck(RememberingCheck):
             raise CellError("not_a_datetime", f"{shown(cell)} is not a time like 2024-01-31T12:30:00Z")
         check_limits(self.column, cell, instant, self._min, self._max)
         return cell
+
+
+class MicrosecondCheck(DatetimeCheck):
+    """Times that microseconds hold exactly."""
+
+    def _text(self, cell: str) -> str:
+        text = super()._text(cell)
+        if _has_nanoseconds(text):
+            raise CellError("not_exact", f"{shown(cell)} has more digits than microseconds preserve")
+        return text
 
 
 def moment_of(cell: str, formats: Sequence[str]) -> datetime | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from handlers.csv import parquet_types
-from handlers.csv.checks import BooleanCheck, Check, DateCheck, DatetimeCheck, string_check
+from handlers.csv.checks import BooleanCheck, Check, DateCheck, DatetimeCheck, MicrosecondCheck, string_check
 from handlers.csv.columns import Column
 from handlers.csv.number_checks import DoubleCheck, IntegerCheck, NumericCheck
 from handlers.csv.parquet_types import ParquetType
@@ -23,7 +23,7 @@ class ColumnType:
     parquet: ParquetType
     statistics: StatisticsKind
     double_check: Callable[[Column], Check] | None = None
-    """Replaces `check` if the output stores numbers as doubles (`FileFormat.numbers`)."""
+    """Replaces `check` if the output stores numbers as doubles, and times as microseconds (`FileFormat.numbers`)."""
 
 
 # Each type needs a cell in CELLS of tests/handlers/csv/test_column_types.py.
@@ -61,6 +61,7 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
     ),
     "datetime": ColumnType(
         check=DatetimeCheck,
+        double_check=MicrosecondCheck,
         quoted=True,
         parquet=parquet_types.TIMESTAMP,
         statistics="counts",

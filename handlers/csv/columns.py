@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 # The cells of an output column, "" for null. None: the file lacks the column, so every cell is null.
 Cells = Sequence[str] | None
+EscapeStyle = Literal["literal", "mysql", "postgres"]
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,47 @@ class Column:
     decimal: str | None = None
     group: str | None = None
     strip: tuple[str, ...] = ()
+    unique: bool = False
+    """No two processed rows of a file have the same value."""
     true_values: tuple[str, ...] = ()
     false_values: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
+class Footer:
+    """Lines at the end of a file that are not rows."""
+
+    last_rows: int = 0
+    """The number of these rows."""
+    starts_with: tuple[str, ...] = ()
+    """What they begin with."""
+
+
+@dataclass(frozen=True)
 class FileFormat:
-    """How to read files. Default delimiter: detected. Default encoding: the byte order mark's, else UTF-8."""
+    """How to read files. Default delimiter: detected."""
 
     columns: tuple[Column, ...]
     unknown_columns: Literal["keep", "drop", "reject"] = "drop"
+    header: Literal["first", "find", "none"] = "first"
+    """The first line; the first line with the names of all required columns; or none: columns by position."""
+    skip_lines: int = 0
+    """Lines before the header that are not read."""
+    comment: str | None = None
+    """What the lines begin with that are not rows."""
+    footer: Footer = Footer()
     delimiter: str | None = None
-    encoding: str | None = None
+    quote: str = '"'
+    escape: str | None = None
+    """The character that makes a quote, a delimiter, a line end or itself text."""
+    escape_style: EscapeStyle = "literal"
+    """What an escape before another character means: itself (`literal`), or what the database writes with it."""
+    quoting: Literal["standard", "none"] | None = None
+    """None: as `standard`, but a row of a tab-separated file that may be several rows is rejected."""
+    skip_initial_space: bool = False
+    """Spaces after a delimiter are not part of the cell."""
+    encodings: tuple[str, ...] = ("utf-8",)
+    """Tried in this order for the whole file, unless it has a byte order mark. If none fits, the first is used."""
     line_ending: Literal["header", "any"] = "header"
     """What ends a row: that which ends the header line, so that a lone CR is text; or any of CR, LF and CR LF."""
     short_rows: Literal["reject", "pad"] = "reject"
@@ -60,7 +90,8 @@ class FileFormat:
         """Return the format in the JSON written by components/options/csv.py."""
         values = json.loads(text)
         columns = tuple(Column(**_with_tuples(column)) for column in values.pop("columns"))
-        return cls(columns=columns, **_with_tuples(values))
+        footer = Footer(**_with_tuples(values.pop("footer", None) or {}))
+        return cls(columns=columns, footer=footer, **_with_tuples(values))
 
 
 def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,41 +7,34 @@ read in a single run. That is why blocks have fixed sizes and do not follow the 
 A quote that is never closed rejects its line. Reading continues at the next line.
 """
 
-import csv
 import gc
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from handlers.csv.assumptions import assumptions
 from handlers.csv.checks import Check
 from handlers.csv.columns import Cells, FileFormat, Problem
-from handlers.csv.header import plan_outputs, read_header
+from handlers.csv.counts import Counts
+from handlers.csv.encodings import encoding_named, marked_encoding
+from handlers.csv.header import HeaderReader
 from handlers.csv.json_lines import json_lines, rejected_line
-from handlers.csv.outputs import Output, check_cells
-from handlers.csv.rows import (
-    ColumnRows,
-    ParsedRows,
-    Rows,
-    has_invalid_characters,
-    invalid_character,
-    is_plain,
-    parse_text,
-)
+from handlers.csv.outputs import check_cells
+from handlers.csv.rows import ColumnRows, ParsedRows, Rows, has_surrogates, is_plain
 from handlers.csv.signatures import refuse_binary, refuse_markup
+from handlers.csv.table import Table
 from handlers.csv.text import (
     LONGEST_ROW_BYTES,
     FileError,
+    OtherEncodingError,
     complete_lines,
-    detect_encoding,
-    encoding_named,
-    ends_with_cr,
-    plain_columns,
     split_lines,
 )
 
 BLOCK_BYTES = 2**18
 PADDING = "\0\x1a"
+# A block of padding that is this long is taken as the end of the file, until rows follow it.
+LONG_PADDING = 2**17
 RAW_CHARACTERS_OF_OVERLONG_ROW = 1_000
 
 
@@ -68,7 +61,8 @@ class Encode(Protocol):
 class CsvEngine:
     """Reads one file: `take` its blocks in order, then `finish`. `state` lets another engine continue.
 
-    `encode` encodes processed rows; rejected rows are JSON Lines.
+    `encode` encodes processed rows; rejected rows are JSON Lines. `encoding_position`: which of the encodings is tried;
+    after OtherEncodingError, read the file again with the next one.
     """
 
     def __init__(
@@ -76,51 +70,71 @@ class CsvEngine:
         file_format: FileFormat,
         state: Mapping[str, Any] | None = None,
         encode: Encode = json_lines,
+        encoding_position: int = 0,
     ) -> None:
         self._format = file_format
         self._encode = encode
         self.offset = 0
-        """Bytes read, after decompression."""
-        self.rows = 0
-        """Rows read, without the header and blank lines."""
-        self.processed = 0
-        self.rejected = 0
-        self._blank_lines = 0
+        """Bytes read, after decompression and conversion to UTF-8."""
+        self.counts = Counts()
         self._lines = 0
-        self._padding = 0
-        self._cr_ends_rows = True
-        """A lone CR is a line end, not text. True until the header line shows how lines end."""
         self._skipping = False
-        self._reasons: Counter[tuple[str | None, str]] = Counter()
-        self._encoding = encoding_named("utf-8")
-        self._delimiter = ","
-        self._header: list[str] | None = None
-        self._outputs: list[Output] = []
+        self.encoding_position = encoding_position
+        encodings = file_format.encodings
+        self.encoding = encoding_named(encodings[encoding_position % len(encodings)])
+        """The encoding of the file; until the first block is read, the one that is tried."""
+        self._may_be_other = len(encodings) > 1 and encoding_position < len(encodings)
+        self._table: Table | None = None
         if state is not None:
             self._restore(state)
 
     @property
+    def rows(self) -> int:
+        """Rows read, without the header and what is no row."""
+        return self.counts.rows
+
+    @property
+    def processed(self) -> int:
+        """Rows processed."""
+        return self.counts.processed
+
+    @property
+    def rejected(self) -> int:
+        """Rows rejected."""
+        return self.counts.rejected
+
+    @property
     def checks(self) -> list[Check]:
         """The checks of the output's columns. Empty until the header is read."""
-        return [output.check for output in self._outputs]
+        return self._table.checks if self._table else []
 
     # Blocks
 
     def take(self, data: bytes, *, final: bool) -> Block:
-        """Read a block: the file's bytes from `offset` on. `final`: they are its last. Raises FileError."""
+        """Read a block: the file's bytes from `offset` on. `final`: they are its last.
+
+        Raises FileError, OtherEncodingError.
+        """
         # The cyclic garbage collector would traverse the block's rows repeatedly, at a fifth of the total time.
         collecting = gc.isenabled()
         gc.disable()
         try:
             return self._take_first(data, final=final) if self.offset == 0 else self._take(data, final=final)
+        except FileError as error:
+            if self._may_be_other and error.reason == "not_text":
+                raise OtherEncodingError(self.encoding.name) from error
+            raise
         finally:
             if collecting:
                 gc.enable()
 
     def _take_first(self, data: bytes, *, final: bool) -> Block:
         refuse_binary(data)
-        self._encoding, mark = detect_encoding(data, self._format.encoding)
-        refuse_markup(self._encoding.decode(data[mark : mark + RAW_CHARACTERS_OF_OVERLONG_ROW], final=False))
+        mark = 0
+        if marked := marked_encoding(data):
+            self.encoding, mark = marked
+            self._may_be_other = False
+        refuse_markup(self.encoding.decode(data[mark : mark + RAW_CHARACTERS_OF_OVERLONG_ROW], final=False))
         block = self._take(data[mark:], final=final)
         if block.consumed or final:
             self.offset += mark
@@ -129,37 +143,66 @@ class CsvEngine:
 
     def _take(self, data: bytes, *, final: bool) -> Block:
         full = len(data) >= LONGEST_ROW_BYTES
-        decoded = self._encoding.decode(data, final=final)
-        text = self._without_padding(decoded) if final else complete_lines(decoded, at_cr=self._cr_ends_rows)
+        decoded = self.encoding.decode(data, final=final)
+        if self._may_be_other and has_surrogates(decoded):
+            raise OtherEncodingError(self.encoding.name)
+        padding_before = self.counts.padding
+        at_cr = self._table is None or self._table.cr_ends_rows
+        text = self._without_padding(decoded) if final else complete_lines(decoded, at_cr=at_cr)
         if self._skipping or (not text and full):
             return self._skip(data, decoded, text, final=final)
-        if self._header is not None and not has_invalid_characters(text):
-            columns = plain_columns(text, self._delimiter, len(self._header))
-            if columns:
-                end = len(columns[0])
-                rows = ColumnRows(columns, self._delimiter, starts=range(end + 1))
-                processed, rejected = self._process(rows, columns, range(end), text)
-                return self._taken(data, decoded, len(text), end, processed, rejected, final=final)
         before: list[str] = []
-        if self._header is None:
-            lines = split_lines(text)
-            before = lines[: self._take_header(lines, final=final or full)]
-            if not before and not final:
+        if self._table is None:
+            before = self._take_header(text, final=final or full)
+            if self._table is None:
                 return Block(0)
+        elif not final and len(decoded) >= LONG_PADDING and not decoded.strip(PADDING):
+            self.counts.padding += len(decoded)
+            return self._taken(data, decoded, len(decoded), 0, b"", b"", final=False)
+        elif not padding_before and (plain := self._table.plain_columns(text, final=final)):
+            columns, used = plain
+            end = len(columns[0])
+            rows = ColumnRows(columns, self._table.delimiter, starts=range(end + 1))
+            processed, rejected = self._process(rows, columns, range(end), text)
+            return self._taken(data, decoded, used, end, processed, rejected, final=final)
         rest = text[sum(map(len, before)) :]
-        at_cr = self._cr_ends_rows
-        parsed, shown = parse_text(before, rest, self._delimiter, at_cr=at_cr, final=final, full=full)
+        parsed, shown = self._table.parse(before, rest, final=final, full=full)
         end = parsed.starts[-1]
         if end == 0 and not final:
-            return Block(0)
+            # Escaped line ends can make a row of any length.
+            return self._skip(data, decoded, text, final=final) if full else Block(0)
+        if padding_before and parsed.rows:
+            # It is not at the end of the file, so the row begins with it.
+            self.counts.padding -= padding_before
+            parsed.reject_first(Problem(None, "nul", "the row begins with NUL or Ctrl-Z characters"))
         processed, rejected = self._process_parsed(parsed, shown)
-        used = len(text) - sum(map(len, parsed.lines[end:]))
+        used = len(text) - len(parsed.text(end))
         return self._taken(data, decoded, used, end, processed, rejected, final=final)
+
+    def _take_header(self, text: str, *, final: bool) -> list[str]:
+        """Find the header, and with it the table. Return the lines up to its end; none if more lines are needed."""
+        at_cr = self._format.header != "none" or "\n" not in text
+        lines = split_lines(text, at_cr=at_cr)
+        header = HeaderReader(self._format, self.encoding.name, at_cr=at_cr).read(lines, final=final)
+        if header is None:
+            return []
+        cr_ends_rows = self._format.line_ending == "any" or header.ends_with_cr
+        self._table = Table(
+            header.cells,
+            header.delimiter,
+            self.encoding.name,
+            self._format,
+            cr_ends_rows=cr_ends_rows,
+            detected=header.delimiter_is_detected,
+            header_line=header.line,
+            header_text=header.text,
+        )
+        return lines[: header.lines]
 
     def _without_padding(self, text: str) -> str:
         """Return the file's last text without NUL and Ctrl-Z at its end, which old programs write."""
         unpadded = text.rstrip(PADDING)
-        self._padding = len(text) - len(unpadded)
+        self.counts.padding += len(text) - len(unpadded)
         return unpadded
 
     def _taken(
@@ -167,7 +210,7 @@ class CsvEngine:
     ) -> Block:
         """Return the block of the first `used` characters, which are `lines` lines."""
         self._lines += lines
-        consumed = len(data) if final else self._encoding.length(decoded[:used])
+        consumed = len(data) if final else self.encoding.length(decoded[:used])
         self.offset += consumed
         return Block(consumed, processed, rejected)
 
@@ -175,151 +218,108 @@ class CsvEngine:
         """Skip to the end of a line that is too long to be a row."""
         rejected = b""
         if not self._skipping:
-            if self._header is None:
+            if self._table is None:
                 raise FileError("no_header", f"the first line is longer than {LONGEST_ROW_BYTES} bytes")
             problem = Problem(None, "row_too_long", f"the row is longer than {LONGEST_ROW_BYTES} bytes")
-            self.rows += 1
-            rejected = self._reject(self.rows, self._lines + 1, [problem], decoded[:RAW_CHARACTERS_OF_OVERLONG_ROW])
-        end = len(split_lines(text, at_cr=self._cr_ends_rows)[0]) if text else len(decoded)
+            self.counts.rows += 1
+            rejected = self._reject(
+                self.counts.rows, self._lines + 1, [problem], decoded[:RAW_CHARACTERS_OF_OVERLONG_ROW]
+            )
+        at_cr = self._table is None or self._table.cr_ends_rows
+        end = len(split_lines(text, at_cr=at_cr)[0]) if text else len(decoded)
         self._skipping = not text and not final
         self._lines += not self._skipping
-        consumed = len(data) if final and not text else self._encoding.length(decoded[:end])
+        consumed = len(data) if final and not text else self.encoding.length(decoded[:end])
         self.offset += consumed
         return Block(consumed, b"", rejected)
 
     def finish(self) -> None:
-        """Check that the file had a header, after its last block. Raises FileError."""
-        if self._header is None:
-            reason = "no_header" if self.offset else "empty_file"
-            raise FileError(reason, "the file has no header line" if self.offset else "the file is empty")
-
-    # The header
-
-    def _take_header(self, lines: Sequence[str], *, final: bool) -> int:
-        """Read the header. Return the number of its lines, including blank lines before it; 0 if it is incomplete."""
-        blank = next((count for count, line in enumerate(lines) if line.strip("\r\n")), len(lines))
-        if blank == len(lines):
-            return blank
-        if invalid := invalid_character(lines[blank]):
-            raise FileError(
-                "not_text",
-                "the first line has NUL characters: a binary file, or UTF-16 without a byte order mark"
-                if invalid == "\0"
-                else f"the first line is not text in {self._encoding.name}: a binary file, or a file in an encoding "
-                "other than the configured one",
-            )
-        try:
-            self._delimiter, header, used = read_header(lines[blank:], self._format)
-        except csv.Error as error:
-            if final:
-                raise FileError("no_header", f"the header line cannot be read: {error}") from error
-            return 0
-        self._set_header(header)
-        self._cr_ends_rows = self._format.line_ending == "any" or ends_with_cr(lines, blank + used - 1)
-        return blank + used
-
-    def _set_header(self, header: list[str]) -> None:
-        self._outputs = plan_outputs(header, self._delimiter, self._format)
-        self._header = header
+        """Check that the file was not empty, after its last block. Raises FileError."""
+        if self._table is None:
+            raise FileError("empty_file", "the file is empty")
 
     # Rows
 
     def _process_parsed(self, parsed: ParsedRows, text: str) -> tuple[bytes, bytes]:
         """Return the processed and the rejected output of a text's rows."""
-        parsed.check(text, len(self._header or ()), self._delimiter, self._encoding.name, self._format)
         rows = parsed.rows
         good: Sequence[int] = range(len(rows))
-        if parsed.blank or parsed.problems:
-            good = [position for position in good if position not in parsed.problems and position not in parsed.blank]
+        if parsed.skipped or parsed.problems:
+            good = [position for position in good if position not in parsed.problems and position not in parsed.skipped]
             rows = [rows[position] for position in good]
+        self.counts.marks += parsed.marks
+        self.counts.skipped["repeated_header"] += parsed.glued_headers
         return self._process(parsed, list(zip(*rows, strict=True)), good, text)
 
     def _process(
         self, rows: Rows, columns: Sequence[Sequence[str]], good: Sequence[int], text: str
     ) -> tuple[bytes, bytes]:
         """Return the processed and the rejected output. `columns` are those of the rows at `good`, still unchecked."""
-        cells, count = check_cells(self._outputs, columns, good, rows.problems)
+        outputs, unique = (self._table.outputs, self._table.unique) if self._table else ([], {})
+        cells, count = check_cells(outputs, columns, good, rows.problems, unique)
         processed = b""
         if count:
-            for output, column in zip(self._outputs, cells, strict=True):
+            for output, column in zip(outputs, cells, strict=True):
                 output.statistics.add([""] * count if column is None else column)
-            processed = self._encode(self.checks, cells, count, is_plain=is_plain(text))
+            processed = self._encode(self.checks, cells, count, is_plain=is_plain(text, self._format.quote))
         rejected = self._reject_all(rows)
-        self.rows += len(rows.starts) - 1 - len(rows.blank)
-        self.processed += count
-        self._blank_lines += len(rows.blank)
+        self.counts.rows += len(rows.starts) - 1 - len(rows.skipped)
+        self.counts.processed += count
+        self.counts.skipped.update(rows.skipped.values())
         return processed, rejected
 
     def _reject_all(self, rows: Rows) -> bytes:
         lines = []
-        blank_before = 0
-        blanks = sorted(rows.blank)
+        skipped_before = 0
+        skipped = sorted(rows.skipped)
         for position in sorted(rows.problems):
-            while blank_before < len(blanks) and blanks[blank_before] < position:
-                blank_before += 1
-            row = self.rows + position - blank_before + 1
+            while skipped_before < len(skipped) and skipped[skipped_before] < position:
+                skipped_before += 1
+            row = self.counts.rows + position - skipped_before + 1
             line = self._lines + rows.starts[position] + 1
             lines.append(self._reject(row, line, rows.problems[position], rows.raw(position)))
         return b"".join(lines)
 
     def _reject(self, row: int, line: int, problems: Sequence[Problem], raw: str) -> bytes:
-        self.rejected += 1
-        self._reasons.update((problem.column, problem.reason) for problem in problems)
+        self.counts.reject(problems)
         return rejected_line(row, line, problems, raw)
 
     # Report and state
 
     def report(self) -> dict[str, Any]:
         """Return the counts, the statistics and the reasons of rejections so far."""
+        plan = self._table.plan if self._table else None
         return {
-            "rows": self.rows,
-            "processed": self.processed,
-            "rejected": self.rejected,
-            "success_rate": round(self.processed / self.rows, 6) if self.rows else None,
-            "blank_lines": self._blank_lines,
-            "padding_characters": self._padding,
-            "encoding": self._encoding.name,
-            "delimiter": self._delimiter if self._header is not None else None,
-            "columns": {
-                output.name: {"type": output.check.column.type, **output.statistics.report()}
-                for output in self._outputs
-            },
-            "reasons": [
-                {"column": column, "reason": reason, "count": count}
-                for (column, reason), count in sorted(self._reasons.items(), key=lambda each: (-each[1], str(each[0])))
-            ],
+            **self.counts.report(),
+            "encoding": self.encoding.name,
+            "delimiter": self._table.delimiter if self._table else None,
+            "header_line": self._table.header_line if self._table else None,
+            "assumptions": assumptions(self._format, self.encoding.name, self.encoding_position, self._table),
+            "missing_columns": plan.missing if plan else [],
+            "unknown_columns": plan.unknown if plan else [],
+            "columns": self._table.report() if self._table else {},
         }
 
     def state(self) -> dict[str, Any]:
         """Return the state that lets another engine continue at `offset`. JSON can represent it."""
         return {
             "offset": self.offset,
-            "rows": self.rows,
-            "processed": self.processed,
-            "rejected": self.rejected,
-            "blank_lines": self._blank_lines,
+            "counts": self.counts.state(),
             "lines": self._lines,
-            "padding": self._padding,
-            "cr_ends_rows": self._cr_ends_rows,
             "skipping": self._skipping,
-            "reasons": [[*key, count] for key, count in self._reasons.items()],
-            "encoding": self._encoding.name,
-            "delimiter": self._delimiter,
-            "header": self._header,
-            "statistics": [output.statistics.state() for output in self._outputs],
+            "encoding": self.encoding.name,
+            "encoding_position": self.encoding_position,
+            "may_be_other": self._may_be_other,
+            "table": self._table and self._table.state(),
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        self.offset, self.rows = state["offset"], state["rows"]
-        self.processed, self.rejected = state["processed"], state["rejected"]
-        self._padding, self._cr_ends_rows = state["padding"], state["cr_ends_rows"]
-        self._blank_lines, self._lines, self._skipping = state["blank_lines"], state["lines"], state["skipping"]
-        self._reasons = Counter({(column, reason): count for column, reason, count in state["reasons"]})
-        self._encoding, self._delimiter = encoding_named(state["encoding"]), state["delimiter"]
-        if state["header"] is not None:
-            self._set_header(state["header"])
-            for output, statistics in zip(self._outputs, state["statistics"], strict=True):
-                output.statistics.restore(statistics)
+        self.offset, self._lines, self._skipping = state["offset"], state["lines"], state["skipping"]
+        self.counts = Counts.restored(state["counts"])
+        self.encoding, self.encoding_position = encoding_named(state["encoding"]), state["encoding_position"]
+        self._may_be_other = state["may_be_other"]
+        if state["table"]:
+            self._table = Table.restored(state["table"], self.encoding.name, self._format)
 
 
 def blocks(engine: CsvEngine, read: Callable[[int], bytes]) -> Iterator[Block]:

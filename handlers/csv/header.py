@@ -1,105 +1,180 @@
-"""Headers: reading them, and matching them with the configured columns."""
+"""Finding and reading the header of a file."""
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
 
-from handlers.csv.column_types import COLUMN_TYPES, check_of
-from handlers.csv.columns import Column, FileFormat, normalised
-from handlers.csv.outputs import Output
-from handlers.csv.statistics import ColumnStatistics
-from handlers.csv.text import DELIMITERS, FileError
+from handlers.csv.columns import FileFormat
+from handlers.csv.dialect import Dialect, dialect_of
+from handlers.csv.plan import Names
+from handlers.csv.rows import invalid_character
+from handlers.csv.text import BYTE_ORDER_MARK, DELIMITERS, FileError, ends_with_cr, split_lines
+
+# With `header: find`, the header is one of these lines.
+LINES_SEARCHED = 1_000
+# A header whose quoted cells contain more line breaks is not read.
+_LINES_OF_HEADER = 100
 
 _separator_line = re.compile(r'"?sep=([^"\r\n\0])"?[\r\n]*', re.IGNORECASE).fullmatch
 
 
-def read_header(lines: Sequence[str], file_format: FileFormat) -> tuple[str, list[str], int]:
-    """Return the delimiter, the header's cells, and the number of lines it spans.
+@dataclass(frozen=True)
+class Header:
+    """The header of a file."""
 
-    The detected delimiter is the one that yields the most configured names, then the most cells.
-    A line `sep=;` before the header, which Excel understands, sets the delimiter.
-    Raises csv.Error if no delimiter yields a header.
-    """
-    if setting := _separator_line(lines[0]):
-        if len(lines) == 1:
-            raise csv.Error("the line after sep= is missing")
-        delimiter, header, used = read_header(lines[1:], replace(file_format, delimiter=setting[1]))
-        return delimiter, header, used + 1
-    names = _configured_names(file_format)
-    candidates = []
-    problem = csv.Error("empty")
-    for delimiter in DELIMITERS if file_format.delimiter is None else (file_format.delimiter,):
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    cells: list[str]
+    delimiter: str
+    line: int | None
+    """The number of its first line, from 1; None without a header."""
+    text: str
+    """Its text in the file."""
+    lines: int
+    """Lines up to its end."""
+    ends_with_cr: bool
+    """A lone CR ends it. Without a header: CRs are the only line ends, for a CR in the first row may be text."""
+    delimiter_is_detected: bool
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A line read with one of the possible delimiters."""
+
+    cells: list[str]
+    dialect: Dialect
+    lines: int
+
+
+class HeaderReader:
+    """Finds the header in the lines at the start of a file. `at_cr`: lone CRs end them."""
+
+    def __init__(self, file_format: FileFormat, encoding: str, *, at_cr: bool) -> None:
+        self._format = file_format
+        self._encoding = encoding
+        self._at_cr = at_cr
+        self._names = Names(file_format)
+        self._delimiters: Sequence[str] = DELIMITERS if file_format.delimiter is None else (file_format.delimiter,)
+
+    def read(self, lines: Sequence[str], *, final: bool) -> Header | None:
+        """Return the header, or None if more lines are needed. `final`: there are no more. Raises FileError."""
+        start = self._next_line(lines, self._format.skip_lines)
+        if start < len(lines) and (setting := _separator_line(lines[start])):
+            self._delimiters = (setting[1],)
+            start = self._next_line(lines, start + 1)
+        if start >= len(lines) and final:
+            raise FileError(*self._nothing_found())
+        if start >= len(lines) or (self._format.header == "none" and self._at_cr and not final):
+            return None
+        self._check_characters(lines[start])
+        found = self._found(lines, start) if self._format.header == "find" else self._first(lines, start, final=final)
+        if found is None and final:
+            raise FileError(*self._nothing_found())
+        return found
+
+    def _next_line(self, lines: Sequence[str], start: int) -> int:
+        """Return the first line from `start` on that is neither blank nor a comment."""
+        comment = self._format.comment
+        for position, line in enumerate(islice(lines, start, None), start):
+            text = line.removeprefix(BYTE_ORDER_MARK)
+            if text.strip("\r\n") and not (comment and text.startswith(comment)):
+                return position
+        return len(lines)
+
+    def _first(self, lines: Sequence[str], start: int, *, final: bool) -> Header | None:
         try:
-            header = next(reader)
+            candidates = self._candidates(lines, start)
         except csv.Error as error:
-            problem = error
-            continue
-        known = sum(_configured_column(cell, names) is not None for cell in header)
-        candidates.append((known, len(header), delimiter, header, reader.line_num))
-    if not candidates:
-        raise problem
-    _, _, delimiter, header, used = max(candidates, key=lambda candidate: candidate[:2])
-    return delimiter, header, used
+            if final:
+                raise FileError("no_header", f"the header line cannot be read: {error}") from error
+            return None
+        if self._format.header == "none":
+            return self._by_position(candidates, start)
+        best = max(candidates, key=lambda each: (self._names.count(each.cells), len(each.cells)))
+        return self._header(best, lines, start)
 
-
-def plan_outputs(header: Sequence[str], delimiter: str, file_format: FileFormat) -> list[Output]:
-    """Return the columns of the output for a header. Raises FileError."""
-    found, unknown = _places(header, file_format)
-    if missing := [column.name for column in file_format.columns if column.required and column.name not in found]:
-        raise FileError(
-            "missing_columns",
-            f"the header lacks {', '.join(missing)}; it has, split at {delimiter!r}: {', '.join(header)[:1_000]}",
-        )
-    if file_format.columns and not found:
-        raise FileError(
-            "no_known_columns",
-            f"the header has none of the configured columns; it has, split at {delimiter!r}: "
-            f"{', '.join(header)[:1_000]}; send a CSV file with a header line, or add its names to input.columns",
-        )
-    if unknown and file_format.unknown_columns == "reject":
-        raise FileError("unknown_columns", f"the header has unknown columns: {', '.join(unknown)[:1_000]}")
-    kept = unknown if file_format.unknown_columns == "keep" else {}
-    if clashing := [name for name in kept if name in {column.name for column in file_format.columns}]:
-        raise FileError("duplicate_columns", f"unknown columns have configured names: {', '.join(clashing)}")
-    places = found | kept
-    columns = [*file_format.columns, *map(Column, kept)]
-    kinds = [COLUMN_TYPES[column.type].statistics for column in columns]
-    distinct_columns = kinds.count("distinct")
-    return [
-        Output(
-            column.name,
-            places.get(column.name),
-            check_of(column, file_format.numbers, file_format.null_values),
-            ColumnStatistics(kind, distinct_columns),
-        )
-        for column, kind in zip(columns, kinds, strict=True)
-    ]
-
-
-def _places(header: Sequence[str], file_format: FileFormat) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the positions of the configured columns in a header, and of the others. Raises FileError."""
-    known = _configured_names(file_format)
-    found: dict[str, int] = {}
-    unknown: dict[str, int] = {}
-    for position, cell in enumerate(header):
-        name = _configured_column(cell, known)
-        places, name = (unknown, normalised(cell) or f"column_{position + 1}") if name is None else (found, name)
-        if name in places and (places is found or file_format.unknown_columns == "keep"):
+    def _by_position(self, candidates: Sequence[_Candidate], start: int) -> Header:
+        """Return the header of a file without one: the configured columns."""
+        names = [column.name for column in self._format.columns]
+        fitting = [each for each in candidates if len(each.cells) == len(names)]
+        if len(fitting) > 1 and len(names) > 1:
             raise FileError(
-                "duplicate_columns", f"the header has two columns of the name {name!r}: {', '.join(header)}"
+                "ambiguous_delimiter",
+                f"the first row has {len(names)} cells with each of the delimiters "
+                f"{', '.join(repr(each.dialect.delimiter) for each in fitting)}: set input.delimiter",
             )
-        places[name] = position
-    return found, unknown
+        best = fitting[0] if fitting else max(candidates, key=lambda each: len(each.cells))
+        if len(best.cells) == len(names) and set(self._names.of(best.cells)) == set(names):
+            # A header all the same: RowChecks finds it among the rows, for it is repeated there.
+            if self._names.of(best.cells) != names:
+                raise FileError(
+                    "unexpected_header",
+                    f"the file has a header line, with the columns in another order: {', '.join(best.cells)}; "
+                    "set input.header to first",
+                )
+            names = best.cells
+        return Header(names, best.dialect.delimiter, None, "", start, self._at_cr, len(self._delimiters) > 1)
 
+    def _found(self, lines: Sequence[str], start: int) -> Header | None:
+        """Return the first line that has the names of all required columns."""
+        for position in range(start, min(len(lines), self._format.skip_lines + LINES_SEARCHED)):
+            try:
+                candidates = self._candidates(lines, position)
+            except csv.Error:
+                continue
+            if complete := [each for each in candidates if self._names.has_required(each.cells)]:
+                best = max(complete, key=lambda each: self._names.count(each.cells))
+                self._check_characters(lines[position])
+                return self._header(best, lines, position)
+        return None
 
-def _configured_column(cell: str, names: Mapping[str, str]) -> str | None:
-    """Return the configured column of a header's cell: by its exact name, else by its normalised name."""
-    return names.get(cell) or names.get(normalised(cell))
+    def _header(self, best: _Candidate, lines: Sequence[str], start: int) -> Header:
+        end = start + best.lines
+        cr = ends_with_cr(lines, end - 1)
+        text = "".join(lines[start:end]).strip(f"\r\n{BYTE_ORDER_MARK}")
+        return Header(best.cells, best.dialect.delimiter, start + 1, text, end, cr, len(self._delimiters) > 1)
 
+    def _candidates(self, lines: Sequence[str], start: int) -> list[_Candidate]:
+        """Read a line with each delimiter. Raises csv.Error if it is readable with none."""
+        text = "".join(lines[start : start + _LINES_OF_HEADER]).lstrip(BYTE_ORDER_MARK)
+        candidates = []
+        problem = csv.Error("the line is empty")
+        if not text:
+            raise problem
+        for delimiter in self._delimiters:
+            dialect = dialect_of(self._format, delimiter)
+            prepared, separator, stand_ins = dialect.prepare(text, "", at_cr=self._at_cr)
+            prepared_lines = split_lines(prepared, at_cr=self._at_cr)
+            reader = dialect.reader(prepared_lines, separator)
+            try:
+                cells = next(reader)
+            except csv.Error as error:
+                problem = error
+                continue
+            if stand_ins.are_used:
+                stand_ins.put_back([cells])
+            used = split_lines(stand_ins.raw("".join(prepared_lines[: reader.line_num])), at_cr=self._at_cr)
+            candidates.append(_Candidate(cells, dialect, len(used)))
+        if not candidates:
+            raise problem
+        return candidates
 
-def _configured_names(file_format: FileFormat) -> dict[str, str]:
-    """Return the configured column for each of its exact and normalised names. Exact names take precedence."""
-    exact = {name: column.name for column in file_format.columns for name in (column.name, *column.aliases)}
-    return {normalised(name): column for name, column in exact.items() if normalised(name)} | exact
+    def _check_characters(self, line: str) -> None:
+        if invalid := invalid_character(line):
+            raise FileError(
+                "not_text",
+                "the first line has NUL characters: a binary file, or UTF-16 without a byte order mark"
+                if invalid == "\0"
+                else f"the first line is not text in {self._encoding}: a binary file, or a file in an encoding "
+                "other than the configured one",
+            )
+
+    def _nothing_found(self) -> tuple[str, str]:
+        if self._format.header == "none":
+            return "empty_file", "the file has no rows"
+        if self._format.header == "find":
+            return "missing_columns", (
+                f"none of the first {LINES_SEARCHED:,} lines has the names of all required columns: "
+                f"{', '.join(self._names.required)} (input.header is find)"
+            )
+        return "no_header", "the file has no header line"

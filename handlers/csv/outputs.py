@@ -1,12 +1,14 @@
 """The columns of the output."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import compress
 
 from handlers.csv.checks import Check
 from handlers.csv.columns import Cells, Problem
 from handlers.csv.statistics import ColumnStatistics
+from handlers.csv.unique import UniqueValues, find_duplicates
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,9 @@ def check_cells(
     columns: Sequence[Sequence[str]],
     rows: Sequence[int],
     problems: dict[int, list[Problem]],
+    unique: Mapping[int, UniqueValues],
 ) -> tuple[list[Cells], int]:
-    """Check the `columns` of the `rows`, and add the problems found.
+    """Check the `columns` of the `rows`, and add the problems found. `unique`: the columns without duplicates.
 
     Returns the output's columns of the rows without problems, and the number of these rows.
     """
@@ -45,7 +48,18 @@ def check_cells(
             for position, text in reading.changed.items():
                 column[position] = text
         cells.append(column)
-    if bad:
-        wanted = [position not in bad for position in range(len(rows))]
-        cells = [column and list(compress(column, wanted)) for column in cells]
-    return cells, len(rows) - len(bad)
+    cells = _without(cells, bad, len(rows))
+    if not unique:
+        return cells, len(rows) - len(bad)
+    good = [row for position, row in enumerate(rows) if position not in bad]
+    duplicates = find_duplicates(unique, cells, len(good))
+    problems.update({good[position]: found for position, found in duplicates.items()})
+    return _without(cells, duplicates.keys(), len(good)), len(good) - len(duplicates)
+
+
+def _without(cells: list[Cells], bad: AbstractSet[int], count: int) -> list[Cells]:
+    """Return the cells of all of `count` rows but the bad ones."""
+    if not bad:
+        return cells
+    wanted = [position not in bad for position in range(count)]
+    return [column and list(compress(column, wanted)) for column in cells]

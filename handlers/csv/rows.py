@@ -1,26 +1,32 @@
-"""From lines to rows: parsing, and the problems of rows as a whole."""
+"""Rows, and the lines among them that are none."""
 
-import csv
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
+from typing import Literal
 
-from handlers.csv.columns import FileFormat, Problem
-from handlers.csv.text import split_lines, without_lone_cr
+from handlers.csv.columns import Problem
+from handlers.csv.dialect import StandIns
+from handlers.csv.text import split_lines
 
 _invalid_character = re.compile("[\x00\ud800-\udfff]").search
 _surrogate = re.compile("[\ud800-\udfff]").search
-# The bytes that JSON escapes, without line ends: cells without quotes contain none.
+# The bytes that JSON escapes, except line ends: a text without quotes has none in its cells.
 _ESCAPED_BYTES = bytes({*range(32), *b'"\\'} - {*b"\r\n"})
+
+# Why lines are not a row.
+NotARow = Literal["blank", "comment", "footer", "repeated_header"]
 
 
 @dataclass(kw_only=True)
 class Rows(ABC):
-    """The rows of a block, the problems found in them, and the blank lines among them, which are not rows."""
+    """The rows of a block, and the problems found in them."""
 
     problems: dict[int, list[Problem]] = field(default_factory=dict)
-    blank: set[int] = field(default_factory=set)
+    skipped: dict[int, NotARow] = field(default_factory=dict)
+    """What is not a row, by position."""
 
     starts: Sequence[int]
     """The line at which each row begins, and the end of the last row."""
@@ -36,66 +42,55 @@ class ParsedRows(Rows):
 
     lines: Sequence[str]
     rows: list[list[str]]
+    marks: int = 0
+    """Byte order marks before rows and headers."""
+    glued_headers: int = 0
+    """Headers of appended files that stand at the end of a row, because the file before had no line end there."""
+    stand_ins: StandIns | None = None
+    """Characters that the lines have instead of text of the file."""
+
+    def text(self, start: int, end: int | None = None) -> str:
+        """Return some lines as written in the file."""
+        text = "".join(self.lines[start:end])
+        return self.stand_ins.raw(text) if self.stand_ins else text
 
     def raw(self, position: int) -> str:  # noqa: D102
-        text = "".join(self.lines[self.starts[position] : self.starts[position + 1]])
+        text = self.text(self.starts[position], self.starts[position + 1])
         return text.removesuffix("\n").removesuffix("\r")
 
-    def put_back(self, stand_in: str, character: str) -> None:
-        """Replace the stand-in for a character that csv.reader would have misread."""
-        self.lines = [line.replace(stand_in, character) for line in self.lines]
-        self.rows = [[cell.replace(stand_in, character) for cell in row] for row in self.rows]
+    def begins_with(self, position: int, texts: tuple[str, ...]) -> bool:
+        """Return True if a row begins with one of the texts."""
+        start = self.starts[position]
+        return self.text(start, start + 1).startswith(texts)
 
-    def check(self, text: str, width: int, delimiter: str, encoding: str, file_format: FileFormat) -> None:
-        """Find blank lines and the problems of whole rows. `text` contains all the rows."""
-        self._check_empty(width, delimiter, file_format)
-        self._check_widths(width, file_format)
-        if has_invalid_characters(text):
-            self._check_characters(encoding)
-
-    def _check_empty(self, width: int, delimiter: str, file_format: FileFormat) -> None:
-        """Find rows of nothing but delimiters, and of spaces if the number of cells is wrong, too."""
-        has_width = list(map(width.__eq__, map(len, self.rows)))
-        if width == 1 or (all(has_width) and all(map(any, self.rows))):
+    def put_back(self, stand_ins: StandIns, *, at_cr: bool) -> None:
+        """Replace stand-ins by what they stand for. An escaped line end makes two lines of one."""
+        stand_ins.put_back(self.rows)
+        self.stand_ins = stand_ins
+        if not stand_ins.has_line_ends(at_cr=at_cr):
             return
-        for position, row in enumerate(self.rows):
-            if any(row) and (has_width[position] or any(map(str.strip, row))):
-                continue
-            # A quoted cell is written on purpose, even if it is empty.
-            if not row or position in self.problems or self.raw(position).strip(f"{delimiter} \t"):
-                continue
-            if file_format.empty_rows == "skip":
-                self.blank.add(position)
-            else:
-                self.problems[position] = [Problem(None, "empty_row", "the row has nothing but delimiters")]
+        self.stand_ins = None
+        lines = [split_lines(stand_ins.raw(line), at_cr=at_cr) for line in self.lines]
+        ends = [0, *accumulate(map(len, lines))]
+        self.starts = [ends[start] for start in self.starts]
+        self.lines = list(chain.from_iterable(lines))
 
-    def _check_widths(self, width: int, file_format: FileFormat) -> None:
-        lengths = list(map(len, self.rows))
-        if lengths.count(width) == len(lengths):
-            return
-        for position, length in enumerate(lengths):
-            if length == width or position in self.problems or position in self.blank:
-                continue
-            row = self.rows[position]
-            if length == 0:
-                self.blank.add(position)
-            elif length < width and file_format.short_rows == "pad":
-                row += [""] * (width - length)
-            elif file_format.long_rows == "drop_empty_cells" and length > width and not any(row[width:]):
-                del row[width:]
-            else:
-                reason, relation = ("too_few_cells", "fewer") if length < width else ("too_many_cells", "more")
-                message = f"the row has {length} cells, {relation} than the header's {width}"
-                self.problems[position] = [Problem(None, reason, message)]
+    def cut(self, position: int) -> None:
+        """Remove the rows from a position on."""
+        del self.rows[position:]
+        self.starts = self.starts[: position + 1]
+        self.problems = {each: problems for each, problems in self.problems.items() if each < position}
+        self.skipped = {each: kind for each, kind in self.skipped.items() if each < position}
 
-    def _check_characters(self, encoding: str) -> None:
-        for position, row in enumerate(self.rows):
-            if position not in self.problems and (invalid := invalid_character("".join(row))):
-                self.problems[position] = [
-                    Problem(None, "nul", "the row has a NUL character")
-                    if invalid == "\0"
-                    else Problem(None, "undecodable", f"the row is not text in {encoding}"),
-                ]
+    def reject_first(self, problem: Problem) -> None:
+        """Reject what stands first, even if it is a blank line."""
+        self.skipped.pop(0, None)
+        self.problems[0] = [problem]
+
+    def skip(self, position: int, kind: NotARow) -> None:
+        """Mark lines that are not a row."""
+        self.skipped[position] = kind
+        self.problems.pop(position, None)
 
 
 @dataclass
@@ -109,9 +104,14 @@ class ColumnRows(Rows):
         return self.delimiter.join([column[position] for column in self.columns])
 
 
+def has_surrogates(text: str) -> bool:
+    """Return True if a text has undecodable bytes."""
+    return not text.isascii() and _surrogate(text) is not None
+
+
 def has_invalid_characters(text: str) -> bool:
     """Return True if a text has NUL characters or undecodable bytes."""
-    return "\0" in text or (not text.isascii() and _surrogate(text) is not None)
+    return "\0" in text or has_surrogates(text)
 
 
 def invalid_character(text: str) -> str | None:
@@ -120,63 +120,8 @@ def invalid_character(text: str) -> str | None:
     return match and match[0]
 
 
-def is_plain(text: str) -> bool:
+def is_plain(text: str, quote: str) -> bool:
     """Return True if no cell needs JSON escapes. Deleting bytes is five times as fast as a regular expression."""
+    if quote and quote in text:
+        return False
     return text.isascii() and len(text.encode().translate(None, _ESCAPED_BYTES)) == len(text)
-
-
-def parse_text(
-    before: Sequence[str], text: str, delimiter: str, *, at_cr: bool, final: bool, full: bool
-) -> tuple[ParsedRows, str]:
-    """Parse the rows of the text that follows the lines `before`. Also return the text as it was parsed.
-
-    `at_cr`: a lone CR ends a line. Otherwise, it is text.
-    """
-    text, stand_in = (text, "") if at_cr else without_lone_cr(text)
-    parsed = parse_rows([*before, *split_lines(text, at_cr=at_cr)], len(before), delimiter, final=final, full=full)
-    if stand_in:
-        parsed.put_back(stand_in, "\r")
-    return parsed, text
-
-
-def parse_rows(lines: Sequence[str], start: int, delimiter: str, *, final: bool, full: bool) -> ParsedRows:
-    """Parse lines from `start` on. A last row that is cut is left out, unless the block is the `final` one.
-
-    `full`: the block has the maximum size, so a quote still open at its end is invalid.
-    """
-    rows: list[list[str]] = []
-    try:
-        # list.extend keeps the rows before an exception, and runs in C: five times as fast as a loop.
-        rows.extend(csv.reader(lines[start:] if start else lines, delimiter=delimiter, strict=True))
-    except csv.Error:
-        return _parse_row_by_row(lines, start, delimiter, final=final, full=full)
-    if len(rows) == len(lines) - start:
-        return ParsedRows(lines, rows, starts=range(start, len(lines) + 1))
-    return _parse_row_by_row(lines, start, delimiter, final=final, full=full)
-
-
-def _parse_row_by_row(lines: Sequence[str], start: int, delimiter: str, *, final: bool, full: bool) -> ParsedRows:
-    """Parse rows that span lines or have invalid quotes."""
-    parsed = ParsedRows(lines, [], starts=(starts := [start]))
-    end = len(lines)
-    while starts[-1] < end:
-        at = starts[-1]
-        rest = iter(lines)
-        rest.__setstate__(at)  # type: ignore[attr-defined]  # moves a list's iterator without iterating
-        reader = csv.reader(rest, delimiter=delimiter, strict=True)
-        try:
-            for row in reader:
-                parsed.rows.append(row)
-                starts.append(at + reader.line_num)
-        except csv.Error as error:
-            row_is_cut = str(error) == "unexpected end of data" and not final
-            if row_is_cut and not (full and starts[-1] == start):
-                return parsed
-            problem = Problem(None, "bad_quoting", f"the quotes are not valid CSV: {error}")
-            parsed.problems[len(parsed.rows)] = [problem]
-            parsed.rows.append([])
-            starts.append(starts[-1] + 1)
-            if row_is_cut:
-                # A full block can hold millions of short rows: they are read in blocks of usual size.
-                return parsed
-    return parsed

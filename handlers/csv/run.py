@@ -1,6 +1,6 @@
 """One run over one file: reads rows, writes outputs, and stores where it stopped."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from handlers.csv.json_lines import json_lines
 from handlers.csv.objects import ObjectWriter, Source
 from handlers.csv.parquet import ParquetWriter
 from handlers.csv.settings import CsvWorkerSettings
+from handlers.csv.text import OtherEncodingError
 from handlers.shared.context import LambdaContext
 
 # What is left of the function's time when it stops reading: for storing outputs and state.
@@ -61,10 +62,12 @@ class Run:
         self._outputs = self._writers()
         self._parquet = ParquetWriter() if settings.output_format == "parquet" else None
         self.engine = self._engine()
-        self._is_compressed = False
+        self._must_be_skipped = False
+        self._restarted = False
 
-    def _engine(self, state: Mapping[str, Any] | None = None) -> CsvEngine:
-        return CsvEngine(self._format, state, self._parquet.encode if self._parquet else json_lines)
+    def _engine(self, state: Mapping[str, Any] | None = None, encoding_position: int = 0) -> CsvEngine:
+        encode = self._parquet.encode if self._parquet else json_lines
+        return CsvEngine(self._format, state, encode, encoding_position)
 
     def _writers(self, states: Sequence[Any] = (None, None), rests: Sequence[bytes] = (b"", b"")) -> list[ObjectWriter]:
         return [
@@ -83,23 +86,42 @@ class Run:
         Raises FileError, GoneError, UploadLostError, StaleCheckpointError.
         """
         self._restore()
-        for block in blocks(self.engine, self._open()):
+        while True:
+            try:
+                return self._read_blocks(context)
+            except OtherEncodingError:
+                self._restart()
+
+    def _read_blocks(self, context: LambdaContext) -> bool:
+        content = self._open()
+        for block in blocks(self.engine, content.read):
             for output, kind, data in zip(self._outputs, self._kinds, (block.processed, block.rejected), strict=True):
                 if data:
                     output.write(igzip.compress(data, COMPRESSION, mtime=0) if kind.is_gzip else data)
             if context.get_remaining_time_in_millis() < STORING_SECONDS * 1_000:
                 return False
+        self.engine.counts.trailing_bytes = content.trailing_bytes
         return True
 
-    def _open(self) -> Callable[[int], bytes]:
+    def _restart(self) -> None:
+        """Start again with the next encoding."""
+        self.abort()
+        self._outputs = self._writers()
+        self._parquet = ParquetWriter() if self._parquet else None
+        self.engine = self._engine(encoding_position=self.engine.encoding_position + 1)
+        self._must_be_skipped = False
+        self._restarted = True
+
+    def _open(self) -> Content:
         offset = self.engine.offset
-        if offset and not self._is_compressed:
-            return Source(self.file, offset).read
-        content = Content(Source(self.file).read, self._format.max_expansion)
-        self._is_compressed = content.is_compressed
-        # There is no way into the middle of a gzip file but through what lies before.
-        content.skip(offset)
-        return content.read
+        starts_at_offset = offset and not self._must_be_skipped
+        source = Source(self.file, offset) if starts_at_offset else Source(self.file)
+        content = Content(source.read, self._format.max_expansion, self.engine.encoding, is_start=not starts_at_offset)
+        if not starts_at_offset:
+            # A gzip file, or one that is converted to UTF-8, can only be read from its start.
+            self._must_be_skipped = content.is_compressed or content.is_converted
+            content.skip(offset)
+        return content
 
     def _restore(self) -> None:
         if key := self.item.get("state_key"):
@@ -111,7 +133,7 @@ class Run:
             if self._parquet:
                 self._parquet = ParquetWriter(state["parquet"], rests[count:])
             self.engine = self._engine(state["engine"])
-            self._is_compressed = state["is_compressed"]
+            self._must_be_skipped = state["must_be_skipped"]
 
     @property
     def _made_with(self) -> str:
@@ -122,7 +144,7 @@ class Run:
     def has_progressed(self) -> bool:
         """Whether this run has read anything that the one before it had not."""
         before: int = self.item.get("offset", 0)
-        return self.engine.offset > before
+        return self._restarted or self.engine.offset > before
 
     @property
     def is_in_parts(self) -> bool:
@@ -137,7 +159,7 @@ class Run:
             "engine": self.engine.state(),
             "outputs": [output.state() for output in self._outputs],
             "parquet": self._parquet.state() if self._parquet else None,
-            "is_compressed": self._is_compressed,
+            "must_be_skipped": self._must_be_skipped,
             "made_with": self._made_with,
         }
         rests = [output.rest for output in self._outputs] + (self._parquet.rests if self._parquet else [])

@@ -91,6 +91,7 @@ class Wanted:
 
     error_type: str | None = None
     min_age_seconds: int = 0
+    max_age_seconds: int | None = None
     id: str | None = None
     """The id of the message, or of its event or file."""
 
@@ -100,6 +101,7 @@ class Wanted:
             self.error_type in (None, found.cause.error_type)
             and self.id in (None, found.letter.message_id, found.cause.id)
             and found.age_seconds >= self.min_age_seconds
+            and (self.max_age_seconds is None or found.age_seconds <= self.max_age_seconds)
         )
 
 

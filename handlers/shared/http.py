@@ -31,8 +31,8 @@ class Request:
     """One request. `headers` have lower-case names, `route` is as in `GET /events/{id}`, `path` begins with the stage.
 
     A header that was sent repeatedly has all its values, separated by commas. `body` has the bytes as they were sent.
-    `caller` is the ARN that signed the request where the route requires a signature, else empty. `identity` names the
-    caller by any authentication, the same for each of its sessions; it is empty without authentication.
+    `caller` is the ARN that signed the request where the route requires a signature, else empty. `owner` says whose the
+    idempotency keys are: the same user, role, token's subject or API key each time; empty where the API asks nobody.
     """
 
     route: str
@@ -45,7 +45,7 @@ class Request:
     user_agent: str
     correlation_id: str
     caller: str
-    identity: str = ""
+    owner: str
 
 
 # Returns the response. The facts that it adds go into the request's log line.
@@ -102,10 +102,11 @@ def read_request(event: Mapping[str, Any]) -> Request:
     headers = _headers(event)
     if "http" in context:
         path, client = event["rawPath"], context["http"]
-        signer = (context.get("authorizer") or {}).get("iam") or {}
+        authorizer = context.get("authorizer") or {}
+        signer, claims = authorizer.get("iam") or {}, (authorizer.get("jwt") or {}).get("claims") or {}
     else:
         path, client = context["path"], context["identity"]
-        signer = client
+        signer, claims = client, {}
     return Request(
         route=read_route(event),
         path=path,
@@ -117,18 +118,18 @@ def read_request(event: Mapping[str, Any]) -> Request:
         user_agent=printable(client.get("userAgent") or "", USER_AGENT_LENGTH),
         correlation_id=_read_correlation_id(headers.get("x-correlation-id"), context["requestId"]),
         caller=signer.get("userArn") or "",
-        identity=_identity(context, signer.get("userArn") or ""),
+        owner=_owner(signer, claims, client.get("apiKeyId") or ""),
     )
 
 
-def _identity(context: Mapping[str, Any], signer: str) -> str:
-    """Return a name of the caller: its role or user, the subject of its token, or the id of its API key."""
-    if signer:
-        # A role's sessions are one caller: arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION
-        return signer.rpartition("/")[0] if ":assumed-role/" in signer else signer
-    if claims := ((context.get("authorizer") or {}).get("jwt") or {}).get("claims"):
-        return json.dumps([claims.get("iss"), claims.get("sub") or claims.get("client_id")])
-    return str((context.get("identity") or {}).get("apiKeyId") or "")
+def _owner(signer: Mapping[str, Any], claims: Mapping[str, Any], api_key_id: str) -> str:
+    if arn := signer.get("userArn"):
+        # An assumed role has another session each time: `arn:aws:sts::123456789012:assumed-role/shop/i-0a1b`.
+        return f"iam {arn.rpartition('/')[0] if ':assumed-role/' in arn else arn}"
+    if claims:
+        # A token without a subject is its client's: https://www.rfc-editor.org/rfc/rfc9068
+        return json.dumps(["jwt", claims.get("iss"), claims.get("sub") or claims.get("client_id")])
+    return f"key {api_key_id}" if api_key_id else ""
 
 
 def _headers(event: Mapping[str, Any]) -> dict[str, str]:

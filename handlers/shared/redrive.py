@@ -1,6 +1,6 @@
 """The function behind `/redrive`: lists dead letters, and moves some of them back into their queue.
 
-Both routes take `max_messages`, `error_type` and `min_age_seconds`: `preview` in its query, `start` in its body.
+Both routes take the parameters of `PARAMETERS`: `preview` in its query, `start` in its body.
 """
 
 import json
@@ -25,7 +25,11 @@ MAXIMUM_TYPE_LENGTH = 256
 # Reserved at the end of the function's time for the last round of a pass, and for the response.
 STOPPING_SECONDS = ROUND_SECONDS + 2
 
-NUMBERS = {"max_messages": (1, MAXIMUM_MESSAGES), "min_age_seconds": (0, MAXIMUM_AGE_SECONDS)}
+NUMBERS = {
+    "max_messages": (1, MAXIMUM_MESSAGES),
+    "min_age_seconds": (0, MAXIMUM_AGE_SECONDS),
+    "max_age_seconds": (0, MAXIMUM_AGE_SECONDS),
+}
 PARAMETERS = (*NUMBERS, "error_type")
 
 
@@ -89,9 +93,16 @@ def _object(text: str) -> dict[str, Any]:
 def _asked(given: Mapping[str, Any]) -> tuple[Wanted, int]:
     """Return the filter and the maximum number of messages. Raises BadRequestError."""
     given = {name: _whole(value) for name, value in given.items()}
-    if problems := {name: message for name, value in given.items() if (message := _problem(name, value))}:
+    problems = {name: message for name, value in given.items() if (message := _problem(name, value))}
+    wanted = Wanted(
+        given.get("error_type"),
+        min_age_seconds=given.get("min_age_seconds", 0),
+        max_age_seconds=given.get("max_age_seconds"),
+    )
+    if not problems and wanted.max_age_seconds is not None and wanted.max_age_seconds < wanted.min_age_seconds:
+        problems["max_age_seconds"] = f"{wanted.max_age_seconds} is below min_age_seconds {wanted.min_age_seconds}"
+    if problems:
         raise invalid_parameters(problems)
-    wanted = Wanted(given.get("error_type"), given.get("min_age_seconds", 0))
     return wanted, given.get("max_messages", DEFAULT_MESSAGES)
 
 

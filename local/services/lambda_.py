@@ -7,6 +7,9 @@ from local.code import zip_bytes
 from local.monitor import Created
 from local.services import Clients, Inputs, creates
 
+# Each is a process of this machine.
+CONCURRENT_BATCHES = 5
+
 
 @creates(
     "aws:lambda/function:Function",
@@ -82,7 +85,8 @@ def event_source_mapping(aws: Clients, _name: str, inputs: Inputs) -> Created:
         MaximumBatchingWindowInSeconds="maximumBatchingWindowInSeconds",
     )
     if "scalingConfig" in inputs:
-        request["ScalingConfig"] = pascal(inputs["scalingConfig"])
+        limit = min(inputs["scalingConfig"]["maximumConcurrency"], CONCURRENT_BATCHES)
+        request["ScalingConfig"] = {"MaximumConcurrency": limit}
     if "filterCriteria" in inputs:
         filters = [{"Pattern": entry["pattern"]} for entry in inputs["filterCriteria"]["filters"]]
         request["FilterCriteria"] = {"Filters": filters}

@@ -52,6 +52,7 @@ def _encryption_rule(rule: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "ApplyServerSideEncryptionByDefault": {**algorithm, **key},
         "BucketKeyEnabled": rule.get("bucketKeyEnabled", False),
+        "BlockedEncryptionTypes": {"EncryptionType": rule.get("blockedEncryptionTypes", [])},
     }
 
 

@@ -1,8 +1,8 @@
 """The command in the process of the tests, for whatever needs no emulator."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,11 @@ from typer.testing import CliRunner, Result
 from cli.main import app
 from local import recording
 from local.recording import Graph, synthesise
+from tests.graphs import graph_of
 
 ROOT = Path(__file__).parents[2]
 
 Command = Callable[..., Result]
-
-
-@cache
-def shipped(stack: str) -> Graph:
-    """The graph of a shipped stack, synthesised once."""
-    return synthesise(ROOT, stack)
 
 
 @pytest.fixture
@@ -29,7 +24,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     """`pipeline("status", "x", cwd=..., env={...}, text=...)` runs the command for a user who runs no pipeline yet."""
 
     def graph(directory: Path, stack: str) -> Graph:
-        return shipped(stack) if directory == ROOT else synthesise(directory, stack)
+        return graph_of(stack) if directory == ROOT else synthesise(directory, stack)
 
     def run(*given: str, cwd: Path = ROOT, env: dict[str, str] | None = None, text: str | None = None) -> Any:
         monkeypatch.chdir(cwd)
@@ -38,8 +33,9 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     monkeypatch.setattr(recording, "synthesise", graph)
     for name in [name for name in os.environ if name.startswith("PIPELINE_")]:
         monkeypatch.delenv(name)
-    before = dict(os.environ)
+    before, on_interrupt = dict(os.environ), signal.getsignal(signal.SIGINT)
     yield run
+    signal.signal(signal.SIGINT, on_interrupt)
     # A command may set variables for its own process.
     for name in os.environ.keys() - before.keys():
         del os.environ[name]

@@ -13,7 +13,7 @@ from components.config import load
 from components.options.api import ApiPipelineConfig
 from local.errors import LocalError
 from local.project import load_project
-from local.recording import synthesise
+from tests.graphs import graph_of
 
 from .conftest import ROOT, Command
 
@@ -56,8 +56,8 @@ def test_a_stack_at_rest_pays_for_alarms_dashboard_and_polling(quantities: Quant
     counted = quantities("--events-per-month", "0")
     assert counted.keys() == {"cloudwatch.alarm_metrics", "cloudwatch.dashboards", "sqs.requests"}
     assert counted["cloudwatch.dashboards"] == 1
-    # Eleven alarms, of which four watch the rate of two metrics.
-    assert counted["cloudwatch.alarm_metrics"] == 15
+    # Twelve alarms, of which four watch the rate of two metrics.
+    assert counted["cloudwatch.alarm_metrics"] == 16
 
 
 def test_larger_requests_save_on_requests_but_not_on_writes(quantities: Quantities) -> None:
@@ -77,7 +77,7 @@ def test_reports_read_each_event_once_an_hour_and_once_a_day_at_half_a_unit(quan
 
 
 def test_provisioned_concurrency_is_billed_by_the_hour() -> None:
-    graph = synthesise(ROOT, "dev", {"worker": {"provisioned_concurrency": 2, "memory_mb": 256}})
+    graph = graph_of(config={"worker": {"provisioned_concurrency": 2, "memory_mb": 256}})
     config = load(load_project(ROOT, "dev").config, file="Pulumi.dev.yaml")
     assert isinstance(config, ApiPipelineConfig)
     usage = monthly_usage(config, graph, Traffic(0, 1, 500))
@@ -90,9 +90,10 @@ def test_provisioned_concurrency_is_billed_by_the_hour() -> None:
         ({}, []),
         ({"api": {"snap_start": True}}, ["SnapStart's cache and restores"]),
         ({"worker": {"snap_start": True}}, ["SnapStart's cache and restores"]),
+        ({"worker": {"ephemeral_storage_mb": 513}}, ["the worker's ephemeral storage above 512 MB"]),
     ],
 )
-def test_snapshots_are_named_as_not_counted(options: dict[str, Any], expected: list[str]) -> None:
+def test_snapshots_and_larger_storage_are_named_as_not_counted(options: dict[str, Any], expected: list[str]) -> None:
     config = load(load_project(ROOT, "dev").with_config(options).config, file="Pulumi.dev.yaml")
     assert isinstance(config, ApiPipelineConfig)
     assert not_counted(config) == expected

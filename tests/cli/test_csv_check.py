@@ -4,6 +4,8 @@ import gzip
 import json
 from pathlib import Path
 
+import yaml
+
 from .conftest import Command
 
 HEADER = "name,email,amount,date,quantity\n"
@@ -54,3 +56,18 @@ def test_a_stack_of_another_variant_is_an_error(pipeline: Command, tmp_path: Pat
         1,
         "error: stack 'dev' is of the variant 'api'; this command needs one of 'csv'\n",
     )
+
+
+def test_a_file_in_the_second_encoding_is_read_and_its_rejected_rows_are_written_once(
+    pipeline: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: shop\nruntime: python\n")
+    stack = yaml.safe_load(Path("Pulumi.csv.yaml").read_text())
+    stack["config"]["datapipeline:input"]["encodings"] = ["utf-8", "windows-1252"]
+    (tmp_path / "Pulumi.csv.yaml").write_text(yaml.safe_dump(stack))
+    bad = "Bob,nomail,1,2024-01-02,3\n"
+    (tmp_path / "a.csv").write_bytes((HEADER + bad + GOOD * 10_000 + GOOD.replace("Ann", "Zoë")).encode("cp1252"))
+    done = pipeline("csv", "check", "a.csv", "--rejected", "rejected.jsonl", "--json", cwd=tmp_path)
+    report = json.loads(done.stdout)
+    assert (report["processed"], report["encoding"]) == (10_001, "windows-1252")
+    assert [json.loads(line)["raw"] for line in (tmp_path / "rejected.jsonl").read_text().splitlines()] == [bad.strip()]

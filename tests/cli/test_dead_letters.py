@@ -5,6 +5,8 @@ import pytest
 from cli.dead_letters import show_pass
 from handlers.shared.dead_letters import Pass
 
+from .conftest import Command
+
 
 @pytest.mark.parametrize(
     ("done", "summary"),
@@ -29,3 +31,9 @@ def test_an_incomplete_pass_says_so_and_what_to_do(
 ) -> None:
     assert show_pass(done, as_json=False) == 0
     assert capsys.readouterr().out == f"{summary}\n"
+
+
+def test_a_maximum_age_below_the_minimum_is_refused(pipeline: Command) -> None:
+    refused = pipeline("dead-letters", "list", "--min-age", "2h", "--max-age", "1h")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "--max-age is below --min-age" in refused.stderr

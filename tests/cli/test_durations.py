@@ -39,6 +39,7 @@ def test_any_other_moment_is_refused_with_examples(text: str) -> None:
     "command",
     [
         ("dead-letters", "list", "--min-age"),
+        ("dead-letters", "purge", "--max-age"),
         ("readings", "d1", "--since"),
         ("report", "--since"),
         ("simulate", "--duration"),

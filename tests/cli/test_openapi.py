@@ -15,7 +15,7 @@ from components.options.api import ApiPipelineConfig
 from components.options.csv import CsvPipelineConfig
 from components.redrive import REDRIVE_ROUTES
 from local.project import load_project
-from local.recording import synthesise
+from tests.graphs import graph_of
 
 from .conftest import Command
 
@@ -103,7 +103,7 @@ def test_the_command_prints_the_document_or_says_that_there_is_no_api(pipeline: 
 
 def test_the_redrive_api_of_a_csv_stack_is_that_of_an_api_stack() -> None:
     found, same = made("csv", queue={"redrive_api": {}}), made(queue={"redrive_api": {}})
-    deployed = synthesise(ROOT, "csv", {"queue": {"redrive_api": {}}})
+    deployed = graph_of("csv", {"queue": {"redrive_api": {}}})
     routes = {route.inputs["routeKey"] for route in deployed.of_type("aws:apigatewayv2/route:Route")}
     assert {f"{method.upper()} {path}" for path, methods in found["paths"].items() for method in methods} == routes
     assert found["paths"] == {path: same["paths"][path] for _, path in REDRIVE_ROUTES}

@@ -1,21 +1,12 @@
-"""Stacks synthesised once and shared: a graph is only read."""
+"""Graphs of stacks, as fixtures."""
 
-import json
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local.recording import Graph, synthesise
-
-ROOT = Path(__file__).parents[2]
-
-
-@cache
-def _graph(stack: str, config: str) -> Graph:
-    return synthesise(ROOT, stack, json.loads(config))
+from local.recording import Graph
+from tests import graphs
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +14,7 @@ def graph_of() -> Callable[..., Graph]:
     """`graph_of(api={"kind": "rest"})`: the dev stack with other options; `graph_of(stack="prod", ...)`."""
 
     def graph(stack: str = "dev", **config: Any) -> Graph:
-        return _graph(stack, json.dumps(config, sort_keys=True))
+        return graphs.graph_of(stack, config)
 
     return graph
 

@@ -94,6 +94,27 @@ def test_access_logs_say_who_what_and_how_long_in_no_words_of_a_client(
     }
 
 
+def test_lists_and_health_have_a_throttle_of_their_own_below_the_apis(graph_of: Callable[..., Graph]) -> None:
+    stage = graph_of().find("aws:apigatewayv2/stage:Stage", "pipeline-api").inputs
+    own = {"throttlingRateLimit": 10, "throttlingBurstLimit": 20}
+    assert stage["routeSettings"] == [{"routeKey": "GET /events", **own}, {"routeKey": "GET /health", **own}]
+    few = {"throttling": {"rate_per_second": 3, "burst": 4}}
+    stage = graph_of(api=few).find("aws:apigatewayv2/stage:Stage", "pipeline-api").inputs
+    assert {(each["throttlingRateLimit"], each["throttlingBurstLimit"]) for each in stage["routeSettings"]} == {(3, 4)}
+    settings = graph_of(api={"kind": "rest"}).of_type("aws:apigateway/methodSettings:MethodSettings")
+    assert {each.name: (each.inputs["methodPath"], each.inputs["settings"]) for each in settings} == {
+        "pipeline-api": ("*/*", {"throttlingRateLimit": 100, "throttlingBurstLimit": 200}),
+        "pipeline-api-list": ("events/GET", own),
+        "pipeline-api-health": ("health/GET", own),
+    }
+
+
+def test_access_logs_are_in_groups_that_use_up_no_policy_of_the_account(graph_of: Callable[..., Graph]) -> None:
+    for api in ({"access_logs": True}, {"kind": "rest", "access_logs": True}):
+        group = graph_of(api=api).find("aws:cloudwatch/logGroup:LogGroup", "pipeline-api-access")
+        assert group.inputs["name"] == "/aws/vendedlogs/datapipeline-dev-pipeline-api-access"
+
+
 def test_throttling_cors_and_access_logs_are_as_configured(graph_of: Callable[..., Graph]) -> None:
     api = {
         "throttling": {"rate_per_second": 7, "burst": 9},

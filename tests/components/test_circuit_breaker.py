@@ -18,7 +18,9 @@ KEEP = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
 
 @pytest.fixture(scope="module")
 def graph(graph_of: Callable[..., Graph]) -> Graph:
-    return graph_of(worker={"circuit_breaker": {"failure_threshold": 7, "recovery_seconds": 90}})
+    return graph_of(
+        worker={"circuit_breaker": {"failure_threshold": 7, "recovery_seconds": 90}, "ephemeral_storage_mb": 2_048}
+    )
 
 
 def statements(graph: Graph, policy: str) -> list[tuple[Any, ...]]:
@@ -33,15 +35,22 @@ def more_arns(graph: Graph) -> dict[str, str]:
     dead_letters = graph.find("aws:sqs/queue:Queue", "pipeline-breaker-dead-letters").physical_name
     log_group = graph.find("aws:cloudwatch/logGroup:LogGroup", "pipeline-breaker").physical_name
     mapping = graph.find("aws:ssm/parameter:Parameter", "pipeline-breaker").inputs["value"]
+    worker = graph.find("aws:lambda/function:Function", "pipeline-worker").physical_name
     return {
         **arns(graph),
         "bucket": f"arn:aws:s3:::{bucket}",
         "probes": f"arn:aws:s3:::{bucket}/circuit/probes.json",
         "parameter": f"arn:aws:ssm:{ACCOUNT}:parameter/datapipeline/datapipeline-dev/pipeline/event-source-mapping",
+        "worker": f"arn:aws:lambda:{ACCOUNT}:function:{worker}",
         "mapping": f"arn:aws:lambda:{ACCOUNT}:event-source-mapping:{mapping}",
         "breaker dead letters": f"arn:aws:sqs:{ACCOUNT}:{dead_letters}",
         "breaker logs": f"arn:aws:logs:{ACCOUNT}:log-group:{log_group}:*",
     }
+
+
+def of_the_worker(arn: dict[str, str]) -> dict[str, Any]:
+    """The mapping of no other function, nor to another one."""
+    return {"ArnLikeIfExists": {"lambda:FunctionArn": arn["worker"]}}
 
 
 def test_the_worker_may_keep_the_circuit_and_pause_itself_and_no_more(graph: Graph) -> None:
@@ -59,7 +68,7 @@ def test_the_worker_may_keep_the_circuit_and_pause_itself_and_no_more(graph: Gra
     ]
     assert statements(graph, "pipeline-breaker-pause") == [
         (["ssm:GetParameter"], [arn["parameter"]]),
-        (["lambda:UpdateEventSourceMapping"], [arn["mapping"]]),
+        (["lambda:UpdateEventSourceMapping"], [arn["mapping"]], of_the_worker(arn)),
     ]
     worker = graph.find("aws:iam/role:Role", "pipeline-worker").physical_name
     assert graph.find("aws:iam/rolePolicy:RolePolicy", "pipeline-breaker-pause").inputs["role"] == worker
@@ -78,7 +87,7 @@ def test_the_breaker_function_may_do_to_events_what_the_worker_may_and_look_afte
         (["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], [arn["probes"]]),
         (["s3:ListBucket"], [arn["bucket"]]),
         (["ssm:GetParameter"], [arn["parameter"]]),
-        (["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"], [arn["mapping"]]),
+        (["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"], [arn["mapping"]], of_the_worker(arn)),
         (LOGS, [arn["breaker logs"]]),
     ]
 
@@ -100,7 +109,9 @@ def test_the_breaker_function_runs_each_minute_and_is_as_large_as_the_worker(gra
         graph.find("aws:lambda/function:Function", name).inputs for name in ("pipeline-worker", "pipeline-breaker")
     )
     assert breaker["handler"] == "handlers.api.breaker.handler"
-    assert [breaker[key] for key in ("timeout", "memorySize")] == [worker[key] for key in ("timeout", "memorySize")]
+    for key in ("timeout", "memorySize", "ephemeralStorage"):
+        assert breaker[key] == worker[key]
+    assert worker["ephemeralStorage"] == {"size": 2_048}
 
 
 def test_the_probes_are_kept_no_longer_than_the_messages(graph: Graph) -> None:

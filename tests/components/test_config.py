@@ -3,7 +3,8 @@
 import json
 import re
 import runpy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from components.config import ENVIRONMENT_DEFAULTS, VARIANTS, ConfigError, load, load_stack, stack_file_schema
+from components.names import layer_name
 from components.options.api import ApiPipelineConfig, ReportOptions
 from components.options.common import Options
 from components.options.secrets import SecretOptions
@@ -44,6 +46,17 @@ def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # Outside dev an API must say who may use it.
 SAID = {"auth": "iam"}
+
+
+def test_regions_of_china_are_refused() -> None:
+    with pytest.raises(ConfigError, match="regions of China are not supported"):
+        load({**raw(), "aws:region": "cn-north-1"}, file=FILE)
+
+
+def test_a_layer_s_name_that_lambda_refuses_is_an_error() -> None:
+    assert layer_name("a" * 140) == "a" * 140
+    with pytest.raises(pulumi.RunError, match="has 141 characters, and Lambda takes 140"):
+        layer_name("a" * 141)
 
 
 def raw(**options: Any) -> dict[str, str]:
@@ -93,6 +106,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "schemas": "none",
             "memory_mb": 512,
             "timeout_seconds": 29,
+            "reserved_concurrency": None,
             "provisioned_concurrency": None,
             "snap_start": False,
         },
@@ -108,8 +122,9 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "event_timeout_seconds": None,
             "batch_size": 10,
             "batching_window_seconds": 0,
-            "maximum_concurrency": None,
+            "maximum_concurrency": 100,
             "memory_mb": 512,
+            "ephemeral_storage_mb": 512,
             "timeout_seconds": 30,
             "requirements": None,
             "environment": {},
@@ -140,6 +155,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "error_rate_percent": 5,
             "failed_message_rate_percent": 5,
             "duration_percent_of_timeout": 80,
+            "dead_letter_age_percent_of_retention": 75,
             "api_error_rate_percent": 1,
             "api_latency_p95_ms": 2_000,
         },
@@ -292,6 +308,7 @@ ITEMS: Json = {
     "secrets": "arn:aws:ssm:eu-west-1:123456789012:parameter/a",  # pragma: allowlist secret
     "actions": "s3:GetObject",
     "resources": "arn:aws:s3:::a",
+    "encodings": "utf-8",
 }
 
 
@@ -619,7 +636,7 @@ def test_a_secret_in_the_wrong_place_is_not_shown(options: dict[str, Any], words
     [
         ("email", "an e-mail address"),
         ("https", "an https URL"),
-        ("sqs", "the ARN of a queue"),
+        ("sqs", "the ARN of a queue, and not a FIFO one,"),
         ("lambda", "the ARN of a function"),
     ],
 )
@@ -630,6 +647,20 @@ def test_an_endpoint_that_does_not_go_with_its_protocol_is_not_shown(protocol: s
     ]
     (line,) = lines(notifications={"subscriptions": [{"protocol": protocol, "endpoint": [12345678]}]})
     assert line.startswith(f"{FILE}: datapipeline:notifications.subscriptions.0.endpoint: Input should be a valid str")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "endpoint", "words"),
+    [
+        ("sqs", "arn:aws:sqs:us-east-1:123456789012:alerts.fifo", "and not a FIFO one"),
+        ("lambda", "arn:aws:lambda:us-east-1:123456789012:layer:page:1", "the ARN of a function"),
+        ("lambda", "arn:aws:lambda:eu-west-1:123456789012:function:page", "the stack's region, us-east-1 (aws:region)"),
+    ],
+)
+def test_a_subscriber_that_the_topic_cannot_reach_is_refused(protocol: str, endpoint: str, words: str) -> None:
+    subscriptions = [{"protocol": protocol, "endpoint": endpoint}]
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        load({**raw(notifications={"subscriptions": subscriptions}), "aws:region": "us-east-1"}, file=FILE)
 
 
 def test_a_secret_of_another_region_is_refused_as_no_function_could_read_it() -> None:
@@ -735,6 +766,14 @@ FIFO_BATCHES = ": queue.fifo takes worker.batch_size up to 10 and no worker.batc
                 f":{group}: snap_start and provisioned_concurrency do not go together: choose one",
             )
             for group in ("api", "worker")
+        ),
+        (
+            {"worker": {"snap_start": True, "ephemeral_storage_mb": 513}},
+            ":worker: snap_start and ephemeral_storage_mb 513 (above 512) do not go together: choose one",
+        ),
+        (
+            {"api": {"reserved_concurrency": 2, "provisioned_concurrency": 3}},
+            ":api: provisioned_concurrency 3 is above reserved_concurrency 2",
         ),
         (
             {"environment": "prod", "api": SAID, "fault_injection": {}},
@@ -982,13 +1021,19 @@ def test_the_schema_for_editors_is_current(capsys: pytest.CaptureFixture[str]) -
 STACK_FILES = sorted(ROOT.glob("Pulumi.*.yaml"))
 
 
+@cache
+def editors_check() -> Callable[[Any], Any]:
+    check: Callable[[Any], Any] = fastjsonschema.compile(stack_file_schema())
+    return check
+
+
 def stack_file(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
 
 
 @pytest.mark.parametrize("path", STACK_FILES, ids=lambda path: path.name)
 def test_every_stack_file_satisfies_the_schema_it_names(path: Path) -> None:
-    fastjsonschema.compile(stack_file_schema())(stack_file(path))
+    editors_check()(stack_file(path))
     assert path.read_text().startswith("# yaml-language-server: $schema=schemas/stack.schema.json\n")
 
 
@@ -1017,7 +1062,7 @@ def test_the_stacks_that_ship_are_looked_at() -> None:
     ],
 )
 def test_the_schema_for_editors_refuses_what_the_program_refuses(config: dict[str, Any]) -> None:
-    validate = fastjsonschema.compile(stack_file_schema())
+    validate = editors_check()
     with pytest.raises(fastjsonschema.JsonSchemaValueException):
         validate({"config": config})
     with pytest.raises(ConfigError):
@@ -1032,4 +1077,4 @@ def test_the_schema_for_editors_does_not_ask_for_what_an_environment_sets() -> N
         "aws:region": "us-east-1",
     }
     file = {"config": config, "encryptionsalt": "v1:x"}
-    assert fastjsonschema.compile(stack_file_schema())(file) == file
+    assert editors_check()(file) == file

@@ -4,18 +4,18 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 
 from components.config import ConfigError, load
 from components.options import csv as options
 from components.options.csv import CsvPipelineConfig
+from components.options.csv_columns import ColumnOptions
 from components.variants import csv as variant
 from handlers.csv import run
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.settings import CsvWorkerSettings
-from handlers.csv.text import ENCODINGS
 from handlers.csv.worker import COUNTS
 from handlers.shared import metrics
 from local.recording import Graph
@@ -81,7 +81,24 @@ def column(**more: Any) -> dict[str, Any]:
             "columns 'share_pct' and 'b' would both claim the header 'Share (%)'",
         ),
         ({"input": {"columns": COLUMNS, "delimiter": '"'}}, "delimiter must not be '\"'"),
-        ({"input": {"columns": COLUMNS, "encoding": "ebcdic"}}, "input.encoding = 'ebcdic': Input should be 'utf-8'"),
+        *(
+            ({"input": {"columns": [{"name": "a"}], **given}}, message)
+            for given, message in cast("list[tuple[dict[str, Any], str]]", [
+                ({"delimiter": "~\n"}, "delimiter must not be '\\n'"),
+                ({"quote": ";", "delimiter": ";"}, "delimiter must not be ';'"),
+                ({"escape": '"'}, "escape must not be '\"'"),
+                ({"comment": '"#'}, "comment must not be '\"'"),
+                ({"skip_initial_space": True, "delimiter": " "}, "delimiter that begins with a space"),
+                ({"quoting": "none", "quote": "'"}, "quote has no meaning with quoting: none"),
+                ({"header": "find"}, "header: find needs a column with required: true"),
+                ({"footer": {}}, "needs last_rows or starts_with, and not both"),
+                ({"footer": {"last_rows": 1, "starts_with": ["x"]}}, "needs last_rows or starts_with, and not both"),
+            ])
+        ),
+        ({"input": {"columns": COLUMNS, "encoding": "ebcdic"}}, "is not an encoding that Python knows, such as utf-8"),
+        ({"input": {"columns": COLUMNS, "encodings": ["utf-8", "hex"]}}, "is not an encoding of text"),
+        ({"input": {"columns": COLUMNS, "encodings": ["idna"]}}, "is not an encoding of text"),
+        ({"input": {"columns": COLUMNS, "encodings": ["cp437"], "encoding": "utf-8"}}, "are both set; remove one"),
         ({"output": {"format": "xml"}}, "output.format = 'xml': Input should be 'jsonl.gz', 'jsonl' or 'parquet'"),
         ({"worker": {"timeout_seconds": 30}}, "datapipeline:worker.timeout_seconds = 30: Input should be greater"),
         ({"api": {}}, "datapipeline:api: unknown key; allowed here: accepted_findings, alarms, encryption,"),
@@ -138,15 +155,18 @@ def test_the_shipped_columns_are_these(graph: Graph) -> None:
 
 
 def test_options_of_columns_and_of_handlers_are_the_same() -> None:
-    assert set(options.ColumnOptions.model_fields) == {field.name for field in dataclasses.fields(Column)}
-    assert get_args(options.CsvEncoding) == ENCODINGS
+    assert set(ColumnOptions.model_fields) == {field.name for field in dataclasses.fields(Column)}
     known = {field.name for field in dataclasses.fields(FileFormat)}
-    assert {*options.CsvInputOptions.model_fields, "numbers"} - {"prefix"} == known
+    assert {*options.CsvInputOptions.model_fields, "numbers"} - {"prefix", "preset", "encoding"} | {
+        "escape_style"
+    } == known
     conditions = {"min": 1, "max": 2, "pattern": "x", "choices": ["x"]}
     full = {"name": "a", "type": "string", "required": True, "aliases": ["b"], **conditions}
-    read = FileFormat.from_json(loaded(input={"columns": [full], "delimiter": ";", "encoding": "utf-8"}).format_json())
+    read = FileFormat.from_json(
+        loaded(input={"columns": [full], "delimiter": ";", "encoding": "windows-1252"}).format_json()
+    )
     columns = (Column("a", "string", True, ("b",), 1, 2, "x", ("x",)),)  # noqa: FBT003
-    assert read == FileFormat(columns, "drop", ";", "utf-8", numbers="text")
+    assert read == FileFormat(columns, delimiter=";", encodings=("windows-1252",), numbers="text")
 
 
 def test_numbers_must_fit_a_double_where_parquet_is_written_and_only_there() -> None:
@@ -202,6 +222,7 @@ def test_the_worker_may_do_exactly_this(graph: Graph) -> None:
         (["s3:GetObject"], [f"{target}/state/*"]),
         (["sns:Publish"], [f"arn:aws:sns:{account}:{name['Topic', 'pipeline-alerts']}"]),
         (["sns:Publish"], [f"arn:aws:sns:{account}:{name['Topic', 'pipeline-files']}"]),
+        (["s3:ListBucket"], [target]),
         (
             ["logs:CreateLogStream", "logs:PutLogEvents"],
             [f"arn:aws:logs:{account}:log-group:{name['LogGroup', 'pipeline-worker']}:*"],
@@ -276,6 +297,7 @@ def test_alarms_and_dashboard_watch_what_is_there(graph: Graph, capsys: pytest.C
     }
     assert set(alarms) == {
         "dead-letters",
+        "oldest-dead-letter",
         "oldest-message",
         "failed-messages",
         "worker-errors",

@@ -76,6 +76,7 @@ def test_everything_that_can_be_is_encrypted_with_the_one_key(graph: Graph) -> N
     rule = {
         "applyServerSideEncryptionByDefault": {"sseAlgorithm": "aws:kms", "kmsMasterKeyId": key},
         "bucketKeyEnabled": True,
+        "blockedEncryptionTypes": ["SSE-C"],
     }
     expected = {
         "Queue": (key, False),

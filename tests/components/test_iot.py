@@ -250,6 +250,7 @@ def test_the_alarms_are_these(iot: Graph) -> None:
         )
     assert found == {
         "dead-letters": ([("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue)], 1),
+        "oldest-dead-letter": ([("AWS/SQS", "ApproximateAgeOfOldestMessage", queue)], 14 * 86_400 * 0.75),
         "rejected-readings": ([("DataPipeline", "Rejected", own), ("DataPipeline", "Received", own)], 5),
         "bad-metrics": ([("DataPipeline", "DevicesWithBadMetrics", own), ("DataPipeline", "Devices", own)], 5),
         "skipped-objects": ([("DataPipeline", "Skipped", own)], 1),

@@ -90,6 +90,20 @@ def test_a_wheel_with_another_hash_is_refused_in_one_line_and_leaves_nothing(tmp
     assert list((tmp_path / "build").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("local", "place"), [(False, "python3.13 on arm64 Linux with glibc 2.34"), (True, "this machine's Python")]
+)
+def test_a_package_without_a_wheel_for_the_place_is_refused_and_told_why(
+    tmp_path: Path,
+    local: bool,  # noqa: FBT001
+    place: str,
+) -> None:
+    file = requirements(tmp_path)
+    wheel(tmp_path).rename(tmp_path / "tiny-1.0-cp39-cp39-win_amd64.whl")
+    with pytest.raises(PackageError, match="tiny==1.0.* A layer is made of wheels, and there is none for " + place):
+        built(file, tmp_path / "build", local=local)
+
+
 def test_a_requirement_without_a_hash_is_refused(tmp_path: Path) -> None:
     file = requirements(tmp_path)
     file.write_text(file.read_text(encoding="utf-8").partition(" --hash")[0], encoding="utf-8")

@@ -8,8 +8,7 @@ import pytest
 
 from local.monitor import Monitor
 from local.recording import Graph, synthesise
-
-from .conftest import ROOT
+from tests.graphs import ROOT
 
 INTERFACES = {
     "Sid": "BeConnectedToTheNetwork",

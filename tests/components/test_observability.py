@@ -166,6 +166,10 @@ def test_the_alarms_are_these(dev: Graph) -> None:
     }
     assert found == {
         "dead-letters": ([("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": dead}, "Maximum")], 1),
+        "oldest-dead-letter": (
+            [("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": dead}, "Maximum")],
+            14 * 86_400 * 0.75,
+        ),
         "oldest-message": ([("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": queue}, "Maximum")], 900),
         "failed-messages": rate(
             ("DataPipeline", "BatchItemFailures", own, "Sum"),

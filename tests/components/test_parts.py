@@ -108,7 +108,13 @@ def test_the_bucket_is_private_encrypted_and_forgets(dev: Graph) -> None:
     }
     assert inputs("BucketOwnershipControls") == {"rule": {"objectOwnership": "BucketOwnerEnforced"}}
     assert inputs("BucketServerSideEncryptionConfiguration") == {
-        "rules": [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}],
+        "rules": [
+            {
+                "applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"},
+                "bucketKeyEnabled": False,
+                "blockedEncryptionTypes": ["SSE-C"],
+            }
+        ],
     }
     assert inputs("BucketLifecycleConfiguration") == {
         "rules": [
@@ -137,7 +143,10 @@ def test_prod_keeps_data_and_dev_destroys_cleanly(
 ) -> None:
     graph = graph_of(environment=environment, api={"auth": "iam"}, encryption={"customer_key": {}})
     retained = {each.type.rsplit(":", 1)[1] for each in graph if each.retained}
-    assert retained == ({"Table", "Bucket", "Key"} if kept else set())
+    # And what protects the bucket.
+    protection = {each.type.rsplit(":", 1)[1] for each in graph if "bucket" in each.inputs and each.custom}
+    assert protection >= {"BucketPublicAccessBlock", "BucketPolicy", "BucketServerSideEncryptionConfiguration"}
+    assert retained == ({"Table", "Bucket", "Key", *protection} if kept else set())
     table = graph.find("aws:dynamodb/table:Table", "pipeline-table").inputs
     bucket = graph.find("aws:s3/bucket:Bucket", "pipeline-bucket").inputs
     assert table["deletionProtectionEnabled"] is kept
@@ -154,8 +163,11 @@ def test_subscriptions_follow_the_config_and_a_function_may_be_invoked_by_the_to
     function = "arn:aws:lambda:us-east-1:123456789012:function:pager"
     subscriptions = [
         {"protocol": "email", "endpoint": "ops@example.com"},
-        {"protocol": "lambda", "endpoint": function},
+        {"protocol": "lambda", "endpoint": f"{function}:live"},
     ]
+    # A new alarm that is not needed tells nobody so.
+    rings_or_rang = {"$or": [{"NewStateValue": ["ALARM"]}, {"OldStateValue": ["ALARM"]}]}
+    filters = {"alarms": {"filterPolicy": json.dumps(rings_or_rang), "filterPolicyScope": "MessageBody"}}
     graph = graph_of(notifications={"subscriptions": subscriptions})
     made = sorted(graph.of_type("aws:sns/topicSubscription:TopicSubscription"), key=lambda each: str(each.name))
     topics = {name: graph.outputs[f"{name}_topic_arn"] for name in ("alarms", "alerts")}
@@ -164,21 +176,37 @@ def test_subscriptions_follow_the_config_and_a_function_may_be_invoked_by_the_to
         queue = graph.find("aws:sqs/queue:Queue", f"pipeline-{name}-dead-letters").physical_name
         kept = json.dumps({"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:123456789012:{queue}"})
         expected += [
-            {**subscriptions[0], "topic": topic},
-            {**subscriptions[1], "topic": topic, "redrivePolicy": kept},
+            {**subscriptions[0], "topic": topic, **filters.get(name, {})},
+            {**subscriptions[1], "topic": topic, "redrivePolicy": kept, **filters.get(name, {})},
         ]
     assert [dict(subscription.inputs) for subscription in made] == expected
     permissions = [
-        (permission.inputs["function"], permission.inputs["sourceArn"])
+        (permission.inputs["function"], permission.inputs["qualifier"], permission.inputs["sourceArn"])
         for permission in graph.of_type("aws:lambda/permission:Permission")
         if permission.inputs["principal"] == "sns.amazonaws.com"
     ]
-    assert sorted(permissions) == sorted((function, topic) for topic in topics.values())
+    assert sorted(permissions) == sorted((function, "live", topic) for topic in topics.values())
+
+
+@pytest.mark.parametrize("kind", ["http", "rest"])
+def test_an_api_leads_to_a_function_only_when_it_may_invoke_it(graph_of: Callable[..., Graph], kind: str) -> None:
+    graph = graph_of(api={"kind": kind})
+    (permission,) = [
+        each
+        for each in graph.of_type("aws:lambda/permission:Permission")
+        if each.inputs["principal"] == "apigateway.amazonaws.com"
+    ]
+    late = "aws:apigatewayv2/integration:Integration" if kind == "http" else "aws:apigateway/deployment:Deployment"
+    assert all(permission.urn in each.dependencies for each in graph.of_type(late))
 
 
 @pytest.mark.parametrize("protocol", ["https", "sqs", "lambda"])
 def test_what_a_topic_cannot_deliver_is_kept_and_rings(graph_of: Callable[..., Graph], protocol: str) -> None:
-    endpoint = "https://ops.example.com/alerts" if protocol == "https" else f"arn:aws:{protocol}:us-east-1:1:pager"
+    endpoint = {
+        "https": "https://ops.example.com/alerts",
+        "sqs": "arn:aws:sqs:us-east-1:123456789012:pager",
+        "lambda": "arn:aws:lambda:us-east-1:123456789012:function:pager",
+    }[protocol]
     graph = graph_of(notifications={"subscriptions": [{"protocol": protocol, "endpoint": endpoint}]})
     queue = graph.find("aws:sqs/queue:Queue", "pipeline-alerts-dead-letters")
     document = json.loads(
@@ -258,11 +286,24 @@ def test_a_bus_without_a_key_of_the_stack_has_no_dead_letters(graph_of: Callable
     assert findings(graph) == []
 
 
-def test_the_event_source_mapping_limits_concurrency_itself(graph_of: Callable[..., Graph]) -> None:
+def test_no_worker_takes_all_of_the_accounts_functions(graph_of: Callable[..., Graph]) -> None:
     kind = "aws:lambda/eventSourceMapping:EventSourceMapping"
     limited = graph_of(worker={"maximum_concurrency": 5}).find(kind, "pipeline-worker")
     assert limited.inputs["scalingConfig"] == {"maximumConcurrency": 5}
-    assert "scalingConfig" not in graph_of().find(kind, "pipeline-worker").inputs
+    for stack in ("dev", "csv"):
+        assert graph_of(stack).find(kind, "pipeline-worker").inputs["scalingConfig"] == {"maximumConcurrency": 100}
+
+
+def test_functions_that_nobody_polls_for_have_the_concurrency_that_is_reserved(graph_of: Callable[..., Graph]) -> None:
+    reserved = graph_of(api={"reserved_concurrency": 7}), graph_of("iot", worker={"reserved_concurrency": 7})
+    found = [
+        {
+            each.name: each.inputs.get("reservedConcurrentExecutions")
+            for each in graph.of_type("aws:lambda/function:Function")
+        }
+        for graph in reserved
+    ]
+    assert found == [{"pipeline-ingest": 7, "pipeline-worker": None}, {"pipeline-worker": 7}]
 
 
 def test_two_grants_that_name_one_variable_differently_are_refused() -> None:

@@ -163,6 +163,15 @@ NEEDS = (ROOT / "tests/cases/api/processors/needs.py").read_text()
 PYDANTIC = ("pydantic", "pydantic-core", "annotated-types", "typing-extensions", "typing-inspection")
 
 
+def test_requirements_that_bring_nothing_make_no_layer_which_lambda_would_refuse(
+    deployed: Callable[..., Graph],
+) -> None:
+    of_the_pipeline = (ROOT / "handlers" / "requirements.txt").read_text()
+    for bringing_nothing in ("", of_the_pipeline):
+        layers = deployed("def process(event): ...\n", bringing_nothing).of_type("aws:lambda/layerVersion:LayerVersion")
+        assert [layer.name for layer in layers] == ["pipeline-dependencies"]
+
+
 def test_an_import_that_nothing_provides_is_refused_with_its_line_and_what_to_do(
     deployed: Callable[..., Graph],
 ) -> None:

@@ -71,6 +71,8 @@ KEEP_CIRCUIT: Statement = (
     ["table pipeline-table"],
     {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["circuit#processor"]}},
 )
+# The mapping of no other function, nor to another one.
+OF_THE_WORKER = {"ArnLikeIfExists": {"lambda:FunctionArn": "function pipeline-worker"}}
 FIND_MAPPING: Statement = (["ssm:GetParameter"], ["parameter pipeline-breaker"])
 
 ROLE_POLICIES: Mapping[str, Mapping[str, list[Statement] | Elsewhere]] = {
@@ -129,7 +131,7 @@ ROLE_POLICIES: Mapping[str, Mapping[str, list[Statement] | Elsewhere]] = {
         # A second one of the worker's role.
         "pipeline-breaker-pause": [
             FIND_MAPPING,
-            (["lambda:UpdateEventSourceMapping"], ["the worker's mapping"]),
+            (["lambda:UpdateEventSourceMapping"], ["the worker's mapping"], OF_THE_WORKER),
         ],
         "pipeline-breaker": [
             (["sqs:SendMessage"], ["queue pipeline-breaker-dead-letters"]),
@@ -143,7 +145,11 @@ ROLE_POLICIES: Mapping[str, Mapping[str, list[Statement] | Elsewhere]] = {
             (["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], ["bucket pipeline-bucket/circuit/probes.json"]),
             (["s3:ListBucket"], ["bucket pipeline-bucket"]),
             FIND_MAPPING,
-            (["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"], ["the worker's mapping"]),
+            (
+                ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"],
+                ["the worker's mapping"],
+                OF_THE_WORKER,
+            ),
             (LOGS, ["logs pipeline-breaker:*"]),
             CONNECT,
             KEY,
@@ -220,10 +226,22 @@ def test_a_role_may_do_exactly_this(
         {
             "Action": actions,
             "Resource": [arn_of(graph, resource) for resource in resources],
-            **({"Condition": condition[0]} if condition else {}),
+            **({"Condition": filled(graph, condition[0])} if condition else {}),
         }
         for actions, resources, *condition in statements
     ]
+
+
+def filled(graph: Graph, condition: dict[str, Any]) -> dict[str, Any]:
+    """The condition with ARNs for what it names."""
+    return (
+        condition
+        if condition is not OF_THE_WORKER
+        else {
+            operator: {key: arn_of(graph, text) for key, text in operands.items()}
+            for operator, operands in condition.items()
+        }
+    )
 
 
 @pytest.mark.parametrize("stack", STACKS)

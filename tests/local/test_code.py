@@ -1,7 +1,9 @@
 """Code archives, and the check that a handler can be imported from its archive alone."""
 
+import contextlib
 import io
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -78,6 +80,26 @@ def test_the_processor_that_a_handler_loads_later_is_imported() -> None:
     check_import(archive, "app.main.handler", {}, [])
     with pytest.raises(LocalError, match=r"nothing_of_this_name.*\(mine/broken.py:1\)$"):
         check_import(archive, "app.main.handler", {"PROCESSOR": "mine.broken:process"}, [])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "fits"),
+    [
+        ("event", True),
+        ("event, context", True),
+        ("*given", True),
+        ("event, retries=3", True),
+        ("", False),
+        ("event, context, more", False),
+        ("event, *, context", False),
+    ],
+)
+def test_a_processor_that_cannot_be_called_with_an_event_is_refused(parameters: str, fits: bool) -> None:  # noqa: FBT001
+    archive = zip_bytes(_archive(main="def handler(event, context): ...\n", mine=f"def process({parameters}): ...\n"))
+    said = f"process({parameters}) in mine: a processor is called with (event) or (event, context)"
+    refused = pytest.raises(LocalError, match=re.escape(said))
+    with contextlib.nullcontext() if fits else refused:
+        check_import(archive, "main.handler", {"PROCESSOR": "mine:process"}, [])
 
 
 def test_an_import_error_has_file_and_line() -> None:

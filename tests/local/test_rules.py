@@ -58,6 +58,7 @@ from tests.graph_changes import (
     variable,
     without,
 )
+from tests.graphs import graph_of
 
 ROOT = Path(__file__).parents[2]
 STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
@@ -103,18 +104,13 @@ ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 
 
 @cache
-def stack(name: str) -> Graph:
-    return synthesise(ROOT, name)
-
-
-@cache
 def accepted(name: str) -> tuple[AcceptedFinding, ...]:
     return accepted_findings(load_project(ROOT, name))
 
 
 def wrong(change: Change, name: str) -> list[Finding]:
     """Return what is found in a shipped stack after a change, and not accepted by its file."""
-    found = findings(changed(stack(name), change), accepted(name))
+    found = findings(changed(graph_of(name), change), accepted(name))
     return [finding for finding in found if finding.accepted is None]
 
 
@@ -134,7 +130,7 @@ def test_only_the_open_stacks_accept_a_finding_namely_that_they_are_open() -> No
 def test_stacks_with_a_key_and_a_network_keep_every_rule() -> None:
     own = {"encryption": {"customer_key": {}}, "network": {"vpc": {}}, "tracing": True}
     for name in ("csv", "iot"):
-        assert findings(synthesise(ROOT, name, own)) == []
+        assert findings(graph_of(name, own)) == []
 
 
 # By rule, stack and resource found: changes that break the rule, each alone. A mapping is other inputs of the resource.
@@ -464,7 +460,7 @@ def test_each_rule_has_a_stack_that_breaks_it() -> None:
 
 
 def test_a_queue_that_feeds_a_function_needs_the_key_even_if_it_has_a_buss_dead_letters() -> None:
-    graph = stack("ingestion")
+    graph = graph_of("ingestion")
     plain = given("Queue queue", kmsMasterKeyId=None, sqsManagedSseEnabled=True)
     there = dead_letters_to("EventBus outcomes", "queue")
     found = {(finding.rule, named(finding)) for finding in findings(changed(graph, all_of(plain, there)))}
@@ -481,7 +477,7 @@ def test_a_queues_policy_does_not_cover_a_topic_of_the_same_name() -> None:
 
 
 def test_a_route_that_reaches_the_redrive_function_by_another_integration_is_found() -> None:
-    (redrive,) = [each for each in stack("ingestion") if named(each) == "Integration api-redrive"]
+    (redrive,) = [each for each in graph_of("ingestion") if named(each) == "Integration api-redrive"]
     uri = redrive.inputs["integrationUri"].replace("/invocations", ":live/invocations")
     (found,) = wrong(all_of(integration(uri), route("$default", "JWT", to="more")), "ingestion")
     assert (found.rule, named(found)) == ("redrive-by-iam", "Route more")
@@ -490,10 +486,9 @@ def test_a_route_that_reaches_the_redrive_function_by_another_integration_is_fou
     )
 
 
-@cache
 def rest_api() -> Graph:
     api = {"kind": "rest", "auth": "api_key", "access_logs": True}
-    return synthesise(ROOT, "dev", {"api": api, "queue": {"redrive_api": {}}})
+    return graph_of(config={"api": api, "queue": {"redrive_api": {}}})
 
 
 @pytest.mark.parametrize(
@@ -558,7 +553,7 @@ def test_an_accepted_finding_has_its_reason_and_the_others_stay_wrong(
 ) -> None:
     opened = all_of(*(given(f"Route api-{verb}-events", authorizationType="NONE") for verb in ("get", "post")))
     entry = AcceptedFinding(rule="open-api", resource=resource, reason=REASON)
-    found = findings(changed(stack("ingestion"), opened), [entry])
+    found = findings(changed(graph_of("ingestion"), opened), [entry])
     assert {finding.name: finding.accepted for finding in found} == reasons
     assert {finding.rule for finding in found} == {"open-api"}
 
@@ -566,7 +561,7 @@ def test_an_accepted_finding_has_its_reason_and_the_others_stay_wrong(
 @pytest.mark.parametrize("resource", ["pipeline-worker", None])
 def test_a_finding_accepted_for_one_type_stays_wrong_for_another_of_the_same_name(resource: str | None) -> None:
     all_actions = policy("RolePolicy worker", narrowed("Action", "sqs:*"))
-    graph = changed(stack("iot"), all_of(all_actions, given("Role worker", managedPolicyArns=[ADMINISTRATOR])))
+    graph = changed(graph_of("iot"), all_of(all_actions, given("Role worker", managedPolicyArns=[ADMINISTRATOR])))
     entry = AcceptedFinding(rule="no-wildcard-actions", resource=resource, type=ROLE_POLICY, reason=REASON)
     found = findings(graph, [entry])
     assert {finding.type: finding.accepted for finding in found} == {ROLE: None, ROLE_POLICY: REASON}
@@ -575,7 +570,7 @@ def test_a_finding_accepted_for_one_type_stays_wrong_for_another_of_the_same_nam
 
 def test_a_stale_entry_with_a_type_is_found_and_names_the_type() -> None:
     entry = AcceptedFinding(rule="no-wildcard-actions", resource="pipeline-worker", type=ROLE_POLICY, reason=REASON)
-    graph = changed(stack("iot"), given("Role worker", managedPolicyArns=[ADMINISTRATOR]))
+    graph = changed(graph_of("iot"), given("Role worker", managedPolicyArns=[ADMINISTRATOR]))
     wildcard, stale = findings(graph, [entry])
     assert (wildcard.rule, wildcard.accepted) == ("no-wildcard-actions", None)
     assert stale.found == (f"no-wildcard-actions of pipeline-worker ({ROLE_POLICY}) is accepted, but was not found")
@@ -589,7 +584,7 @@ def test_a_stale_entry_is_found(rule: str, resource: str | None) -> None:
     opened = given("Route api-post-events", authorizationType="NONE")
     kept = AcceptedFinding(rule="open-api", resource="pipeline-api-post-events", reason=REASON)
     stale = AcceptedFinding(rule=rule, resource=resource, reason=REASON)
-    graph = stack("ingestion") if resource is None else changed(stack("ingestion"), opened)
+    graph = graph_of("ingestion") if resource is None else changed(graph_of("ingestion"), opened)
     *others, found = findings(graph, [stale] if resource is None else [kept, stale])
     assert [finding.accepted for finding in others] == ([] if resource is None else [REASON])
     assert (found.rule, found.accepted) == ("accepted-findings", None)

@@ -89,6 +89,9 @@ def test_ingest_loses_nothing_and_leaves_no_false_trace_wherever_it_fails_or_die
     worker = pipeline.worker(process)
     calls = record(lambda: pipeline.post(BATCH))
     assert calls == [
+        "dynamodb:BatchGetItem",  # finds no secret of ids
+        "dynamodb:PutItem",
+        "dynamodb:BatchGetItem",
         "dynamodb:BatchExecuteStatement",  # claims the key
         "sqs:SendMessageBatch",
         "dynamodb:BatchExecuteStatement",  # records what has no key, and confirms the claim

@@ -160,7 +160,8 @@ def test_it_ends_on_a_signal_while_it_starts(seconds: float) -> None:
     launchers = _launchers_of(process.pid)
     process.send_signal(signal.SIGINT)
     try:
-        assert process.wait(10) in (0, 130)
+        # Before there is anything to clean up, the signal itself ends it.
+        assert process.wait(10) in (0, 130, -signal.SIGINT)
     finally:
         process.kill()
     assert all(_gone(launcher) for launcher in launchers)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
@@ -137,17 +138,7 @@ def test_an_event_source_mapping_needs_the_action_of_its_kind_on_that_mapping(
     action: str,
 ) -> None:
     source = aws.arn("sqs", queue.rpartition("/")[2])
-    role = aws("iam").create_role(RoleName=f"role-{uuid.uuid4().hex}", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as code:
-        code.writestr("code.py", "def handler(event, context): ...")
-    function = aws("lambda").create_function(
-        FunctionName=f"function-{uuid.uuid4().hex}",
-        Runtime="python3.13",
-        Handler="code.handler",
-        Role=role,
-        Code={"ZipFile": archive.getvalue()},
-    )["FunctionName"]
+    function = _function(aws, "def handler(event, context): ...")
     mapping = aws("lambda").create_event_source_mapping(EventSourceArn=source, FunctionName=function, Enabled=False)[
         "UUID"
     ]
@@ -161,6 +152,35 @@ def test_an_event_source_mapping_needs_the_action_of_its_kind_on_that_mapping(
         with _denied():
             act(client_that_may("lambda", allowed))
     assert act(client_that_may("lambda", [(name, aws.arn("lambda", f"event-source-mapping:{mapping}"))])) == mapping
+
+
+def test_a_layer_comes_before_the_sdk_of_the_runtime(aws: Clients, tmp_path: Path) -> None:
+    (tmp_path / "six.py").write_text("__version__ = 'of the layer'")
+    link = f"python/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages/own.pth"
+    layer = aws("lambda").publish_layer_version(LayerName="own", Content={"ZipFile": _zip(link, str(tmp_path))})
+    code = "import six, urllib3\ndef handler(event, context):\n    return six.__version__"
+    function = _function(aws, code, Layers=[layer["LayerVersionArn"]])
+    assert json.load(aws("lambda").invoke(FunctionName=function)["Payload"]) == "of the layer"
+
+
+def _function(aws: Clients, code: str, **more: Any) -> str:
+    role = aws("iam").create_role(RoleName=f"role-{uuid.uuid4().hex}", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    name: str = aws("lambda").create_function(
+        FunctionName=f"function-{uuid.uuid4().hex}",
+        Runtime="python3.13",
+        Handler="code.handler",
+        Role=role,
+        Code={"ZipFile": _zip("code.py", code)},
+        **more,
+    )["FunctionName"]
+    return name
+
+
+def _zip(name: str, text: str) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as files:
+        files.writestr(name, text)
+    return archive.getvalue()
 
 
 def test_a_queue_that_requires_tls_accepts_messages_from_this_machine(
@@ -189,6 +209,25 @@ def test_a_queue_that_requires_tls_accepts_messages_from_this_machine(
     refuse("true")
     with _denied():
         client.send_message(QueueUrl=queue, MessageBody="x")
+
+
+def test_an_object_that_is_gone_is_forbidden_to_who_may_not_list_the_bucket(
+    client_that_may: Callable[..., Any], aws: Clients
+) -> None:
+    bucket = f"bucket-{uuid.uuid4().hex}"
+    aws("s3").create_bucket(Bucket=bucket)
+    aws("s3").put_object(Bucket=bucket, Key="there")
+    reads = [("s3:GetObject", f"arn:aws:s3:::{bucket}/*")]
+    lists = [("s3:ListBucket", f"arn:aws:s3:::{bucket}")]
+    for allowed, code in ((reads, "403"), (reads + lists, "404")):
+        client = client_that_may("s3", allowed)
+        client.head_object(Bucket=bucket, Key="there")
+        with pytest.raises(ClientError) as raised:
+            client.head_object(Bucket=bucket, Key="gone")
+        assert raised.value.response["Error"]["Code"] == code
+        with pytest.raises(ClientError) as raised:
+            client.get_object(Bucket=bucket, Key="gone")
+        assert raised.value.response["Error"]["Code"] == {"403": "AccessDenied", "404": "NoSuchKey"}[code]
 
 
 def test_wildcards_match_line_breaks_in_keys(client_that_may: Callable[..., Any], aws: Clients) -> None:

@@ -97,7 +97,7 @@ class Client:
             item["id"]["S"]: {name: next(iter(value.values())) for name, value in item.items()}
             for page in pages
             for item in page["Items"]
-            # The others are the pipeline's own: `alert#...`, `secret#ids`.
+            # When there was an alert of each kind, and the secret of ids, are no events.
             if not item["id"]["S"].startswith(("alert#", "secret#"))
         }
 

@@ -214,9 +214,11 @@ def test_untracked_events_with_inline_results_and_an_archive_flow_too(start: Sta
     }
     with start(**config) as client:
         order = {"orderId": "A-17", "lines": [{"sku": "tea", "quantity": 2, "unit_price": "3.50"}]}
-        status, answer = client.post(order)
+        status, answer = client.post(order, {"Idempotency-Key": "A-17"})
         assert status == 202
         shown = client.until(lambda: (now := client.shown(answer["id"])).get("status") == "succeeded" and now)
+        repeat = client.post(order, {"Idempotency-Key": "A-17"})
+        assert repeat == (202, {"id": answer["id"], "status": "succeeded", "duplicate": True})
         assert shown["result"] == {"order_id": "A-17", "net": "7.00", "tax": "1.33", "total": "8.33", "lines": 1}
         client.until(lambda: client.objects("archive/"))
         assert client.post({"orderId": "", "amount": "nan"})[0] == 400

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cli.live import LiveView
 from components.queries import EVENT_QUERIES
 from tests.roles import Role
 
@@ -300,3 +301,14 @@ def test_no_line_of_the_function_of_an_iot_stack_has_anything_of_a_reading_but_w
     assert (alert["device_id"], alert["metric"], alert["value"]) == ("d1", "temperature", "35")
     assert {*logs.groups} == {"worker"}
     assert MARKER not in text
+
+
+def test_the_live_view_shows_each_event_once_and_what_a_function_says(dev: Client, logs: Logs) -> None:
+    view = LiveView(dev.up)
+    list(view.lines())
+    ids = [dev.post({"n": n})[1]["id"] for n in range(3)]
+    dev.until(has_said(logs, "succeeded", 3))
+    first = list(view.lines())
+    again = list(view.lines())
+    assert [sum(event_id in line for line in [*first, *again]) for event_id in ids] == [1, 1, 1]
+    assert sum("POST /events: 1 accepted" in line for line in first) == 3

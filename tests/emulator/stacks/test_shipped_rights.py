@@ -93,7 +93,12 @@ UNUSED: Mapping[str, Mapping[str, set[Right]]] = {
         "pipeline-breaker-schedule": scheduled("breaker") | rights(ENCRYPTION, "kms key/?"),
         "pipeline-redrive": logs("redrive") | HARDENED,
     },
-    "csv": {"pipeline-worker": logs("worker") | POLLED | rights(NOT_ASKED, "s3 pipeline-input")},
+    "csv": {
+        "pipeline-worker": logs("worker")
+        | POLLED
+        | rights(NOT_ASKED, "s3 pipeline-input")
+        | rights(NOT_ASKED, "s3 pipeline-output")
+    },
     "iot": {
         "pipeline-worker": logs("worker")
         | rights(FAILURES, "sqs pipeline-dead-letters")

@@ -8,8 +8,9 @@ import pytest
 
 from components.table import TIME_INDEX
 from handlers.shared import aws
-from local.recording import Graph, synthesise
+from local.recording import Graph
 from tests.api_pipeline import CONFIG, Pipeline, subscribed
+from tests.graphs import graph_of
 from tests.memory_table import MemoryDynamoDB, MemoryTable
 
 ROOT = Path(__file__).parents[3]
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="session")
 def graph() -> Graph:
     """The resources of the real program, with the account id that moto has."""
-    return synthesise(ROOT, "dev", CONFIG)
+    return graph_of(config=CONFIG)
 
 
 @pytest.fixture

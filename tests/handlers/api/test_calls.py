@@ -66,6 +66,10 @@ def test_a_processor_may_be_any_callable(function: Callable[..., Any]) -> None:
     assert called(function).result == "1"
 
 
+def test_a_processor_may_be_a_type_that_does_not_tell_its_parameters() -> None:
+    assert called(dict).result == '{"n": 1}'
+
+
 def with_context(event: Mapping[str, Any], context: Context) -> Any:
     return [event["n"], context.id, context.attempt, context.max_attempts]
 
@@ -235,7 +239,9 @@ def test_what_a_processor_prints_and_logs_has_its_correlation_id(monkeypatch: py
     def process(event: Mapping[str, Any]) -> None:
         logging.getLogger("shop").info("charging %s", event["n"])
         print("printed", event["n"])  # noqa: T201
-        print("and more", end="")  # noqa: T201
+        sys.stdout.close()
+        sys.stdout.buffer.write("gr\u00fc\u00dfe\n\xff".encode("latin-1"))
+        print("\ud800", end="")  # noqa: T201
 
     logger.set_correlation_id("c-1")
     try:
@@ -244,5 +250,5 @@ def test_what_a_processor_prints_and_logs_has_its_correlation_id(monkeypatch: py
         logger.set_correlation_id(None)
         logging.root.setLevel(before)
     found = [json.loads(line) for line in lines.getvalue().splitlines()]
-    assert [line["message"] for line in found] == ["charging 1", "printed 1", "and more"]
+    assert [line["message"] for line in found] == ["charging 1", "printed 1", "gr\ufffd\ufffde", "\ufffd\\ud800"]
     assert {line["correlation_id"] for line in found} == {"c-1"}

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from handlers.api import identity
+from handlers.api.table import EventTable
 from handlers.shared.bodies import FORM_TYPE
+from handlers.shared.dynamodb import Table
 from handlers.shared.log import logger
 from tests.api_pipeline import Pipeline
 from tests.crash_points import broken, points, record
@@ -229,6 +231,36 @@ def test_a_repeat_answers_with_the_first_id_and_another_body_is_a_conflict(pipel
     assert again.body["id"] == first.body["id"]
     assert (other.status, other.body["error"]["code"]) == (409, "idempotency_conflict")
     assert len(messages(pipeline)) == 1
+
+
+def test_two_callers_with_one_key_have_an_event_each_and_learn_nothing_of_the_others(pipeline: Pipeline) -> None:
+    def posted(signer: str, amount: int) -> Any:
+        headers = {"idempotency-key": "key-1"}
+        return pipeline.request("POST", "/events", {**ORDER, "amount": amount}, headers=headers, signer=signer)
+
+    ann = posted("arn:aws:sts::123456789012:assumed-role/shop/ann", 1)
+    bob = posted("arn:aws:iam::123456789012:user/bob", 2)
+    ann_again = posted("arn:aws:sts::123456789012:assumed-role/shop/ann-tomorrow", 1)
+    assert [each.status for each in (ann, bob, ann_again)] == [202] * 3
+    assert ann.body["id"] == ann_again.body["id"] != bob.body["id"]
+    assert [each.body["duplicate"] for each in (ann, bob, ann_again)] == [False, False, True]
+
+
+def test_functions_that_start_at_once_agree_on_the_secret_of_ids(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = EventTable(pipeline.outputs["table_name"], time_index_shards=0, items_expire_after_days=1)
+    others: list[bytes] = []
+    put_if = Table.put_if
+
+    def slower(*given: Any) -> bool:
+        monkeypatch.setattr(Table, "put_if", put_if)
+        others.append(table.id_secret())
+        return put_if(*given)
+
+    monkeypatch.setattr(Table, "put_if", slower)
+    assert [table.id_secret()] == others == [table.id_secret()]
+    assert len(others[0]) == 32
 
 
 def test_a_repeat_of_a_finished_event_has_its_status(pipeline: Pipeline) -> None:
@@ -559,11 +591,3 @@ def test_a_header_of_the_sender_s_own_is_the_key_of_one_event(pipeline: Pipeline
     first, repeat = (pipeline.post(ORDER, X_Delivery="d-1").body for _ in range(2))
     assert (repeat["id"], repeat["duplicate"]) == (first["id"], True)
     assert pipeline.post([ORDER], X_Delivery="d-1").body["error"]["code"] == "key_for_a_batch"
-
-
-def test_a_key_of_another_caller_is_another_key(pipeline: Pipeline) -> None:
-    def posted(user: str) -> str:
-        pipeline.caller = f"arn:aws:sts::123456789012:assumed-role/{user}"
-        return str(pipeline.post(ORDER, Idempotency_Key="k").body["id"])
-
-    assert posted("ann/session-1") == posted("ann/session-2") != posted("bob/session-1")

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from handlers.api.processing import ProcessingTimeoutError, is_outage, load_processor, time_limit
+from handlers.api.processing import ProcessingTimeoutError, failure_of, is_outage, load_processor, time_limit
 from handlers.processor import Context, Rejected, Unavailable
 from processors import echo
 
@@ -143,3 +143,25 @@ def test_an_outage_is_what_says_that_somebody_else_is_out(error: Exception) -> N
 )
 def test_no_outage_is_what_the_event_or_the_processor_did(error: BaseException) -> None:
     assert not is_outage(error)
+
+
+class UnreadableError(Exception):
+    """An error of a library that fails when somebody looks at it."""
+
+    def __str__(self) -> str:
+        raise ValueError("nothing to say")
+
+
+class UnreadableStatusError(OSError):
+    @property
+    def code(self) -> int:
+        raise ValueError("no answer yet")
+
+
+def test_an_error_that_cannot_be_read_is_a_failure_like_others() -> None:
+    failure = failure_of(UnreadableError())
+    assert (failure.type, failure.text) == (
+        "UnreadableError",
+        "UnreadableError: (its text cannot be read: ValueError)",
+    )
+    assert is_outage(UnreadableStatusError())

@@ -148,7 +148,7 @@ def body_of(pipeline: Pipeline, event_id: str) -> str:
     return found.letter.body
 
 
-def test_a_minimum_age_selects_messages_at_least_as_old(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ages_select_the_messages_between_them(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     (old,) = kill(pipeline, "Rejected")
     (sent,) = (letter["Attributes"]["SentTimestamp"] for letter in received(pipeline))
     while time.time() < (int(sent) + 2) / 1_000:
@@ -160,7 +160,10 @@ def test_a_minimum_age_selects_messages_at_least_as_old(pipeline: Pipeline, monk
     (shown,) = preview(pipeline, min_age_seconds="3600").body["messages"]
     assert shown["id"] == old
     assert preview(pipeline, min_age_seconds="3601").body["messages"] == []
-    assert start(pipeline, min_age_seconds=3_600).body["redriven"] == 1
+    (shown,) = preview(pipeline, max_age_seconds="3599").body["messages"]
+    assert shown["id"] != old
+    assert preview(pipeline, max_age_seconds="3598").body["messages"] == []
+    assert start(pipeline, min_age_seconds=3_600, max_age_seconds=3_600).body["redriven"] == 1
     assert [json.loads(message["body"])["id"] for message in pipeline.receive()] == [old]
 
 

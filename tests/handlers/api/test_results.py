@@ -69,6 +69,7 @@ def test_common_types_are_stored(value: Any, stored: Any) -> None:
         ({"n": float("nan")}, "result.n: float nan"),
         ({"n": [float("-inf")]}, "result.n[0]: float -inf"),
         ({"b": b"x"}, "result.b: bytes"),
+        ({"n": [10**5_000]}, "result.n[0]: int of 16610 bits"),
         ((number for number in [1]), "result: generator"),
         ({1: "int", "1": "text"}, "result.1: two keys"),
         ({(1, 2): 3}, "result: a key of type tuple"),

@@ -11,10 +11,8 @@ import yaml
 from components.config import ConfigError, load
 from components.options.csv import CsvPipelineConfig
 from handlers.csv.columns import FileFormat
-from handlers.csv.content import Content
-from handlers.csv.engine import CsvEngine
 from handlers.csv.text import FileError
-from tests.handlers.csv.reading import read_all
+from tests.handlers.csv.reading import read_file
 
 DIRECTORY = Path(__file__).parents[2] / "cases" / "csv"
 Row = list[Any]
@@ -169,21 +167,6 @@ CASES: dict[str, Right] = {
     "89-lone-cr-whose-rest-is-a-row": Right([[3, "ok"]], [(1, "too_many_cells")]),
 }
 
-# Cases that fail still, and what they need. A case that comes right turns its test red: remove it here.
-MISSING: dict[str, str] = {
-    "07-preamble-and-footer": "options header and footer",
-    "08-footer-only": "option footer",
-    "09-comment-lines": "option comment",
-    "11-backslash-escapes": "option escape",
-    "14-tsv-without-quoting-two-rows-swallowed": "option quoting",
-    "18-space-after-delimiter": "options skip_initial_space and strip",
-    "21-nameless-columns-at-end": "nameless empty columns are none",
-    "32-headerless-required-columns": "option header",
-    "42-utf8-where-cp1252-is-configured": "option encodings",
-    "55-two-character-delimiter": "a delimiter of several characters",
-    "56-single-quotes": "option quote",
-}
-
 
 def outcome(name: str, right: Right) -> Right:
     """Read the case's file with its configuration."""
@@ -201,10 +184,9 @@ def outcome(name: str, right: Right) -> Right:
     assert isinstance(options, CsvPipelineConfig)
     (path,) = (DIRECTORY / name).glob("x.csv*")
     file_format = FileFormat.from_json(options.format_json())
-    engine = CsvEngine(file_format)
     with path.open("rb") as file:
         try:
-            processed, rejected = read_all(engine, Content(file.read, file_format.max_expansion).read)
+            _, processed, rejected = read_file(file, file_format)
         except FileError as error:
             return replace(right, rows=[], rejected=[], failed=error.reason)
     return replace(
@@ -217,17 +199,8 @@ def outcome(name: str, right: Right) -> Right:
 
 def test_every_case_has_a_right_outcome() -> None:
     assert {path.name for path in DIRECTORY.iterdir()} == set(CASES)
-    assert set(MISSING) <= set(CASES)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason=f"needs {MISSING[name]}", strict=True))
-        if name in MISSING
-        else name
-        for name in CASES
-    ],
-)
+@pytest.mark.parametrize("name", CASES)
 def test_a_case_has_its_right_outcome(name: str) -> None:
     assert outcome(name, CASES[name]) == CASES[name]

@@ -15,7 +15,7 @@ from handlers.csv.columns import Column, FileFormat
 from handlers.csv.content import Content
 from handlers.csv.engine import BLOCK_BYTES, CsvEngine, blocks
 from handlers.csv.text import LONGEST_ROW_BYTES, FileError
-from tests.handlers.csv.reading import read_all
+from tests.handlers.csv.reading import read_all, read_file
 
 SHIPPED = FileFormat(
     columns=(
@@ -81,7 +81,7 @@ def test_a_file_is_read_in_the_encoding_of_its_byte_order_mark(encode: Callable[
 
 def test_latin_1_is_read_when_it_is_configured() -> None:
     data = (HEADER + GOOD.replace("Ann,", "Zoë,")).encode("iso-8859-1")
-    assert Result(data, FileFormat(SHIPPED.columns, encoding="iso-8859-1")).rows == [{**GOOD_ROW, "name": "Zoë"}]
+    assert Result(data, FileFormat(SHIPPED.columns, encodings=("iso-8859-1",))).rows == [{**GOOD_ROW, "name": "Zoë"}]
 
 
 def test_invalid_utf_8_rejects_only_its_row() -> None:
@@ -101,7 +101,7 @@ def test_half_a_utf_16_character_at_the_end_rejects_the_last_row() -> None:
 def test_utf_16_without_a_byte_order_mark_is_not_text_unless_configured() -> None:
     data = (HEADER + GOOD).encode("utf-16-le")
     assert refusal(data) == "not_text"
-    assert Result(data, FileFormat(SHIPPED.columns, encoding="utf-16-le")).rows == [GOOD_ROW]
+    assert Result(data, FileFormat(SHIPPED.columns, encodings=("utf-16-le",))).rows == [GOOD_ROW]
 
 
 # Dialects
@@ -284,7 +284,9 @@ def test_a_missing_optional_column_is_null() -> None:
 def test_duplicate_columns_fail() -> None:
     assert refusal(b"a,b,A\n1,2,3\n", ANYTHING) == "duplicate_columns"
     keeping = FileFormat(ANYTHING.columns, unknown_columns="keep")
-    assert refusal(b"a,b,c,C\n1,2,3,4\n", keeping) == "duplicate_columns"
+    assert read("a,b,c,C,c_2,c\n1,2,3,4,5,6\n", keeping).rows == [
+        {"a": "1", "b": "2", "c": "3", "c_3": "4", "c_2": "5", "c_4": "6"}
+    ]
     assert read("a,b,c,C\n1,2,3,4\n", ANYTHING).rows == [{"a": "1", "b": "2"}]
 
 
@@ -416,7 +418,13 @@ def test_dates_and_times_keep_their_text() -> None:
     assert cell("date", "2024-02-29") == "2024-02-29"
     for text in ("2024-02-29T23:59:59Z", "2024-02-29 10:00", "2024-02-29T10:00:00.123456+05:30"):
         assert cell("datetime", text) == text
+    for text in ("2024-02-29 10:00:00+00", "2024-02-29 10:00+0530", "2024-02-29T10:00:00.123456789-03:00"):
+        assert cell("datetime", text) == text
+        assert cell("datetime", text, max="2024-02-29T03:00:00Z") == "too_large"
     for text in (
+        "2024-02-29T10:00:00.1234567890Z",
+        "2024-02-29T10:00:00+1",
+        "2024-02-29T10:00:00+00:0",
         "2024-02-30T10:00:00Z",
         "2024-02-29T25:00:00Z",
         "2024-02-29",
@@ -501,7 +509,19 @@ def test_corrupt_gzip_fails() -> None:
     data = bytearray(gzip.compress((HEADER + GOOD * 50).encode()))
     data[-6] ^= 0xFF
     assert refusal(bytes(data)) == "gzip_corrupt"
-    assert refusal(gzip.compress(HEADER.encode()) + b"not another member of it") == "gzip_corrupt"
+    assert refusal(gzip.compress(HEADER.encode()) + b"\x1f\x8bnot another member of it") == "gzip_corrupt"
+
+
+@pytest.mark.parametrize("rest", [b"\0" * 20, b"not another member", b"\0\x1a", b"\x1f"])
+def test_bytes_after_a_gzip_file_are_reported_and_cost_no_row(rest: bytes) -> None:
+    for members in (1, 2):
+        file = io.BytesIO(gzip.compress((HEADER + GOOD).encode()) * (members - 1) + gzip.compress(b"") + rest)
+        if members == 1:
+            file = io.BytesIO(gzip.compress((HEADER + GOOD).encode()) + rest)
+        engine, _, rejected = read_file(file, SHIPPED)
+        report = engine.report()
+        assert (report["rows"], report["processed"], rejected) == (1, 1, b"")
+        assert report["trailing_bytes"] == len(rest)
 
 
 def test_a_gzip_bomb_fails() -> None:

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from handlers.csv import engine as engine_module
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.content import Content
+from handlers.csv.encodings import DIRECT_ENCODINGS
 from handlers.csv.engine import CsvEngine, blocks
 from handlers.csv.statistics import EXACT_VALUES, FEWEST_HASHES, HASHES_OF_ALL, ColumnStatistics, Distinct, distinct_of
-from handlers.csv.text import DELIMITERS, ENCODINGS, FileError, plain_columns, split_lines
+from handlers.csv.text import DELIMITERS, FileError, plain_columns, split_lines
 from tests.handlers.csv.reading import read_all
 
 FORMAT = FileFormat(
@@ -100,7 +101,7 @@ def test_every_row_of_any_table_is_preserved_or_rejected(
 ) -> None:
     data = written(table, dialect).encode(encoding)
     name = encoding.removesuffix("-sig")
-    file_format = FileFormat(FORMAT.columns, delimiter=dialect["delimiter"], encoding=name)
+    file_format = FileFormat(FORMAT.columns, delimiter=dialect["delimiter"], encodings=(name,))
     reader = CsvEngine(file_format)
     with patch.object(engine_module, "BLOCK_BYTES", size):
         processed, rejected = read_all(reader, io.BytesIO(data).read)
@@ -232,12 +233,12 @@ def test_a_file_without_quotes_is_read_without_csv_reader() -> None:
 
 @given(
     data=st.binary(max_size=300) | lines.map(str.encode),
-    encoding=st.sampled_from([None, *ENCODINGS]),
+    encoding=st.sampled_from([None, *DIRECT_ENCODINGS]),
     size=st.integers(20, 60),
 )
 @example(data=b"\xff\xfea\x00,\x00\n\x00\x00\xd8\x31", encoding=None, size=20)
 def test_arbitrary_bytes_raise_nothing_but_file_errors(data: bytes, encoding: str | None, size: int) -> None:
-    file_format = FileFormat((Column("a"), Column("b")), unknown_columns="keep", encoding=encoding)
+    file_format = FileFormat((Column("a"), Column("b")), unknown_columns="keep", encodings=(encoding or "utf-8",))
     with patch.multiple(engine_module, BLOCK_BYTES=size, LONGEST_ROW_BYTES=60):
         for prefix in ("", "a,b\n", "\n"):
             reader = CsvEngine(file_format)
@@ -336,7 +337,9 @@ def test_a_wide_file_has_the_same_counts_in_one_run_and_in_many() -> None:
     engine = CsvEngine(FORMAT)
     list(blocks(engine, io.BytesIO(data).read))
     # The four configured columns come first.
-    assert {len(column["distinct"]["smallest"]) for column in engine.state()["statistics"][4:]} == {FEWEST_HASHES}
+    assert {len(column["distinct"]["smallest"]) for column in engine.state()["table"]["statistics"][4:]} == {
+        FEWEST_HASHES
+    }
     assert continued(data)[2] == engine.report()
 
 

@@ -255,3 +255,12 @@ def test_json_lines_keep_digits_that_parquet_would_lose() -> None:
     reader = CsvEngine(FileFormat((Column("number", "number"),)))
     (block,) = blocks(reader, io.BytesIO(b"number\n9007199254740993\n").read)
     assert block.processed == b'{"number":9007199254740993}\n'
+
+
+def test_a_time_that_microseconds_do_not_hold_is_rejected() -> None:
+    columns = (Column("a", "datetime"),)
+    text = b"a\n2024-01-02 03:04:05.123456789+00\n2024-01-02 03:04:05.123456000+00\n"
+    engine = CsvEngine(FileFormat(columns, numbers="double"))
+    block = engine.take(text, final=True)
+    assert (engine.processed, json.loads(block.rejected)["errors"][0]["reason"]) == (1, "not_exact")
+    assert CsvEngine(FileFormat(columns)).take(text, final=True).rejected == b""

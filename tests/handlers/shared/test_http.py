@@ -88,6 +88,7 @@ def test_both_payload_formats_give_the_same_request(payload_format: str) -> None
         user_agent="curl/8.5",
         correlation_id="c-1",
         caller="",
+        owner="",
     )
 
 
@@ -256,3 +257,26 @@ def test_every_error_has_its_status_and_the_documented_body(kind: type[ApiError]
     assert error.status == status
     body = {"code": "a_code", "message": "a message", "details": [{"path": "/a", "message": "m"}]}
     assert error_body(error) == {"error": body}
+
+
+ROLE = "arn:aws:sts::123456789012:assumed-role/shop"
+
+
+@pytest.mark.parametrize(
+    ("payload_format", "known", "owner"),
+    [
+        ("2.0", {"authorizer": {"iam": {"userArn": f"{ROLE}/one"}}}, f"iam {ROLE}"),
+        ("2.0", {"authorizer": {"iam": {"userArn": f"{ROLE}/another"}}}, f"iam {ROLE}"),
+        ("2.0", {"authorizer": {"iam": {"userArn": "arn:aws:iam::1:user/a/b"}}}, "iam arn:aws:iam::1:user/a/b"),
+        ("2.0", {"authorizer": {"jwt": {"claims": {"iss": "i", "sub": "s", "jti": "1"}}}}, '["jwt", "i", "s"]'),
+        ("2.0", {"authorizer": {"jwt": {"claims": {"iss": "i", "client_id": "c"}}}}, '["jwt", "i", "c"]'),
+        ("1.0", {"identity": {"userArn": f"{ROLE}/one", "apiKeyId": None}}, f"iam {ROLE}"),
+        ("1.0", {"identity": {"userArn": None, "apiKeyId": "k1"}}, "key k1"),
+        ("1.0", {"identity": {"userArn": None, "apiKeyId": None}}, ""),
+        ("2.0", {"authorizer": {}}, ""),
+    ],
+)
+def test_a_caller_owns_keys_whatever_the_session_or_token(payload_format: str, known: Event, owner: str) -> None:
+    event = lambda_event(payload_format)
+    event["requestContext"] |= known
+    assert read_request(event).owner == owner

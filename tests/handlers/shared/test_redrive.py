@@ -7,12 +7,12 @@ import pytest
 
 from handlers.shared import dead_letters
 from handlers.shared.dead_letters import Pass, Wanted
-from handlers.shared.redrive import Redrive
+from handlers.shared.redrive import PARAMETERS, Redrive
 from handlers.shared.settings import RedriveSettings
 
 SETTINGS = RedriveSettings(table_name="t", queue_url="q", dead_letter_queue_url="d")
 SIGNED = {"iam": {"userArn": "arn:aws:iam::123456789012:user/ann"}}
-KNOWN = "there are max_messages, min_age_seconds, error_type"
+KNOWN = f"there are {', '.join(PARAMETERS)}"
 
 
 class Time:
@@ -66,11 +66,11 @@ def test_without_parameters_a_pass_is_about_the_first_hundred_messages(redrive: 
 
 
 def test_parameters_reach_the_pass_unchanged(redrive: Redrive) -> None:
-    given = {"max_messages": 1_000, "error_type": "Timeout Error", "min_age_seconds": 1_209_600}
+    given = {"max_messages": 1_000, "error_type": "Timeout Error", "min_age_seconds": 60, "max_age_seconds": 90}
     preview(redrive, {name: str(value) for name, value in given.items()})
-    assert asked(redrive)[:2] == (Wanted("Timeout Error", 1_209_600), 1_000)
+    assert asked(redrive)[:2] == (Wanted("Timeout Error", 60, 90), 1_000)
     start(redrive, json.dumps(given))
-    assert asked(redrive)[:2] == (Wanted("Timeout Error", 1_209_600), 1_000)
+    assert asked(redrive)[:2] == (Wanted("Timeout Error", 60, 90), 1_000)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "abc", "1e9", "1001", "1.0", "", " 1", "1,2", "9" * 5_000, "\u0661"])
@@ -112,6 +112,8 @@ def test_a_whole_number_may_be_written_with_a_fraction_or_exponent(redrive: Redr
         ({"error_type": None}, "error_type must be text of 1 to 256 characters"),
         ({"error_type": "x" * 257}, "error_type must be text of 1 to 256 characters"),
         ({"min_age_seconds": -1}, "min_age_seconds must be a whole number from 0 to 1209600"),
+        ({"max_age_seconds": -1}, "max_age_seconds must be a whole number from 0 to 1209600"),
+        ({"max_age_seconds": 59, "min_age_seconds": 60}, "max_age_seconds 59 is below min_age_seconds 60"),
         ({"min_age_seconds": 1_209_601}, "min_age_seconds must be a whole number from 0 to 1209600"),
     ],
 )

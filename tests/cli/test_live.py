@@ -1,0 +1,103 @@
+"""The live view of `pipeline local`."""
+
+import json
+from typing import Any
+
+import pytest
+
+from cli.live import shown
+
+FOLDER = "/tmp/pipeline-local-1/code"
+TRACEBACK = f"""Traceback (most recent call last):
+  File "{FOLDER}/handlers/api/processing.py", line 129, in call
+    result = to_json(process(copy.deepcopy(event), context))
+                     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  File "{FOLDER}/handlers/api/processing.py", line 89, in process
+    answer = function(event, context) if takes_context else function(event)
+                                                            ^^^^^^^^^^^^^^^
+  File "{FOLDER}/processors/mine.py", line 5, in process
+    raise KeyError("amount")
+KeyError: 'amount'"""
+
+
+def lines(message: str = "", **fields: Any) -> list[str]:
+    entry = {"level": "INFO", "message": message, "timestamp": "2026-11-26 23:53:12,140+0000", **fields}
+    found = list(shown(json.dumps(entry)))
+    # The time is the machine's own.
+    return [line[9:] if line[2:3] == ":" else line for line in found]
+
+
+def test_an_event_is_a_line_with_its_outcome_type_id_and_time() -> None:
+    events = [
+        {"outcome": "succeeded", "type": "order", "id": "e-1", "attempts": 1, "latency_ms": 42},
+        {"outcome": "failed", "type": "order", "id": "e-2", "attempts": 3, "error": "KeyError: 'amount'"},
+    ]
+    assert lines("batch", events=events) == [
+        "succeeded order e-1 42 ms",
+        "failed    order e-2 after 3 attempts: KeyError: 'amount'",
+    ]
+
+
+def test_the_traceback_of_a_processor_begins_with_its_own_frames() -> None:
+    assert lines("an attempt failed", level="WARNING", exception=TRACEBACK) == [
+        "warning   an attempt failed",
+        '  File "processors/mine.py", line 5, in process',
+        '    raise KeyError("amount")',
+        "KeyError: 'amount'",
+    ]
+
+
+def test_another_traceback_is_shown_as_a_whole() -> None:
+    assert lines("it failed", level="ERROR", exception='Traceback:\n  File "x.py"\nOSError')[1:] == [
+        "Traceback:",
+        '  File "x.py"',
+        "OSError",
+    ]
+
+
+def test_what_a_processor_prints_is_shown_as_it_is() -> None:
+    assert lines("charging 7") == ["charging 7"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"route": "POST /events", "status": 202, "accepted": 2, "duplicate": 1, "rejected": 0},
+            ["2 accepted, 1 dupli"],
+        ),
+        ({"route": "GET /events/{id}", "status": 200}, []),
+        ({"route": "GET /events/{id}", "status": 404}, ["404       GET /events/{id}"]),
+    ],
+)
+def test_requests_are_shown_but_not_those_that_only_look(fields: dict[str, Any], expected: list[str]) -> None:
+    found = lines("request", **fields)
+    assert len(found) == len(expected)
+    assert all(words in line for words, line in zip(expected, found, strict=True))
+
+
+def test_files_and_uploads_are_lines_too() -> None:
+    files = [
+        {"outcome": "succeeded", "key": "raw/a.csv", "rows": 9, "processed": 8, "rejected": 1},
+        {"outcome": "failed", "key": "raw/b.csv", "reason": "no_header"},
+    ]
+    assert lines("batch", files=files) == [
+        "succeeded raw/a.csv 9 rows, 8 processed, 1 rejected",
+        "failed    raw/b.csv: no_header",
+    ]
+    alert = {"kind": "crossed", "device_id": "d1", "metric": "temperature", "value": "31", "severity": "critical"}
+    upload = {"object": "readings/a.json", "readings": 3, "rejected": 1, "partial": 0, "repeated": 0}
+    assert lines("object", **upload, alerts=[alert]) == [
+        "read      readings/a.json: 3 readings, 1 rejected, 0 partial, 0 repeated",
+        "crossed   d1 temperature 31 critical",
+    ]
+
+
+@pytest.mark.parametrize("entry", ["START RequestId: 1 Version: $LATEST", "END RequestId: 1", '{"_aws": {}}'])
+def test_what_says_nothing_about_events_is_not_shown(entry: str) -> None:
+    assert list(shown(entry)) == []
+
+
+def test_what_is_written_around_the_logger_is_shown_as_it_is() -> None:
+    for entry in ("Task timed out after 3 seconds", "[1, 2]", '{"message": "no time"}'):
+        assert list(shown(entry)) == [entry]
