@@ -97,7 +97,8 @@ def test_access_logs_say_who_what_and_how_long_in_no_words_of_a_client(
 def test_lists_and_health_have_a_throttle_of_their_own_below_the_apis(graph_of: Callable[..., Graph]) -> None:
     stage = graph_of().find("aws:apigatewayv2/stage:Stage", "pipeline-api").inputs
     own = {"throttlingRateLimit": 10, "throttlingBurstLimit": 20}
-    assert stage["routeSettings"] == [{"routeKey": "GET /events", **own}, {"routeKey": "GET /health", **own}]
+    routes = ("GET /events", "GET /health", "HEAD /events", "HEAD /health")
+    assert stage["routeSettings"] == [{"routeKey": route, **own} for route in routes]
     few = {"throttling": {"rate_per_second": 3, "burst": 4}}
     stage = graph_of(api=few).find("aws:apigatewayv2/stage:Stage", "pipeline-api").inputs
     assert {(each["throttlingRateLimit"], each["throttlingBurstLimit"]) for each in stage["routeSettings"]} == {(3, 4)}
@@ -105,7 +106,9 @@ def test_lists_and_health_have_a_throttle_of_their_own_below_the_apis(graph_of: 
     assert {each.name: (each.inputs["methodPath"], each.inputs["settings"]) for each in settings} == {
         "pipeline-api": ("*/*", {"throttlingRateLimit": 100, "throttlingBurstLimit": 200}),
         "pipeline-api-list": ("events/GET", own),
+        "pipeline-api-list-head": ("events/HEAD", own),
         "pipeline-api-health": ("health/GET", own),
+        "pipeline-api-health-head": ("health/HEAD", own),
     }
 
 

@@ -149,7 +149,7 @@ def kill_workers(client: Client, function: str) -> list[int]:
         (b"\xff\xfe", 400),
         (json.dumps({"a": "x" * 2_000_000}).encode(), 413),
         (json.dumps([{}] * 501).encode(), 413),
-        (b'{"id": "mine"}', 400),
+        (b'{"idempotency_key": 5}', 400),
         (b'{"received_at": "now"}', 400),
     ],
 )

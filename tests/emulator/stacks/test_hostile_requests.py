@@ -380,7 +380,8 @@ def test_an_answer_has_no_header_that_a_client_could_have_written(anything: Even
         answer = connection.getresponse()
         body = json.loads(answer.read())
     assert answer.status == status
-    assert answer.headers.get("Location", "") == (f"{anything.path}/events/{body['id']}" if status == 202 else "")
+    location = answer.headers.get("Location", "")
+    assert location.endswith(f"/events/{body['id']}") if status == 202 else location == ""
     assert not [value for value in answer.headers.values() if "Mine" in value]
 
 
