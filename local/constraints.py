@@ -21,8 +21,11 @@ def refuse_violations(params: Mapping[str, Any], model: OperationModel, **_event
         raise LocalError(f"AWS would refuse {service}.{model.name}: {'; '.join(found)}")
 
 
-def violations(shape: Shape, value: Any, path: str = "") -> Iterator[str]:
-    """Yield what is wrong with a value, with its path (`Rules[0].Status`)."""
+def violations(shape: Any, value: Any, path: str = "") -> Iterator[str]:
+    """Yield what is wrong with a value, with its path (`Rules[0].Status`).
+
+    `shape` is one of botocore's, whose stubs do not tell by `type_name` which members a shape has.
+    """
     match shape.type_name:
         case "structure" if isinstance(value, Mapping):
             yield from _members(shape, value, path)
@@ -44,7 +47,7 @@ def violations(shape: Shape, value: Any, path: str = "") -> Iterator[str]:
             yield from _size(shape, value, path, "")
 
 
-def _members(shape: Shape, value: Mapping[str, Any], path: str) -> Iterator[str]:
+def _members(shape: Any, value: Mapping[str, Any], path: str) -> Iterator[str]:
     for name in value.keys() & shape.members.keys():
         yield from violations(shape.members[name], value[name], f"{path}.{name}" if path else name)
 
