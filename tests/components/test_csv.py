@@ -138,6 +138,7 @@ def test_the_stack_has_the_documented_outputs(graph: Graph) -> None:
         "notifications_topic_arn",
         "alerts_topic_arn",
         "alarms_topic_arn",
+        "log_groups",
     }
 
 

@@ -131,6 +131,7 @@ def test_the_stack_has_these_outputs(iot: Graph) -> None:
         "alerts_topic_arn",
         "alarms_topic_arn",
         "worker_name",
+        "log_groups",
     }
     assert set(iot.outputs) == names
 
