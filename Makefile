@@ -12,6 +12,8 @@ BIN := .venv/bin
 RUN := .venv/.installed
 DEV := .venv/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-input --no-compile
+OFFLINE := echo "the packages were not installed (see above). Without a network or behind a proxy: set HTTPS_PROXY, or \
+	PIP_INDEX_URL to a mirror of your own, and run make again" >&2
 # On all cores, where pip uses one; and not left to the first import, which is not allowed to everywhere.
 BYTECODE := $(BIN)/python -m compileall -qq --workers 0 .venv/lib
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -98,15 +100,15 @@ clean: ## remove the environment and everything built
 $(RUN): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo \
 		"$(PYTHON) is not Python 3.11 or newer: install one and name it, as in: make run PYTHON=python3.13" >&2; exit 1; }
-	@echo "Making the environment .venv ..."
+	@echo "Making the environment .venv: one to three minutes, most of it the download ..."
 	@$(PYTHON) -m venv --clear .venv
-	@$(PIP) --require-hashes --requirement requirements.txt
+	@$(PIP) --require-hashes --requirement requirements.txt || { $(OFFLINE); exit 1; }
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@$(BYTECODE)
 	@touch $@
 
 $(DEV): $(RUN) requirements-dev.txt
-	@echo "Adding the tools for tests and checks ..."
-	@$(PIP) --require-hashes --requirement requirements-dev.txt
+	@echo "Adding the tools for tests and checks: about a minute ..."
+	@$(PIP) --require-hashes --requirement requirements-dev.txt || { $(OFFLINE); exit 1; }
 	@$(BYTECODE)
 	@touch $@

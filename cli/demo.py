@@ -5,11 +5,13 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 
 from cli.core.http import Answer, request
+from cli.core.stack import Stack
 from cli.local import brought_up, serve, show
 from local.engine import Running
 from local.errors import LocalError
@@ -23,6 +25,7 @@ ACCEPTED, BAD_REQUEST, CONFLICT = 202, 400, 409
 
 def run_demo(stack: str, port: int) -> int:
     """Return the exit code. Raises LocalError when a step fails."""
+    Stack(stack).refuse_second()
     with brought_up(stack, port) as pipeline:
         show(pipeline)
         Demo(pipeline, Console(soft_wrap=True, highlight=False, markup=False)).play()
@@ -84,7 +87,7 @@ class Demo:
         """Wait until an event is done; show its item and its result."""
         item = self._wait(f"event {event_id} to be done", lambda: self._done(event_id))
         _require(item["status"]["S"] == "succeeded", f"event {event_id} succeeds")
-        self._say("table", _short(_plain(item)))
+        self._say("table", _timeline(_plain(item)))
         if "result_key" in item:
             bucket, path = self._outputs["bucket_name"], item["result_key"]["S"]
             stored = self._aws("s3").get_object(Bucket=bucket, Key=path)["Body"].read().decode()
@@ -165,6 +168,10 @@ def _plain(item: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {name: next(iter(value.values())) for name, value in sorted(item.items()) if "NULL" not in value}
 
 
-def _short(value: object, longest: int = 400) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= longest else f"{text[:longest]}..."
+def _timeline(item: Mapping[str, Any]) -> str:
+    """Return what became of an event and when, on one line."""
+    received, completed = (datetime.fromisoformat(item[name]) for name in ("received_at", "completed_at"))
+    times = (
+        f"received {received:%H:%M:%S.%f}"[:-3] + f", completed {(completed - received).total_seconds():.1f} s later"
+    )
+    return f"status {item['status']}: {times}, attempts {item['attempts']}"

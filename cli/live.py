@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from cli.core.logs import LogReader
 from local.engine import Running
 from local.services import Clients
 
@@ -21,31 +21,26 @@ Line = Mapping[str, Any]
 
 
 class LiveView:
-    """What the functions of a running pipeline have logged since they were asked last."""
+    """What the functions of a running pipeline have logged since they were asked last, and files that need a start."""
 
     def __init__(self, pipeline: Running) -> None:
-        self._logs = Clients(pipeline.emulator)("logs")
-        self._groups = [function.log_group for function in pipeline.engine.functions]
-        # Of each group: the time of the newest entry, and what of that millisecond is shown.
-        self._shown: dict[str, tuple[int, Counter[tuple[int, str, str]]]] = {}
+        groups = {function.name: function.log_group for function in pipeline.engine.functions}
+        self._reader = LogReader(Clients(pipeline.emulator)("logs"), groups, since_ms=0)
+        self._directory = pipeline.project.directory
+        self._watched = ("Pulumi.yaml", f"Pulumi.{pipeline.project.stack}.yaml", "schemas/**/*.json")
+        self._states = self._changed_at()
 
     def lines(self) -> Iterator[str]:
         """Yield the lines to show, oldest first."""
-        new = [entry for group in self._groups for entry in self._new(group)]
-        for _, _, message in sorted(new, key=lambda entry: entry[0]):
-            yield from shown(message)
+        for line in self._reader.read():
+            yield from shown(line.message)
+        before, self._states = self._states, self._changed_at()
+        for path in sorted({path for path, _ in before.items() ^ self._states.items()}):
+            yield f"warning   {path} has changed: stop with Ctrl-C and start again to use it"
 
-    def _new(self, group: str) -> Iterator[tuple[int, str, str]]:
-        since, before = self._shown.get(group, (0, Counter()))
-        found = Counter[tuple[int, str, str]]()
-        pages = self._logs.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since)
-        for event in (event for page in pages for event in page["events"]):
-            entry = event["timestamp"], event["logStreamName"], event["message"].rstrip()
-            found[entry] += 1
-            if found[entry] > before[entry]:
-                yield entry
-        latest = max((moment for moment, *_ in found), default=since)
-        self._shown[group] = latest, Counter({entry: count for entry, count in found.items() if entry[0] == latest})
+    def _changed_at(self) -> dict[str, int]:
+        files = [path for pattern in self._watched for path in self._directory.glob(pattern)]
+        return {str(path.relative_to(self._directory)): path.stat().st_mtime_ns for path in files}
 
 
 def shown(message: str) -> Iterator[str]:

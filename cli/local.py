@@ -15,7 +15,7 @@ from rich.console import Console
 
 from cli.core.json_text import write_json
 from cli.core.stack import OUTPUTS, Stack, state_file
-from cli.core.terminal import write_fields, write_lines
+from cli.core.terminal import write_fields, write_lines, write_styled
 from cli.live import LiveView
 from local.engine import Running, running
 from local.errors import LocalError
@@ -30,6 +30,8 @@ errors = Console(stderr=True)
 
 def run_local(stack: str, port: int, command: str | None, *, as_json: bool) -> int:
     """Start a stack, then serve it or run a command against it. Return the exit code."""
+    if command is None:
+        Stack(stack).refuse_second()
     with brought_up(stack, port) as pipeline:
         if command is not None:
             return _execute(command, pipeline)
@@ -70,7 +72,8 @@ def _progress(stack: str) -> Iterator[tuple[Callable[[Registration], None], Call
     def progress(registration: Registration) -> None:
         nonlocal count
         with lock:
-            count += 1
+            # Components exist in the program only; `pipeline check` counts in the same way.
+            count += registration.custom
             status.update(f"{count} resources, {registration.type.rpartition(':')[2]} {registration.name}")
 
     def done(message: str) -> None:
@@ -89,7 +92,7 @@ def _progress(stack: str) -> Iterator[tuple[Callable[[Registration], None], Call
 
 def show(pipeline: Running) -> None:
     """Print the outputs and a command to try."""
-    write_fields(dict(sorted(pipeline.outputs.items())))
+    write_fields({name: value for name, value in sorted(pipeline.outputs.items()) if not isinstance(value, dict)})
     stack = pipeline.project.stack
     if "output_bucket" in pipeline.outputs:
         write_lines(["", "Upload a file:", f"pipeline upload FILE.csv --stack {stack}"])
@@ -112,7 +115,7 @@ def serve(pipeline: Running) -> int:
             while pipeline.emulator.running:
                 time.sleep(RELOAD_SECONDS)
                 write_lines(pipeline.engine.reload(), to_stderr=True)
-                write_lines(live.lines(), to_stderr=True)
+                write_styled(live.lines(), errors)
         except KeyboardInterrupt:
             return 0
     raise LocalError("the emulator has stopped unexpectedly; start the pipeline again")

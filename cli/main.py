@@ -18,7 +18,7 @@ Parameters = ParamSpec("Parameters")
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="An event-driven data pipeline, on this machine or on AWS.",
 )
@@ -28,6 +28,25 @@ dead_letters_app = typer.Typer(no_args_is_help=True, help="List, redrive and pur
 app.add_typer(faults_app, name="faults")
 app.add_typer(csv_app, name="csv")
 app.add_typer(dead_letters_app, name="dead-letters")
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  as Typer calls it
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("datapipeline"))
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Run an event-driven data pipeline on this machine or look at one on AWS."""
+
 
 StackOption = Annotated[str, typer.Option(envvar="PIPELINE_STACK", help="The stack, Pulumi.<stack>.yaml.")]
 CsvStackOption = Annotated[str, typer.Option(envvar="PIPELINE_STACK", help="The stack, of the variant csv.")]
@@ -101,6 +120,17 @@ def local(
 
 
 @command(app)
+def new(
+    name: Annotated[str, typer.Argument(help="The name of the stack, its function and its event type.")],
+    variant: Annotated[str, typer.Option(help="api, csv or iot.")] = "api",
+) -> int:
+    """Write a stack of your own: its stack file and a test; for api, a schema and a function, too."""
+    from cli.new import run_new
+
+    return run_new(name, variant)
+
+
+@command(app)
 def demo(stack: StackOption = "dev", port: PortOption = 0) -> int:
     """Run a stack here, send sample events and follow each to its result. On a terminal it then serves until Ctrl-C."""
     from cli.demo import run_demo
@@ -116,12 +146,13 @@ def send(
     header: HeaderOption = None,
     *,
     sign: SignOption = False,
+    as_json: JsonOption = False,
 ) -> int:
     """Send events to a stack that runs here or on AWS. Exit 1 if any was rejected."""
     from cli.core.http import Access
     from cli.send import run_send
 
-    return run_send(file, stack, batch_size, Access.from_options(header or [], sign=sign))
+    return run_send(file, stack, batch_size, Access.from_options(header or [], sign=sign), as_json=as_json)
 
 
 @command(app)
@@ -138,6 +169,41 @@ def status(
     from cli.status import run_status
 
     return run_status(event_id, stack, Access.from_options(header or [], sign=sign), as_json=as_json)
+
+
+@command(app)
+def events(
+    stack: StackOption = "dev",
+    status: Annotated[str | None, typer.Option(help="Only queued, retrying, succeeded or failed ones.")] = None,
+    event_type: Annotated[str | None, typer.Option("--type", help="Only events of this type.")] = None,
+    since: SinceOption = None,
+    maximum: MaximumOption = 100,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C: a line for each change.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each event.")] = False,
+) -> int:
+    """List recent events with status and error, oldest first. Default: those of the last hour."""
+    from cli.events import Selection, run_events
+
+    return run_events(stack, Selection(since, status, event_type, maximum), watch=watch, as_json=as_json)
+
+
+@command(app)
+def logs(
+    stack: StackOption = "dev",
+    function: Annotated[str | None, typer.Option(help="Only this function, such as worker.")] = None,
+    since: SinceOption = None,
+    wanted_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Only lines with this event or correlation id.")
+    ] = None,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each log line.")] = False,
+) -> int:
+    """Show what the functions log, with tracebacks. Default: the last ten minutes."""
+    from cli.logs import run_logs
+
+    return run_logs(stack, function, since, wanted_id, follow=follow, as_json=as_json)
 
 
 @command(app)

@@ -3,13 +3,13 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from rich.console import Console
 from rich.progress import Progress
 
 from cli.core.http import Access, Answer, request
-from cli.core.json_text import parse_values, read_text
+from cli.core.json_text import parse_values, read_text, write_json
 from cli.core.stack import Stack
 from cli.core.terminal import write_lines
 from local.errors import LocalError
@@ -23,6 +23,7 @@ ATTEMPTS = 6
 FIRST_WAIT_SECONDS = 0.5
 
 SHOWN_REASONS = 5
+SHOWN_IDS = 20
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Counts:
     duplicate: int = 0
     rejected: int = 0
     reasons: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
 
     def reject(self, number: int, reason: str) -> None:
         """Count a rejected event."""
@@ -42,8 +44,8 @@ class Counts:
             self.reasons.append(f"event {number}: {reason}")
 
 
-def run_send(file: str, stack: str, batch_size: int, access: Access) -> int:
-    """Send the events of a file and print counts. Return 1 if any was rejected."""
+def run_send(file: str, stack: str, batch_size: int, access: Access, *, as_json: bool) -> int:
+    """Send the events of a file; print ids and counts. Return 1 if any was rejected."""
     events = read_events(*read_text(file))
     url = f"{Stack(stack).output('api_url')}/events"
     counts = Counts()
@@ -52,7 +54,10 @@ def run_send(file: str, stack: str, batch_size: int, access: Access) -> int:
         task = progress.add_task("sending", total=len(events))
         for _ in send(events, url, batch_size, access, counts):
             progress.update(task, completed=counts.sent)
-    _show(counts)
+    if as_json:
+        write_json(asdict(counts))
+    else:
+        _show(counts)
     return 1 if counts.rejected else 0
 
 
@@ -81,6 +86,9 @@ def _show(counts: Counts) -> None:
     write_lines((f"rejected: {reason}" for reason in counts.reasons), to_stderr=True)
     if counts.rejected > len(counts.reasons):
         write_lines([f"... and {counts.rejected - len(counts.reasons)} more"], to_stderr=True)
+    write_lines(counts.ids[:SHOWN_IDS])
+    if len(counts.ids) > SHOWN_IDS:
+        write_lines([f"... and {len(counts.ids) - SHOWN_IDS} more ids; --json prints all"])
     accepted = f"{counts.accepted} accepted ({counts.duplicate} duplicate)"
     write_lines([f"{counts.sent} events: {accepted}, {counts.rejected} rejected"])
 
@@ -123,4 +131,5 @@ def _count(answer: Answer, length: int, counts: Counts) -> None:
             counts.reject(counts.sent + result["index"] + 1, reasons)
         else:
             counts.accepted += 1
+            counts.ids.append(str(result["id"]))
             counts.duplicate += bool(result.get("duplicate"))

@@ -6,13 +6,14 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.core.json_text import write_json
 from cli.core.stack import Stack
-from cli.simulation import Expectation, Summary, Upload, uploads
+from cli.simulation import Expectation, Summary, Upload, device_name, recent_start, uploads
 from components.options.iot import IotPipelineConfig
 from handlers.iot.forms import Form
 from handlers.iot.thresholds import Thresholds
@@ -54,7 +55,8 @@ def run_simulate(
         progress = stacked.enter_context(_progress())
         lanes = [stacked.enter_context(ThreadPoolExecutor(1)) for _ in range(min(LANES, devices))]
         task = progress.add_task("simulating", total=count, said="")
-        simulated = uploads(devices=devices, count=count, seed=seed, bad_share=bad_share, form=form)
+        start = recent_start(devices=devices, count=count, now=datetime.now(UTC))
+        simulated = uploads(devices=devices, count=count, seed=seed, bad_share=bad_share, form=form, start=start)
         for number, upload in enumerate(simulated):
             time.sleep(max(0.0, started + number / rate - time.monotonic()))
             pending.append(lanes[upload.device % len(lanes)].submit(put, upload))
@@ -87,7 +89,8 @@ def _said(summary: Summary) -> str:
 def _print(summary: Summary, seed: int, devices: int, seconds: float) -> None:
     alerts = summary.crossed + summary.recovered
     lines = {
-        "seed": f"{seed} (the same seed sends the same again)",
+        "seed": f"{seed} (on the same day, the same seed sends the same again)",
+        "devices": f"{device_name(seed, 0)} to {device_name(seed, devices - 1)}",
         "sent": f"{summary.uploads} objects of {devices} devices in {seconds:.1f} s",
         "good readings": f"{summary.good}, to be stored once each",
         "repeated": f"{summary.repeated}, of readings sent before",

@@ -1,7 +1,7 @@
 """Devices that are not there: what they measure, what goes wrong, and what an `iot` pipeline is to make of it.
 
-The same seed gives the same bytes. Times are the simulation's own, five minutes between two readings, from a day long
-past, and a device's name holds the seed: run again, a seed's readings are repeats, another seed's are other devices.
+The same seed and start give the same bytes. Times are the simulation's own, five minutes between two readings, and a
+device's name holds the seed: run again on the same day, a seed's readings are repeats. Another seed has other devices.
 
 What a pipeline alerts of must not depend on which of a device's uploads is taken first, when some are taken at once. So
 an excursion lasts for several uploads, and what is late or twice comes from between excursions.
@@ -21,6 +21,7 @@ from handlers.iot.contents import STANDARD_FORM, Contents, read
 from handlers.iot.forms import EPOCHS, Form, Path
 from handlers.iot.thresholds import Thresholds
 
+# For tests; `pipeline simulate` begins at `recent_start`.
 START = datetime(2020, 1, 1, tzinfo=UTC)
 INTERVAL = timedelta(minutes=5)
 READINGS_A_DAY = 288
@@ -99,12 +100,25 @@ class Expectation:
                 summary.recovered += pending.alert.kind == "recovered"
 
 
-def uploads(*, devices: int, count: int, seed: int, bad_share: float, form: Form = STANDARD_FORM) -> Iterator[Upload]:
+def recent_start(*, devices: int, count: int, now: datetime) -> datetime:
+    """Return the midnight that lets the last of `count` uploads end before `now`."""
+    readings = (-(-count // devices) + 1) * READINGS_AN_UPLOAD
+    return (now - readings * INTERVAL).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def device_name(seed: int, number: int) -> str:
+    """Return the id of a simulated device."""
+    return f"sim-{seed}-{number:04}"
+
+
+def uploads(
+    *, devices: int, count: int, seed: int, bad_share: float, form: Form = STANDARD_FORM, start: datetime = START
+) -> Iterator[Upload]:
     """Yield `count` uploads of `devices` devices in turn, in every way of writing a reading that the stack accepts.
 
     `bad_share`: malformed payloads for each good one.
     """
-    simulated = [_Device(number, seed, bad_share, form) for number in range(devices)]
+    simulated = [_Device(number, seed, bad_share, form, start) for number in range(devices)]
     for number in range(count):
         device = simulated[number % devices]
         yield device.upload(last=number + devices >= count)
@@ -116,13 +130,14 @@ class _Device:
     seed: int
     bad_share: float
     form: Form
+    start: datetime
     taken: int = 0
     sent: int = 0
     held_back: list[Json] = field(default_factory=list)
     before: list[Json] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.name = f"sim-{self.seed}-{self.number:04}"
+        self.name = device_name(self.seed, self.number)
         self._random = random.Random(f"{self.seed}/{self.number}")  # noqa: S311  it is to be the same again
         self._base = {"temperature": self._random.uniform(16, 20), "humidity": self._random.uniform(46, 50)}
         self._phase = self._random.uniform(0, 2 * pi)
@@ -153,7 +168,7 @@ class _Device:
         return upload
 
     def _next(self) -> Json:
-        moment = START + self.taken * INTERVAL
+        moment = self.start + self.taken * INTERVAL
         day = sin(2 * pi * self.taken / READINGS_A_DAY + self._phase)
         drift = max(-2.0, min(2.0, self._drift * self.taken / 1_000))
         values = {
@@ -192,7 +207,7 @@ class _Device:
         """A payload that is no reading, as text without a line break."""
         good = {
             "device_id": self.name,
-            "timestamp": f"{START + self.taken * INTERVAL:%Y-%m-%dT%H:%M:%SZ}",
+            "timestamp": f"{self.start + self.taken * INTERVAL:%Y-%m-%dT%H:%M:%SZ}",
             "metrics": {"temperature": 20.5},
         }
         text = json.dumps(good)

@@ -75,8 +75,10 @@ VARIANTS: Mapping[str, type[PipelineConfig]] = {
 }
 
 
-def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:
+def load(raw: Mapping[str, Any], *, file: str, check_processor: bool = True) -> PipelineConfig:
     """Return the validated config of a stack. Raises ConfigError.
+
+    `check_processor` is False for commands that look at a running stack: they work while its function is being edited.
 
     `raw` maps `datapipeline:<key>` to a value as Pulumi provides it: a string, which is JSON for lists and maps.
     Keys of other namespaces are ignored. `file` is the name of the stack file in messages.
@@ -91,14 +93,16 @@ def load(raw: Mapping[str, Any], *, file: str) -> PipelineConfig:
     # Not a discriminated union of pydantic, whose errors contain the variant in every key.
     variant = values.get("variant")
     if variant is None:
-        raise ConfigError(f"{file}: {prefix}variant is missing")
+        known = {key for model in VARIANTS.values() for key in model.model_fields}
+        unknown = [f"{file}: {prefix}{key}: unknown key" for key in sorted(values.keys() - known)]
+        raise ConfigError("\n".join([*unknown, f"{file}: {prefix}variant is missing; it is api, csv or iot"]))
     model = VARIANTS.get(str(variant))
     if model is None:
         allowed = " or ".join(map(repr, VARIANTS))
         shown = f" = {variant!r}" if isinstance(variant, str) and not _begins_like_json(variant) else ""
         raise ConfigError(f"{file}: {prefix}variant{shown}: Input should be {allowed}")
     try:
-        context = {"region": raw.get("aws:region")}
+        context = {"region": raw.get("aws:region"), "check_processor": check_processor}
         return model.model_validate(with_environment_defaults(values), context=context)
     except ValidationError as error:
         raise ConfigError("\n".join(_lines(error, file, model))) from error

@@ -210,3 +210,11 @@ _INTERFACES = Grant(
     why="be connected to the network",
     used_by_lambda=True,
 )
+
+
+def log_groups(pipeline: str, functions: Iterable[Function]) -> Output[dict[str, str]]:
+    """Return the log groups of functions by their names (`worker`), for `pipeline logs`."""
+    groups = {
+        function.pulumi_resource_name.removeprefix(f"{pipeline}-"): function.log_group_name for function in functions
+    }
+    return Output.all(**groups)

@@ -7,6 +7,7 @@ import pulumi
 from pulumi import ResourceOptions, ResourceTransformationArgs, ResourceTransformationResult
 
 from components.config import PipelineConfig
+from components.data_loss import DataLossGuard
 from components.options.api import ApiPipelineConfig
 from components.options.csv import CsvPipelineConfig
 from components.options.iot import IotPipelineConfig
@@ -27,9 +28,11 @@ class DataPipeline(pulumi.ComponentResource):
             "environment": config.environment,
             **config.tags,
         }
-        tagging = ResourceOptions(transformations=[_tagging(tags)])
+        guard = DataLossGuard(name, config.allow_data_loss)
+        tagging = ResourceOptions(transformations=[_tagging(tags), guard.check])
         super().__init__("datapipeline:index:DataPipeline", name, None, ResourceOptions.merge(tagging, opts))
         self.outputs: dict[str, pulumi.Output[Any]] = _build(name, config, self)
+        guard.finish()
         self.register_outputs(self.outputs)
 
 

@@ -50,6 +50,8 @@ class Engine:
     account = ACCOUNT
 
     def __init__(self, emulator: Emulator, project: Project, progress: Progress | None = None) -> None:
+        # Each run begins with an empty emulator.
+        self.deployed: Mapping[str, Any] = {}
         self._emulator = emulator
         self._project = project
         self._progress = progress or (lambda _registration: None)
@@ -84,7 +86,7 @@ class Engine:
         with self._ready:
             if self._clients is None:
                 self._emulator.wait()
-                self._clients = Clients(self._emulator)
+                self._clients = Clients(self._emulator, checked=True)
             return self._clients
 
     def _deployed(self, registration: Registration) -> None:

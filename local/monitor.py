@@ -77,6 +77,8 @@ class Backend(Protocol):
     """A place to create resources in. Called from several threads at once."""
 
     account: str
+    deployed: Mapping[str, Any]
+    """Resources of the last deployment: `type` and `outputs` by URN."""
 
     def create(self, registration: Registration) -> Created:
         """Create a custom resource. Raises LocalError on failure."""
@@ -295,6 +297,8 @@ class Monitor:
                     "dnsSuffix": "amazonaws.com",
                     "reverseDnsPrefix": "com.amazonaws",
                 }
+            case "pulumi:pulumi:readStackOutputs" | "pulumi:pulumi:readStackResourceOutputs":
+                return {"outputs": self._backend.deployed}
             case _:
                 raise LocalError(
                     f"the program calls {token}, which the local pipeline does not answer; add it to local/monitor.py"

@@ -12,6 +12,9 @@ from local.errors import LocalError
 
 DEFAULT_REGION = "us-east-1"
 
+# The keys of a stack file: https://www.pulumi.com/docs/iac/concepts/projects/stack-settings-file/
+_STACK_KEYS = ("config", "environment", "encryptedkey", "encryptionsalt", "secretsprovider")
+
 
 @dataclass(frozen=True)
 class Project:
@@ -54,10 +57,11 @@ def load_project(directory: Path, stack: str) -> Project:
         for key, declared in (settings.get("config") or {}).items()
         if (value := _default(declared)) is not None
     }
-    own = {_full_key(name, key): value for key, value in (_read(stack_file).get("config") or {}).items()}
-    if secret := next(
-        (key for key, value in own.items() if isinstance(value, dict) and value.keys() == {"secure"}), None
-    ):
+    given = _read(stack_file)
+    if unknown := next((key for key in given if key not in _STACK_KEYS), None):
+        raise LocalError(f"{stack_file.name}: {unknown}: unknown key; a stack's values go under config:")
+    own = {_full_key(name, key): value for key, value in (given.get("config") or {}).items()}
+    if secret := next((found for key, value in own.items() if (found := _encrypted(key, value))), None):
         raise LocalError(f"{stack_file.name}: {secret} is encrypted; only the Pulumi CLI can read it")
     config = {key: _as_text(value) for key, value in {**defaults, **own}.items()}
     return Project(name, stack, directory, config)
@@ -76,6 +80,17 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise LocalError(f"{path.name} must hold keys and values")
     return content
+
+
+def _encrypted(key: str, value: object) -> str | None:
+    """Return the key of the first encrypted value at or below a key, such as `shop:worker.tokens[0]`."""
+    if isinstance(value, dict):
+        if value.keys() == {"secure"}:
+            return key
+        below = [(f"{key}.{name}", each) for name, each in value.items()]
+    else:
+        below = [(f"{key}[{number}]", each) for number, each in enumerate(value)] if isinstance(value, list) else []
+    return next((found for name, each in below if (found := _encrypted(name, each))), None)
 
 
 def _full_key(project: str, key: str) -> str:

@@ -64,20 +64,27 @@ def synthesise(
     *,
     program: Callable[[], object] | None = None,
     config: Mapping[str, Any] | None = None,
+    deployed: Graph | None = None,
 ) -> Graph:
     """Return the graph of a stack.
 
     The stack is either one of a project's folder, with `config_override` above its stack file (plain values; a key
-    without namespace is the project's; None removes a key), or a `program` with `config`, which needs no files. Raises
-    what the program raises.
+    without namespace is the project's; None removes a key), or a `program` with `config`, which needs no files. The
+    program finds the resources of `deployed` in its state. Raises what the program raises.
     """
     if program is None:
         project = load_project(directory or Path.cwd(), stack).with_config(config_override or {})
     else:
         project = Project("datapipeline", stack, directory or Path.cwd(), {}).with_config(config or {})
     recorder = Recorder(project.config.get("aws:region", DEFAULT_REGION))
+    if deployed is not None:
+        recorder.deployed = {each.urn: {"type": each.type, "outputs": _plain(each)} for each in deployed}
     outputs = run_program(project, recorder, program)
     return Graph(recorder.registered, outputs, recorder.arns)
+
+
+def _plain(resource: Registration) -> dict[str, Any]:
+    return {key: value for key, value in resource.inputs.items() if isinstance(value, str | bool | int)}
 
 
 class Recorder:
@@ -89,6 +96,7 @@ class Recorder:
         self._scope = Scope(ACCOUNT, region)
         self._lock = threading.Lock()
         self.registered: list[Registration] = []
+        self.deployed: Mapping[str, Any] = {}
         self.arns: dict[str, Registration] = {}
 
     def component(self, registration: Registration) -> None:

@@ -30,7 +30,7 @@ def parse(text: str, source: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=without_repeated_names)
     except (ValueError, RecursionError) as error:
-        raise LocalError(f"{source} is not JSON: {error}") from error
+        raise LocalError(f"{source} is not JSON: {_described(error)}") from error
 
 
 def parse_object(text: str, source: str) -> dict[str, Any]:
@@ -59,6 +59,13 @@ def write_json(value: Any, *, indent: int | None = None) -> None:
     """Print a value as JSON, on one line unless `indent` is given."""
     sys.stdout.write(f"{json.dumps(value, indent=indent)}\n")
     sys.stdout.flush()
+
+
+def _described(error: Exception) -> str:
+    """Return the message of an error; of a one-line text without the line, which the caller names."""
+    if isinstance(error, json.JSONDecodeError) and "\n" not in error.doc:
+        return f"{error.msg}: column {error.colno}"
+    return str(error)
 
 
 def _finite(text: str) -> float:

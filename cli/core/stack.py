@@ -54,10 +54,10 @@ class Stack:
 
     @cached_property
     def config(self) -> "PipelineConfig":
-        """The validated config, of whichever variant."""
+        """The validated config, of whichever variant. The user's function may be broken: it is not read."""
         from components.config import load  # noqa: PLC0415  Pulumi's import takes longer than most commands
 
-        return load(self.project.config, file=f"Pulumi.{self.name}.yaml")
+        return load(self.project.config, file=f"Pulumi.{self.name}.yaml", check_processor=False)
 
     def config_as(self, kind: "type[Config]") -> "Config":
         """Return the config of a variant. Raises LocalError when the stack has another variant."""
@@ -100,6 +100,14 @@ class Stack:
         else:
             os.environ.setdefault("AWS_DEFAULT_REGION", self.project.region)
 
+    def refuse_second(self) -> None:
+        """Raise LocalError when the stack already runs here: a second one would take over its state file."""
+        if self._running:
+            raise LocalError(
+                f"stack {self.name!r} already runs here (process {self._running['pid']}); stop it with Ctrl-C, or give "
+                f"the second one a name of its own: cp Pulumi.{self.name}.yaml Pulumi.{self.name}2.yaml"
+            )
+
     @cached_property
     def _running(self) -> Mapping[str, Any] | None:
         """The state file of the local pipeline; None when none is running."""
@@ -110,6 +118,9 @@ class Stack:
         try:
             os.kill(state["pid"], 0)
         except ProcessLookupError:
+            return None
+        except PermissionError:
+            # The number belongs to a process of another user by now.
             return None
         return state
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
 
@@ -42,3 +43,18 @@ def write_fields(fields: Mapping[str, Any]) -> None:
     """Print names and values in two columns."""
     width = max(map(len, fields), default=0)
     write_lines(f"{name:<{width}}  {value}" for name, value in fields.items())
+
+
+_STYLES = {
+    "green": ("succeeded", "recovered"),
+    "yellow": ("warning", "retrying", "queued"),
+    "red": ("failed", "error", "critical", "conflict", "unreadable", "crossed"),
+}
+_styled = {word: style for style, words in _STYLES.items() for word in words}
+
+
+def write_styled(lines: Iterable[str], console: Console) -> None:
+    """Print lines as they are, coloured by the outcome that they name first. Rich respects NO_COLOR and pipes."""
+    for line in lines:
+        style = next((_styled[word] for word in line.split()[:3] if word in _styled), "")
+        console.print(Text(inert(line), style=style), soft_wrap=True)

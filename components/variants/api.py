@@ -12,7 +12,7 @@ from components.api import Backend, HttpApi, RestApi
 from components.bucket import Bucket
 from components.circuit_breaker import guarded_worker
 from components.faults import faults_part
-from components.function import Function, Size, functions_panel
+from components.function import Function, Size, functions_panel, log_groups
 from components.grants import Grant
 from components.notifications import Notifications
 from components.observability import Metric, Observability, Panel, counts_panel, latency_panel
@@ -115,6 +115,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "bucket_name": bucket.name,
         "alerts_topic_arn": alerts.arn,
         "alarms_topic_arn": alarms.arn,
+        "log_groups": log_groups(name, parts.functions),
         **parts.outputs,
         **({"api_key_id": api.key_id} if api.key_id is not None else {}),
     }

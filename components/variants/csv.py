@@ -8,7 +8,7 @@ from pulumi import Output, ResourceOptions
 from components.api import HttpApi
 from components.bucket import Bucket
 from components.files import FileTable, Uploads
-from components.function import functions_panel
+from components.function import functions_panel, log_groups
 from components.notifications import Notifications
 from components.observability import Observability, counts_panel, latency_panel
 from components.options.csv import SUFFIXES, CsvPipelineConfig
@@ -101,6 +101,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         "notifications_topic_arn": notifications.arn,
         "alerts_topic_arn": alerts.arn,
         "alarms_topic_arn": alarms.arn,
+        "log_groups": log_groups(name, parts.functions),
         **parts.outputs,
     }
 

@@ -8,7 +8,7 @@ import pulumi
 from pulumi import Input, Output
 
 from components.bucket import Bucket
-from components.function import functions_panel
+from components.function import functions_panel, log_groups
 from components.notifications import Notifications
 from components.observability import Alarm, Observability, Rate, counts_panel, latency_panel, own_metric
 from components.options.iot import IotPipelineConfig
@@ -96,6 +96,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         "alerts_topic_arn": alerts.arn,
         "alarms_topic_arn": alarms.arn,
         "worker_name": worker.function.name,
+        "log_groups": log_groups(name, [worker.function]),
     }
 
 

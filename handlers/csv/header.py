@@ -166,7 +166,7 @@ class HeaderReader:
                 "the first line has NUL characters: a binary file, or UTF-16 without a byte order mark"
                 if invalid == "\0"
                 else f"the first line is not text in {self._encoding}: a binary file, or a file in an encoding "
-                "other than the configured one",
+                "that is not in input.encodings",
             )
 
     def _nothing_found(self) -> tuple[str, str]:

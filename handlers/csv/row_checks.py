@@ -45,7 +45,9 @@ class RowChecks:
             if self._format.empty_rows == "skip":
                 parsed.skip(position, "blank")
             else:
-                parsed.problems[position] = [Problem(None, "empty_row", "the row has nothing but delimiters")]
+                parsed.problems[position] = [
+                    Problem(None, "empty_row", "the row has nothing but delimiters (input.empty_rows)")
+                ]
 
     def _find_repeated_headers(self, parsed: ParsedRows) -> None:
         """Find header lines of files that were appended to another one."""
@@ -75,6 +77,10 @@ class RowChecks:
             else:
                 reason, relation = ("too_few_cells", "fewer") if length < width else ("too_many_cells", "more")
                 message = f"the row has {length} cells, {relation} than the header's {width}"
+                if length < width:
+                    message += " (input.short_rows)"
+                elif not any(row[width:]):
+                    message += ", all empty (input.long_rows)"
                 parsed.problems[position] = [Problem(None, reason, message)]
 
     def _check_nameless(self, parsed: ParsedRows, position: int) -> None:
@@ -111,5 +117,5 @@ class RowChecks:
                 parsed.problems[position] = [
                     Problem(None, "nul", "the row has a NUL character")
                     if invalid == "\0"
-                    else Problem(None, "undecodable", f"the row is not text in {self._encoding}"),
+                    else Problem(None, "undecodable", f"the row is not text in {self._encoding} (input.encodings)"),
                 ]

@@ -1,14 +1,24 @@
 """The command itself: usage, errors in one line, exit codes."""
 
+import gzip
+import json
+import os
+import re
 import subprocess
 import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from cli.__main__ import main as entry_point
 from cli.core.errors import exit_with
+from cli.core.stack import Stack
 from cli.local import show
+from cli.simulation import recent_start, uploads
+from components.config import ConfigError, load
 from local.errors import LocalError
 
 from .conftest import ROOT, Command
@@ -21,8 +31,10 @@ def test_help_does_not_wait_for_pulumi() -> None:
 
 def test_help_lists_every_command(pipeline: Command) -> None:
     listed = pipeline("--help").stdout
-    names = "local demo send status report openapi check permissions cost simulate readings replay upload faults csv"
-    assert [name for name in [*names.split(), "dead-letters"] if f" {name} " not in listed] == []
+    names = (
+        "local new demo send status events logs report openapi check permissions cost simulate readings replay upload"
+    )
+    assert [name for name in [*names.split(), "faults", "csv", "dead-letters"] if f" {name} " not in listed] == []
 
 
 def test_a_wrong_port_is_a_usage_error(pipeline: Command) -> None:
@@ -85,3 +97,78 @@ def test_the_hint_of_a_running_stack_fits_its_variant(
     show(SimpleNamespace(outputs=outputs, project=project, emulator=emulator))  # type: ignore[arg-type]
     shown = capsys.readouterr().out
     assert next(line for line in shown.splitlines() if line.startswith(("curl", "pipeline"))).startswith(hint)
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_has_a_short_option(pipeline: Command, option: str) -> None:
+    assert "Usage" in pipeline("local", option).stdout
+
+
+def test_the_version_is_that_of_the_package(pipeline: Command) -> None:
+    assert pipeline("--version").stdout == f"{version('datapipeline')}\n"
+
+
+def test_completion_can_be_installed(pipeline: Command) -> None:
+    assert "--install-completion" in pipeline("--help").stdout
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_it_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.main.app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        entry_point()
+    assert ended.value.code == 130
+
+
+def _runs_already(project: Path, pid: int) -> None:
+    state = project / ".pipeline" / "local-dev.json"
+    state.parent.mkdir()
+    state.write_text(json.dumps({"pid": pid, "environment": {}, "outputs": {"api_url": "u"}}))
+
+
+def test_a_second_local_of_a_stack_is_refused(pipeline: Command, small_project: Path) -> None:
+    _runs_already(small_project, os.getpid())
+    failed = pipeline("local", cwd=small_project)
+    assert failed.exit_code == 1
+    assert failed.stderr.startswith(
+        f"error: stack 'dev' already runs here (process {os.getpid()}); stop it with Ctrl-C"
+    )
+
+
+def test_the_config_of_a_running_stack_is_read_while_its_function_has_a_syntax_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: datapipeline\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text(
+        "config:\n  datapipeline:variant: api\n  datapipeline:worker: {processor: 'processors.mine:process'}\n"
+    )
+    (tmp_path / "processors").mkdir()
+    (tmp_path / "processors" / "mine.py").write_text("def process(\n")
+    monkeypatch.chdir(tmp_path)
+    assert Stack("dev").config.variant == "api"
+    with pytest.raises(ConfigError, match="is not Python"):
+        load(Stack("dev").project.config, file="Pulumi.dev.yaml")
+
+
+def test_a_misspelt_variant_is_named_and_not_only_missed() -> None:
+    with pytest.raises(ConfigError) as failed:
+        load({"datapipeline:varient": "api"}, file="Pulumi.dev.yaml")
+    assert str(failed.value).splitlines() == [
+        "Pulumi.dev.yaml: datapipeline:varient: unknown key",
+        "Pulumi.dev.yaml: datapipeline:variant is missing; it is api, csv or iot",
+    ]
+
+
+def test_simulated_readings_are_recent_and_none_is_in_the_future() -> None:
+    now = datetime(2026, 11, 21, 0, 30, tzinfo=UTC)
+    start = recent_start(devices=3, count=10, now=now)
+    last = list(uploads(devices=1, count=4, seed=1, bad_share=0, start=start))[-1]
+    newest = max(re.findall(rb"20\d\d-\d\d-\d\dT[\d:]+Z", gunzipped(last.body)))
+    assert "2026-11-20" in str(start)
+    assert start.isoformat().encode() <= newest < b"2026-11-21T00:30:00Z"
+
+
+def gunzipped(body: bytes) -> bytes:
+    return gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body

@@ -111,7 +111,9 @@ def test_events_go_out_in_batches_and_in_order(api: Api, tmp_path: Path) -> None
     file = tmp_path / "events.jsonl"
     file.write_text("".join(f'{{"n": {number}}}\n' for number in range(5)))
     result = _run("send", str(file), "--batch-size", "2")
-    assert (result.exit_code, result.stdout) == (0, "5 events: 5 accepted (0 duplicate), 0 rejected\n")
+    *ids, counted = result.stdout.splitlines()
+    assert (result.exit_code, counted) == (0, "5 events: 5 accepted (0 duplicate), 0 rejected")
+    assert len(ids) == 5
     assert api.bodies == [[{"n": 0}, {"n": 1}], [{"n": 2}, {"n": 3}], [{"n": 4}]]
     assert {(method, path) for method, path, _ in api.requests} == {("POST", "/events")}
 
@@ -131,7 +133,7 @@ def test_rejected_events_are_counted_and_shown_by_their_number_in_the_file(api: 
     api.reply = reply
     result = _run("send", "-", "--batch-size", "2", text="[1, 2, 3, 4]")
     assert result.exit_code == 1
-    assert result.stdout == "4 events: 2 accepted (2 duplicate), 2 rejected\n"
+    assert result.stdout.splitlines()[-1] == "4 events: 2 accepted (2 duplicate), 2 rejected"
     assert result.stderr.splitlines() == [
         "rejected: event 2: amount: must be a number",
         "rejected: event 4: amount: must be a number",
@@ -271,3 +273,22 @@ def test_headers_can_be_in_a_file_which_no_other_user_sees_on_the_command_line(t
     file.write_text("abc\n")
     with pytest.raises(LocalError, match=r"'abc' must be like"):
         Access.from_options([f"@{file}"], sign=False)
+
+
+def test_a_bad_line_of_json_lines_is_named_by_one_line_number_and_its_column(api: Api, tmp_path: Path) -> None:
+    file = tmp_path / "events.jsonl"
+    file.write_text('{"a": 1}\n{"a" 2}\n')
+    result = _run("send", str(file))
+    assert result.stderr == f"error: {file}, line 2 is not JSON: Expecting ':' delimiter: column 6\n"
+    assert api.requests == []
+
+
+@pytest.mark.usefixtures("api")
+def test_ids_are_printed_and_all_of_them_as_json() -> None:
+    events = json.dumps([{"n": number} for number in range(25)])
+    lines = _run("send", "-", text=events).stdout.splitlines()
+    assert lines[:20] == [f"id-{number}" for number in range(20)]
+    assert lines[20] == "... and 5 more ids; --json prints all"
+    printed = json.loads(_run("send", "-", "--json", text=events).stdout)
+    assert printed["ids"] == [f"id-{number}" for number in range(25)]
+    assert (printed["sent"], printed["accepted"], printed["rejected"]) == (25, 25, 0)

@@ -89,6 +89,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
         "environment": "dev",
         "tags": {},
         "accepted_findings": (),
+        "allow_data_loss": (),
         "tracing": False,
         "api": {
             "kind": "http",
@@ -521,7 +522,9 @@ def test_an_earlier_form_of_an_option_is_an_error_that_names_the_new_one(
 
 
 def test_a_stack_without_a_variant_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^Pulumi\.qa\.yaml: datapipeline:variant is missing$"):
+    with pytest.raises(
+        ConfigError, match=r"^Pulumi\.qa\.yaml: datapipeline:variant is missing; it is api, csv or iot$"
+    ):
         load({"aws:region": "us-east-1"}, file="Pulumi.qa.yaml")
 
 

@@ -101,7 +101,7 @@ def column(**more: Any) -> dict[str, Any]:
         ({"input": {"columns": COLUMNS, "encodings": ["cp437"], "encoding": "utf-8"}}, "are both set; remove one"),
         ({"output": {"format": "xml"}}, "output.format = 'xml': Input should be 'jsonl.gz', 'jsonl' or 'parquet'"),
         ({"worker": {"timeout_seconds": 30}}, "datapipeline:worker.timeout_seconds = 30: Input should be greater"),
-        ({"api": {}}, "datapipeline:api: unknown key; allowed here: accepted_findings, alarms, encryption,"),
+        ({"api": {}}, "datapipeline:api: unknown key; allowed here: accepted_findings, alarms, allow_data_loss,"),
         (
             {"queue": {"redrive_api": {}}, "redrive_api": {"auth": "none"}},
             "redrive_api.auth: unknown key; allowed here: access_logs, stage_name, throttling",
@@ -138,6 +138,7 @@ def test_the_stack_has_the_documented_outputs(graph: Graph) -> None:
         "notifications_topic_arn",
         "alerts_topic_arn",
         "alarms_topic_arn",
+        "log_groups",
     }
 
 

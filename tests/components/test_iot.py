@@ -109,7 +109,7 @@ def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
         (
             {"api": {}},
             (
-                "api: unknown key; allowed here: accepted_findings, alarms, dead_letters, encryption, "
+                "api: unknown key; allowed here: accepted_findings, alarms, allow_data_loss, dead_letters, encryption, "
                 "environment, logs, network, notifications, readings, storage, tags, thresholds, tracing, "
                 "variant, worker"
             ),
@@ -131,6 +131,7 @@ def test_the_stack_has_these_outputs(iot: Graph) -> None:
         "alerts_topic_arn",
         "alarms_topic_arn",
         "worker_name",
+        "log_groups",
     }
     assert set(iot.outputs) == names
 

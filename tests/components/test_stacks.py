@@ -14,6 +14,7 @@ STACKS = sorted(path.name.split(".")[1] for path in ROOT.glob("Pulumi.*.yaml"))
 API_OUTPUTS = {"api_url", "queue_url", "dead_letter_queue_url", "table_name", "bucket_name"} | {
     "alerts_topic_arn",
     "alarms_topic_arn",
+    "log_groups",
 }
 
 # What AWS does not let anybody tag, or what is only a part of something tagged.
@@ -38,7 +39,12 @@ def graph(request: pytest.FixtureRequest, graph_of: Callable[..., Graph]) -> Gra
 def test_a_stack_has_resources_and_all_its_outputs_are_known(graph: Graph) -> None:
     # The recorder refuses unknown outputs, duplicate names and types that nobody declared.
     assert len(graph.resources) > 20
-    assert all(isinstance(value, str) and value for value in graph.outputs.values())
+    groups = graph.outputs["log_groups"]
+    texts = [*groups.values(), *(value for name, value in graph.outputs.items() if name != "log_groups")]
+    assert all(isinstance(value, str) and value for value in texts)
+    assert set(groups.values()) == {
+        function.inputs["loggingConfig"]["logGroup"] for function in graph.of_type("aws:lambda/function:Function")
+    }
 
 
 def test_the_dev_stack_has_the_documented_outputs(dev: Graph) -> None:

@@ -53,6 +53,23 @@ def test_an_encrypted_value_is_an_error_that_names_its_key(tmp_path: Path) -> No
         load_project(_project(tmp_path, stack="config:\n  shop:token: {secure: AAAB}\n"), "dev")
 
 
+@pytest.mark.parametrize(
+    ("group", "key"),
+    [
+        ("{token: {secure: AAAB}}", "shop:worker.token"),
+        ("{tokens: [plain, {secure: AAAB}]}", r"shop:worker.tokens\[1\]"),
+    ],
+)
+def test_an_encrypted_value_inside_a_group_is_an_error_that_names_its_key(tmp_path: Path, group: str, key: str) -> None:
+    with pytest.raises(LocalError, match=f"{key} is encrypted"):
+        load_project(_project(tmp_path, stack=f"config:\n  shop:worker: {group}\n"), "dev")
+
+
+def test_an_unknown_top_level_key_of_a_stack_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match=r"^Pulumi.dev.yaml: confg: unknown key; a stack's values go under config:$"):
+        load_project(_project(tmp_path, stack="confg:\n  shop:a: 1\n"), "dev")
+
+
 def test_values_of_a_stack_can_be_overridden(tmp_path: Path) -> None:
     project = load_project(_project(tmp_path, stack="config:\n  shop:a: x\n  shop:b: y\n"), "dev")
     assert project.with_config({"a": {"c": 1}, "b": None, "aws:region": "eu-west-1"}).config == {

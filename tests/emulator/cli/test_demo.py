@@ -17,7 +17,7 @@ def test_the_demo_shows_each_step_from_request_to_stored_result_and_exits(pipeli
     steps = [
         "queue  1 message waits",
         "table  status queued",
-        '"status": "succeeded"',
+        "status succeeded: received ",
         "stored s3://",
         "result {",
         '"duplicate":true',

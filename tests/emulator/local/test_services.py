@@ -29,6 +29,7 @@ class Listening:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.account = backend.account
+        self.deployed = backend.deployed
         self.created: dict[tuple[str, str], Created] = {}
 
     def component(self, registration: Registration) -> None:
@@ -124,7 +125,7 @@ def _functions(dead: aws_.sqs.Queue) -> aws_.lambda_.Function:
         handler="odds.handler",
         role=role.arn,
         code=pulumi.AssetArchive({"odds.py": pulumi.StringAsset("def handler(event, context): return event\n")}),
-        environment={"variables": {"A": "b"}},
+        environment={"variables": {"AA": "b"}},
         reserved_concurrent_executions=2,
         publish=True,
     )

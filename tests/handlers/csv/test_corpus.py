@@ -307,6 +307,27 @@ def test_short_and_long_rows_are_rejected() -> None:
     assert len(result.rows) == 1
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (b"1", "the row has 1 cells, fewer than the header's 2 (input.short_rows)"),
+        (b"1,2,", "the row has 3 cells, more than the header's 2, all empty (input.long_rows)"),
+        (b"1,2,3", "the row has 3 cells, more than the header's 2"),
+        (b"1,\xff", "the row is not text in utf-8 (input.encodings)"),
+        (
+            b'"1"x,2',
+            (
+                "the quotes are not valid CSV: ',' expected after '\"'; if quotes are text in this file, set "
+                "input.quoting to none"
+            ),
+        ),
+    ],
+)
+def test_a_rejected_row_names_the_setting_that_would_decide(row: bytes, message: str) -> None:
+    (rejected,) = Result(b"a,b\n" + row + b"\n", ANYTHING).rejected
+    assert [error["message"] for error in rejected["errors"]] == [message]
+
+
 def test_a_cell_may_have_a_megabyte() -> None:
     cell = "x" * 1_000_000
     assert read(f'a,b\n{cell},1\n"{cell}\n{cell}",2\n', ANYTHING).rows == [

@@ -294,3 +294,12 @@ def test_a_format_is_the_same_after_a_round_trip_through_json() -> None:
     file_format = FileFormat(COLUMNS, footer=Footer(starts_with=("Total",)), comment="#")
     values = dataclasses.asdict(file_format)
     assert FileFormat.from_json(json.dumps(values)) == file_format
+
+
+@pytest.mark.parametrize("options", [{"comment": "#"}, {"footer": Footer(starts_with=("#",))}])
+def test_special_lines_that_look_like_rows_are_seen_in_blocks_without_quotes(options: dict[str, Any]) -> None:
+    engine = CsvEngine(FileFormat(COLUMNS, **options))
+    engine.take(b"a,b\n1,x\n", final=False)
+    block = engine.take(b"2,y\n#3,z\n", final=True)
+    assert json.loads(block.processed) == {"a": "2", "b": "y"}
+    assert (engine.rows, block.rejected) == (2, b"")

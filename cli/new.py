@@ -1,0 +1,150 @@
+"""`pipeline new`: a stack of one's own, with all that it names and a test of it."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+
+from cli.core.stack import Stack
+from cli.core.terminal import write_lines
+from local.errors import LocalError
+
+Files = Mapping[str, str]
+
+_name = re.compile(r"[a-z][a-z0-9_]{0,39}").fullmatch
+
+
+def run_new(name: str, variant: str) -> int:
+    """Write the files of a stack and print them with the next steps. Raises LocalError before it would replace one."""
+    if not _name(name):
+        raise LocalError(f"{name!r}: a name is a lower-case letter, then letters, digits and underscores, 40 at most")
+    if variant not in VARIANTS:
+        raise LocalError(f"--variant {variant}: must be one of {', '.join(VARIANTS)}")
+    directory = Stack(name).directory
+    files = VARIANTS[variant](name)
+    if existing := [path for path in files if (directory / path).exists()]:
+        raise LocalError(f"{', '.join(existing)} exists already; choose another name")
+    for path, content in files.items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_text(content, encoding="utf-8")
+    test = next(path for path in files if path.startswith("tests/"))
+    write_lines(
+        [*(f"wrote {path}" for path in files), "", f"pipeline local --stack {name}", f".venv/bin/pytest {test}"]
+    )
+    return 0
+
+
+def _stack_file(variant: str, options: str) -> str:
+    return (
+        "# yaml-language-server: $schema=schemas/stack.schema.json\n"
+        f"config:\n  datapipeline:variant: {variant}\n  datapipeline:environment: dev\n{options}"
+    )
+
+
+def _api(name: str) -> Files:
+    options = (
+        f"  datapipeline:api:\n    schemas: [{name}]      # schemas/{name}.json\n"
+        f"  datapipeline:worker:\n    processor: processors.{name}:process\n"
+    )
+    schema = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": f"An event of the type {name}",
+        "type": "object",
+        "required": ["amount"],
+        "properties": {"amount": {"type": "number"}},
+    }
+    processor = f'''"""The function of the stack {name}."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from handlers.processor import Rejected
+
+
+def process(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result of an event. Raises Rejected for one that can never succeed."""
+    if event["amount"] <= 0:
+        raise Rejected("amount must be above 0")
+    return {{"total": round(event["amount"] * 1.19, 2)}}
+'''
+    test = f'''"""The function of the stack {name}, called directly, and the resources of the stack."""
+
+from pathlib import Path
+
+import pytest
+
+from handlers.processor import Rejected
+from local.recording import synthesise
+from processors.{name} import process
+
+
+def test_the_total_includes_tax() -> None:
+    assert process({{"amount": 10}}) == {{"total": 11.9}}
+
+
+def test_an_amount_of_zero_is_rejected() -> None:
+    with pytest.raises(Rejected, match="above 0"):
+        process({{"amount": 0}})
+
+
+def test_the_worker_runs_this_function() -> None:
+    worker = synthesise(Path.cwd(), "{name}").find("aws:lambda/function:Function", "pipeline-worker")
+    assert worker.inputs["environment"]["variables"]["PROCESSOR"] == "processors.{name}:process"
+'''
+    return {
+        f"Pulumi.{name}.yaml": _stack_file("api", options),
+        f"schemas/{name}.json": json.dumps(schema, indent=2) + "\n",
+        f"processors/{name}.py": processor,
+        f"tests/processors/test_{name}.py": test,
+    }
+
+
+def _csv(name: str) -> Files:
+    options = (
+        "  datapipeline:input:\n    columns:\n"
+        "      - { name: name, required: true }\n      - { name: amount, type: number, required: true }\n"
+    )
+    test = f'''"""The columns of the stack {name}."""
+
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from cli.main import app
+
+
+def test_a_good_file_is_read_without_rejected_rows(tmp_path: Path) -> None:
+    file = tmp_path / "good.csv"
+    file.write_text("name,amount\\nAda,19.90\\n")
+    assert CliRunner().invoke(app, ["csv", "check", str(file), "--stack", "{name}"]).exit_code == 0
+
+
+def test_a_row_without_a_number_is_rejected(tmp_path: Path) -> None:
+    file = tmp_path / "bad.csv"
+    file.write_text("name,amount\\nAda,much\\n")
+    assert CliRunner().invoke(app, ["csv", "check", str(file), "--stack", "{name}"]).exit_code == 1
+'''
+    return {f"Pulumi.{name}.yaml": _stack_file("csv", options), f"tests/stacks/test_{name}.py": test}
+
+
+def _iot(name: str) -> Files:
+    options = (
+        "  datapipeline:thresholds:\n    temperature:\n"
+        "      critical: { min: -10, max: 30, hysteresis: 1, cooldown_minutes: 10 }\n"
+    )
+    test = f'''"""The thresholds of the stack {name}."""
+
+import json
+from pathlib import Path
+
+from local.recording import synthesise
+
+
+def test_the_worker_has_the_thresholds_of_the_stack_file() -> None:
+    worker = synthesise(Path.cwd(), "{name}").find("aws:lambda/function:Function", "pipeline-worker")
+    thresholds = json.loads(worker.inputs["code"].assets["thresholds.json"].text)
+    assert list(thresholds) == ["temperature"]
+'''
+    return {f"Pulumi.{name}.yaml": _stack_file("iot", options), f"tests/stacks/test_{name}.py": test}
+
+
+VARIANTS: Mapping[str, Callable[[str], Files]] = {"api": _api, "csv": _csv, "iot": _iot}

@@ -1,0 +1,101 @@
+"""What a deployment would lose: a guard that stops a preview before it replaces or deletes what holds data.
+
+Pulumi replaces a resource when an input changes that AWS cannot change, and deletes one that the program no longer
+registers. The guard compares the program with the stack's state. docs/decisions/0011-data-loss-stops-the-preview.md
+says why it reads the state.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pulumi
+from pulumi import ResourceTransformationArgs
+
+# What holds data, in words, and the inputs whose change replaces it. Names come from Pulumi.
+# https://www.pulumi.com/registry/packages/aws/api-docs/ ("Changes to this property will trigger replacement")
+HOLDS_DATA: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "aws:sqs/queue:Queue": ("the messages in it", {"fifo_queue": "fifoQueue"}),
+    "aws:dynamodb/table:Table": ("its items", {"hash_key": "hashKey", "range_key": "rangeKey"}),
+    "aws:s3/bucket:Bucket": ("its objects", {}),
+    "aws:kms/key:Key": ("all that it encrypts: waiting messages, dead letters, objects, backups of tables", {}),
+    "aws:cloudwatch/eventBus:EventBus": ("events that it still delivers, and the rules of other stacks", {}),
+    "aws:sns/topic:Topic": ("its subscriptions, which people must confirm again", {"fifo_topic": "fifoTopic"}),
+}
+STEPS: Mapping[str, str] = {
+    "aws:sqs/queue:Queue": (
+        "stop the senders, wait until the queue is empty, send back or purge its dead letters (`pipeline dead-letters`)"
+    ),
+    "aws:dynamodb/table:Table": "copy the items (an export to S3 and an import into the new table)",
+    "aws:s3/bucket:Bucket": "copy the objects (`aws s3 sync`)",
+    "aws:kms/key:Key": (
+        "empty the queues, copy what must stay readable to places under another key; a deleted key can be "
+        "restored for 30 days (`aws kms cancel-key-deletion`)"
+    ),
+    "aws:cloudwatch/eventBus:EventBus": "move the rules to another bus, and remove them from this one",
+    "aws:sns/topic:Topic": "tell the subscribers",
+}
+
+
+class DataLossGuard:
+    """Compares what a pipeline registers with the stack's state, for the resources that hold data.
+
+    `allowed` has the names of resources whose data may be lost. Raises DataLossError where a resource would be
+    replaced, before it is registered, and in `finish` for those that are gone, before Pulumi deletes them.
+    """
+
+    def __init__(self, pipeline: str, allowed: tuple[str, ...]) -> None:
+        self._allowed = allowed
+        self._deployed = dict(_deployed(pipeline))
+        self._registered: set[tuple[str, str]] = set()
+
+    def check(self, args: ResourceTransformationArgs) -> None:
+        """Note a resource; as a transformation it changes nothing. Raises DataLossError."""
+        kind = args.type_
+        if kind not in HOLDS_DATA:
+            return
+        self._registered.add((kind, args.name))
+        before = self._deployed.get((kind, args.name))
+        if before is None or args.name in self._allowed:
+            return
+        for given, stored in HOLDS_DATA[kind][1].items():
+            # Outputs of the provider are complete; a program leaves out what is off.
+            old, new = before.get(stored) or None, args.props.get(given) or None
+            if old != new:
+                raise DataLossError(f"its {given} would change from {_shown(old)} to {_shown(new)}", kind, args.name)
+
+    def finish(self) -> None:
+        """Look for what is deployed and no longer registered. Raises DataLossError."""
+        for kind, name in sorted(self._deployed.keys() - self._registered):
+            if name not in self._allowed:
+                raise DataLossError("it is no longer part of the stack", kind, name)
+
+
+class DataLossError(pulumi.RunError):
+    """A change that would lose data. The message says what, and how to go about it."""
+
+    def __init__(self, cause: str, kind: str, name: str) -> None:
+        holds, _ = HOLDS_DATA[kind]
+        super().__init__(
+            f"the pipeline would lose {kind.rpartition(':')[2]} {name!r} with {holds}: {cause}. Take the change back, "
+            f"or do it in steps: {STEPS[kind]}; then set datapipeline:allow_data_loss: [{name}], deploy, "
+            "and remove the option"
+        )
+
+
+def _shown(value: object) -> str:
+    return "unset" if value is None else repr(value)
+
+
+def _deployed(pipeline: str) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
+    """Yield type and name of the deployed resources of a pipeline that hold data, with their outputs."""
+    stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+    # Pulumi's engine answers both from the state that the update began with. The second fails in a stack without one.
+    outputs = pulumi.runtime.invoke("pulumi:pulumi:readStackOutputs", {"name": stack}).value
+    if not outputs or not outputs["outputs"]:
+        return
+    state = pulumi.runtime.invoke("pulumi:pulumi:readStackResourceOutputs", {"stackName": stack}).value
+    for urn, resource in state["outputs"].items():
+        types, name = urn.split("::", 3)[2:]
+        own = "datapipeline:index:DataPipeline$" in f"{types}$" and name.startswith(f"{pipeline}-")
+        if own and resource["type"] in HOLDS_DATA:
+            yield (resource["type"], name), resource["outputs"]

@@ -1,0 +1,58 @@
+"""`pipeline new`: what it writes is green as it stands."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT, Command
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A project of a user: the packages as they are, folders of its own for what is the user's."""
+    for name in ("handlers", "components", "local", "cli", "__main__.py", "Pulumi.yaml", "pyproject.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("processors", "schemas"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "processors" / "__init__.py").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("variant", ["api", "csv", "iot"])
+def test_a_new_stack_passes_its_own_test(variant: str, pipeline: Command, clone: Path) -> None:
+    made = pipeline("new", "shop", "--variant", variant, cwd=clone)
+    assert made.exit_code == 0, made.stderr
+    test = made.stdout.splitlines()[-1].split()[-1]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test],
+        cwd=clone,
+        env={**os.environ, "PYTHONPATH": str(clone)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_nothing_of_the_user_is_replaced(pipeline: Command, clone: Path) -> None:
+    (clone / "processors" / "shop.py").write_text("mine")
+    failed = pipeline("new", "shop", cwd=clone)
+    assert failed.stderr == "error: processors/shop.py exists already; choose another name\n"
+    assert (clone / "processors" / "shop.py").read_text() == "mine"
+    assert not (clone / "Pulumi.shop.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["My-Shop"], "error: 'My-Shop': a name is a lower-case letter"),
+        (["shop", "--variant", "kafka"], "error: --variant kafka: must be one of api, csv, iot"),
+    ],
+)
+def test_a_wrong_name_or_variant_is_an_error(
+    arguments: list[str], message: str, pipeline: Command, clone: Path
+) -> None:
+    assert pipeline("new", *arguments, cwd=clone).stderr.startswith(message)

@@ -1,0 +1,79 @@
+"""Changes that would delete data: the preview stops, and says what would be lost."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from components.data_loss import HOLDS_DATA, STEPS, DataLossError
+from local.recording import Graph, synthesise
+from tests.graphs import ROOT
+
+FIFO: dict[str, Any] = {"queue": {"fifo": {"group_field": "customer_id"}}}
+KEY: dict[str, Any] = {"encryption": {"customer_key": {}}}
+SAID = {"api": {"auth": "iam"}}
+
+
+def change(before: Graph, config: Mapping[str, Any], stack: str = "dev") -> Graph:
+    """Preview a stack whose state is `before`."""
+    return synthesise(ROOT, stack, dict(config), deployed=before)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what", "cause"),
+    [
+        ({}, FIFO, "pipeline-queue", "fifo_queue would change from unset to True"),
+        (FIFO, {}, "pipeline-queue", "fifo_queue would change from True to unset"),
+        (KEY, {}, "pipeline-key", "it is no longer part of the stack"),
+        ({"outcomes": {}}, {}, "pipeline-outcomes", "it is no longer part of the stack"),
+        (
+            {"environment": "prod", **SAID, **KEY},
+            {"environment": "prod", **SAID},
+            "pipeline-key",
+            "it is no longer part of the stack",
+        ),
+    ],
+)
+def test_a_change_that_loses_data_is_refused_with_what_would_be_lost_and_the_steps(
+    graph_of: Callable[..., Graph], before: dict[str, Any], after: dict[str, Any], what: str, cause: str
+) -> None:
+    deployed = graph_of(**before)
+    with pytest.raises(DataLossError) as raised:
+        change(deployed, after)
+    message = str(raised.value)
+    assert f" '{what}' with " in message or f" '{what}-dead-letters' with " in message
+    assert cause in message
+    assert "or do it in steps: " in message
+    assert "set datapipeline:allow_data_loss: [pipeline-" in message
+
+
+def test_what_is_allowed_to_be_lost_is_changed(graph_of: Callable[..., Graph]) -> None:
+    names = ["pipeline-queue", "pipeline-queue-dead-letters"]
+    graph = change(graph_of(), {**FIFO, "allow_data_loss": names})
+    assert graph.find("aws:sqs/queue:Queue", "pipeline-queue").inputs["fifoQueue"] is True
+    with pytest.raises(DataLossError, match="lose Queue 'pipeline-queue' with"):
+        change(graph_of(), {**FIFO, "allow_data_loss": names[1:]})
+
+
+def test_the_keys_of_a_table_and_a_table_s_name_are_data(graph_of: Callable[..., Graph]) -> None:
+    # Another variant has other keys and names.
+    with pytest.raises(DataLossError, match="the pipeline would lose "):
+        change(graph_of("iot"), {"variant": "csv", "input": {"columns": [{"name": "a"}]}}, "csv")
+    iot = graph_of("iot")
+    table = iot.find("aws:dynamodb/table:Table", "pipeline-table")
+    state = Graph([each for each in iot if each is not table])
+    other = {**table.inputs, "hashKey": "device"}
+    state.resources.append(type(table)(**{**vars(table), "inputs": other}))
+    with pytest.raises(DataLossError, match="hash_key would change from 'device' to 'device_id'"):
+        change(state, {}, "iot")
+
+
+@pytest.mark.parametrize("stack", ["dev", "analytics", "ingestion", "csv", "iot"])
+def test_changes_that_lose_nothing_pass(graph_of: Callable[..., Graph], stack: str) -> None:
+    deployed = graph_of(stack)
+    assert len(change(deployed, {}, stack).resources) == len(deployed.resources)
+    assert change(deployed, {"logs": {"retention_days": 90}, "tracing": True}, stack)
+
+
+def test_each_kind_of_resource_that_holds_data_has_its_steps() -> None:
+    assert HOLDS_DATA.keys() == STEPS.keys()

@@ -1,0 +1,67 @@
+"""docs/tutorial.md: an own processor, a failure in the live view, its fix, a redrive, a green test."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.processes import happens
+
+from .conftest import ROOT, arguments, environment
+
+
+def _blocks() -> list[str]:
+    """The shell blocks of the tutorial, in order."""
+    return re.findall(r"^```\n(.*?)^```$", (ROOT / "docs/tutorial.md").read_text(), re.DOTALL | re.MULTILINE)
+
+
+def _clone(folder: Path) -> None:
+    for name in ("handlers", "components", "local", "cli", "__main__.py", "Pulumi.yaml", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    for name in ("processors", "schemas"):
+        (folder / name).mkdir()
+    (folder / "processors" / "__init__.py").touch()
+
+
+def test_the_tutorial_works_as_pasted(tmp_path: Path) -> None:
+    _clone(tmp_path)
+    own = environment(PYTHONPATH=str(tmp_path))
+    seen = tmp_path / "seen.txt"
+
+    def paste(block: str) -> str:
+        started = time.monotonic()
+        lines = [line for line in block.splitlines() if not line.startswith("make ")]
+        script = "set -e\n" + "\n".join(lines)
+        ran = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, env=own, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        sys.stdout.write(f"{time.monotonic() - started:5.1f} s  {'; '.join(lines)}\n")
+        return ran.stdout
+
+    create, _, send, fail, redrive = _blocks()
+    paste(create)
+    processor = tmp_path / "processors" / "shop.py"
+    with (
+        seen.open("w") as live,
+        subprocess.Popen(
+            arguments("local", "--stack", "shop"), cwd=tmp_path, env=own, stdout=subprocess.DEVNULL, stderr=live
+        ) as local,
+    ):
+        try:
+            assert happens(lambda: "Ctrl-C stops it" in seen.read_text(), seconds=40), seen.read_text()
+            assert "1 accepted" in paste(send)
+            assert happens(lambda: "succeeded shop" in seen.read_text(), seconds=20), seen.read_text()
+            paste(fail)
+            assert happens(lambda: "Rejected: amount must be above 0" in seen.read_text(), seconds=20), seen.read_text()
+            processor.write_text(processor.read_text().replace("<= 0", "< 0"))
+            assert happens(lambda: "reloaded" in seen.read_text(), seconds=20), seen.read_text()
+            paste(redrive)
+            assert happens(lambda: seen.read_text().count("succeeded shop") == 2, seconds=20), seen.read_text()
+        finally:
+            local.terminate()
+    test = tmp_path / "tests" / "processors" / "test_shop.py"
+    test.write_text(test.read_text().replace('{"amount": 0}', '{"amount": -1}'))
+    paste(create.splitlines()[-1])
