@@ -26,7 +26,8 @@ from botocore.client import BaseClient
 from rich.console import Console
 from rich.table import Table as Grid
 
-from handlers.api.events import Envelope, new_id, received_times
+from handlers.api.events import Envelope, received_times
+from handlers.api.identity import new_id
 from handlers.api.ingest import Ingest
 from handlers.api.processing import adapted
 from handlers.api.settings import IngestSettings, WorkerSettings

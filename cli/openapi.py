@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 from cli.core.json_text import write_json
 from cli.core.stack import Stack
-from components.api import OPEN_ROUTES, Route
+from components.api import Route, is_open
 from components.options.api import ApiOptions, ApiPipelineConfig
 from components.options.csv import CsvPipelineConfig
 from components.redrive import REDRIVE_ROUTES
 from components.variants.api import event_schemas
-from handlers.api import events, listing
+from handlers.api import cloudevents, events, identity, listing
 from handlers.shared import queues, redrive
+from handlers.shared.bodies import FORM_TYPE
 from handlers.shared.http import CORRELATION_ID_PATTERN
 from local.errors import LocalError
 
@@ -39,6 +40,22 @@ CORRELATION_ID: Json = {
     "schema": {"type": "string", "pattern": f"^{CORRELATION_ID_PATTERN}$"},
 }
 
+
+CLOUD_EVENT: Json = {
+    "type": "object",
+    "required": list(cloudevents.REQUIRED),
+    "properties": {
+        "specversion": {"const": cloudevents.SPECVERSION},
+        "id": {**TEXT, "pattern": "^[!-~]{1,100}$"},
+        "source": {**TEXT, "pattern": "^[!-~]{1,100}$"},
+        "type": {**TEXT, "pattern": "^[a-z0-9.]{1,100}$"},
+        "time": TIME,
+        "subject": TEXT,
+        "data": {},
+    },
+    "additionalProperties": {"type": ["string", "integer", "boolean"]},
+    "propertyNames": {"pattern": "^[a-z0-9]{1,64}$"},
+}
 
 Auth = Literal["none", "iam", "jwt", "api_key"]
 
@@ -85,6 +102,8 @@ def document(config: ApiPipelineConfig | CsvPipelineConfig) -> Json:
         operation["security"] = [{name: []} for name in scheme]
         schemes |= scheme
         paths.setdefault(path, {})[method.lower()] = operation
+        if method == "GET":
+            paths[path]["head"] = _head(operation)
     return {
         "openapi": "3.1.0",
         "jsonSchemaDialect": DIALECT,
@@ -118,18 +137,30 @@ def _submit(config: ApiPipelineConfig) -> Json:
         "name": "Idempotency-Key",
         "in": "header",
         "description": f"With one event only; in a batch, put `{events.KEY_FIELD}` into each event.",
-        "schema": {"type": "string", "pattern": f"^[!-~]([ -~]{{0,{events.MAXIMUM_KEY_LENGTH - 2}}}[!-~])?$"},
+        "schema": {"type": "string", "pattern": f"^[!-~]([ -~]{{0,{identity.MAXIMUM_KEY_LENGTH - 2}}}[!-~])?$"},
     }
+    field = {"anyOf": [TEXT, _list_of(TEXT, minItems=2)]}
+    fields = {"type": "object", "additionalProperties": field}
+    form = {FORM_TYPE: {"schema": {"allOf": [_ref("Event"), fields]}}} if config.api.accept_forms else {}
+    # Elsewhere a CloudEvent must also satisfy the schema of its type, or have a group.
+    is_free = config.api.schemas == "none" and not config.queue.fifo
+    batch = _list_of(CLOUD_EVENT, minItems=1, maxItems=config.api.max_batch)
+    modes = {cloudevents.STRUCTURED_TYPE: CLOUD_EVENT, cloudevents.BATCH_TYPE: batch}
+    cloud = {name: {"schema": schema} for name, schema in modes.items()} if is_free else {}
     result_link = {"description": "The path of the event.", "schema": {"type": "string"}}
     return {
         "operationId": "submitEvents",
         "summary": "Submit one event, or a batch of events",
         "description": (
             f"An event is at most {config.api.max_depth} levels deep and takes at most {queues.MAXIMUM_MESSAGE_BYTES} "
-            "bytes, including what the server adds. An invalid event does not affect the others of its batch."
+            "bytes, including what the server adds. An invalid event does not affect the others of its batch. "
+            "A body may be compressed with gzip. CloudEvents 1.0 are accepted in structured, batched and binary mode."
         ),
         "parameters": [key, CORRELATION_ID],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Submission")}}},
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref("Submission")}, **form, **cloud},
+        },
         "responses": {
             "202": {
                 **_answer("The event, or at least one of the batch, is in the queue.", "Accepted", "Results"),
@@ -137,7 +168,8 @@ def _submit(config: ApiPipelineConfig) -> Json:
             },
             "400": _answer("No event is valid.", "Error", "NothingAccepted"),
             "409": _answer("The idempotency key was used with another event.", "Error"),
-            "413": _answer("Too many events, or an event that is too large.", "Error", *_gateway_error(config.api)),
+            "413": _answer("Too many events, or a body or event too large.", "Error", *_gateway_error(config.api)),
+            "415": _answer("A content type or encoding that is not supported.", "Error"),
             "503": _answer("Nothing was accepted; retry.", "Error", "NothingAccepted"),
         },
     }
@@ -150,7 +182,7 @@ def _show(_config: ApiPipelineConfig) -> Json:
         "parameters": [{"name": "id", "in": "path", "required": True, "schema": ID}, CORRELATION_ID],
         "responses": {
             "200": _answer("The event.", "Shown"),
-            "400": _answer("A header is invalid.", "Error"),
+            "400": _answer("A parameter or header is invalid.", "Error"),
             "404": _answer("There is no event with this id.", "Error"),
             "503": _answer("A service did not respond.", "Error"),
         },
@@ -224,6 +256,8 @@ def _redrive(api: ApiOptions) -> Json:
             "200": _answer("The number of messages that were moved.", "Redriven"),
             "400": _answer("The body or a header is invalid.", "Error"),
             "403": _not_signed(api),
+            "413": _answer("The body is too large.", "Error", *_gateway_error(api)),
+            "415": _answer("A content type or encoding that is not supported.", "Error"),
             "503": _answer(
                 "A service did not respond. Contains what was done before, if anything.", "Error", "Redriven"
             ),
@@ -241,6 +275,12 @@ REDRIVE_OPERATIONS: Mapping[Route, Callable[[ApiOptions], Json]] = {
     ("GET", "/redrive/preview"): _preview,
     ("POST", "/redrive/start"): _redrive,
 }
+
+
+def _head(operation: Json) -> Json:
+    """The operation of `HEAD`: as of `GET`, with answers that have no body."""
+    responses = {status: {"description": answer["description"]} for status, answer in operation["responses"].items()}
+    return {**operation, "operationId": f"{operation['operationId']}Head", "responses": responses}
 
 
 # Answers
@@ -275,7 +315,7 @@ def _gateway_answers(api: ApiOptions, auth: Auth) -> Json:
 
 
 def _auth(api: ApiOptions, route: Route) -> Auth:
-    if route in OPEN_ROUTES:
+    if is_open(route):
         return "none"
     return "iam" if route in REDRIVE_ROUTES else api.auth
 
@@ -380,15 +420,14 @@ def _redrive_schemas() -> Json:
 
 def _event_schemas(config: ApiPipelineConfig) -> Json:
     """Return `Event`, which combines the server's own rules with the schema of the event's type, and these schemas."""
-    key = {"type": ["string", "null"], "minLength": 1, "maxLength": events.MAXIMUM_KEY_LENGTH}
+    key = {"type": ["string", "null"], "minLength": 1, "maxLength": identity.MAXIMUM_KEY_LENGTH}
     fifo = config.queue.fifo
-    group = {fifo.group_field: {**TEXT, "pattern": f"^{events.GROUP_PATTERN}$"}} if fifo else {}
+    group = _at_path(fifo.group_field) if fifo else {"properties": {}, "required": []}
     anything = {
         "type": "object",
-        "properties": {events.KEY_FIELD: {**key, "description": "Printable characters."}, **group},
-        "required": list(group),
-        "not": {"anyOf": [{"required": [field]} for field in events.RESERVED_FIELDS]},
-        "description": f"{' and '.join(events.RESERVED_FIELDS)} are set by the server.",
+        "properties": {events.KEY_FIELD: {**key, "description": "Printable characters."}, **group["properties"]},
+        "required": group["required"],
+        "description": "Any JSON object. Fields such as `id` are the client's own.",
     }
     given = event_schemas(config.api)
     named = {f"event.{event_type}" if event_type else "event": schema for event_type, schema in given.items()}
@@ -398,6 +437,14 @@ def _event_schemas(config: ApiPipelineConfig) -> Json:
         for event_type, name in zip(given, named, strict=True)
     ]
     return {"Event": {"allOf": [anything, *([{"anyOf": kinds}] if kinds else [])]}, **own}
+
+
+def _at_path(path: str) -> Json:
+    """Return the schema of an object with a group at a path."""
+    name, _, rest = path.partition(".")
+    text = {**TEXT, "pattern": f"^{events.GROUP_PATTERN}$"}
+    inner = {"type": "object", **_at_path(rest)} if rest else {"anyOf": [text, {"type": "integer"}]}
+    return {"properties": {name: inner}, "required": [name]}
 
 
 def _of_type(type_field: str, event_type: str) -> Json:

@@ -23,7 +23,12 @@ HEALTH: Route = ("GET", "/health")
 OPEN_ROUTES: tuple[Route, ...] = (HEALTH,)
 # Requests a second, and at once, below the API's own: a list reads up to a hundred items, and anybody may ask for
 # health.
-LOWER_THROTTLING: Mapping[Route, tuple[str, int, int]] = {LIST: ("list", 10, 20), HEALTH: ("health", 10, 20)}
+LOWER_THROTTLING: Mapping[Route, tuple[str, int, int]] = {
+    LIST: ("list", 10, 20),
+    ("HEAD", "/events"): ("list-head", 10, 20),
+    HEALTH: ("health", 10, 20),
+    ("HEAD", "/health"): ("health-head", 10, 20),
+}
 
 INTEGRATION_TIMEOUT_MS = 29_000
 
@@ -56,6 +61,17 @@ CALLER_LOGGED = {
 }
 
 
+def with_heads(routes: Sequence[Route]) -> tuple[Route, ...]:
+    """Return the routes, and `HEAD` for each `GET` among them."""
+    return (*routes, *(("HEAD", path) for method, path in routes if method == "GET"))
+
+
+def is_open(route: Route) -> bool:
+    """Return True for a route that needs no authentication, whatever the API's options say."""
+    method, path = route
+    return ("GET" if method == "HEAD" else method, path) in OPEN_ROUTES
+
+
 @dataclass(frozen=True)
 class Backend:
     """A function and the routes that lead to it.
@@ -68,6 +84,11 @@ class Backend:
     routes: tuple[Route, ...] = ROUTES
     label: str = ""
     signed: bool = False
+
+    @property
+    def deployed(self) -> tuple[Route, ...]:
+        """The routes, and `HEAD` for each `GET`: API Gateway does not answer it by itself."""
+        return with_heads(self.routes)
 
     def named(self, name: str) -> str:
         """The name of one of its resources."""
@@ -191,10 +212,10 @@ class HttpApi(pulumi.ComponentResource):
                 api_id=api.id,
                 route_key=f"{method} {path}",
                 target=Output.concat("integrations/", integration.id),
-                **({"authorization_type": "NONE"} if (method, path) in OPEN_ROUTES else authorization),
+                **({"authorization_type": "NONE"} if is_open((method, path)) else authorization),
                 opts=child,
             )
-            for method, path in backend.routes
+            for method, path in backend.deployed
         ]
 
     def _authorization(self, name: str, options: ApiOptions, api: aws.apigatewayv2.Api) -> dict[str, Input[str]]:
@@ -314,8 +335,8 @@ class RestApi(pulumi.ComponentResource):
         )
         validator = aws.apigateway.RequestValidator(name, rest_api=api.id, validate_request_body=True, opts=child)
         made: list[pulumi.Resource] = []
-        for backend, (method, path) in ((each, route) for each in backends for route in each.routes):
-            closed = (method, path) not in OPEN_ROUTES
+        for backend, (method, path) in ((each, route) for each in backends for route in each.deployed):
+            closed = not is_open((method, path))
             signed = backend.signed or (closed and options.auth == "iam")
             label = f"{name}-{_label(method, path)}"
             route = aws.apigateway.Method(
@@ -369,7 +390,7 @@ class RestApi(pulumi.ComponentResource):
 
 def _lower_throttling(options: ApiOptions, backends: Sequence[Backend]) -> Iterator[tuple[Route, str, float, int]]:
     """Yield the routes with a throttle of their own, its name, and its requests a second and at once."""
-    for route in (route for backend in backends for route in backend.routes):
+    for route in (route for backend in backends for route in backend.deployed):
         if route in LOWER_THROTTLING:
             label, rate, burst = LOWER_THROTTLING[route]
             yield route, label, min(options.throttling.rate_per_second, rate), min(options.throttling.burst, burst)
@@ -439,6 +460,6 @@ def _allow_invocation(
 
 
 def _definition_hash(options: ApiOptions, backends: Sequence[Backend]) -> str:
-    routes = [[backend.label, backend.routes, backend.signed] for backend in backends]
+    routes = [[backend.label, backend.deployed, backend.signed] for backend in backends]
     definition = [routes, OPEN_ROUTES, GATEWAY_ERROR, BODY_SCHEMA, options.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()

@@ -86,7 +86,7 @@ class Engine:
         with self._ready:
             if self._clients is None:
                 self._emulator.wait()
-                self._clients = Clients(self._emulator)
+                self._clients = Clients(self._emulator, checked=True)
             return self._clients
 
     def _deployed(self, registration: Registration) -> None:

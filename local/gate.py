@@ -14,6 +14,9 @@ from typing import Any
 
 HEALTH = "/_ministack/health"
 
+# Of a request to a function: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+MAXIMUM_BODY_BYTES = 6 * 1024 * 1024
+
 _INTERNAL = ("/_ministack", "/_localstack")
 
 # Fetch metadata of a request that a page of the same origin, or the user, has sent:
@@ -58,9 +61,12 @@ class Gate:
             await _answer(send, 403, {"__type": "AccessDeniedException", "message": reason})
         elif scope["path"] == HEALTH:
             await _answer(send, 200, {"proof": self._proof})
+        elif self._checks.api_of(scope["path"]) is None:
+            await self._application(scope, receive, _without_cors(send))
+        elif (body := await _whole_body(receive)) is None:
+            await _answer(send, 413, {"message": "Request Too Long"})
         else:
-            is_api = self._checks.api_of(scope["path"]) is not None
-            await self._application(scope, receive, send if is_api else _without_cors(send))
+            await self._application(scope, _replayed(body, receive), send)
 
     def _refusal(self, scope: Message) -> str | None:
         """Return why a request is refused, or None."""
@@ -83,6 +89,28 @@ class Gate:
     def _is_foreign(self, headers: Mapping[str, str]) -> bool:
         origins = ["", *(f"http://{host}" for host in self._hosts)]
         return headers.get("origin", "") not in origins or headers.get("sec-fetch-site", "") not in _OWN_SITES
+
+
+async def _whole_body(receive: Receive) -> bytes | None:
+    """Return the body of a request to an API, None if it is larger than Lambda accepts."""
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        more = message.get("more_body", False)
+        if len(body) <= MAXIMUM_BODY_BYTES:
+            # The rest is read and dropped, so that the client reads the answer.
+            body += message.get("body", b"")
+    return bytes(body) if len(body) <= MAXIMUM_BODY_BYTES else None
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
 
 
 async def _answer(send: Send, status: int, body: Mapping[str, str]) -> None:

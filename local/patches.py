@@ -27,6 +27,7 @@ from ministack.core import (  # type: ignore[import-untyped]
 )
 from ministack.services import apigateway, eventbridge, lambda_svc, s3, scheduler  # type: ignore[import-untyped]
 
+from local import compression
 from local.gate import Checks, Gate
 
 IAM_LOG_VARIABLE = "PIPELINE_IAM_LOG"
@@ -64,6 +65,7 @@ def apply() -> None:
     _authorise_event_source_mappings()
     _authorise_parameters_by_arn()
     _match_line_breaks_with_wildcards()
+    compression.apply()
     _forbid_what_is_gone()
     _queue_asynchronous_invocations()
     _fill_in_scheduled_times()

@@ -4,12 +4,14 @@
 tests/emulator/api/conftest.py on the resources that the real program made in the emulator.
 """
 
+import base64
 import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from handlers.api.causes import EventCauses
 from handlers.api.ingest import Ingest
@@ -62,6 +64,12 @@ class Answer:
     body: Json
 
 
+def _body(given: str | bytes | None) -> dict[str, Any]:
+    if isinstance(given, bytes):
+        return {"body": base64.b64encode(given).decode(), "isBase64Encoded": True}
+    return {"body": given, "isBase64Encoded": False}
+
+
 @dataclass
 class Pipeline:
     """Ingest, worker and redrive with settings of a test's own. `inbox_url` gets alerts, `told_url` outcome events."""
@@ -103,7 +111,8 @@ class Pipeline:
         headers: Mapping[str, str] | None = None,
         parameters: Mapping[str, str] | None = None,
         event_id: str | None = None,
-        text: str | None = None,
+        text: str | bytes | None = None,
+        query: str = "",
         signer: str = "arn:aws:iam::123456789012:user/ann",
         context: Time = Time(),  # noqa: B008  it is only read
     ) -> Answer:
@@ -112,9 +121,10 @@ class Pipeline:
             "routeKey": f"{method} {path}",
             "rawPath": path.replace("{id}", event_id or ""),
             "headers": dict(headers or {}),
-            "queryStringParameters": dict(parameters or {}),
+            "queryStringParameters": dict(parameters or parse_qsl(query)),
             "pathParameters": {"id": event_id} if event_id else {},
-            "body": text if text is not None else None if body is None else json.dumps(body),
+            "rawQueryString": query or urlencode(parameters or {}, errors="surrogatepass"),
+            **_body(text if text is not None else None if body is None else json.dumps(body)),
             "requestContext": {
                 "requestId": "request-1",
                 "http": {"sourceIp": "192.0.2.1", "userAgent": "test"},
@@ -122,7 +132,7 @@ class Pipeline:
             },
         }
         answer = self.redrive().handle(event, context) if path.startswith("/redrive") else self.ingest().handle(event)
-        return Answer(answer["statusCode"], answer["headers"], json.loads(answer["body"]))
+        return Answer(answer["statusCode"], answer["headers"], json.loads(answer["body"] or "null"))
 
     def post(self, body: Json, **headers: str) -> Answer:
         return self.request("POST", "/events", body, headers={k.replace("_", "-"): v for k, v in headers.items()})

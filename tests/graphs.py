@@ -10,6 +10,8 @@ from typing import Any
 from local.recording import Graph, synthesise
 
 ROOT = Path(__file__).parents[1]
+# The stacks of this repository that are there. Stack files of a user have tests of their own, and only dev must stay.
+SHIPPED = [name for name in ("analytics", "csv", "dev", "ingestion", "iot") if (ROOT / f"Pulumi.{name}.yaml").is_file()]
 
 
 def graph_of(stack: str = "dev", config: Mapping[str, Any] | None = None) -> Graph:

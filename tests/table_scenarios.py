@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from handlers.api.events import Envelope, new_id, received_times
+from handlers.api.events import Envelope, received_times
+from handlers.api.identity import new_id
 from handlers.api.items import Completion, description
 from handlers.api.table import EventTable
 from handlers.csv.files import FAILED, File, FileTable, LostError

@@ -24,7 +24,8 @@ from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
 from handlers.api import breaker, circuit, counts, ingest, items, objects, reader, reporting
-from handlers.api.events import Envelope, new_id, received_times
+from handlers.api.events import Envelope, received_times
+from handlers.api.identity import new_id
 from handlers.api.ingest import Ingest
 from handlers.api.settings import IngestSettings, ReportSettings, WorkerSettings
 from handlers.api.summary import window_before
@@ -150,7 +151,16 @@ def test_the_bucket_is_named_to_a_function_when_it_uses_it_and_not_else() -> Non
 
 def test_options_reach_the_settings_as_they_are() -> None:
     config = {
-        "api": {"max_batch": 7, "max_depth": 9, "track": False, "deduplicate": "content", "type_field": "kind"},
+        "api": {
+            "accept_forms": True,
+            "idempotency": {"field": "order.number"},
+            "ignore_when_comparing": ["sent_at"],
+            "max_batch": 7,
+            "max_depth": 9,
+            "track": False,
+            "deduplicate": "content",
+            "type_field": "kind",
+        },
         "queue": {"fifo": {"group_field": "customer_id"}},
         "worker": {
             "max_attempts": 8,
@@ -172,7 +182,9 @@ def test_options_reach_the_settings_as_they_are() -> None:
     )
     assert (worker.max_attempts, worker.event_timeout_seconds) == (8, 7)
     assert (worker.backoff_base_seconds, worker.backoff_maximum_seconds) == (3, 30)
-    assert ingest.group_field == "customer_id"
+    assert (ingest.group_field, ingest.accept_forms) == ("customer_id", True)
+    assert (ingest.idempotency_field, ingest.idempotency_header) == ("order.number", "")
+    assert json.loads(ingest.ignore_when_comparing) == ["sent_at"]
     assert (worker.processor, worker.archive) == ("processors.orders:process", True)
     for settings in (ingest, worker):
         assert (settings.results, settings.time_index_shards, settings.items_expire_after_days) == ("inline", 5, 21)
@@ -211,8 +223,9 @@ def test_the_api_has_the_routes_that_the_function_answers(monkeypatch: pytest.Mo
 
     def answered(route: str) -> str:
         context = {"requestId": "r", "http": {"sourceIp": "", "userAgent": ""}}
+        query = {"limit": "x"} if route == "GET /events" else {}
         answer = function.handle(
-            {"routeKey": route, "rawPath": "/", "requestContext": context, "queryStringParameters": {"limit": "x"}}
+            {"routeKey": route, "rawPath": "/", "requestContext": context, "queryStringParameters": query}
         )
         return str(json.loads(answer["body"]).get("error", {}).get("code"))
 

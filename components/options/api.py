@@ -94,6 +94,25 @@ class StageOptions(Options):
     (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html)."""
 
 
+# A path: fields of objects inside each other, as `order.number`.
+FieldPath = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^.]+(\.[^.]+)*$")]
+
+
+class IdempotencyOptions(Options):
+    """Where the idempotency key of an event stands that its client does not name as one."""
+
+    field: FieldPath | None = None
+    """Path of the field with the key, text or a number: `order.number`. An event without it has no key."""
+    header: HeaderName | None = None
+    """Name of the header with the key, for requests with one event. A request without it has no key."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.field is None) == (self.header is None):
+            raise ValueError("idempotency needs either field or header")
+        return self
+
+
 class ApiOptions(StageOptions, StartOptions):
     """The API in front of the pipeline, and the events that it accepts."""
 
@@ -114,8 +133,14 @@ class ApiOptions(StageOptions, StartOptions):
     """Record an event as `queued` when it is accepted. `false` saves that write: the item appears at the end."""
     deduplicate: Literal["key", "content"] = "key"
     """`key`: events with the same idempotency key are duplicates. `content`: so are events with the same JSON."""
+    idempotency: IdempotencyOptions | None = None
+    """A field or header that is the idempotency key of events without one of their own. Default: none."""
+    ignore_when_comparing: tuple[FieldPath, ...] = ()
+    """Paths of fields that may differ between an event and its repeat, such as `sent_at`."""
     type_field: Annotated[str, Field(min_length=1, max_length=64)] = "event_type"
     """Field of an event that holds its type."""
+    accept_forms: bool = False
+    """Accept URL-encoded forms: one event, whose fields are strings, or lists of strings where a field is repeated."""
     schemas: EventSchemas = "none"
     """`none`: any JSON object. A path: one JSON Schema for all events. A list of types: `schemas/<type>.json` each."""
     memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 512
@@ -222,8 +247,9 @@ class StorageOptions(ProtectionOptions):
 class FifoOptions(Options):
     """A FIFO queue: events of a group are processed in the order of their acceptance (docs/fifo.md)."""
 
-    group_field: Annotated[str, Field(min_length=1, max_length=64)]
-    """Field of an event that holds its group: a string of 1 to 128 ASCII characters without spaces."""
+    group_field: FieldPath
+    """Path of the field that holds an event's group, such as `customer.id`: a number, or a string of 1 to 128 ASCII
+    characters without spaces."""
 
 
 class EventQueueOptions(QueueOptions):

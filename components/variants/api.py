@@ -158,7 +158,7 @@ def _events_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
 
 
 def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
-    options = config.api
+    options, idempotency = config.api, config.api.idempotency
     return {
         **_events_environment(config),
         "TYPE_FIELD": options.type_field,
@@ -166,8 +166,16 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         "MAX_DEPTH": str(options.max_depth),
         "TRACK": json.dumps(options.track),
         "DEDUPLICATE": options.deduplicate,
+        **({"ACCEPT_FORMS": "true"} if options.accept_forms else {}),
+        **({"IDEMPOTENCY_FIELD": idempotency.field} if idempotency and idempotency.field else {}),
+        **({"IDEMPOTENCY_HEADER": idempotency.header} if idempotency and idempotency.header else {}),
+        **({"IGNORE_WHEN_COMPARING": ignored} if (ignored := _ignored(options)) else {}),
         **({} if config.queue.fifo is None else {"GROUP_FIELD": config.queue.fifo.group_field}),
     }
+
+
+def _ignored(options: ApiOptions) -> str:
+    return json.dumps(options.ignore_when_comparing) if options.ignore_when_comparing else ""
 
 
 def _worker_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:

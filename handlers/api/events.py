@@ -1,23 +1,20 @@
 """Events: what a client may submit, the envelope around it, and its id. It contains no AWS code."""
 
-import hashlib
-import hmac
 import json
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+from handlers.api.paths import text_of, value_at
 from handlers.shared.errors import BadRequestError, TooLargeError
 from handlers.shared.queues import MAXIMUM_MESSAGE_BYTES
 from handlers.shared.schemas import MAXIMUM_PROBLEM_LENGTH, Problem, Validate
 from handlers.shared.strict_json import without_repeated_names
 from handlers.shared.times import is_timestamp, timestamp
 
-MAXIMUM_KEY_LENGTH = 256
 # Percent-encoded, as in the archive's keys: S3 limits a key to 1,024 bytes.
 MAXIMUM_TYPE_BYTES = 512
 DEFAULT_TYPE = "default"
@@ -25,8 +22,6 @@ DEFAULT_TYPE = "default"
 # https://docs.aws.amazon.com/athena/latest/ug/partitions.html
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 KEY_FIELD = "idempotency_key"
-# The server sets these. A client that sends them is refused, because it expects them to be kept.
-RESERVED_FIELDS = ("id", "received_at")
 
 # In characters, for each of the server's fields in a message. The longest is the user agent.
 MAXIMUM_FIELD_LENGTH = 512
@@ -46,6 +41,8 @@ class Submission:
 
     events: list[Any]
     batch: bool
+    cloud: bool = False
+    """They are CloudEvents."""
 
 
 @dataclass(frozen=True)
@@ -127,25 +124,35 @@ def read_body(text: str, max_batch: int) -> Submission:
     """
     if not text.strip():
         raise BadRequestError("empty_body", "the body is empty; send one JSON object, or an array of them")
-    try:
-        body = json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=without_repeated_names
-        )
-    except RecursionError as error:
-        raise BadRequestError("too_deep", "the body is nested too deeply") from error
-    except ValueError as error:
-        raise BadRequestError("invalid_json", f"the body is not JSON: {error}"[:300]) from error
+    body = parse_json(text)
     if isinstance(body, dict) and set(body) == {"events"} and isinstance(body["events"], list):
         body = body["events"]
     if isinstance(body, dict):
         return Submission([body], batch=False)
+    return Submission(read_batch(body, max_batch), batch=True)
+
+
+def read_batch(body: object, max_batch: int) -> list[Any]:
+    """Return the events of a batch. Raises BadRequestError for what is no batch, TooLargeError for too many events."""
     if not isinstance(body, list):
         raise BadRequestError("not_an_object", f"an event is a JSON object, not {_kind(body)}")
     if not body:
         raise BadRequestError("empty_batch", "the batch has no events")
     if len(body) > max_batch:
         raise TooLargeError("too_many_events", f"the batch has {len(body)} events; allowed are {max_batch}")
-    return Submission(body, batch=True)
+    return body
+
+
+def parse_json(text: str) -> Any:
+    """Return a JSON value. Raises BadRequestError, also for a duplicate key and for numbers that JSON does not have."""
+    try:
+        return json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=without_repeated_names
+        )
+    except RecursionError as error:
+        raise BadRequestError("too_deep", "the body is nested too deeply") from error
+    except ValueError as error:
+        raise BadRequestError("invalid_json", f"the body is not JSON: {error}"[:300]) from error
 
 
 def _refuse_constant(name: str) -> float:
@@ -171,12 +178,6 @@ def check(event: object, *, max_depth: int, type_field: str, validators: Mapping
     """
     if not isinstance(event, dict):
         raise InvalidEventError([{"path": "", "message": f"an event is a JSON object, not {_kind(event)}"}])
-    if problems := [
-        {"path": f"/{field}", "message": "is set by the server; leave it out"}
-        for field in RESERVED_FIELDS
-        if field in event
-    ]:
-        raise InvalidEventError(problems)
     if not _is_at_most(event, max_depth):
         raise InvalidEventError([{"path": "", "message": f"is nested more than {max_depth} levels deep"}])
     try:
@@ -189,13 +190,13 @@ def check(event: object, *, max_depth: int, type_field: str, validators: Mapping
     return _checked_type(event, type_field, validators)
 
 
-def group(event: Mapping[str, Any], field: str) -> str:
-    """Return the group of an event in a FIFO queue. Raises InvalidEventError."""
-    given = event.get(field)
-    if isinstance(given, str) and _is_group(given):
+def group(event: Mapping[str, Any], path: str) -> str:
+    """Return the group of an event in a FIFO queue: text or a number. Raises InvalidEventError."""
+    given = text_of(value_at(event, path))
+    if given is not None and _is_group(given):
         return given
-    message = "text of 1 to 128 characters of ASCII without spaces; events of one group keep their order"
-    raise InvalidEventError([{"path": f"/{field}", "message": f"must be {message}"}])
+    message = "a number, or text of 1 to 128 characters of ASCII without spaces; events of one group keep their order"
+    raise InvalidEventError([{"path": f"/{path.replace('.', '/')}", "message": f"must be {message}"}])
 
 
 def _checked_type(event: Mapping[str, Any], type_field: str, validators: Mapping[str, Validate]) -> str:
@@ -232,42 +233,6 @@ def _inside(value: object) -> Iterator[object]:
     return iter(value if isinstance(value, list) else ())
 
 
-def idempotency_key(event: Mapping[str, Any], header: str | None) -> str | None:
-    """Return the key of an event, from the header or the event itself. Raises InvalidEventError."""
-    inside = event.get(KEY_FIELD)
-    path = f"/{KEY_FIELD}" if header is None else "Idempotency-Key"
-    if header is not None and inside is not None and header != inside:
-        raise InvalidEventError([{"path": path, "message": f"differs from {KEY_FIELD} in the event"}])
-    key = inside if header is None else header
-    if key is None:
-        return None
-    if not isinstance(key, str) or not 0 < len(key) <= MAXIMUM_KEY_LENGTH or not key.isprintable():
-        message = f"must be text of 1 to {MAXIMUM_KEY_LENGTH} printable characters"
-        raise InvalidEventError([{"path": path, "message": message}])
-    return key
-
-
-def fingerprint(event: Mapping[str, Any]) -> str:
-    """Return a hash that does not depend on white space or on the order of keys."""
-    return hashlib.sha256(_compact(event, sort_keys=True).encode()).hexdigest()
-
-
-def new_id() -> str:
-    """Return the id of an event that is not recognised when it comes again."""
-    return str(uuid.uuid4())
-
-
-def known_id(secret: bytes, caller: str, key: str | None, fingerprint: str) -> str:
-    """Return the id that follows from a caller's idempotency key, or without one from a fingerprint.
-
-    So no table of keys is needed. Who knows another caller's key can neither compute its id nor use it; a key never
-    leads to the id of a fingerprint: any text can be a client's key.
-    """
-    known = ["content", fingerprint] if key is None else ["key", key]
-    digest = hmac.digest(secret, json.dumps([caller, *known]).encode(), "sha256")
-    return str(uuid.UUID(bytes=digest[:16]))
-
-
 def message_of(envelope: Envelope) -> str:
     """Return the envelope's message. Raises EventTooLargeError if it exceeds the limit of SQS."""
     message = envelope.to_message()
@@ -292,5 +257,5 @@ def received_times(count: int) -> list[str]:
     return [timestamp(now + timedelta(microseconds=position)) for position in range(count)]
 
 
-def _compact(value: object, *, sort_keys: bool = False) -> str:
-    return json.dumps(value, separators=(",", ":"), sort_keys=sort_keys)
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -13,6 +13,7 @@ from handlers.api.reader import EventReader, days_back
 from handlers.shared.errors import BadRequestError
 from handlers.shared.times import is_timestamp, timestamp
 
+PARAMETERS = ("since", "until", "type", "status", "limit", "cursor")
 STATUSES = ("queued", "retrying", "succeeded", "failed")
 DEFAULT_LIMIT = 20
 DEFAULT_DAYS = 7

@@ -34,6 +34,11 @@ class IngestSettings(EventSettings):
     """`key` or `content`."""
     group_field: str = ""
     """Of a FIFO queue; empty where the queue is a standard one."""
+    accept_forms: bool = False
+    idempotency_field: str = ""
+    idempotency_header: str = ""
+    ignore_when_comparing: str = ""
+    """A JSON list of paths; empty when there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ ApiError
 ├── NotFoundError         404  no such event or route
 ├── ConflictError         409  the idempotency key was used with another body
 ├── TooLargeError         413  too many events, or too large a one
+├── UnsupportedError      415  a content type or encoding that is not supported
 └── UnavailableError      503  a service did not answer, and nothing was accepted: the client may retry
 """
 
@@ -55,6 +56,12 @@ class TooLargeError(ApiError):
     """Too many events, or too large a one."""
 
     status = 413
+
+
+class UnsupportedError(ApiError):
+    """The body has a content type or encoding that is not supported."""
+
+    status = 415
 
 
 class UnavailableError(ApiError):

@@ -6,15 +6,20 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-in
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 from handlers.shared.errors import ApiError, BadRequestError, UnavailableError
 from handlers.shared.log import logger
 from handlers.shared.text import printable
 
 USER_AGENT_LENGTH = 512
+# Of the problems with parameters: how many are listed, and how long a client's name for one may be there.
+LISTED_PROBLEMS, NAME_LENGTH = 20, 256
+_HEAD = "HEAD "
 
 CORRELATION_ID_PATTERN = "[!-~][ -~]{0,199}"
 
@@ -25,6 +30,7 @@ _correlation_id = re.compile(CORRELATION_ID_PATTERN).fullmatch
 class Request:
     """One request. `headers` have lower-case names, `route` is as in `GET /events/{id}`, `path` begins with the stage.
 
+    A header that was sent repeatedly has all its values, separated by commas. `body` has the bytes as they were sent.
     `caller` is the ARN that signed the request where the route requires a signature, else empty. `owner` says whose the
     idempotency keys are: the same user, role, token's subject or API key each time; empty where the API asks nobody.
     """
@@ -34,7 +40,7 @@ class Request:
     headers: Mapping[str, str]
     parameters: Mapping[str, str]
     event_id: str
-    text: str
+    body: bytes
     source_ip: str
     user_agent: str
     correlation_id: str
@@ -72,7 +78,7 @@ def answer(
         unavailable = unavailable_error()
         answered = response(unavailable.status, error_body(unavailable))
     logger.info("request", extra={**facts, "status": answered["statusCode"]})
-    return answered
+    return {**answered, "body": ""} if _sent_route(event).startswith(_HEAD) else answered
 
 
 def unavailable_error() -> UnavailableError:
@@ -81,14 +87,19 @@ def unavailable_error() -> UnavailableError:
 
 
 def read_route(event: Mapping[str, Any]) -> str:
-    """Return the route that API Gateway chose: `GET /events/{id}`."""
+    """Return the route that API Gateway chose: `GET /events/{id}`, also for a `HEAD`, whose answer has no body."""
+    route = _sent_route(event)
+    return f"GET {route.removeprefix(_HEAD)}" if route.startswith(_HEAD) else route
+
+
+def _sent_route(event: Mapping[str, Any]) -> str:
     return str(event["routeKey"]) if "http" in event["requestContext"] else f"{event['httpMethod']} {event['resource']}"
 
 
 def read_request(event: Mapping[str, Any]) -> Request:
     """Return the request in a Lambda event. Raises BadRequestError for a body or header that cannot be read."""
     context = event["requestContext"]
-    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    headers = _headers(event)
     if "http" in context:
         path, client = event["rawPath"], context["http"]
         authorizer = context.get("authorizer") or {}
@@ -100,9 +111,9 @@ def read_request(event: Mapping[str, Any]) -> Request:
         route=read_route(event),
         path=path,
         headers=headers,
-        parameters=event.get("queryStringParameters") or {},
+        parameters=_parameters(event),
         event_id=(event.get("pathParameters") or {}).get("id", ""),
-        text=_text(event),
+        body=_body(event),
         source_ip=printable(client.get("sourceIp") or "", USER_AGENT_LENGTH),
         user_agent=printable(client.get("userAgent") or "", USER_AGENT_LENGTH),
         correlation_id=_read_correlation_id(headers.get("x-correlation-id"), context["requestId"]),
@@ -121,14 +132,54 @@ def _owner(signer: Mapping[str, Any], claims: Mapping[str, Any], api_key_id: str
     return f"key {api_key_id}" if api_key_id else ""
 
 
-def _text(event: Mapping[str, Any]) -> str:
+def _headers(event: Mapping[str, Any]) -> dict[str, str]:
+    # An HTTP API joins repeated headers. In `headers`, a REST API has only the last of them.
+    repeated = {name: ",".join(values) for name, values in (event.get("multiValueHeaders") or {}).items()}
+    headers = {name.lower(): value for name, value in {**(event.get("headers") or {}), **repeated}.items()}
+    if "http" not in event["requestContext"]:
+        # A REST API has expanded the body and leaves the header:
+        # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-make-request-with-compressed-payload.html
+        headers.pop("content-encoding", None)
+    return headers
+
+
+def _parameters(event: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the query. Raises BadRequestError for a repeated parameter: its values could be read in several ways."""
+    if "http" in event["requestContext"]:
+        # An HTTP API joins repeated parameters with commas, which a single value may contain, too.
+        names = [name for name, _ in parse_qsl(event.get("rawQueryString") or "", keep_blank_values=True)]
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+    else:
+        given = event.get("multiValueQueryStringParameters") or {}
+        repeated = [name for name, values in given.items() if len(values) > 1]
+    if repeated:
+        raise invalid_parameters(dict.fromkeys(repeated, "is repeated; give it once"))
+    return event.get("queryStringParameters") or {}
+
+
+def known_parameters(request: Request, known: Collection[str]) -> Mapping[str, str]:
+    """Return the query. Raises BadRequestError for parameters that the route does not have."""
+    allowed = f"known are {', '.join(known)}" if known else "this route has none"
+    if unknown := [name for name in request.parameters if name not in known]:
+        raise invalid_parameters(dict.fromkeys(unknown, f"is unknown; {allowed}"))
+    return request.parameters
+
+
+def invalid_parameters(problems: Mapping[str, str]) -> BadRequestError:
+    """Return the error that lists what is wrong with each of some parameters."""
+    details = [{"path": name[:NAME_LENGTH], "message": text} for name, text in problems.items()][:LISTED_PROBLEMS]
+    return BadRequestError("invalid_parameter", f"{details[0]['path']} {details[0]['message']}", details)
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
     body: str = event.get("body") or ""
     if not event.get("isBase64Encoded"):
-        return body
+        # Half a surrogate pair is refused where the text is decoded.
+        return body.encode("utf-8", "surrogatepass")
     try:
-        return base64.b64decode(body, validate=True).decode()
+        return base64.b64decode(body, validate=True)
     except ValueError as error:
-        raise BadRequestError("invalid_json", "the body is not UTF-8 text") from error
+        raise BadRequestError("invalid_json", "the body is not base64, as API Gateway says") from error
 
 
 def _read_correlation_id(given: str | None, request_id: str) -> str:

@@ -8,10 +8,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from handlers.shared.bodies import json_text
 from handlers.shared.context import LambdaContext
 from handlers.shared.dead_letters import ROUND_SECONDS, DeadLetters, Explain, OutsideError, Pass, Wanted
 from handlers.shared.errors import BadRequestError, ForbiddenError, NotFoundError
-from handlers.shared.http import Request, answer, error_body, response, unavailable_error
+from handlers.shared.http import Request, answer, error_body, invalid_parameters, response, unavailable_error
 from handlers.shared.settings import RedriveSettings
 from handlers.shared.strict_json import without_repeated_names
 
@@ -21,7 +22,6 @@ MAXIMUM_MESSAGES = 1_000
 # SQS keeps messages for 14 days at most.
 MAXIMUM_AGE_SECONDS = 1_209_600
 MAXIMUM_TYPE_LENGTH = 256
-LISTED_PROBLEMS = 20
 # Reserved at the end of the function's time for the last round of a pass, and for the response.
 STOPPING_SECONDS = ROUND_SECONDS + 2
 
@@ -55,7 +55,9 @@ class Redrive:
                 messages, done = self._dead_letters.look(*_asked(_numbers(request.parameters)), seconds)
                 return _answered(done, {"messages": messages})
             case "POST /redrive/start":
-                done = self._dead_letters.redrive(self._queue_url, *_asked(_object(request.text)), seconds)
+                done = self._dead_letters.redrive(
+                    self._queue_url, *_asked(_object(json_text(request.body, request.headers))), seconds
+                )
                 facts.update(done.described())
                 return _answered(done, {})
             case _:
@@ -91,23 +93,16 @@ def _object(text: str) -> dict[str, Any]:
 def _asked(given: Mapping[str, Any]) -> tuple[Wanted, int]:
     """Return the filter and the maximum number of messages. Raises BadRequestError."""
     given = {name: _whole(value) for name, value in given.items()}
-    problems = [
-        {"path": name[:MAXIMUM_TYPE_LENGTH], "message": message}
-        for name, value in given.items()
-        if (message := _problem(name, value))
-    ]
+    problems = {name: message for name, value in given.items() if (message := _problem(name, value))}
     wanted = Wanted(
         given.get("error_type"),
         min_age_seconds=given.get("min_age_seconds", 0),
         max_age_seconds=given.get("max_age_seconds"),
     )
     if not problems and wanted.max_age_seconds is not None and wanted.max_age_seconds < wanted.min_age_seconds:
-        message = f"{wanted.max_age_seconds} is below min_age_seconds {wanted.min_age_seconds}"
-        problems = [{"path": "max_age_seconds", "message": message}]
+        problems["max_age_seconds"] = f"{wanted.max_age_seconds} is below min_age_seconds {wanted.min_age_seconds}"
     if problems:
-        first = problems[0]
-        message = f"{first['path']} {first['message']}"
-        raise BadRequestError("invalid_parameter", message, problems[:LISTED_PROBLEMS])
+        raise invalid_parameters(problems)
     return wanted, given.get("max_messages", DEFAULT_MESSAGES)
 
 

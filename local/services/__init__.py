@@ -19,6 +19,7 @@ import botocore.session
 from botocore.config import Config
 
 from local.arns import Scope
+from local.constraints import refuse_violations
 from local.emulator import ACCOUNT, Emulator, Keys
 from local.errors import LocalError
 from local.monitor import Created, Registration
@@ -59,13 +60,14 @@ class Inputs(Mapping[str, Any]):
 class Clients(Scope):
     """boto3's low-level clients for an emulator, made when first used: `aws("sqs").create_queue(...)`.
 
-    They act as the emulator's root, or with the `keys` of a user.
+    They act as the emulator's root, or with the `keys` of a user. `checked` refuses requests that AWS would refuse.
     """
 
-    def __init__(self, emulator: Emulator, keys: Keys | None = None) -> None:
+    def __init__(self, emulator: Emulator, keys: Keys | None = None, *, checked: bool = False) -> None:
         super().__init__(ACCOUNT, emulator.region)
         self._endpoint = emulator.endpoint
         self._keys = keys or emulator.keys
+        self._checked = checked
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         # Without the user's own AWS settings: an AWS_PROFILE that does not exist would be an error.
@@ -83,7 +85,7 @@ class Clients(Scope):
         # each parameter itself. The lock: a session makes one client at a time.
         with self._lock:
             if service not in self._clients:
-                self._clients[service] = self._session.create_client(
+                client = self._clients[service] = self._session.create_client(
                     service,
                     region_name=self.region,
                     endpoint_url=self._endpoint,
@@ -96,6 +98,8 @@ class Clients(Scope):
                         max_pool_connections=16,
                     ),
                 )
+                if self._checked:
+                    client.meta.events.register("provide-client-params", refuse_violations)
             return self._clients[service]
 
     @property

@@ -16,7 +16,8 @@ from local.services.lambda_ import pascal
 @creates("aws:cloudwatch/logGroup:LogGroup", ignores={"skipDestroy": "all groups go with the emulator"})
 def log_group(aws: Clients, name: str, inputs: Inputs) -> Created:
     inputs.get("name")
-    aws("logs").create_log_group(logGroupName=name, tags=inputs.tags, **inputs.renamed(kmsKeyId="kmsKeyId"))
+    tags = {"tags": inputs.tags} if inputs.tags else {}
+    aws("logs").create_log_group(logGroupName=name, **tags, **inputs.renamed(kmsKeyId="kmsKeyId"))
     if "retentionInDays" in inputs:
         aws("logs").put_retention_policy(logGroupName=name, retentionInDays=inputs["retentionInDays"])
     return Created(name, {"name": name, "arn": aws.arn("logs", f"log-group:{name}")})

@@ -9,7 +9,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from cli.openapi import OPERATIONS, REDRIVE_OPERATIONS, document
-from components.api import OPEN_ROUTES, ROUTES, Route
+from components.api import OPEN_ROUTES, ROUTES, Route, with_heads
 from components.config import load
 from components.options.api import ApiPipelineConfig
 from components.options.csv import CsvPipelineConfig
@@ -52,7 +52,9 @@ def test_the_operations_are_exactly_the_deployed_routes(
 ) -> None:
     assert (set(OPERATIONS), set(REDRIVE_OPERATIONS)) == (set(ROUTES), set(REDRIVE_ROUTES))
     found = made(queue=queue)["paths"]
-    assert {(method.upper(), path) for path, methods in found.items() for method in methods} == set(deployed)
+    assert {(method.upper(), path) for path, methods in found.items() for method in methods} == set(
+        with_heads(deployed)
+    )
 
 
 def test_redrive_requires_a_signature_whatever_the_other_routes_require() -> None:
@@ -147,8 +149,22 @@ def test_limits_are_those_of_the_config_and_of_the_functions() -> None:
 
 def test_a_fifo_queue_requires_the_group_of_every_event() -> None:
     event = made(queue={"fifo": {"group_field": "customer"}})["components"]["schemas"]["Event"]["allOf"][0]
+    group = {"anyOf": [{"type": "string", "pattern": "^[!-~]{1,128}$"}, {"type": "integer"}]}
     assert event["required"] == ["customer"]
-    assert event["properties"]["customer"] == {"type": "string", "pattern": "^[!-~]{1,128}$"}
+    assert event["properties"]["customer"] == group
+    event = made(queue={"fifo": {"group_field": "customer.id"}})["components"]["schemas"]["Event"]["allOf"][0]
+    assert event["required"] == ["customer"]
+    assert event["properties"]["customer"] == {"type": "object", "properties": {"id": group}, "required": ["id"]}
+
+
+def test_forms_and_cloudevents_are_documented_where_they_are_accepted() -> None:
+    def content(**options: Any) -> set[str]:
+        return set(made(**options)["paths"]["/events"]["post"]["requestBody"]["content"])
+
+    cloud = {"application/cloudevents+json", "application/cloudevents-batch+json"}
+    assert content() == {"application/json", *cloud}
+    form = "application/x-www-form-urlencoded"
+    assert content(api={"accept_forms": True}) == {"application/json", form, *cloud}
 
 
 def test_event_schemas_are_included_by_type_with_their_references_redirected(

@@ -8,8 +8,9 @@ import pytest
 
 from local.recording import Graph
 
-ROUTES = {"POST /events", "GET /events", "GET /events/{id}", "GET /health"}
-REDRIVE = {"GET /redrive/preview", "POST /redrive/start"}
+OPEN = {"GET /health", "HEAD /health"}
+ROUTES = {"POST /events", "GET /events", "GET /events/{id}", "HEAD /events", "HEAD /events/{id}", *OPEN}
+REDRIVE = {"GET /redrive/preview", "HEAD /redrive/preview", "POST /redrive/start"}
 
 
 def routes(graph: Graph) -> dict[str, str]:
@@ -49,14 +50,14 @@ def test_an_http_api_has_these_routes_and_all_lead_to_the_ingest_function(dev: G
 
 
 def test_iam_closes_every_route_but_health(graph_of: Callable[..., Graph]) -> None:
-    expected = {route: "NONE" if route == "GET /health" else "AWS_IAM" for route in ROUTES}
+    expected = {route: "NONE" if route in OPEN else "AWS_IAM" for route in ROUTES}
     assert routes(graph_of(api={"auth": "iam"})) == expected
 
 
 def test_jwt_closes_every_route_but_health_and_knows_issuer_and_audience(graph_of: Callable[..., Graph]) -> None:
     jwt = {"issuer": "https://issuer.example", "audience": ["pipeline"]}
     graph = graph_of(api={"auth": "jwt", "jwt": jwt})
-    assert routes(graph) == {route: "NONE" if route == "GET /health" else "JWT" for route in ROUTES}
+    assert routes(graph) == {route: "NONE" if route in OPEN else "JWT" for route in ROUTES}
     authorizer = graph.of_type("aws:apigatewayv2/authorizer:Authorizer")[0].inputs
     assert authorizer["jwtConfiguration"] == {"issuer": "https://issuer.example", "audiences": ["pipeline"]}
 
@@ -96,7 +97,8 @@ def test_access_logs_say_who_what_and_how_long_in_no_words_of_a_client(
 def test_lists_and_health_have_a_throttle_of_their_own_below_the_apis(graph_of: Callable[..., Graph]) -> None:
     stage = graph_of().find("aws:apigatewayv2/stage:Stage", "pipeline-api").inputs
     own = {"throttlingRateLimit": 10, "throttlingBurstLimit": 20}
-    assert stage["routeSettings"] == [{"routeKey": "GET /events", **own}, {"routeKey": "GET /health", **own}]
+    routes = ("GET /events", "GET /health", "HEAD /events", "HEAD /health")
+    assert stage["routeSettings"] == [{"routeKey": route, **own} for route in routes]
     few = {"throttling": {"rate_per_second": 3, "burst": 4}}
     stage = graph_of(api=few).find("aws:apigatewayv2/stage:Stage", "pipeline-api").inputs
     assert {(each["throttlingRateLimit"], each["throttlingBurstLimit"]) for each in stage["routeSettings"]} == {(3, 4)}
@@ -104,7 +106,9 @@ def test_lists_and_health_have_a_throttle_of_their_own_below_the_apis(graph_of: 
     assert {each.name: (each.inputs["methodPath"], each.inputs["settings"]) for each in settings} == {
         "pipeline-api": ("*/*", {"throttlingRateLimit": 100, "throttlingBurstLimit": 200}),
         "pipeline-api-list": ("events/GET", own),
+        "pipeline-api-list-head": ("events/HEAD", own),
         "pipeline-api-health": ("health/GET", own),
+        "pipeline-api-health-head": ("health/HEAD", own),
     }
 
 
@@ -147,7 +151,7 @@ def test_a_rest_api_has_the_same_routes(
 ) -> None:
     graph = graph_of(api={"kind": "rest", "auth": auth})
     found = methods(graph)
-    assert found == {route: ("NONE", False) if route == "GET /health" else expected for route in ROUTES}
+    assert found == {route: ("NONE", False) if route in OPEN else expected for route in ROUTES}
     assert graph.outputs["api_url"].endswith("/v1")
 
 
@@ -197,7 +201,7 @@ def test_redrive_wants_a_signature_whatever_a_rest_api_wants_else(graph_of: Call
         for integration in graph.of_type("aws:apigateway/integration:Integration")
         if f":function:{function}/" in integration.inputs["uri"]
     }
-    assert leading == {"get-redrive-preview", "post-redrive-start"}
+    assert leading == {"get-redrive-preview", "head-redrive-preview", "post-redrive-start"}
 
     def triggers(of: Graph) -> dict[str, str]:
         return dict(of.of_type("aws:apigateway/deployment:Deployment")[0].inputs["triggers"])

@@ -19,6 +19,7 @@ from components.names import layer_name
 from components.options.api import ApiPipelineConfig, ReportOptions
 from components.options.common import Options
 from components.options.secrets import SecretOptions
+from tests.graphs import SHIPPED
 
 ROOT = Path(__file__).parents[2]
 FILE = "Pulumi.dev.yaml"
@@ -1021,7 +1022,7 @@ def test_the_schema_for_editors_is_current(capsys: pytest.CaptureFixture[str]) -
     assert json.loads(current) == stack_file_schema()
 
 
-STACK_FILES = sorted(ROOT.glob("Pulumi.*.yaml"))
+STACK_FILES = [ROOT / f"Pulumi.{name}.yaml" for name in SHIPPED]
 
 
 @cache

@@ -81,6 +81,9 @@ def test_what_is_switched_off_is_not_granted(graph_of: Callable[..., Graph]) -> 
         (["dynamodb:PutItem"], [arn["table"]], {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["secret#ids"]}}),
         (LOGS, [arn["ingest logs"]]),
     ]
+    document = json.loads(graph.find("aws:iam/rolePolicy:RolePolicy", "pipeline-ingest").inputs["policy"])
+    conditions = [statement["Condition"] for statement in document["Statement"] if "Condition" in statement]
+    assert conditions == [{"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["secret#ids"]}}]
     assert statements(graph, "pipeline-worker") == [
         (CONSUME, [arn["queue"]]),
         (["sqs:SendMessage"], [arn["dead letters"]]),

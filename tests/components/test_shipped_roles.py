@@ -187,7 +187,7 @@ def statements_of(graph: Graph, policy: str) -> list[dict[str, Any]]:
 
 
 def test_every_shipped_stack_has_a_table() -> None:
-    assert sorted(ROLE_POLICIES) == STACKS
+    assert set(STACKS) <= set(ROLE_POLICIES)
 
 
 @pytest.mark.parametrize("stack", STACKS)

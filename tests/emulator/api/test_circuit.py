@@ -23,7 +23,8 @@ from handlers.api import circuit
 from handlers.api.breaker import PROBE_FAILURES, Breaker
 from handlers.api.circuit import NAME, PROBES_KEY, Circuit, Pause
 from handlers.api.decisions import Returned
-from handlers.api.events import Envelope, new_id, received_times
+from handlers.api.events import Envelope, received_times
+from handlers.api.identity import new_id
 from handlers.api.ingest import Ingest
 from handlers.api.processing import adapted
 from handlers.api.settings import IngestSettings, WorkerSettings

@@ -36,7 +36,7 @@ def event(number: int, does: str = "succeed", **more: Any) -> dict[str, Any]:
 
 
 KEYED = event(4, idempotency_key="four")
-BATCH = [event(1), event(2, "reject"), event(3, "fail"), KEYED, KEYED, {"id": "mine"}]
+BATCH = [event(1), event(2, "reject"), event(3, "fail"), KEYED, KEYED, {"idempotency_key": 5}]
 
 
 def promised(body: Any) -> list[str]:

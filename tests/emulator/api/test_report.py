@@ -11,7 +11,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from handlers.api import reader, report
-from handlers.api.events import Envelope, new_id
+from handlers.api.events import Envelope
+from handlers.api.identity import new_id
 from handlers.api.items import Completion
 from handlers.api.reader import EventReader
 from handlers.api.report import Reporter

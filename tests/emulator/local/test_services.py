@@ -125,7 +125,7 @@ def _functions(dead: aws_.sqs.Queue) -> aws_.lambda_.Function:
         handler="odds.handler",
         role=role.arn,
         code=pulumi.AssetArchive({"odds.py": pulumi.StringAsset("def handler(event, context): return event\n")}),
-        environment={"variables": {"A": "b"}},
+        environment={"variables": {"AA": "b"}},
         reserved_concurrent_executions=2,
         publish=True,
     )

@@ -1,11 +1,9 @@
 """Events that clients submit, and their messages."""
 
 import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, replace
 from datetime import datetime
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,18 +12,13 @@ from hypothesis import strategies as st
 from handlers.api.events import (
     DEFAULT_TYPE,
     MAXIMUM_FIELD_LENGTH,
-    MAXIMUM_KEY_LENGTH,
     MAXIMUM_TYPE_BYTES,
     Envelope,
     EventTooLargeError,
     InvalidEventError,
     UnreadableMessageError,
     check,
-    fingerprint,
-    idempotency_key,
-    known_id,
     message_of,
-    new_id,
     read_body,
     received_times,
 )
@@ -183,13 +176,12 @@ def test_an_event_that_is_not_an_object_is_refused(event: object) -> None:
     assert "an event is a JSON object" in problem["message"]
 
 
-def test_fields_that_the_server_sets_are_all_refused() -> None:
-    assert [problem["path"] for problem in problems({"id": "mine", "received_at": "now", "a": 1})] == [
-        "/id",
-        "/received_at",
-    ]
-    assert [problem["path"] for problem in problems({"id": None})] == ["/id"]
-    assert checked({"data": {"id": "theirs"}}) == DEFAULT_TYPE
+def test_fields_named_as_those_of_the_envelope_are_the_client_s_own() -> None:
+    given = {"id": "evt_0001", "received_at": None, "source_ip": 5, "a": 1}
+    assert checked(given) == DEFAULT_TYPE
+    (message,) = [json.loads(replace(ENVELOPE, data=given).to_message())]
+    assert message["data"] == given
+    assert message["id"] == ENVELOPE.id
 
 
 @pytest.mark.parametrize("depth", [1, 2, MAX_DEPTH])
@@ -341,116 +333,6 @@ def test_a_schema_does_not_change_the_event() -> None:
     schema = {"properties": {"a": {"properties": {"b": {"default": 5}}}, "c": {"default": 6}}}
     checked(event, compile_schemas({"": schema}))
     assert event == {"a": {}}
-
-
-# Idempotency
-
-
-def test_the_key_comes_from_the_header_or_the_event() -> None:
-    assert idempotency_key({}, None) is None
-    assert idempotency_key({"idempotency_key": None}, None) is None
-    assert idempotency_key({}, "k") == "k"
-    assert idempotency_key({"idempotency_key": "k"}, None) == "k"
-    assert idempotency_key({"idempotency_key": "k"}, "k") == "k"
-
-
-@pytest.mark.parametrize(
-    "key", ["", "k" * (MAXIMUM_KEY_LENGTH + 1), "k" * 10_240, "a\nb", "a\x00b", "a\x7fb", "\u2028"]
-)
-def test_an_invalid_key_is_refused_with_its_place(key: str) -> None:
-    message = "must be text of 1 to 256 printable characters"
-    with pytest.raises(InvalidEventError) as raised:
-        idempotency_key({}, key)
-    assert raised.value.problems == [{"path": "Idempotency-Key", "message": message}]
-    with pytest.raises(InvalidEventError) as raised:
-        idempotency_key({"idempotency_key": key}, None)
-    assert raised.value.problems == [{"path": "/idempotency_key", "message": message}]
-
-
-@pytest.mark.parametrize("key", [7, True, ["k"], {"k": 1}, 0, False, []])
-def test_a_key_in_the_event_must_be_text(key: object) -> None:
-    with pytest.raises(InvalidEventError, match="must be text"):
-        idempotency_key({"idempotency_key": key}, None)
-
-
-def test_a_key_of_the_maximum_length_is_accepted() -> None:
-    assert idempotency_key({}, "k" * MAXIMUM_KEY_LENGTH) == "k" * MAXIMUM_KEY_LENGTH
-
-
-def test_two_keys_that_differ_are_refused() -> None:
-    with pytest.raises(InvalidEventError) as raised:
-        idempotency_key({"idempotency_key": "a"}, "b")
-    assert raised.value.problems == [
-        {"path": "Idempotency-Key", "message": "differs from idempotency_key in the event"}
-    ]
-
-
-def shuffled(value: Any) -> Any:
-    """Return the same JSON with the keys of every object in reverse order."""
-    if isinstance(value, dict):
-        return {key: shuffled(value[key]) for key in reversed(value)}
-    return [shuffled(inner) for inner in value] if isinstance(value, list) else value
-
-
-@given(json_objects)
-@settings(deadline=None)
-def test_order_of_keys_and_white_space_do_not_change_the_fingerprint(event: JsonObject) -> None:
-    written = json.dumps(shuffled(event), indent=3, ensure_ascii=False)
-    assert fingerprint(read_body(written, MAX_BATCH).events[0]) == fingerprint(event)
-
-
-@given(json_objects, json_objects)
-@settings(deadline=None)
-def test_other_json_has_another_fingerprint(one: JsonObject, other: JsonObject) -> None:
-    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-    assert (fingerprint(one) == fingerprint(other)) == same
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ({"a": 1}, {"a": "1"}),
-        ({"a": 1}, {"a": True}),
-        ({"a": [1, 2]}, {"a": [2, 1]}),
-        ({"a": None}, {}),
-        ({"a": ""}, {"a": None}),
-    ],
-)
-def test_similar_json_has_another_fingerprint(one: JsonObject, other: JsonObject) -> None:
-    assert fingerprint(one) != fingerprint(other)
-
-
-def test_without_a_key_every_id_is_new() -> None:
-    ids = {new_id() for _ in range(1_000)}
-    assert len(ids) == 1_000
-    assert all(str(uuid.UUID(each)) == each for each in ids)
-
-
-def id_of(key: str | None, fingerprint: str = "", *, secret: bytes = b"secret", caller: str = "shop") -> str:
-    return known_id(secret, caller, key, fingerprint)
-
-
-@given(st.text(min_size=1), st.text(min_size=1))
-@settings(deadline=None)
-def test_a_key_has_one_id_of_its_own(one: str, other: str) -> None:
-    assert id_of(one) == id_of(one)
-    assert (id_of(one) == id_of(other)) == (one == other)
-    assert str(uuid.UUID(id_of(one))) == id_of(one)
-
-
-def test_the_id_of_a_key_is_the_same_in_every_release() -> None:
-    # A different id would make every repeat a new event after a deployment.
-    assert id_of("order-17") == "23e036cf-daab-30a2-7cfc-676fef2f3ce1"
-
-
-@given(st.text(), st.text(min_size=1), st.text(), st.text(min_size=1))
-@settings(deadline=None)
-def test_a_key_is_its_callers_and_the_id_tells_nothing_without_the_secret(
-    caller: str, key: str, another: str, other_key: str
-) -> None:
-    one, other = id_of(key, caller=caller), id_of(other_key, caller=another)
-    assert (one == other) == ((caller, key) == (another, other_key))
-    assert one != id_of(key, caller=caller, secret=b"another stack's")
 
 
 # The message

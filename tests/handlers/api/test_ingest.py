@@ -1,19 +1,23 @@
 """The ingest function: its answers, and what it leaves in queue and table."""
 
+import gzip
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from handlers.api import events
+from handlers.api import identity
 from handlers.api.table import EventTable
+from handlers.shared.bodies import FORM_TYPE
 from handlers.shared.dynamodb import Table
 from handlers.shared.log import logger
 from tests.api_pipeline import Pipeline
 from tests.crash_points import broken, points, record
 
 ORDER = {"orderId": "A-17", "amount": 12.5}
+CASES = Path(__file__).parents[2] / "cases" / "api" / "requests"
 
 
 def messages(pipeline: Pipeline) -> list[dict[str, Any]]:
@@ -66,7 +70,7 @@ def test_the_request_id_is_the_default_correlation_id(pipeline: Pipeline) -> Non
 
 
 def test_an_invalid_event_does_not_affect_its_neighbours(pipeline: Pipeline) -> None:
-    answer = pipeline.post([ORDER, "text", {"received_at": "now"}, ORDER])
+    answer = pipeline.post([ORDER, "text", {"idempotency_key": 5}, ORDER])
     assert answer.status == 202
     assert (answer.body["accepted"], answer.body["rejected"]) == (2, 2)
     first, second, third, fourth = answer.body["results"]
@@ -76,14 +80,14 @@ def test_an_invalid_event_does_not_affect_its_neighbours(pipeline: Pipeline) -> 
         "status": "rejected",
         "errors": [{"path": "", "message": "an event is a JSON object, not text"}],
     }
-    assert third["errors"] == [{"path": "/received_at", "message": "is set by the server; leave it out"}]
+    assert [error["path"] for error in third["errors"]] == ["/idempotency_key"]
     assert fourth["id"] != first["id"]
     assert len(messages(pipeline)) == 2
     assert set(pipeline.items()) == {first["id"], fourth["id"]}
 
 
 def test_a_batch_of_invalid_events_is_a_400_with_every_reason(pipeline: Pipeline) -> None:
-    answer = pipeline.post([1, {"id": 2}])
+    answer = pipeline.post([1, {"idempotency_key": 2}])
     assert answer.status == 400
     assert answer.body["error"]["code"] == "all_rejected"
     assert [result["status"] for result in answer.body["results"]] == ["rejected", "rejected"]
@@ -107,8 +111,6 @@ def test_a_batch_of_invalid_events_is_a_400_with_every_reason(pipeline: Pipeline
         ("[" * 10_000 + "]" * 10_000, 400, "too_deep"),
         ('{"a":' * 70 + "1" + "}" * 70, 400, "invalid_event"),
         ('{"a": "\\ud800"}', 400, "invalid_event"),
-        ('{"id": "mine"}', 400, "invalid_event"),
-        ('{"received_at": "2026-01-01T00:00:00Z"}', 400, "invalid_event"),
         ('{"idempotency_key": 5}', 400, "invalid_event"),
         (json.dumps({"a": "x" * 2_000_000}), 413, "event_too_large"),
         (json.dumps([{}] * 501), 413, "too_many_events"),
@@ -126,6 +128,77 @@ def test_invalid_input_is_refused_as_documented_and_leaves_nothing(
     assert "Traceback" not in json.dumps(answer.body)
     assert not pipeline.items()
     assert not pipeline.receive()
+
+
+@pytest.mark.parametrize("event", sorted(CASES.glob("webhook-*.json")), ids=lambda path: path.stem)
+def test_a_sender_s_own_id_stays_its_own(pipeline: Pipeline, event: Path) -> None:
+    answer = pipeline.request("POST", "/events", text=event.read_text())
+    assert answer.status == 202
+    (message,) = messages(pipeline)
+    assert message["data"] == json.loads(event.read_text())
+    assert message["id"] == answer.body["id"] != message["data"]["id"]
+
+
+@pytest.mark.parametrize(
+    ("text", "headers"),
+    [
+        (gzip.compress(json.dumps(ORDER).encode(), mtime=0), {"Content-Encoding": "gzip"}),
+        (b"\xef\xbb\xbf" + json.dumps(ORDER).encode(), {"Content-Type": "application/vnd.shop+json"}),
+        ("\ufeff" + json.dumps(ORDER), {}),
+    ],
+)
+def test_the_same_event_is_read_from_each_encoding(
+    pipeline: Pipeline, text: str | bytes, headers: dict[str, str]
+) -> None:
+    assert pipeline.request("POST", "/events", text=text, headers=headers).status == 202
+    assert [message["data"] for message in messages(pipeline)] == [ORDER]
+
+
+@pytest.mark.parametrize(
+    ("text", "headers", "status", "code"),
+    [
+        (b"<order/>", {"Content-Type": "text/xml"}, 415, "unsupported_media_type"),
+        (b"a=1", {"Content-Type": FORM_TYPE}, 415, "unsupported_media_type"),
+        (b"{}", {"Content-Encoding": "br"}, 415, "unsupported_encoding"),
+        (gzip.compress(b"{}", mtime=0)[:-3], {"Content-Encoding": "gzip"}, 400, "invalid_gzip"),
+        (gzip.compress(bytes(30_000_000), mtime=0), {"Content-Encoding": "gzip"}, 413, "body_too_large"),
+    ],
+)
+def test_a_body_of_another_kind_is_refused_by_name(
+    pipeline: Pipeline, text: bytes, headers: dict[str, str], status: int, code: str
+) -> None:
+    answer = pipeline.request("POST", "/events", text=text, headers=headers)
+    assert (answer.status, answer.body["error"]["code"]) == (status, code)
+    assert not pipeline.items()
+    assert not pipeline.receive()
+
+
+def test_a_form_is_an_event_where_the_config_says_so(pipeline: Pipeline) -> None:
+    pipeline.settings["accept_forms"] = True
+    headers = {"Content-Type": f"{FORM_TYPE}; charset=utf-8"}
+    assert pipeline.request("POST", "/events", text=b"event_type=order&item=a&item=b", headers=headers).status == 202
+    assert pipeline.post(ORDER).status == 202
+    form, order = sorted(messages(pipeline), key=lambda message: message["received_at"])
+    assert (form["data"], form["type"]) == ({"event_type": "order", "item": ["a", "b"]}, "order")
+    assert order["data"] == ORDER
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/events"), ("GET", "/events"), ("GET", "/events/{id}"), ("HEAD", "/events")],
+)
+@pytest.mark.parametrize("query", ["colour=red", "limit=1&limit=2", "limit=1&colour=red"])
+def test_unknown_and_repeated_parameters_are_refused(pipeline: Pipeline, method: str, path: str, query: str) -> None:
+    answer = pipeline.request(method, path, ORDER, query=query, event_id=identity.new_id())
+    assert answer.status == 400
+    assert not pipeline.items()
+
+
+def test_head_answers_as_get_without_a_body(pipeline: Pipeline) -> None:
+    event_id = pipeline.post(ORDER).body["id"]
+    for path, status in {"/events": 200, "/events/{id}": 200, "/health": 200, "/nowhere": 404}.items():
+        answer = pipeline.request("HEAD", path, event_id=event_id)
+        assert (answer.status, answer.body) == (status, None)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +293,7 @@ def test_a_repeat_is_recognised_behind_a_conflict_in_the_same_batch(pipeline: Pi
 def test_a_key_that_is_another_events_fingerprint_does_not_steal_its_id(pipeline: Pipeline) -> None:
     pipeline.settings = {"deduplicate": "content"}
     event = {"order": 17}
-    thief = pipeline.post({"order": 18}, Idempotency_Key=events.fingerprint(event))
+    thief = pipeline.post({"order": 18}, Idempotency_Key=identity.fingerprint(event))
     owner = pipeline.post(event)
     assert (thief.status, owner.status) == (202, 202)
     assert thief.body["id"] != owner.body["id"]
@@ -431,7 +504,7 @@ def test_each_type_has_its_schema_and_every_problem_is_named(pipeline: Pipeline)
 
 
 def test_an_unknown_id_is_a_404(pipeline: Pipeline) -> None:
-    assert pipeline.shown(events.new_id()).status == 404
+    assert pipeline.shown(identity.new_id()).status == 404
     assert pipeline.shown("x" * 5_000).status in (400, 404)
     assert pipeline.request("GET", "/nowhere").body["error"]["code"] == "no_such_route"
 
@@ -455,7 +528,7 @@ def test_a_body_that_is_refused_as_a_whole_is_counted_and_logged_once(
 def test_an_event_that_is_refused_on_its_own_is_counted_once(
     pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert pipeline.post({"id": "mine"}).status == 400
+    assert pipeline.post({"idempotency_key": 5}).status == 400
     (metric,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert metric["Rejected"] == [1.0]
 
@@ -501,3 +574,20 @@ def test_without_a_time_index_the_list_is_a_404_with_the_reason(pipeline: Pipeli
     pipeline.settings = {"time_index_shards": 0}
     answer = pipeline.request("GET", "/events")
     assert (answer.status, answer.body["error"]["code"]) == (404, "no_time_index")
+
+
+def test_an_event_s_own_field_is_its_key_and_some_fields_may_differ(pipeline: Pipeline) -> None:
+    pipeline.settings |= {"idempotency_field": "order.number", "ignore_when_comparing": '["sent_at"]'}
+    first = pipeline.post({"order": {"number": 17}, "sent_at": 1}).body
+    repeat = pipeline.post({"order": {"number": 17}, "sent_at": 2}).body
+    assert (repeat["id"], repeat["duplicate"]) == (first["id"], True)
+    assert pipeline.post({"order": {"number": 17}, "amount": 1}).status == 409
+    assert pipeline.post({"order": {}}).body["duplicate"] is False
+    assert pipeline.post({"order": {"number": []}}).status == 400
+
+
+def test_a_header_of_the_sender_s_own_is_the_key_of_one_event(pipeline: Pipeline) -> None:
+    pipeline.settings["idempotency_header"] = "X-Delivery"
+    first, repeat = (pipeline.post(ORDER, X_Delivery="d-1").body for _ in range(2))
+    assert (repeat["id"], repeat["duplicate"]) == (first["id"], True)
+    assert pipeline.post([ORDER], X_Delivery="d-1").body["error"]["code"] == "key_for_a_batch"

@@ -8,7 +8,7 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from handlers.api import events, outcomes, processing, reporting
+from handlers.api import identity, outcomes, processing, reporting
 from handlers.api.decisions import Delivery
 from handlers.api.events import Envelope
 from handlers.processor import Rejected
@@ -182,7 +182,7 @@ def test_ten_of_the_largest_outcomes_fit_the_smallest_quota() -> None:
     """The default quota is 256 KB a call: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html."""
     text = "\U0001f600"
     envelope = Envelope(
-        events.new_id(), text * 128, "2026-01-01T00:00:00.000000Z", text * 512, text * 512, text * 512, "", {}
+        identity.new_id(), text * 128, "2026-01-01T00:00:00.000000Z", text * 512, text * 512, text * 512, "", {}
     )
     delivery = Delivery("m", "r", "", 1, envelope=envelope)
     failure = processing.failure_of(RuntimeError(text * 5_000))

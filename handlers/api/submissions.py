@@ -1,0 +1,106 @@
+"""Requests read into entries: events that are valid, or the reasons why they are not."""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any
+
+from handlers.api import cloudevents, events, identity
+from handlers.api.entries import Entry
+from handlers.api.events import Envelope, EventTooLargeError, InvalidEventError, Submission
+from handlers.api.identity import Key
+from handlers.api.paths import without
+from handlers.api.settings import IngestSettings
+from handlers.shared.bodies import FORM_TYPE, form_fields, json_text, media_type
+from handlers.shared.errors import BadRequestError, TooLargeError
+from handlers.shared.http import Request
+from handlers.shared.schemas import Validate, compile_schemas
+
+
+class Submissions:
+    """Reads the events of requests. `schemas` maps a type, or `""` for all types, to its JSON Schema."""
+
+    def __init__(
+        self, settings: IngestSettings, schemas: Mapping[str, Mapping[str, Any]], read_id_secret: Callable[[], bytes]
+    ) -> None:
+        self._settings = settings
+        self._schemas = schemas
+        self._read_id_secret = read_id_secret
+        self._ignored: list[str] = json.loads(settings.ignore_when_comparing or "[]")
+
+    @cached_property
+    def _validators(self) -> dict[str, Validate]:
+        # Compiled at the first event, not for requests that only read.
+        return compile_schemas(self._schemas)
+
+    @cached_property
+    def _id_secret(self) -> bytes:
+        # Read at the first event that may be recognised, and kept.
+        return self._read_id_secret()
+
+    def read(self, request: Request) -> tuple[list[Entry], bool]:
+        """Return the entries of a request, and whether it is a batch. Raises ApiError for a request without events."""
+        submission = self._submission(request)
+        for header in ("Idempotency-Key", self._settings.idempotency_header):
+            if submission.batch and not submission.cloud and header.lower() in request.headers:
+                message = f"{header} goes with one event; in a batch, put {events.KEY_FIELD} into each event"
+                raise BadRequestError("key_for_a_batch", message)
+        times = events.received_times(len(submission.events))
+        entries = [
+            self._entry(event, request, received_at, cloud=submission.cloud)
+            for event, received_at in zip(submission.events, times, strict=True)
+        ]
+        return entries, submission.batch
+
+    def _submission(self, request: Request) -> Submission:
+        settings, headers = self._settings, request.headers
+        match cloudevents.mode_of(media_type(headers), headers):
+            case "binary":
+                return Submission([cloudevents.from_binary(headers, request.body)], batch=False, cloud=True)
+            case "structured":
+                return Submission([events.parse_json(json_text(request.body, headers))], batch=False, cloud=True)
+            case "batched":
+                given = events.read_batch(events.parse_json(json_text(request.body, headers)), settings.max_batch)
+                return Submission(given, batch=True, cloud=True)
+        if settings.accept_forms and media_type(headers) == FORM_TYPE:
+            return Submission([form_fields(request.body, headers)], batch=False)
+        return events.read_body(json_text(request.body, headers), settings.max_batch)
+
+    def _entry(self, event: Any, request: Request, received_at: str, *, cloud: bool) -> Entry:
+        settings = self._settings
+        try:
+            event = cloudevents.canonical(event) if cloud else event
+            event_type = events.check(
+                event,
+                max_depth=settings.max_depth,
+                type_field="type" if cloud else settings.type_field,
+                validators=self._validators,
+            )
+            group = events.group(event, settings.group_field) if settings.group_field else ""
+            key = cloudevents.key_of(event) if cloud else self._key(event, request)
+            is_recognised = key is not None or settings.deduplicate == "content"
+            fingerprint = identity.fingerprint(without(event, self._ignored)) if is_recognised else ""
+            envelope = Envelope(
+                id=self._id(request.owner, key or (Key("content", fingerprint) if fingerprint else None)),
+                type=event_type,
+                received_at=received_at,
+                source_ip=request.source_ip,
+                user_agent=request.user_agent,
+                correlation_id=request.correlation_id,
+                fingerprint=fingerprint,
+                data=event,
+                idempotency_key=key.text if key else "",
+            )
+            return Entry(envelope, events.message_of(envelope), group, sends=True)
+        except EventTooLargeError as error:
+            return Entry(refusal=TooLargeError("event_too_large", f"the event {error}", error.problems))
+        except InvalidEventError as error:
+            return Entry(refusal=BadRequestError("invalid_event", "the event is invalid", error.problems))
+
+    def _key(self, event: Mapping[str, Any], request: Request) -> Key | None:
+        settings, headers = self._settings, request.headers
+        key = identity.client_key(event, headers.get("idempotency-key"))
+        return key or identity.configured_key(event, headers, settings.idempotency_field, settings.idempotency_header)
+
+    def _id(self, caller: str, key: Key | None) -> str:
+        return identity.keyed_id(self._id_secret, caller, key) if key else identity.new_id()
