@@ -46,14 +46,14 @@ CLOUD_EVENT: Json = {
     "required": list(cloudevents.REQUIRED),
     "properties": {
         "specversion": {"const": cloudevents.SPECVERSION},
-        "id": {**TEXT, "pattern": "^[!-~]{1,100}$"},
-        "source": {**TEXT, "pattern": "^[!-~]{1,100}$"},
-        "type": {**TEXT, "pattern": "^[a-z0-9.]{1,100}$"},
-        "time": TIME,
-        "subject": TEXT,
+        **{
+            name: {"type": "string" if name in cloudevents.REQUIRED else ["string", "null"], "pattern": f"^{pattern}$"}
+            for name, (pattern, _) in cloudevents.PATTERNS.items()
+        },
+        "time": {**TIME, "type": ["string", "null"]},
         "data": {},
     },
-    "additionalProperties": {"type": ["string", "integer", "boolean"]},
+    "additionalProperties": {"type": ["string", "integer", "boolean", "null"]},
     "propertyNames": {"pattern": "^[a-z0-9]{1,64}$"},
 }
 
@@ -136,7 +136,8 @@ def _submit(config: ApiPipelineConfig) -> Json:
     key = {
         "name": "Idempotency-Key",
         "in": "header",
-        "description": f"With one event only; in a batch, put `{events.KEY_FIELD}` into each event.",
+        "description": f"With one event only; in a batch, put `{events.KEY_FIELD}` into each event. "
+        "The key of a CloudEvent is its source and id.",
         "schema": {"type": "string", "pattern": f"^[!-~]([ -~]{{0,{identity.MAXIMUM_KEY_LENGTH - 2}}}[!-~])?$"},
     }
     field = {"anyOf": [TEXT, _list_of(TEXT, minItems=2)]}
@@ -420,7 +421,7 @@ def _redrive_schemas() -> Json:
 
 def _event_schemas(config: ApiPipelineConfig) -> Json:
     """Return `Event`, which combines the server's own rules with the schema of the event's type, and these schemas."""
-    key = {"type": ["string", "null"], "minLength": 1, "maxLength": identity.MAXIMUM_KEY_LENGTH}
+    key = {"type": ["string", "null"], "minLength": 1}
     fifo = config.queue.fifo
     group = _at_path(fifo.group_field) if fifo else {"properties": {}, "required": []}
     anything = {

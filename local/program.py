@@ -161,10 +161,8 @@ def _drain(loop: asyncio.AbstractEventLoop, pool: ThreadPoolExecutor) -> None:
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()
-    loop.run_until_complete(_gather(tasks))
+    if tasks:
+        # A time limit, because the SDK catches every exception, a cancellation too, and may wait again.
+        loop.run_until_complete(asyncio.wait(tasks, timeout=5))
     loop.close()
     asyncio.set_event_loop(None)
-
-
-async def _gather(tasks: set[asyncio.Task[Any]]) -> None:
-    await asyncio.gather(*tasks, return_exceptions=True)

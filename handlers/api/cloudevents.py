@@ -24,6 +24,14 @@ SPECVERSION = "1.0"
 REQUIRED = ("specversion", "id", "source", "type")
 STRUCTURED_TYPE, BATCH_TYPE = "application/cloudevents+json", "application/cloudevents-batch+json"
 HEADER_PREFIX = "ce-"
+# What may stand in the attributes that are text. https://datatracker.ietf.org/doc/html/rfc3986 has no other
+# characters in a source.
+PATTERNS = {
+    "id": (f"[ -~]{{1,{MAXIMUM_KEY_LENGTH}}}", f"1 to {MAXIMUM_KEY_LENGTH} printable ASCII characters"),
+    "source": ("[!-~]{1,1024}", "1 to 1024 printable ASCII characters without spaces, as a URI reference is"),
+    "type": (".{1,1024}", "1 to 1024 characters on one line"),
+    "subject": (".{0,1024}", "at most 1024 characters on one line"),
+}
 
 Mode = Literal["structured", "batched", "binary"]
 _PAYLOAD = ("data", "data_base64")
@@ -67,6 +75,9 @@ def canonical(given: object) -> dict[str, Any]:
             raise _invalid(name, "is missing; a CloudEvent has specversion, id, source and type")
     if attributes["specversion"] != SPECVERSION:
         raise _invalid("specversion", f"must be {SPECVERSION}, not {attributes['specversion'][:20]!r}")
+    for name, (pattern, what) in PATTERNS.items():
+        if name in attributes and not (isinstance(given[name], str) and re.fullmatch(pattern, given[name])):
+            raise _invalid(name, f"must be text of {what}")
     if "time" in attributes and not _is_time(attributes["time"]):
         raise _invalid("time", "must be an RFC 3339 time with a zone")
     return _with_payload(attributes, given)
@@ -74,11 +85,8 @@ def canonical(given: object) -> dict[str, Any]:
 
 def key_of(event: Mapping[str, Any]) -> Key:
     """Return the key of a canonical CloudEvent: producers must ensure that source and id are unique together."""
-    text = f"{event['source']} {event['id']}"
-    if len(text) > MAXIMUM_KEY_LENGTH or not text.isprintable():
-        raise _invalid("id", f"source and id must have at most {MAXIMUM_KEY_LENGTH - 1} printable characters together")
     # A source is a URI reference, so it has no space.
-    return Key("cloudevent", text)
+    return Key("cloudevent", f"{event['source']} {event['id']}")
 
 
 def _attribute(name: str, value: object) -> str:

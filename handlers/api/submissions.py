@@ -77,7 +77,7 @@ class Submissions:
                 validators=self._validators,
             )
             group = events.group(event, settings.group_field) if settings.group_field else ""
-            key = cloudevents.key_of(event) if cloud else self._key(event, request)
+            key = self._key(event, request, cloud=cloud)
             is_recognised = key is not None or settings.deduplicate == "content"
             fingerprint = identity.fingerprint(without(event, self._ignored)) if is_recognised else ""
             envelope = Envelope(
@@ -97,9 +97,15 @@ class Submissions:
         except InvalidEventError as error:
             return Entry(refusal=BadRequestError("invalid_event", "the event is invalid", error.problems))
 
-    def _key(self, event: Mapping[str, Any], request: Request) -> Key | None:
+    def _key(self, event: Mapping[str, Any], request: Request, *, cloud: bool) -> Key | None:
         settings, headers = self._settings, request.headers
-        key = identity.client_key(event, headers.get("idempotency-key"))
+        header = headers.get("idempotency-key")
+        if cloud:
+            # Its source and id are its key. Some clients send the header with every request, so it is not refused.
+            if header is not None:
+                identity.named_key(header, "Idempotency-Key")
+            return cloudevents.key_of(event)
+        key = identity.client_key(event, header)
         return key or identity.configured_key(event, headers, settings.idempotency_field, settings.idempotency_header)
 
     def _id(self, caller: str, key: Key | None) -> str:

@@ -16,7 +16,7 @@ from local.rules.rule import HTTP_API, HTTP_STAGE, REST_API, REST_STAGE, Problem
 )
 def _open_api(graph: Graph) -> Iterator[Problem]:
     for route in _routes(graph):
-        if route.open and route.key != "GET /health":
+        if route.open and route.key not in ("GET /health", "HEAD /health"):
             yield route.resource, f"anybody may call {route.key}"
     for api in [*graph.of_type(HTTP_API), *graph.of_type(REST_API)]:
         if api.inputs.get("body"):

@@ -23,13 +23,15 @@ def test_accepted_findings_are_shown_with_their_reasons(pipeline: Command) -> No
     lines = done.stdout.splitlines()
     assert lines[0] == "pipeline-api-get-events (aws:apigatewayv2/route:Route): anybody may call GET /events"
     assert lines[1].startswith("    rule open-api, accepted: api.auth is none, so that it can be tried with curl.")
-    assert lines[-1].endswith(f" {len(RULES)} rules, nothing found, 3 accepted")
+    assert lines[-1].endswith(f" {len(RULES)} rules, nothing found, 5 accepted")
     done = pipeline("check", "--json")
     assert done.exit_code == 0
     found = json.loads(done.stdout)
     assert [each["name"].removeprefix("pipeline-api-") for each in found] == [
         "get-events",
         "get-events-id",
+        "head-events",
+        "head-events-id",
         "post-events",
     ]
     assert {each["accepted"].partition(",")[0] for each in found} == {"api.auth is none"}

@@ -42,7 +42,9 @@ class EmulatedLogs:
 
 
 @pytest.fixture
-def logs() -> Iterator[Any]:
+def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    # Another test of this process may have pointed boto3 at the emulator.
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
         client = boto3.client("logs", region_name="us-east-1")
         client.create_log_group(logGroupName="group")

@@ -13,7 +13,8 @@ SUBMIT = """
 EVENT_ID=$(python -c '
 import json, os, urllib.request
 url = json.loads(os.environ["PIPELINE_OUTPUTS"])["api_url"] + "/events"
-print(json.load(urllib.request.urlopen(url, b"{}"))["id"])')
+request = urllib.request.Request(url, b"{}", {"Content-Type": "application/json"})
+print(json.load(urllib.request.urlopen(request))["id"])')
 """
 
 

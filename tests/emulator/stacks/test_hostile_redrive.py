@@ -177,7 +177,6 @@ BODIES: dict[str, bytes] = {
     "deep array": b"[" * 50_000,
     "deep object": b'{"error_type":' * 50_000 + b"1" + b"}" * 50_000,
     "UTF-16": "{}".encode("utf-16"),
-    "byte order mark": b"\xef\xbb\xbf{}",
     "gzip": gzip.compress(b"{}"),
     "form": b"max_messages=1&error_type=Error0",
 }
@@ -249,12 +248,12 @@ def test_a_hostile_body_is_refused_in_the_house_s_shape_and_moves_nothing(redriv
     assert redrive.letters() == before
 
 
-def test_a_body_of_bytes_is_text_or_refused(csv: Redrive) -> None:
+def test_a_body_of_another_type_is_refused(csv: Redrive) -> None:
     csv.bury()
     before = csv.letters()
     for name, body in {**BODIES, **BYTES}.items():
         answered = csv.send("POST", "/redrive/start", body, Content_Type="application/octet-stream")
-        assert_refused(name, *answered)
+        assert_refused(name, *answered, expected=415)
     assert csv.letters() == before
 
 
@@ -265,9 +264,9 @@ def test_a_hostile_query_is_refused_in_the_house_s_shape(redrive: Redrive) -> No
         assert_refused(name, *redrive.send("GET", "/redrive/preview", None, **headers))
 
 
-def assert_refused(what: str, status: int, answer: bytes) -> None:
+def assert_refused(what: str, status: int, answer: bytes, expected: int = 400) -> None:
     """As a client's mistake, shortly, and without any of our insides."""
-    assert status == 400, (what, status, answer[:500])
+    assert status == expected, (what, status, answer[:500])
     assert set(json.loads(answer)) == {"error"}, what
     assert set(json.loads(answer)["error"]) == {"code", "message", "details"}, what
     assert len(answer) < 20_000, what
