@@ -1,7 +1,5 @@
 """The table of readings and of the devices' alert states."""
 
-from typing import Any
-
 import pulumi
 import pulumi_aws as aws
 from pulumi import Output, ResourceOptions
@@ -24,19 +22,15 @@ class ReadingTable(pulumi.ComponentResource):
         self, name: str, options: ProtectionOptions, *, silence: bool, opts: ResourceOptions | None = None
     ) -> None:
         super().__init__("datapipeline:index:ReadingTable", name, None, opts)
+        keys = {"device_id": "S", "time_key": "S", "device_shard": "S"} | ({"due_at": "N"} if silence else {})
+        indexes = {DEVICE_INDEX: "device_id"} | ({DUE_INDEX: "due_at"} if silence else {})
         table = aws.dynamodb.Table(
             name,
             billing_mode="PAY_PER_REQUEST",
             hash_key="device_id",
             range_key="time_key",
-            attributes=[
-                *({"name": key, "type": "S"} for key in ("device_id", "time_key", "shard")),
-                *([{"name": "due_at", "type": "N"}] if silence else []),
-            ],
-            global_secondary_indexes=[
-                _index(DEVICE_INDEX, "device_id"),
-                *([_index(DUE_INDEX, "due_at")] if silence else []),
-            ],
+            attributes=[{"name": key, "type": kind} for key, kind in keys.items()],
+            global_secondary_indexes=[_index(index, key) for index, key in indexes.items()],
             ttl={"attribute_name": "expires_at", "enabled": True},
             point_in_time_recovery={"enabled": options.point_in_time_recovery},
             deletion_protection_enabled=options.deletion_protection,
@@ -78,11 +72,11 @@ class ReadingTable(pulumi.ComponentResource):
         )
 
 
-def _index(name: str, range_key: str) -> dict[str, Any]:
+def _index(name: str, range_key: str) -> aws.dynamodb.TableGlobalSecondaryIndexArgsDict:
     return {
         "name": name,
         "key_schemas": [
-            {"attribute_name": "shard", "key_type": "HASH"},
+            {"attribute_name": "device_shard", "key_type": "HASH"},
             {"attribute_name": range_key, "key_type": "RANGE"},
         ],
         "projection_type": "KEYS_ONLY",

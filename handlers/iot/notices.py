@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handlers.iot.silence import SilenceAlert
+from handlers.iot.silence import SilenceAlert, SilenceAlertKind
 from handlers.iot.thresholds import Alert
 from handlers.shared import aws
 from handlers.shared.log import logger
@@ -41,24 +41,21 @@ def publish_alerts(topic_arn: str, service: str, alerts: Sequence[Alert]) -> lis
     return [alerts[position] for position in _published(topic_arn, entries)]
 
 
-def publish_silences(topic_arn: str, service: str, alerts: Mapping[str, SilenceAlert]) -> dict[str, SilenceAlert]:
-    """Publish alerts by device; return those that the topic took.
+def publish_silences(
+    topic_arn: str, service: str, kind: SilenceAlertKind, alerts: Mapping[str, SilenceAlert]
+) -> list[str]:
+    """Publish alerts of one kind by device; return the devices whose alerts the topic took.
 
-    Those of a kind are a message each, or one message together if there are more than ten: it has their `count`, and
-    the ids and times of the first devices in `devices`. Attributes for filters are `kind` and, of one device,
-    `device_id`.
+    They are a message each, or one message together if there are more than ten: it has their `count`, and the ids and
+    times of the first devices in `devices`. Attributes for filters are `kind` and, of one device, `device_id`.
     """
-    published: dict[str, SilenceAlert] = {}
-    for kind in ("silent", "returned"):
-        devices = sorted(device for device, alert in alerts.items() if alert.kind == kind)
-        if len(devices) > ALERTS_A_CALL:
-            entries, groups = [_entry_of_many(service, kind, devices, alerts)], [devices]
-        else:
-            entries = [_entry_of_one(service, device, alerts[device]) for device in devices]
-            groups = [[device] for device in devices]
-        for position in _published(topic_arn, entries) if entries else ():
-            published |= {device: alerts[device] for device in groups[position]}
-    return published
+    devices = sorted(alerts)
+    if not devices:
+        return []
+    if len(devices) > ALERTS_A_CALL:
+        return devices if _published(topic_arn, [_entry_of_many(service, kind, devices, alerts)]) else []
+    entries = [_entry_of_one(service, device, alerts[device]) for device in devices]
+    return [devices[position] for position in _published(topic_arn, entries)]
 
 
 def _entry_of_one(service: str, device: str, alert: SilenceAlert) -> dict[str, Any]:

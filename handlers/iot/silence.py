@@ -29,12 +29,15 @@ from typing import Any, Literal, Self
 SILENCE_FILE = Path(__file__).parents[2] / "silence.json"
 SECONDS_A_MINUTE = 60
 
+SilenceAlertKind = Literal["silent", "returned"]
+SILENCE_ALERT_KINDS: tuple[SilenceAlertKind, ...] = ("silent", "returned")
+
 
 @dataclass(frozen=True, slots=True)
 class SilenceAlert:
     """An alert about a device: `silent`, last heard at `heard_at`, or `returned`, heard again then (epoch seconds)."""
 
-    kind: Literal["silent", "returned"]
+    kind: SilenceAlertKind
     heard_at: float
 
 

@@ -57,7 +57,7 @@ class StateItem(TypedDict):
     """Changes at each write."""
     expires_at: int
     """Epoch seconds, as in a reading."""
-    shard: str
+    device_shard: str
     """The partition of the device in the indexes."""
     due_at: NotRequired[int]
     """Epoch seconds at which the watcher is to look at the device. Not there: not before its next upload."""
@@ -154,7 +154,11 @@ class ReadingTable:
     def _replacement(
         self, device_id: str, stored: StoredState, state: DeviceState, revision: str, expires_at: int | None
     ) -> Statement:
-        values: dict[str, object] = {"state": state.to_json(), "revision": revision, "shard": shard_of(device_id)}
+        values: dict[str, object] = {
+            "state": state.to_json(),
+            "revision": revision,
+            "device_shard": shard_of(device_id),
+        }
         if expires_at is not None:
             values["expires_at"] = expires_at
         due_at, stored_due_at = (each.hearing and each.hearing.due_at for each in (state, stored.state))
@@ -170,7 +174,7 @@ class ReadingTable:
 
     def devices(self, prefix: str = "") -> Iterator[str]:
         """Yield the ids of devices that begin with a prefix, those of a shard in order."""
-        condition = "shard = :shard AND begins_with(device_id, :prefix)" if prefix else "shard = :shard"
+        condition = "device_shard = :shard AND begins_with(device_id, :prefix)" if prefix else "device_shard = :shard"
         return self._indexed(DEVICE_INDEX, condition, {"prefix": prefix} if prefix else {}, range(SHARDS))
 
     def due(self, now: float) -> Iterator[str]:
@@ -180,7 +184,7 @@ class ReadingTable:
         """
         first = int(now // 60) % SHARDS
         shards = [*range(first, SHARDS), *range(first)]
-        return self._indexed(DUE_INDEX, "shard = :shard AND due_at <= :now", {"now": int(now)}, shards)
+        return self._indexed(DUE_INDEX, "device_shard = :shard AND due_at <= :now", {"now": int(now)}, shards)
 
     def _indexed(self, index: str, condition: str, values: Item, shards: Iterable[int]) -> Iterator[str]:
         for shard in shards:

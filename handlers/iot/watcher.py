@@ -6,15 +6,24 @@ state is conditional: of watchers and workers that race for a device one wins. h
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from math import ceil
 
 from handlers.iot import notices
 from handlers.iot.settings import IotWatcherSettings
-from handlers.iot.silence import SILENCE_FILE, SilenceAlert, Silences, told, watched
+from handlers.iot.silence import (
+    SILENCE_ALERT_KINDS,
+    SILENCE_FILE,
+    SilenceAlert,
+    SilenceAlertKind,
+    Silences,
+    told,
+    watched,
+)
 from handlers.iot.table import OutsideError, ReadingTable, StoredState
 from handlers.shared import metrics
 from handlers.shared.backoff import backoff
@@ -58,11 +67,19 @@ class Watcher:
     def run(self, run_id: str) -> None:
         """Look at the devices that are due. Raises NotPublishedError and NotRecordedError."""
         watch = self._claim(time.time())
-        alerts = {device: first_alert(stored) for device, stored in watch.claimed.items()}
-        published = notices.publish_silences(self._topic_arn, self._service, alerts) if alerts else {}
-        self._record({device: watch.claimed[device] for device in published}, published)
+        published: Counter[SilenceAlertKind] = Counter()
+        for kind in SILENCE_ALERT_KINDS:
+            alerts = {
+                device: alert
+                for device, stored in watch.claimed.items()
+                if (alert := first_alert(stored)) and alert.kind == kind
+            }
+            out = notices.publish_silences(self._topic_arn, self._service, kind, alerts)
+            # Recorded before the next message, so that a run that dies then repeats nothing.
+            self._record({device: watch.claimed[device] for device in out}, {device: alerts[device] for device in out})
+            published[kind] = len(out)
         _report(run_id, watch, published)
-        if missing := len(alerts) - len(published):
+        if missing := len(watch.claimed) - published.total():
             raise notices.NotPublishedError(f"the topic did not take the alerts of {missing} devices")
 
     def _claim(self, now: float) -> Watch:
@@ -78,7 +95,7 @@ class Watcher:
                 if hearing != stored.state.hearing:
                     changes[device] = (stored, replace(stored.state, hearing=hearing))
             written = self._table.replace_states(changes)
-            claimed |= {device: stored for device, stored in written.items() if _has_alert(stored)}
+            claimed |= {device: stored for device, stored in written.items() if first_alert(stored)}
         return Watch(claimed, complete=True)
 
     def _record(self, known: dict[str, StoredState], published: Mapping[str, SilenceAlert]) -> None:
@@ -104,14 +121,10 @@ class Watcher:
             raise NotRecordedError(f"the states of {len(left)} devices, {min(left)} among them, were not written")
 
 
-def first_alert(stored: StoredState) -> SilenceAlert:
-    """Return the alert of a device that is to be published first."""
-    assert stored.state.hearing is not None  # noqa: S101  the caller has looked
-    return stored.state.hearing.pending[0]
-
-
-def _has_alert(stored: StoredState) -> bool:
-    return stored.state.hearing is not None and bool(stored.state.hearing.pending)
+def first_alert(stored: StoredState) -> SilenceAlert | None:
+    """Return the alert of a device that is to be published first, None if there is none."""
+    hearing = stored.state.hearing
+    return hearing.pending[0] if hearing is not None and hearing.pending else None
 
 
 def _chunks(devices: Iterable[str], size: int) -> Iterator[list[str]]:
@@ -120,15 +133,17 @@ def _chunks(devices: Iterable[str], size: int) -> Iterator[list[str]]:
         yield chunk
 
 
-def _report(run_id: str, watch: Watch, published: Mapping[str, SilenceAlert]) -> None:
-    kinds = [alert.kind for alert in published.values()]
-    if not kinds and watch.complete:
+def _report(run_id: str, watch: Watch, published: Mapping[SilenceAlertKind, int]) -> None:
+    if not watch.claimed and watch.complete:
         return
-    metrics.emit(
-        {"Silences": kinds.count("silent"), "Returns": kinds.count("returned"), "IncompleteWatches": not watch.complete}
-    )
-    shown = {device: asdict(alert) for device, alert in islice(published.items(), LOGGED)}
-    logger.info("watch", extra={"correlation_id": run_id, "complete": watch.complete, "alerts": shown})
+    counts = {
+        "Silences": published["silent"],
+        "Returns": published["returned"],
+        "IncompleteWatches": int(not watch.complete),
+    }
+    metrics.emit(counts)
+    shown = list(islice(watch.claimed, LOGGED))
+    logger.info("watch", extra={"correlation_id": run_id, **counts, "devices": shown})
 
 
 @cache

@@ -13,7 +13,6 @@ from unittest.mock import patch
 from botocore.client import BaseClient
 
 from handlers.iot.contents import STANDARD_FORM
-from handlers.iot.forms import Form
 from handlers.iot.settings import IotWatcherSettings, IotWorkerSettings
 from handlers.iot.silence import SECONDS_A_MINUTE, Hearing, Silences
 from handlers.iot.table import DEVICE_INDEX, DUE_INDEX, ReadingTable
@@ -37,7 +36,7 @@ class Fleet:
         self.minutes = 0.0
         self.silence: Mapping[str, int | None] = {"": 30} if silence is None else silence
         self.thresholds = Thresholds({})
-        self.form: Form = STANDARD_FORM
+        self.form = STANDARD_FORM
         self.calls: list[str] = []
         self.messages: list[Json] = []
         self.objects: dict[str, bytes] = {}
@@ -46,27 +45,33 @@ class Fleet:
             **{
                 TABLE: MemoryTable(
                     ("device_id", "time_key"),
-                    {DEVICE_INDEX: ("shard", "device_id"), DUE_INDEX: ("shard", "due_at")},
+                    {DEVICE_INDEX: ("device_shard", "device_id"), DUE_INDEX: ("device_shard", "due_at")},
                 )
             }
         )
         self._numbers = count()
-        settings = {"table_name": TABLE, "alerts_topic_arn": "arn:alerts"}
-        limits = {"max_object_bytes": 100_000_000, "max_readings": 1_000_000, "max_ahead_seconds": 300}
         self._worker_settings = IotWorkerSettings(
-            **settings, **limits, bucket_name="bucket", readings_expire_after_days=90, suffixes=""
+            table_name=TABLE,
+            bucket_name="bucket",
+            alerts_topic_arn="arn:alerts",
+            max_object_bytes=100_000_000,
+            max_readings=1_000_000,
+            max_ahead_seconds=300,
+            readings_expire_after_days=90,
         )
-        self._watcher_settings = IotWatcherSettings(**settings)
+        self._watcher_settings = IotWatcherSettings(table_name=TABLE, alerts_topic_arn="arn:alerts")
 
     # AWS
 
     @contextmanager
     def running(self) -> Iterator[None]:
         def call(client: Any, operation: str, parameters: Mapping[str, Any]) -> Any:
-            name = f"{client.meta.service_model.service_name}:{operation}"
-            return {"sns:PublishBatch": self._publish, "s3:GetObject": self._get, "s3:PutObject": self._put}[name](
-                **parameters
-            )
+            answers: dict[str, Callable[..., Json]] = {
+                "sns:PublishBatch": self._publish,
+                "s3:GetObject": self._get,
+                "s3:PutObject": self._put,
+            }
+            return answers[f"{client.meta.service_model.service_name}:{operation}"](**parameters)
 
         with (
             patch.object(BaseClient, "_make_api_call", call),
