@@ -4,7 +4,6 @@ import dataclasses
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from components.options.iot import IotPipelineConfig
 from handlers.iot.forms import Form
 from handlers.iot.settings import IotWorkerSettings
 from local.recording import Graph
+from tests.graphs import SAMPLES
 
 IOT = {"datapipeline:variant": "iot"}
 LIMIT_KEYS = "cooldown_minutes, hysteresis, max, min"
@@ -296,7 +296,7 @@ def test_prod_protects_and_keeps_its_data(graph_of: Callable[..., Graph]) -> Non
 def test_a_schema_of_readings_travels_in_the_archive(graph_of: Callable[..., Graph]) -> None:
     graph = graph_of("iot", readings={"reading_schema": "schemas/page_view.json"})
     function = graph.find("aws:lambda/function:Function", "pipeline-worker")
-    schema = json.loads((Path(__file__).parents[2] / "schemas/page_view.json").read_text())
+    schema = json.loads((SAMPLES / "schemas/page_view.json").read_text())
     assert json.loads(function.inputs["code"].assets["schema.json"].text) == schema
 
 
