@@ -29,6 +29,7 @@ from rich.table import Table as Grid
 
 from handlers.iot.contents import STANDARD_FORM
 from handlers.iot.settings import IotWorkerSettings
+from handlers.iot.silence import Silences
 from handlers.iot.thresholds import Thresholds
 from handlers.iot.worker import IotWorker
 from handlers.shared import aws
@@ -140,7 +141,8 @@ def run_case(case: Case, outputs: dict[str, str], thresholds: str) -> None:
     logger.handlers[0].setStream(StringIO())  # type: ignore[attr-defined]
     bucket, key = outputs["input_bucket"], f"readings/{case.name}.held-back"
     settings = replace(IotWorkerSettings.from_environment(), suffixes="")
-    worker = IotWorker(settings, Thresholds.from_json(thresholds), "benchmark", {}, STANDARD_FORM)
+    silences = Silences({"": 1_800})
+    worker = IotWorker(settings, Thresholds.from_json(thresholds), silences, "benchmark", {}, STANDARD_FORM)
     with redirect_stdout(StringIO()):
         # Clients and connections are made now.
         worker.handle(notification(bucket, "readings/warm.held-back"), "warm")
@@ -158,7 +160,7 @@ def measure() -> list[tuple[Case, Cost]]:
     measured = []
     with running(load_project(SAMPLES, "iot")) as up:
         os.environ.update(up.environment())
-        (function,) = up.engine.functions
+        (function,) = (each for each in up.engine.functions if each.handler == "handlers.iot.worker.handler")
         thresholds = json.dumps(
             {"temperature": {"": {"warning": {"min": "-10", "max": "30", "hysteresis": "1", "cooldown_minutes": 0}}}},
         )

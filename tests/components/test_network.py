@@ -211,5 +211,6 @@ def test_a_network_that_is_there_is_used_as_it_is(graph_of: Callable[..., Graph]
     assert not [each for each in graph if each.type.startswith(NETWORK_TYPES)]
     for function in graph.of_type("aws:lambda/function:Function"):
         assert function.inputs["vpcConfig"] == {"subnetIds": given["subnet_ids"], "securityGroupIds": ["sg-0c"]}
-    (policy,) = graph.of_type("aws:iam/rolePolicy:RolePolicy")
-    assert json.loads(policy.inputs["policy"])["Statement"][-1] == INTERFACES
+    for name in ("pipeline-worker", "pipeline-watcher"):
+        policy = graph.find("aws:iam/rolePolicy:RolePolicy", name)
+        assert json.loads(policy.inputs["policy"])["Statement"][-1] == INTERFACES

@@ -52,6 +52,9 @@ OWN_COUNTS = {
         "Devices",
         "DevicesWithBadMetrics",
         "Skipped",
+        "Silences",
+        "Returns",
+        "IncompleteWatches",
     ),
 }
 EMITTED: dict[tuple[str, str], Emitted] = {

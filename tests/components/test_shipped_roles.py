@@ -169,7 +169,20 @@ ROLE_POLICIES: Mapping[str, Mapping[str, list[Statement] | Elsewhere]] = {
         ],
     },
     "csv": {"pipeline-worker": test_csv.test_the_worker_may_do_exactly_this},
-    "iot": {"pipeline-worker": test_iot.test_the_worker_may_do_exactly_this},
+    "iot": {
+        "pipeline-worker": test_iot.test_the_worker_may_do_exactly_this,
+        "pipeline-watcher": [
+            (["sqs:SendMessage"], ["queue pipeline-watcher-dead-letters"]),
+            (["dynamodb:Query"], ["table pipeline-table/index/by-due-at"]),
+            (["dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"], ["table pipeline-table"]),
+            (["sns:Publish"], ["topic pipeline-alerts"]),
+            (LOGS, ["logs pipeline-watcher:*"]),
+        ],
+        "pipeline-watcher-schedule": [
+            (["lambda:InvokeFunction"], ["function pipeline-watcher"]),
+            (["sqs:SendMessage"], ["queue pipeline-watcher-dead-letters"]),
+        ],
+    },
 }
 SPELLED_OUT = [
     (stack, policy, statements)

@@ -432,7 +432,7 @@ BROKEN: Mapping[tuple[str, str, str], list[Change | Mapping[str, Any]]] = {
     ],
     ("functions-in-vpc", "ingestion", "Function worker"): [{"vpcConfig": None}],
     ("functions-in-vpc", "dev", "Function worker"): [given("Function ingest", vpcConfig={"subnetIds": ["subnet-0a"]})],
-    ("functions-in-vpc", "iot", "Function worker"): [added("aws:ec2/vpc:Vpc", "own", {})],
+    ("functions-in-vpc", "csv", "Function worker"): [added("aws:ec2/vpc:Vpc", "own", {})],
 }
 
 

@@ -102,6 +102,8 @@ UNUSED: Mapping[str, Mapping[str, set[Right]]] = {
         "pipeline-worker": logs("worker")
         | rights(FAILURES, "sqs pipeline-dead-letters")
         | rights(NOT_ASKED, "s3 pipeline-bucket"),
+        "pipeline-watcher": logs("watcher") | rights(FAILURES, "sqs pipeline-watcher-dead-letters"),
+        "pipeline-watcher-schedule": scheduled("watcher"),
     },
 }
 
