@@ -38,6 +38,7 @@ from local.engine import running
 from local.project import load_project
 
 ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "tests/samples"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -157,7 +158,7 @@ def run_case(case: Case, outputs: dict[str, str], thresholds: str) -> None:
 def measure() -> list[tuple[Case, Cost]]:
     """Every case and what it took."""
     measured = []
-    with running(load_project(ROOT, "iot")) as up:
+    with running(load_project(SAMPLES, "iot")) as up:
         os.environ.update(up.environment())
         (function,) = (each for each in up.engine.functions if each.handler == "handlers.iot.worker.handler")
         thresholds = json.dumps(

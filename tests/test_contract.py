@@ -39,7 +39,7 @@ from handlers.shared import metrics, redrive
 from handlers.shared.dead_letters import ROUND_SECONDS
 from handlers.shared.settings import RedriveSettings, Settings
 from local.recording import Graph
-from tests.graphs import graph_of
+from tests.graphs import SAMPLES, graph_of
 
 ROOT = Path(__file__).parents[1]
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
@@ -199,9 +199,9 @@ def test_the_schemas_travel_in_the_archive_where_the_function_reads_them() -> No
         return json.loads(function.inputs["code"].assets["schemas.json"].text)
 
     assert schemas({}) == {}
-    order = json.loads((ROOT / "schemas/order.json").read_text())
+    order = json.loads((SAMPLES / "schemas/order.json").read_text())
     assert schemas({"api": {"schemas": "schemas/order.json"}}) == {"": order}
-    page_view = json.loads((ROOT / "schemas/page_view.json").read_text())
+    page_view = json.loads((SAMPLES / "schemas/page_view.json").read_text())
     assert schemas({"api": {"schemas": ["page_view"]}}) == {"page_view": page_view}
 
 
@@ -209,9 +209,9 @@ def test_the_archive_holds_every_handler_and_processor_and_nothing_compiled() ->
     function = graph_of().find("aws:lambda/function:Function", "pipeline-worker")
     names = set(function.inputs["code"].assets)
     sources = {
-        path.relative_to(ROOT).as_posix()
-        for folder in ("handlers", "processors")
-        for path in (ROOT / folder).rglob("*.py")
+        path.relative_to(root).as_posix()
+        for root, folder in ((ROOT, "handlers"), (SAMPLES, "processors"))
+        for path in (root / folder).rglob("*.py")
     }
     assert names == sources | {"schemas.json"}
     module, _, attribute = function.inputs["handler"].rpartition(".")

@@ -19,6 +19,7 @@ from handlers.iot.readings import Reading, first_key
 from handlers.iot.silence import Silences
 from handlers.iot.thresholds import Threshold, Thresholds
 from local.errors import LocalError
+from tests.graphs import SAMPLES
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -173,7 +174,8 @@ def test_one_output_is_chosen_and_a_table_is_the_default() -> None:
         output_of({"plot": True, "csv": True})
 
 
-def test_a_stack_of_another_variant_is_refused() -> None:
+def test_a_stack_of_another_variant_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(SAMPLES)
     answer = CliRunner().invoke(app, ["simulate", "--stack", "dev"])
     assert answer.exit_code == 1
     assert "stack 'dev' is of the variant 'api'; this command needs one of 'iot'" in answer.stderr

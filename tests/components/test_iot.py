@@ -4,7 +4,6 @@ import dataclasses
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from handlers.iot.forms import Form
 from handlers.iot.settings import IotWatcherSettings, IotWorkerSettings
 from handlers.iot.silence import Silences
 from local.recording import Graph
+from tests.graphs import SAMPLES
 
 IOT = {"datapipeline:variant": "iot"}
 LIMIT_KEYS = "cooldown_minutes, hysteresis, max, min"
@@ -370,7 +370,7 @@ def test_prod_protects_and_keeps_its_data(graph_of: Callable[..., Graph]) -> Non
 def test_a_schema_of_readings_travels_in_the_archive(graph_of: Callable[..., Graph]) -> None:
     graph = graph_of("iot", readings={"reading_schema": "schemas/page_view.json"})
     function = graph.find("aws:lambda/function:Function", "pipeline-worker")
-    schema = json.loads((Path(__file__).parents[2] / "schemas/page_view.json").read_text())
+    schema = json.loads((SAMPLES / "schemas/page_view.json").read_text())
     assert json.loads(function.inputs["code"].assets["schema.json"].text) == schema
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from local.monitor import Monitor
 from local.recording import Graph, synthesise
-from tests.graphs import ROOT
+from tests.graphs import SAMPLES
 
 INTERFACES = {
     "Sid": "BeConnectedToTheNetwork",
@@ -161,7 +161,7 @@ def test_an_endpoint_is_in_the_zones_that_have_one(monkeypatch: pytest.MonkeyPat
         token = "aws:ec2/getVpcEndpointService:getVpcEndpointService"
         with monkeypatch.context() as patched:
             patched.setattr(Monitor, "_invoked", lambda self, each: answers if each == token else asked(self, each))
-            return synthesise(ROOT, "dev", {"network": {"vpc": {}}})
+            return synthesise(SAMPLES, "dev", {"network": {"vpc": {}}})
 
     graph = offered_in("us-east-1b", "us-east-1f")
     second = untagged(graph, "aws:ec2/routeTableAssociation:RouteTableAssociation")["-1"]["subnetId"]

@@ -12,10 +12,10 @@ import pytest
 
 from local.recording import Graph
 from tests.decisions import CONDITIONS
+from tests.graphs import STACKS
 
 from . import test_csv, test_iot, test_roles
 from .test_roles import ACCEPT, COMPLETE, CONSUME, LOGS, READ
-from .test_stacks import STACKS
 
 ACCOUNT = "us-east-1:123456789012"
 

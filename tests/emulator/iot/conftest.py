@@ -25,6 +25,7 @@ from handlers.shared import aws
 from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
+from tests.graphs import SAMPLES
 from tests.roles import forget_clients
 
 ROOT = Path(__file__).parents[3]
@@ -178,7 +179,7 @@ class Iot:
 @pytest.fixture(scope="session")
 def stack(decisions: Path) -> Iterator[Running]:
     # A run that is to fail in the end need not fail three times.
-    project = load_project(ROOT, "iot").with_config({"worker": {"retries": 0, "timeout_seconds": 60}})
+    project = load_project(SAMPLES, "iot").with_config({"worker": {"retries": 0, "timeout_seconds": 60}})
     with running(project, iam_log=decisions) as up:
         yield up
 

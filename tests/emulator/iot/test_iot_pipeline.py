@@ -14,6 +14,7 @@ import pytest
 
 from handlers.shared import aws
 from local.engine import Running
+from tests.graphs import SAMPLES
 
 from .conftest import ROOT, Iot, lines, reading
 
@@ -34,7 +35,7 @@ def command(stack: Running, tmp_path: Path) -> Callable[..., "subprocess.Complet
         outputs = {"PIPELINE_OUTPUTS": json.dumps(stack.outputs), "COLUMNS": "80", "HOME": str(tmp_path)}
         return subprocess.run(
             [sys.executable, "-m", "cli.main", *arguments],
-            cwd=ROOT,
+            cwd=SAMPLES,
             env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **stack.environment(), **outputs},
             capture_output=True,
             text=True,

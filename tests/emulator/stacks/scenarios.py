@@ -20,8 +20,9 @@ from handlers.api.events import KEY_FIELD, Envelope
 from handlers.csv import engine, objects
 from tests.emulator.csv.conftest import HEADER, Files, rows
 from tests.emulator.csv.test_csv_permissions import it_does_all_it_does
+from tests.graphs import SAMPLES
 
-from .conftest import ROOT, Client
+from .conftest import Client
 
 Json = Any
 Call = Callable[..., tuple[int, Json]]
@@ -145,7 +146,7 @@ def analytics(client: Client, _folder: Path) -> None:
 
 def ingestion(client: Client, folder: Path) -> None:
     outage = folder / "outage"
-    shipped = (ROOT / "processors/orders.py").read_text(encoding="utf-8")
+    shipped = (SAMPLES / "processors/orders.py").read_text(encoding="utf-8")
     client.use_processor("processors/orders.py", shipped + OUTAGE.format(flag=str(outage)))
     orders = [{"orderId": f"order-{number}", "amount": 10 + number} for number in range(20)]
     keyed_id = ingest_does_all_it_does(client, client.signed, orders)
