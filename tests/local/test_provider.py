@@ -14,14 +14,14 @@ from local.naming import NAMED
 from local.provider import RULES, refusals
 from local.recording import Graph, synthesise
 from tests.graph_changes import changed, given, named
-from tests.graphs import SHIPPED, graph_of
+from tests.graphs import STACKS, graph_of
 
 QUEUE, KEY = "aws:sqs/queue:Queue", "aws:kms/key:Key"
 KEPT: dict[str, Any] = {"environment": "prod", "encryption": {"customer_key": {}}, "network": {"vpc": {}}}
 # Options that make resources, or inputs of them, that no shipped stack has. The provider's rules are checked of every
 # graph that any test makes.
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
-    *((stack, {}) for stack in SHIPPED),
+    *((stack, {}) for stack in STACKS),
     ("dev", {"api": {"kind": "rest", "auth": "api_key"}, "tracing": True}),
     (
         "dev",
