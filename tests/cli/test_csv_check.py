@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.graphs import SAMPLES
+
 from .conftest import Command
 
 HEADER = "name,email,amount,date,quantity\n"
@@ -62,7 +64,7 @@ def test_a_file_in_the_second_encoding_is_read_and_its_rejected_rows_are_written
     pipeline: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: shop\nruntime: python\n")
-    stack = yaml.safe_load(Path("Pulumi.csv.yaml").read_text())
+    stack = yaml.safe_load((SAMPLES / "Pulumi.csv.yaml").read_text())
     stack["config"]["datapipeline:input"]["encodings"] = ["utf-8", "windows-1252"]
     (tmp_path / "Pulumi.csv.yaml").write_text(yaml.safe_dump(stack))
     bad = "Bob,nomail,1,2024-01-02,3\n"

@@ -1,8 +1,11 @@
 """`pipeline readings` and `pipeline simulate`, as far as they need no pipeline."""
 
 import gzip
+from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -13,8 +16,10 @@ from cli.simulation import Expectation, Summary, Upload, uploads
 from handlers.iot.contents import read
 from handlers.iot.forms import Form
 from handlers.iot.readings import Reading, first_key
+from handlers.iot.silence import Silences
 from handlers.iot.thresholds import Threshold, Thresholds
 from local.errors import LocalError
+from tests.graphs import SAMPLES
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -81,9 +86,36 @@ def test_a_simulation_has_good_bad_and_repeated_readings_and_excursions() -> Non
     assert summary.good > 1_400
     assert 100 < summary.bad < 200
     assert summary.repeated > 10
-    assert summary.crossed > 5
-    assert summary.crossed - summary.recovered in range(6)
+    alerts = summary.alerts
+    assert min(alerts["critical crossed"], alerts["warning crossed"]) > 2
+    for severity in ("critical", "warning"):
+        assert alerts[f"{severity} crossed"] - alerts[f"{severity} recovered"] in range(6)
     assert not any(upload.bad for upload in simulated(bad_share=0))
+
+
+def test_watched_devices_pause_for_long_enough_or_upload_often_enough_and_fall_silent_in_the_end() -> None:
+    silences = Silences({"": 60, "sim-7-0003": None})
+    options: dict[str, Any] = {"devices": 40, "count": 40 * 24, "seed": 7, "bad_share": 0, "rate": 2}
+    sent = list(uploads(**options, silences=silences))
+    times: defaultdict[int, list[float]] = defaultdict(list)
+    for upload in sent:
+        times[upload.device].append(upload.at)
+    gaps = Counter(later - at for each in times.values() for at, later in pairwise(each))
+    (pause,) = gaps.keys() - {20}
+    assert pause >= 60 + 180
+    assert 1 <= gaps[pause] <= 8
+    summary, expectation = Summary(), Expectation(Thresholds({}), silences)
+    for upload in sent:
+        expectation.add(upload, summary)
+    assert summary.alerts == {"silent": gaps[pause], "returned": gaps[pause]}
+    assert summary.silent_afterwards == 39
+
+
+def test_devices_that_upload_too_seldom_for_exact_expectations_are_refused() -> None:
+    with pytest.raises(
+        LocalError, match="each device uploads every 40 seconds, and sim-7-0000 is silent after 60: use a"
+    ):
+        next(uploads(devices=40, count=400, seed=7, bad_share=0, rate=1, silences=Silences({"": 60})))
 
 
 def test_what_is_expected_does_not_depend_on_the_order_of_a_device_s_uploads_that_are_taken_at_once() -> None:
@@ -142,7 +174,8 @@ def test_one_output_is_chosen_and_a_table_is_the_default() -> None:
         output_of({"plot": True, "csv": True})
 
 
-def test_a_stack_of_another_variant_is_refused() -> None:
+def test_a_stack_of_another_variant_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(SAMPLES)
     answer = CliRunner().invoke(app, ["simulate", "--stack", "dev"])
     assert answer.exit_code == 1
     assert "stack 'dev' is of the variant 'api'; this command needs one of 'iot'" in answer.stderr

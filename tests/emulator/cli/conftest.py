@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.graphs import ROOT, SAMPLES
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -27,7 +27,7 @@ def arguments(*given: str) -> list[str]:
 def pipeline() -> Command:
     """`pipeline("status", "x", cwd=..., env={...})` runs the command to its end."""
 
-    def run(*given: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    def run(*given: str, cwd: Path = SAMPLES, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             arguments(*given),
             cwd=cwd,

@@ -6,9 +6,10 @@ import sys
 import time
 from pathlib import Path
 
+from tests.graphs import ROOT
 from tests.processes import happens
 
-from .conftest import ROOT, arguments, environment
+from .conftest import arguments, environment
 
 
 def _blocks() -> list[str]:
