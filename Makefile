@@ -23,12 +23,14 @@ REQUIREMENTS := handlers/requirements.txt requirements.txt requirements-dev.txt
 SBOM := .build/sbom.cdx.json
 
 .DEFAULT_GOAL := help
-.PHONY: help environment run test quick simulate drill check secrets audit sbom bench-api bench-csv bench-iot format layer requirements clean
+.PHONY: help environment dev run test quick simulate drill check secrets audit sbom bench-api bench-csv bench-iot format layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 environment: $(RUN) ## .venv with what the program and the command need (the targets below make it themselves)
+
+dev: $(DEV) ## .venv with pytest and the tools for checks, too
 
 run: $(RUN) ## the pipeline on this machine, with sample events on their way to their stored results
 	@$(BIN)/pipeline demo
