@@ -19,7 +19,6 @@ from handlers.iot.silence import (
     SILENCE_ALERT_KINDS,
     SILENCE_FILE,
     SilenceAlert,
-    SilenceAlertKind,
     Silences,
     told,
     watched,
@@ -67,19 +66,19 @@ class Watcher:
     def run(self, run_id: str) -> None:
         """Look at the devices that are due. Raises NotPublishedError and NotRecordedError."""
         watch = self._claim(time.time())
-        published: Counter[SilenceAlertKind] = Counter()
+        published: dict[str, SilenceAlert] = {}
         for kind in SILENCE_ALERT_KINDS:
             alerts = {
                 device: alert
                 for device, stored in watch.claimed.items()
                 if (alert := first_alert(stored)) and alert.kind == kind
             }
-            out = notices.publish_silences(self._topic_arn, self._service, kind, alerts)
+            devices = notices.publish_silences(self._topic_arn, self._service, kind, alerts)
             # Recorded before the next message, so that a run that dies then repeats nothing.
-            self._record({device: watch.claimed[device] for device in out}, {device: alerts[device] for device in out})
-            published[kind] = len(out)
+            self._record({device: watch.claimed[device] for device in devices}, alerts)
+            published |= {device: alerts[device] for device in devices}
         _report(run_id, watch, published)
-        if missing := len(watch.claimed) - published.total():
+        if missing := len(watch.claimed) - len(published):
             raise notices.NotPublishedError(f"the topic did not take the alerts of {missing} devices")
 
     def _claim(self, now: float) -> Watch:
@@ -99,8 +98,8 @@ class Watcher:
         return Watch(claimed, complete=True)
 
     def _record(self, known: dict[str, StoredState], published: Mapping[str, SilenceAlert]) -> None:
-        """Write that alerts are out. `known` are the states as far as we know; another writer may be quicker."""
-        left = set(published)
+        """Write of the devices in `known` that their alerts are out. Another writer may be quicker than we are."""
+        left = set(known)
         for attempt in range(RECORD_ROUNDS):
             if not left:
                 return
@@ -133,17 +132,16 @@ def _chunks(devices: Iterable[str], size: int) -> Iterator[list[str]]:
         yield chunk
 
 
-def _report(run_id: str, watch: Watch, published: Mapping[SilenceAlertKind, int]) -> None:
+def _report(run_id: str, watch: Watch, published: Mapping[str, SilenceAlert]) -> None:
     if not watch.claimed and watch.complete:
         return
-    counts = {
-        "Silences": published["silent"],
-        "Returns": published["returned"],
-        "IncompleteWatches": int(not watch.complete),
-    }
-    metrics.emit(counts)
-    shown = list(islice(watch.claimed, LOGGED))
-    logger.info("watch", extra={"correlation_id": run_id, **counts, "devices": shown})
+    kinds = Counter(alert.kind for alert in published.values())
+    metrics.emit(
+        {"Silences": kinds["silent"], "Returns": kinds["returned"], "IncompleteWatches": int(not watch.complete)}
+    )
+    alerts = [{"kind": alert.kind, "device_id": device} for device, alert in islice(published.items(), LOGGED)]
+    facts = {"complete": watch.complete, "alerts": alerts, "more_alerts": len(published) - len(alerts)}
+    logger.info("watch", extra={"correlation_id": run_id, **facts})
 
 
 @cache

@@ -150,10 +150,11 @@ class Fleet:
         Watcher(self._watcher_settings, Silences.from_json(json.dumps(self.silence)), "test").run("watch")
 
     def watch_until(self, minutes: float) -> None:
-        """Let time pass, with a run of the watcher each minute."""
-        while self.minutes + 1 <= minutes:
-            self.minutes += 1
+        """Let time pass, with a run of the watcher each whole minute."""
+        while (following := int(self.minutes) + 1) <= minutes:
+            self.minutes = following
             self.watch()
+        self.minutes = max(self.minutes, minutes)
 
     # What is left
 
