@@ -23,7 +23,7 @@ REQUIREMENTS := handlers/requirements.txt requirements.txt requirements-dev.txt
 SBOM := .build/sbom.cdx.json
 
 .DEFAULT_GOAL := help
-.PHONY: help environment dev run test quick simulate drill check secrets audit sbom bench-api bench-csv bench-iot format layer requirements clean
+.PHONY: help environment dev run test quick simulate drill check secrets audit sbom bench-api bench-csv bench-iot format generate layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,10 @@ format: $(DEV) ## format, and mend what ruff can
 
 bench-csv: $(DEV) ## the CSV engine's speed, memory and exactness, at 1 and 5 million rows (minutes)
 	@nice $(BIN)/python -m benchmarks.csv
+
+generate: $(RUN) ## what is generated from the code: schemas/stack.schema.json, docs/reference
+	@$(BIN)/python -W ignore -m components.config > .stack.schema.json && mv .stack.schema.json schemas/stack.schema.json
+	@$(BIN)/python -W ignore -m cli.reference
 
 layer: $(RUN) ## the functions' dependency layer, into .build/
 	@$(BIN)/python -W ignore -c 'from components.layers import layer_archive; print(layer_archive())'
