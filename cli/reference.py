@@ -100,8 +100,9 @@ def _type(option: Schema, groups: Mapping[str, Schema]) -> str:  # noqa: PLR0911
         case {"type": "array", "items": dict(items)}:
             return f"list of {_type(items, groups)}{_bounds(option)}"
         case {"type": "object"}:
-            inner = option.get("additionalProperties") or next(iter(option.get("patternProperties", {}).values()), {})
-            return f"map of {_type(inner, groups)}" if isinstance(inner, dict) and inner else "map"
+            by_pattern: Mapping[str, Any] = option.get("patternProperties", {})
+            inner: Any = option.get("additionalProperties") or next(iter(by_pattern.values()), None)
+            return f"map of {_type(inner, groups)}" if isinstance(inner, dict) else "map"
         case {"type": kind}:
             return f"{'text' if kind == 'string' else kind}{_bounds(option)}"
     return "any"
