@@ -289,16 +289,16 @@ def simulate(
 
 @command(app)
 def readings(
-    device: Annotated[str, typer.Argument(help="The id of the device.")],
+    device: Annotated[str, typer.Argument(help="The id of the device, or a pattern of several: 'sim-*'.")],
     stack: IotStackOption = "iot",
     since: SinceOption = None,
     metric: Annotated[str | None, typer.Option(help="Show this metric only.")] = None,
     *,
-    plot: Annotated[bool, typer.Option("--plot", help="Draw a chart, with the thresholds.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw a chart, with limits and alerts.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Show the readings of a device of an iot stack."""
+    """Show readings of an iot stack: of a device, or the newest one of each device of a group."""
     from cli.readings import output_of, run_readings
 
     return run_readings(stack, device, since, metric, output_of({"plot": plot, "csv": as_csv, "json": as_json}))

@@ -102,10 +102,12 @@ class ReadingTable:
         until: datetime = _LATEST,
         *,
         newest_first: bool = False,
+        page_size: int | None = None,
     ) -> Iterator[Reading]:
         """Yield a device's readings by time, `since` (included) to `until` (excluded).
 
-        This is a query of one partition, whose pages are read when they are asked for.
+        This is a query of one partition, whose pages are read when they are asked for. `page_size` is for a caller that
+        wants a few readings only: a page has up to a megabyte.
         """
         pages = self._table.query(
             KeyConditionExpression=_BETWEEN,
@@ -117,6 +119,7 @@ class ReadingTable:
                 "now": int(time.time()),
             },
             ScanIndexForward=not newest_first,
+            **({} if page_size is None else {"Limit": page_size}),
         )
         for page in pages:
             for item in cast("list[ReadingItem]", page):

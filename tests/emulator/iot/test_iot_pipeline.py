@@ -178,5 +178,19 @@ def test_readings_are_shown_as_a_table_and_as_a_plot(iot: Iot, command: Callable
     assert " max 30 -" in plot
     assert " min -10 -" in plot
     assert plot.count("•") >= 10
+    assert "crossed   critical max 30 at 30.5" in plot
+    iot.take(lines(reading("d2", 40, 21), reading("e1", 40)))
+    group = command("readings", "d*").stdout.splitlines()
+    assert [line.split() for line in group] == [
+        ["device", "time", "temperature", "alerts"],
+        ["d1", "2026-11-20T00:29:00Z", "34.5", "temperature", "critical"],
+        ["d2", "2026-11-20T00:40:00Z", "21"],
+    ]
+    as_csv = command("readings", "d*", "--csv").stdout
+    assert as_csv.splitlines()[::2] == ["device,time,temperature", "d2,2026-11-20T00:40:00Z,21"]
+    refused = command("readings", "d*", "--plot")
+    assert (refused.returncode, refused.stderr) == (1, "error: --plot draws one device: name it instead of a pattern\n")
+    none = command("readings", "nobody*")
+    assert (none.returncode, none.stderr) == (1, "error: there are no readings of a device that matches 'nobody*'\n")
     none = command("readings", "nobody")
     assert (none.returncode, none.stderr) == (1, "error: there are no readings of device 'nobody'\n")

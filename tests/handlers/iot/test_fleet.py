@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from cli.readings import readings_of_device, readings_of_group
 from cli.simulation import Expectation, Summary, recent_start, uploads
 from handlers.iot.forms import Form
 from handlers.iot.silence import Silences
+from handlers.iot.table import ReadingTable
 from handlers.iot.thresholds import Thresholds
 from handlers.shared import aws
+from tests.crash_points import record
 
 from .fleet import START, TABLE, Fleet
 
@@ -96,3 +99,41 @@ def test_two_hundred_devices_with_every_behaviour_cause_exactly_what_the_simulat
     ]
     assert len(rejected) == summary.bad + summary.partial
     assert min(summary.bad, summary.partial, summary.repeated) > 100
+
+
+def test_the_newest_reading_of_each_device_of_a_group_is_found_by_the_index_and_not_by_a_scan(fleet: Fleet) -> None:
+    for minute in range(3):
+        fleet.minutes = minute
+        fleet.hear("sim-1", "sim-2", "other-1")
+    fleet.minutes = 3
+    fleet.hear("sim-2")
+    table = ReadingTable(TABLE)
+    calls = record(lambda: readings_of_group(table, "sim-*", None, None))
+    assert calls == ["dynamodb:Query"] * (8 + 2)
+    newest = readings_of_group(table, "sim-*", None, None)
+    assert [(each.device_id, each.time_key[11:16]) for each in newest] == [("sim-1", "12:02"), ("sim-2", "12:03")]
+    every = datetime.fromtimestamp(START, UTC)
+    found = {
+        pattern: len(readings_of_group(table, pattern, every, None)) for pattern in ("*-1", "sim-?", "none-*", "*")
+    }
+    assert found == {"*-1": 6, "sim-?": 7, "none-*": 0, "*": 10}
+    assert readings_of_group(table, "sim-*", None, "humidity") == []
+
+
+def test_a_few_readings_of_a_device_are_asked_for_as_a_small_page(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for minute in range(5):
+        fleet.minutes = minute
+        fleet.hear("d1")
+    whole, asked = fleet.memory.query, []
+
+    def query(**request: Any) -> Any:
+        asked.append(request.get("Limit"))
+        return whole(**request)
+
+    monkeypatch.setattr(fleet.memory, "query", query)
+    monkeypatch.setattr("cli.readings.NEWEST", 2)
+    found = readings_of_device(ReadingTable(TABLE), "d1", None, None, "table")
+    assert [each.time_key[11:16] for each in found] == ["12:03", "12:04"]
+    assert asked == [2]
