@@ -365,6 +365,19 @@ def csv_check(
     return run_csv_check(file, stack, rejected, as_json=as_json)
 
 
+@command(csv_app, "infer")
+def csv_infer(
+    file: Annotated[str, typer.Argument(help="A CSV file, gzipped or not.")],
+    rows: Annotated[int, typer.Option(min=1, help="Rows to look at; fewer in a file of many columns.")] = 100_000,
+    *,
+    as_json: JsonOption = False,
+) -> int:
+    """Print columns for a stack file, as a file suggests them, with the share of rows that fit. Check and edit them."""
+    from cli.csv_infer import run_csv_infer
+
+    return run_csv_infer(file, rows, as_json=as_json)
+
+
 @command(faults_app, "show")
 def faults_show(stack: StackOption = "dev") -> int:
     """Show the faults that are injected into a stack now."""
