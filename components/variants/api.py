@@ -85,7 +85,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     api = make_api(f"{name}-api", config.api, config.logs, [Backend(ingest), *parts.backends], opts=opts)
     bucket.expire(parts.expiries)
     requests, api_latency = api.metrics.panels()
-    Observability(
+    watch = Observability(
         f"{name}-watch",
         service=runtime.service,
         alarms={
@@ -115,6 +115,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "bucket_name": bucket.name,
         "alerts_topic_arn": alerts.arn,
         "alarms_topic_arn": alarms.arn,
+        "alarm_names": watch.alarm_names,
         "log_groups": log_groups(name, parts.functions),
         **parts.outputs,
         **({"api_key_id": api.key_id} if api.key_id is not None else {}),
