@@ -231,6 +231,22 @@ def check(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
 
 
 @command(app)
+def diff(
+    stack: Annotated[
+        str | None, typer.Option(envvar="PIPELINE_STACK", help="Only this stack, Pulumi.<stack>.yaml. Default: all.")
+    ] = None,
+    base: Annotated[str, typer.Option(metavar="REV", help="The git revision to compare with.")] = "HEAD",
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a comment for a pull request.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Show what deploying would change since a git revision: resources, lost data, rights, findings, cost."""
+    from cli.diff import run_diff
+
+    return run_diff(stack, base, as_markdown=markdown, as_json=as_json)
+
+
+@command(app)
 def permissions(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
     """Show each function's permissions: action, resource and purpose."""
     from cli.permissions import run_permissions
