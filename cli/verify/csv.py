@@ -46,7 +46,9 @@ class CsvProbe:
         for prefix in ("processed/", "rejected/", "reports/"):
             remove_objects(self._stack.output("output_bucket"), f"{prefix}{self._name}/", below=True)
         remove_objects(self._stack.output("output_bucket"), f"state/{self._file_id}/", below=True)
-        remove_item(self._stack.output("table_name"), {"id": {"S": self._file_id}})
+        current = f"current:{self._stack.output('input_bucket')}/{self._key}"
+        for item_id in (self._file_id, current):
+            remove_item(self._stack.output("table_name"), {"id": {"S": item_id}})
 
     def _upload(self) -> str:
         bucket = self._stack.output("input_bucket")
