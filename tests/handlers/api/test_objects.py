@@ -11,6 +11,7 @@ import pytest
 from handlers.api import objects
 from handlers.api.events import Envelope
 from handlers.shared import aws
+from handlers.shared.bodies import packed
 from tests.roles import forget_clients
 
 
@@ -72,7 +73,15 @@ def test_events_are_archived_by_type_and_hour_and_the_same_batch_overwrites_itse
     ]
     lines = [json.loads(line) for each in found.values() for line in gzip.decompress(each["Body"].read()).splitlines()]
     assert {line["id"] for line in lines} == {"e-1", "e-2", "e-3"}
-    assert lines[0].keys() == {*vars(ENVELOPE)} - {"fingerprint", "idempotency_key"}
+    assert lines[0].keys() == {*vars(ENVELOPE)} - {"fingerprint", "idempotency_key", "headers", "body"}
+
+
+def test_a_webhook_is_archived_with_its_headers_and_without_a_second_copy_of_its_body(bucket: str) -> None:
+    objects.archive(bucket, [replace(ENVELOPE, headers={"x-topic": "paid"}, body=packed(b'{"n": 1}'))])
+    ((_, found),) = stored(bucket).items()
+    line = json.loads(gzip.decompress(found["Body"].read()))
+    assert line.keys() == {*vars(ENVELOPE)} - {"fingerprint", "idempotency_key", "body"}
+    assert line["headers"] == {"x-topic": "paid"}
     assert lines[0]["data"] == {"n": 1}
 
 
