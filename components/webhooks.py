@@ -1,15 +1,13 @@
 """Webhooks: routes to the function that accepts events, and what it needs to verify signatures."""
 
-import json
 from collections.abc import Mapping
-from typing import Any
 
 from components.api import ROUTES, WEBHOOKS, Backend, Route
 from components.function import Function
 from components.grants import Grant
 from components.observability import Alarm, counts_panel, own_metric
 from components.options.api import ApiAlarmOptions
-from components.options.webhooks import PlaceOptions, WebhookOptions
+from components.options.webhooks import WebhookOptions, described
 from components.part import Part
 from components.secrets import grants_read
 
@@ -37,9 +35,8 @@ def webhooks_part(webhooks: Mapping[str, WebhookOptions], alarms: ApiAlarmOption
         for name, options in webhooks.items()
         for number, secret in enumerate(options.all_secrets, 1)
     }
-    described = json.dumps({name: settings_of(options) for name, options in webhooks.items()}, separators=(",", ":"))
     return Part(
-        ingest_grants=[*grants_read(secrets), Grant((), (), {"WEBHOOKS": described})],
+        ingest_grants=[*grants_read(secrets), Grant((), (), {"WEBHOOKS": described(webhooks)})],
         alarms={
             f"webhook-{name}-forged": Alarm(
                 f"Requests to the webhook {name} are not signed with its secrets: somebody forges them, or the sender "
@@ -51,26 +48,3 @@ def webhooks_part(webhooks: Mapping[str, WebhookOptions], alarms: ApiAlarmOption
         },
         panels=[counts_panel(f"Webhook {name}", service, *COUNTS, webhook=name) for name in webhooks],
     )
-
-
-def settings_of(options: WebhookOptions) -> dict[str, Any]:
-    """Return a webhook as `Webhook` of handlers/api/webhooks.py, without what is empty there."""
-    challenge = options.challenge
-    settings = {
-        "signature": options.signature,
-        "secrets": [secret.arn for secret in options.secrets],
-        "max_body_bytes": options.max_body_bytes,
-        "tolerance_seconds": options.tolerance_seconds,
-        **(options.hmac.model_dump() if options.hmac else {}),
-        **_place("type", options.type),
-        **_place("key", options.idempotency),
-        "headers": options.headers,
-        "challenge_parameter": challenge and challenge.parameter,
-        "token_parameter": challenge and challenge.token_parameter,
-        "token": challenge and challenge.token and challenge.token.arn,
-    }
-    return {name: value for name, value in settings.items() if value}
-
-
-def _place(of: str, place: PlaceOptions | None) -> dict[str, str | None]:
-    return {} if place is None else {f"{of}_header": place.header, f"{of}_field": place.field}

@@ -1,7 +1,8 @@
 """Options of webhooks: requests that their sender signs."""
 
+import json
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -14,6 +15,8 @@ WebhookName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*$"
 # Their requests are signed with the time.
 TIMED = ("stripe", "slack", "standard")
 MAXIMUM_SECRETS = 10
+# With the longest other options the environment stays below 4 KB (tests/components/test_webhooks.py).
+WEBHOOKS_CHARACTERS = 2_500
 
 
 class HmacOptions(Options):
@@ -89,12 +92,44 @@ class WebhookOptions(Options):
         return (*self.secrets, *((token,) if token else ()))
 
 
-def _few_secrets(webhooks: Mapping[str, WebhookOptions]) -> Mapping[str, WebhookOptions]:
+def described(webhooks: Mapping[str, WebhookOptions]) -> str:
+    """Return webhooks as handlers/api/webhooks.py reads them, without what is empty there."""
+    return json.dumps({name: _settings(options) for name, options in webhooks.items()}, separators=(",", ":"))
+
+
+def _settings(options: WebhookOptions) -> dict[str, Any]:
+    challenge = options.challenge
+    settings = {
+        "signature": options.signature,
+        "secrets": [secret.arn for secret in options.secrets],
+        "max_body_bytes": options.max_body_bytes,
+        "tolerance_seconds": options.tolerance_seconds,
+        **(options.hmac.model_dump() if options.hmac else {}),
+        **_place("type", options.type),
+        **_place("key", options.idempotency),
+        "headers": options.headers,
+        "challenge_parameter": challenge and challenge.parameter,
+        "token_parameter": challenge and challenge.token_parameter,
+        "token": challenge and challenge.token and challenge.token.arn,
+    }
+    return {name: value for name, value in settings.items() if value}
+
+
+def _place(of: str, place: PlaceOptions | None) -> dict[str, str | None]:
+    return {} if place is None else {f"{of}_header": place.header, f"{of}_field": place.field}
+
+
+def _fit_into_a_function(webhooks: Mapping[str, WebhookOptions]) -> Mapping[str, WebhookOptions]:
     secrets = [secret for webhook in webhooks.values() for secret in webhook.all_secrets]
     if len(secrets) > MAXIMUM_SECRETS:
         raise ValueError(f"there are {len(secrets)} secrets, and at most {MAXIMUM_SECRETS} fit into a role's policies")
     check_characters(dict(zip(map(str, range(len(secrets))), secrets, strict=True)))
+    if (taken := len(described(webhooks))) > WEBHOOKS_CHARACTERS:
+        raise ValueError(
+            f"take {taken} characters in all, and {WEBHOOKS_CHARACTERS} fit into the environment of their function: "
+            "use fewer webhooks, or shorter names"
+        )
     return webhooks
 
 
-Webhooks = Annotated[Mapping[WebhookName, WebhookOptions], AfterValidator(_few_secrets)]
+Webhooks = Annotated[Mapping[WebhookName, WebhookOptions], AfterValidator(_fit_into_a_function)]

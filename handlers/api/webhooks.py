@@ -216,7 +216,7 @@ class Webhooks:
 
 def _unauthorized(name: str, verdict: Verdict) -> UnauthorizedError:
     metrics.emit({WEBHOOK_COUNTS[verdict]: 1}, webhook=name)
-    return UnauthorizedError()
+    return UnauthorizedError("unauthorized", "the request is not authentic")
 
 
 def _data(request: Request) -> dict[str, Any]:

@@ -40,9 +40,6 @@ class UnauthorizedError(ApiError):
 
     status = 401
 
-    def __init__(self) -> None:
-        super().__init__("unauthorized", "the request is not authentic")
-
 
 class ForbiddenError(ApiError):
     """The route requires a signed request."""

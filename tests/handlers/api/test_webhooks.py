@@ -259,7 +259,7 @@ def test_a_genuine_request_that_is_no_event_is_refused_with_its_reason(
     sender: Sender, body: bytes, more: dict[str, str], status: int, code: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sender.configured("github")
-    answer = sender.post(body, **more)
+    answer = sender.post(body, None, **more)
     assert (answer.status, answer.body["error"]["code"]) == (status, code)
     assert sender.stored_nothing()
     if status == 400:
@@ -462,7 +462,7 @@ def test_two_thousand_deliveries_with_repeats_from_sixteen_threads_have_one_effe
         assert set(pool.map(deliver, order)) == {202}
     assert len(messages) >= 1_600
     worker = sender.pipeline.worker(lambda event: event["n"])
-    for start in range(0, len(messages), 100):
+    for start in range(0, len(messages), 50):
         records = [
             {
                 "messageId": str(number),
@@ -470,7 +470,7 @@ def test_two_thousand_deliveries_with_repeats_from_sixteen_threads_have_one_effe
                 "body": body,
                 "attributes": {"ApproximateReceiveCount": "1"},
             }
-            for number, body in enumerate(messages[start : start + 100], start)
+            for number, body in enumerate(messages[start : start + 50], start)
         ]
         assert worker.handle(records, Time()) == {"batchItemFailures": []}
     items = sender.pipeline.items().values()
