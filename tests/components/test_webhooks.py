@@ -171,7 +171,7 @@ def test_each_has_a_graph_and_an_alarm_on_forged_requests(graph_of: Callable[...
 
 
 def test_in_a_network_ingest_reaches_the_services_of_its_secrets(graph_of: Callable[..., Graph]) -> None:
-    network = {"vpc": {}}
+    network: dict[str, Any] = {"vpc": {}}
     plain, graph = graph_of(network=network), graph_of(network=network, webhooks=BOTH)
     assert services(graph).keys() - services(plain).keys() == {"secretsmanager", "ssm"}
 

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Lock
 from typing import Any
 
@@ -19,7 +20,7 @@ from handlers.processor import Context
 from handlers.shared import aws, metrics, queues
 from handlers.shared.bodies import FORM_TYPE
 from tests.api_pipeline import Answer, Pipeline, Time
-from tests.crash_points import record
+from tests.crash_points import Killed, broken, points, record
 
 # A dummy value that every scheme accepts as its secret.
 SECRET = base64.b64encode(b"a secret of a test").decode()
@@ -419,6 +420,34 @@ def test_secret_signature_and_body_are_in_no_log_and_no_metric(
     signatures = [value for name, value in sender.headers(body).items() if "sig" in name or "hmac" in name]
     for private in (SECRET, OTHER, "private-17", *signatures):
         assert private not in said
+
+
+def test_wherever_ingest_fails_or_dies_the_sender_s_next_try_makes_it_one_event(sender: Sender) -> None:
+    sender.configured("stripe")
+    calls = record(sender.post)
+    assert calls == [
+        "secretsmanager:GetSecretValue",
+        "dynamodb:BatchGetItem",  # finds no secret of ids
+        "dynamodb:PutItem",
+        "dynamodb:BatchGetItem",
+        "dynamodb:BatchExecuteStatement",  # claims the id
+        "sqs:SendMessageBatch",
+        "dynamodb:BatchExecuteStatement",  # says that it is queued
+    ]
+    for point in points(calls):
+        sender.pipeline.clear()
+        promised = False
+        with suppress(Killed), broken(point):
+            answer = sender.post()
+            assert answer.status in (202, 503), point
+            promised = answer.status == 202
+        first = sender.seen()
+        assert len(first) <= 1, point
+        assert first or not promised, f"{point}: promised and lost"
+        again = sender.post()
+        assert again.status == 202, point
+        assert len([*first, *sender.seen()]) == 1, f"{point}: processed twice, or never"
+        assert sender.pipeline.shown(again.body["id"]).body["status"] == "succeeded", point
 
 
 def test_two_thousand_deliveries_with_repeats_from_sixteen_threads_have_one_effect_each(
