@@ -118,14 +118,26 @@ def _found(given: object, project: Project) -> re.Match[str] | None:
     return match if match and match["region"] == project.region else None
 
 
+def local_id(arn: str) -> str:
+    """Return the name under which a secret is stored in the emulator. Raises LocalError for what is no ARN of one."""
+    match = _arn(arn)
+    if match is None:
+        raise LocalError(f"{arn!r} is not the ARN of a secret or parameter")
+    return _name(match)
+
+
+def _name(match: re.Match[str]) -> str:
+    # The ARN ends with `parameter/a/b` for /a/b, and with `parameter/a` for both a and /a.
+    path = match["parameter"]
+    return match["secret"] or (f"/{path}" if "/" in path else path)
+
+
 def _stored(aws: Clients, name: str, match: re.Match[str], value: str) -> str:
     """Store a secret and return its ARN in the emulator."""
     try:
         if match["secret"]:
-            return str(aws("secretsmanager").create_secret(Name=match["secret"], SecretString=value)["ARN"])
-        # The ARN ends with `parameter/a/b` for /a/b, and with `parameter/a` for both a and /a.
-        path = match["parameter"]
-        aws("ssm").put_parameter(Name=f"/{path}" if "/" in path else path, Type="SecureString", Value=value)
-        return aws.arn("ssm", f"parameter/{path}")
+            return str(aws("secretsmanager").create_secret(Name=_name(match), SecretString=value)["ARN"])
+        aws("ssm").put_parameter(Name=_name(match), Type="SecureString", Value=value)
+        return aws.arn("ssm", f"parameter/{match['parameter']}")
     except (ClientError, BotoCoreError) as error:
         raise LocalError(f"the emulator did not store the secret {name!r}: {error}") from error

@@ -94,10 +94,11 @@ class WebhookOptions(Options):
 
 def described(webhooks: Mapping[str, WebhookOptions]) -> str:
     """Return webhooks as handlers/api/webhooks.py reads them, without what is empty there."""
-    return json.dumps({name: _settings(options) for name, options in webhooks.items()}, separators=(",", ":"))
+    return json.dumps({name: described_as(options) for name, options in webhooks.items()}, separators=(",", ":"))
 
 
-def _settings(options: WebhookOptions) -> dict[str, Any]:
+def described_as(options: WebhookOptions) -> dict[str, Any]:
+    """Return the fields of `Webhook` in handlers/api/webhooks.py for one webhook."""
     challenge = options.challenge
     settings = {
         "signature": options.signature,
