@@ -79,11 +79,11 @@ def _test(name: str, signature: str, event_type: str) -> str:
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from handlers.processor import Context, Rejected
-from local.recording import synthesise
 from processors.{name} import process
 
 SAMPLE = (Path.cwd() / "samples" / "{name}.json").read_bytes()
@@ -101,8 +101,8 @@ def test_an_empty_delivery_is_rejected() -> None:
         process({{}}, Context())
 
 
-def test_the_webhook_has_its_route_and_its_secret() -> None:
-    graph = synthesise(Path.cwd(), "{name}")
+def test_the_webhook_has_its_route_and_its_secret(synthesised_stack: Any) -> None:
+    graph = synthesised_stack("{name}")
     routes = [route.inputs["routeKey"] for route in graph.of_type("aws:apigatewayv2/route:Route")]
     assert "POST /webhooks/{signature}" in routes
     ingest = graph.find("aws:lambda/function:Function", "pipeline-ingest")

@@ -15,9 +15,10 @@ from handlers.api.events import Envelope, received_times
 from handlers.api.identity import new_id
 from handlers.api.items import Completion, description
 from handlers.api.table import EventTable
-from handlers.csv.files import FAILED, File, FileTable, LostError
+from handlers.csv.files import FAILED, SUCCEEDED, File, FileTable, LostError, Pointer
 from handlers.iot.alerting import DeviceState
 from handlers.iot.readings import Reading, first_key
+from handlers.iot.silence import Hearing
 from handlers.iot.table import ReadingTable, StoredState
 from handlers.iot.thresholds import State
 from handlers.shared.dynamodb import Table, TableError
@@ -261,6 +262,39 @@ def a_file_that_is_unknown_has_no_item_and_is_not_settled() -> None:
     assert table.read("unknown") is None
 
 
+def a_pointer_moves_only_from_where_it_was_seen() -> None:
+    table, file = FileTable(FILES), of_key("pointer")
+
+    def at(file_id: str) -> Pointer:
+        keys = {"processed_key": "p", "rejected_key": None, "report_key": "r"}
+        return {"file_id": file_id, "sequencer": "1", "completed_at": "now", **keys}  # type: ignore[typeddict-item]
+
+    assert table.pointer(file) is None
+    assert table.point(file, at("one"), None)
+    assert not table.point(file, at("two"), None)
+    assert table.point(file, at("two"), at("one"))
+    assert not table.point(file, at("three"), at("one"))
+    found = table.pointer(file)
+    assert found is not None
+    assert (found["file_id"], found["processed_key"], found["rejected_key"]) == ("two", "p", None)
+
+
+def a_file_is_read_again_only_after_it_was_superseded() -> None:
+    table, file = FileTable(FILES), of_key("again")
+    claimed(table, file, "one")
+    table.finish(file.id, "one", {"status": SUCCEEDED, "completed_at": "then"})
+    table.settle(file.id)
+    assert table.read_again(file, "two", until=300, started_at="now") is None
+    table.note(file.id, {"superseded_by": "", "replaces": ["a", "b"]})
+    assert table.read_again(file, "two", until=300, started_at="now") is None
+    table.note(file.id, {"superseded_by": "other"})
+    item = table.read_again(file, "two", until=300, started_at="now")
+    assert item is not None
+    assert (item["status"], item["generation"], item["owner"]) == ("processing", 1, "two")
+    assert not {"superseded_by", "replaces", "settled", "completed_at"} & set(item)
+    assert table.read_again(file, "three", until=300, started_at="now") is None
+
+
 # The table of readings
 
 START = datetime(2026, 11, 20, tzinfo=UTC)
@@ -311,6 +345,37 @@ def states_of_many_devices_take_several_calls() -> None:
     assert table.states(devices) == written
 
 
+def of_due(due_at: int | None) -> DeviceState:
+    return DeviceState(hearing=Hearing(1.5, silent=due_at is None, due_at=due_at))
+
+
+def devices_are_found_by_the_beginning_of_their_ids_and_readings_are_not() -> None:
+    table, new = ReadingTable(READINGS), StoredState(DeviceState())
+    ids = [f"found-{number}" for number in range(12)]
+    table.put(readings("found-0", 3), 9_999)
+    table.replace_states({each: (new, DeviceState()) for each in [*ids, "lost-1"]}, 9_999)
+    assert sorted(table.devices("found-")) == sorted(ids)
+    assert list(table.devices("found-11")) == ["found-11"]
+    assert {*ids, "lost-1"} <= set(table.devices())
+
+
+def devices_are_found_when_they_are_due_and_not_when_they_no_longer_are() -> None:
+    table, new = ReadingTable(READINGS), StoredState(DeviceState())
+    written = table.replace_states(
+        {"due-1": (new, of_due(100)), "due-2": (new, of_due(200)), "due-3": (new, of_due(None))}, 9_999
+    )
+    assert list(table.due(99)) == []
+    assert list(table.due(100.5)) == ["due-1"]
+    assert sorted(table.due(200)) == ["due-1", "due-2"]
+    after = {"due-1": of_due(None), "due-2": of_due(300), "due-3": of_due(300)}
+    moved = table.replace_states({each: (written[each], state) for each, state in after.items()})
+    assert {each: stored.state for each, stored in table.states(after).items()} == after
+    assert list(table.due(299)) == []
+    assert sorted(table.due(300)) == ["due-2", "due-3"]
+    table.replace_states({each: (stored, DeviceState()) for each, stored in moved.items()})
+    assert list(table.due(300)) == []
+
+
 # The edge itself
 
 
@@ -352,10 +417,14 @@ SCENARIOS: list[Callable[[], None]] = [
     a_checkpoint_resets_the_attempts_and_a_restart_removes_it,
     a_finished_file_keeps_its_numbers_and_is_reopened_by_its_own_dead_letter_only,
     a_file_that_is_unknown_has_no_item_and_is_not_settled,
+    a_pointer_moves_only_from_where_it_was_seen,
+    a_file_is_read_again_only_after_it_was_superseded,
     readings_are_stored_exactly_and_read_by_time_in_either_order,
     expired_readings_are_left_out,
     a_state_is_replaced_only_from_the_one_it_was_made_from,
     states_of_many_devices_take_several_calls,
+    devices_are_found_by_the_beginning_of_their_ids_and_readings_are_not,
+    devices_are_found_when_they_are_due_and_not_when_they_no_longer_are,
     deleting_what_is_not_there_is_no_refusal,
     an_update_of_what_is_not_there_is_a_refusal_without_an_item,
     a_statement_that_is_wrong_is_an_error,

@@ -21,6 +21,7 @@ from components.options.webhooks import WebhookOptions
 from handlers.shared import errors
 from local.project import load_project
 from local.rules import RULES
+from tests.graphs import SAMPLES
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -61,6 +62,14 @@ def test_every_link_leads_to_an_existing_file_and_heading() -> None:
                 broken.append((document.name, link))
     assert broken == []
     assert sum("#" in link for document in DOCUMENTS for link in links(document)) > 1
+
+
+def test_the_site_has_every_page_and_no_other() -> None:
+    listed = set(re.findall(r"[\w./-]+\.md", text("mkdocs.yml")))
+    pages = {str(document.relative_to(ROOT)) for document in DOCUMENTS}
+    decisions = {page for page in pages if page.startswith("docs/decisions/0")}
+    assert listed == pages - decisions
+    assert {f"docs/decisions/{name}" for name in links(ROOT / "docs/decisions/README.md")} == decisions
 
 
 def test_every_test_file_named_in_a_document_exists() -> None:
@@ -160,6 +169,6 @@ def test_the_times_that_data_is_kept_are_the_defaults() -> None:
     ]
     assert {variant for variant, _, _ in kept} == {"api", "csv", "iot"}
     for variant, option, days in kept:
-        given = load_project(ROOT, {"api": "dev"}.get(variant, variant)).config
+        given = load_project(SAMPLES, {"api": "dev"}.get(variant, variant)).config
         config: Any = load(given, file="Pulumi.test.yaml")
         assert functools.reduce(getattr, option.split("."), config) == (int(days) if days else None), option

@@ -15,8 +15,10 @@ from .conftest import ROOT, Command
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A project of a user: the packages as they are, folders of its own for what is the user's."""
-    for name in ("handlers", "components", "local", "cli", "__main__.py", "Pulumi.yaml", "pyproject.toml"):
+    for name in ("handlers", "components", "local", "cli", "testing", "__main__.py", "Pulumi.yaml", "pyproject.toml"):
         (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "conftest.py").write_text('pytest_plugins = ("testing.fixtures",)\n')
     for name in ("processors", "schemas"):
         (tmp_path / name).mkdir()
     (tmp_path / "processors" / "__init__.py").touch()
@@ -59,9 +61,9 @@ def test_a_new_stack_with_a_webhook_passes_its_own_test(signature: str, pipeline
 
 def test_the_sample_of_a_new_stack_is_sent_as_its_sender_would(pipeline: Command, clone: Path) -> None:
     for signature in SAMPLES:
-        for path in clone.rglob("*shop*"):
-            path.unlink()
-        send = pipeline("new", "shop", "--webhook", signature, cwd=clone).stdout.splitlines()[-2].split()[1:]
+        send = (
+            pipeline("new", f"shop_{signature}", "--webhook", signature, cwd=clone).stdout.splitlines()[-2].split()[1:]
+        )
         environment = {"PIPELINE_OUTPUTS": '{"api_url": "http://127.0.0.1:9"}'}
         failed = pipeline(*send, cwd=clone, env={**environment, f"PIPELINE_SECRET_WEBHOOK_{signature.upper()}": DUMMY})
         assert failed.stderr.startswith("error: 127.0.0.1:9 does not answer"), failed.stderr

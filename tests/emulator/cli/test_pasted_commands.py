@@ -1,12 +1,14 @@
 """The commands of README and docs work as pasted into a shell, in a clone whose pipeline runs."""
 
-import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, Command
+from tests.code_blocks import code_blocks
+from tests.graphs import ROOT, SAMPLES
+
+from .conftest import Command
 
 # An event for the commands that show one.
 SUBMIT = """
@@ -20,18 +22,17 @@ print(json.load(urllib.request.urlopen(request))["id"])')
 
 def commands(document: str, line: str) -> list[str]:
     """The commands of the code block with a line, without those that start a pipeline that goes on running."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```$", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
-    (block,) = (each for each in blocks if line in each)
+    (block,) = (each for each in code_blocks((ROOT / document).read_text()) if line in each)
     return [each for each in block.splitlines() if "pipeline local" not in each or "--exec" in each]
 
 
 @pytest.mark.parametrize(
     ("stack", "blocks", "expected"),
     [
-        ("dev", {"README.md": "pipeline status EVENT_ID"}, ["1 accepted"]),
+        ("dev", {"docs/local.md": "pipeline status EVENT_ID"}, ["1 accepted"]),
         (
             "csv",
-            {"README.md": "pipeline upload orders.csv", "docs/csv.md": "pipeline upload orders.csv"},
+            {"docs/local.md": "pipeline upload orders.csv", "docs/csv.md": "pipeline upload orders.csv"},
             ["1 processed (100.00%)", "sent              100 objects of 50 devices"],
         ),
         ("iot", {"docs/iot.md": "pipeline readings"}, ["temperature of sim-7-0003"]),
@@ -40,8 +41,8 @@ def commands(document: str, line: str) -> list[str]:
 def test_the_commands_work_as_pasted(
     stack: str, blocks: dict[str, str], expected: list[str], tmp_path: Path, pipeline: Command
 ) -> None:
-    for file in ROOT.iterdir():
-        if not file.name.startswith("."):
+    for file in [*SAMPLES.iterdir(), *ROOT.iterdir()]:
+        if not file.name.startswith((".", "__py")) and not (tmp_path / file.name).exists():
             (tmp_path / file.name).symlink_to(file)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     lines = [command for document, line in blocks.items() for command in commands(document, line)]

@@ -271,7 +271,7 @@ ROLE = "arn:aws:sts::123456789012:assumed-role/shop"
         ("2.0", {"authorizer": {"jwt": {"claims": {"iss": "i", "sub": "s", "jti": "1"}}}}, '["jwt", "i", "s"]'),
         ("2.0", {"authorizer": {"jwt": {"claims": {"iss": "i", "client_id": "c"}}}}, '["jwt", "i", "c"]'),
         ("1.0", {"identity": {"userArn": f"{ROLE}/one", "apiKeyId": None}}, f"iam {ROLE}"),
-        ("1.0", {"identity": {"userArn": None, "apiKeyId": "k1"}}, "key k1"),
+        ("1.0", {"identity": {"userArn": None, "apiKeyId": "k1"}}, "key k1"),  # pragma: allowlist secret
         ("1.0", {"identity": {"userArn": None, "apiKeyId": None}}, ""),
         ("2.0", {"authorizer": {}}, ""),
     ],

@@ -33,7 +33,10 @@ def memory(aws_in_process: None) -> Iterator[MemoryDynamoDB]:  # noqa: ARG001  c
         **{
             EVENTS: MemoryTable(("id",), {"by-time": ("day_shard", "time_key")}),
             FILES: MemoryTable(("id",)),
-            READINGS: MemoryTable(("device_id", "time_key")),
+            READINGS: MemoryTable(
+                ("device_id", "time_key"),
+                {"by-device": ("device_shard", "device_id"), "by-due-at": ("device_shard", "due_at")},
+            ),
         }
     )
     with made.answering():
@@ -187,7 +190,16 @@ def test_another_error_is_raised_at_once(memory: MemoryDynamoDB, pauses: list[fl
 
 
 def test_values_come_back_as_they_were() -> None:
-    values = {"a": None, "b": True, "c": -7, "d": 0.1, "e": "text", "f": {"g": 10**30, "h": "x"}, "i": False}
+    values = {
+        "a": None,
+        "b": True,
+        "c": -7,
+        "d": 0.1,
+        "e": "text",
+        "f": {"g": 10**30, "h": "x"},
+        "i": False,
+        "j": [1, "y", None],
+    }
     assert plain(typed(values)) == values
     assert [type(value) for value in plain(typed(values)).values()] == [type(value) for value in values.values()]
 
