@@ -1,5 +1,6 @@
 """The report on a CSV file, printed as tables."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -66,7 +67,12 @@ def notes(report: Mapping[str, Any]) -> Iterator[str]:
 def as_yaml(value: Any) -> str:
     """Return a value as one line of YAML, for a stack file."""
     line: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6, sort_keys=False)
-    return line.removesuffix("\n").removesuffix("\n...")
+    line = line.removesuffix("\n").removesuffix("\n...")
+    if line.isprintable():
+        return line
+    # YAML breaks quoted texts at their line ends. JSON does not, and it is YAML, too.
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in text)
 
 
 def _columns(columns: Mapping[str, Mapping[str, Any]]) -> Table:

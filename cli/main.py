@@ -231,6 +231,22 @@ def check(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
 
 
 @command(app)
+def diff(
+    stack: Annotated[
+        str | None, typer.Option(envvar="PIPELINE_STACK", help="Only this stack, Pulumi.<stack>.yaml. Default: all.")
+    ] = None,
+    base: Annotated[str, typer.Option(metavar="REV", help="The git revision to compare with.")] = "HEAD",
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a comment for a pull request.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Show what deploying would change since a git revision: resources, lost data, rights, findings, cost."""
+    from cli.diff import run_diff
+
+    return run_diff(stack, base, as_markdown=markdown, as_json=as_json)
+
+
+@command(app)
 def permissions(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
     """Show each function's permissions: action, resource and purpose."""
     from cli.permissions import run_permissions
@@ -347,6 +363,19 @@ def csv_check(
     from cli.csv_check import run_csv_check
 
     return run_csv_check(file, stack, rejected, as_json=as_json)
+
+
+@command(csv_app, "infer")
+def csv_infer(
+    file: Annotated[str, typer.Argument(help="A CSV file, gzipped or not.")],
+    rows: Annotated[int, typer.Option(min=1, help="Rows to look at; fewer in a file of many columns.")] = 100_000,
+    *,
+    as_json: JsonOption = False,
+) -> int:
+    """Print columns for a stack file, as a file suggests them, with the share of rows that fit. Check and edit them."""
+    from cli.csv_infer import run_csv_infer
+
+    return run_csv_infer(file, rows, as_json=as_json)
 
 
 @command(faults_app, "show")

@@ -16,6 +16,9 @@ os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "test")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "DataPipeline")
 
 
+# For the tests of users, which are below this folder: docs/testing.md.
+pytest_plugins = ("testing.fixtures",)
+
 refuse_to_read_them()
 
 

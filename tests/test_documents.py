@@ -63,6 +63,14 @@ def test_every_link_leads_to_an_existing_file_and_heading() -> None:
     assert sum("#" in link for document in DOCUMENTS for link in links(document)) > 1
 
 
+def test_the_site_has_every_page_and_no_other() -> None:
+    listed = set(re.findall(r"[\w./-]+\.md", text("mkdocs.yml")))
+    pages = {str(document.relative_to(ROOT)) for document in DOCUMENTS}
+    decisions = {page for page in pages if page.startswith("docs/decisions/0")}
+    assert listed == pages - decisions
+    assert {f"docs/decisions/{name}" for name in links(ROOT / "docs/decisions/README.md")} == decisions
+
+
 def test_every_test_file_named_in_a_document_exists() -> None:
     """By its path, or by its name alone where only one file has it."""
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")}

@@ -1021,7 +1021,7 @@ def test_pulumi_prints_a_config_error_as_a_message_and_not_as_a_traceback() -> N
 def test_the_schema_for_editors_is_current(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(ROOT / "components" / "config.py"), run_name="__main__")
     current = (ROOT / "schemas" / "stack.schema.json").read_text()
-    assert current == capsys.readouterr().out, "run: python -m components.config > schemas/stack.schema.json"
+    assert current == capsys.readouterr().out, "run: make generate"
     assert json.loads(current) == stack_file_schema()
 
 

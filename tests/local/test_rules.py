@@ -134,6 +134,7 @@ def test_stacks_with_a_key_and_a_network_keep_every_rule() -> None:
 
 # By rule, stack and resource found: changes that break the rule, each alone. A mapping is other inputs of the resource.
 BROKEN: Mapping[tuple[str, str, str], list[Change | Mapping[str, Any]]] = {
+    ("refused-request", "dev", "Function worker"): [{"memorySize": 64}, {"runtime": "python2.7x"}],
     ("encrypted-at-rest", "dev", "Queue queue"): [{"sqsManagedSseEnabled": None}],
     ("encrypted-at-rest", "dev", "Bucket bucket"): [
         without("BucketServerSideEncryptionConfiguration bucket"),
@@ -627,7 +628,7 @@ def test_an_endpoint_without_type_and_policy_is_found() -> None:
             {"no-wildcard-actions", "no-public-access", "tls-only"},
         ),
         (given("Bucket bucket", policy=json.dumps({"Statement": EVERYBODY})), {"no-public-access"}),
-        (added("aws:lambda/eventSourceMapping:EventSourceMapping", "kafka", {"topics": ["a"]}), set()),
+        (added("aws:lambda/eventSourceMapping:EventSourceMapping", "kafka", {"topics": ["orders"]}), set()),
     ],
 )
 def test_resources_that_only_a_users_own_program_makes_are_understood(change: Change, found: set[str]) -> None:

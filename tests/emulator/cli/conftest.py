@@ -42,6 +42,17 @@ def pipeline() -> Command:
     return run
 
 
+def user_project(folder: Path) -> None:
+    """A clone as a user has it: the packages, and folders for files of the user's own."""
+    for name in ("handlers", "components", "local", "cli", "testing", "__main__.py", "Pulumi.yaml", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    for name in ("processors", "schemas", "tests"):
+        (folder / name).mkdir()
+    (folder / "processors" / "__init__.py").touch()
+    (folder / "tests" / "conftest.py").write_text('pytest_plugins = ("testing.fixtures",)\n')
+
+
 @pytest.fixture
 def small_project(tmp_path: Path) -> Path:
     """A project that starts quickly: one queue."""

@@ -1,33 +1,19 @@
 """docs/tutorial.md: an own processor, a failure in the live view, its fix, a redrive, a green test."""
 
-import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from tests.code_blocks import code_blocks
 from tests.graphs import ROOT
 from tests.processes import happens
 
-from .conftest import arguments, environment
-
-
-def _blocks() -> list[str]:
-    """The shell blocks of the tutorial, in order."""
-    return re.findall(r"^```\n(.*?)^```$", (ROOT / "docs/tutorial.md").read_text(), re.DOTALL | re.MULTILINE)
-
-
-def _clone(folder: Path) -> None:
-    for name in ("handlers", "components", "local", "cli", "__main__.py", "Pulumi.yaml", "pyproject.toml"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / ".venv").symlink_to(sys.prefix)
-    for name in ("processors", "schemas"):
-        (folder / name).mkdir()
-    (folder / "processors" / "__init__.py").touch()
+from .conftest import arguments, environment, user_project
 
 
 def test_the_tutorial_works_as_pasted(tmp_path: Path) -> None:
-    _clone(tmp_path)
+    user_project(tmp_path)
     own = environment(PYTHONPATH=str(tmp_path))
     seen = tmp_path / "seen.txt"
 
@@ -42,7 +28,7 @@ def test_the_tutorial_works_as_pasted(tmp_path: Path) -> None:
         sys.stdout.write(f"{time.monotonic() - started:5.1f} s  {'; '.join(lines)}\n")
         return ran.stdout
 
-    create, _, send, fail, redrive = _blocks()
+    create, _, send, fail, redrive = code_blocks((ROOT / "docs/tutorial.md").read_text())
     paste(create)
     processor = tmp_path / "processors" / "shop.py"
     with (
@@ -64,5 +50,5 @@ def test_the_tutorial_works_as_pasted(tmp_path: Path) -> None:
         finally:
             local.terminate()
     test = tmp_path / "tests" / "processors" / "test_shop.py"
-    test.write_text(test.read_text().replace('{"amount": 0}', '{"amount": -1}'))
+    test.write_text(test.read_text().replace('"amount": 0}', '"amount": -1}'))
     paste(create.splitlines()[-1])

@@ -39,6 +39,7 @@ SEEN = [
     (9, "s3:GetObject"),
     (10, "sns:Publish"),
     (11, "sns:Publish"),
+    (13, "s3:DeleteObject"),
 ]
 
 
@@ -66,6 +67,11 @@ def it_does_all_it_does(files: Files) -> None:
         assert len(files.told()) == 1
         files.send(records[0]["body"])
         files.drain(deliveries=6)
+        if files.environment["OUTPUT_VERSIONS"] == "latest":
+            files.upload("raw/good.csv", HEADER + rows(7))
+            files.drain(deliveries=6)
+            assert len(files.lines("processed/")) == 6
+            assert len(files.told()) == len(files.lines("rejected/")) == 1
         files.upload("raw/bad.csv", gzip.compress((HEADER + rows(4_000)).encode())[:-1_000])
         files.drain(deliveries=6)
     assert files.uploads() == []
@@ -166,7 +172,7 @@ def test_the_worker_may_do_nothing_elsewhere_than_where_it_is_granted(
         *(("s3", "put_object", {**each, "Body": b"mine"}) for each in objects if each["Key"] != "reports/a"),
         *(("s3", "create_multipart_upload", each) for each in objects if each["Key"] != "reports/a"),
         *(("s3", "abort_multipart_upload", {**each, "UploadId": "a"}) for each in objects),
-        *(("s3", "delete_object", each) for each in [*objects, {"Bucket": outputs, "Key": "processed/a"}]),
+        *(("s3", "delete_object", each) for each in [*objects, {"Bucket": outputs, "Key": "state/a"}]),
         ("s3", "list_objects_v2", {"Bucket": theirs}),
         *(("dynamodb", method, item(elsewhere["table"])) for method in ("get_item", "update_item")),
         *(("dynamodb", "delete_item", item(table)) for table in tables),
