@@ -159,14 +159,14 @@ def _query(label: str, metric: Metric, period_seconds: int) -> aws.cloudwatch.Me
     }
 
 
-def own_metric(name: str, service: str, statistic: str) -> Metric:
+def own_metric(name: str, service: str, statistic: str, **dimensions: str) -> Metric:
     """One of the metrics that the functions write (handlers/shared/metrics.py)."""
-    return Metric(METRICS_NAMESPACE, name, {"service": service}, statistic)
+    return Metric(METRICS_NAMESPACE, name, {"service": service, **dimensions}, statistic)
 
 
-def counts_panel(title: str, service: str, *names: str) -> Panel:
+def counts_panel(title: str, service: str, *names: str, **dimensions: str) -> Panel:
     """Counts that the functions write."""
-    return Panel(title, [own_metric(name, service, "Sum") for name in names])
+    return Panel(title, [own_metric(name, service, "Sum", **dimensions) for name in names])
 
 
 def latency_panel(title: str, service: str) -> Panel:
