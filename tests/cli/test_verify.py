@@ -74,7 +74,7 @@ def test_a_made_up_file_has_a_header_and_one_row_as_the_options_say() -> None:
 )
 def test_a_made_up_reading_has_the_form_that_the_stack_reads(given: dict[str, Any]) -> None:
     options = ReadingOptions.model_validate(given)
-    paths = {name: tuple(map(tuple, each)) for name, each in options.fields.paths().items()}
+    paths: Any = {name: tuple(map(tuple, each)) for name, each in options.fields.paths().items()}
     form = Form(time_formats=options.time_formats, numbers_as_text=options.numbers_as_text, **paths)
     text = reading(options, "pipeline-verify-1", "pipeline_verify").decode()
     found = read(text, latest=datetime.now(UTC) + timedelta(hours=1), maximum_readings=1, form=form)
