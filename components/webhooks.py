@@ -43,6 +43,7 @@ def webhooks_part(webhooks: Mapping[str, WebhookOptions], alarms: ApiAlarmOption
                 "has another secret.",
                 own_metric("WebhookForged", service, "Sum", webhook=name),
                 threshold=alarms.forged_webhook_requests,
+                section="webhook-forged",
             )
             for name in webhooks
         },

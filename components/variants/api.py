@@ -108,6 +108,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             *_cost_panels(parts.functions, table, queue),
         ],
         alarms_arn=alarms.arn,
+        runbook=config.alarms.runbook,
         opts=opts,
     )
     SavedQueries(f"{name}-queries", EVENT_QUERIES, service=runtime.service, functions=parts.functions, opts=opts)
