@@ -1,6 +1,9 @@
 """Webhooks: routes to the function that accepts events, and what it needs to verify signatures."""
 
 from collections.abc import Mapping
+from typing import Any
+
+from pulumi import Output
 
 from components.api import ROUTES, WEBHOOKS, Backend, Route
 from components.function import Function
@@ -24,6 +27,13 @@ def routes(name: str, options: WebhookOptions) -> tuple[Route, ...]:
     """The routes of a webhook."""
     post, get = ("POST", f"{WEBHOOKS}{name}"), ("GET", f"{WEBHOOKS}{name}")
     return (post, get) if options.challenge else (post,)
+
+
+def urls(api_url: Output[str], webhooks: Mapping[str, WebhookOptions]) -> dict[str, Output[Any]]:
+    """The URLs to give to the senders, as an output of the stack."""
+    if not webhooks:
+        return {}
+    return {"webhook_urls": Output.all(**{name: Output.concat(api_url, WEBHOOKS, name) for name in webhooks})}
 
 
 def webhooks_part(webhooks: Mapping[str, WebhookOptions], alarms: ApiAlarmOptions, *, service: str) -> Part:
