@@ -281,6 +281,31 @@ def diff(
 
 
 @command(app)
+def verify(
+    stack: StackOption = "dev",
+    header: HeaderOption = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Send this event, CSV file or reading (device id: DEVICE), not a made-up one."
+        ),
+    ] = None,
+    timeout: Annotated[
+        timedelta,
+        typer.Option(parser=duration, metavar="DURATION", show_default="1m", help="How long to wait for each step."),
+    ] = timedelta(minutes=1),
+    *,
+    sign: SignOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Try a deployed pipeline end to end and clean up. Its processor runs once. Exit 1 if a check failed."""
+    from cli.core.http import Access
+    from cli.verify.run import run_verify
+
+    return run_verify(stack, Access.from_options(header or [], sign=sign), sample, timeout, as_json=as_json)
+
+
+@command(app)
 def permissions(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
     """Show each function's permissions: action, resource and purpose."""
     from cli.permissions import run_permissions

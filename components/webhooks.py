@@ -53,6 +53,7 @@ def webhooks_part(webhooks: Mapping[str, WebhookOptions], alarms: ApiAlarmOption
                 "has another secret.",
                 own_metric("WebhookForged", service, "Sum", webhook=name),
                 threshold=alarms.forged_webhook_requests,
+                section="webhook-forged",
             )
             for name in webhooks
         },

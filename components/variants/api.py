@@ -89,7 +89,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     )
     bucket.expire(parts.expiries)
     requests, api_latency = api.metrics.panels()
-    Observability(
+    watch = Observability(
         f"{name}-watch",
         service=runtime.service,
         alarms={
@@ -108,6 +108,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             *_cost_panels(parts.functions, table, queue),
         ],
         alarms_arn=alarms.arn,
+        runbook=config.alarms.runbook,
         opts=opts,
     )
     SavedQueries(f"{name}-queries", EVENT_QUERIES, service=runtime.service, functions=parts.functions, opts=opts)
@@ -119,6 +120,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "bucket_name": bucket.name,
         "alerts_topic_arn": alerts.arn,
         "alarms_topic_arn": alarms.arn,
+        "alarm_names": watch.alarm_names,
         "log_groups": log_groups(name, parts.functions),
         **urls(api.url, config.webhooks),
         **parts.outputs,
