@@ -121,11 +121,13 @@ class ApiMetrics:
                 "The API answers too many requests with a server error.",
                 Rate(self.metric(self.server_errors, "Sum"), self.metric("Count", "Sum")),
                 threshold=options.api_error_rate_percent,
+                section="api-errors",
             ),
             "api-latency": Alarm(
                 "The API is slow: 95 of 100 requests take less than this, 5 take longer.",
                 self.metric("Latency", "p95"),
                 threshold=options.api_latency_p95_ms,
+                section="api-latency",
                 periods=3,
             ),
         }

@@ -1,6 +1,9 @@
 """Webhooks: routes to the function that accepts events, and what it needs to verify signatures."""
 
 from collections.abc import Mapping
+from typing import Any
+
+from pulumi import Output
 
 from components.api import ROUTES, WEBHOOKS, Backend, Route
 from components.function import Function
@@ -26,6 +29,13 @@ def routes(name: str, options: WebhookOptions) -> tuple[Route, ...]:
     return (post, get) if options.challenge else (post,)
 
 
+def urls(api_url: Output[str], webhooks: Mapping[str, WebhookOptions]) -> dict[str, Output[Any]]:
+    """The URLs to give to the senders, as an output of the stack."""
+    if not webhooks:
+        return {}
+    return {"webhook_urls": Output.all(**{name: Output.concat(api_url, WEBHOOKS, name) for name in webhooks})}
+
+
 def webhooks_part(webhooks: Mapping[str, WebhookOptions], alarms: ApiAlarmOptions, *, service: str) -> Part:
     """What the webhooks are and the rights to read their secrets, an alarm and a graph each."""
     if not webhooks:
@@ -43,6 +53,7 @@ def webhooks_part(webhooks: Mapping[str, WebhookOptions], alarms: ApiAlarmOption
                 "has another secret.",
                 own_metric("WebhookForged", service, "Sum", webhook=name),
                 threshold=alarms.forged_webhook_requests,
+                section="webhook-forged",
             )
             for name in webhooks
         },

@@ -161,6 +161,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "error_rate_percent": 5,
             "failed_message_rate_percent": 5,
             "duration_percent_of_timeout": 80,
+            "runbook": "docs/alarms.md",
             "dead_letter_age_percent_of_retention": 75,
             "api_error_rate_percent": 1,
             "api_latency_p95_ms": 2_000,
