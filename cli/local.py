@@ -102,6 +102,9 @@ def show(pipeline: Running) -> None:
         url = pipeline.outputs["api_url"]
         post = f"""curl -i {url}/events -H 'Content-Type: application/json' -d '{{"data": "test payload"}}'"""
         write_lines(["", "Send an event:", post])
+    for name in pipeline.outputs.get("webhook_urls", {}):
+        write_lines(["", f"Send a request of the webhook {name}:"])
+        write_lines([f"pipeline webhook send {name} FILE --stack {stack}"])
     # Programs that read this from a pipe see it while the pipeline serves.
     sys.stdout.flush()
 

@@ -91,7 +91,7 @@ class Watcher:
             changes = {}
             for device, stored in self._table.states(devices).items():
                 hearing = watched(stored.state.hearing, self._silences, device, now, lease_until)
-                if hearing != stored.state.hearing:
+                if hearing != stored.state.hearing or stored.is_misplaced:
                     changes[device] = (stored, replace(stored.state, hearing=hearing))
             written = self._table.replace_states(changes)
             claimed |= {device: stored for device, stored in written.items() if first_alert(stored)}

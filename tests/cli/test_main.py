@@ -99,6 +99,16 @@ def test_the_hint_of_a_running_stack_fits_its_variant(
     assert next(line for line in shown.splitlines() if line.startswith(("curl", "pipeline"))).startswith(hint)
 
 
+def test_the_hints_of_a_stack_with_webhooks_send_to_each(capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = {"api_url": "http://127.0.0.1:1", "webhook_urls": {"a": "http://127.0.0.1:1/webhooks/a", "b": "..."}}
+    project = SimpleNamespace(stack="mine")
+    show(SimpleNamespace(outputs=outputs, project=project))  # type: ignore[arg-type]
+    shown = capsys.readouterr().out.splitlines()
+    assert [line for line in shown if line.startswith("pipeline")] == [
+        f"pipeline webhook send {name} FILE --stack mine" for name in "ab"
+    ]
+
+
 @pytest.mark.parametrize("option", ["-h", "--help"])
 def test_help_has_a_short_option(pipeline: Command, option: str) -> None:
     assert "Usage" in pipeline("local", option).stdout

@@ -157,6 +157,18 @@ def test_forged_requests_are_all_answered_alike_and_nothing_is_stored(
     assert sender.stored_nothing()
 
 
+def test_an_accepted_delivery_counts_as_an_event_and_as_one_of_its_webhook(
+    sender: Sender, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sender.configured("github")
+    for accepted, duplicate in ((1.0, 0.0), (0.0, 1.0)):
+        sender.post()
+        event, webhook = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+        assert (event["Accepted"], event["Duplicate"], event["Rejected"]) == ([accepted], [duplicate], [0.0])
+        assert event["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
+        assert (webhook["WebhookAccepted"], webhook["webhook"]) == ([1.0], "shop")
+
+
 @pytest.mark.parametrize("scheme", TIMED)
 @pytest.mark.parametrize("age_seconds", [400, -400])
 def test_a_request_from_another_time_is_refused_as_a_forged_one_is(
