@@ -18,6 +18,7 @@ from handlers.iot.silence import Hearing, SilenceAlert, Silences, told
 from handlers.iot.table import ReadingTable, StoredState, shard_of
 from handlers.iot.watcher import NotRecordedError
 from handlers.shared import aws
+from handlers.shared.dynamodb import TableError
 from tests.crash_points import WAYS, Killed, Point, broken, points, record
 
 from .fleet import START, TABLE, Fleet, before_each_call
@@ -529,6 +530,28 @@ def test_a_watch_that_takes_too_long_ends_counts_that_and_the_next_ones_begin_el
     first = next(iter(ReadingTable(TABLE).due(START + 30 * 60)))
     later = next(iter(ReadingTable(TABLE).due(START + 31 * 60)))
     assert shard_of(first) != shard_of(later)
+
+
+def test_alerts_that_are_claimed_before_the_table_refuses_are_published_and_the_run_fails(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.hear("d1", "d2", "d3")
+    fleet.minutes = 30
+    monkeypatch.setattr(watcher, "DEVICES_A_ROUND", 1)
+    states, rounds = ReadingTable.states, []
+
+    def throttled(table: ReadingTable, devices: list[str]) -> dict[str, StoredState]:
+        rounds.extend(devices)
+        if devices and len(rounds) == 3:
+            raise TableError("DynamoDB throttled 1 entries at each of 5 attempts")
+        return states(table, devices)
+
+    monkeypatch.setattr(ReadingTable, "states", throttled)
+    with pytest.raises(TableError):
+        fleet.watch()
+    assert fleet.told() == sorted(f"{device} silent" for device in rounds[:2])
+    fleet.watch_until(31)
+    assert fleet.told() == [f"{rounds[2]} silent"]
 
 
 # Whatever happens in whatever order
