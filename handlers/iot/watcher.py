@@ -108,7 +108,8 @@ class Watcher:
         changes = {}
         for device, stored in self._table.states(devices).items():
             hearing = watched(stored.state.hearing, self._silences, device, now, lease_until)
-            if hearing != stored.state.hearing or stored.is_misplaced:
+            # The index may still have an item that has expired.
+            if stored.revision and (hearing != stored.state.hearing or stored.is_misplaced):
                 changes[device] = (stored, replace(stored.state, hearing=hearing))
         return self._table.replace_states(changes)
 

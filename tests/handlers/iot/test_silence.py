@@ -209,6 +209,17 @@ def test_a_device_whose_state_the_version_before_wrote_again_leaves_the_index(fl
     assert fleet.due() == {"d1": 61}
 
 
+def test_a_device_of_the_version_before_is_listed_from_its_next_upload_even_if_its_state_stays_as_it_is(
+    fleet: Fleet,
+) -> None:
+    fleet.silence = {}
+    fleet.hear("d1")
+    del fleet.memory.tables[TABLE].items["d1", "state"]["device_shard"]
+    assert list(ReadingTable(TABLE).devices()) == []
+    fleet.hear("d1")
+    assert list(ReadingTable(TABLE).devices()) == ["d1"]
+
+
 def test_shorter_minutes_hold_from_the_time_at_which_the_device_was_due_at_the_latest(fleet: Fleet) -> None:
     fleet.hear("d1")
     fleet.silence = {"": 5}
@@ -293,8 +304,10 @@ def test_a_device_that_the_index_still_has_but_that_is_not_due_is_left_alone(
     fleet.watch_until(30)
     assert fleet.told() == ["d1 silent"]
     monkeypatch.setattr(ReadingTable, "due", lambda *_: iter(["d1", "never stored", "d1"]))
+    before = dict(fleet.memory.tables[TABLE].items)
     fleet.watch()
     assert fleet.told() == []
+    assert fleet.memory.tables[TABLE].items == before
 
 
 def test_an_upload_costs_a_watched_device_no_call_more_and_no_change_of_the_index(fleet: Fleet) -> None:
