@@ -1,6 +1,6 @@
 """Webhooks: routes to the function that accepts events, and what it needs to verify signatures."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pulumi import Output
@@ -10,10 +10,12 @@ from components.function import Function
 from components.grants import Grant
 from components.observability import Alarm, counts_panel, own_metric
 from components.options.api import ApiAlarmOptions
+from components.options.secrets import SecretOptions
 from components.options.webhooks import WebhookOptions, described
 from components.part import Part
 from components.secrets import grants_read
 
+ORDINALS = ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 COUNTS = ("WebhookAccepted", "WebhookForged", "WebhookStale")
 
 
@@ -36,15 +38,19 @@ def urls(api_url: Output[str], webhooks: Mapping[str, WebhookOptions]) -> dict[s
     return {"webhook_urls": Output.all(**{name: Output.concat(api_url, WEBHOOKS, name) for name in webhooks})}
 
 
+def _labelled(name: str, options: WebhookOptions) -> Iterator[tuple[str, SecretOptions]]:
+    """Yield each secret and what statements call it: `of the webhook shop`, `second of the webhook shop`."""
+    for ordinal, secret in zip(("", *ORDINALS), options.secrets, strict=False):
+        yield f"{ordinal} of the webhook {name}".strip(), secret
+    if options.challenge and options.challenge.token:
+        yield f"token of the webhook {name}", options.challenge.token
+
+
 def webhooks_part(webhooks: Mapping[str, WebhookOptions], alarms: ApiAlarmOptions, *, service: str) -> Part:
     """What the webhooks are and the rights to read their secrets, an alarm and a graph each."""
     if not webhooks:
         return Part()
-    secrets = {
-        f"{number} of the webhook {name}": secret
-        for name, options in webhooks.items()
-        for number, secret in enumerate(options.all_secrets, 1)
-    }
+    secrets = {label: secret for name, options in webhooks.items() for label, secret in _labelled(name, options)}
     return Part(
         ingest_grants=[*grants_read(secrets), Grant((), (), {"WEBHOOKS": described(webhooks)})],
         alarms={

@@ -79,6 +79,8 @@ class WebhookOptions(Options):
     def _details_fit_the_signature(self) -> Self:
         if (self.signature == "hmac") != (self.hmac is not None):
             raise ValueError("signature 'hmac' and the group 'hmac' (header, algorithm, encoding, prefix) go together")
+        if len({secret.arn for secret in self.secrets}) < len(self.secrets):
+            raise ValueError("secrets has a duplicate; remove it")
         if "tolerance_seconds" in self.model_fields_set and self.signature not in TIMED:
             raise ValueError(
                 f"tolerance_seconds: {self.signature!r} signs no time; it goes with {', '.join(TIMED)} only"

@@ -47,11 +47,11 @@ def test_ingest_may_read_just_these_secrets_and_no_other_role_changes(graph_of: 
         "kms:EncryptionContext:PARAMETER_ARN": SIGNING + "/next",
     }
     expected = [
-        allowed("ReadTheSecret1OfTheWebhookGithub", "secretsmanager:GetSecretValue", TOKEN),
-        allowed("ReadTheSecret1OfTheWebhookMeta2Ads", "ssm:GetParameter", SIGNING),
-        allowed("ReadTheSecret2OfTheWebhookMeta2Ads", "ssm:GetParameter", SIGNING + "/next"),
-        allowed("DecryptTheSecret2OfTheWebhookMeta2Ads", "kms:Decrypt", KEY, **decrypt),
-        allowed("ReadTheSecret3OfTheWebhookMeta2Ads", "ssm:GetParameter", SIGNING + "/token"),
+        allowed("ReadTheSecretOfTheWebhookGithub", "secretsmanager:GetSecretValue", TOKEN),
+        allowed("ReadTheSecretOfTheWebhookMeta2Ads", "ssm:GetParameter", SIGNING),
+        allowed("ReadTheSecretSecondOfTheWebhookMeta2Ads", "ssm:GetParameter", SIGNING + "/next"),
+        allowed("DecryptTheSecretSecondOfTheWebhookMeta2Ads", "kms:Decrypt", KEY, **decrypt),
+        allowed("ReadTheSecretTokenOfTheWebhookMeta2Ads", "ssm:GetParameter", SIGNING + "/token"),
     ]
     for policy in (each.name for each in plain.of_type("aws:iam/rolePolicy:RolePolicy")):
         before, after = statements(plain, policy), statements(graph, policy)
@@ -236,14 +236,17 @@ def test_the_most_secrets_fit_into_policy_and_environment(graph_of: Callable[...
         ({"g": {"signature": "github"}}, "webhooks.g.secrets"),
         ({"g": {**GITHUB, "secrets": []}}, "webhooks.g.secrets"),
         ({"g": {**GITHUB, "secrets": ["hunter2"]}}, "must be the whole ARN of a secret"),
-        ({"g": {**GITHUB, "signature": "gitlab"}}, "webhooks.g.signature"),
+        ({"g": {**GITHUB, "secrets": TOKEN}}, "webhooks.g.secrets: must be a list"),
+        ({"g": {**GITHUB, "secrets": [TOKEN, TOKEN]}}, "secrets has a duplicate"),
+        ({"g": {**GITHUB, "signature": "hunter2"}}, "webhooks.g.signature: Input should be 'github'"),
+        ({"g": {**GITHUB, "hmac": {"header": "X-A", "prefix": "hunter2 "}}}, "webhooks.g.hmac.prefix"),
         ({"g": {**GITHUB, "signature": "hmac"}}, "signature 'hmac' and the group 'hmac'"),
         ({"g": {**GITHUB, "hmac": {"header": "X-A"}}}, "signature 'hmac' and the group 'hmac'"),
         ({"g": {**GITHUB, "tolerance_seconds": 60}}, "'github' signs no time"),
         ({"g": {**GITHUB, "type": {}}}, "needs either field or header"),
         ({"g": {**GITHUB, "challenge": {"parameter": "c", "token": SIGNING}}}, "token_parameter and token go together"),
         ({"g": {**GITHUB, "max_body_bytes": 2_000_000}}, "webhooks.g.max_body_bytes"),
-        ({"g": {**GITHUB, "secrets": [TOKEN] * 6}, "h": {**GITHUB, "secrets": [TOKEN] * 5}}, "there are 11 secrets"),
+        ({f"g{letter}": {**GITHUB, "secrets": [TOKEN]} for letter in "abcdefghijk"}, "there are 11 secrets"),
         ({"g": {**GITHUB, "secrets": [f"{SIGNING}/{'x' * 900}/{n}" for n in range(2)]}}, "characters together"),
         ({name: {**GITHUB, "headers": ["x" * 400]} for name in ("a", "b", "c", "d", "e", "f")}, "take "),
     ],
