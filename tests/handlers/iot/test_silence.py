@@ -16,6 +16,7 @@ from handlers.iot.alerting import DeviceState
 from handlers.iot.notices import NotPublishedError
 from handlers.iot.silence import Hearing, SilenceAlert, Silences, told
 from handlers.iot.table import ReadingTable, StoredState, shard_of
+from handlers.iot.thresholds import Thresholds
 from handlers.iot.watcher import NotRecordedError
 from handlers.shared import aws
 from handlers.shared.dynamodb import TableError
@@ -310,15 +311,26 @@ def test_a_device_that_the_index_still_has_but_that_is_not_due_is_left_alone(
     assert fleet.memory.tables[TABLE].items == before
 
 
-def test_an_upload_costs_a_watched_device_no_call_more_and_no_change_of_the_index(fleet: Fleet) -> None:
-    fleet.silence = {}
-    fleet.hear("d1")
-    without = record(lambda: fleet.hear("d2"))
-    fleet.silence = {"": 30}
-    assert record(lambda: fleet.hear("d3")) == without
-    fleet.minutes = 10
-    record(lambda: fleet.hear("d3"))
-    assert fleet.due()["d3"] == 30
+def test_an_upload_costs_a_watched_device_one_write_where_nothing_else_changes_its_state(fleet: Fleet) -> None:
+    limits = {"min": None, "max": "30", "hysteresis": "1", "cooldown_minutes": 0}
+    watched, unwatched = {"": 30}, dict[str, int | None]()
+    thresholds = Thresholds.from_json(json.dumps({"temperature": {"": {"warning": limits}}}))
+    calls = {}
+    for name, silence, of_metrics in (
+        ("neither", unwatched, Thresholds({})),
+        ("silence", watched, Thresholds({})),
+        ("thresholds", unwatched, thresholds),
+        ("both", watched, thresholds),
+    ):
+        fleet.silence, fleet.thresholds = silence, of_metrics
+        fleet.hear(name)
+        fleet.minutes += 10
+        calls[name] = record(partial(fleet.hear, name))
+    write = ["dynamodb:BatchExecuteStatement"]
+    assert calls["neither"] == ["s3:GetObject", "dynamodb:BatchWriteItem", "dynamodb:BatchGetItem"]
+    assert calls["silence"] == calls["thresholds"] == calls["both"] == calls["neither"] + write
+    # The index is not written: the devices are still due when they were.
+    assert fleet.due() == {"silence": 40, "both": 60}
 
 
 # Races and deaths
