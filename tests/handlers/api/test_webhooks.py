@@ -402,7 +402,7 @@ def test_a_new_value_under_the_same_arn_is_right_at_once_and_forged_requests_cau
         "requestContext": {"requestId": "r", "http": {}},
     }
     now = [1_000.0]
-    monkeypatch.setattr(webhooks.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     ingest = sender.pipeline.ingest()
 
     def status(secret: str) -> int:
