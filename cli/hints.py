@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cli.core.samples import sample_event
@@ -27,7 +27,7 @@ def hints(stack: str, config: PipelineConfig, outputs: Mapping[str, Any]) -> lis
     """Return the lines to print below the outputs of a stack. Schemas are read from the working directory."""
     match config:
         case ApiPipelineConfig():
-            return _send(stack, config.api, outputs["api_url"])
+            return [*_send(stack, config.api, outputs["api_url"]), *_webhooks(stack, outputs.get("webhook_urls", {}))]
         case CsvPipelineConfig():
             columns = [column.name for column in config.input.columns]
             more = f" and {len(columns) - SHOWN_COLUMNS} more" if len(columns) > SHOWN_COLUMNS else ""
@@ -51,6 +51,11 @@ def _send(stack: str, api: ApiOptions, url: str) -> list[str]:
         send = f"pipeline send - --stack {stack}{ACCESS[api.auth]}"
         return [f"Send an event (the API requires {api.auth}):", f"echo {body} | {send}"]
     return ["Send an event:", f"curl -i {url}/events -H 'Content-Type: application/json' -d {body}"]
+
+
+def _webhooks(stack: str, urls: Iterable[str]) -> Iterator[str]:
+    for name in urls:
+        yield from ("", f"Send a request of the webhook {name}:", f"pipeline webhook send {name} FILE --stack {stack}")
 
 
 def _event(api: ApiOptions) -> dict[str, Any] | None:

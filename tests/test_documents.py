@@ -17,6 +17,7 @@ from components.config import load
 from components.options.api import ApiOptions
 from components.options.common import Options
 from components.options.csv import CsvPipelineConfig
+from components.options.webhooks import WebhookOptions
 from handlers.shared import errors
 from local.project import load_project
 from local.rules import RULES
@@ -143,6 +144,12 @@ def documented_defaults(document: str) -> dict[str, str]:
 
 def test_every_option_of_the_api_is_documented_with_its_default() -> None:
     assert documented_defaults("docs/api.md") == dict(leaves(ApiOptions, "api"))
+
+
+def test_every_option_of_a_webhook_is_documented_with_its_default() -> None:
+    documented = {f".{key}": value for key, value in documented_defaults("docs/webhooks.md").items()}
+    # An empty text is none, too.
+    assert documented == {key: "" if value == "``" else value for key, value in leaves(WebhookOptions, "")}
 
 
 @pytest.mark.parametrize("group", ["input", "output"])

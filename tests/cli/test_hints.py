@@ -81,6 +81,13 @@ def test_a_schema_that_is_too_complicated_for_a_sample_is_named(
     ]
 
 
+def test_a_stack_with_webhooks_gets_a_command_for_each() -> None:
+    config = load(load_project(SAMPLES, "dev").config, file="x")
+    lines = hints("mine", config, {**OUTPUTS, "webhook_urls": {"a": "http://127.0.0.1:1/webhooks/a", "b": "..."}})
+    sends = [line for line in lines if line.startswith("pipeline webhook")]
+    assert sends == [f"pipeline webhook send {name} FILE --stack mine" for name in "ab"]
+
+
 def test_csv_and_iot_stacks_get_commands_of_their_own() -> None:
     assert hint("csv") == [
         "Upload a file with the columns name, email, amount, date, quantity:",
