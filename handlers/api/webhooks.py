@@ -40,6 +40,8 @@ CONTENT_HEADERS = ("content-type", "content-encoding")
 HEADER_LENGTH = 10_240
 # GitHub and Slack send JSON in a form with this one field.
 PAYLOAD_FIELD = "payload"
+# Forged requests have secrets read again, but no more often than this.
+DOUBT_SECONDS = 30
 # A secret that is compared as it is.
 PLAIN = Rule("hmac")
 
@@ -98,6 +100,7 @@ class Webhooks:
         self._webhooks = {name: Webhook(**fields) for name, fields in given.items()}
         arns = {arn for each in self._webhooks.values() for arn in (*each.secrets, each.token) if arn}
         self._secrets = Secrets({arn: arn for arn in arns})
+        self._doubted_at = time.monotonic()
 
     def answer(self, request: Request, facts: dict[str, Any], accept: Accept) -> dict[str, Any]:
         """Return the response to a request. Raises ApiError."""
@@ -136,6 +139,16 @@ class Webhooks:
         return answered
 
     def _verdict(self, webhook: Webhook, request: Request) -> Verdict:
+        """Verify the signature, if need be with secrets that are read again. Raises UnavailableError as `_verified`."""
+        verdict, now = self._verified(webhook, request), time.monotonic()
+        if verdict != "forged" or now < self._doubted_at + DOUBT_SECONDS:
+            return verdict
+        # A secret may have a new value under the same ARN, and not every sender tries again.
+        self._doubted_at = now
+        self._secrets.doubt(webhook.secrets)
+        return self._verified(webhook, request)
+
+    def _verified(self, webhook: Webhook, request: Request) -> Verdict:
         """Verify the signature. Raises UnavailableError if a secret that cannot be read could be the right one."""
         keys = [self._key(webhook.rule, arn) for arn in webhook.secrets]
         known = [key for key in keys if key is not None]

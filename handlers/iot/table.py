@@ -73,17 +73,19 @@ _NOT_EXPIRED = "expires_at > :now"
 class StoredState:
     """A device's state as the table has it. `revision` changes at each write; empty: there is no item.
 
-    `due_at` is where the item is in the index: not where its state says if a version wrote it that knew no hearing.
+    `is_listed` and `due_at` are the place of the item in the indexes: not what its state says if an earlier version
+    wrote the item.
     """
 
     state: DeviceState
     revision: str = ""
     due_at: int | None = None
+    is_listed: bool = False
 
     @property
     def is_misplaced(self) -> bool:
-        """Whether the index has the device at another time than its state."""
-        return self.due_at != self.state.due_at
+        """Whether the device is not where it belongs in the indexes, such as a new one."""
+        return not self.is_listed or self.due_at != self.state.due_at
 
 
 class ReadingTable:
@@ -141,7 +143,8 @@ class ReadingTable:
         found = {device_id: StoredState(DeviceState()) for device_id in device_ids}
         for item in cast("list[StateItem]", self._table.get([_key(device_id) for device_id in found])):
             due_at = int(item["due_at"]) if "due_at" in item else None
-            found[item["device_id"]] = StoredState(DeviceState.from_json(item["state"]), item["revision"], due_at)
+            state = DeviceState.from_json(item["state"])
+            found[item["device_id"]] = StoredState(state, item["revision"], due_at, "device_shard" in item)
         return found
 
     def replace_states(
@@ -159,7 +162,7 @@ class ReadingTable:
             for device, (stored, state) in changes.items()
         ]
         return {
-            device: StoredState(state, revision, state.due_at)
+            device: StoredState(state, revision, state.due_at, is_listed=True)
             for (device, (_, state)), refusal in zip(changes.items(), self._table.execute(statements), strict=True)
             if refusal is None
         }

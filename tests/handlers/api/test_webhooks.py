@@ -390,9 +390,40 @@ def test_secrets_are_read_once_for_many_requests(sender: Sender) -> None:
     assert calls == ["secretsmanager:GetSecretValue", "ssm:GetParameter"]
 
 
-def unreadable(service: str) -> Callable[..., Any]:
+def test_a_new_value_under_the_same_arn_is_right_at_once_and_forged_requests_cause_few_reads(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender.configured("github")
+    event = {
+        "routeKey": "POST /webhooks/shop",
+        "rawPath": "/webhooks/shop",
+        "headers": sender.headers(),
+        "body": BODY.decode(),
+        "requestContext": {"requestId": "r", "http": {}},
+    }
+    now = [1_000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    ingest = sender.pipeline.ingest()
+
+    def status(secret: str) -> int:
+        return int(ingest.handle({**event, "headers": sender.headers(secret=secret)})["statusCode"])
+
+    assert status(SECRET) == 202
+    sender.pipeline.root("secretsmanager").put_secret_value(SecretId="hook", SecretString=OTHER)
+    now[0] += webhooks.DOUBT_SECONDS
+    assert (status(SECRET), status(OTHER), status(SECRET)) == (202, 202, 401)
+    now[0] += webhooks.DOUBT_SECONDS
+    assert record(lambda: [status("forged") for _ in range(9)]) == ["secretsmanager:GetSecretValue"]
+    # What cannot be read again just now is still known.
+    now[0] += webhooks.DOUBT_SECONDS
+    monkeypatch.setattr(aws.client("secretsmanager"), "get_secret_value", unreadable("GetSecretValue", 500))
+    assert (status("forged"), status(OTHER)) == (401, 202)
+
+
+def unreadable(service: str, status: int = 400) -> Callable[..., Any]:
     def refuse(**_request: Any) -> Any:
-        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, service)
+        error = {"Code": "AccessDeniedException", "Message": "no"}
+        raise ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}, service)  # type: ignore[typeddict-item]
 
     return refuse
 

@@ -16,8 +16,10 @@ from handlers.iot.alerting import DeviceState
 from handlers.iot.notices import NotPublishedError
 from handlers.iot.silence import Hearing, SilenceAlert, Silences, told
 from handlers.iot.table import ReadingTable, StoredState, shard_of
+from handlers.iot.thresholds import Thresholds
 from handlers.iot.watcher import NotRecordedError
 from handlers.shared import aws
+from handlers.shared.dynamodb import TableError
 from tests.crash_points import WAYS, Killed, Point, broken, points, record
 
 from .fleet import START, TABLE, Fleet, before_each_call
@@ -208,6 +210,17 @@ def test_a_device_whose_state_the_version_before_wrote_again_leaves_the_index(fl
     assert fleet.due() == {"d1": 61}
 
 
+def test_a_device_of_the_version_before_is_listed_from_its_next_upload_even_if_its_state_stays_as_it_is(
+    fleet: Fleet,
+) -> None:
+    fleet.silence = {}
+    fleet.hear("d1")
+    del fleet.memory.tables[TABLE].items["d1", "state"]["device_shard"]
+    assert list(ReadingTable(TABLE).devices()) == []
+    fleet.hear("d1")
+    assert list(ReadingTable(TABLE).devices()) == ["d1"]
+
+
 def test_shorter_minutes_hold_from_the_time_at_which_the_device_was_due_at_the_latest(fleet: Fleet) -> None:
     fleet.hear("d1")
     fleet.silence = {"": 5}
@@ -292,19 +305,32 @@ def test_a_device_that_the_index_still_has_but_that_is_not_due_is_left_alone(
     fleet.watch_until(30)
     assert fleet.told() == ["d1 silent"]
     monkeypatch.setattr(ReadingTable, "due", lambda *_: iter(["d1", "never stored", "d1"]))
+    before = dict(fleet.memory.tables[TABLE].items)
     fleet.watch()
     assert fleet.told() == []
+    assert fleet.memory.tables[TABLE].items == before
 
 
-def test_an_upload_costs_a_watched_device_no_call_more_and_no_change_of_the_index(fleet: Fleet) -> None:
-    fleet.silence = {}
-    fleet.hear("d1")
-    without = record(lambda: fleet.hear("d2"))
-    fleet.silence = {"": 30}
-    assert record(lambda: fleet.hear("d3")) == without
-    fleet.minutes = 10
-    record(lambda: fleet.hear("d3"))
-    assert fleet.due()["d3"] == 30
+def test_an_upload_costs_a_watched_device_one_write_where_nothing_else_changes_its_state(fleet: Fleet) -> None:
+    limits = {"min": None, "max": "30", "hysteresis": "1", "cooldown_minutes": 0}
+    watched, unwatched = {"": 30}, dict[str, int | None]()
+    thresholds = Thresholds.from_json(json.dumps({"temperature": {"": {"warning": limits}}}))
+    calls = {}
+    for name, silence, of_metrics in (
+        ("neither", unwatched, Thresholds({})),
+        ("silence", watched, Thresholds({})),
+        ("thresholds", unwatched, thresholds),
+        ("both", watched, thresholds),
+    ):
+        fleet.silence, fleet.thresholds = silence, of_metrics
+        fleet.hear(name)
+        fleet.minutes += 10
+        calls[name] = record(partial(fleet.hear, name))
+    write = ["dynamodb:BatchExecuteStatement"]
+    assert calls["neither"] == ["s3:GetObject", "dynamodb:BatchWriteItem", "dynamodb:BatchGetItem"]
+    assert calls["silence"] == calls["thresholds"] == calls["both"] == calls["neither"] + write
+    # The index is not written: the devices are still due when they were.
+    assert fleet.due() == {"silence": 40, "both": 60}
 
 
 # Races and deaths
@@ -344,6 +370,22 @@ def test_a_watcher_whose_index_is_behind_leaves_an_alert_to_the_one_that_is_abou
 
     def another_watch(call: str, _position: int) -> None:
         if call == "sns:PublishBatch":
+            fleet.minutes += 0.5
+            fleet.watch()
+            assert fleet.told() == []
+
+    with before_each_call(another_watch):
+        fleet.watch()
+    assert fleet.told() == ["d1 silent"]
+
+
+def test_a_device_that_only_moves_in_the_index_keeps_its_alert_for_the_run_that_has_the_lease(fleet: Fleet) -> None:
+    fleet.hear("d1")
+    fleet.minutes = 30
+
+    def another_watch(call: str, _position: int) -> None:
+        if call == "sns:PublishBatch":
+            fleet.memory.tables[TABLE].items["d1", "state"]["due_at"] = {"N": str(int(START))}
             fleet.minutes += 0.5
             fleet.watch()
             assert fleet.told() == []
@@ -529,6 +571,28 @@ def test_a_watch_that_takes_too_long_ends_counts_that_and_the_next_ones_begin_el
     first = next(iter(ReadingTable(TABLE).due(START + 30 * 60)))
     later = next(iter(ReadingTable(TABLE).due(START + 31 * 60)))
     assert shard_of(first) != shard_of(later)
+
+
+def test_alerts_that_are_claimed_before_the_table_refuses_are_published_and_the_run_fails(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.hear("d1", "d2", "d3")
+    fleet.minutes = 30
+    monkeypatch.setattr(watcher, "DEVICES_A_ROUND", 1)
+    states, rounds = ReadingTable.states, []
+
+    def throttled(table: ReadingTable, devices: list[str]) -> dict[str, StoredState]:
+        rounds.extend(devices)
+        if devices and len(rounds) == 3:
+            raise TableError("DynamoDB throttled 1 entries at each of 5 attempts")
+        return states(table, devices)
+
+    monkeypatch.setattr(ReadingTable, "states", throttled)
+    with pytest.raises(TableError):
+        fleet.watch()
+    assert fleet.told() == sorted(f"{device} silent" for device in rounds[:2])
+    fleet.watch_until(31)
+    assert fleet.told() == [f"{rounds[2]} silent"]
 
 
 # Whatever happens in whatever order
