@@ -38,7 +38,7 @@ class ChallengeOptions(Options):
     parameter: Annotated[str, Field(min_length=1, max_length=64)]
     """The query parameter that the response repeats, such as `hub.challenge` or `challenge`."""
     token_parameter: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    """The query parameter that must equal `token`, such as `hub.verify_token`. Default: none; every challenge is answered."""
+    """The query parameter that must equal `token`, such as `hub.verify_token`. Default: none: each is answered."""
     token: Secret | None = None
     """Location of that secret: an ARN, or `{arn, key_arn}`."""
 
@@ -62,7 +62,7 @@ class WebhookOptions(Options):
     tolerance_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
     """Largest distance between the signed time and now, for `stripe`, `slack` and `standard`. Others sign no time."""
     type: PlaceOptions | None = None
-    """Header or field with the event's type. Default: the sender's own; with `hmac`, all events have the type `default`."""
+    """Header or field with the event's type. Default: the sender's own; with `hmac`, all events are `default`."""
     idempotency: PlaceOptions | None = None
     """Header or field with the delivery's id, which identifies repeats. Default: the sender's own; with `hmac` none, so
     that repeats are new events."""

@@ -139,7 +139,7 @@ class Webhooks:
         return answered
 
     def _verdict(self, webhook: Webhook, request: Request) -> Verdict:
-        """Verify the signature; if it is forged, again with newly read secrets. Raises UnavailableError as `_verified`."""
+        """Verify the signature; a forged one again with newly read secrets. Raises UnavailableError as `_verified`."""
         verdict, now = self._verified(webhook, request), time.monotonic()
         if verdict != "forged" or now < self._doubted_at + DOUBT_SECONDS:
             return verdict
