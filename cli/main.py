@@ -380,11 +380,11 @@ def readings(
 
 
 @command(app)
-def replay(stack: IotStackOption = "iot") -> int:
+def replay(stack: IotStackOption = "iot", *, as_json: JsonOption = False) -> int:
     """Invoke an iot stack's worker with its dead letters, and delete those that succeed. Exit 1 if any is left."""
     from cli.replay import run_replay
 
-    return run_replay(stack)
+    return run_replay(stack, as_json=as_json)
 
 
 @command(app)
@@ -438,11 +438,11 @@ def csv_infer(
 
 
 @command(faults_app, "show")
-def faults_show(stack: StackOption = "dev") -> int:
+def faults_show(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
     """Show the faults that are injected into a stack now."""
     from cli.faults import run_show
 
-    return run_show(stack)
+    return run_show(stack, as_json=as_json)
 
 
 @command(faults_app, "set")

@@ -95,15 +95,14 @@ class Watcher:
                 if time.time() > now + CLAIM_SECONDS:
                     watch.complete = False
                     break
-                written = self._decide(devices, now)
-                watch.claimed |= {device: stored for device, stored in written.items() if first_alert(stored)}
+                watch.claimed |= self._decide(devices, now)
         except OutsideError as error:
             # What is claimed is published nevertheless: a table that throttles each run must not hold alerts back.
             watch.complete, watch.failure = False, error
         return watch
 
     def _decide(self, devices: Iterable[str], now: float) -> dict[str, StoredState]:
-        """Write the states that change, each if nobody else was quicker. Returns those written."""
+        """Write the states that change, each if nobody else was quicker. Returns those with an alert to publish."""
         lease_until = ceil(now + LEASE_SECONDS)
         changes = {}
         for device, stored in self._table.states(devices).items():
@@ -111,7 +110,12 @@ class Watcher:
             # The index may still have an item that has expired.
             if stored.revision and (hearing != stored.state.hearing or stored.is_misplaced):
                 changes[device] = (stored, replace(stored.state, hearing=hearing))
-        return self._table.replace_states(changes)
+        return {
+            device: stored
+            for device, stored in self._table.replace_states(changes).items()
+            # One that only moves in the index may have an alert that another run is about to publish.
+            if first_alert(stored) and stored.state.hearing != changes[device][0].state.hearing
+        }
 
     def _record(self, known: dict[str, StoredState], published: Mapping[str, SilenceAlert]) -> None:
         """Write of the devices in `known` that their alerts are out. Another writer may be quicker than we are."""

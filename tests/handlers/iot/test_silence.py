@@ -379,6 +379,22 @@ def test_a_watcher_whose_index_is_behind_leaves_an_alert_to_the_one_that_is_abou
     assert fleet.told() == ["d1 silent"]
 
 
+def test_a_device_that_only_moves_in_the_index_keeps_its_alert_for_the_run_that_has_the_lease(fleet: Fleet) -> None:
+    fleet.hear("d1")
+    fleet.minutes = 30
+
+    def another_watch(call: str, _position: int) -> None:
+        if call == "sns:PublishBatch":
+            fleet.memory.tables[TABLE].items["d1", "state"]["due_at"] = {"N": str(int(START))}
+            fleet.minutes += 0.5
+            fleet.watch()
+            assert fleet.told() == []
+
+    with before_each_call(another_watch):
+        fleet.watch()
+    assert fleet.told() == ["d1 silent"]
+
+
 def test_an_upload_at_any_moment_of_a_watch_causes_both_alerts_in_order_or_none(fleet: Fleet) -> None:
     fleet.hear("d1")
     fleet.minutes = 30
