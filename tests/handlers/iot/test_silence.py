@@ -243,12 +243,19 @@ def test_longer_minutes_hold_at_once(fleet: Fleet) -> None:
 
 
 def test_a_silent_device_that_is_no_longer_watched_ends_its_alert_with_its_next_upload(fleet: Fleet) -> None:
-    fleet.hear("d1", "d2")
+    old = fleet.upload("d1", "d2")
+    fleet.take(old)
     fleet.watch_until(30)
     assert fleet.told() == ["d1 silent", "d2 silent"]
     fleet.silence = {"": 30, "d1": None}
-    fleet.hear("d1")
+    # An upload that is delivered again is no sign of life.
+    fleet.take(old)
     fleet.watch_until(31)
+    assert fleet.told() == []
+    # Two uploads before the watcher looks.
+    fleet.hear("d1")
+    fleet.hear("d1")
+    fleet.watch_until(32)
     assert fleet.told() == ["d1 returned"]
     assert fleet.hearing("d1") is None
     fleet.watch_until(200)
