@@ -239,6 +239,29 @@ def test_what_cannot_be_compared_is_an_error(
     assert not (repository / "x").exists()
 
 
+def test_a_comparison_leaves_the_repository_as_it_was(repository: Path, pipeline: Command) -> None:
+    (repository / ".gitattributes").write_text("Pulumi.yaml export-ignore\n")
+    (repository / "outside").symlink_to("/etc")
+    commit(repository)
+    (repository / "new.txt").write_text("staged")
+    git(repository, "add", "new.txt")
+    before = subprocess.run(["git", "status", "--porcelain"], cwd=repository, capture_output=True, check=True).stdout
+    assert pipeline("diff", "--stack", "dev", cwd=repository).stdout == "stack dev: nothing changes (1 resources)\n"
+    after = subprocess.run(["git", "status", "--porcelain"], cwd=repository, capture_output=True, check=True).stdout
+    assert before == after == b"A  new.txt\n"
+
+
+def test_a_project_in_a_folder_of_a_repository_is_compared(repository: Path, pipeline: Command) -> None:
+    inner = repository / "apps/shop"
+    inner.mkdir(parents=True)
+    for name in ("Pulumi.yaml", "Pulumi.dev.yaml", "__main__.py"):
+        (repository / name).rename(inner / name)
+    commit(repository)
+    (inner / "__main__.py").write_text(PROGRAM.format(", delay_seconds=5"))
+    done = pipeline("diff", cwd=inner)
+    assert done.stdout.splitlines()[:2] == ["stack dev: 1 changed, 0 unchanged", "~ change Queue main"]
+
+
 def test_a_folder_without_git_is_an_error(small_project: Path, pipeline: Command) -> None:
     done = pipeline("diff", cwd=small_project)
     assert done.exit_code == 1

@@ -455,6 +455,17 @@ def test_every_alarm_says_what_to_do_in_a_section_of_the_document(stack: str, co
         assert section in sections, alarm
 
 
+def test_every_section_that_the_components_name_is_in_the_document() -> None:
+    document = (ROOT / "docs/alarms.md").read_text()
+    named = {
+        section
+        for file in (ROOT / "components").rglob("*.py")
+        for section in re.findall(r'section(?:: str)? ?= ?"([a-z-]+)"', file.read_text())
+    }
+    assert "webhook-forged" in named
+    assert named <= set(re.findall(r"^### ([a-z-]+)$", document, re.MULTILINE))
+
+
 def test_the_link_of_an_alarm_leads_where_the_config_says() -> None:
     graph = graphs.graph_of("iot", {"alarms": {"runbook": "https://wiki.example.com/alarms"}})
     alarm = graph.find("aws:cloudwatch/metricAlarm:MetricAlarm", "pipeline-watch-bad-metrics")
