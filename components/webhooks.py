@@ -47,7 +47,7 @@ def _labelled(name: str, options: WebhookOptions) -> Iterator[tuple[str, SecretO
 
 
 def webhooks_part(webhooks: Mapping[str, WebhookOptions], alarms: ApiAlarmOptions, *, service: str) -> Part:
-    """What the webhooks are and the rights to read their secrets, an alarm and a graph each."""
+    """Settings, rights to read the secrets, and an alarm and a graph for each webhook."""
     if not webhooks:
         return Part()
     secrets = {label: secret for name, options in webhooks.items() for label, secret in _labelled(name, options)}

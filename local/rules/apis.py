@@ -98,7 +98,7 @@ class _Route:
 
 
 def _verifies_a_signature(graph: Graph, route: _Route) -> bool:
-    """Return True for a webhook's route to a function that has its secrets and answers only what they signed."""
+    """Return True for a webhook's route to a function that has its secrets, with which it verifies requests."""
     webhook = re.fullmatch("(?:POST|GET|HEAD) /webhooks/([a-z0-9-]+)", route.key)
     for function in graph.of_type("aws:lambda/function:Function") if webhook else ():
         if webhook and function.physical_name == route.leads_to:
