@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import boto3
 
@@ -69,7 +68,9 @@ class IotProbe:
 
     def _store(self) -> str:
         begun = time.monotonic()
-        while not self._readings():
+        table = ReadingTable(self._table)
+        # The state of the device is the last thing that the worker writes: after that, nothing comes back.
+        while not (list(table.between(self.mark)) and table.states([self.mark])[self.mark].revision):
             if time.monotonic() - begun > self._seconds:
                 raise LocalError(
                     f"no reading is stored after {self._seconds:g} seconds; see `pipeline logs`. If the stack does not "
@@ -77,9 +78,6 @@ class IotProbe:
                 )
             time.sleep(POLL_SECONDS)
         return f"in {time.monotonic() - begun:.1f} seconds, device {self.mark}"
-
-    def _readings(self) -> list[Any]:
-        return list(ReadingTable(self._table).between(self.mark))
 
     def _remove_rejections(self) -> None:
         """Delete the records of what was refused of the upload: of today's, those whose lines name its key."""
