@@ -378,6 +378,18 @@ def csv_infer(
     return run_csv_infer(file, rows, as_json=as_json)
 
 
+@command(csv_app, "report")
+def csv_report(
+    file: Annotated[str, typer.Argument(help="A report: of reports/ in the output bucket, or of check --json.")],
+    *,
+    as_html: Annotated[bool, typer.Option("--html", help="Write a page with charts beside the file instead.")] = False,
+) -> int:
+    """Print a stored report, or write it as a page with charts. Exit 1 if the file failed or any row was rejected."""
+    from cli.csv_report import run_csv_report
+
+    return run_csv_report(file, as_html=as_html)
+
+
 @command(faults_app, "show")
 def faults_show(stack: StackOption = "dev") -> int:
     """Show the faults that are injected into a stack now."""
