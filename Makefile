@@ -19,11 +19,12 @@ BYTECODE := $(BIN)/python -m compileall -qq --workers 0 .venv/lib
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --annotation-style line $(UPGRADE)
 
-REQUIREMENTS := handlers/requirements.txt requirements.txt requirements-dev.txt
+REQUIREMENTS := handlers/requirements.txt requirements.txt requirements-dev.txt requirements-docs.txt
+SITE_TOOLS := .build/docs/.installed
 SBOM := .build/sbom.cdx.json
 
 .DEFAULT_GOAL := help
-.PHONY: help environment dev run test quick simulate drill check secrets audit sbom bench-api bench-csv bench-iot format generate layer requirements clean
+.PHONY: help environment dev run test quick simulate drill check secrets audit sbom bench-api bench-csv bench-iot docs format generate layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +92,11 @@ generate: $(RUN) ## what is generated from the code: schemas/stack.schema.json, 
 	@$(BIN)/python -W ignore -m components.config > .stack.schema.json && mv .stack.schema.json schemas/stack.schema.json
 	@$(BIN)/python -W ignore -m cli.reference
 
+docs: $(SITE_TOOLS) ## the documentation as a site, into .build/site; a broken link is an error
+	@rm -rf .build/docs-source && mkdir -p .build/docs-source/schemas
+	@cp -r docs $(wildcard *.md) .build/docs-source/ && cp schemas/outcome.json .build/docs-source/schemas/
+	@.build/docs/bin/zensical build --strict --clean --config-file mkdocs.yml
+
 layer: $(RUN) ## the functions' dependency layer, into .build/
 	@$(BIN)/python -W ignore -c 'from components.layers import layer_archive; print(layer_archive())'
 
@@ -98,6 +104,7 @@ requirements: $(DEV) ## compile every requirements.in to its requirements.txt
 	@$(COMPILE) handlers/requirements.in --output-file handlers/requirements.txt
 	@$(COMPILE) requirements.in --output-file requirements.txt
 	@$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
+	@$(COMPILE) requirements-docs.in --output-file requirements-docs.txt
 
 clean: ## remove the environment and everything built
 	@rm -rf .venv .build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -111,6 +118,13 @@ $(RUN): requirements.txt pyproject.toml
 	@$(PIP) --require-hashes --requirement requirements.txt || { $(OFFLINE); exit 1; }
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@$(BYTECODE)
+	@touch $@
+
+$(SITE_TOOLS): requirements-docs.txt
+	@echo "Making an environment for the site generator ..."
+	@$(PYTHON) -m venv --clear .build/docs
+	@.build/docs/bin/python -m pip --disable-pip-version-check install --quiet --no-input --require-hashes \
+		--requirement requirements-docs.txt || { $(OFFLINE); exit 1; }
 	@touch $@
 
 $(DEV): $(RUN) requirements-dev.txt

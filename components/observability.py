@@ -76,8 +76,8 @@ class Observability(pulumi.ComponentResource):
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Observability", name, None, opts)
-        for label, alarm in alarms.items():
-            self._alarm(f"{name}-{label}", alarm, alarms_arn)
+        made = [self._alarm(f"{name}-{label}", alarm, alarms_arn) for label, alarm in alarms.items()]
+        self.alarm_names: Output[list[str]] = Output.all(*(alarm.name for alarm in made)).apply(sorted)
         aws.cloudwatch.Dashboard(
             name,
             dashboard_name=f"{service}-{name}",
@@ -86,8 +86,8 @@ class Observability(pulumi.ComponentResource):
         )
         self.register_outputs({})
 
-    def _alarm(self, name: str, alarm: Alarm, alarms_arn: Input[str]) -> None:
-        aws.cloudwatch.MetricAlarm(
+    def _alarm(self, name: str, alarm: Alarm, alarms_arn: Input[str]) -> aws.cloudwatch.MetricAlarm:
+        return aws.cloudwatch.MetricAlarm(
             name,
             alarm_description=alarm.description,
             comparison_operator="LessThanThreshold" if alarm.heartbeat else "GreaterThanOrEqualToThreshold",
@@ -159,14 +159,14 @@ def _query(label: str, metric: Metric, period_seconds: int) -> aws.cloudwatch.Me
     }
 
 
-def own_metric(name: str, service: str, statistic: str) -> Metric:
+def own_metric(name: str, service: str, statistic: str, **dimensions: str) -> Metric:
     """One of the metrics that the functions write (handlers/shared/metrics.py)."""
-    return Metric(METRICS_NAMESPACE, name, {"service": service}, statistic)
+    return Metric(METRICS_NAMESPACE, name, {"service": service, **dimensions}, statistic)
 
 
-def counts_panel(title: str, service: str, *names: str) -> Panel:
+def counts_panel(title: str, service: str, *names: str, **dimensions: str) -> Panel:
     """Counts that the functions write."""
-    return Panel(title, [own_metric(name, service, "Sum") for name in names])
+    return Panel(title, [own_metric(name, service, "Sum", **dimensions) for name in names])
 
 
 def latency_panel(title: str, service: str) -> Panel:

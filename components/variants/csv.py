@@ -73,7 +73,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
     Uploads(f"{name}-uploads", inputs, queue, prefix=config.input.prefix, opts=opts)
     redrive = redrive_part(f"{name}-redrive", config, queue=queue, read_table=table.grant_read(), runtime=runtime)
     parts = total(Part(functions=[worker.function]), redrive, _api_part(f"{name}-redrive-api", config, redrive, opts))
-    Observability(
+    watch = Observability(
         f"{name}-watch",
         service=service,
         alarms={
@@ -104,6 +104,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         "notifications_topic_arn": notifications.arn,
         "alerts_topic_arn": alerts.arn,
         "alarms_topic_arn": alarms.arn,
+        "alarm_names": watch.alarm_names,
         "log_groups": log_groups(name, parts.functions),
         **parts.outputs,
     }

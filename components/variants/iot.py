@@ -72,7 +72,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         own_metric("Skipped", service, "Sum"),
         threshold=config.alarms.skipped_objects,
     )
-    Observability(
+    watch = Observability(
         f"{name}-watch",
         service=service,
         alarms={
@@ -101,6 +101,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         "dead_letter_queue_url": dead_letters.url,
         "alerts_topic_arn": alerts.arn,
         "alarms_topic_arn": alarms.arn,
+        "alarm_names": watch.alarm_names,
         "worker_name": worker.function.name,
         "log_groups": log_groups(name, functions),
     }

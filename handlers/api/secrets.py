@@ -1,6 +1,6 @@
-"""The secrets of the user's function: read when it asks for them, and again after some minutes.
+"""Secrets of the user's function and of webhooks: read when they are needed, and again after some minutes.
 
-Imported only where `worker.secrets` names any. Powertools' parameters are not used: its providers, and boto3, which
+Imported only where the stack names any. Powertools' parameters are not used: its providers, and boto3, which
 they import, cost the first event 85 ms (Secrets Manager) and 102 ms (SSM). This module costs 25 and 37 ms (CPU time on
 one core, after the worker's own clients).
 """
@@ -106,7 +106,7 @@ def _value(name: str, arn: str) -> str:
     else:
         answer = aws.client("secretsmanager").get_secret_value(SecretId=arn)
         if "SecretString" not in answer:
-            raise SecretError(f"the secret {name!r} is binary; a processor is given text")
+            raise SecretError(f"the secret {name!r} is binary; it must be text")
         value = answer["SecretString"]
     return value
 

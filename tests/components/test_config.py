@@ -121,6 +121,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "redrive_api": None,
             "fifo": None,
         },
+        "webhooks": {},
         "worker": {
             "processor": "processors.echo:process",
             "max_attempts": 5,
@@ -163,6 +164,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "dead_letter_age_percent_of_retention": 75,
             "api_error_rate_percent": 1,
             "api_latency_p95_ms": 2_000,
+            "forged_webhook_requests": 10,
         },
         "notifications": {"subscriptions": ()},
         "outcomes": None,

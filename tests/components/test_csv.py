@@ -139,6 +139,7 @@ def test_the_stack_has_the_documented_outputs(graph: Graph) -> None:
         "alerts_topic_arn",
         "alarms_topic_arn",
         "log_groups",
+        "alarm_names",
     }
 
 

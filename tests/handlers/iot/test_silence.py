@@ -321,6 +321,23 @@ def test_watchers_that_run_at_once_publish_each_alert_once(fleet: Fleet) -> None
         assert fleet.told() == [], position
 
 
+def test_a_watcher_whose_index_is_behind_leaves_an_alert_to_the_one_that_is_about_to_publish_it(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.hear("d1")
+    fleet.minutes = 30
+    monkeypatch.setattr(ReadingTable, "due", lambda *_: iter(["d1"]))
+
+    def another_watch(call: str, _position: int) -> None:
+        if call == "sns:PublishBatch":
+            fleet.watch()
+            assert fleet.told() == []
+
+    with before_each_call(another_watch):
+        fleet.watch()
+    assert fleet.told() == ["d1 silent"]
+
+
 def test_an_upload_at_any_moment_of_a_watch_causes_both_alerts_in_order_or_none(fleet: Fleet) -> None:
     fleet.hear("d1")
     fleet.minutes = 30
