@@ -122,6 +122,12 @@ class Engine:
             # Resources that are new may be made before the one that is refused: the engine works in parallel.
             lost = [urn for urn, made in there.items() if self._provider.there.get(urn) != made]
             self._require(not lost and "delete" not in kinds(stopped), "nothing is replaced or deleted", stopped)
+        self._file.write_text(before)
+        self._configure({"aws:region": "eu-west-1"})
+        elsewhere = self._pulumi("preview", fails=True)
+        self._require("its region would change" in elsewhere.printed, "another region is refused", elsewhere)
+        self._file.write_text(before)
+        self._configure(self._losing())
         names = sorted({urn.rpartition("::")[2] for urn in self._provider.there if self._holds_data(urn)})
         self._configure({"datapipeline:allow_data_loss": names})
         self._expect(self._pulumi("preview"), {})

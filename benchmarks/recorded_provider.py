@@ -123,7 +123,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         created = ANSWERS[kind](scope, physical, plain)
         outputs = struct_pb2.Struct()
         outputs.CopyFrom(properties)
-        more = {**({"arn": ARNS[kind](scope, physical)} if kind in ARNS else {}), **created.outputs}
+        more = {
+            "region": self.region,
+            **({"arn": ARNS[kind](scope, physical)} if kind in ARNS else {}),
+            **created.outputs,
+        }
         outputs.update({name: UNKNOWN if preview and name not in plain else value for name, value in more.items()})
         return created.id, outputs
 

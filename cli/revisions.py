@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from local import snapshot
 from local.errors import LocalError
+from local.project import load_project
 from local.recording import Graph
 
 # A program that takes longer than this waits for something.
@@ -94,5 +95,9 @@ def _revision(project: Path, root: Path, stacks: Sequence[str]) -> Revision:
         return Revision(project, dict.fromkeys(stacks, f"its program cannot be run: {printed[-1]}"))
     found = json.loads(done.stdout.strip().splitlines()[-1])
     return Revision(
-        project, {name: each.get("error") or snapshot.restored(each["graph"]) for name, each in found.items()}
+        project,
+        {
+            name: each.get("error") or snapshot.restored(each["graph"], load_project(project, name).region)
+            for name, each in found.items()
+        },
     )

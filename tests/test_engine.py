@@ -70,7 +70,10 @@ def test_what_a_preview_cannot_know_is_unknown_and_only_an_update_makes_resource
     provider = Provider()
     request = provider_pb2.CreateRequest(urn=URN, properties=struct(name="n"), preview=True)
     preview = provider.Create(request, None)
-    assert json_format.MessageToDict(preview.properties) == {"name": "n", "url": UNKNOWN, "arn": UNKNOWN}
+    assert json_format.MessageToDict(preview.properties) == {
+        "name": "n",
+        **dict.fromkeys(("url", "arn", "region"), UNKNOWN),
+    }
     assert (preview.id, provider.done, provider.there) == ("", [], {})
     request.preview = False
     made = provider.Create(request, None)
