@@ -23,12 +23,14 @@ REQUIREMENTS := handlers/requirements.txt requirements.txt requirements-console.
 SBOM := .build/sbom.cdx.json
 
 .DEFAULT_GOAL := help
-.PHONY: help environment run test quick simulate drill check secrets audit sbom bench-api bench-csv bench-iot format layer requirements clean
+.PHONY: help environment dev run test quick simulate drill check secrets audit sbom bench-api bench-csv bench-iot format generate layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 environment: $(RUN) ## .venv with what the program and the command need (the targets below make it themselves)
+
+dev: $(DEV) ## .venv with pytest and the tools for checks, too
 
 run: $(RUN) ## the pipeline on this machine, with sample events on their way to their stored results
 	@$(BIN)/pipeline demo
@@ -84,6 +86,10 @@ format: $(DEV) ## format, and mend what ruff can
 
 bench-csv: $(DEV) ## the CSV engine's speed, memory and exactness, at 1 and 5 million rows (minutes)
 	@nice $(BIN)/python -m benchmarks.csv
+
+generate: $(RUN) ## what is generated from the code: schemas/stack.schema.json, docs/reference
+	@$(BIN)/python -W ignore -m components.config > .stack.schema.json && mv .stack.schema.json schemas/stack.schema.json
+	@$(BIN)/python -W ignore -m cli.reference
 
 layer: $(RUN) ## the functions' dependency layer, into .build/
 	@$(BIN)/python -W ignore -c 'from components.layers import layer_archive; print(layer_archive())'

@@ -36,7 +36,7 @@ from handlers.shared.log import logger
 from local.engine import Running, running
 from local.project import load_project
 
-ROOT = Path(__file__).parents[1]
+SAMPLES = Path(__file__).parents[1] / "tests/samples"
 EVENTS = 1_000
 REQUESTS, BATCHES = (1, 10, 100, 500), (1, 10, 100)
 EVENT = {"event_type": "order", "orderId": "A-17", "country": "DE", "amount": 12.5, "note": "x" * 200}
@@ -180,7 +180,7 @@ def measure(up: Running) -> list[tuple[str, Cost, Cost]]:
 
 def main() -> None:
     """Print the table."""
-    with running(load_project(ROOT, "dev").with_config({"storage": {"results": "inline"}})) as up:
+    with running(load_project(SAMPLES, "dev").with_config({"storage": {"results": "inline"}})) as up:
         measured = measure(up)
     grid = Grid("what", "CPU µs an event", "AWS calls an event", "naive CPU / ours", "naive calls / ours")
     for what, ours, naive in measured:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from local.engine import Running
 
 ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "tests/samples"
 
 LARGEST_PEAK_MB = 100
 SMALLEST_RATIO = 5
@@ -173,7 +174,7 @@ def _columns(numbers: str = "text") -> str:
     """Return the columns of the shipped stack as JSON."""
     import yaml  # noqa: PLC0415
 
-    given = yaml.safe_load((ROOT / "Pulumi.csv.yaml").read_text())["config"]["datapipeline:input"]["columns"]
+    given = yaml.safe_load((SAMPLES / "Pulumi.csv.yaml").read_text())["config"]["datapipeline:input"]["columns"]
     return json.dumps({"columns": [{"aliases": [], "choices": [], **column} for column in given], "numbers": numbers})
 
 
@@ -298,7 +299,7 @@ def main() -> int:
     from local.services import Clients  # noqa: PLC0415
 
     wrong = []
-    with tempfile.TemporaryDirectory() as folder, running(load_project(ROOT, "csv")) as up:
+    with tempfile.TemporaryDirectory() as folder, running(load_project(SAMPLES, "csv")) as up:
         functions = Clients(up.emulator)("lambda")
         for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
             functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)

@@ -37,7 +37,7 @@ from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
 
-ROOT = Path(__file__).parents[1]
+SAMPLES = Path(__file__).parents[1] / "tests/samples"
 BATCH = 100
 SENDERS = 4
 # The maximum number of events in the queue. Faults must meet events, not an empty queue.
@@ -346,7 +346,7 @@ def main() -> int:
     chance = random.Random(options.seed)  # noqa: S311  a drill, not a secret
     ledger = Ledger()
     started = time.monotonic()
-    with running(load_project(ROOT, "ingestion").with_config(CONFIG)) as up:
+    with running(load_project(SAMPLES, "ingestion").with_config(CONFIG)) as up:
         os.environ.update(up.environment())
         Clients(up.emulator)("sqs").set_queue_attributes(
             QueueUrl=up.outputs["queue_url"], Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)}

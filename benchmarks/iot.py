@@ -29,6 +29,7 @@ from rich.table import Table as Grid
 
 from handlers.iot.contents import STANDARD_FORM
 from handlers.iot.settings import IotWorkerSettings
+from handlers.iot.silence import Silences
 from handlers.iot.thresholds import Thresholds
 from handlers.iot.worker import IotWorker
 from handlers.shared import aws
@@ -37,6 +38,7 @@ from local.engine import running
 from local.project import load_project
 
 ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "tests/samples"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -139,7 +141,8 @@ def run_case(case: Case, outputs: dict[str, str], thresholds: str) -> None:
     logger.handlers[0].setStream(StringIO())  # type: ignore[attr-defined]
     bucket, key = outputs["input_bucket"], f"readings/{case.name}.held-back"
     settings = replace(IotWorkerSettings.from_environment(), suffixes="")
-    worker = IotWorker(settings, Thresholds.from_json(thresholds), "benchmark", {}, STANDARD_FORM)
+    silences = Silences({"": 1_800})
+    worker = IotWorker(settings, Thresholds.from_json(thresholds), silences, "benchmark", {}, STANDARD_FORM)
     with redirect_stdout(StringIO()):
         # Clients and connections are made now.
         worker.handle(notification(bucket, "readings/warm.held-back"), "warm")
@@ -155,9 +158,9 @@ def run_case(case: Case, outputs: dict[str, str], thresholds: str) -> None:
 def measure() -> list[tuple[Case, Cost]]:
     """Every case and what it took."""
     measured = []
-    with running(load_project(ROOT, "iot")) as up:
+    with running(load_project(SAMPLES, "iot")) as up:
         os.environ.update(up.environment())
-        (function,) = up.engine.functions
+        (function,) = (each for each in up.engine.functions if each.handler == "handlers.iot.worker.handler")
         thresholds = json.dumps(
             {"temperature": {"": {"warning": {"min": "-10", "max": "30", "hysteresis": "1", "cooldown_minutes": 0}}}},
         )

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from cli.core.json_text import write_json
 from cli.core.stack import Stack
 from cli.core.terminal import label
+from cli.csv_rows import RejectedRows
 from cli.file_report import show_report
 from components.options.csv import CsvPipelineConfig
 from handlers.csv.columns import FileFormat
@@ -26,7 +27,7 @@ def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: 
     config = Stack(stack).config_as(CsvPipelineConfig)
     path = Path(file)
     file_format = FileFormat.from_json(config.format_json())
-    engine = CsvEngine(file_format)
+    engine, rows = CsvEngine(file_format), RejectedRows()
     started = time.perf_counter()
     status, reason, error = "succeeded", None, None
     console, errors = Console(), Console(stderr=True)
@@ -43,8 +44,10 @@ def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: 
         )
         task = progress.add_task(label(path.name), total=path.stat().st_size)
         try:
-            while not _read(engine, file_format, source, rejected, lambda read: progress.update(task, completed=read)):
-                engine = CsvEngine(file_format, encoding_position=engine.encoding_position + 1)
+            while not _read(
+                engine, file_format, source, rejected, rows, lambda read: progress.update(task, completed=read)
+            ):
+                engine, rows = CsvEngine(file_format, encoding_position=engine.encoding_position + 1), RejectedRows()
         except FileError as problem:
             status, reason, error = "failed", problem.reason, str(problem)
     report = {
@@ -58,12 +61,17 @@ def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: 
     if as_json:
         write_json(report)
     else:
-        show_report(report, console)
+        show_report(report, console, rows.table(engine, file_format))
     return int(status == "failed" or engine.rejected > 0)
 
 
 def _read(
-    engine: CsvEngine, file_format: FileFormat, source: BinaryIO, rejected: BinaryIO | None, show: Callable[[int], None]
+    engine: CsvEngine,
+    file_format: FileFormat,
+    source: BinaryIO,
+    rejected: BinaryIO | None,
+    rows: RejectedRows,
+    show: Callable[[int], None],
 ) -> bool:
     """Read a file. Return False if it is not in the engine's encoding. Raises FileError."""
     source.seek(0)
@@ -74,6 +82,7 @@ def _read(
     try:
         for block in blocks(engine, content.read):
             show(source.tell())
+            rows.add(block.rejected)
             if rejected:
                 rejected.write(block.rejected)
     except OtherEncodingError:

@@ -1,19 +1,27 @@
 """The report on a CSV file, printed as tables."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cli.core.terminal import TABLE, cell, inert
 
 MEASURES = ("count", "nulls", "distinct", "sum", "avg", "min", "max")
 SHOWN_REASONS = 20
+SHOWN_NAMES = 10
+NO_ROWS = (
+    "blank_lines", "comment_lines", "footer_rows", "repeated_headers", "byte_order_marks", "padding_characters",
+    "trailing_bytes",
+)  # fmt: skip
 
 
-def show_report(report: Mapping[str, Any], console: Console) -> None:
-    """Print the counts, the reasons for rejected rows and the columns of a file."""
+def show_report(report: Mapping[str, Any], console: Console, rejected_rows: Table | None = None) -> None:
+    """Print the counts, the reasons for rejected rows, what may help, and the columns of a file."""
     console.print(f"{inert(report['key'])}: {report['status']}", markup=False, highlight=False)
     if report.get("error"):
         console.print(f"{report['reason']}: {inert(report['error'])}", markup=False, highlight=False, soft_wrap=True)
@@ -33,8 +41,38 @@ def show_report(report: Mapping[str, Any], console: Console) -> None:
         for reason in report["reasons"][:SHOWN_REASONS]:
             reasons.add_row(cell(reason["column"] or "(row)"), cell(reason["reason"]), str(reason["count"]))
         console.print(reasons)
+    if rejected_rows:
+        console.print(rejected_rows)
+    for line in notes(report):
+        console.print(Text(inert(line)), soft_wrap=True)
     if report["columns"]:
         console.print(_columns(report["columns"]))
+
+
+def notes(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a report says in words: what was left out or assumed, and what may help."""
+    no_rows = [f"{count} {name.replace('_', ' ')}" for name in NO_ROWS if (count := report.get(name))]
+    if no_rows:
+        yield f"Not rows: {', '.join(no_rows)}"
+    for name in ("missing_columns", "unknown_columns"):
+        if columns := report.get(name):
+            more = f" and {len(columns) - SHOWN_NAMES} more" if len(columns) > SHOWN_NAMES else ""
+            yield f"{name.replace('_', ' ').capitalize()}: {', '.join(columns[:SHOWN_NAMES])}{more}"
+    for each in report.get("assumptions", ()):
+        yield f"Assumed: {each['setting']} is {each['value']!r}: {each['reason']}"
+    for each in report.get("suggestions", ()):
+        yield f"Suggestion: {each['setting']}: {' or '.join(map(as_yaml, each['values']))}  ({each['reason']})"
+
+
+def as_yaml(value: Any) -> str:
+    """Return a value as one line of YAML, for a stack file."""
+    line: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6, sort_keys=False)
+    line = line.removesuffix("\n").removesuffix("\n...")
+    if line.isprintable():
+        return line
+    # YAML breaks quoted texts at their line ends. JSON does not, and it is YAML, too.
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in text)
 
 
 def _columns(columns: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -69,6 +69,10 @@ def _told(line: Line) -> Iterator[str]:
             counts = ", ".join(f"{line[name]} {name}" for name in ("readings", "rejected", "partial", "repeated"))
             yield f"{'read':<9} {key}: {counts}"
             yield from (f"{alert['kind']:<9} {_fields(alert)}" for alert in line["alerts"])
+        case {"message": "watch", "alerts": alerts, "more_alerts": more}:
+            yield from (f"{alert['kind']:<9} {_fields(alert)}" for alert in alerts)
+            if more:
+                yield f"... and {more} devices more"
         case {"message": "request", "route": route, "status": status}:
             # Who asks how an event is doing is not told each time.
             if status >= 400 or not route.startswith("GET "):  # noqa: PLR2004  where errors begin

@@ -316,16 +316,16 @@ def simulate(
 
 @command(app)
 def readings(
-    device: Annotated[str, typer.Argument(help="The id of the device.")],
+    device: Annotated[str, typer.Argument(help="The id of the device, or a pattern of several: 'sim-*'.")],
     stack: IotStackOption = "iot",
     since: SinceOption = None,
     metric: Annotated[str | None, typer.Option(help="Show this metric only.")] = None,
     *,
-    plot: Annotated[bool, typer.Option("--plot", help="Draw a chart, with the thresholds.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw a chart, with limits and alerts.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Show the readings of a device of an iot stack."""
+    """Show readings of an iot stack: of a device, or the newest one of each device of a group."""
     from cli.readings import output_of, run_readings
 
     return run_readings(stack, device, since, metric, output_of({"plot": plot, "csv": as_csv, "json": as_json}))
@@ -374,6 +374,19 @@ def csv_check(
     from cli.csv_check import run_csv_check
 
     return run_csv_check(file, stack, rejected, as_json=as_json)
+
+
+@command(csv_app, "infer")
+def csv_infer(
+    file: Annotated[str, typer.Argument(help="A CSV file, gzipped or not.")],
+    rows: Annotated[int, typer.Option(min=1, help="Rows to look at; fewer in a file of many columns.")] = 100_000,
+    *,
+    as_json: JsonOption = False,
+) -> int:
+    """Print columns for a stack file, as a file suggests them, with the share of rows that fit. Check and edit them."""
+    from cli.csv_infer import run_csv_infer
+
+    return run_csv_infer(file, rows, as_json=as_json)
 
 
 @command(faults_app, "show")

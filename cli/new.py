@@ -66,29 +66,37 @@ def process(event: Mapping[str, Any]) -> dict[str, Any]:
         raise Rejected("amount must be above 0")
     return {{"total": round(event["amount"] * 1.19, 2)}}
 '''
-    test = f'''"""The function of the stack {name}, called directly, and the resources of the stack."""
+    test = f'''"""The stack {name}: events go through its schema and its function in this process (docs/testing.md)."""
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from handlers.processor import Rejected
-from local.recording import synthesise
 from processors.{name} import process
+
+EVENT = {{"event_type": "{name}", "amount": 10}}
+
+
+@pytest.fixture
+def pipeline(memory_pipeline: Any) -> Any:
+    return memory_pipeline("{name}")
 
 
 def test_the_total_includes_tax() -> None:
-    assert process({{"amount": 10}}) == {{"total": 11.9}}
+    assert process(EVENT) == {{"total": 11.9}}
 
 
-def test_an_amount_of_zero_is_rejected() -> None:
-    with pytest.raises(Rejected, match="above 0"):
-        process({{"amount": 0}})
+def test_an_event_succeeds(pipeline: Any) -> None:
+    assert pipeline.send(EVENT).result == {{"total": 11.9}}
 
 
-def test_the_worker_runs_this_function() -> None:
-    worker = synthesise(Path.cwd(), "{name}").find("aws:lambda/function:Function", "pipeline-worker")
-    assert worker.inputs["environment"]["variables"]["PROCESSOR"] == "processors.{name}:process"
+def test_an_amount_of_zero_fails(pipeline: Any) -> None:
+    outcome = pipeline.send({{**EVENT, "amount": 0}})
+    assert (outcome.status, outcome.error) == ("failed", "amount must be above 0")
+
+
+def test_an_event_without_an_amount_is_rejected(pipeline: Any) -> None:
+    assert pipeline.send({{"event_type": "{name}"}}).status == "rejected"
 '''
     return {
         f"Pulumi.{name}.yaml": _stack_file("api", options),
@@ -134,13 +142,11 @@ def _iot(name: str) -> Files:
     test = f'''"""The thresholds of the stack {name}."""
 
 import json
-from pathlib import Path
-
-from local.recording import synthesise
+from typing import Any
 
 
-def test_the_worker_has_the_thresholds_of_the_stack_file() -> None:
-    worker = synthesise(Path.cwd(), "{name}").find("aws:lambda/function:Function", "pipeline-worker")
+def test_the_worker_has_the_thresholds_of_the_stack_file(synthesised_stack: Any) -> None:
+    worker = synthesised_stack("{name}").find("aws:lambda/function:Function", "pipeline-worker")
     thresholds = json.loads(worker.inputs["code"].assets["thresholds.json"].text)
     assert list(thresholds) == ["temperature"]
 '''

@@ -1,11 +1,9 @@
 """`pipeline simulate`: devices that upload readings to an `iot` pipeline."""
 
 import random
-import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -13,9 +11,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.core.json_text import write_json
 from cli.core.stack import Stack
+from cli.core.terminal import write_fields
 from cli.simulation import Expectation, Summary, Upload, device_name, recent_start, uploads
 from components.options.iot import IotPipelineConfig
 from handlers.iot.forms import Form
+from handlers.iot.silence import Silences
 from handlers.iot.thresholds import Thresholds
 from handlers.shared import aws
 
@@ -39,7 +39,8 @@ def run_simulate(
     target = Stack(stack)
     config = target.config_as(IotPipelineConfig)
     form = Form.from_json(config.form_json())
-    expectation = Expectation(Thresholds.from_json(config.thresholds_json()), form)
+    silences = Silences.from_json(config.silence_json())
+    expectation = Expectation(Thresholds.from_json(config.thresholds_json()), silences, form)
     target.aim_aws_clients()
     bucket = bucket or target.output("input_bucket")
     count = max(1, round(rate * duration))
@@ -56,20 +57,29 @@ def run_simulate(
         lanes = [stacked.enter_context(ThreadPoolExecutor(1)) for _ in range(min(LANES, devices))]
         task = progress.add_task("simulating", total=count, said="")
         start = recent_start(devices=devices, count=count, now=datetime.now(UTC))
-        simulated = uploads(devices=devices, count=count, seed=seed, bad_share=bad_share, form=form, start=start)
-        for number, upload in enumerate(simulated):
-            time.sleep(max(0.0, started + number / rate - time.monotonic()))
+        simulated = uploads(
+            devices=devices,
+            count=count,
+            seed=seed,
+            bad_share=bad_share,
+            rate=rate,
+            form=form,
+            silences=silences,
+            start=start,
+        )
+        for upload in simulated:
+            time.sleep(max(0.0, started + upload.at - time.monotonic()))
             pending.append(lanes[upload.device % len(lanes)].submit(put, upload))
             summary.add(upload)
             expectation.add(upload, summary)
             while pending and pending[0].done():
                 pending.pop(0).result()
-            progress.update(task, completed=number + 1, said=_said(summary))
+            progress.update(task, completed=upload.at * rate + 1, said=_said(summary))
         for future in pending:
             future.result()
     seconds = time.monotonic() - started
     if as_json:
-        facts = {"seed": seed, "devices": devices, "seconds": round(seconds, 1), **asdict(summary)}
+        facts = {"seed": seed, "devices": devices, "seconds": round(seconds, 1), **vars(summary)}
         write_json(facts)
     else:
         _print(summary, seed, devices, seconds)
@@ -83,11 +93,11 @@ def _progress() -> Progress:
 
 
 def _said(summary: Summary) -> str:
-    return f"{summary.uploads} uploads, {summary.good} readings, {summary.bad} bad, {summary.crossed} crossings"
+    return f"{summary.uploads} uploads, {summary.good} readings, {summary.bad} bad, {summary.alerts.total()} alerts"
 
 
 def _print(summary: Summary, seed: int, devices: int, seconds: float) -> None:
-    alerts = summary.crossed + summary.recovered
+    alerts = ", ".join(f"{count} {kind}" for kind, count in sorted(summary.alerts.items()))
     lines = {
         "seed": f"{seed} (on the same day, the same seed sends the same again)",
         "devices": f"{device_name(seed, 0)} to {device_name(seed, devices - 1)}",
@@ -96,7 +106,8 @@ def _print(summary: Summary, seed: int, devices: int, seconds: float) -> None:
         "repeated": f"{summary.repeated}, of readings sent before",
         "bad": f"{summary.bad}, to be recorded in rejected/",
         "partial": f"{summary.partial}, to be stored without a metric that is recorded in rejected/",
-        "alerts to expect": f"{alerts}: {summary.crossed} crossings, {summary.recovered} recoveries",
+        "alerts to expect": f"{summary.alerts.total()}{': ' if alerts else ''}{alerts}",
     }
-    width = max(map(len, lines))
-    sys.stdout.write("".join(f"{name:<{width}}  {value}\n" for name, value in lines.items()))
+    if summary.silent_afterwards:
+        lines["afterwards"] = f"{summary.silent_afterwards} devices fall silent if nothing more is sent"
+    write_fields(lines)

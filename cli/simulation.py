@@ -4,22 +4,26 @@ The same seed and start give the same bytes. Times are the simulation's own, fiv
 device's name holds the seed: run again on the same day, a seed's readings are repeats. Another seed has other devices.
 
 What a pipeline alerts of must not depend on which of a device's uploads is taken first, when some are taken at once. So
-an excursion lasts for several uploads, and what is late or twice comes from between excursions.
+an excursion lasts for several uploads, and what is late or twice comes from between excursions. Nor must it depend on
+when the watcher looks: a device either uploads well before it would be silent, or pauses for long enough to be found.
 """
 
 import gzip
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from math import pi, sin
+from math import ceil, pi, sin
 from typing import Any, TypeVar
 
 from handlers.iot.alerting import Claim, DeviceState, advanced
 from handlers.iot.contents import STANDARD_FORM, Contents, read
 from handlers.iot.forms import EPOCHS, Form, Path
+from handlers.iot.silence import SECONDS_A_MINUTE, Silences
 from handlers.iot.thresholds import Thresholds
+from local.errors import LocalError
 
 # For tests; `pipeline simulate` begins at `recent_start`.
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -33,6 +37,11 @@ EXCURSION_GAP = 20
 EXCURSION_SHARE = 0.03
 EXCURSIONS = {"heat": ("temperature", 24.0), "frost": ("temperature", -45.0), "damp": ("humidity", 43.0)}
 
+# Devices that pause for so long that they are found silent: three runs of the watcher after they are.
+PAUSE_SHARE = 0.1
+PAUSE_SECONDS = 3 * SECONDS_A_MINUTE
+NO_SILENCE = Silences({})
+
 SPIKE_SHARE, DROPOUT_SHARE, DUPLICATE_SHARE, LATE_SHARE = 0.02, 0.02, 0.03, 0.03
 # Readings with a metric that cannot be used, beside those that can.
 PARTIAL_SHARE = 0.04
@@ -44,13 +53,14 @@ Choice = TypeVar("Choice")
 
 @dataclass(frozen=True)
 class Upload:
-    """One object. `device` is the number of its device.
+    """One object. `device` is the number of its device, `at` the second of the simulation at which it is uploaded.
 
     `good` counts readings that were not sent before, `repeated` other readings, `bad` values that are no reading, and
     `partial` the good and repeated readings that have an unusable metric.
     """
 
     device: int
+    at: float
     key: str
     body: bytes
     good: int
@@ -61,15 +71,19 @@ class Upload:
 
 @dataclass
 class Summary:
-    """What was sent, and what is to come of it."""
+    """What was sent, and what is to come of it.
+
+    `alerts` counts those to expect, such as `critical crossed` and `silent`. `silent_afterwards`: devices that fall
+    silent when nothing more is sent.
+    """
 
     uploads: int = 0
     good: int = 0
     repeated: int = 0
     bad: int = 0
     partial: int = 0
-    crossed: int = 0
-    recovered: int = 0
+    alerts: Counter[str] = field(default_factory=Counter)
+    silent_afterwards: int = 0
 
     def add(self, upload: Upload) -> None:
         """Counts an upload."""
@@ -83,10 +97,12 @@ class Summary:
 class Expectation:
     """The alerts that follow from uploads that are taken one after the other, by the worker's own rules."""
 
-    def __init__(self, thresholds: Thresholds, form: Form = STANDARD_FORM) -> None:
+    def __init__(self, thresholds: Thresholds, silences: Silences = NO_SILENCE, form: Form = STANDARD_FORM) -> None:
         self._thresholds = thresholds
+        self._silences = silences
         self._form = form
         self._states: dict[str, DeviceState] = {}
+        self._heard_at: dict[str, float] = {}
         self._claim = Claim("simulation", "simulation", 0)
 
     def add(self, upload: Upload, summary: Summary) -> None:
@@ -95,9 +111,17 @@ class Expectation:
             state = self._states.get(reading.device_id, DeviceState())
             state, _ = advanced(DeviceState(state.limits), self._thresholds, [reading], self._claim)
             self._states[reading.device_id] = state
-            for pending in state.pending:
-                summary.crossed += pending.alert.kind == "crossed"
-                summary.recovered += pending.alert.kind == "recovered"
+            summary.alerts.update(f"{each.alert.severity} {each.alert.kind}" for each in state.pending)
+            self._hear(reading.device_id, upload.at, summary)
+
+    def _hear(self, device_id: str, at: float, summary: Summary) -> None:
+        after_seconds = self._silences.after_seconds(device_id)
+        if after_seconds is None:
+            return
+        if at - self._heard_at.get(device_id, at) > after_seconds:
+            summary.alerts.update(("silent", "returned"))
+        self._heard_at[device_id] = at
+        summary.silent_afterwards = len(self._heard_at)
 
 
 def recent_start(*, devices: int, count: int, now: datetime) -> datetime:
@@ -112,16 +136,29 @@ def device_name(seed: int, number: int) -> str:
 
 
 def uploads(
-    *, devices: int, count: int, seed: int, bad_share: float, form: Form = STANDARD_FORM, start: datetime = START
+    *,
+    devices: int,
+    count: int,
+    seed: int,
+    bad_share: float,
+    rate: float = 1,
+    form: Form = STANDARD_FORM,
+    silences: Silences = NO_SILENCE,
+    start: datetime = START,
 ) -> Iterator[Upload]:
-    """Yield `count` uploads of `devices` devices in turn, in every way of writing a reading that the stack accepts.
+    """Yield the uploads of devices that take turns, in every way of writing a reading that the stack accepts.
 
-    `bad_share`: malformed payloads for each good one.
+    `count` is the number of turns, `rate` of them a second; a device that pauses misses its own. `bad_share`: malformed
+    payloads for each good one. Raises LocalError if
+    devices upload so seldom that it depends on moments whether they are found silent.
     """
     simulated = [_Device(number, seed, bad_share, form, start) for number in range(devices)]
+    for device in simulated:
+        device.plan_pause(silences.after_seconds(device.name), interval=devices / rate, turns=count // devices)
     for number in range(count):
         device = simulated[number % devices]
-        yield device.upload(last=number + devices >= count)
+        if number // devices not in device.pause:
+            yield device.upload(number / rate, last=number + devices >= count)
 
 
 @dataclass
@@ -135,6 +172,8 @@ class _Device:
     sent: int = 0
     held_back: list[Json] = field(default_factory=list)
     before: list[Json] = field(default_factory=list)
+    pause: range = range(0)
+    """The turns that the device misses."""
 
     def __post_init__(self) -> None:
         self.name = device_name(self.seed, self.number)
@@ -147,7 +186,23 @@ class _Device:
         self._excursion_left = 0
         self._calm_left = READINGS_AN_UPLOAD
 
-    def upload(self, *, last: bool) -> Upload:
+    def plan_pause(self, after_seconds: int | None, *, interval: float, turns: int) -> None:
+        """Let some devices pause, if there are turns enough before and after it. Raises LocalError."""
+        if after_seconds is None:
+            return
+        if turns > 1 and interval > after_seconds / 2:
+            raise LocalError(
+                f"each device uploads every {interval:.0f} seconds, and {self.name} is silent after {after_seconds}: "
+                f"use a larger --rate, or fewer --devices, so that it uploads every {after_seconds // 2} at least",
+            )
+        # Its own numbers, so that the other ones do not depend on whether silence is configured.
+        choice = random.Random(f"{self.seed}/{self.number}/pause")  # noqa: S311  it is to be the same again
+        missed = ceil((after_seconds + PAUSE_SECONDS) / interval)
+        if choice.random() < PAUSE_SHARE and missed + 2 <= turns:
+            first = choice.randint(1, turns - missed - 1)
+            self.pause = range(first, first + missed)
+
+    def upload(self, at: float, *, last: bool) -> Upload:
         late, self.held_back = self.held_back, []
         good = [self._next()]
         for _ in range(READINGS_AN_UPLOAD - 1):
@@ -163,7 +218,7 @@ class _Device:
         twice = [reading for reading in self.before if self._random.random() < DUPLICATE_SHARE]
         self.before = good
         bad = [self._bad() for _ in range(self._bad_count(len(good)))]
-        upload = self._packed(good, twice, bad)
+        upload = self._packed(at, good, twice, bad)
         self.sent += 1
         return upload
 
@@ -224,7 +279,7 @@ class _Device:
         ]
         return self._random.choice(kinds)
 
-    def _packed(self, good: Sequence[Json], twice: Sequence[Json], bad: Sequence[str]) -> Upload:
+    def _packed(self, at: float, good: Sequence[Json], twice: Sequence[Json], bad: Sequence[str]) -> Upload:
         texts = [self._written(reading) for reading in [*good, *twice]] + list(bad)
         form = self._random.choice(["array", "lines", "gzip"])
         if form == "array":
@@ -238,7 +293,7 @@ class _Device:
             body, suffix = gzip.compress(body, mtime=0), "jsonl.gz"
         key = f"readings/{self.name}/{self.sent:06}.{suffix}"
         partial = sum(any(name in reading["metrics"] for name, _ in UNUSABLE_METRICS) for reading in [*good, *twice])
-        return Upload(self.number, key, body, len(good), len(twice), len(bad), partial)
+        return Upload(self.number, at, key, body, len(good), len(twice), len(bad), partial)
 
     def _written(self, reading: Json) -> str:
         """Return a reading as the firmware of this device writes it: nested or flat, with its own fields and clock."""

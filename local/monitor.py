@@ -23,6 +23,7 @@ from pulumi.runtime.proto import callback_pb2, callback_pb2_grpc, resource_pb2
 from local.errors import LocalError
 from local.naming import physical_name
 from local.project import Project
+from local.provider import refusals
 
 STACK_TYPE = "pulumi:pulumi:Stack"
 PROVIDER_PREFIX = "pulumi:providers:"
@@ -175,6 +176,8 @@ class Monitor:
             self._default_tags[urn] = _default_tags(registration.inputs.get("defaultTags"))
             return resource_pb2.RegisterResourceResponse(urn=urn, id=request.name, object=properties)
         self._refuse_unknown(registration, request)
+        if refused := "; ".join(refusals(registration.type, registration.inputs)):
+            raise LocalError(f"{registration}: Pulumi's AWS provider would refuse it: {refused}")
         try:
             created = self._backend.create(registration)
         except LocalError as error:

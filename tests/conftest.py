@@ -7,11 +7,19 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.user_files import refuse_to_read_them
+
 # `make quick` looks at a quarter of the examples that `make test` looks at.
 settings.register_profile("quick", max_examples=25)
 
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "test")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "DataPipeline")
+
+
+# For the tests of users, which are below this folder: docs/testing.md.
+pytest_plugins = ("testing.fixtures",)
+
+refuse_to_read_them()
 
 
 def pytest_collection_finish() -> None:

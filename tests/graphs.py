@@ -1,4 +1,4 @@
-"""Stacks of this repository, synthesised once a session and shared: a graph is only read."""
+"""Sample stacks, synthesised once a session and shared: a graph is only read."""
 
 import json
 from collections.abc import Mapping
@@ -10,8 +10,9 @@ from typing import Any
 from local.recording import Graph, synthesise
 
 ROOT = Path(__file__).parents[1]
-# The stacks of this repository that are there. Stack files of a user have tests of their own, and only dev must stay.
-SHIPPED = [name for name in ("analytics", "csv", "dev", "ingestion", "iot") if (ROOT / f"Pulumi.{name}.yaml").is_file()]
+# A project with the sample stacks, processors and schemas. Those in the root are the user's to change or delete.
+SAMPLES = Path(__file__).parent / "samples"
+STACKS = sorted(path.name.split(".")[1] for path in SAMPLES.glob("Pulumi.*.yaml"))
 
 
 def graph_of(stack: str = "dev", config: Mapping[str, Any] | None = None) -> Graph:
@@ -23,4 +24,4 @@ def graph_of(stack: str = "dev", config: Mapping[str, Any] | None = None) -> Gra
 def _graph(stack: str, config: str) -> Graph:
     # On a thread: the SDK notes the whole call stack of each resource, and a test's is deep.
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(synthesise, ROOT, stack, json.loads(config)).result()
+        return thread.submit(synthesise, SAMPLES, stack, json.loads(config)).result()

@@ -123,7 +123,8 @@ class MemoryDynamoDB:
             key, found, holds = _looked_up(table, match[3], given)
             if found is None or not holds:
                 return _refused("ConditionalCheckFailed", found)
-            table.items[key] = {**found, **changes}
+            gone = re.findall(r'REMOVE "(\w+)"', match[2])
+            table.items[key] = {name: value for name, value in {**found, **changes}.items() if name not in gone}
         elif match := _delete(text):
             table = self.tables[match[1]]
             key, found, holds = _looked_up(table, match[2], given)
@@ -186,7 +187,7 @@ class MemoryDynamoDB:
         keys = table.indexes[request["IndexName"]] if "IndexName" in request else table.keys
         every = [item for item in table.items.values() if all(name in item for name in keys)]
         every = [item for item in every if _holds(request["KeyConditionExpression"], item, values, {})]
-        every.sort(key=lambda item: str(item[keys[-1]]["S"]), reverse=not request.get("ScanIndexForward", True))
+        every.sort(key=lambda item: plain(item)[keys[-1]], reverse=not request.get("ScanIndexForward", True))
         if start := request.get("ExclusiveStartKey"):
             every = every[[table.key(item) for item in every].index(table.key(start)) + 1 :]
         page = every[: request.get("Limit", len(every))]
@@ -252,6 +253,8 @@ def _holds(expression: str, item: Item, values: Values, names: Names) -> bool:
     # The parentheses around an alternative are gone, and with them one of a function's.
     if match := re.fullmatch(r"attribute_(not_)?exists\((\w+)\)?", expression):
         return (match[2] in item) != bool(match[1])
+    if match := re.fullmatch(r"begins_with\((\w+), (:\w+)\)", expression):
+        return str(item[match[1]]["S"]).startswith(values[match[2]]["S"])
     if match := re.fullmatch(r"(\S+) (\S+) (:\w+)", expression):
         return _compared(item.get(_name(match[1], names)), match[2], values[match[3]])
     raise NotImplementedError(expression)

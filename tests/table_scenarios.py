@@ -18,6 +18,7 @@ from handlers.api.table import EventTable
 from handlers.csv.files import FAILED, File, FileTable, LostError
 from handlers.iot.alerting import DeviceState
 from handlers.iot.readings import Reading, first_key
+from handlers.iot.silence import Hearing
 from handlers.iot.table import ReadingTable, StoredState
 from handlers.iot.thresholds import State
 from handlers.shared.dynamodb import Table, TableError
@@ -311,6 +312,37 @@ def states_of_many_devices_take_several_calls() -> None:
     assert table.states(devices) == written
 
 
+def of_due(due_at: int | None) -> DeviceState:
+    return DeviceState(hearing=Hearing(1.5, silent=due_at is None, due_at=due_at))
+
+
+def devices_are_found_by_the_beginning_of_their_ids_and_readings_are_not() -> None:
+    table, new = ReadingTable(READINGS), StoredState(DeviceState())
+    ids = [f"found-{number}" for number in range(12)]
+    table.put(readings("found-0", 3), 9_999)
+    table.replace_states({each: (new, DeviceState()) for each in [*ids, "lost-1"]}, 9_999)
+    assert sorted(table.devices("found-")) == sorted(ids)
+    assert list(table.devices("found-11")) == ["found-11"]
+    assert {*ids, "lost-1"} <= set(table.devices())
+
+
+def devices_are_found_when_they_are_due_and_not_when_they_no_longer_are() -> None:
+    table, new = ReadingTable(READINGS), StoredState(DeviceState())
+    written = table.replace_states(
+        {"due-1": (new, of_due(100)), "due-2": (new, of_due(200)), "due-3": (new, of_due(None))}, 9_999
+    )
+    assert list(table.due(99)) == []
+    assert list(table.due(100.5)) == ["due-1"]
+    assert sorted(table.due(200)) == ["due-1", "due-2"]
+    after = {"due-1": of_due(None), "due-2": of_due(300), "due-3": of_due(300)}
+    moved = table.replace_states({each: (written[each], state) for each, state in after.items()})
+    assert {each: stored.state for each, stored in table.states(after).items()} == after
+    assert list(table.due(299)) == []
+    assert sorted(table.due(300)) == ["due-2", "due-3"]
+    table.replace_states({each: (stored, DeviceState()) for each, stored in moved.items()})
+    assert list(table.due(300)) == []
+
+
 # The edge itself
 
 
@@ -356,6 +388,8 @@ SCENARIOS: list[Callable[[], None]] = [
     expired_readings_are_left_out,
     a_state_is_replaced_only_from_the_one_it_was_made_from,
     states_of_many_devices_take_several_calls,
+    devices_are_found_by_the_beginning_of_their_ids_and_readings_are_not,
+    devices_are_found_when_they_are_due_and_not_when_they_no_longer_are,
     deleting_what_is_not_there_is_no_refusal,
     an_update_of_what_is_not_there_is_a_refusal_without_an_item,
     a_statement_that_is_wrong_is_an_error,

@@ -32,12 +32,14 @@ from handlers.api.summary import window_before
 from handlers.csv import columns as csv_columns
 from handlers.csv.column_types import COLUMN_TYPES
 from handlers.csv.files import FileItem
-from handlers.iot.table import ReadingItem, StateItem
+from handlers.iot import watcher as iot_watcher
+from handlers.iot import worker as iot_worker
+from handlers.iot.table import DEVICE_INDEX, DUE_INDEX, ReadingItem, StateItem
 from handlers.shared import metrics, redrive
 from handlers.shared.dead_letters import ROUND_SECONDS
 from handlers.shared.settings import RedriveSettings, Settings
 from local.recording import Graph
-from tests.graphs import graph_of
+from tests.graphs import SAMPLES, graph_of
 
 ROOT = Path(__file__).parents[1]
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
@@ -46,6 +48,7 @@ CIRCUIT_COUNTS = {"CircuitOpened", "CircuitClosed", counts.CIRCUIT_OPEN}
 
 FUNCTIONS: dict[str, type[Settings]] = {"pipeline-ingest": IngestSettings, "pipeline-worker": WorkerSettings}
 REPORTING = {"pipeline-report": ReportSettings}
+METRIC_ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 
 CONFIGS: list[dict[str, Any]] = [
     {},
@@ -196,9 +199,9 @@ def test_the_schemas_travel_in_the_archive_where_the_function_reads_them() -> No
         return json.loads(function.inputs["code"].assets["schemas.json"].text)
 
     assert schemas({}) == {}
-    order = json.loads((ROOT / "schemas/order.json").read_text())
+    order = json.loads((SAMPLES / "schemas/order.json").read_text())
     assert schemas({"api": {"schemas": "schemas/order.json"}}) == {"": order}
-    page_view = json.loads((ROOT / "schemas/page_view.json").read_text())
+    page_view = json.loads((SAMPLES / "schemas/page_view.json").read_text())
     assert schemas({"api": {"schemas": ["page_view"]}}) == {"page_view": page_view}
 
 
@@ -206,9 +209,9 @@ def test_the_archive_holds_every_handler_and_processor_and_nothing_compiled() ->
     function = graph_of().find("aws:lambda/function:Function", "pipeline-worker")
     names = set(function.inputs["code"].assets)
     sources = {
-        path.relative_to(ROOT).as_posix()
-        for folder in ("handlers", "processors")
-        for path in (ROOT / folder).rglob("*.py")
+        path.relative_to(root).as_posix()
+        for root, folder in ((ROOT, "handlers"), (SAMPLES, "processors"))
+        for path in (root / folder).rglob("*.py")
     }
     assert names == sources | {"schemas.json"}
     module, _, attribute = function.inputs["handler"].rpartition(".")
@@ -257,9 +260,34 @@ def test_table_index_and_prefixes_have_the_same_names_on_both_sides(monkeypatch:
 )
 def test_keys_and_expiry_of_a_table_are_attributes_of_its_items(stack: str, items: list[type[Any]]) -> None:
     (deployed,) = graph_of(stack).of_type("aws:dynamodb/table:Table")
-    names = {each["name"] for each in deployed.inputs["attributes"]} | {deployed.inputs["ttl"]["attributeName"]}
+    names = {deployed.inputs["hashKey"], deployed.inputs.get("rangeKey", deployed.inputs["hashKey"])}
     for item in items:
-        assert names <= set(item.__annotations__)
+        assert names | {deployed.inputs["ttl"]["attributeName"]} <= set(item.__annotations__)
+
+
+def test_the_indexes_of_the_readings_table_are_those_that_are_queried_and_no_reading_is_in_them() -> None:
+    (deployed,) = graph_of("iot").of_type("aws:dynamodb/table:Table")
+    indexes = {each["name"]: each["keySchemas"] for each in deployed.inputs["globalSecondaryIndexes"]}
+    assert set(indexes) == {DEVICE_INDEX, DUE_INDEX}
+    for keys in indexes.values():
+        names = {each["attributeName"] for each in keys}
+        assert names <= set(StateItem.__annotations__)
+        assert not names <= set(ReadingItem.__annotations__)
+
+
+def test_what_alarms_and_dashboard_of_an_iot_stack_watch_is_what_its_functions_write() -> None:
+    graph = graph_of("iot")
+    dashboard = graph.of_type("aws:cloudwatch/dashboard:Dashboard")[0].inputs["dashboardBody"]
+    watched = set(re.findall(rf'"{METRICS_NAMESPACE}", "(\w+)"', dashboard))
+    watched |= {
+        metric["metricName"]
+        for alarm in graph.of_type(METRIC_ALARM)
+        for metric in [alarm.inputs, *(query.get("metric", {}) for query in alarm.inputs.get("metricQueries", []))]
+        if metric.get("namespace") == METRICS_NAMESPACE
+    }
+    written = counts_used(iot_worker.handler) | counts_used(iot_watcher.handler) | {metrics.LATENCY}
+    assert watched
+    assert watched <= written
 
 
 def test_what_alarms_and_dashboard_watch_of_ours_is_what_the_functions_write(

@@ -20,6 +20,7 @@ from components.options.csv import CsvPipelineConfig
 from handlers.shared import errors
 from local.project import load_project
 from local.rules import RULES
+from tests.graphs import SAMPLES
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
@@ -153,6 +154,6 @@ def test_the_times_that_data_is_kept_are_the_defaults() -> None:
     ]
     assert {variant for variant, _, _ in kept} == {"api", "csv", "iot"}
     for variant, option, days in kept:
-        given = load_project(ROOT, {"api": "dev"}.get(variant, variant)).config
+        given = load_project(SAMPLES, {"api": "dev"}.get(variant, variant)).config
         config: Any = load(given, file="Pulumi.test.yaml")
         assert functools.reduce(getattr, option.split("."), config) == (int(days) if days else None), option

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graphs import SHIPPED
+from tests.graphs import SAMPLES, STACKS
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,7 +60,7 @@ def test_every_action_of_a_workflow_is_pinned_by_commit_with_its_version_in_a_co
 
 
 def test_every_stack_file_names_the_schema_for_editors() -> None:
-    stacks = [ROOT / f"Pulumi.{name}.yaml" for name in SHIPPED]
+    stacks = [SAMPLES / f"Pulumi.{name}.yaml" for name in STACKS]
     assert stacks
     first_line = "# yaml-language-server: $schema=schemas/stack.schema.json"
     assert [path.name for path in stacks if path.read_text(encoding="utf-8").splitlines()[0] != first_line] == []

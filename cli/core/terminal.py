@@ -46,9 +46,9 @@ def write_fields(fields: Mapping[str, Any]) -> None:
 
 
 _STYLES = {
-    "green": ("succeeded", "recovered"),
+    "green": ("succeeded", "recovered", "returned"),
     "yellow": ("warning", "retrying", "queued"),
-    "red": ("failed", "error", "critical", "conflict", "unreadable", "crossed"),
+    "red": ("failed", "error", "critical", "conflict", "unreadable", "crossed", "silent"),
 }
 _styled = {word: style for style, words in _STYLES.items() for word in words}
 

@@ -30,6 +30,9 @@ Suffix = Annotated[str, Field(pattern=r"^\S+$")]
 # Names that handlers/iot/forms.py knows.
 TimeFormat = Literal["iso8601", "epoch_seconds", "epoch_milliseconds", "epoch_microseconds"]
 LEVELS = ("warning", "critical")
+# The watcher runs once a minute.
+SilentMinutes = Annotated[int, Field(ge=1)]
+MINUTES_A_DAY = 1_440
 
 
 class LimitOptions(Options):
@@ -107,6 +110,33 @@ def _check_order(where: str, levels: Mapping[str, LimitOptions]) -> None:
         raise ValueError(f"{where}critical.max {critical.max} is below warning.max {warning.max}")
     if warning.min is not None and critical.min is not None and critical.min > warning.min:
         raise ValueError(f"{where}critical.min {critical.min} is above warning.min {warning.min}")
+
+
+class DeviceSilenceOptions(Options):
+    """Silence of a single device."""
+
+    after_minutes: SilentMinutes | None
+    """Minutes without an upload after which the device is silent. `null`: the device is not watched."""
+
+
+class SilenceOptions(Options):
+    """Alerts when a device stops uploading, and when it is back."""
+
+    after_minutes: SilentMinutes | None
+    """Minutes without an upload after which a device is silent. `null`: only devices in `devices` are watched."""
+    devices: Mapping[DeviceId, DeviceSilenceOptions] = Field(default_factory=dict)
+    """Overrides by device id."""
+
+    def by_device(self) -> dict[str, int | None]:
+        """Return the minutes of each device with an override by its id, and those of all others under an empty id."""
+        overrides = {device_id: options.after_minutes for device_id, options in self.devices.items()}
+        return {"": self.after_minutes, **overrides}
+
+    @model_validator(mode="after")
+    def _watches_a_device(self) -> Self:
+        if not any(self.by_device().values()):
+            raise ValueError("watches no device: set after_minutes, or remove silence")
+        return self
 
 
 class FieldOptions(Options):
@@ -210,6 +240,8 @@ class IotPipelineConfig(CommonOptions):
     """Form and limits of readings and uploads."""
     thresholds: Mapping[MetricName, ThresholdOptions] = Field(default_factory=dict)
     """Limits by metric. Readings beyond them cause alerts."""
+    silence: SilenceOptions | None = None
+    """Alerts about devices that stop uploading. Default: silence causes no alert."""
     worker: ReadingWorkerOptions = ReadingWorkerOptions()
     """The function that reads uploads."""
     dead_letters: DeadLetterOptions = DeadLetterOptions()
@@ -228,6 +260,22 @@ class IotPipelineConfig(CommonOptions):
                 f"{self.readings.max_object_mb}: set at least {needed}",
             )
         return self
+
+    @model_validator(mode="after")
+    def _silent_devices_are_remembered(self) -> Self:
+        kept_minutes = self.storage.readings_expire_after_days * MINUTES_A_DAY
+        for device_id, minutes in self.silence.by_device().items() if self.silence else ():
+            if minutes is not None and minutes >= kept_minutes:
+                where = f"silence.devices.{device_id}" if device_id else "silence"
+                raise ValueError(
+                    f"{where}.after_minutes {minutes} must be below the {kept_minutes} minutes of "
+                    f"storage.readings_expire_after_days, after which a silent device is forgotten",
+                )
+        return self
+
+    def silence_json(self) -> str:
+        """Return `{"": minutes, device_id: minutes}` for handlers/iot/silence.py; `{}`: silence is switched off."""
+        return json.dumps(self.silence.by_device() if self.silence else {}, sort_keys=True)
 
     def form_json(self) -> str:
         """Return the form of readings for handlers/iot/forms.py."""

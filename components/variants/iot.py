@@ -16,6 +16,7 @@ from components.options.schemas import read_event_schema
 from components.queue import DeadLetterQueue
 from components.reading_table import ReadingTable
 from components.runtime import shared_runtime
+from components.silence import silence_part
 from components.upload_worker import Uploads, UploadWorker
 
 READINGS = "readings/"
@@ -30,6 +31,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
     storage = config.storage
     files = {
         "thresholds.json": config.thresholds_json(),
+        "silence.json": config.silence_json(),
         "schema.json": _schema(config),
         "form.json": config.form_json(),
     }
@@ -38,7 +40,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
     alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=opts)
     # A topic of their own: who can cause alerts must not be able to drown alarms in them.
     alarms = Notifications(f"{name}-alarms", config.notifications, alarms=True, opts=opts)
-    table = ReadingTable(f"{name}-table", storage, opts=opts)
+    table = ReadingTable(f"{name}-table", storage, silence=config.silence is not None, opts=opts)
     bucket = Bucket(f"{name}-bucket", storage, opts=opts)
     bucket.expire({READINGS: storage.uploads_expire_after_days, REJECTED: storage.rejected_expire_after_days})
     dead_letters = DeadLetterQueue(f"{name}-dead-letters", retention_days=config.dead_letters.retention_days, opts=opts)
@@ -53,6 +55,8 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         environment=_environment(config),
         opts=opts,
     )
+    silence = silence_part(f"{name}-watcher", config, table=table, alerts=alerts, runtime=runtime)
+    functions = [worker.function, *silence.functions]
     rejections = Alarm(
         "Too much of what is uploaded is refused; rejected/ says what and why.",
         Rate(own_metric("Rejected", service, "Sum"), own_metric("Received", service, "Sum")),
@@ -76,15 +80,17 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
             "bad-metrics": bad_metrics,
             "skipped-objects": skipped,
             **worker.alarms(config.alarms),
+            **silence.alarms,
             **alerts.alarms("alerts"),
             **alarms.alarms("alarms"),
         },
         panels=[
             counts_panel("Readings", service, "Stored", "Repeated", "Rejected", "Partial"),
             counts_panel("Alerts", service, "Alerts"),
+            *silence.panels,
             *worker.panels(),
             latency_panel("Uploaded to stored (ms)", service),
-            functions_panel([worker.function]),
+            functions_panel(functions),
         ],
         alarms_arn=alarms.arn,
         opts=opts,
@@ -96,7 +102,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         "alerts_topic_arn": alerts.arn,
         "alarms_topic_arn": alarms.arn,
         "worker_name": worker.function.name,
-        "log_groups": log_groups(name, [worker.function]),
+        "log_groups": log_groups(name, functions),
     }
 
 

@@ -66,7 +66,7 @@ class Check:
             try:
                 text = self.text(cell)
             except CellError as error:
-                reading.problems[position] = Problem(self.column.name, error.reason, str(error))
+                reading.problems[position] = Problem(self.column.name, error.reason, str(error), cell)
             else:
                 if text != cell:
                     reading.changed[position] = text

@@ -105,6 +105,8 @@ class Problem:
     column: str | None
     reason: str
     message: str
+    cell: str | None = None
+    """The cell as written, if it is to blame."""
 
 
 # Signs that tell two columns apart: `Amount (€)` and `Amount ($)`.

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from handlers.csv.assumptions import assumptions
 from handlers.csv.checks import Check
 from handlers.csv.columns import Cells, FileFormat, Problem
 from handlers.csv.counts import Counts
 from handlers.csv.encodings import encoding_named, marked_encoding
+from handlers.csv.evidence import Evidence
+from handlers.csv.file_report import file_report
 from handlers.csv.header import HeaderReader
+from handlers.csv.header_suggestions import header_suggestions
 from handlers.csv.json_lines import json_lines, rejected_line
 from handlers.csv.outputs import check_cells
 from handlers.csv.rows import ColumnRows, ParsedRows, Rows, has_surrogates, is_plain
@@ -77,6 +79,7 @@ class CsvEngine:
         self.offset = 0
         """Bytes read, after decompression and conversion to UTF-8."""
         self.counts = Counts()
+        self._evidence = Evidence()
         self._lines = 0
         self._skipping = False
         self.encoding_position = encoding_position
@@ -84,7 +87,8 @@ class CsvEngine:
         self.encoding = encoding_named(encodings[encoding_position % len(encodings)])
         """The encoding of the file; until the first block is read, the one that is tried."""
         self._may_be_other = len(encodings) > 1 and encoding_position < len(encodings)
-        self._table: Table | None = None
+        self.table: Table | None = None
+        """None until the header is read."""
         if state is not None:
             self._restore(state)
 
@@ -106,7 +110,7 @@ class CsvEngine:
     @property
     def checks(self) -> list[Check]:
         """The checks of the output's columns. Empty until the header is read."""
-        return self._table.checks if self._table else []
+        return self.table.checks if self.table else []
 
     # Blocks
 
@@ -123,6 +127,9 @@ class CsvEngine:
         except FileError as error:
             if self._may_be_other and error.reason == "not_text":
                 raise OtherEncodingError(self.encoding.name) from error
+            if self.table is None:
+                text = self.encoding.decode(data, final=True)
+                self._evidence.of_header = header_suggestions(error.reason, self._format, data, text)
             raise
         finally:
             if collecting:
@@ -147,26 +154,26 @@ class CsvEngine:
         if self._may_be_other and has_surrogates(decoded):
             raise OtherEncodingError(self.encoding.name)
         padding_before = self.counts.padding
-        at_cr = self._table is None or self._table.cr_ends_rows
+        at_cr = self.table is None or self.table.cr_ends_rows
         text = self._without_padding(decoded) if final else complete_lines(decoded, at_cr=at_cr)
         if self._skipping or (not text and full):
             return self._skip(data, decoded, text, final=final)
         before: list[str] = []
-        if self._table is None:
+        if self.table is None:
             before = self._take_header(text, final=final or full)
-            if self._table is None:
+            if self.table is None:
                 return Block(0)
         elif not final and len(decoded) >= LONG_PADDING and not decoded.strip(PADDING):
             self.counts.padding += len(decoded)
             return self._taken(data, decoded, len(decoded), 0, b"", b"", final=False)
-        elif not padding_before and (plain := self._table.plain_columns(text, final=final)):
+        elif not padding_before and (plain := self.table.plain_columns(text, final=final)):
             columns, used = plain
             end = len(columns[0])
-            rows = ColumnRows(columns, self._table.delimiter, starts=range(end + 1))
+            rows = ColumnRows(columns, self.table.delimiter, starts=range(end + 1))
             processed, rejected = self._process(rows, columns, range(end), text)
             return self._taken(data, decoded, used, end, processed, rejected, final=final)
         rest = text[sum(map(len, before)) :]
-        parsed, shown = self._table.parse(before, rest, final=final, full=full)
+        parsed, shown = self.table.parse(before, rest, final=final, full=full)
         end = parsed.starts[-1]
         if end == 0 and not final:
             # Escaped line ends can make a row of any length.
@@ -187,7 +194,7 @@ class CsvEngine:
         if header is None:
             return []
         cr_ends_rows = self._format.line_ending == "any" or header.ends_with_cr
-        self._table = Table(
+        self.table = Table(
             header.cells,
             header.delimiter,
             self.encoding.name,
@@ -218,14 +225,14 @@ class CsvEngine:
         """Skip to the end of a line that is too long to be a row."""
         rejected = b""
         if not self._skipping:
-            if self._table is None:
+            if self.table is None:
                 raise FileError("no_header", f"the first line is longer than {LONGEST_ROW_BYTES} bytes")
             problem = Problem(None, "row_too_long", f"the row is longer than {LONGEST_ROW_BYTES} bytes")
             self.counts.rows += 1
             rejected = self._reject(
                 self.counts.rows, self._lines + 1, [problem], decoded[:RAW_CHARACTERS_OF_OVERLONG_ROW]
             )
-        at_cr = self._table is None or self._table.cr_ends_rows
+        at_cr = self.table is None or self.table.cr_ends_rows
         end = len(split_lines(text, at_cr=at_cr)[0]) if text else len(decoded)
         self._skipping = not text and not final
         self._lines += not self._skipping
@@ -235,7 +242,7 @@ class CsvEngine:
 
     def finish(self) -> None:
         """Check that the file was not empty, after its last block. Raises FileError."""
-        if self._table is None:
+        if self.table is None:
             raise FileError("empty_file", "the file is empty")
 
     # Rows
@@ -255,7 +262,7 @@ class CsvEngine:
         self, rows: Rows, columns: Sequence[Sequence[str]], good: Sequence[int], text: str
     ) -> tuple[bytes, bytes]:
         """Return the processed and the rejected output. `columns` are those of the rows at `good`, still unchecked."""
-        outputs, unique = (self._table.outputs, self._table.unique) if self._table else ([], {})
+        outputs, unique = (self.table.outputs, self.table.unique) if self.table else ([], {})
         cells, count = check_cells(outputs, columns, good, rows.problems, unique)
         processed = b""
         if count:
@@ -282,44 +289,39 @@ class CsvEngine:
 
     def _reject(self, row: int, line: int, problems: Sequence[Problem], raw: str) -> bytes:
         self.counts.reject(problems)
+        self._evidence.add(problems, raw)
         return rejected_line(row, line, problems, raw)
 
     # Report and state
 
     def report(self) -> dict[str, Any]:
         """Return the counts, the statistics and the reasons of rejections so far."""
-        plan = self._table.plan if self._table else None
-        return {
-            **self.counts.report(),
-            "encoding": self.encoding.name,
-            "delimiter": self._table.delimiter if self._table else None,
-            "header_line": self._table.header_line if self._table else None,
-            "assumptions": assumptions(self._format, self.encoding.name, self.encoding_position, self._table),
-            "missing_columns": plan.missing if plan else [],
-            "unknown_columns": plan.unknown if plan else [],
-            "columns": self._table.report() if self._table else {},
-        }
+        return file_report(
+            self._format, self.table, self.counts, self._evidence, self.encoding.name, self.encoding_position
+        )
 
     def state(self) -> dict[str, Any]:
         """Return the state that lets another engine continue at `offset`. JSON can represent it."""
         return {
             "offset": self.offset,
             "counts": self.counts.state(),
+            "evidence": self._evidence.state(),
             "lines": self._lines,
             "skipping": self._skipping,
             "encoding": self.encoding.name,
             "encoding_position": self.encoding_position,
             "may_be_other": self._may_be_other,
-            "table": self._table and self._table.state(),
+            "table": self.table and self.table.state(),
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.offset, self._lines, self._skipping = state["offset"], state["lines"], state["skipping"]
         self.counts = Counts.restored(state["counts"])
+        self._evidence = Evidence.restored(state["evidence"])
         self.encoding, self.encoding_position = encoding_named(state["encoding"]), state["encoding_position"]
         self._may_be_other = state["may_be_other"]
         if state["table"]:
-            self._table = Table.restored(state["table"], self.encoding.name, self._format)
+            self.table = Table.restored(state["table"], self.encoding.name, self._format)
 
 
 def blocks(engine: CsvEngine, read: Callable[[int], bytes]) -> Iterator[Block]:

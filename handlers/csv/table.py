@@ -119,6 +119,10 @@ class Table:
             "statistics": [output.statistics.state() for output in self.outputs],
         }
 
+    def positions(self) -> dict[str, int]:
+        """Return the positions of the output's columns in a row of the file, by name."""
+        return {output.name: output.position for output in self.outputs if output.position is not None}
+
     @classmethod
     def restored(cls, state: Mapping[str, Any], encoding: str, file_format: FileFormat) -> Self:
         """Return the table of a `state`."""

@@ -30,7 +30,7 @@ class TranslatingCheck(Check):
         if refused:
             for position, cell in enumerate(cells):
                 if refusal := refused.get(cell):
-                    reading.problems[position] = Problem(self.column.name, refusal.reason, str(refusal))
+                    reading.problems[position] = Problem(self.column.name, refusal.reason, str(refusal), cell)
         changed = {
             position: text
             for position, (cell, text) in enumerate(zip(cells, rewritten, strict=True))

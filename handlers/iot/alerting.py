@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from handlers.iot.readings import Reading, timestamp_of
+from handlers.iot.silence import Hearing
 from handlers.iot.thresholds import BOUNDS, Alert, State, Thresholds, evaluate
 
 # More alerts than this are decided in more than one write: an item takes 400 KB.
@@ -42,10 +43,14 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """The alert state of a device. `limits` maps `temperature#max#critical` to the state of that limit."""
+    """The alert state of a device. `limits` maps `temperature#max#critical` to the state of that limit.
+
+    `hearing`: when the device was last heard; None if it is not watched for silence.
+    """
 
     limits: dict[str, State] = field(default_factory=dict)
     pending: tuple[Pending, ...] = ()
+    hearing: Hearing | None = None
 
     def to_json(self) -> str:
         """As the table keeps it."""
@@ -55,9 +60,12 @@ class DeviceState:
     def from_json(cls, text: str) -> Self:
         """Of what `to_json` wrote."""
         given: dict[str, Any] = json.loads(text)
+        # States that were written before devices were watched have no hearing.
+        hearing = given.get("hearing")
         return cls(
             {name: State(**state) for name, state in given["limits"].items()},
             tuple(Pending(Alert(**each["alert"]), Claim(**each["claim"])) for each in given["pending"]),
+            hearing and Hearing.from_stored(hearing),
         )
 
     def ours(self, claim: Claim) -> list[Alert]:
@@ -96,9 +104,9 @@ def advanced(
         pending += [Pending(alert, claim) for alert in _without_removed(limits, thresholds, readings[0])]
     for position, reading in enumerate(readings):
         if len(pending) >= len(state.pending) + ALERTS_A_WRITE:
-            return DeviceState(limits, tuple(pending)), readings[position:]
+            return replace(state, limits=limits, pending=tuple(pending)), readings[position:]
         pending += [Pending(alert, claim) for alert in _evaluated(limits, thresholds, reading)]
-    return DeviceState(limits, tuple(pending)), ()
+    return replace(state, limits=limits, pending=tuple(pending)), ()
 
 
 def _without_removed(limits: dict[str, State], thresholds: Thresholds, reading: Reading) -> list[Alert]:

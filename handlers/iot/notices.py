@@ -1,17 +1,27 @@
-"""Threshold alerts to people, by way of the alerts topic."""
+"""Alerts to people, by way of the alerts topic."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from handlers.iot.silence import SilenceAlert, SilenceAlertKind
 from handlers.iot.thresholds import Alert
 from handlers.shared import aws
 from handlers.shared.log import logger
 
 # https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
 ALERTS_A_CALL = 10
+# A message about more devices names the first of them; a message has room for 256 KB.
+NAMED_DEVICES = 100
+NAMED_IN_SUMMARY = 5
+
+
+class NotPublishedError(Exception):
+    """The alerts topic did not take all alerts. Those that are left stand in the table; Lambda tries again."""
 
 
 def publish_alerts(topic_arn: str, service: str, alerts: Sequence[Alert]) -> list[Alert]:
@@ -21,27 +31,81 @@ def publish_alerts(topic_arn: str, service: str, alerts: Sequence[Alert]) -> lis
     and `metric` are for subscribers' filters.
     """
     entries = [
-        {
-            "Id": str(position),
-            "Subject": f"{service}: {alert.device_id} {alert.metric} {alert.kind} {alert.severity}"[
-                : aws.SUBJECT_CHARACTERS
-            ],
-            "Message": json.dumps({"service": service, "summary": _summary(alert), **asdict(alert)}, indent=2),
-            "MessageAttributes": {
-                name: {"DataType": "String", "StringValue": value}
-                for name, value in asdict(alert).items()
-                if name in ("kind", "severity", "device_id", "metric")
-            },
-        }
-        for position, alert in enumerate(alerts)
+        _entry(
+            service,
+            f"{alert.device_id} {alert.metric} {alert.kind} {alert.severity}",
+            {"summary": _summary(alert), **asdict(alert)},
+        )
+        for alert in alerts
     ]
+    return [alerts[position] for position in _published(topic_arn, entries)]
+
+
+def publish_silences(
+    topic_arn: str, service: str, kind: SilenceAlertKind, alerts: Mapping[str, SilenceAlert]
+) -> list[str]:
+    """Publish alerts of one kind by device; return the devices whose alerts the topic took.
+
+    They are a message each, or one message together if there are more than ten: it has their `count`, and the ids and
+    times of the first devices in `devices`. Attributes for filters are `kind` and, of one device, `device_id`.
+    """
+    devices = sorted(alerts)
+    if not devices:
+        return []
+    if len(devices) > ALERTS_A_CALL:
+        return devices if _published(topic_arn, [_entry_of_many(service, kind, devices, alerts)]) else []
+    entries = [_entry_of_one(service, device, alerts[device]) for device in devices]
+    return [devices[position] for position in _published(topic_arn, entries)]
+
+
+def _entry_of_one(service: str, device: str, alert: SilenceAlert) -> dict[str, Any]:
+    at = _time(alert.heard_at)
+    summary = (
+        f"{device} is silent: its last upload arrived at {at}"
+        if alert.kind == "silent"
+        else f"{device} is no longer silent: an upload arrived at {at}"
+    )
+    fields = {"summary": summary, "kind": alert.kind, "device_id": device, "timestamp": at}
+    return _entry(service, f"{device} {alert.kind}", fields)
+
+
+def _entry_of_many(
+    service: str, kind: str, devices: Sequence[str], alerts: Mapping[str, SilenceAlert]
+) -> dict[str, Any]:
+    what = f"{len(devices)} devices are {'silent' if kind == 'silent' else 'no longer silent'}"
+    more = len(devices) - NAMED_IN_SUMMARY
+    summary = f"{what}: {', '.join(devices[:NAMED_IN_SUMMARY])} and {more} more"
+    named = [{"device_id": device, "timestamp": _time(alerts[device].heard_at)} for device in devices[:NAMED_DEVICES]]
+    fields = {"summary": summary, "kind": kind, "count": len(devices), "devices": named}
+    return _entry(service, f"{len(devices)} devices {kind}", fields)
+
+
+def _entry(service: str, subject: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "Subject": f"{service}: {subject}"[: aws.SUBJECT_CHARACTERS],
+        "Message": json.dumps({"service": service, **fields}, indent=2),
+        "MessageAttributes": {
+            name: {"DataType": "String", "StringValue": value}
+            for name, value in fields.items()
+            if name in ("kind", "severity", "device_id", "metric")
+        },
+    }
+
+
+def _published(topic_arn: str, entries: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Publish at most ten messages; return the positions of those that the topic took."""
+    numbered = [{"Id": str(position), **entry} for position, entry in enumerate(entries)]
     try:
-        answer = aws.client("sns").publish_batch(TopicArn=topic_arn, PublishBatchRequestEntries=entries)
+        answer = aws.client("sns").publish_batch(TopicArn=topic_arn, PublishBatchRequestEntries=numbered)
     except (BotoCoreError, ClientError) as error:
         # Other calls may go well: the caller is told alert by alert.
         logger.warning("the topic did not take alerts", extra={"topic": topic_arn, "reason": str(error)})
         return []
-    return [alerts[int(entry["Id"])] for entry in answer["Successful"]]
+    return [int(entry["Id"]) for entry in answer["Successful"]]
+
+
+def _time(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _summary(alert: Alert) -> str:

@@ -20,3 +20,11 @@ class IotWorkerSettings(Settings):
     """Suffixes of the objects that are read, separated by spaces. Empty: all objects are read."""
     device_in_key: bool = False
     """Whether a reading's device must be the one that the key names: `readings/{device_id}/...`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IotWatcherSettings(Settings):
+    """Settings of the watcher of silent devices."""
+
+    table_name: str
+    alerts_topic_arn: str

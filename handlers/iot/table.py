@@ -2,21 +2,33 @@
 
 The alert state of a device is in the partition of its readings, under a sort key behind every time. Readings are
 written without a condition, because a duplicate overwrites itself; states each with one.
+
+Two indexes, with keys only, find devices. They are sparse, because only states have their keys: `by-device` by the id,
+and `by-due-at`, if silence is watched, by the time at which the watcher is to look at a device.
 """
 
 import time
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from handlers.iot.alerting import DeviceState
 from handlers.iot.readings import EARLIEST, Reading, first_key
-from handlers.shared.dynamodb import Item, Statement, Table
+from handlers.shared.dynamodb import Item, Statement, Table, TableError
+
+OutsideError = (BotoCoreError, ClientError, TableError)
 
 STATE_KEY = "state"
+DEVICE_INDEX = "by-device"
+DUE_INDEX = "by-due-at"
+# An index's partition takes a thousand writes a second, and thousands of devices may fall silent at once.
+SHARDS = 8
 
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -45,6 +57,10 @@ class StateItem(TypedDict):
     """Changes at each write."""
     expires_at: int
     """Epoch seconds, as in a reading."""
+    device_shard: str
+    """The partition of the device in the indexes."""
+    due_at: NotRequired[int]
+    """Epoch seconds at which the watcher is to look at the device. Not there: not before its next upload."""
 
 
 # `between`, with expired items left out: TTL deletes late.
@@ -86,10 +102,12 @@ class ReadingTable:
         until: datetime = _LATEST,
         *,
         newest_first: bool = False,
+        page_size: int | None = None,
     ) -> Iterator[Reading]:
         """Yield a device's readings by time, `since` (included) to `until` (excluded).
 
-        This is a query of one partition, whose pages are read when they are asked for.
+        This is a query of one partition, whose pages are read when they are asked for. `page_size` is for a caller that
+        wants a few readings only: a page has up to a megabyte.
         """
         pages = self._table.query(
             KeyConditionExpression=_BETWEEN,
@@ -101,6 +119,7 @@ class ReadingTable:
                 "now": int(time.time()),
             },
             ScanIndexForward=not newest_first,
+            **({} if page_size is None else {"Limit": page_size}),
         )
         for page in pages:
             for item in cast("list[ReadingItem]", page):
@@ -118,11 +137,11 @@ class ReadingTable:
     def replace_states(
         self,
         changes: Mapping[str, tuple[StoredState, DeviceState]],
-        expires_at: int,
+        expires_at: int | None = None,
     ) -> dict[str, StoredState]:
         """Write the states of devices, each if the table still has the one it was made from. Returns those written.
 
-        Raises TableError.
+        Without `expires_at`, states that exist keep theirs. Raises TableError.
         """
         revision = uuid.uuid4().hex
         statements = [
@@ -136,12 +155,52 @@ class ReadingTable:
         }
 
     def _replacement(
-        self, device_id: str, stored: StoredState, state: DeviceState, revision: str, expires_at: int
+        self, device_id: str, stored: StoredState, state: DeviceState, revision: str, expires_at: int | None
     ) -> Statement:
-        values = {"state": state.to_json(), "revision": revision, "expires_at": expires_at}
+        values: dict[str, object] = {
+            "state": state.to_json(),
+            "revision": revision,
+            "device_shard": shard_of(device_id),
+        }
+        if expires_at is not None:
+            values["expires_at"] = expires_at
+        due_at, stored_due_at = (each.hearing and each.hearing.due_at for each in (state, stored.state))
+        if due_at is not None:
+            values["due_at"] = due_at
         if not stored.revision:
             return self._table.insert_statement({**_key(device_id), **values})
-        return self._table.update_statement(_key(device_id), values, ("revision", "=", stored.revision))
+        removed = ("due_at",) if due_at is None and stored_due_at is not None else ()
+        unchanged = ("revision", "=", stored.revision)
+        return self._table.update_statement(_key(device_id), values, unchanged, removed=removed)
+
+    # Indexes
+
+    def devices(self, prefix: str = "") -> Iterator[str]:
+        """Yield the ids of devices that begin with a prefix, those of a shard in order."""
+        condition = "device_shard = :shard AND begins_with(device_id, :prefix)" if prefix else "device_shard = :shard"
+        return self._indexed(DEVICE_INDEX, condition, {"prefix": prefix} if prefix else {}, range(SHARDS))
+
+    def due(self, now: float) -> Iterator[str]:
+        """Yield the ids of devices that the watcher is to look at. They begin with another shard each minute.
+
+        The index is behind the table by moments: the state says whether a device is still due.
+        """
+        first = int(now // 60) % SHARDS
+        shards = [*range(first, SHARDS), *range(first)]
+        return self._indexed(DUE_INDEX, "device_shard = :shard AND due_at <= :now", {"now": int(now)}, shards)
+
+    def _indexed(self, index: str, condition: str, values: Item, shards: Iterable[int]) -> Iterator[str]:
+        for shard in shards:
+            pages = self._table.query(
+                IndexName=index, KeyConditionExpression=condition, values={**values, "shard": str(shard)}
+            )
+            for page in pages:
+                yield from (str(item["device_id"]) for item in page)
+
+
+def shard_of(device_id: str) -> str:
+    """Return the partition of a device in the indexes."""
+    return str(zlib.crc32(device_id.encode()) % SHARDS)
 
 
 def _key(device_id: str) -> Item:

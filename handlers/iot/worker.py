@@ -12,31 +12,28 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from handlers.iot import notices, objects
 from handlers.iot.alerting import Claim, DeviceState, advanced
 from handlers.iot.contents import Contents, read
 from handlers.iot.forms import Form, Objection
+from handlers.iot.notices import NotPublishedError
 from handlers.iot.object_text import decoded
 from handlers.iot.objects import Upload
 from handlers.iot.readings import Reading, Rejection, UnusableObjectError, not_after, timestamp_of
 from handlers.iot.settings import IotWorkerSettings
-from handlers.iot.table import ReadingTable, StoredState
+from handlers.iot.silence import SILENCE_FILE, Silences, heard
+from handlers.iot.table import OutsideError, ReadingTable, StoredState
 from handlers.iot.thresholds import Alert, Thresholds
 from handlers.shared import aws, metrics
 from handlers.shared.backoff import backoff
 from handlers.shared.context import LambdaContext
-from handlers.shared.dynamodb import TableError
 from handlers.shared.log import logger
-
-OutsideError = (BotoCoreError, ClientError, TableError)
 
 THRESHOLDS_FILE = Path(__file__).parents[2] / "thresholds.json"
 SCHEMA_FILE = Path(__file__).parents[2] / "schema.json"
@@ -55,10 +52,6 @@ LOGGED = 20
 
 class ContendedError(Exception):
     """Other runs kept changing the state of a device, or have alerts of this object to publish. Lambda tries again."""
-
-
-class NotPublishedError(Exception):
-    """The alerts topic did not take all alerts. Those that are left stand in the table; Lambda tries again."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +74,7 @@ class IotWorker:
         self,
         settings: IotWorkerSettings,
         thresholds: Thresholds,
+        silences: Silences,
         service: str,
         schema: Mapping[str, Any],
         form: Form,
@@ -90,6 +84,7 @@ class IotWorker:
         self._objection = objection_of(schema) if schema else None
         self._service = service
         self._thresholds = thresholds
+        self._silences = silences
         self._table = ReadingTable(settings.table_name)
 
     def handle(self, event: Mapping[str, Any], run: str) -> None:
@@ -109,7 +104,7 @@ class IotWorker:
             rejections_key = objects.put_rejections(self._settings.bucket_name, upload, contents.rejections)
         expires_at = int(upload.arrived_at.timestamp()) + self._settings.readings_expire_after_days * SECONDS_A_DAY
         self._table.put(contents.readings, expires_at)
-        alerting = Alerting(self._table, self._thresholds, self._publish, run, upload.id, expires_at)
+        alerting = Alerting(self._table, self._thresholds, self._silences, self._publish, run, upload, expires_at)
         current = [not_after(reading, upload.arrived_at) for reading in contents.readings]
         return Outcome(contents, rejections_key, alerting.take(current))
 
@@ -176,23 +171,27 @@ class Alerting:
     In rounds: decide and claim in one conditional write for each device, publish, and write that it is published.
     A device whose state somebody else changed meanwhile is read and decided again.
 
-    `publish` publishes at most ten alerts and returns those that the topic took; `run` and `source` are the Claim's.
+    `publish` publishes at most ten alerts and returns those that the topic took; `run` is the Claim's, and its source
+    is the upload.
     """
 
     def __init__(
         self,
         table: ReadingTable,
         thresholds: Thresholds,
+        silences: Silences,
         publish: Callable[[Sequence[Alert]], list[Alert]],
         run: str,
-        source: str,
+        upload: Upload,
         expires_at: int,
     ) -> None:
         self._table = table
         self._thresholds = thresholds
+        self._silences = silences
         self._publish = publish
         self._run = run
-        self._source = source
+        self._source = upload.id
+        self._arrived_at = upload.arrived_at.timestamp()
         self._expires_at = expires_at
         # What the table has, as far as we know.
         self._stored: dict[str, StoredState] = {}
@@ -250,7 +249,10 @@ class Alerting:
                 continue
             state = stored.state.taken_over(claim, now, self._published)
             state, remaining = advanced(state, self._thresholds, readings, claim)
-            if state == stored.state:
+            hearing = heard(state.hearing, self._silences, device, self._arrived_at, now)
+            state = replace(state, hearing=hearing)
+            # A device without an item is new; the item puts it into the index of devices.
+            if state == stored.state and stored.revision:
                 del left[device]
             else:
                 changes[device] = (stored, state, remaining)
@@ -324,9 +326,10 @@ def _report_skipped(upload: Upload, run: str) -> None:
 def _worker() -> IotWorker:
     settings = IotWorkerSettings.from_environment()
     thresholds = Thresholds.from_json(THRESHOLDS_FILE.read_text())
+    silences = Silences.from_json(SILENCE_FILE.read_text())
     schema = json.loads(SCHEMA_FILE.read_text())
     form = Form.from_json(FORM_FILE.read_text())
-    return IotWorker(settings, thresholds, os.environ["POWERTOOLS_SERVICE_NAME"], schema, form)
+    return IotWorker(settings, thresholds, silences, os.environ["POWERTOOLS_SERVICE_NAME"], schema, form)
 
 
 def handler(event: Mapping[str, Any], context: LambdaContext) -> None:

@@ -218,9 +218,11 @@ class Table:
         names = ", ".join(f"'{name}': ?" for name in item)
         return Statement(f'INSERT INTO "{self.name}" VALUE {{{names}}}', list(typed(item).values()))
 
-    def update_statement(self, key: Item, changes: Item, *conditions: Condition) -> Statement:
-        """Return the statement that sets attributes of an item where its conditions hold."""
-        assignments = " ".join(f'SET "{name}"=?' for name in changes)
+    def update_statement(
+        self, key: Item, changes: Item, *conditions: Condition, removed: Iterable[str] = ()
+    ) -> Statement:
+        """Return the statement that sets and removes attributes of an item where its conditions hold."""
+        assignments = " ".join([*(f'SET "{name}"=?' for name in changes), *(f'REMOVE "{name}"' for name in removed)])
         where, parameters = _where(key, conditions)
         return Statement(f'UPDATE "{self.name}" {assignments}{where}', [*typed(changes).values(), *parameters])
 

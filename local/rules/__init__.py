@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from components.options.common import AcceptedFinding
 from local.monitor import STACK_TYPE
 from local.recording import Graph
-from local.rules import apis, data, failures, networks, rights  # noqa: F401  each registers its rules
+from local.rules import apis, data, failures, networks, requests, rights  # noqa: F401  each registers its rules
 from local.rules.rule import RULES, Finding
 
 __all__ = ["RULES", "Finding", "findings"]

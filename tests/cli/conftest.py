@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from cli.main import app
 from local import recording
 from local.recording import Graph, synthesise
-from tests.graphs import graph_of
+from tests.graphs import SAMPLES, graph_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,9 +24,9 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     """`pipeline("status", "x", cwd=..., env={...}, text=...)` runs the command for a user who runs no pipeline yet."""
 
     def graph(directory: Path, stack: str) -> Graph:
-        return graph_of(stack) if directory == ROOT else synthesise(directory, stack)
+        return graph_of(stack) if directory == SAMPLES else synthesise(directory, stack)
 
-    def run(*given: str, cwd: Path = ROOT, env: dict[str, str] | None = None, text: str | None = None) -> Any:
+    def run(*given: str, cwd: Path = SAMPLES, env: dict[str, str] | None = None, text: str | None = None) -> Any:
         monkeypatch.chdir(cwd)
         return CliRunner().invoke(app, given, input=text, env=env)
 

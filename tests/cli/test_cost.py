@@ -13,9 +13,9 @@ from components.config import load
 from components.options.api import ApiPipelineConfig
 from local.errors import LocalError
 from local.project import load_project
-from tests.graphs import graph_of
+from tests.graphs import SAMPLES, graph_of
 
-from .conftest import ROOT, Command
+from .conftest import Command
 
 Quantities = Callable[..., dict[str, float]]
 
@@ -78,7 +78,7 @@ def test_reports_read_each_event_once_an_hour_and_once_a_day_at_half_a_unit(quan
 
 def test_provisioned_concurrency_is_billed_by_the_hour() -> None:
     graph = graph_of(config={"worker": {"provisioned_concurrency": 2, "memory_mb": 256}})
-    config = load(load_project(ROOT, "dev").config, file="Pulumi.dev.yaml")
+    config = load(load_project(SAMPLES, "dev").config, file="Pulumi.dev.yaml")
     assert isinstance(config, ApiPipelineConfig)
     usage = monthly_usage(config, graph, Traffic(0, 1, 500))
     assert usage["lambda.provisioned_gb_seconds"] == 2 * 256 / 1_024 * 730 * 3_600
@@ -94,7 +94,7 @@ def test_provisioned_concurrency_is_billed_by_the_hour() -> None:
     ],
 )
 def test_snapshots_and_larger_storage_are_named_as_not_counted(options: dict[str, Any], expected: list[str]) -> None:
-    config = load(load_project(ROOT, "dev").with_config(options).config, file="Pulumi.dev.yaml")
+    config = load(load_project(SAMPLES, "dev").with_config(options).config, file="Pulumi.dev.yaml")
     assert isinstance(config, ApiPipelineConfig)
     assert not_counted(config) == expected
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.graphs import SAMPLES
+
 from .conftest import Command
 
 HEADER = "name,email,amount,date,quantity\n"
@@ -62,7 +64,7 @@ def test_a_file_in_the_second_encoding_is_read_and_its_rejected_rows_are_written
     pipeline: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: shop\nruntime: python\n")
-    stack = yaml.safe_load(Path("Pulumi.csv.yaml").read_text())
+    stack = yaml.safe_load((SAMPLES / "Pulumi.csv.yaml").read_text())
     stack["config"]["datapipeline:input"]["encodings"] = ["utf-8", "windows-1252"]
     (tmp_path / "Pulumi.csv.yaml").write_text(yaml.safe_dump(stack))
     bad = "Bob,nomail,1,2024-01-02,3\n"
@@ -71,3 +73,36 @@ def test_a_file_in_the_second_encoding_is_read_and_its_rejected_rows_are_written
     report = json.loads(done.stdout)
     assert (report["processed"], report["encoding"]) == (10_001, "windows-1252")
     assert [json.loads(line)["raw"] for line in (tmp_path / "rejected.jsonl").read_text().splitlines()] == [bad.strip()]
+
+
+def test_the_first_rejected_rows_are_shown_with_the_cell_to_blame_marked(pipeline: Command, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    bad = '"Bob, the long",bob@example.com,"1.234,50",2024-01-02,3\n'
+    path.write_text(HEADER + GOOD + bad + "Al,al@example.com\n" + bad * 20)
+    done = pipeline("csv", "check", str(path))
+    assert "Rejected rows (the first 10 of 22)" in done.stdout
+    shown = done.stdout.partition("Rejected rows")[2].partition("Assumed")[0]
+    assert '>"1.234,50"<' in shown
+    assert "amount:" in shown
+    assert "(row): too_few_cells" in shown
+    assert (
+        "Suggestion: input.columns.amount: {decimal: ',', group: .}  (21 cells in amount are rejected, such as "
+        "'1.234,50'; cells such as 1.234 were read with a decimal point)\n" in done.stdout
+    )
+
+
+def test_what_was_assumed_and_left_out_is_said(pipeline: Command, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(
+        HEADER.replace("\n", ",zz\n").replace(",", ";") + "\n" + GOOD.replace("\n", ",x\n").replace(",", ";")
+    )
+    done = pipeline("csv", "check", str(path))
+    assert "Not rows: 1 blank lines\nUnknown columns: zz\nAssumed: input.delimiter is ';': " in done.stdout
+
+
+def test_a_rejected_row_cannot_write_to_the_terminal(pipeline: Command, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(HEADER + "\x1b[31mBob,bob@example.com,[bold]1,2024-01-02,3\n")
+    done = pipeline("csv", "check", str(path))
+    assert "\x1b" not in done.stdout
+    assert ">[bold]1<" in done.stdout

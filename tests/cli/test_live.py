@@ -93,6 +93,12 @@ def test_files_and_uploads_are_lines_too() -> None:
     ]
 
 
+def test_silent_devices_are_lines_too() -> None:
+    alerts = [{"kind": "silent", "device_id": "d1"}, {"kind": "returned", "device_id": "d2"}]
+    assert lines("watch", complete=True, alerts=alerts, more_alerts=0) == ["silent    d1", "returned  d2"]
+    assert lines("watch", complete=True, alerts=alerts[:1], more_alerts=9) == ["silent    d1", "... and 9 devices more"]
+
+
 @pytest.mark.parametrize("entry", ["START RequestId: 1 Version: $LATEST", "END RequestId: 1", '{"_aws": {}}'])
 def test_what_says_nothing_about_events_is_not_shown(entry: str) -> None:
     assert list(shown(entry)) == []

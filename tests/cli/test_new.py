@@ -13,8 +13,10 @@ from .conftest import ROOT, Command
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A project of a user: the packages as they are, folders of its own for what is the user's."""
-    for name in ("handlers", "components", "local", "cli", "__main__.py", "Pulumi.yaml", "pyproject.toml"):
+    for name in ("handlers", "components", "local", "cli", "testing", "__main__.py", "Pulumi.yaml", "pyproject.toml"):
         (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "conftest.py").write_text('pytest_plugins = ("testing.fixtures",)\n')
     for name in ("processors", "schemas"):
         (tmp_path / name).mkdir()
     (tmp_path / "processors" / "__init__.py").touch()

@@ -15,7 +15,7 @@ from components.options.api import ApiPipelineConfig
 from components.options.csv import CsvPipelineConfig
 from components.redrive import REDRIVE_ROUTES
 from local.project import load_project
-from tests.graphs import graph_of
+from tests.graphs import SAMPLES, graph_of
 
 from .conftest import Command
 
@@ -26,7 +26,7 @@ Json = Any
 
 
 def made(stack: str = "dev", **options: Any) -> Json:
-    project = load_project(ROOT, stack).with_config(options)
+    project = load_project(SAMPLES, stack).with_config(options)
     config = load(project.config, file="Pulumi.test.yaml")
     assert isinstance(config, ApiPipelineConfig | CsvPipelineConfig)
     return document(config)

@@ -1,20 +1,27 @@
 """`pipeline readings` and `pipeline simulate`, as far as they need no pipeline."""
 
 import gzip
+from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.readings import as_json, as_plot, as_table, output_of, rows
+from cli.readings import alerts_in, as_json, as_table, output_of, rows, with_column
+from cli.readings_plot import as_plot
 from cli.simulation import Expectation, Summary, Upload, uploads
+from handlers.iot.alerting import DeviceState
 from handlers.iot.contents import read
 from handlers.iot.forms import Form
 from handlers.iot.readings import Reading, first_key
-from handlers.iot.thresholds import Threshold, Thresholds
+from handlers.iot.silence import Hearing, Silences
+from handlers.iot.thresholds import State, Threshold, Thresholds
 from local.errors import LocalError
+from tests.graphs import SAMPLES
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -25,7 +32,7 @@ def reading(minute: int, **metrics: str) -> Reading:
 
 
 def test_a_table_leaves_room_for_metrics_that_a_reading_has_not() -> None:
-    assert as_table([reading(0, a="1E+2", b="-0.5"), reading(1, b="12.25")], ["a", "b"]) == [
+    assert as_table(rows([reading(0, a="1E+2", b="-0.5"), reading(1, b="12.25")], ["a", "b"])) == [
         "time                    a      b",
         "2026-11-21T12:00:00Z  100   -0.5",
         "2026-11-21T12:01:00Z       12.25",
@@ -34,18 +41,65 @@ def test_a_table_leaves_room_for_metrics_that_a_reading_has_not() -> None:
 
 def test_a_plot_has_every_limit_and_the_points_where_they_belong() -> None:
     limits = Threshold(Decimal(0), Decimal(30), Decimal(1), timedelta(0), "warning")
-    lines = as_plot([reading(0, t="0"), reading(30, t="15"), reading(60, t="40")], "t", [limits], 60)
+    lines = as_plot(
+        [reading(0, t="0"), reading(30, t="15"), reading(60, t="40")], "t", Thresholds({"t": {"": [limits]}}), 60
+    )
     assert lines[0] == "t of d1, 3 readings"
     assert lines[1].startswith("40.00 ┤")
-    assert lines[1].endswith("•")
+    assert lines[1].endswith("▲")
     assert lines[16].startswith(" 0.00 ┤•")
-    assert [line.partition("warning max 30")[1] for line in lines].count("warning max 30") == 1
+    assert [line.partition("warning max 30")[1] for line in lines[:17]].count("warning max 30") == 1
     assert max(map(len, lines)) <= 60
-    assert lines[-1].split() == ["2026-11-21", "12:00", "2026-11-21", "13:00"]
+    assert lines[18].split() == ["2026-11-21", "12:00", "2026-11-21", "13:00"]
+    assert lines[19:] == [
+        "alerts (▲▼ crossed, ○ recovered):",
+        "  2026-11-21T13:00:00Z  crossed   warning max 30 at 40",
+    ]
+
+
+def test_a_plot_marks_each_alert_and_lists_the_last_ones() -> None:
+    levels = [
+        Threshold(Decimal(0), Decimal(10), Decimal(1), timedelta(0), "warning"),
+        Threshold(None, Decimal(20), Decimal(1), timedelta(0), "critical"),
+    ]
+    values = ["5", "15", "25", "15", "5", "-5"] * 20
+    lines = as_plot([reading(minute, t=value, u="99") for minute, value in enumerate(values)], "t", of(levels), 200)
+    chart = "".join(lines[1:17])
+    assert (chart.count("▲"), chart.count("▼"), chart.count("○")) == (40, 20, 59)
+    assert lines[19] == "alerts (▲▼ crossed, ○ recovered, the last 10 of 119):"
+    assert len(lines) == 30
+    assert [line.split()[1:] for line in lines[-2:]] == [
+        ["recovered", "warning", "max", "10", "at", "5"],
+        ["crossed", "warning", "min", "0", "at", "-5"],
+    ]
+
+
+def test_a_limit_whose_name_is_longer_than_the_chart_is_cut() -> None:
+    limit = Threshold(None, Decimal(12345678), Decimal(0), timedelta(0), "critical")
+    assert {len(line) for line in as_plot([reading(0, t="0")], "t", of([limit]), 30)[1:17]} == {30}
+
+
+def of(levels: list[Threshold]) -> Thresholds:
+    return Thresholds({"t": {"": levels}})
+
+
+def test_a_group_shows_which_alerts_of_a_device_have_not_ended() -> None:
+    out = State(beyond="b", announced=True)
+    limits = {"t#max#warning": out, "t#max#critical": out, "t#min#warning": State(), "old#max": out}
+    assert alerts_in(DeviceState(limits, hearing=Hearing(0, silent=True))) == "old, t critical, t warning, silent"
+    assert alerts_in(DeviceState()) == ""
+    cells = with_column(
+        rows([reading(0, t="1"), reading(1, t="-12.5")], ["t"], with_device=True), "alerts", ["", "silent"]
+    )
+    assert as_table(cells) == [
+        "device  time                      t  alerts",
+        "d1      2026-11-21T12:00:00Z      1",
+        "d1      2026-11-21T12:01:00Z  -12.5  silent",
+    ]
 
 
 def test_a_plot_of_one_value_and_no_limit_is_drawn_too() -> None:
-    assert sum(line.count("•") for line in as_plot([reading(0, t="5")], "t", [], 40)) == 1
+    assert sum(line.count("•") for line in as_plot([reading(0, t="5")], "t", Thresholds({}), 40)) == 1
 
 
 def simulated(count: int = 300, *, seed: int = 7, bad_share: float = 0.1) -> list[Upload]:
@@ -81,9 +135,36 @@ def test_a_simulation_has_good_bad_and_repeated_readings_and_excursions() -> Non
     assert summary.good > 1_400
     assert 100 < summary.bad < 200
     assert summary.repeated > 10
-    assert summary.crossed > 5
-    assert summary.crossed - summary.recovered in range(6)
+    alerts = summary.alerts
+    assert min(alerts["critical crossed"], alerts["warning crossed"]) > 2
+    for severity in ("critical", "warning"):
+        assert alerts[f"{severity} crossed"] - alerts[f"{severity} recovered"] in range(6)
     assert not any(upload.bad for upload in simulated(bad_share=0))
+
+
+def test_watched_devices_pause_for_long_enough_or_upload_often_enough_and_fall_silent_in_the_end() -> None:
+    silences = Silences({"": 60, "sim-7-0003": None})
+    options: dict[str, Any] = {"devices": 40, "count": 40 * 24, "seed": 7, "bad_share": 0, "rate": 2}
+    sent = list(uploads(**options, silences=silences))
+    times: defaultdict[int, list[float]] = defaultdict(list)
+    for upload in sent:
+        times[upload.device].append(upload.at)
+    gaps = Counter(later - at for each in times.values() for at, later in pairwise(each))
+    (pause,) = gaps.keys() - {20}
+    assert pause >= 60 + 180
+    assert 1 <= gaps[pause] <= 8
+    summary, expectation = Summary(), Expectation(Thresholds({}), silences)
+    for upload in sent:
+        expectation.add(upload, summary)
+    assert summary.alerts == {"silent": gaps[pause], "returned": gaps[pause]}
+    assert summary.silent_afterwards == 39
+
+
+def test_devices_that_upload_too_seldom_for_exact_expectations_are_refused() -> None:
+    with pytest.raises(
+        LocalError, match="each device uploads every 40 seconds, and sim-7-0000 is silent after 60: use a"
+    ):
+        next(uploads(devices=40, count=400, seed=7, bad_share=0, rate=1, silences=Silences({"": 60})))
 
 
 def test_what_is_expected_does_not_depend_on_the_order_of_a_device_s_uploads_that_are_taken_at_once() -> None:
@@ -142,7 +223,8 @@ def test_one_output_is_chosen_and_a_table_is_the_default() -> None:
         output_of({"plot": True, "csv": True})
 
 
-def test_a_stack_of_another_variant_is_refused() -> None:
+def test_a_stack_of_another_variant_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(SAMPLES)
     answer = CliRunner().invoke(app, ["simulate", "--stack", "dev"])
     assert answer.exit_code == 1
     assert "stack 'dev' is of the variant 'api'; this command needs one of 'iot'" in answer.stderr

@@ -9,8 +9,9 @@ import pytest
 from rich.console import Console
 
 from cli.report import show
+from tests.graphs import SAMPLES
 
-from .conftest import ROOT, Command
+from .conftest import Command
 
 REPORT: dict[str, Any] = {
     "service": "shop-dev",
@@ -68,8 +69,8 @@ def test_an_empty_report_has_no_tables() -> None:
 def test_a_stack_without_countable_events_is_an_error(
     tmp_path: Path, pipeline: Command, options: dict[str, Any], message: str
 ) -> None:
-    (tmp_path / "Pulumi.yaml").symlink_to(ROOT / "Pulumi.yaml")
-    (tmp_path / "processors").symlink_to(ROOT / "processors")
+    (tmp_path / "Pulumi.yaml").symlink_to(SAMPLES / "Pulumi.yaml")
+    (tmp_path / "processors").symlink_to(SAMPLES / "processors")
     (tmp_path / "Pulumi.some.yaml").write_text(json.dumps({"config": options}))
     result = pipeline("report", "--stack", "some", cwd=tmp_path)
     assert (result.exit_code, result.output.count("\n")) == (1, 1)

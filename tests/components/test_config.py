@@ -19,7 +19,7 @@ from components.names import layer_name
 from components.options.api import ApiPipelineConfig, ReportOptions
 from components.options.common import Options
 from components.options.secrets import SecretOptions
-from tests.graphs import SHIPPED
+from tests.graphs import SAMPLES, STACKS
 
 ROOT = Path(__file__).parents[2]
 FILE = "Pulumi.dev.yaml"
@@ -42,7 +42,7 @@ PROTECTION = ("deletion_protection", "point_in_time_recovery", "bucket_versionin
 @pytest.fixture(autouse=True)
 def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processors and schemas are named by paths from the project's root, where Pulumi runs the program."""
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(SAMPLES)
 
 
 # Outside dev an API must say who may use it.
@@ -1021,11 +1021,11 @@ def test_pulumi_prints_a_config_error_as_a_message_and_not_as_a_traceback() -> N
 def test_the_schema_for_editors_is_current(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(ROOT / "components" / "config.py"), run_name="__main__")
     current = (ROOT / "schemas" / "stack.schema.json").read_text()
-    assert current == capsys.readouterr().out, "run: python -m components.config > schemas/stack.schema.json"
+    assert current == capsys.readouterr().out, "run: make generate"
     assert json.loads(current) == stack_file_schema()
 
 
-STACK_FILES = [ROOT / f"Pulumi.{name}.yaml" for name in SHIPPED]
+STACK_FILES = [SAMPLES / f"Pulumi.{name}.yaml" for name in STACKS]
 
 
 @cache

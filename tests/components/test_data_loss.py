@@ -7,7 +7,7 @@ import pytest
 
 from components.data_loss import HOLDS_DATA, STEPS, DataLossError
 from local.recording import Graph, synthesise
-from tests.graphs import ROOT
+from tests.graphs import SAMPLES
 
 FIFO: dict[str, Any] = {"queue": {"fifo": {"group_field": "customer_id"}}}
 KEY: dict[str, Any] = {"encryption": {"customer_key": {}}}
@@ -16,7 +16,7 @@ SAID = {"api": {"auth": "iam"}}
 
 def change(before: Graph, config: Mapping[str, Any], stack: str = "dev") -> Graph:
     """Preview a stack whose state is `before`."""
-    return synthesise(ROOT, stack, dict(config), deployed=before)
+    return synthesise(SAMPLES, stack, dict(config), deployed=before)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ ROLES = {
         "pipeline-breaker-schedule",
     },
     "csv": {"pipeline-worker"},
-    "iot": {"pipeline-worker"},
+    "iot": {"pipeline-worker", "pipeline-watcher", "pipeline-watcher-schedule"},
 }
 OPERATORS = "role/aws-reserved/sso.amazonaws.com/*AWSReservedSSO_Operator_*"
 

@@ -4,16 +4,18 @@ import dataclasses
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.config import ConfigError, load
 from components.options.iot import IotPipelineConfig
+from handlers.iot import watcher
 from handlers.iot.forms import Form
-from handlers.iot.settings import IotWorkerSettings
+from handlers.iot.settings import IotWatcherSettings, IotWorkerSettings
+from handlers.iot.silence import Silences
 from local.recording import Graph
+from tests.graphs import SAMPLES
 
 IOT = {"datapipeline:variant": "iot"}
 LIMIT_KEYS = "cooldown_minutes, hysteresis, max, min"
@@ -107,11 +109,33 @@ def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
             "worker.memory_mb 1024 is too little for readings.max_object_mb 100: set at least 1628",
         ),
         (
+            {"silence": {"after_minutes": None}},
+            "silence: watches no device: set after_minutes, or remove silence",
+        ),
+        ({"silence": {"after_minutes": 0}}, "silence.after_minutes = 0: Input should be greater than or equal to 1"),
+        (
+            {"silence": {"after_minutes": 1_440}, "storage": {"readings_expire_after_days": 1}},
+            (
+                "silence.after_minutes 1440 must be below the 1440 minutes of storage.readings_expire_after_days, "
+                "after which a silent device is forgotten"
+            ),
+        ),
+        (
+            {
+                "silence": {"after_minutes": None, "devices": {"d1": {"after_minutes": 2_000}}},
+                "storage": {"readings_expire_after_days": 1},
+            },
+            (
+                "silence.devices.d1.after_minutes 2000 must be below the 1440 minutes of "
+                "storage.readings_expire_after_days, after which a silent device is forgotten"
+            ),
+        ),
+        (
             {"api": {}},
             (
                 "api: unknown key; allowed here: accepted_findings, alarms, allow_data_loss, dead_letters, encryption, "
-                "environment, logs, network, notifications, readings, storage, tags, thresholds, tracing, "
-                "variant, worker"
+                "environment, logs, network, notifications, readings, silence, storage, tags, thresholds, "
+                "tracing, variant, worker"
             ),
         ),
     ],
@@ -143,7 +167,7 @@ def test_the_worker_may_do_exactly_this(iot: Graph) -> None:
     table = name_of(iot, "aws:dynamodb/table:Table", "pipeline-table")
     topic = name_of(iot, "aws:sns/topic:Topic", "pipeline-alerts")
     logs = name_of(iot, "aws:cloudwatch/logGroup:LogGroup", "pipeline-worker")
-    (policy,) = iot.of_type("aws:iam/rolePolicy:RolePolicy")
+    policy = iot.find("aws:iam/rolePolicy:RolePolicy", "pipeline-worker")
     statements = json.loads(policy.inputs["policy"])["Statement"]
     assert [(each["Effect"], each["Action"], each["Resource"]) for each in statements] == [
         ("Allow", ["s3:GetObject"], [f"{bucket}/readings/*"]),
@@ -163,7 +187,7 @@ def test_the_worker_may_do_exactly_this(iot: Graph) -> None:
 
 def test_where_the_bucket_keeps_versions_the_worker_may_read_them(iot: Graph, graph_of: Callable[..., Graph]) -> None:
     versioned = graph_of("iot", storage={"bucket_versioning": True})
-    (plain,), (policy,) = (each.of_type("aws:iam/rolePolicy:RolePolicy") for each in (iot, versioned))
+    plain, policy = (each.find("aws:iam/rolePolicy:RolePolicy", "pipeline-worker") for each in (iot, versioned))
     read, *others = json.loads(policy.inputs["policy"])["Statement"]
     plain_read, *plain_others = json.loads(plain.inputs["policy"])["Statement"]
     assert read == {**plain_read, "Action": ["s3:GetObject", "s3:GetObjectVersion"]}
@@ -171,7 +195,7 @@ def test_where_the_bucket_keeps_versions_the_worker_may_read_them(iot: Graph, gr
 
 
 def test_failed_events_go_to_the_dead_letters_after_two_more_attempts(iot: Graph) -> None:
-    (invoke,) = iot.of_type("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
+    invoke = iot.find("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig", "pipeline-worker")
     queue = name_of(iot, "aws:sqs/queue:Queue", "pipeline-dead-letters")
     assert invoke.inputs == {
         "functionName": name_of(iot, "aws:lambda/function:Function", "pipeline-worker"),
@@ -209,16 +233,24 @@ def test_the_bucket_invokes_the_worker_for_readings_only_and_only_this_bucket_ma
 def test_the_notification_waits_for_the_permission_and_for_where_failures_go(iot: Graph) -> None:
     (notification,) = iot.of_type("aws:s3/bucketNotification:BucketNotification")
     (permission,) = iot.of_type("aws:lambda/permission:Permission")
-    (invoke,) = iot.of_type("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig")
+    invoke = iot.find("aws:lambda/functionEventInvokeConfig:FunctionEventInvokeConfig", "pipeline-worker")
     assert {permission.urn, invoke.urn} <= set(notification.dependencies)
-    (policy,) = iot.of_type("aws:iam/rolePolicy:RolePolicy")
+    policy = iot.find("aws:iam/rolePolicy:RolePolicy", "pipeline-worker")
     function = iot.find("aws:lambda/function:Function", "pipeline-worker")
     assert policy.urn in function.dependencies
 
 
-def test_the_table_has_a_device_s_readings_in_one_partition_by_time(iot: Graph) -> None:
+def index(name: str, range_key: str) -> dict[str, Any]:
+    keys = [{"attributeName": "device_shard", "keyType": "HASH"}, {"attributeName": range_key, "keyType": "RANGE"}]
+    return {"name": name, "keySchemas": keys, "projectionType": "KEYS_ONLY"}
+
+
+def test_the_table_has_a_device_s_readings_in_one_partition_by_time_and_indexes_of_devices(iot: Graph) -> None:
     (table,) = iot.of_type("aws:dynamodb/table:Table")
     assert (table.inputs["hashKey"], table.inputs["rangeKey"]) == ("device_id", "time_key")
+    assert table.inputs["globalSecondaryIndexes"] == [index("by-device", "device_id"), index("by-due-at", "due_at")]
+    types = {each["name"]: each["type"] for each in table.inputs["attributes"]}
+    assert types == {"device_id": "S", "time_key": "S", "device_shard": "S", "due_at": "N"}
     assert table.inputs["ttl"] == {"attributeName": "expires_at", "enabled": True}
     assert table.inputs["billingMode"] == "PAY_PER_REQUEST"
 
@@ -231,13 +263,17 @@ def test_the_worker_s_archive_holds_the_thresholds_and_no_processor(iot: Graph) 
         "temperature": {"": {"critical": {**common, "min": "-10", "max": "30", "hysteresis": "1"}}},
         "humidity": {"": {"warning": {**common, "max": "80", "hysteresis": "2"}}},
     }
-    assert {path.split("/")[0] for path in files} == {"handlers", "thresholds.json", "schema.json", "form.json"}
+    own = {"thresholds.json", "silence.json", "schema.json", "form.json"}
+    assert {path.split("/")[0] for path in files} == {"handlers", *own}
+    assert json.loads(files["silence.json"].text) == {"": 30}
     assert json.loads(files["schema.json"].text) == {}
     assert function.inputs["handler"] == "handlers.iot.worker.handler"
 
 
 def test_the_alarms_are_these(iot: Graph) -> None:
     function = {"FunctionName": name_of(iot, "aws:lambda/function:Function", "pipeline-worker")}
+    watcher = {"FunctionName": name_of(iot, "aws:lambda/function:Function", "pipeline-watcher")}
+    unwatched = {"QueueName": name_of(iot, "aws:sqs/queue:Queue", "pipeline-watcher-dead-letters")}
     queue = {"QueueName": name_of(iot, "aws:sqs/queue:Queue", "pipeline-dead-letters")}
     own = {"service": "datapipeline-iot"}
     found = {}
@@ -261,6 +297,12 @@ def test_the_alarms_are_these(iot: Graph) -> None:
         "worker-errors": ([("AWS/Lambda", "Errors", function), ("AWS/Lambda", "Invocations", function)], 5),
         "worker-throttles": ([("AWS/Lambda", "Throttles", function)], 1),
         "worker-duration": ([("AWS/Lambda", "Duration", function)], 300_000 * 0.8),
+        "watcher-incomplete": ([("DataPipeline", "IncompleteWatches", own)], 1),
+        "watcher-stopped": ([("AWS/Lambda", "Invocations", watcher)], 1),
+        "watcher-dead-letters": ([("AWS/SQS", "ApproximateNumberOfMessagesVisible", unwatched)], 1),
+        "watcher-errors": ([("AWS/Lambda", "Errors", watcher), ("AWS/Lambda", "Invocations", watcher)], 5),
+        "watcher-throttles": ([("AWS/Lambda", "Throttles", watcher)], 1),
+        "watcher-duration": ([("AWS/Lambda", "Duration", watcher)], 60_000 * 0.8),
     }
 
 
@@ -270,6 +312,7 @@ def test_the_dashboard_shows_what_the_worker_counts(iot: Graph) -> None:
     shown = {(metric[0], metric[1]) for widget in widgets for metric in widget["properties"]["metrics"]}
     assert shown == {
         *(("DataPipeline", name) for name in ("Stored", "Repeated", "Rejected", "Partial", "Alerts", "Latency")),
+        *(("DataPipeline", name) for name in ("Silences", "Returns")),
         *(("AWS/Lambda", name) for name in ("AsyncEventAge", "Invocations", "Errors", "Throttles")),
         ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
     }
@@ -285,6 +328,37 @@ def test_the_worker_reads_exactly_the_environment_that_is_deployed(iot: Graph) -
     assert settings.readings_expire_after_days == 90
 
 
+def test_the_watcher_reads_exactly_the_environment_that_is_deployed_and_looks_each_minute(iot: Graph) -> None:
+    function = iot.find("aws:lambda/function:Function", "pipeline-watcher").inputs
+    deployed = function["environment"]["variables"]
+    own = {name for name in deployed if not name.startswith("POWERTOOLS_")}
+    assert own == {each.name.upper() for each in dataclasses.fields(IotWatcherSettings)}
+    assert IotWatcherSettings.from_environment(deployed).alerts_topic_arn == iot.outputs["alerts_topic_arn"]
+    assert function["handler"] == "handlers.iot.watcher.handler"
+    # A run ends before its alerts' lease does, and makes up its mind in less than a minute.
+    assert watcher.CLAIM_SECONDS < function["timeout"] < watcher.LEASE_SECONDS
+    schedule = iot.find("aws:scheduler/schedule:Schedule", "pipeline-watcher-every-minute").inputs
+    assert schedule["scheduleExpression"] == "rate(1 minute)"
+
+
+def test_without_silence_there_is_no_watcher_and_no_index_for_it(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of("iot", silence=None)
+    (function,) = graph.of_type("aws:lambda/function:Function")
+    assert function.name == "pipeline-worker"
+    assert not graph.of_type("aws:scheduler/schedule:Schedule")
+    (table,) = graph.of_type("aws:dynamodb/table:Table")
+    assert table.inputs["globalSecondaryIndexes"] == [index("by-device", "device_id")]
+    assert "due_at" not in {each["name"] for each in table.inputs["attributes"]}
+    assert json.loads(function.inputs["code"].assets["silence.json"].text) == {}
+
+
+def test_the_minutes_of_devices_are_what_the_functions_read() -> None:
+    silence = {"after_minutes": 30, "devices": {"fast": {"after_minutes": 5}, "never": {"after_minutes": None}}}
+    silences = Silences.from_json(config(silence=silence).silence_json())
+    assert [silences.after_seconds(device) for device in ("fast", "never", "other")] == [300, None, 1_800]
+    assert not Silences.from_json(config().silence_json()).switched_on
+
+
 def test_prod_protects_and_keeps_its_data(graph_of: Callable[..., Graph]) -> None:
     prod = graph_of("iot", environment="prod")
     (table,) = prod.of_type("aws:dynamodb/table:Table")
@@ -296,7 +370,7 @@ def test_prod_protects_and_keeps_its_data(graph_of: Callable[..., Graph]) -> Non
 def test_a_schema_of_readings_travels_in_the_archive(graph_of: Callable[..., Graph]) -> None:
     graph = graph_of("iot", readings={"reading_schema": "schemas/page_view.json"})
     function = graph.find("aws:lambda/function:Function", "pipeline-worker")
-    schema = json.loads((Path(__file__).parents[2] / "schemas/page_view.json").read_text())
+    schema = json.loads((SAMPLES / "schemas/page_view.json").read_text())
     assert json.loads(function.inputs["code"].assets["schema.json"].text) == schema
 
 

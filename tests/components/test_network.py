@@ -8,7 +8,7 @@ import pytest
 
 from local.monitor import Monitor
 from local.recording import Graph, synthesise
-from tests.graphs import ROOT
+from tests.graphs import SAMPLES
 
 INTERFACES = {
     "Sid": "BeConnectedToTheNetwork",
@@ -161,7 +161,7 @@ def test_an_endpoint_is_in_the_zones_that_have_one(monkeypatch: pytest.MonkeyPat
         token = "aws:ec2/getVpcEndpointService:getVpcEndpointService"
         with monkeypatch.context() as patched:
             patched.setattr(Monitor, "_invoked", lambda self, each: answers if each == token else asked(self, each))
-            return synthesise(ROOT, "dev", {"network": {"vpc": {}}})
+            return synthesise(SAMPLES, "dev", {"network": {"vpc": {}}})
 
     graph = offered_in("us-east-1b", "us-east-1f")
     second = untagged(graph, "aws:ec2/routeTableAssociation:RouteTableAssociation")["-1"]["subnetId"]
@@ -211,5 +211,6 @@ def test_a_network_that_is_there_is_used_as_it_is(graph_of: Callable[..., Graph]
     assert not [each for each in graph if each.type.startswith(NETWORK_TYPES)]
     for function in graph.of_type("aws:lambda/function:Function"):
         assert function.inputs["vpcConfig"] == {"subnetIds": given["subnet_ids"], "securityGroupIds": ["sg-0c"]}
-    (policy,) = graph.of_type("aws:iam/rolePolicy:RolePolicy")
-    assert json.loads(policy.inputs["policy"])["Statement"][-1] == INTERFACES
+    for name in ("pipeline-worker", "pipeline-watcher"):
+        policy = graph.find("aws:iam/rolePolicy:RolePolicy", name)
+        assert json.loads(policy.inputs["policy"])["Statement"][-1] == INTERFACES

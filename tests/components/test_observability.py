@@ -11,7 +11,7 @@ from components.table import TIME_INDEX
 from handlers.api import counts
 from handlers.csv.worker import COUNTS as CSV_COUNTS
 from local.recording import Graph
-from tests.graphs import SHIPPED
+from tests.graphs import STACKS
 
 ROOT = Path(__file__).parents[2]
 # What no shipped stack has.
@@ -52,6 +52,9 @@ OWN_COUNTS = {
         "Devices",
         "DevicesWithBadMetrics",
         "Skipped",
+        "Silences",
+        "Returns",
+        "IncompleteWatches",
     ),
 }
 EMITTED: dict[tuple[str, str], Emitted] = {
@@ -118,7 +121,7 @@ def known_values(graph: Graph) -> set[str]:
     return names | ids | stages | {f"datapipeline-{stack}", TIME_INDEX}
 
 
-@pytest.fixture(params=[*SHIPPED, *MORE])
+@pytest.fixture(params=[*STACKS, *MORE])
 def stack(request: pytest.FixtureRequest, graph_of: Callable[..., Graph]) -> Graph:
     """Every shipped stack, and those of MORE."""
     name, options = MORE.get(request.param, (request.param, {}))

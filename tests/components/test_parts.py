@@ -303,7 +303,7 @@ def test_functions_that_nobody_polls_for_have_the_concurrency_that_is_reserved(g
         }
         for graph in reserved
     ]
-    assert found == [{"pipeline-ingest": 7, "pipeline-worker": None}, {"pipeline-worker": 7}]
+    assert found == [{"pipeline-ingest": 7, "pipeline-worker": None}, {"pipeline-worker": 7, "pipeline-watcher": None}]
 
 
 def test_two_grants_that_name_one_variable_differently_are_refused() -> None:

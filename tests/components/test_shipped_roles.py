@@ -12,10 +12,10 @@ import pytest
 
 from local.recording import Graph
 from tests.decisions import CONDITIONS
+from tests.graphs import STACKS
 
 from . import test_csv, test_iot, test_roles
 from .test_roles import ACCEPT, COMPLETE, CONSUME, LOGS, READ
-from .test_stacks import STACKS
 
 ACCOUNT = "us-east-1:123456789012"
 
@@ -169,7 +169,20 @@ ROLE_POLICIES: Mapping[str, Mapping[str, list[Statement] | Elsewhere]] = {
         ],
     },
     "csv": {"pipeline-worker": test_csv.test_the_worker_may_do_exactly_this},
-    "iot": {"pipeline-worker": test_iot.test_the_worker_may_do_exactly_this},
+    "iot": {
+        "pipeline-worker": test_iot.test_the_worker_may_do_exactly_this,
+        "pipeline-watcher": [
+            (["sqs:SendMessage"], ["queue pipeline-watcher-dead-letters"]),
+            (["dynamodb:Query"], ["table pipeline-table/index/by-due-at"]),
+            (["dynamodb:BatchGetItem", "dynamodb:PartiQLUpdate"], ["table pipeline-table"]),
+            (["sns:Publish"], ["topic pipeline-alerts"]),
+            (LOGS, ["logs pipeline-watcher:*"]),
+        ],
+        "pipeline-watcher-schedule": [
+            (["lambda:InvokeFunction"], ["function pipeline-watcher"]),
+            (["sqs:SendMessage"], ["queue pipeline-watcher-dead-letters"]),
+        ],
+    },
 }
 SPELLED_OUT = [
     (stack, policy, statements)

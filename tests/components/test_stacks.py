@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from local.recording import Graph, synthesise
-from tests.graphs import SHIPPED
+from tests.graphs import ROOT, SAMPLES, STACKS
 
-ROOT = Path(__file__).parents[2]
-STACKS = SHIPPED
 API_OUTPUTS = {"api_url", "queue_url", "dead_letter_queue_url", "table_name", "bucket_name"} | {
     "alerts_topic_arn",
     "alarms_topic_arn",
@@ -66,7 +64,7 @@ def test_every_resource_stands_below_a_component_whose_name_begins_its_own(graph
 
 def test_a_second_run_gives_the_same_names_and_inputs(graph: Graph) -> None:
     stack = graph.resources[0].urn.split("::")[0].rsplit(":", 1)[1]
-    again = synthesise(ROOT, stack)
+    again = synthesise(SAMPLES, stack)
 
     def names(of: Graph) -> set[tuple[str, str]]:
         return {(resource.urn, resource.physical_name) for resource in of}
@@ -77,10 +75,11 @@ def test_a_second_run_gives_the_same_names_and_inputs(graph: Graph) -> None:
 
 def names(directory: Path, project: str, stack: str) -> set[tuple[str, str]]:
     """Names that AWS knows in a whole account; what belongs to a parent is named after its logical name here."""
-    for file in ("__main__.py", "components", "handlers", "processors", "schemas"):
-        (directory / file).symlink_to(ROOT / file)
-    (directory / f"Pulumi.{stack}.yaml").symlink_to(ROOT / "Pulumi.analytics.yaml")
-    (directory / "Pulumi.yaml").write_text((ROOT / "Pulumi.yaml").read_text().replace("datapipeline", project, 1))
+    (directory / "__main__.py").symlink_to(ROOT / "__main__.py")
+    for folder in ("processors", "schemas"):
+        (directory / folder).symlink_to(SAMPLES / folder)
+    (directory / f"Pulumi.{stack}.yaml").symlink_to(SAMPLES / "Pulumi.analytics.yaml")
+    (directory / "Pulumi.yaml").write_text((SAMPLES / "Pulumi.yaml").read_text().replace("datapipeline", project, 1))
     options = {
         "api": {"snap_start": True},
         "worker": {"provisioned_concurrency": 1},

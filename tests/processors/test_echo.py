@@ -2,7 +2,7 @@
 
 from hypothesis import given, settings
 
-from processors.echo import process
+from tests.samples.processors.echo import process
 from tests.strategies import JsonObject, json_objects
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.processor import Rejected
-from processors.orders import LARGEST_AMOUNT, TAX_PERCENT, process
+from tests.samples.processors.orders import LARGEST_AMOUNT, TAX_PERCENT, process
 from tests.strategies import JsonObject, json_objects, json_values
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from handlers.processor import UnknownSecretError, given_secrets
-from processors.receipts import process
+from tests.samples.processors.receipts import process
 
 
 def test_the_signature_follows_from_the_event_and_the_key() -> None:

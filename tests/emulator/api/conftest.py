@@ -13,13 +13,14 @@ from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
 from tests.api_pipeline import CONFIG, Pipeline, subscribed
+from tests.graphs import SAMPLES
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")
 def stack(decisions: Path) -> Iterator[Running]:
-    project = load_project(ROOT, "dev").with_config(CONFIG)
+    project = load_project(SAMPLES, "dev").with_config(CONFIG)
     with running(project, iam_log=decisions) as up:
         yield up
 

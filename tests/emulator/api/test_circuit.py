@@ -37,9 +37,8 @@ from local.services import Clients
 from tests.api_pipeline import Time
 from tests.crash_points import Killed, Point, broken, points, record
 from tests.decisions import FAILURES, LOGS, POLLER, denied, recorded, unused
+from tests.graphs import SAMPLES
 from tests.roles import Role, forget_clients
-
-from .conftest import ROOT
 
 Json = Any
 
@@ -220,7 +219,7 @@ def stack(decisions: Path) -> Iterator[Running]:
         "storage": {"results": "inline"},
         "outcomes": {},
     }
-    with running(load_project(ROOT, "dev").with_config(options), iam_log=decisions) as up:
+    with running(load_project(SAMPLES, "dev").with_config(options), iam_log=decisions) as up:
         yield up
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.graphs import ROOT, SAMPLES
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -27,7 +27,7 @@ def arguments(*given: str) -> list[str]:
 def pipeline() -> Command:
     """`pipeline("status", "x", cwd=..., env={...})` runs the command to its end."""
 
-    def run(*given: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    def run(*given: str, cwd: Path = SAMPLES, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             arguments(*given),
             cwd=cwd,
@@ -40,6 +40,17 @@ def pipeline() -> Command:
         )
 
     return run
+
+
+def user_project(folder: Path) -> None:
+    """A clone as a user has it: the packages, and folders for files of the user's own."""
+    for name in ("handlers", "components", "local", "cli", "testing", "__main__.py", "Pulumi.yaml", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    for name in ("processors", "schemas", "tests"):
+        (folder / name).mkdir()
+    (folder / "processors" / "__init__.py").touch()
+    (folder / "tests" / "conftest.py").write_text('pytest_plugins = ("testing.fixtures",)\n')
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.graphs import SAMPLES
 from tests.processes import happens, living
 
-from .conftest import ROOT, Command, arguments, environment
+from .conftest import Command, arguments, environment
 
 
 @contextmanager
@@ -150,7 +151,7 @@ def test_it_serves_until_a_signal_and_leaves_nothing(small_project: Path, number
 def test_it_ends_on_a_signal_while_it_starts(seconds: float) -> None:
     process = subprocess.Popen(
         arguments("local", "--port", "0", "--exec", "sleep 30"),
-        cwd=ROOT,
+        cwd=SAMPLES,
         env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, Command
+from tests.graphs import ROOT, SAMPLES
+
+from .conftest import Command
 
 # An event for the commands that show one.
 SUBMIT = """
@@ -40,8 +42,8 @@ def commands(document: str, line: str) -> list[str]:
 def test_the_commands_work_as_pasted(
     stack: str, blocks: dict[str, str], expected: list[str], tmp_path: Path, pipeline: Command
 ) -> None:
-    for file in ROOT.iterdir():
-        if not file.name.startswith("."):
+    for file in [*SAMPLES.iterdir(), *ROOT.iterdir()]:
+        if not file.name.startswith((".", "__py")) and not (tmp_path / file.name).exists():
             (tmp_path / file.name).symlink_to(file)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     lines = [command for document, line in blocks.items() for command in commands(document, line)]

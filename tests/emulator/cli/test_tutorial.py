@@ -6,9 +6,10 @@ import sys
 import time
 from pathlib import Path
 
+from tests.graphs import ROOT
 from tests.processes import happens
 
-from .conftest import ROOT, arguments, environment
+from .conftest import arguments, environment, user_project
 
 
 def _blocks() -> list[str]:
@@ -16,17 +17,8 @@ def _blocks() -> list[str]:
     return re.findall(r"^```\n(.*?)^```$", (ROOT / "docs/tutorial.md").read_text(), re.DOTALL | re.MULTILINE)
 
 
-def _clone(folder: Path) -> None:
-    for name in ("handlers", "components", "local", "cli", "__main__.py", "Pulumi.yaml", "pyproject.toml"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / ".venv").symlink_to(sys.prefix)
-    for name in ("processors", "schemas"):
-        (folder / name).mkdir()
-    (folder / "processors" / "__init__.py").touch()
-
-
 def test_the_tutorial_works_as_pasted(tmp_path: Path) -> None:
-    _clone(tmp_path)
+    user_project(tmp_path)
     own = environment(PYTHONPATH=str(tmp_path))
     seen = tmp_path / "seen.txt"
 
@@ -63,5 +55,5 @@ def test_the_tutorial_works_as_pasted(tmp_path: Path) -> None:
         finally:
             local.terminate()
     test = tmp_path / "tests" / "processors" / "test_shop.py"
-    test.write_text(test.read_text().replace('{"amount": 0}', '{"amount": -1}'))
+    test.write_text(test.read_text().replace('"amount": 0}', '"amount": -1}'))
     paste(create.splitlines()[-1])

@@ -29,6 +29,7 @@ from handlers.shared.settings import RedriveSettings
 from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
+from tests.graphs import SAMPLES
 
 ROOT = Path(__file__).parents[3]
 
@@ -259,7 +260,7 @@ def _rows(key: str, body: bytes) -> list[Json]:
 
 @pytest.fixture(scope="module")
 def stack(decisions: Path) -> Iterator[Running]:
-    with running(load_project(ROOT, "csv").with_config({"queue": {"redrive_api": {}}}), iam_log=decisions) as up:
+    with running(load_project(SAMPLES, "csv").with_config({"queue": {"redrive_api": {}}}), iam_log=decisions) as up:
         yield up
 
 

@@ -16,13 +16,16 @@ import pytest
 
 from handlers.iot.contents import STANDARD_FORM
 from handlers.iot.forms import Form
-from handlers.iot.settings import IotWorkerSettings
+from handlers.iot.settings import IotWatcherSettings, IotWorkerSettings
+from handlers.iot.silence import Silences
 from handlers.iot.thresholds import Thresholds
+from handlers.iot.watcher import Watcher
 from handlers.iot.worker import IotWorker
 from handlers.shared import aws
 from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
+from tests.graphs import SAMPLES
 from tests.roles import forget_clients
 
 ROOT = Path(__file__).parents[3]
@@ -58,12 +61,17 @@ class Iot:
     thresholds: Json = field(default_factory=lambda: THRESHOLDS)
     schema: Json = field(default_factory=dict)
     form: Form = STANDARD_FORM
+    silences: Silences = field(default_factory=lambda: Silences({"": 1_800}))
 
     def worker(self) -> IotWorker:
         # The worker of the stack skips what tests hold back; the worker of a test reads it.
         changed = {"suffixes": "", **self.settings}
         settings = dataclasses.replace(IotWorkerSettings.from_environment(self.environment), **changed)
-        return IotWorker(settings, Thresholds.from_json(json.dumps(self.thresholds)), "test", self.schema, self.form)
+        thresholds = Thresholds.from_json(json.dumps(self.thresholds))
+        return IotWorker(settings, thresholds, self.silences, "test", self.schema, self.form)
+
+    def watcher(self) -> Watcher:
+        return Watcher(IotWatcherSettings.from_environment(self.environment), self.silences, "test")
 
     @property
     def bucket(self) -> str:
@@ -151,6 +159,11 @@ class Iot:
         )
         return [f"{each['device_id']} {each['metric']} {each['kind']} {each['value']}" for each in messages]
 
+    def silences_told(self) -> list[str]:
+        """The alerts about silence since the last time: `d1 silent`."""
+        messages = [json.loads(notice["Message"]) for notice in self.notices()]
+        return [f"{each.get('device_id') or each['count']} {each['kind']}" for each in messages]
+
     def clear(self) -> None:
         """Leaves nothing for the next test."""
         for url in (self.outputs["dead_letter_queue_url"], self.inbox_url):
@@ -166,7 +179,7 @@ class Iot:
 @pytest.fixture(scope="session")
 def stack(decisions: Path) -> Iterator[Running]:
     # A run that is to fail in the end need not fail three times.
-    project = load_project(ROOT, "iot").with_config({"worker": {"retries": 0, "timeout_seconds": 60}})
+    project = load_project(SAMPLES, "iot").with_config({"worker": {"retries": 0, "timeout_seconds": 60}})
     with running(project, iam_log=decisions) as up:
         yield up
 
@@ -187,7 +200,7 @@ def inbox_url(stack: Running) -> str:
 # By module: in one process other modules' tests have another emulator.
 @pytest.fixture(scope="module")
 def resources(stack: Running, inbox_url: str) -> Iterator[Callable[[], Iot]]:
-    (function,) = stack.engine.functions
+    (function,) = (each for each in stack.engine.functions if each.handler == "handlers.iot.worker.handler")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in stack.environment().items():
             patch.setenv(name, value)

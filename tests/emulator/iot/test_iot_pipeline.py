@@ -14,6 +14,7 @@ import pytest
 
 from handlers.shared import aws
 from local.engine import Running
+from tests.graphs import SAMPLES
 
 from .conftest import ROOT, Iot, lines, reading
 
@@ -34,7 +35,7 @@ def command(stack: Running, tmp_path: Path) -> Callable[..., "subprocess.Complet
         outputs = {"PIPELINE_OUTPUTS": json.dumps(stack.outputs), "COLUMNS": "80", "HOME": str(tmp_path)}
         return subprocess.run(
             [sys.executable, "-m", "cli.main", *arguments],
-            cwd=ROOT,
+            cwd=SAMPLES,
             env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **stack.environment(), **outputs},
             capture_output=True,
             text=True,
@@ -132,7 +133,9 @@ def test_the_simulator_says_exactly_what_the_pipeline_then_makes_of_it(iot: Iot,
     simulated = command("simulate", *options)
     assert simulated.returncode == 0, simulated.stderr
     expected = json.loads(simulated.stdout)
-    assert expected["crossed"] >= expected["recovered"] >= 1
+    alerts = Counter(expected["alerts"])
+    assert min(alerts[f"{each} crossed"] for each in ("warning", "critical")) >= 1
+    assert expected["silent_afterwards"] == 10
     assert expected["bad"] > 50
     assert expected["partial"] > 10
 
@@ -144,8 +147,9 @@ def test_the_simulator_says_exactly_what_the_pipeline_then_makes_of_it(iot: Iot,
     told: Counter[str] = Counter()
 
     def all_told() -> bool:
-        told.update(alert.split()[2] for alert in iot.alerts())
-        return told == {"crossed": expected["crossed"], "recovered": expected["recovered"]}
+        messages = [json.loads(notice["Message"]) for notice in iot.notices()]
+        told.update(f"{each['severity']} {each['kind']}" for each in messages)
+        return told == alerts
 
     assert eventually(all_told), told
     # The same seed sends the same again, which changes nothing.
@@ -174,5 +178,19 @@ def test_readings_are_shown_as_a_table_and_as_a_plot(iot: Iot, command: Callable
     assert " max 30 -" in plot
     assert " min -10 -" in plot
     assert plot.count("•") >= 10
+    assert "crossed   critical max 30 at 30.5" in plot
+    iot.take(lines(reading("d2", 40, 21), reading("e1", 40)))
+    group = command("readings", "d*").stdout.splitlines()
+    assert [line.split() for line in group] == [
+        ["device", "time", "temperature", "alerts"],
+        ["d1", "2026-11-20T00:29:00Z", "34.5", "temperature", "critical"],
+        ["d2", "2026-11-20T00:40:00Z", "21"],
+    ]
+    as_csv = command("readings", "d*", "--csv").stdout
+    assert as_csv.splitlines()[::2] == ["device,time,temperature", "d2,2026-11-20T00:40:00Z,21"]
+    refused = command("readings", "d*", "--plot")
+    assert (refused.returncode, refused.stderr) == (1, "error: --plot draws one device: name it instead of a pattern\n")
+    none = command("readings", "nobody*")
+    assert (none.returncode, none.stderr) == (1, "error: there are no readings of a device that matches 'nobody*'\n")
     none = command("readings", "nobody")
     assert (none.returncode, none.stderr) == (1, "error: there are no readings of device 'nobody'\n")

@@ -260,7 +260,7 @@ def test_lambda_s_own_retry_publishes_what_the_run_left_at_once(iot: Iot, monkey
     event = iot.upload(lines(reading("d1", 1, 40)))
     with monkeypatch.context() as patch:
         patch.setattr(notices, "publish_alerts", lambda *_: [])
-        with pytest.raises(worker.NotPublishedError):
+        with pytest.raises(notices.NotPublishedError):
             iot.worker().handle(event, "the same request id")
     assert iot.alerts() == []
     iot.worker().handle(event, "the same request id")

@@ -19,8 +19,7 @@ from local.program import run_program
 from local.project import Project, load_project
 from local.recording import ACCOUNT, Recorder
 from local.services import Clients
-
-ROOT = Path(__file__).parents[3]
+from tests.graphs import SAMPLES
 
 
 class Listening:
@@ -64,7 +63,9 @@ def _queues_and_storage(dead: aws_.sqs.Queue, inbox: aws_.sqs.Queue) -> None:
     topic = aws_.sns.Topic("odds", display_name="Odds")
     aws_.sns.TopicSubscription("odds", topic=topic.arn, protocol="sqs", endpoint=inbox.arn, raw_message_delivery=True)
     bucket = aws_.s3.Bucket("Odds", tags={"team": "odds"})
-    aws_.s3.BucketObjectv2("odds", bucket=bucket.id, key="odds.zip", source=pulumi.FileArchive(str(ROOT / "schemas")))
+    aws_.s3.BucketObjectv2(
+        "odds", bucket=bucket.id, key="odds.zip", source=pulumi.FileArchive(str(SAMPLES / "schemas"))
+    )
     aws_.s3.BucketVersioning("odds", bucket=bucket.id, versioning_configuration={"status": "Enabled"})
     allowed = inbox.arn.apply(
         lambda arn: json.dumps(
@@ -182,8 +183,8 @@ def answers(emulator: Emulator) -> dict[str, tuple[dict[tuple[str, str], Created
     found = {}
     for name, (program, config) in PROGRAMS.items():
         # A stack of its own, so that names differ in the shared emulator.
-        dev = load_project(ROOT, "dev").with_config(config)
-        project = Project(dev.name, name, ROOT, dev.config)
+        dev = load_project(SAMPLES, "dev").with_config(config)
+        project = Project(dev.name, name, SAMPLES, dev.config)
         engine = Engine(emulator, project)
         real, recorded = Listening(engine), Listening(Recorder(project.region))
         try:

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from local.code import zip_bytes
 from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
+from tests.graphs import SAMPLES
 
 ROOT = Path(__file__).parents[3]
 
@@ -117,6 +118,8 @@ class Client:
         for function in self.up.engine.functions:
             archive = io.BytesIO()
             with (
+                # The archive's paths are relative to the project.
+                chdir(self.up.project.directory),
                 zipfile.ZipFile(io.BytesIO(zip_bytes(function.archive))) as old,
                 zipfile.ZipFile(archive, "w") as new,
             ):
@@ -145,7 +148,7 @@ def start() -> Start:
 
     @contextmanager
     def up(stack: str = "dev", **config: Any) -> Iterator[Client]:
-        with running(load_project(ROOT, stack).with_config(config)) as pipeline:
+        with running(load_project(SAMPLES, stack).with_config(config)) as pipeline:
             yield Client(pipeline)
 
     return up

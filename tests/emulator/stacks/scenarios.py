@@ -20,8 +20,9 @@ from handlers.api.events import KEY_FIELD, Envelope
 from handlers.csv import engine, objects
 from tests.emulator.csv.conftest import HEADER, Files, rows
 from tests.emulator.csv.test_csv_permissions import it_does_all_it_does
+from tests.graphs import SAMPLES
 
-from .conftest import ROOT, Client
+from .conftest import Client
 
 Json = Any
 Call = Callable[..., tuple[int, Json]]
@@ -145,7 +146,7 @@ def analytics(client: Client, _folder: Path) -> None:
 
 def ingestion(client: Client, folder: Path) -> None:
     outage = folder / "outage"
-    shipped = (ROOT / "processors/orders.py").read_text(encoding="utf-8")
+    shipped = (SAMPLES / "processors/orders.py").read_text(encoding="utf-8")
     client.use_processor("processors/orders.py", shipped + OUTAGE.format(flag=str(outage)))
     orders = [{"orderId": f"order-{number}", "amount": 10 + number} for number in range(20)]
     keyed_id = ingest_does_all_it_does(client, client.signed, orders)
@@ -306,6 +307,23 @@ def iot(client: Client, _folder: Path) -> None:
         return [json.loads(item["state"]["S"]) for item in items if "state" in item]
 
     client.until(lambda: [state["pending"] for state in states()] == [[]])
+    # An hour passes without an upload.
+    (state,) = states()
+    state["hearing"]["heard_at"] -= 3_600
+    state["hearing"]["due_at"] -= 3_600
+    client.aws("dynamodb").update_item(
+        TableName=client.outputs["table_name"],
+        Key={"device_id": {"S": "d1"}, "time_key": {"S": "state"}},
+        UpdateExpression="SET #state = :state, due_at = :due_at",
+        ExpressionAttributeNames={"#state": "state"},
+        ExpressionAttributeValues={
+            ":state": {"S": json.dumps(state)},
+            ":due_at": {"N": str(state["hearing"]["due_at"])},
+        },
+    )
+    run(client, "watcher", {})
+    client.until(lambda: client.depth(told) == 2)
+    assert [(each["hearing"]["silent"], each["hearing"]["pending"]) for each in states()] == [(True, [])]
     assert s3.list_objects_v2(Bucket=bucket, Prefix="rejected/")["KeyCount"] == 1
     client.until(lambda: client.depth(client.outputs["dead_letter_queue_url"]) == 1)
 

@@ -19,7 +19,9 @@ from zipfile import ZipFile
 
 import pytest
 
-from .conftest import ROOT, Client, Start
+from tests.graphs import SAMPLES
+
+from .conftest import Client, Start
 
 
 def test_an_event_goes_from_the_request_to_its_stored_result(dev: Client) -> None:
@@ -95,7 +97,7 @@ def test_a_report_on_demand_counts_what_was_sent(dev: Client) -> None:
         dev.finished(result["id"])
     environment = {**os.environ, **dev.up.environment(), "PIPELINE_OUTPUTS": json.dumps(dev.outputs)}
     command = [sys.executable, "-W", "ignore", "-m", "cli.main", "report", "--json", "--since", "2h"]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment, cwd=SAMPLES, capture_output=True, text=True, check=True)
     report = json.loads(done.stdout)
     assert report["by_type"]["counted"] == {"queued": 0, "retrying": 0, "succeeded": 7, "failed": 0}
     assert report["latency_ms"]["p50"] > 0

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from pyarrow import parquet  # type: ignore[import-untyped]
 
+from tests.graphs import SAMPLES
+
 from .conftest import ROOT, Client, Start
 
 HEADER = "name,email,amount,date,quantity\n"
@@ -148,7 +150,7 @@ def command(files: Client, *arguments: str) -> "subprocess.CompletedProcess[str]
     }
     return subprocess.run(
         [sys.executable, "-m", "cli.main", *arguments],
-        cwd=ROOT,
+        cwd=SAMPLES,
         env=environment,
         capture_output=True,
         text=True,

@@ -12,8 +12,9 @@ from botocore.credentials import Credentials
 
 from local.engine import running
 from local.project import load_project
+from tests.graphs import SAMPLES
 
-from .conftest import ROOT, Client
+from .conftest import Client
 
 ORDERS = [{"orderId": f"order-{number}", "amount": 10 + number} for number in range(20)]
 
@@ -33,7 +34,7 @@ def decisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ingestion(decisions: Path) -> Iterator[Client]:
-    with running(load_project(ROOT, "ingestion"), iam_log=decisions) as pipeline:
+    with running(load_project(SAMPLES, "ingestion"), iam_log=decisions) as pipeline:
         yield Client(pipeline)
 
 

@@ -271,7 +271,7 @@ def test_no_line_of_any_function_of_a_csv_stack_has_anything_of_a_row(start: Sta
     assert MARKER not in text
 
 
-def test_no_line_of_the_function_of_an_iot_stack_has_anything_of_a_reading_but_what_its_alert_says(
+def test_no_line_of_the_functions_of_an_iot_stack_has_anything_of_a_reading_but_what_its_alert_says(
     start: Start,
 ) -> None:
     good = {"device_id": MARKER, "timestamp": "2026-11-20T00:01:00Z", "metrics": {MARKER: 5, "temperature": 20}}
@@ -299,7 +299,7 @@ def test_no_line_of_the_function_of_an_iot_stack_has_anything_of_a_reading_but_w
         text, (alert,) = logs.text(), logs.lines("worker")[-1]["alerts"]
         assert counted() == [(1, 6), (1, 0)]
     assert (alert["device_id"], alert["metric"], alert["value"]) == ("d1", "temperature", "35")
-    assert {*logs.groups} == {"worker"}
+    assert {*logs.groups} == {"worker", "watcher"}
     assert MARKER not in text
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from handlers.shared import dead_letters
+from tests.graphs import SAMPLES
 from tests.roles import forget_clients
 
 from .conftest import ROOT, Client
@@ -109,7 +110,7 @@ def test_mistakes_are_answered_in_the_house_s_shape(dev: Client) -> None:
 @pytest.fixture
 def command(dev: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """`command("list", ...)` runs `pipeline dead-letters list ...` in this process, against the running pipeline."""
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(SAMPLES)
     monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0)
     for name, value in {**dev.up.environment(), "PIPELINE_OUTPUTS": json.dumps(dict(dev.outputs))}.items():
         monkeypatch.setenv(name, value)
@@ -205,7 +206,7 @@ def test_purge_asks_at_a_terminal(dev: Client, dead: list[str], answer: bytes, l
         [sys.executable, "-m", "cli.main", "dead-letters", "purge"],
         stdin=theirs,
         env={**environment, "PIPELINE_OUTPUTS": json.dumps(dict(dev.outputs))},
-        cwd=ROOT,
+        cwd=SAMPLES,
         capture_output=True,
         text=True,
         timeout=60,

@@ -18,10 +18,11 @@ from local.engine import running
 from local.project import load_project
 from local.secrets import taken_from
 from tests.decisions import denied, recorded
+from tests.graphs import SAMPLES
 from tests.processes import living
 from tests.roles import Role, forget_clients
 
-from .conftest import ROOT, Client
+from .conftest import Client
 from .test_circuit_breaker import Guarded, post
 
 ACCOUNT = "us-east-1:123456789012"
@@ -85,7 +86,7 @@ def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PIPELINE_SECRET_SIGNING_KEY", VALUE)
         values = taken_from(os.environ)
-    project = load_project(ROOT, "dev").with_config(config)
+    project = load_project(SAMPLES, "dev").with_config(config)
     with running(project, iam_log=decisions, secret_values=values) as up:
         yield Shop(request.param, Client(up), decisions)
 
@@ -193,7 +194,7 @@ def test_while_a_secret_cannot_be_read_the_queue_waits_and_then_every_event_is_p
         "backoff": {"base_seconds": 1, "maximum_seconds": 1},
         "circuit_breaker": {"failure_threshold": 3, "recovery_seconds": 1},
     }
-    project = load_project(ROOT, "dev").with_config({"worker": worker | {"max_attempts": 3}})
+    project = load_project(SAMPLES, "dev").with_config({"worker": worker | {"max_attempts": 3}})
     with running(project, secret_values={"signing_key": VALUE}) as up:
         pipeline = Guarded(Client(up))
         client = pipeline.client

@@ -31,14 +31,12 @@ from tests.decisions import (
     recorded,
     unused,
 )
-from tests.graphs import SHIPPED
+from tests.graphs import SAMPLES, STACKS
 from tests.roles import Role, forget_clients
 
 from .conftest import ROOT, Client
 from .neighbours import CALLS, beside
 from .scenarios import SCENARIOS
-
-STACKS = SHIPPED
 
 Right = tuple[str, str]
 
@@ -104,6 +102,8 @@ UNUSED: Mapping[str, Mapping[str, set[Right]]] = {
         "pipeline-worker": logs("worker")
         | rights(FAILURES, "sqs pipeline-dead-letters")
         | rights(NOT_ASKED, "s3 pipeline-bucket"),
+        "pipeline-watcher": logs("watcher") | rights(FAILURES, "sqs pipeline-watcher-dead-letters"),
+        "pipeline-watcher-schedule": scheduled("watcher"),
     },
 }
 
@@ -158,7 +158,7 @@ def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     stack = request.param
     folder = tmp_path_factory.mktemp(stack)
     log = folder / "decisions.jsonl"
-    with running(load_project(ROOT, stack), iam_log=log) as up, pytest.MonkeyPatch.context() as environment:
+    with running(load_project(SAMPLES, stack), iam_log=log) as up, pytest.MonkeyPatch.context() as environment:
         for name, value in up.environment().items():
             environment.setenv(name, value)
         forget_clients()

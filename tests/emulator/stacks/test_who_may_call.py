@@ -21,6 +21,8 @@ from botocore.credentials import Credentials
 from cryptography.hazmat.primitives import hashes, hmac, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from tests.graphs import SAMPLES
+
 from .conftest import ROOT, Client, Start
 
 Json = Any
@@ -81,7 +83,7 @@ def test_the_command_signs_when_it_is_told_to(signed: Signed, tmp_path: Path) ->
         sent = subprocess.run(
             [sys.executable, "-m", "cli.main", "send", str(file), *options],
             env={**os.environ, **signed.client.up.environment(), **keys, **outputs},
-            cwd=ROOT,
+            cwd=SAMPLES,
             capture_output=True,
             text=True,
             check=False,

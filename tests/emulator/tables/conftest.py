@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from handlers.iot.table import DEVICE_INDEX, DUE_INDEX
 from local.emulator import Emulator
 from local.services import Clients
 from tests.emulator_fixture import emulator
@@ -15,6 +16,8 @@ __all__ = ["emulator"]
 
 KEYS: dict[str, tuple[str, ...]] = {EVENTS: ("id",), FILES: ("id",), READINGS: ("device_id", "time_key")}
 INDEX_KEYS = ("day_shard", "time_key")
+# Of the table of readings; `due_at` is a number.
+DEVICE_KEYS, DUE_KEYS = ("device_shard", "device_id"), ("device_shard", "due_at")
 
 
 def _schema(names: tuple[str, ...]) -> list[dict[str, str]]:
@@ -32,12 +35,22 @@ def _tables(emulator: Emulator) -> Iterator[None]:
             by_time = {"IndexName": "by-time", "KeySchema": _schema(INDEX_KEYS), "Projection": projection}
             index = {"GlobalSecondaryIndexes": [by_time]}
             keys_typed = (*keys, *INDEX_KEYS)
+        elif table == READINGS:
+            index = {
+                "GlobalSecondaryIndexes": [
+                    {"IndexName": name, "KeySchema": _schema(of_index), "Projection": {"ProjectionType": "KEYS_ONLY"}}
+                    for name, of_index in ((DEVICE_INDEX, DEVICE_KEYS), (DUE_INDEX, DUE_KEYS))
+                ]
+            }
+            keys_typed = (*keys, *DUE_KEYS)
         else:
             keys_typed = keys
         client.create_table(
             TableName=table,
             KeySchema=_schema(keys),
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in keys_typed],
+            AttributeDefinitions=[
+                {"AttributeName": name, "AttributeType": "N" if name == "due_at" else "S"} for name in keys_typed
+            ],
             BillingMode="PAY_PER_REQUEST",
             **index,
         )

@@ -15,7 +15,7 @@ import pytest
 
 from handlers.api.processing import ProcessingTimeoutError, failure_of, is_outage, load_processor, time_limit
 from handlers.processor import Context, Rejected, Unavailable
-from processors import echo
+from tests.samples.processors import echo
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def no_alarm_is_left() -> Iterator[None]:
 
 
 def test_a_processor_is_found_by_module_and_function() -> None:
-    assert load_processor("processors.echo:process")({"n": 1}, Context()) == echo.process({"n": 1})
+    assert load_processor("tests.samples.processors.echo:process")({"n": 1}, Context()) == echo.process({"n": 1})
 
 
 def test_a_processor_may_have_any_name_in_any_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,8 +38,8 @@ def test_a_processor_may_have_any_name_in_any_module(tmp_path: Path, monkeypatch
     ("name", "error", "words"),
     [
         ("processors.missing:process", ModuleNotFoundError, r"processors\.missing"),
-        ("processors.echo:missing", AttributeError, "missing"),
-        ("processors.echo", AttributeError, "echo"),
+        ("tests.samples.processors.echo:missing", AttributeError, "missing"),
+        ("tests.samples.processors.echo", AttributeError, "echo"),
     ],
 )
 def test_a_processor_that_does_not_exist_is_named(name: str, error: type[Exception], words: str) -> None:

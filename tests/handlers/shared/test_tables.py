@@ -33,7 +33,10 @@ def memory(aws_in_process: None) -> Iterator[MemoryDynamoDB]:  # noqa: ARG001  c
         **{
             EVENTS: MemoryTable(("id",), {"by-time": ("day_shard", "time_key")}),
             FILES: MemoryTable(("id",)),
-            READINGS: MemoryTable(("device_id", "time_key")),
+            READINGS: MemoryTable(
+                ("device_id", "time_key"),
+                {"by-device": ("device_shard", "device_id"), "by-due-at": ("device_shard", "due_at")},
+            ),
         }
     )
     with made.answering():

@@ -1,0 +1,43 @@
+"""The report on what was read of a file."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from handlers.csv.assumptions import assumptions
+from handlers.csv.columns import FileFormat
+from handlers.csv.counts import Counts
+from handlers.csv.evidence import Evidence
+from handlers.csv.suggestions import similar_names, suggestions
+from handlers.csv.table import Table
+
+
+def file_report(
+    file_format: FileFormat,
+    table: Table | None,
+    counts: Counts,
+    evidence: Evidence,
+    encoding: str,
+    encoding_position: int,
+) -> dict[str, Any]:
+    """Return the counts, the statistics, the reasons of rejections and what may help. `table` None: no header yet."""
+    plan = table.plan if table else None
+    return {
+        **counts.report(),
+        "encoding": encoding,
+        "delimiter": table.delimiter if table else None,
+        "header_line": table.header_line if table else None,
+        "assumptions": assumptions(file_format, encoding, encoding_position, table),
+        "missing_columns": plan.missing if plan else [],
+        "unknown_columns": plan.unknown if plan else [],
+        "suggestions": _suggestions(file_format, table, counts, evidence),
+        "columns": table.report() if table else {},
+    }
+
+
+def _suggestions(
+    file_format: FileFormat, table: Table | None, counts: Counts, evidence: Evidence
+) -> list[Mapping[str, Any]]:
+    if table is None:
+        return evidence.of_header
+    of_rows = suggestions(file_format, evidence, counts.reasons, table.delimiter, len(table.header))
+    return [*similar_names(table.plan.missing, table.plan.unknown), *of_rows]
