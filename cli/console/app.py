@@ -39,6 +39,7 @@ from cli.send import read_events
 from components.options.api import ApiPipelineConfig
 from components.variants.api import event_schemas
 from handlers.api.listing import STATUSES
+from handlers.shared import queues
 from handlers.shared.dead_letters import Found, Wanted
 from handlers.shared.dynamodb import TableError
 from handlers.shared.errors import ApiError
@@ -184,7 +185,7 @@ class Console:
 
     def _overview(self, _request: Request) -> tuple[str, Values]:
         now = self._traffic.now()
-        queue, letters = self._depth(self._queue_url), self._letters.depth()
+        queue, letters = self._queue_url and queues.depth(self._queue_url), self._letters.depth()
         minutes = KEPT_SECONDS // 60
         first, last = f"{minutes} minutes ago", "now"
         charts = [
@@ -225,13 +226,6 @@ class Console:
             "bucket_seconds": BUCKET_SECONDS,
         }
         return "overview.html", values
-
-    def _depth(self, url: str | None) -> int | None:
-        if url is None:
-            return None
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        found = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]  # type: ignore[arg-type]  two of the names
-        return sum(int(found[name]) for name in names)  # type: ignore[index]  as above
 
     def _alarms(self) -> list[Values]:
         """Return the alarms of this stack that ring."""
@@ -468,7 +462,8 @@ class Console:
         assert self._devices is not None  # noqa: S101  as above
         device_id = request.query_params.get("id", "").strip()
         device = self._devices.device(device_id) if device_id else None
-        return "devices.html", {"title": "Devices", "device": device, "device_id": device_id}
+        names = [] if device else self._devices.names(device_id)
+        return "devices.html", {"title": "Devices", "device": device, "device_id": device_id, "names": names}
 
 
 def _event_of(found: Found) -> str | None:
@@ -477,7 +472,13 @@ def _event_of(found: Found) -> str | None:
         data = parse_object(found.letter.body, "the letter").get("data")
     except LocalError:
         return None
-    return None if data is None else json.dumps(data, indent=2, ensure_ascii=False)
+    return None if data is None else _editable(data)
+
+
+def _editable(data: object) -> str:
+    """Return JSON to edit: readable, with unprintable characters as JSON's own escapes."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
 
 
 def _form(text: str, *, original: str = "", found: list[str] | None = None) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def graph(nodes: Sequence[Node], edges: Sequence[tuple[str, str, str]], href: st
     edges = [edge for edge in edges if (edge[1], edge[0]) not in triggers]
     columns = _columns([node.key for node in nodes], edges)
     width, height = 176, 52
-    places: dict[str, tuple[int, int]] = {}
+    places: dict[str, tuple[float, float]] = {}
     for column, keys in enumerate(columns):
         for row, key in enumerate(keys):
             places[key] = (column * (width + 56) + 8, row * (height + 26) + 8)

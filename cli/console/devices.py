@@ -15,6 +15,7 @@ from handlers.iot.table import ReadingTable
 from handlers.iot.thresholds import BOUNDS, Thresholds
 
 SHOWN = 500
+LISTED = 200
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class Devices:
     def __init__(self, stack: Stack) -> None:
         self._thresholds = Thresholds.from_json(stack.config_as(IotPipelineConfig).thresholds_json())
         self._table = ReadingTable(stack.output("table_name"))
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the ids of devices that begin with a text, from an index."""
+        return sorted(islice(self._table.devices(prefix), LISTED))
 
     def device(self, device_id: str) -> Device | None:
         """Return a device's page; None without readings."""

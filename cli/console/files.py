@@ -1,7 +1,7 @@
 """Files of a stack of the variant csv: the reports that are in the output bucket."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import boto3
@@ -20,7 +20,7 @@ class Files:
         self._bucket = stack.output("output_bucket")
         self._s3 = boto3.client("s3")
 
-    def newest(self, name: str) -> tuple[list[Mapping[str, Any]], bool]:
+    def newest(self, name: str) -> tuple[Sequence[Mapping[str, Any]], bool]:
         """Return the newest reports whose key contains a text, and whether S3 has more than were looked at."""
         answer = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=REPORTS, MaxKeys=LISTED)
         found = [each for each in answer.get("Contents", []) if name in each["Key"]]

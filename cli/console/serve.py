@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any, cast
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
@@ -39,13 +40,15 @@ def console(stack: Stack, access: Access, port: int, *, read_only: bool) -> Iter
     config.include_server_header = False
     config.accesslog = None
     config.loglevel = "WARNING"
+    config.graceful_timeout = 0.5
     loop = asyncio.new_event_loop()
     stopped = asyncio.Event()
-    thread = threading.Thread(
-        target=lambda: loop.run_until_complete(serve(gate, config, shutdown_trigger=stopped.wait)),  # type: ignore[arg-type]  an ASGI application
-        name="console",
-        daemon=True,
-    )
+
+    def run() -> None:
+        with contextlib.closing(loop):
+            loop.run_until_complete(serve(cast("Any", gate), config, shutdown_trigger=stopped.wait))
+
+    thread = threading.Thread(target=run, name="console", daemon=True)
     thread.start()
     try:
         yield f"http://{HOST}:{port}/?token={token}"
@@ -59,6 +62,8 @@ def _listener(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
+        # At once, so that who has the address need not wait for the server.
+        listener.listen()
     except OSError as error:
         listener.close()
         raise LocalError(
