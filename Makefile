@@ -19,11 +19,11 @@ BYTECODE := $(BIN)/python -m compileall -qq --workers 0 .venv/lib
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --annotation-style line $(UPGRADE)
 
-REQUIREMENTS := handlers/requirements.txt requirements.txt requirements-console.txt requirements-dev.txt
+REQUIREMENTS := handlers/requirements.txt requirements.txt requirements-console.txt requirements-dev.txt requirements-docs.txt
 SBOM := .build/sbom.cdx.json
 
 .DEFAULT_GOAL := help
-.PHONY: help environment dev run test quick simulate drill check secrets audit sbom bench-api bench-csv bench-iot format generate layer requirements clean
+.PHONY: help environment dev run test quick simulate drill engine check secrets audit sbom bench-api bench-csv bench-iot docs pictures format generate layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,12 @@ sbom: $(DEV) ## what the functions' layer is made of, CycloneDX JSON, into .buil
 drill: $(RUN) ## a game day: 20,000 orders, faults on and off, workers killed; then the books (five minutes)
 	@$(BIN)/python -W ignore -m benchmarks.drill
 
+engine: $(RUN) ## every stack through Pulumi's real engine, with a recorded provider (needs the Pulumi CLI; five minutes)
+	@$(BIN)/python -W ignore -m benchmarks.engine
+
+pictures: $(DEV) ## the pictures of the docs, from real runs (a minute)
+	@$(BIN)/python -W ignore -m benchmarks.pictures
+
 quick: $(DEV) ## the tests that need no emulator: the loop to work in
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/emulator --hypothesis-profile quick
 
@@ -91,6 +97,11 @@ generate: $(RUN) ## what is generated from the code: schemas/stack.schema.json, 
 	@$(BIN)/python -W ignore -m components.config > .stack.schema.json && mv .stack.schema.json schemas/stack.schema.json
 	@$(BIN)/python -W ignore -m cli.reference
 
+docs: $(SITE_TOOLS) ## the documentation as a site, into .build/site; a broken link is an error
+	@rm -rf .build/docs-source && mkdir -p .build/docs-source/schemas
+	@cp -r docs $(wildcard *.md) .build/docs-source/ && cp schemas/outcome.json .build/docs-source/schemas/
+	@.build/docs/bin/zensical build --strict --clean --config-file mkdocs.yml
+
 layer: $(RUN) ## the functions' dependency layer, into .build/
 	@$(BIN)/python -W ignore -c 'from components.layers import layer_archive; print(layer_archive())'
 
@@ -99,6 +110,7 @@ requirements: $(DEV) ## compile every requirements.in to its requirements.txt
 	@$(COMPILE) requirements.in --output-file requirements.txt
 	@$(COMPILE) requirements-console.in --output-file requirements-console.txt
 	@$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
+	@$(COMPILE) requirements-docs.in --output-file requirements-docs.txt
 
 clean: ## remove the environment and everything built
 	@rm -rf .venv .build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -112,6 +124,13 @@ $(RUN): requirements-console.txt requirements.txt pyproject.toml
 	@$(PIP) --require-hashes --requirement requirements-console.txt || { $(OFFLINE); exit 1; }
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@$(BYTECODE)
+	@touch $@
+
+$(SITE_TOOLS): requirements-docs.txt
+	@echo "Making an environment for the site generator ..."
+	@$(PYTHON) -m venv --clear .build/docs
+	@.build/docs/bin/python -m pip --disable-pip-version-check install --quiet --no-input --require-hashes \
+		--requirement requirements-docs.txt || { $(OFFLINE); exit 1; }
 	@touch $@
 
 $(DEV): $(RUN) requirements-dev.txt

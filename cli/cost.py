@@ -14,6 +14,7 @@ from cli.core.stack import Stack
 from cli.cost_model import Traffic, Usage, monthly_usage, not_counted
 from components.options.api import ApiPipelineConfig
 from local.errors import LocalError
+from local.recording import Graph
 
 PRICES = Path(__file__).with_name("prices.json")
 
@@ -56,13 +57,22 @@ def run_cost(stack: str, traffic: Traffic, prices_file: str | None, *, as_json: 
     costed = Stack(stack)
     config = costed.config_as(ApiPipelineConfig)
     usage = monthly_usage(config, costed.graph(), traffic)
-    dollars = {unit: _dollars(prices, unit, quantity) for unit, quantity in usage.items()}
+    dollars = _by_unit(prices, usage)
     bill = Bill(prices, usage, dollars, not_counted(config))
     if as_json:
         write_json(_described(stack, bill))
     else:
         _show(stack, bill, traffic, traffic.batch(config))
     return 0
+
+
+def monthly_dollars(prices: Mapping[str, Any], config: ApiPipelineConfig, graph: Graph, traffic: Traffic) -> float:
+    """Return what a stack costs in a month."""
+    return sum(_by_unit(prices, monthly_usage(config, graph, traffic)).values())
+
+
+def _by_unit(prices: Mapping[str, Any], usage: Usage) -> dict[str, float]:
+    return {unit: _dollars(prices, unit, quantity) for unit, quantity in usage.items()}
 
 
 def read_prices(file: str) -> dict[str, Any]:

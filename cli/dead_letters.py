@@ -24,7 +24,7 @@ from local.errors import LocalError
 SECONDS = 600
 # The lowest and the highest age of the dead letters that a command is about, None without a limit.
 Ages = tuple[timedelta | None, timedelta | None]
-COLUMNS = ("message_id", "age_seconds", "attempts", "id", "error_type", "error")
+COLUMNS = ("message_id", "id", "age_seconds", "attempts", "error_type", "error")
 
 
 @contextmanager
@@ -180,11 +180,16 @@ def _count(number: int) -> str:
 
 
 def _table(messages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line a message, the error last and uncut. Not a Rich table, which would cut the ids."""
+    """Return one line a message, the error last and uncut. Not a Rich table, which would cut the ids.
+
+    A message has the id of its event or file, which all commands take; without one, it has its own.
+    """
     if not messages:
         return []
-    values = [[inert("-" if message[name] is None else str(message[name])) for name in COLUMNS] for message in messages]
-    rows = [list(COLUMNS), *values]
+    columns = [name for name in COLUMNS if name != "message_id"]
+    known = [{**message, "id": message["id"] or message["message_id"]} for message in messages]
+    values = [[inert("-" if message[name] is None else str(message[name])) for name in columns] for message in known]
+    rows = [columns, *values]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -17,7 +17,9 @@ from cli.core.json_text import write_json
 from cli.core.signals import interrupt_on_signals
 from cli.core.stack import OUTPUTS, Stack, state_file
 from cli.core.terminal import write_fields, write_lines, write_styled
+from cli.hints import hints
 from cli.live import LiveView
+from components.config import NAMESPACE, load
 from local.engine import Running, running
 from local.errors import LocalError
 from local.monitor import Registration
@@ -88,15 +90,11 @@ def _progress(stack: str) -> Iterator[tuple[Callable[[Registration], None], Call
 def show(pipeline: Running) -> None:
     """Print the outputs and a command to try."""
     write_fields({name: value for name, value in sorted(pipeline.outputs.items()) if not isinstance(value, dict)})
-    stack = pipeline.project.stack
-    if "output_bucket" in pipeline.outputs:
-        write_lines(["", "Upload a file:", f"pipeline upload FILE.csv --stack {stack}"])
-    elif "input_bucket" in pipeline.outputs:
-        write_lines(["", "Upload readings:", f"pipeline simulate --stack {stack}"])
-    if "api_url" in pipeline.outputs:
-        url = pipeline.outputs["api_url"]
-        post = f"""curl -i {url}/events -H 'Content-Type: application/json' -d '{{"data": "test payload"}}'"""
-        write_lines(["", "Send an event:", post])
+    project = pipeline.project
+    if f"{NAMESPACE}:variant" in project.config:
+        with chdir(project.directory):
+            config = load(project.config, file=f"Pulumi.{project.stack}.yaml", check_processor=False)
+            write_lines(["", *hints(project.stack, config, pipeline.outputs)])
     # Programs that read this from a pipe see it while the pipeline serves.
     sys.stdout.flush()
 

@@ -27,9 +27,13 @@ app = typer.Typer(
 faults_app = typer.Typer(no_args_is_help=True, help="Inject faults into a stack, for game days: docs/faults.md.")
 csv_app = typer.Typer(no_args_is_help=True, help="Work with CSV files on this disk.")
 dead_letters_app = typer.Typer(no_args_is_help=True, help="List, redrive and purge the dead letters of a stack.")
+webhook_app = typer.Typer(
+    no_args_is_help=True, help="Send signed requests to the webhooks of a stack: docs/webhooks.md."
+)
 app.add_typer(faults_app, name="faults")
 app.add_typer(csv_app, name="csv")
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(webhook_app, name="webhook")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  as Typer calls it
@@ -150,11 +154,15 @@ def console(
 def new(
     name: Annotated[str, typer.Argument(help="The name of the stack, its function and its event type.")],
     variant: Annotated[str, typer.Option(help="api, csv or iot.")] = "api",
+    webhook: Annotated[
+        str,
+        typer.Option(help="With a webhook: github, stripe, slack, shopify, standard or hmac.", show_default="none"),
+    ] = "",
 ) -> int:
     """Write a stack of your own: its stack file and a test; for api, a schema and a function, too."""
     from cli.new import run_new
 
-    return run_new(name, variant)
+    return run_new(name, variant, webhook)
 
 
 @command(app)
@@ -180,6 +188,32 @@ def send(
     from cli.send import run_send
 
     return run_send(file, stack, batch_size, Access.from_options(header or [], sign=sign), as_json=as_json)
+
+
+@command(webhook_app, "send")
+def webhook_send(
+    name: Annotated[str, typer.Argument(help="The webhook's name in the stack file.")],
+    file: Annotated[str, typer.Argument(help="The body, sent as it is; - is standard input.")],
+    stack: StackOption = "dev",
+    event_type: Annotated[
+        str, typer.Option("--type", help="The type, where the sender has it in a header.", show_default="test")
+    ] = "",
+    delivery: Annotated[
+        str, typer.Option("--id", help="The id, where the sender has it in a header.", show_default="a new one")
+    ] = "",
+    header: HeaderOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> int:
+    """Sign a file as the sender would, and send it. Exit 1 if it was not accepted.
+
+    The secret is that of PIPELINE_SECRET_WEBHOOK_<NAME>, else the one that the pipeline reads.
+    """
+    from cli.core.http import Access
+    from cli.webhook import run_webhook_send
+
+    access = Access.from_options(header or [], sign=False)
+    return run_webhook_send(name, file, stack, access, event_type=event_type, delivery=delivery, as_json=as_json)
 
 
 @command(app)
@@ -258,6 +292,47 @@ def check(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
 
 
 @command(app)
+def diff(
+    stack: Annotated[
+        str | None, typer.Option(envvar="PIPELINE_STACK", help="Only this stack, Pulumi.<stack>.yaml. Default: all.")
+    ] = None,
+    base: Annotated[str, typer.Option(metavar="REV", help="The git revision to compare with.")] = "HEAD",
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a comment for a pull request.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Show what deploying would change since a git revision: resources, lost data, rights, findings, cost."""
+    from cli.diff import run_diff
+
+    return run_diff(stack, base, as_markdown=markdown, as_json=as_json)
+
+
+@command(app)
+def verify(
+    stack: StackOption = "dev",
+    header: HeaderOption = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Send this event, CSV file or reading (device id: DEVICE), not a made-up one."
+        ),
+    ] = None,
+    timeout: Annotated[
+        timedelta,
+        typer.Option(parser=duration, metavar="DURATION", show_default="1m", help="How long to wait for each step."),
+    ] = timedelta(minutes=1),
+    *,
+    sign: SignOption = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Try a deployed pipeline end to end and clean up. Its processor runs once. Exit 1 if a check failed."""
+    from cli.core.http import Access
+    from cli.verify.run import run_verify
+
+    return run_verify(stack, Access.from_options(header or [], sign=sign), sample, timeout, as_json=as_json)
+
+
+@command(app)
 def permissions(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
     """Show each function's permissions: action, resource and purpose."""
     from cli.permissions import run_permissions
@@ -332,11 +407,11 @@ def readings(
 
 
 @command(app)
-def replay(stack: IotStackOption = "iot") -> int:
+def replay(stack: IotStackOption = "iot", *, as_json: JsonOption = False) -> int:
     """Invoke an iot stack's worker with its dead letters, and delete those that succeed. Exit 1 if any is left."""
     from cli.replay import run_replay
 
-    return run_replay(stack)
+    return run_replay(stack, as_json=as_json)
 
 
 @command(app)
@@ -390,11 +465,11 @@ def csv_infer(
 
 
 @command(faults_app, "show")
-def faults_show(stack: StackOption = "dev") -> int:
+def faults_show(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
     """Show the faults that are injected into a stack now."""
     from cli.faults import run_show
 
-    return run_show(stack)
+    return run_show(stack, as_json=as_json)
 
 
 @command(faults_app, "set")

@@ -6,38 +6,32 @@ from collections.abc import Callable, Mapping
 
 from cli.core.stack import Stack
 from cli.core.terminal import write_lines
+from cli.new_webhook import SAMPLES, Files, stack_file, webhook_files, webhook_steps
 from local.errors import LocalError
-
-Files = Mapping[str, str]
+from local.project import region_of
 
 _name = re.compile(r"[a-z][a-z0-9_]{0,39}").fullmatch
 
 
-def run_new(name: str, variant: str) -> int:
+def run_new(name: str, variant: str, webhook: str = "") -> int:
     """Write the files of a stack and print them with the next steps. Raises LocalError before it would replace one."""
     if not _name(name):
         raise LocalError(f"{name!r}: a name is a lower-case letter, then letters, digits and underscores, 40 at most")
     if variant not in VARIANTS:
         raise LocalError(f"--variant {variant}: must be one of {', '.join(VARIANTS)}")
+    if webhook and (variant != "api" or webhook not in SAMPLES):
+        raise LocalError(f"--webhook {webhook}: must be one of {', '.join(SAMPLES)}, and goes with --variant api")
     directory = Stack(name).directory
-    files = VARIANTS[variant](name)
+    files = webhook_files(name, webhook, region_of(directory)) if webhook else VARIANTS[variant](name)
     if existing := [path for path in files if (directory / path).exists()]:
         raise LocalError(f"{', '.join(existing)} exists already; choose another name")
     for path, content in files.items():
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_text(content, encoding="utf-8")
     test = next(path for path in files if path.startswith("tests/"))
-    write_lines(
-        [*(f"wrote {path}" for path in files), "", f"pipeline local --stack {name}", f".venv/bin/pytest {test}"]
-    )
+    steps = webhook_steps(name, webhook) if webhook else [f"pipeline local --stack {name}"]
+    write_lines([*(f"wrote {path}" for path in files), "", *steps, f".venv/bin/pytest {test}"])
     return 0
-
-
-def _stack_file(variant: str, options: str) -> str:
-    return (
-        "# yaml-language-server: $schema=schemas/stack.schema.json\n"
-        f"config:\n  datapipeline:variant: {variant}\n  datapipeline:environment: dev\n{options}"
-    )
 
 
 def _api(name: str) -> Files:
@@ -99,7 +93,7 @@ def test_an_event_without_an_amount_is_rejected(pipeline: Any) -> None:
     assert pipeline.send({{"event_type": "{name}"}}).status == "rejected"
 '''
     return {
-        f"Pulumi.{name}.yaml": _stack_file("api", options),
+        f"Pulumi.{name}.yaml": stack_file("api", options),
         f"schemas/{name}.json": json.dumps(schema, indent=2) + "\n",
         f"processors/{name}.py": processor,
         f"tests/processors/test_{name}.py": test,
@@ -131,7 +125,7 @@ def test_a_row_without_a_number_is_rejected(tmp_path: Path) -> None:
     file.write_text("name,amount\\nAda,much\\n")
     assert CliRunner().invoke(app, ["csv", "check", str(file), "--stack", "{name}"]).exit_code == 1
 '''
-    return {f"Pulumi.{name}.yaml": _stack_file("csv", options), f"tests/stacks/test_{name}.py": test}
+    return {f"Pulumi.{name}.yaml": stack_file("csv", options), f"tests/stacks/test_{name}.py": test}
 
 
 def _iot(name: str) -> Files:
@@ -150,7 +144,7 @@ def test_the_worker_has_the_thresholds_of_the_stack_file(synthesised_stack: Any)
     thresholds = json.loads(worker.inputs["code"].assets["thresholds.json"].text)
     assert list(thresholds) == ["temperature"]
 '''
-    return {f"Pulumi.{name}.yaml": _stack_file("iot", options), f"tests/stacks/test_{name}.py": test}
+    return {f"Pulumi.{name}.yaml": stack_file("iot", options), f"tests/stacks/test_{name}.py": test}
 
 
 VARIANTS: Mapping[str, Callable[[str], Files]] = {"api": _api, "csv": _csv, "iot": _iot}

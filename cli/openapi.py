@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from cli.core.json_text import write_json
 from cli.core.stack import Stack
+from cli.openapi_parts import CORRELATION_ID, TEXT, Json, answer_with, gateway_error, ref
+from cli.openapi_webhooks import webhook_operations
 from components.api import Route, is_open
 from components.options.api import ApiOptions, ApiPipelineConfig
 from components.options.csv import CsvPipelineConfig
@@ -18,29 +20,17 @@ from components.variants.api import event_schemas
 from handlers.api import cloudevents, events, identity, listing
 from handlers.shared import queues, redrive
 from handlers.shared.bodies import FORM_TYPE
-from handlers.shared.http import CORRELATION_ID_PATTERN
 from local.errors import LocalError
-
-Json = dict[str, Any]
 
 # The version of the API itself. A change that breaks clients raises it.
 API_VERSION = "1.0.0"
 # The dialect in which fastjsonschema checks events, so that their schemas are included unchanged.
 DIALECT = "http://json-schema.org/draft-07/schema#"
 
-TEXT: Json = {"type": "string"}
 TIME: Json = {"type": "string", "format": "date-time"}
 COUNT: Json = {"type": "integer", "minimum": 0}
 ID: Json = {"type": "string", "pattern": f"^{events.ID_PATTERN}$"}
 STATUS: Json = {"enum": list(listing.STATUSES)}
-CORRELATION_ID: Json = {
-    "name": "X-Correlation-Id",
-    "in": "header",
-    "description": "Attached to the events and to every log line about them. Default: the id of the request.",
-    "schema": {"type": "string", "pattern": f"^{CORRELATION_ID_PATTERN}$"},
-}
-
-
 CLOUD_EVENT: Json = {
     "type": "object",
     "required": list(cloudevents.REQUIRED),
@@ -86,6 +76,7 @@ def document(config: ApiPipelineConfig | CsvPipelineConfig) -> Json:
     if isinstance(config, ApiPipelineConfig):
         output, description = "api_url", "Accepts events and reports their status."
         operations |= {route: operation(config) for route, operation in OPERATIONS.items()}
+        operations |= webhook_operations(config.webhooks, api)
         schemas = _schemas(config)
     else:
         output, description = "redrive_api_url", "Shows dead letters and redrives them."
@@ -142,7 +133,7 @@ def _submit(config: ApiPipelineConfig) -> Json:
     }
     field = {"anyOf": [TEXT, _list_of(TEXT, minItems=2)]}
     fields = {"type": "object", "additionalProperties": field}
-    form = {FORM_TYPE: {"schema": {"allOf": [_ref("Event"), fields]}}} if config.api.accept_forms else {}
+    form = {FORM_TYPE: {"schema": {"allOf": [ref("Event"), fields]}}} if config.api.accept_forms else {}
     # Elsewhere a CloudEvent must also satisfy the schema of its type, or have a group.
     is_free = config.api.schemas == "none" and not config.queue.fifo
     batch = _list_of(CLOUD_EVENT, minItems=1, maxItems=config.api.max_batch)
@@ -160,18 +151,18 @@ def _submit(config: ApiPipelineConfig) -> Json:
         "parameters": [key, CORRELATION_ID],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _ref("Submission")}, **form, **cloud},
+            "content": {"application/json": {"schema": ref("Submission")}, **form, **cloud},
         },
         "responses": {
             "202": {
-                **_answer("The event, or at least one of the batch, is in the queue.", "Accepted", "Results"),
+                **answer_with("The event, or at least one of the batch, is in the queue.", "Accepted", "Results"),
                 "headers": {"Location": result_link},
             },
-            "400": _answer("No event is valid.", "Error", "NothingAccepted"),
-            "409": _answer("The idempotency key was used with another event.", "Error"),
-            "413": _answer("Too many events, or a body or event too large.", "Error", *_gateway_error(config.api)),
-            "415": _answer("A content type or encoding that is not supported.", "Error"),
-            "503": _answer("Nothing was accepted; retry.", "Error", "NothingAccepted"),
+            "400": answer_with("No event is valid.", "Error", "NothingAccepted"),
+            "409": answer_with("The idempotency key was used with another event.", "Error"),
+            "413": answer_with("Too many events, or a body or event too large.", "Error", *gateway_error(config.api)),
+            "415": answer_with("A content type or encoding that is not supported.", "Error"),
+            "503": answer_with("Nothing was accepted; retry.", "Error", "NothingAccepted"),
         },
     }
 
@@ -182,10 +173,10 @@ def _show(_config: ApiPipelineConfig) -> Json:
         "summary": "Show an event's status and result",
         "parameters": [{"name": "id", "in": "path", "required": True, "schema": ID}, CORRELATION_ID],
         "responses": {
-            "200": _answer("The event.", "Shown"),
-            "400": _answer("A parameter or header is invalid.", "Error"),
-            "404": _answer("There is no event with this id.", "Error"),
-            "503": _answer("A service did not respond.", "Error"),
+            "200": answer_with("The event.", "Shown"),
+            "400": answer_with("A parameter or header is invalid.", "Error"),
+            "404": answer_with("There is no event with this id.", "Error"),
+            "503": answer_with("A service did not respond.", "Error"),
         },
     }
 
@@ -203,11 +194,11 @@ def _list(config: ApiPipelineConfig) -> Json:
         "cursor": (TEXT, "The `cursor` of the previous page."),
     }
     found = {
-        "200": _answer("A page of the list.", "Page"),
-        "400": _answer("A parameter or header is invalid.", "Error"),
-        "503": _answer("A service did not respond.", "Error"),
+        "200": answer_with("A page of the list.", "Page"),
+        "400": answer_with("A parameter or header is invalid.", "Error"),
+        "503": answer_with("A service did not respond.", "Error"),
     }
-    missing = {"400": found["400"], "404": _answer("The stack has no time index, which lists need.", "Error")}
+    missing = {"400": found["400"], "404": answer_with("The stack has no time index, which lists need.", "Error")}
     return {
         "operationId": "listEvents",
         "summary": "List events, newest first",
@@ -226,7 +217,7 @@ def _health(_config: ApiPipelineConfig) -> Json:
     return {
         "operationId": "health",
         "summary": "Check that the API responds",
-        "responses": {"200": _answer("The API responds.", "Health")},
+        "responses": {"200": answer_with("The API responds.", "Health")},
     }
 
 
@@ -237,10 +228,10 @@ def _preview(api: ApiOptions) -> Json:
         "summary": "Show dead letters and leave them in place",
         "parameters": [*parameters, CORRELATION_ID],
         "responses": {
-            "200": _answer("The dead letters that match.", "DeadLetters"),
-            "400": _answer("A parameter or header is invalid.", "Error"),
+            "200": answer_with("The dead letters that match.", "DeadLetters"),
+            "400": answer_with("A parameter or header is invalid.", "Error"),
             "403": _not_signed(api),
-            "503": _answer(
+            "503": answer_with(
                 "A service did not respond. Contains what was found before, if anything.", "Error", "DeadLetters"
             ),
         },
@@ -252,14 +243,14 @@ def _redrive(api: ApiOptions) -> Json:
         "operationId": "startRedrive",
         "summary": "Send dead letters back to their queue",
         "parameters": [CORRELATION_ID],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Redrive")}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": ref("Redrive")}}},
         "responses": {
-            "200": _answer("The number of messages that were moved.", "Redriven"),
-            "400": _answer("The body or a header is invalid.", "Error"),
+            "200": answer_with("The number of messages that were moved.", "Redriven"),
+            "400": answer_with("The body or a header is invalid.", "Error"),
             "403": _not_signed(api),
-            "413": _answer("The body is too large.", "Error", *_gateway_error(api)),
-            "415": _answer("A content type or encoding that is not supported.", "Error"),
-            "503": _answer(
+            "413": answer_with("The body is too large.", "Error", *gateway_error(api)),
+            "415": answer_with("A content type or encoding that is not supported.", "Error"),
+            "503": answer_with(
                 "A service did not respond. Contains what was done before, if anything.", "Error", "Redriven"
             ),
         },
@@ -287,28 +278,18 @@ def _head(operation: Json) -> Json:
 # Answers
 
 
-def _answer(description: str, *schemas: str) -> Json:
-    schema = _ref(schemas[0]) if len(schemas) == 1 else {"anyOf": [_ref(name) for name in schemas]}
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
 def _not_signed(api: ApiOptions) -> Json:
     """Refused by the gateway; the function checks it, too."""
-    return _answer("The request is not signed, or the signer is not authorized.", "Error", *_gateway_error(api))
-
-
-def _gateway_error(api: ApiOptions) -> tuple[str, ...]:
-    """Return the schema of API Gateway's errors where it is not ours: a REST API is configured to use ours."""
-    return ("GatewayError",) if api.kind == "http" else ()
+    return answer_with("The request is not signed, or the signer is not authorized.", "Error", *gateway_error(api))
 
 
 def _gateway_answers(api: ApiOptions, auth: Auth) -> Json:
-    (shape,) = _gateway_error(api) or ("Error",)
-    answers = {"429": _answer("Too many requests for the limits of the stage.", shape)}
+    (shape,) = gateway_error(api) or ("Error",)
+    answers = {"429": answer_with("Too many requests for the limits of the stage.", shape)}
     if auth == "jwt":
-        answers["401"] = _answer("No token, or not one of the issuer for this audience.", shape)
+        answers["401"] = answer_with("No token, or not one of the issuer for this audience.", shape)
     if auth != "none":
-        answers["403"] = _answer("The caller is not authorized.", shape)
+        answers["403"] = answer_with("The caller is not authorized.", shape)
     return answers
 
 
@@ -341,10 +322,6 @@ def _security_scheme(api: ApiOptions, auth: Auth) -> Json:
 # Schemas
 
 
-def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
 def _object(required: Mapping[str, Json], optional: Mapping[str, Json] | None = None) -> Json:
     properties = {**required, **(optional or {})}
     return {"type": "object", "required": list(required), "properties": properties, "additionalProperties": False}
@@ -369,14 +346,14 @@ def _schemas(config: ApiPipelineConfig) -> Json:
         "error": {"type": ["string", "null"]},
     }
     result = {"result": {}} if config.storage.results == "inline" else {"result_url": {**TEXT, "format": "uri"}}
-    results = _list_of({"anyOf": [_ref("Result"), _ref("Refusal")]}, minItems=1)
+    results = _list_of({"anyOf": [ref("Result"), ref("Refusal")]}, minItems=1)
     counts = {"accepted": COUNT, "rejected": COUNT, "results": results}
-    batch = _list_of(_ref("Event"), minItems=1, maxItems=config.api.max_batch)
+    batch = _list_of(ref("Event"), minItems=1, maxItems=config.api.max_batch)
     wrapped = {"type": "object", "required": ["events"], "properties": {"events": batch}, "maxProperties": 1}
     looks_wrapped = {"required": ["events"], "properties": {"events": {"type": "array"}}, "maxProperties": 1}
     return {
         **_event_schemas(config),
-        "Submission": {"anyOf": [{"allOf": [_ref("Event"), {"not": looks_wrapped}]}, batch, wrapped]},
+        "Submission": {"anyOf": [{"allOf": [ref("Event"), {"not": looks_wrapped}]}, batch, wrapped]},
         "Accepted": _object({"id": ID, "status": STATUS, "duplicate": {"type": "boolean"}}),
         "Results": _object(counts),
         "Result": _object({"index": COUNT, "id": ID, "status": STATUS}, {"duplicate": {"const": True}}),
@@ -392,7 +369,7 @@ def _schemas(config: ApiPipelineConfig) -> Json:
 def _error_schemas(api: ApiOptions) -> Json:
     return {
         "Error": _object({"error": ERROR}),
-        **{name: _object({"message": TEXT}) for name in _gateway_error(api)},
+        **{name: _object({"message": TEXT}) for name in gateway_error(api)},
     }
 
 
@@ -434,7 +411,7 @@ def _event_schemas(config: ApiPipelineConfig) -> Json:
     named = {f"event.{event_type}" if event_type else "event": schema for event_type, schema in given.items()}
     own = {name: _moved(schema, name) for name, schema in named.items()}
     kinds = [
-        {"allOf": [_of_type(config.api.type_field, event_type), _ref(name)]} if event_type else _ref(name)
+        {"allOf": [_of_type(config.api.type_field, event_type), ref(name)]} if event_type else ref(name)
         for event_type, name in zip(given, named, strict=True)
     ]
     return {"Event": {"allOf": [anything, *([{"anyOf": kinds}] if kinds else [])]}, **own}

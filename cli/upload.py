@@ -18,8 +18,9 @@ from cli.core.json_text import write_json
 from cli.core.stack import Stack
 from cli.core.terminal import label
 from cli.file_report import show_report
-from components.options.csv import SUFFIXES, CsvPipelineConfig
+from components.options.csv import CsvPipelineConfig
 from handlers.csv.files import PROCESSING, SUCCEEDED, File
+from handlers.shared.keys import has_suffix
 from local.errors import LocalError
 
 POLL_SECONDS = 0.2
@@ -30,10 +31,12 @@ def run_upload(path: str, stack: str, key: str | None, timeout: timedelta, *, as
     file, target = Path(path), Stack(stack)
     if not file.is_file():
         raise LocalError(f"{path}: there is no such file")
-    prefix = target.config_as(CsvPipelineConfig).input.prefix
+    wanted = target.config_as(CsvPipelineConfig).input
+    prefix, suffixes = wanted.prefix, " ".join(wanted.suffixes)
     key = key or prefix + file.name
-    if not key.startswith(prefix) or not key.endswith(SUFFIXES):
-        raise LocalError(f"--key {key!r}: must begin with {prefix} and end with {' or '.join(SUFFIXES)}")
+    if not key.startswith(prefix) or not has_suffix(key, suffixes):
+        ending = f" and end with {' or '.join(wanted.suffixes)} (input.suffixes)" if suffixes else ""
+        raise LocalError(f"--key {key!r}: must begin with {prefix}{ending}")
     report, report_key = upload(file, target, key, timeout)
     if as_json:
         write_json(report)

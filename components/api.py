@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_aws as aws
@@ -14,6 +14,7 @@ from components.names import service_name
 from components.observability import Alarm, Metric, Panel, Rate
 from components.options.api import ApiOptions
 from components.options.common import AlarmOptions, LogOptions
+from components.options.requests import ThrottlingOptions
 
 Route = tuple[str, str]
 
@@ -21,6 +22,8 @@ ROUTES: tuple[Route, ...] = (("POST", "/events"), ("GET", "/events"), ("GET", "/
 LIST: Route = ("GET", "/events")
 HEALTH: Route = ("GET", "/health")
 OPEN_ROUTES: tuple[Route, ...] = (HEALTH,)
+# Open too: senders cannot authenticate to AWS. They sign their requests, and the function verifies the signature.
+WEBHOOKS = "/webhooks/"
 # Requests a second, and at once, below the API's own: a list reads up to a hundred items, and anybody may ask for
 # health.
 LOWER_THROTTLING: Mapping[Route, tuple[str, int, int]] = {
@@ -69,7 +72,7 @@ def with_heads(routes: Sequence[Route]) -> tuple[Route, ...]:
 def is_open(route: Route) -> bool:
     """Return True for a route that needs no authentication, whatever the API's options say."""
     method, path = route
-    return ("GET" if method == "HEAD" else method, path) in OPEN_ROUTES
+    return path.startswith(WEBHOOKS) or ("GET" if method == "HEAD" else method, path) in OPEN_ROUTES
 
 
 @dataclass(frozen=True)
@@ -77,13 +80,14 @@ class Backend:
     """A function and the routes that lead to it.
 
     `label` tells its resources from another backend's. `signed`: its routes want a signature with AWS credentials,
-    whatever the API's options say.
+    whatever the API's options say. `throttling` has the routes with limits of their own.
     """
 
     function: Function
     routes: tuple[Route, ...] = ROUTES
     label: str = ""
     signed: bool = False
+    throttling: Mapping[Route, ThrottlingOptions] = field(default_factory=dict)
 
     @property
     def deployed(self) -> tuple[Route, ...]:
@@ -117,11 +121,13 @@ class ApiMetrics:
                 "The API answers too many requests with a server error.",
                 Rate(self.metric(self.server_errors, "Sum"), self.metric("Count", "Sum")),
                 threshold=options.api_error_rate_percent,
+                section="api-errors",
             ),
             "api-latency": Alarm(
                 "The API is slow: 95 of 100 requests take less than this, 5 take longer.",
                 self.metric("Latency", "p95"),
                 threshold=options.api_latency_p95_ms,
+                section="api-latency",
                 periods=3,
             ),
         }
@@ -174,7 +180,7 @@ class HttpApi(pulumi.ComponentResource):
             },
             route_settings=[
                 {"route_key": " ".join(route), "throttling_rate_limit": rate, "throttling_burst_limit": burst}
-                for route, _, rate, burst in _lower_throttling(options, backends)
+                for route, _, rate, burst in _own_throttling(options, backends)
             ]
             or None,
             access_log_settings=_access_logs(name, options, logs, child),
@@ -279,12 +285,12 @@ class RestApi(pulumi.ComponentResource):
             },
             opts=child,
         )
-        for (method, path), label, rate, burst in _lower_throttling(options, backends):
+        for (method, path), label, rate, burst in _own_throttling(options, backends):
             aws.apigateway.MethodSettings(
                 f"{name}-{label}",
                 rest_api=api.id,
                 stage_name=stage.stage_name,
-                method_path=f"{path.strip('/')}/{method}",
+                method_path=_method_path(method, path),
                 settings={"throttling_rate_limit": rate, "throttling_burst_limit": burst},
                 opts=child,
             )
@@ -338,6 +344,8 @@ class RestApi(pulumi.ComponentResource):
         for backend, (method, path) in ((each, route) for each in backends for route in each.deployed):
             closed = not is_open((method, path))
             signed = backend.signed or (closed and options.auth == "iam")
+            # The function verifies the signature of a webhook before anything reads the body.
+            validated = method == "POST" and not path.startswith(WEBHOOKS)
             label = f"{name}-{_label(method, path)}"
             route = aws.apigateway.Method(
                 label,
@@ -346,8 +354,8 @@ class RestApi(pulumi.ComponentResource):
                 http_method=method,
                 authorization="AWS_IAM" if signed else "NONE",
                 api_key_required=closed and not signed and options.auth == "api_key",
-                request_models={"application/json": body.name} if method == "POST" else None,
-                request_validator_id=validator.id if method == "POST" else None,
+                request_models={"application/json": body.name} if validated else None,
+                request_validator_id=validator.id if validated else None,
                 request_parameters={"method.request.path.id": True} if path.endswith("{id}") else None,
                 opts=child,
             )
@@ -388,12 +396,24 @@ class RestApi(pulumi.ComponentResource):
         return key.id
 
 
-def _lower_throttling(options: ApiOptions, backends: Sequence[Backend]) -> Iterator[tuple[Route, str, float, int]]:
+def _own_throttling(options: ApiOptions, backends: Sequence[Backend]) -> Iterator[tuple[Route, str, float, int]]:
     """Yield the routes with a throttle of their own, its name, and its requests a second and at once."""
-    for route in (route for backend in backends for route in backend.deployed):
+    for backend, route in ((each, route) for each in backends for route in each.deployed):
+        method, path = route
         if route in LOWER_THROTTLING:
             label, rate, burst = LOWER_THROTTLING[route]
             yield route, label, min(options.throttling.rate_per_second, rate), min(options.throttling.burst, burst)
+        elif own := backend.throttling.get(("GET" if method == "HEAD" else method, path)):
+            yield route, _label(method, path), own.rate_per_second, own.burst
+
+
+def _method_path(method: str, path: str) -> str:
+    """Return how settings of a stage name a method: slashes in a path of several parts are `~1`.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-apigateway-stage-methodsetting.html
+    """
+    parts = path.strip("/")
+    return f"{path.replace('/', '~1') if '/' in parts else parts}/{method}"
 
 
 def _label(method: str, path: str) -> str:

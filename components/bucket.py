@@ -136,6 +136,11 @@ class Bucket(pulumi.ComponentResource):
             why=f"keep {key}",
         )
 
+    def grant_remove(self, *prefixes: str) -> Grant:
+        """To delete objects below prefixes."""
+        resources = tuple(Output.concat(self.arn, "/", prefix, "*") for prefix in prefixes)
+        return Grant(("s3:DeleteObject",), resources, why="remove what newer versions replace")
+
     def grant_read(self, prefix: str) -> Grant:
         """To read objects below a prefix, also by a signed URL that the function hands out."""
         return Grant(

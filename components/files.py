@@ -1,7 +1,5 @@
 """Files that come in through a bucket: what announces them, and the table that says what became of each."""
 
-from collections.abc import Sequence
-
 import pulumi
 import pulumi_aws as aws
 from pulumi import Input, ResourceOptions
@@ -13,8 +11,9 @@ from components.queue import Queue
 
 
 class Uploads(pulumi.ComponentResource):
-    """Announces new objects with a prefix and one of some suffixes in a queue.
+    """Announces new objects with a prefix in a queue.
 
+    The worker checks suffixes: S3 compares case, and would drop other objects silently.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/how-to-enable-disable-notification-intro.html
     """
 
@@ -25,7 +24,6 @@ class Uploads(pulumi.ComponentResource):
         queue: Queue,
         *,
         prefix: str,
-        suffixes: Sequence[str],
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Uploads", name, None, opts)
@@ -34,13 +32,11 @@ class Uploads(pulumi.ComponentResource):
             bucket=bucket.name,
             queues=[
                 {
-                    "id": f"new-{suffix.strip('.').replace('.', '-')}",
+                    "id": "new-objects",
                     "queue_arn": queue.arn,
                     "events": ["s3:ObjectCreated:*"],
                     "filter_prefix": prefix,
-                    "filter_suffix": suffix,
                 }
-                for suffix in suffixes
             ],
             # S3 tries the queue when it is told of it, and fails when it may not write there yet.
             opts=ResourceOptions(parent=self, depends_on=[queue.policy]),

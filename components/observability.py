@@ -49,6 +49,8 @@ class Alarm:
     description: str
     watched: Metric | Rate
     threshold: float
+    section: str
+    """The section of docs/alarms.md that says what to do: its heading, as GitHub links to it."""
     periods: int = 1
     period_seconds: int = PERIOD_SECONDS
     heartbeat: bool = False
@@ -73,11 +75,13 @@ class Observability(pulumi.ComponentResource):
         alarms: Mapping[str, Alarm],
         panels: Sequence[Panel],
         alarms_arn: Input[str],
+        runbook: str,
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Observability", name, None, opts)
-        for label, alarm in alarms.items():
-            self._alarm(f"{name}-{label}", alarm, alarms_arn)
+        self._runbook = runbook
+        made = [self._alarm(f"{name}-{label}", alarm, alarms_arn) for label, alarm in alarms.items()]
+        self.alarm_names: Output[list[str]] = Output.all(*(alarm.name for alarm in made)).apply(sorted)
         aws.cloudwatch.Dashboard(
             name,
             dashboard_name=f"{service}-{name}",
@@ -86,10 +90,10 @@ class Observability(pulumi.ComponentResource):
         )
         self.register_outputs({})
 
-    def _alarm(self, name: str, alarm: Alarm, alarms_arn: Input[str]) -> None:
-        aws.cloudwatch.MetricAlarm(
+    def _alarm(self, name: str, alarm: Alarm, alarms_arn: Input[str]) -> aws.cloudwatch.MetricAlarm:
+        return aws.cloudwatch.MetricAlarm(
             name,
-            alarm_description=alarm.description,
+            alarm_description=f"{alarm.description} What to do: {self._runbook}#{alarm.section}",
             comparison_operator="LessThanThreshold" if alarm.heartbeat else "GreaterThanOrEqualToThreshold",
             threshold=alarm.threshold,
             evaluation_periods=alarm.periods,
@@ -159,14 +163,14 @@ def _query(label: str, metric: Metric, period_seconds: int) -> aws.cloudwatch.Me
     }
 
 
-def own_metric(name: str, service: str, statistic: str) -> Metric:
+def own_metric(name: str, service: str, statistic: str, **dimensions: str) -> Metric:
     """One of the metrics that the functions write (handlers/shared/metrics.py)."""
-    return Metric(METRICS_NAMESPACE, name, {"service": service}, statistic)
+    return Metric(METRICS_NAMESPACE, name, {"service": service, **dimensions}, statistic)
 
 
-def counts_panel(title: str, service: str, *names: str) -> Panel:
+def counts_panel(title: str, service: str, *names: str, **dimensions: str) -> Panel:
     """Counts that the functions write."""
-    return Panel(title, [own_metric(name, service, "Sum") for name in names])
+    return Panel(title, [own_metric(name, service, "Sum", **dimensions) for name in names])
 
 
 def latency_panel(title: str, service: str) -> Panel:

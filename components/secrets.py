@@ -16,7 +16,7 @@ _READ: Mapping[str, tuple[str, str]] = {
 }
 
 
-def _grants_read(secrets: Mapping[str, SecretOptions]) -> Iterator[Grant]:
+def grants_read(secrets: Mapping[str, SecretOptions]) -> Iterator[Grant]:
     """To read each secret, and to have its own key decrypt it, for nothing else."""
     for name, secret in secrets.items():
         action, context = _READ[secret.service]
@@ -40,4 +40,4 @@ def secrets_part(secrets: Mapping[str, SecretOptions]) -> Part:
     if not secrets:
         return Part()
     where = json.dumps({name: secret.arn for name, secret in secrets.items()})
-    return Part(worker_grants=[*_grants_read(secrets), Grant((), (), {"SECRETS": where})])
+    return Part(worker_grants=[*grants_read(secrets), Grant((), (), {"SECRETS": where})])

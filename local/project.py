@@ -67,6 +67,12 @@ def load_project(directory: Path, stack: str) -> Project:
     return Project(name, stack, directory, config)
 
 
+def region_of(directory: Path) -> str:
+    """Return the region of a project's stacks, unless a stack file says another one."""
+    declared = (_read(directory / "Pulumi.yaml").get("config") or {}).get("aws:region")
+    return str(_default(declared) or DEFAULT_REGION)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

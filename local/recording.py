@@ -31,6 +31,9 @@ class Graph:
     outputs: Mapping[str, Any] = field(default_factory=dict)
     arns: Mapping[str, Registration] = field(default_factory=dict)
     """Resources by their ARN."""
+    ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What stands for a resource elsewhere, by its URN: its id, name, URL and the like."""
+    region: str = DEFAULT_REGION
 
     def __iter__(self) -> Iterator[Registration]:
         """Iterate over all resources."""
@@ -78,9 +81,11 @@ def synthesise(
         project = Project("datapipeline", stack, directory or Path.cwd(), {}).with_config(config or {})
     recorder = Recorder(project.config.get("aws:region", DEFAULT_REGION))
     if deployed is not None:
-        recorder.deployed = {each.urn: {"type": each.type, "outputs": _plain(each)} for each in deployed}
+        recorder.deployed = {
+            each.urn: {"type": each.type, "outputs": {"region": deployed.region, **_plain(each)}} for each in deployed
+        }
     outputs = run_program(project, recorder, program)
-    return Graph(recorder.registered, outputs, recorder.arns)
+    return Graph(recorder.registered, outputs, recorder.arns, recorder.ids, project.region)
 
 
 def _plain(resource: Registration) -> dict[str, Any]:
@@ -98,6 +103,7 @@ class Recorder:
         self.registered: list[Registration] = []
         self.deployed: Mapping[str, Any] = {}
         self.arns: dict[str, Registration] = {}
+        self.ids: dict[str, tuple[str, ...]] = {}
 
     def component(self, registration: Registration) -> None:
         """Keep a component."""
@@ -115,7 +121,8 @@ class Recorder:
         created = ANSWERS[registration.type](self._scope, name, registration.inputs)
         arn = {"arn": ARNS[registration.type](self._scope, name)} if registration.type in ARNS else {}
         outputs = {**arn, **created.outputs}
-        if "arn" in outputs:
-            with self._lock:
+        with self._lock:
+            self.ids[registration.urn] = (created.id, *(each for each in outputs.values() if isinstance(each, str)))
+            if "arn" in outputs:
                 self.arns[outputs["arn"]] = registration
         return Created(created.id, outputs)

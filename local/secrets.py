@@ -6,7 +6,8 @@ in the emulator. So functions really read it, with the rights of their roles.
 
 import json
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -19,8 +20,7 @@ from local.services import Clients
 
 VARIABLE_PREFIX = "PIPELINE_SECRET_"
 
-# The option `worker.secrets` maps names to an ARN or `{arn, key_arn}`.
-_GROUP, _OPTION = f"{NAMESPACE}:worker", "secrets"
+_WORKER, _WEBHOOKS = f"{NAMESPACE}:worker", f"{NAMESPACE}:webhooks"
 
 _arn = re.compile(
     r"arn:[a-z-]+:(?:secretsmanager|ssm):(?P<region>[^:]+):[0-9]{12}:"
@@ -42,9 +42,11 @@ def put_into(emulator: Emulator, project: Project, values: Mapping[str, str]) ->
 
     `values` are by name. Waits for the emulator if there are secrets. Raises LocalError when a value is missing.
     """
-    options = _read(project.config.get(_GROUP, ""))
-    named = {name: found for name, given in options.get(_OPTION, {}).items() if (found := _found(given, project))}
-    if missing := [f"{VARIABLE_PREFIX}{name.upper()}" for name in named if not values.get(name)]:
+    groups = {group: _read(project.config.get(group, "")) for group in (_WORKER, _WEBHOOKS)}
+    places = [*_of_the_worker(groups[_WORKER]), *_of_webhooks(groups[_WEBHOOKS])]
+    named = [(place, match) for place in places if (match := _found(place.given, project))]
+    missing = [f"{VARIABLE_PREFIX}{place.name.upper()}" for place, _ in named if not values.get(place.name)]
+    if missing:
         raise LocalError(
             f"stack {project.stack!r} has secrets that have no value on this machine; set {', '.join(missing)}, "
             "to dummy local values"
@@ -54,22 +56,59 @@ def put_into(emulator: Emulator, project: Project, values: Mapping[str, str]) ->
     emulator.wait()
     aws = Clients(emulator)
     stored: dict[str, str] = {}
-    for name, match in named.items():
+    for place, match in named:
         if match[0] not in stored:
-            stored[match[0]] = _stored(aws, name, match, values[name])
-        given = options[_OPTION][name]
+            stored[match[0]] = _stored(aws, place.name, match, values[place.name])
         # The emulator ignores keys, so `key_arn` stays.
-        options[_OPTION][name] = {**(given if isinstance(given, dict) else {}), "arn": stored[match[0]]}
-    return project.with_config({_GROUP: options})
+        other = place.given if isinstance(place.given, dict) else {}
+        place.holder[place.key] = {**other, "arn": stored[match[0]]}
+    return project.with_config({group: options for group, options in groups.items() if options})
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the config names a secret; `name` is that of its variable."""
+
+    name: str
+    holder: Any
+    key: str | int
+
+    @property
+    def given(self) -> object:
+        return self.holder[self.key]
+
+
+def _of_the_worker(options: Mapping[str, Any]) -> Iterator[_Place]:
+    """Yield the secrets in `worker.secrets`, which maps names to an ARN or `{arn, key_arn}`."""
+    secrets = options.get("secrets")
+    for name in secrets if isinstance(secrets, dict) else ():
+        yield _Place(name, secrets, name)
+
+
+def _of_webhooks(webhooks: Mapping[str, Any]) -> Iterator[_Place]:
+    """Yield the secrets of `webhooks`: PIPELINE_SECRET_WEBHOOK_GITHUB, then _2 and so on; _TOKEN of a challenge."""
+    for webhook, options in webhooks.items():
+        name = webhook_secret_name(webhook)
+        secrets = options.get("secrets") if isinstance(options, dict) else None
+        for number, _ in enumerate(secrets if isinstance(secrets, list) else ()):
+            yield _Place(name if number == 0 else f"{name}_{number + 1}", secrets, number)
+        challenge = options.get("challenge") if isinstance(options, dict) else None
+        if isinstance(challenge, dict) and "token" in challenge:
+            yield _Place(f"{name}_token", challenge, "token")
+
+
+def webhook_secret_name(webhook: str) -> str:
+    """Return the name of a webhook's first secret, as `taken_from` knows it."""
+    return f"webhook_{webhook.replace('-', '_')}"
 
 
 def _read(text: str) -> dict[str, Any]:
-    """Return the options; empty if they are malformed or have no secrets, which the program itself refuses."""
+    """Return the options; empty if they are malformed, which the program itself refuses."""
     try:
         options = json.loads(text)
     except ValueError:
         return {}
-    return options if isinstance(options, dict) and isinstance(options.get(_OPTION), dict) else {}
+    return options if isinstance(options, dict) else {}
 
 
 def _found(given: object, project: Project) -> re.Match[str] | None:
@@ -79,14 +118,26 @@ def _found(given: object, project: Project) -> re.Match[str] | None:
     return match if match and match["region"] == project.region else None
 
 
+def local_id(arn: str) -> str:
+    """Return the name under which a secret is stored in the emulator. Raises LocalError for what is no ARN of one."""
+    match = _arn(arn)
+    if match is None:
+        raise LocalError(f"{arn!r} is not the ARN of a secret or parameter")
+    return _name(match)
+
+
+def _name(match: re.Match[str]) -> str:
+    # The ARN ends with `parameter/a/b` for /a/b, and with `parameter/a` for both a and /a.
+    path = match["parameter"]
+    return match["secret"] or (f"/{path}" if "/" in path else path)
+
+
 def _stored(aws: Clients, name: str, match: re.Match[str], value: str) -> str:
     """Store a secret and return its ARN in the emulator."""
     try:
         if match["secret"]:
-            return str(aws("secretsmanager").create_secret(Name=match["secret"], SecretString=value)["ARN"])
-        # The ARN ends with `parameter/a/b` for /a/b, and with `parameter/a` for both a and /a.
-        path = match["parameter"]
-        aws("ssm").put_parameter(Name=f"/{path}" if "/" in path else path, Type="SecureString", Value=value)
-        return aws.arn("ssm", f"parameter/{path}")
+            return str(aws("secretsmanager").create_secret(Name=_name(match), SecretString=value)["ARN"])
+        aws("ssm").put_parameter(Name=_name(match), Type="SecureString", Value=value)
+        return aws.arn("ssm", f"parameter/{match['parameter']}")
     except (ClientError, BotoCoreError) as error:
         raise LocalError(f"the emulator did not store the secret {name!r}: {error}") from error

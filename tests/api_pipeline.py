@@ -29,7 +29,15 @@ CONFIG: dict[str, Any] = {
     "outcomes": {},
     "fault_injection": {},
     "reports": {},
+    "webhooks": {
+        "shop": {
+            "signature": "github",
+            "secrets": ["arn:aws:secretsmanager:us-east-1:123456789012:secret:shop/hook-AbC123"],
+        }
+    },
 }
+# The value of its secret, by the name that local/secrets.py gives it.
+SECRET_VALUES = {"webhook_shop": "a dummy value"}
 
 Json = Any
 

@@ -15,7 +15,7 @@ from handlers.api.events import Envelope, received_times
 from handlers.api.identity import new_id
 from handlers.api.items import Completion, description
 from handlers.api.table import EventTable
-from handlers.csv.files import FAILED, File, FileTable, LostError
+from handlers.csv.files import FAILED, SUCCEEDED, File, FileTable, LostError, Pointer
 from handlers.iot.alerting import DeviceState
 from handlers.iot.readings import Reading, first_key
 from handlers.iot.silence import Hearing
@@ -262,6 +262,39 @@ def a_file_that_is_unknown_has_no_item_and_is_not_settled() -> None:
     assert table.read("unknown") is None
 
 
+def a_pointer_moves_only_from_where_it_was_seen() -> None:
+    table, file = FileTable(FILES), of_key("pointer")
+
+    def at(file_id: str) -> Pointer:
+        keys = {"processed_key": "p", "rejected_key": None, "report_key": "r"}
+        return {"file_id": file_id, "sequencer": "1", "completed_at": "now", **keys}  # type: ignore[typeddict-item]
+
+    assert table.pointer(file) is None
+    assert table.point(file, at("one"), None)
+    assert not table.point(file, at("two"), None)
+    assert table.point(file, at("two"), at("one"))
+    assert not table.point(file, at("three"), at("one"))
+    found = table.pointer(file)
+    assert found is not None
+    assert (found["file_id"], found["processed_key"], found["rejected_key"]) == ("two", "p", None)
+
+
+def a_file_is_read_again_only_after_it_was_superseded() -> None:
+    table, file = FileTable(FILES), of_key("again")
+    claimed(table, file, "one")
+    table.finish(file.id, "one", {"status": SUCCEEDED, "completed_at": "then"})
+    table.settle(file.id)
+    assert table.read_again(file, "two", until=300, started_at="now") is None
+    table.note(file.id, {"superseded_by": "", "replaces": ["a", "b"]})
+    assert table.read_again(file, "two", until=300, started_at="now") is None
+    table.note(file.id, {"superseded_by": "other"})
+    item = table.read_again(file, "two", until=300, started_at="now")
+    assert item is not None
+    assert (item["status"], item["generation"], item["owner"]) == ("processing", 1, "two")
+    assert not {"superseded_by", "replaces", "settled", "completed_at"} & set(item)
+    assert table.read_again(file, "three", until=300, started_at="now") is None
+
+
 # The table of readings
 
 START = datetime(2026, 11, 20, tzinfo=UTC)
@@ -384,6 +417,8 @@ SCENARIOS: list[Callable[[], None]] = [
     a_checkpoint_resets_the_attempts_and_a_restart_removes_it,
     a_finished_file_keeps_its_numbers_and_is_reopened_by_its_own_dead_letter_only,
     a_file_that_is_unknown_has_no_item_and_is_not_settled,
+    a_pointer_moves_only_from_where_it_was_seen,
+    a_file_is_read_again_only_after_it_was_superseded,
     readings_are_stored_exactly_and_read_by_time_in_either_order,
     expired_readings_are_left_out,
     a_state_is_replaced_only_from_the_one_it_was_made_from,

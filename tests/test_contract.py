@@ -15,20 +15,23 @@ from hypothesis import strategies as st
 
 from components import reports
 from components import table as deployed_table
-from components.api import ROUTES
+from components.api import ROUTES, WEBHOOKS
 from components.circuit_breaker import CIRCUIT, CIRCUIT_ITEM, CIRCUIT_PROBES
 from components.observability import METRICS_NAMESPACE
 from components.options import csv_columns as csv_options
 from components.options.csv_columns import ColumnOptions
+from components.options.webhooks import TIMED, HmacOptions, WebhookOptions
 from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
-from handlers.api import breaker, circuit, counts, ingest, items, objects, reader, reporting
+from handlers.api import breaker, circuit, counts, ingest, items, objects, reader, reporting, webhooks
 from handlers.api.events import Envelope, received_times
 from handlers.api.identity import new_id
 from handlers.api.ingest import Ingest
 from handlers.api.settings import IngestSettings, ReportSettings, WorkerSettings
+from handlers.api.signatures import Algorithm, Encoding, Rule, Scheme, sign
 from handlers.api.summary import window_before
+from handlers.api.webhooks import Webhook
 from handlers.csv import columns as csv_columns
 from handlers.csv.column_types import COLUMN_TYPES
 from handlers.csv.files import FileItem
@@ -50,6 +53,8 @@ FUNCTIONS: dict[str, type[Settings]] = {"pipeline-ingest": IngestSettings, "pipe
 REPORTING = {"pipeline-report": ReportSettings}
 METRIC_ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 
+WEBHOOK = {"signature": "github", "secrets": ["arn:aws:ssm:us-east-1:123456789012:parameter/shop/hook"]}
+
 CONFIGS: list[dict[str, Any]] = [
     {},
     {"storage": {"results": "inline"}},
@@ -61,6 +66,7 @@ CONFIGS: list[dict[str, Any]] = [
     {"queue": {"fifo": {"group_field": "customer_id"}}},
     {"worker": {"circuit_breaker": {}}},
     {"worker": {"secrets": {"signing_key": "arn:aws:ssm:us-east-1:123456789012:parameter/shop/signing"}}},
+    {"webhooks": {"shop": WEBHOOK}},
 ]
 
 
@@ -240,6 +246,24 @@ def test_the_api_has_the_routes_that_the_function_answers(monkeypatch: pytest.Mo
         "GET /health": "None",
     }
     assert answered("DELETE /events") == "no_such_route"
+
+
+def test_webhooks_are_described_as_their_function_reads_them() -> None:
+    assert get_args(WebhookOptions.model_fields["signature"].annotation) == get_args(Scheme)
+    details = HmacOptions.model_fields
+    assert get_args(details["algorithm"].annotation) == get_args(Algorithm)
+    assert get_args(details["encoding"].annotation) == get_args(Encoding)
+    read = {field.name: field.default for field in dataclasses.fields(Webhook)}
+    assert read["tolerance_seconds"] == WebhookOptions.model_fields["tolerance_seconds"].default
+    for name in ("algorithm", "encoding", "prefix"):
+        assert read[name] == details[name].default
+    assert WEBHOOKS == webhooks.PATH
+    assert tuple(scheme for scheme in get_args(Scheme) if sends_a_time(scheme)) == TIMED
+
+
+def sends_a_time(scheme: Scheme) -> bool:
+    rule, secret = Rule(scheme, header="X-Signature"), "AAAA"
+    return sign(rule, secret, b"", message_id="m", now=1) != sign(rule, secret, b"", message_id="m", now=2)
 
 
 def test_table_index_and_prefixes_have_the_same_names_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:

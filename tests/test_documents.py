@@ -17,6 +17,7 @@ from components.config import load
 from components.options.api import ApiOptions
 from components.options.common import Options
 from components.options.csv import CsvPipelineConfig
+from components.options.webhooks import WebhookOptions
 from handlers.shared import errors
 from local.project import load_project
 from local.rules import RULES
@@ -61,6 +62,14 @@ def test_every_link_leads_to_an_existing_file_and_heading() -> None:
                 broken.append((document.name, link))
     assert broken == []
     assert sum("#" in link for document in DOCUMENTS for link in links(document)) > 1
+
+
+def test_the_site_has_every_page_and_no_other() -> None:
+    listed = set(re.findall(r"[\w./-]+\.md", text("mkdocs.yml")))
+    pages = {str(document.relative_to(ROOT)) for document in DOCUMENTS}
+    decisions = {page for page in pages if page.startswith("docs/decisions/0")}
+    assert listed == pages - decisions
+    assert {f"docs/decisions/{name}" for name in links(ROOT / "docs/decisions/README.md")} == decisions
 
 
 def test_every_test_file_named_in_a_document_exists() -> None:
@@ -135,6 +144,12 @@ def documented_defaults(document: str) -> dict[str, str]:
 
 def test_every_option_of_the_api_is_documented_with_its_default() -> None:
     assert documented_defaults("docs/api.md") == dict(leaves(ApiOptions, "api"))
+
+
+def test_every_option_of_a_webhook_is_documented_with_its_default() -> None:
+    documented = {f".{key}": value for key, value in documented_defaults("docs/webhooks.md").items()}
+    # An empty text is none, too.
+    assert documented == {key: "" if value == "``" else value for key, value in leaves(WebhookOptions, "")}
 
 
 @pytest.mark.parametrize("group", ["input", "output"])

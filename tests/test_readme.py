@@ -1,6 +1,7 @@
-"""The examples of the README are correct. tests/emulator/cli/test_pasted_commands.py runs its commands."""
+"""The examples of README and docs are correct. Tests below tests/emulator/cli run their commands."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,55 +10,120 @@ import yaml
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.new import VARIANTS
 from components.config import ConfigError, load
-from handlers.processor import Rejected, Unavailable
+from handlers.processor import Rejected
 from local.diagram import mermaid
-from tests.graphs import SAMPLES, graph_of
+from tests.code_blocks import code_blocks
+from tests.graphs import ROOT, SAMPLES, graph_of
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
+DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def test_the_stack_file_in_the_readme_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(SAMPLES)
-    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    config = load(yaml.safe_load(example)["config"], file="README.md")
+def test_the_guarantees_begin_within_two_screens() -> None:
+    before, _, _ = README.partition("## Guarantees")
+    assert before.count("\n") <= 110
+    assert max(len(line) for line in README.splitlines() if not line.startswith("|")) <= 100
+
+
+def test_the_stack_file_and_the_function_in_the_readme_are_those_that_new_writes() -> None:
+    written = VARIANTS["api"]("shop")
+    assert code_blocks(README, "yaml") == [written["Pulumi.shop.yaml"]]
+    shown: dict[str, Any] = {}
+    made: dict[str, Any] = {}
+    exec(code_blocks(README, "python")[0], shown)  # noqa: S102  it is our own page
+    exec(written["processors/shop.py"], made)  # noqa: S102  as above
+    assert shown["process"]({"amount": 10}) == made["process"]({"amount": 10}) == {"total": 11.9}
+    for module in (shown, made):
+        with pytest.raises(Rejected, match="amount must be above 0"):
+            module["process"]({"amount": 0})
+
+
+def test_the_commands_of_the_readme_are_run_with_the_tutorial_and_the_demo() -> None:
+    run = [line for block in code_blocks(TUTORIAL) for line in block.splitlines()]
+    shown = [line for block in code_blocks(README) for line in block.splitlines() if "pulumi" not in line.lower()]
+    assert [line for line in shown if line not in (*run, "make run")] == []
+    assert len(shown) > 8
+
+
+def test_the_production_stack_in_the_tutorial_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, content in VARIANTS["api"]("shop").items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.chdir(tmp_path)
+    (example,) = code_blocks(TUTORIAL, "yaml")
+    config = load(yaml.safe_load(example)["config"], file="tutorial.md")
     assert (config.environment, config.storage.retain_data) == ("prod", True)
 
 
-def test_the_error_in_the_readme_is_what_a_user_sees() -> None:
-    (shown,) = re.findall(r"^error: (.*)$", README, re.MULTILINE)
+def test_the_error_in_the_tutorial_is_what_a_user_sees() -> None:
+    (shown,) = re.findall(r"^error: (.*)$", TUTORIAL, re.MULTILINE)
     with pytest.raises(ConfigError) as raised:
-        load({"datapipeline:variant": "api", "datapipeline:api": '{"max_batch": 9000}'}, file="Pulumi.dev.yaml")
+        load({"datapipeline:variant": "api", "datapipeline:api": '{"max_batch": 9000}'}, file="Pulumi.shop-prod.yaml")
     assert str(raised.value) == shown
 
 
-def test_the_function_in_the_readme_works_and_the_public_errors_are_explained_beside_it() -> None:
-    (section,) = re.findall(r"## Your function\n(.*?)\n## ", README, re.DOTALL)
-    (source,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    module: dict[str, Any] = {}
-    exec(source, module)  # noqa: S102  it is our own page
-    assert module["process"]({"amount": 100}) == {"total": 119.0}
-    with pytest.raises(Rejected, match="amount must be above 0"):
-        module["process"]({"amount": 0})
-    assert [error.__name__ for error in (Rejected, Unavailable) if f"`{error.__name__}`" not in section] == []
+def test_the_diagram_in_the_docs_shows_the_dev_stack() -> None:
+    assert code_blocks((ROOT / "docs/guarantees.md").read_text(), "mermaid") == [mermaid(graph_of())]
 
 
-def test_the_diagram_in_the_readme_shows_the_dev_stack() -> None:
-    (picture,) = re.findall(r"```mermaid\n(.*?)```", README, re.DOTALL)
-    assert picture == mermaid(graph_of())
-
-
-def test_every_file_named_in_the_readme_exists() -> None:
-    named = re.findall(r"`((?:tests|components|processors|docs|local|\.github)/[\w./-]+)`|\]\(([\w./-]+)\)", README)
-    files = {one or other for one, other in named}
+def test_every_file_named_in_readme_and_guarantees_exists() -> None:
+    text = README + (ROOT / "docs/guarantees.md").read_text()
+    files = re.findall(r"`((?:tests|components|processors|docs|local|\.github)/[\w./-]+)`", text)
     assert len(files) > 8
-    assert [file for file in sorted(files) if not (ROOT / file).exists() and not (SAMPLES / file).exists()] == []
+    assert [file for file in files if not (ROOT / file).exists() and not (SAMPLES / file).exists()] == []
 
 
-def test_the_bill_in_the_readme_is_what_the_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+def printed(command: str) -> str:
+    result = CliRunner().invoke(app, command.split())
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_the_bill_in_the_docs_is_what_the_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(SAMPLES)
-    ((command, shown),) = re.findall(r"\$ \.venv/bin/pipeline (cost .*)\n([^`]*)```", README)
-    printed = CliRunner().invoke(app, command.split())
-    assert printed.exit_code == 0
-    assert shown == printed.stdout
+    text = (ROOT / "docs/cost.md").read_text()
+    ((command, shown),) = re.findall(r"\$ \.venv/bin/pipeline (cost .*)\n([^`]*)```", text)
+    assert shown == printed(command)
+
+
+def test_the_price_in_the_readme_is_what_the_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(SAMPLES)
+    (shown,) = re.findall(r"A million events a month cost about (\d+) dollars", README)
+    (total,) = re.findall(r"together +([\d.]+)", printed("cost --events-per-month 1000000"))
+    assert round(float(total)) == int(shown)
+
+
+def shell_lines() -> list[tuple[str, str]]:
+    """Each command line of the documents, by the file that shows it."""
+    return [
+        (document.name, line.removeprefix("$ "))
+        for document in DOCUMENTS
+        for block in code_blocks(document.read_text())
+        for line in block.splitlines()
+    ]
+
+
+def test_the_command_line_accepts_every_pipeline_command_of_the_documents() -> None:
+    """Also those that need AWS or a game day, which no test runs as pasted."""
+    accepted = 0
+    for document, line in shell_lines():
+        words = shlex.split(line, comments=True) if re.match(r"\s*(\.venv/bin/)?pipeline ", line) else []
+        if words:
+            result = CliRunner().invoke(app, [*words[1:], "--help"])
+            assert result.exit_code == 0, (document, line, result.output)
+            named = {word.partition("=")[0] for word in words if word.startswith("--")}
+            assert [option for option in sorted(named) if option not in result.output] == [], (document, line)
+            accepted += 1
+    assert accepted > 30
+
+
+def test_make_has_every_target_that_the_documents_name() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    texts = [document.read_text() for document in [*DOCUMENTS, ROOT / "CONTRIBUTING.md"]]
+    code = "\n".join(block for text in texts for block in code_blocks(text))
+    named = set(re.findall(r"`make ([a-z-]+)[` ]", "".join(texts)) + re.findall(r"^make ([a-z-]+)", code, re.MULTILINE))
+    assert named
+    assert named <= targets

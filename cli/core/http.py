@@ -35,7 +35,7 @@ class Access:
             raise LocalError(f"--header {wrong!r} must be like 'x-api-key: value'")
         return cls({name.strip(): value.strip() for name, _, value in parts}, sign)
 
-    def of(self, method: str, url: str, body: str | None, headers: Mapping[str, str]) -> dict[str, str]:
+    def of(self, method: str, url: str, body: str | bytes | None, headers: Mapping[str, str]) -> dict[str, str]:
         """Return all headers of a request. Raises LocalError when there are no credentials to sign it with."""
         given = {**headers, **self.headers}
         return _signed(method, url, body, given) if self.sign else given
@@ -51,7 +51,7 @@ def _written(header: str) -> list[str]:
 OPEN = Access()
 
 
-def _signed(method: str, url: str, body: str | None, headers: Mapping[str, str]) -> dict[str, str]:
+def _signed(method: str, url: str, body: str | bytes | None, headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers with the signature that `AWS_IAM` requires.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-access-control-iam.html
@@ -99,12 +99,12 @@ class Answer:
 def request(
     method: str,
     url: str,
-    body: str | None = None,
+    body: str | bytes | None = None,
     headers: Mapping[str, str] | None = None,
     access: Access = OPEN,
 ) -> Answer:
     """Send one request. Raises LocalError when there is no response."""
-    data = None if body is None else body.encode()
+    data = body.encode() if isinstance(body, str) else body
     given = access.of(method, url, body, {"Content-Type": "application/json", **(headers or {})})
     outgoing = urllib.request.Request(url, data=data, headers=given, method=method)  # noqa: S310  the stack's own address
     # Requests to the emulator never go through a proxy.

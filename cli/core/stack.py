@@ -105,6 +105,11 @@ class Stack:
         else:
             os.environ.setdefault("AWS_DEFAULT_REGION", self.project.region)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it runs on this machine."""
+        return OUTPUTS in os.environ or self._running is not None
+
     def refuse_second(self) -> None:
         """Raise LocalError when the stack already runs here: a second one would take over its state file."""
         if self._running:

@@ -20,8 +20,10 @@ from components.options.common import (
     StartOptions,
 )
 from components.options.processor import Policy, ProcessorName, RequirementsFile, Variables
+from components.options.requests import FieldPath, HeaderName, PlaceOptions, ThrottlingOptions
 from components.options.schemas import EventSchemas
 from components.options.secrets import Secrets
+from components.options.webhooks import Webhooks
 
 # Reserved by handlers/api/worker.py.
 STORING_SECONDS = 5
@@ -40,19 +42,9 @@ class JwtOptions(Options):
     """Accepted values of the token's `aud`."""
 
 
-class ThrottlingOptions(Options):
-    """Request limits of the stage; requests above them are answered with 429."""
-
-    rate_per_second: Annotated[float, Field(gt=0, le=10_000)] = 100
-    """Sustained requests per second."""
-    burst: Annotated[int, Field(ge=1, le=5_000)] = 200
-    """Requests that may arrive at once."""
-
-
 # An Origin header as browsers send it, or one of API Gateway's three wildcards:
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-cors.html
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://\*|[a-z][a-z0-9+.-]*://[a-z0-9._-]+(:[0-9]{1,5})?)$")]
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#\$%&'*+.^_`|~-]+$")]
 
 
 def _every_origin_alone(origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -94,25 +86,6 @@ class StageOptions(Options):
     (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-logging.html)."""
 
 
-# A path: fields of objects inside each other, as `order.number`.
-FieldPath = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^.]+(\.[^.]+)*$")]
-
-
-class IdempotencyOptions(Options):
-    """Where the idempotency key of an event stands that its client does not name as one."""
-
-    field: FieldPath | None = None
-    """Path of the field with the key, text or a number: `order.number`. An event without it has no key."""
-    header: HeaderName | None = None
-    """Name of the header with the key, for requests with one event. A request without it has no key."""
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.field is None) == (self.header is None):
-            raise ValueError("idempotency needs either field or header")
-        return self
-
-
 class ApiOptions(StageOptions, StartOptions):
     """The API in front of the pipeline, and the events that it accepts."""
 
@@ -133,7 +106,7 @@ class ApiOptions(StageOptions, StartOptions):
     """Record an event as `queued` when it is accepted. `false` saves that write: the item appears at the end."""
     deduplicate: Literal["key", "content"] = "key"
     """`key`: events with the same idempotency key are duplicates. `content`: so are events with the same JSON."""
-    idempotency: IdempotencyOptions | None = None
+    idempotency: PlaceOptions | None = None
     """A field or header that is the idempotency key of events without one of their own. Default: none."""
     ignore_when_comparing: tuple[FieldPath, ...] = ()
     """Paths of fields that may differ between an event and its repeat, such as `sent_at`."""
@@ -284,6 +257,13 @@ class ReportOptions(Options):
         return self
 
 
+class ApiAlarmOptions(AlarmOptions):
+    """Alarm thresholds; docs/alarms.md explains each alarm."""
+
+    forged_webhook_requests: Annotated[int, Field(ge=1)] = 10
+    """Forged requests to one webhook within five minutes."""
+
+
 class ApiPipelineConfig(CommonOptions):
     """A pipeline that accepts events over HTTP."""
 
@@ -293,11 +273,14 @@ class ApiPipelineConfig(CommonOptions):
     """The API that accepts events."""
     queue: EventQueueOptions = EventQueueOptions()
     """The queue between API and worker."""
+    webhooks: Webhooks = Field(default_factory=dict)
+    """Webhooks by their names: `github` adds `POST /webhooks/github`, which accepts its sender's requests only
+    (docs/webhooks.md)."""
     worker: WorkerOptions = WorkerOptions()
     """The function that processes events."""
     storage: StorageOptions
     """Storage and retention of events, results, the archive and reports."""
-    alarms: AlarmOptions = AlarmOptions()
+    alarms: ApiAlarmOptions = ApiAlarmOptions()
     """Alarm thresholds."""
     outcomes: Feature | None = None
     """Publish outcomes of events to an EventBridge bus of the pipeline's own (docs/outcomes.md). Default: off."""

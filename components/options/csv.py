@@ -37,8 +37,7 @@ def _is_encoding(name: str) -> str:
 
 CsvEncoding = Annotated[str, AfterValidator(_is_encoding)]
 
-# Suffixes of the keys that the pipeline takes for files.
-SUFFIXES = (".csv", ".csv.gz")
+Suffix = Annotated[str, Field(pattern=r"^[^\s/]+$", max_length=100)]
 
 
 class FooterOptions(Options):
@@ -61,6 +60,8 @@ class CsvInputOptions(Options):
 
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_./-]*/$")] = "raw/"
     """Key prefix of the files in the input bucket."""
+    suffixes: Annotated[tuple[Suffix, ...], Field(max_length=50)] = (".csv", ".csv.gz")
+    """Suffixes of their keys, in upper or lower case. Other objects are skipped and reported. `[]`: every object."""
     columns: Annotated[tuple[ColumnOptions, ...], Field(min_length=1, max_length=5_000)]
     """Columns of the files."""
     preset: Preset | None = None
@@ -146,6 +147,8 @@ class CsvOutputOptions(Options):
 
     format: Literal["jsonl.gz", "jsonl", "parquet"] = "jsonl.gz"
     """JSON Lines, compressed or not; or Parquet, which accepts only numbers that a double represents exactly."""
+    versions: Literal["all", "latest"] = "all"
+    """`latest`: when an object is put again under its key and succeeds, the outputs of the one before are removed."""
 
 
 class CsvWorkerOptions(PolledOptions):
@@ -233,7 +236,7 @@ class CsvPipelineConfig(CommonOptions):
     def format_json(self) -> str:
         """Return the file format for handlers/csv/columns.py."""
         values = self.input.model_dump(
-            mode="json", exclude={"prefix", "preset", "encoding", "encodings"}, exclude_none=True
+            mode="json", exclude={"prefix", "suffixes", "preset", "encoding", "encodings"}, exclude_none=True
         )
         values["escape_style"] = escape_style(self.input.preset)
         values["encodings"] = self.input.encodings or (self.input.encoding or "utf-8",)

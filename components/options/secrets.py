@@ -84,13 +84,18 @@ def _distinct_and_short(secrets: Mapping[str, SecretOptions]) -> Mapping[str, Se
     for name, secret in secrets.items():
         if (other := names.setdefault(secret.arn, name)) != name:
             raise ValueError(f"{other} and {name} are the same secret; give it one name")
+    check_characters(secrets)
+    return secrets
+
+
+def check_characters(secrets: Mapping[str, SecretOptions]) -> None:
+    """Raise ValueError for secrets that one function cannot have together."""
     taken = sum(len(name + secret.arn + (secret.key_arn or "")) for name, secret in secrets.items())
     if taken > SECRETS_CHARACTERS:
         raise ValueError(
             f"names and ARNs have {taken} characters together, and {SECRETS_CHARACTERS} fit into a role's policies and "
             "a function's environment: use fewer secrets or shorter names; one secret can hold several values as JSON"
         )
-    return secrets
 
 
 Secrets = Annotated[Mapping[SecretName, Secret], Field(max_length=10), AfterValidator(_distinct_and_short)]

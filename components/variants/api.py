@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 from pulumi import Input, Output
 
-from components.api import Backend, HttpApi, RestApi
+from components.api import HttpApi, RestApi
 from components.bucket import Bucket
 from components.circuit_breaker import guarded_worker
 from components.faults import faults_part
@@ -28,6 +28,7 @@ from components.reports import reports_part
 from components.runtime import shared_runtime
 from components.secrets import secrets_part
 from components.table import Table
+from components.webhooks import accepting_backend, urls, webhooks_part
 
 # The prefixes that handlers/api/objects.py writes to.
 RESULTS = "results/"
@@ -54,6 +55,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         outcomes_part(f"{name}-outcomes", config.outcomes, runtime, parent=parent),
         faults_part(f"{name}-faults", enabled=config.fault_injection is not None, opts=opts),
         secrets_part(config.worker.secrets),
+        webhooks_part(config.webhooks, config.alarms, service=runtime.service),
         processor_part(config.worker),
     )
     ingest = Function(
@@ -82,10 +84,12 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     reports = reports_part(f"{name}-report", config, table=table, queue=queue, bucket=bucket, runtime=runtime)
     parts = total(adds, Part(functions=[ingest, worker.function]), redrive, reports, guard)
     make_api = HttpApi if config.api.kind == "http" else RestApi
-    api = make_api(f"{name}-api", config.api, config.logs, [Backend(ingest), *parts.backends], opts=opts)
+    api = make_api(
+        f"{name}-api", config.api, config.logs, [accepting_backend(ingest, config.webhooks), *parts.backends], opts=opts
+    )
     bucket.expire(parts.expiries)
     requests, api_latency = api.metrics.panels()
-    Observability(
+    watch = Observability(
         f"{name}-watch",
         service=runtime.service,
         alarms={
@@ -104,6 +108,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             *_cost_panels(parts.functions, table, queue),
         ],
         alarms_arn=alarms.arn,
+        runbook=config.alarms.runbook,
         opts=opts,
     )
     SavedQueries(f"{name}-queries", EVENT_QUERIES, service=runtime.service, functions=parts.functions, opts=opts)
@@ -115,7 +120,9 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "bucket_name": bucket.name,
         "alerts_topic_arn": alerts.arn,
         "alarms_topic_arn": alarms.arn,
+        "alarm_names": watch.alarm_names,
         "log_groups": log_groups(name, parts.functions),
+        **urls(api.url, config.webhooks),
         **parts.outputs,
         **({"api_key_id": api.key_id} if api.key_id is not None else {}),
     }

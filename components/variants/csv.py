@@ -11,7 +11,7 @@ from components.files import FileTable, Uploads
 from components.function import functions_panel, log_groups
 from components.notifications import Notifications
 from components.observability import Observability, counts_panel, latency_panel
-from components.options.csv import SUFFIXES, CsvPipelineConfig
+from components.options.csv import CsvPipelineConfig
 from components.part import Part, total
 from components.queue import Queue
 from components.redrive import redrive_part
@@ -56,10 +56,13 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             alerts.grant_publish(),
             notifications.grant_publish("NOTIFICATIONS_TOPIC_ARN"),
             outputs.grant_see_missing("an output"),
+            *([outputs.grant_remove(PROCESSED, REJECTED)] if config.output.versions == "latest" else []),
         ],
         environment={
             "INPUT_PREFIX": config.input.prefix,
+            "SUFFIXES": " ".join(config.input.suffixes),
             "OUTPUT_FORMAT": config.output.format,
+            "OUTPUT_VERSIONS": config.output.versions,
             "MAX_ATTEMPTS": str(config.worker.max_attempts),
             "BACKOFF_BASE_SECONDS": str(config.worker.backoff.base_seconds),
             "BACKOFF_MAXIMUM_SECONDS": str(config.worker.backoff.maximum_seconds),
@@ -67,10 +70,10 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         },
         opts=opts,
     )
-    Uploads(f"{name}-uploads", inputs, queue, prefix=config.input.prefix, suffixes=SUFFIXES, opts=opts)
+    Uploads(f"{name}-uploads", inputs, queue, prefix=config.input.prefix, opts=opts)
     redrive = redrive_part(f"{name}-redrive", config, queue=queue, read_table=table.grant_read(), runtime=runtime)
     parts = total(Part(functions=[worker.function]), redrive, _api_part(f"{name}-redrive-api", config, redrive, opts))
-    Observability(
+    watch = Observability(
         f"{name}-watch",
         service=service,
         alarms={
@@ -90,6 +93,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             functions_panel(parts.functions),
         ],
         alarms_arn=alarms.arn,
+        runbook=config.alarms.runbook,
         opts=opts,
     )
     return {
@@ -101,6 +105,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         "notifications_topic_arn": notifications.arn,
         "alerts_topic_arn": alerts.arn,
         "alarms_topic_arn": alarms.arn,
+        "alarm_names": watch.alarm_names,
         "log_groups": log_groups(name, parts.functions),
         **parts.outputs,
     }

@@ -6,3 +6,5 @@ WORKER_COUNTS = ("Messages", "Processed", "Failed", "Repeated", "BatchItemFailur
 OUTCOME_COUNTS = ("OutcomesUndelivered",)
 # 0 or 1, written each minute where there is a circuit breaker.
 CIRCUIT_OPEN = "CircuitOpen"
+# With the dimension `webhook`, by what a request turned out to be.
+WEBHOOK_COUNTS = {"genuine": "WebhookAccepted", "forged": "WebhookForged", "stale": "WebhookStale"}

@@ -72,13 +72,13 @@ def settle(group: Sequence[Entry], holder: EventItem | None) -> None:
             entry.duplicate, entry.status = True, description(holder)["status"]
 
 
-def answer_one(entry: Entry, path: str) -> dict[str, Any]:
-    """Return the response to a request with one event. Raises its refusal."""
+def answer_one(entry: Entry, path: str = "") -> dict[str, Any]:
+    """Return the response to a request with one event, whose own path is below `path`. Raises its refusal."""
     if entry.outcome is not None:
         raise entry.outcome
     event_id = envelope_of(entry).id
     body = {"id": event_id, "status": entry.status, "duplicate": entry.duplicate}
-    return response(202, body, {"Location": f"{path}/{event_id}"})
+    return response(202, body, {"Location": f"{path}/{event_id}"} if path else None)
 
 
 def answer_batch(entries: Sequence[Entry]) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 from handlers.api.paths import text_of, value_at
+from handlers.shared.bodies import is_packed
 from handlers.shared.errors import BadRequestError, TooLargeError
 from handlers.shared.queues import MAXIMUM_MESSAGE_BYTES
 from handlers.shared.schemas import MAXIMUM_PROBLEM_LENGTH, Problem, Validate
@@ -49,7 +50,8 @@ class Submission:
 class Envelope:
     """An accepted event: the client's JSON object as `data`, and the server's fields.
 
-    `fingerprint` is the hash of `data` if the event has an idempotency key, else empty; so is the key.
+    `fingerprint` is the hash of `data` if the event has an idempotency key, else empty; so is the key. For a webhook it
+    is the hash of the key: senders change details of an event when they send it again.
     """
 
     id: str
@@ -61,10 +63,14 @@ class Envelope:
     fingerprint: str
     data: Mapping[str, Any]
     idempotency_key: str = ""
+    headers: Mapping[str, str] | None = None
+    """Of a webhook's request: those that the processor is given, by lower-case name."""
+    body: str | None = None
+    """Of a webhook's request: its exact bytes, compressed, in base64."""
 
     def to_message(self) -> str:
         """Return the body of the event's message: JSON in ASCII, so that SQS accepts every character."""
-        return _compact(vars(self))
+        return _compact({name: value for name, value in vars(self).items() if value is not None})
 
     @classmethod
     def from_message(cls, body: str) -> "Envelope":
@@ -89,8 +95,8 @@ class Envelope:
         """Return why ingest cannot have sent this. Such a message must not fail its batch."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "data":
-                usable = isinstance(value, dict)
+            if field.name in _USABLE:
+                usable = _USABLE[field.name](value)
             else:
                 usable = isinstance(value, str) and len(value) <= MAXIMUM_FIELD_LENGTH and value.isprintable()
             if not usable:
@@ -99,6 +105,17 @@ class Envelope:
         if not all(forms):
             return "id, type, received_at or fingerprint has the wrong format"
         return None
+
+
+def _are_headers(value: object) -> bool:
+    return value is None or (isinstance(value, dict) and all(isinstance(each, str) for each in value.values()))
+
+
+_USABLE: Mapping[str, Callable[[object], bool]] = {
+    "data": lambda value: isinstance(value, dict),
+    "headers": _are_headers,
+    "body": lambda value: value is None or (isinstance(value, str) and is_packed(value)),
+}
 
 
 class UnreadableMessageError(Exception):
@@ -178,6 +195,12 @@ def check(event: object, *, max_depth: int, type_field: str, validators: Mapping
     """
     if not isinstance(event, dict):
         raise InvalidEventError([{"path": "", "message": f"an event is a JSON object, not {_kind(event)}"}])
+    check_form(event, max_depth)
+    return _checked_type(event, type_field, validators)
+
+
+def check_form(event: Mapping[str, Any], max_depth: int) -> None:
+    """Raise InvalidEventError for an object that is too deep or too large, or cannot be stored as text."""
     if not _is_at_most(event, max_depth):
         raise InvalidEventError([{"path": "", "message": f"is nested more than {max_depth} levels deep"}])
     try:
@@ -187,7 +210,6 @@ def check(event: object, *, max_depth: int, type_field: str, validators: Mapping
     if size > MAXIMUM_MESSAGE_BYTES:
         # Checked before the schema, which would read all of it.
         raise _too_large(size)
-    return _checked_type(event, type_field, validators)
 
 
 def group(event: Mapping[str, Any], path: str) -> str:

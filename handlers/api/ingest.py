@@ -34,6 +34,7 @@ from handlers.shared.log import logger
 
 if TYPE_CHECKING:
     from handlers.api.faults import Faults
+    from handlers.api.webhooks import Webhooks
 
 SCHEMAS_FILE = Path(__file__).parents[2] / "schemas.json"
 
@@ -59,6 +60,11 @@ class Ingest:
             items_expire_after_days=settings.items_expire_after_days,
         )
         self._submissions = Submissions(settings, schemas, self._table.id_secret)
+        self._webhooks: Webhooks | None = None
+        if settings.webhooks:
+            from handlers.api import webhooks  # noqa: PLC0415  as above
+
+            self._webhooks = webhooks.Webhooks(settings, self._submissions.id_of)
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return the response to a request of API Gateway."""
@@ -84,6 +90,8 @@ class Ingest:
                 raise NotFoundError("no_time_index", "events are not listed here: storage.time_index is off")
             case "GET /health":
                 return response(200, {"status": "ok"})
+            case _ if self._webhooks is not None:
+                return self._webhooks.answer(request, facts, self._accept)
             case _:
                 raise NotFoundError("no_such_route", "there is no such route")
 
@@ -102,10 +110,14 @@ class Ingest:
 
     def _submit(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
         entries, is_batch = self._submissions.read(request)
+        self._accept(entries, facts)
+        return answer_batch(entries) if is_batch else answer_one(entries[0], request.path)
+
+    def _accept(self, entries: Sequence[Entry], facts: dict[str, Any]) -> None:
+        """Put what can be accepted into the queue. Each entry has its outcome then."""
         self._recognise_repeats([entry for entry in entries if entry.envelope and entry.envelope.fingerprint])
         self._send([entry for entry in entries if entry.sends])
         facts.update(_report(entries))
-        return answer_batch(entries) if is_batch else answer_one(entries[0], request.path)
 
     def _recognise_repeats(self, keyed: Sequence[Entry]) -> None:
         """Claim the ids of new keyed events, mark repeats, and refuse events whose key was used with another body."""
@@ -163,7 +175,8 @@ def _report(entries: Sequence[Entry]) -> dict[str, Any]:
 
 def _count_refused_body(facts: dict[str, Any]) -> None:
     """Count a body that was refused as a whole as one event: the number of its events is unknown."""
-    if facts["route"] == SUBMIT and "rejected" not in facts:
+    submits = facts["route"] == SUBMIT or facts.get("signature") == "genuine"
+    if submits and "rejected" not in facts:
         facts.update(_counted({"Accepted": 0, "Duplicate": 0, "Rejected": 1}))
 
 

@@ -36,8 +36,9 @@ def result_url(bucket: str, key: str) -> str:
 def archive(bucket: str, envelopes: Sequence[Envelope]) -> None:
     """Append a batch's events to the archive: a gzipped JSON Lines object for each type and hour.
 
-    A line is the envelope with the client's object as `data`. The object is named by its events' ids, so the same batch
-    overwrites it; an event that is delivered again in another batch is archived again (at least once).
+    A line is the envelope with the client's object as `data`, which covers the exact bytes of a webhook. The object is
+    named by its events' ids, so the same batch overwrites it; an event that is delivered again in another batch is
+    archived again (at least once).
     """
     groups: dict[str, list[Envelope]] = {}
     for envelope in envelopes:
@@ -68,6 +69,5 @@ def _partition(envelope: Envelope) -> str:
 
 
 def _line(envelope: Envelope) -> Mapping[str, Any]:
-    fields = dict(vars(envelope))
-    del fields["fingerprint"], fields["idempotency_key"]
-    return fields
+    omitted = ("fingerprint", "idempotency_key", "body")
+    return {name: value for name, value in vars(envelope).items() if name not in omitted and value is not None}

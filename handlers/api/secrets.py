@@ -1,13 +1,14 @@
-"""The secrets of the user's function: read when it asks for them, and again after some minutes.
+"""Secrets of the user's function and of webhooks: read when they are needed, and again after some minutes.
 
-Imported only where `worker.secrets` names any. Powertools' parameters are not used: its providers, and boto3, which
+Imported only where the stack names any. Powertools' parameters are not used: its providers, and boto3, which
 they import, cost the first event 85 ms (Secrets Manager) and 102 ms (SSM). This module costs 25 and 37 ms (CPU time on
 one core, after the worker's own clients).
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -54,6 +55,12 @@ class Secrets(Mapping[str, str]):
                     self._kept.pop(name, None)
                     raise
         return kept.value
+
+    def doubt(self, names: Iterable[str]) -> None:
+        """Have values read again when they are looked up next. Until then, and in an outage, they are still known."""
+        for name in names:
+            if kept := self._kept.get(name):
+                self._kept[name] = replace(kept, good_until=-inf)
 
     def __contains__(self, name: object) -> bool:
         """Return True if there is a secret of this name. Nothing is read."""
@@ -106,7 +113,7 @@ def _value(name: str, arn: str) -> str:
     else:
         answer = aws.client("secretsmanager").get_secret_value(SecretId=arn)
         if "SecretString" not in answer:
-            raise SecretError(f"the secret {name!r} is binary; a processor is given text")
+            raise SecretError(f"the secret {name!r} is binary; it must be text")
         value = answer["SecretString"]
     return value
 

@@ -39,6 +39,8 @@ class IngestSettings(EventSettings):
     idempotency_header: str = ""
     ignore_when_comparing: str = ""
     """A JSON list of paths; empty when there are none."""
+    webhooks: str = ""
+    """A JSON object: the fields of handlers/api/webhooks.py's `Webhook` by the webhook's name; empty without any."""
 
 
 @dataclass(frozen=True, kw_only=True)

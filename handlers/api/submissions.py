@@ -12,7 +12,7 @@ from handlers.api.identity import Key
 from handlers.api.paths import without
 from handlers.api.settings import IngestSettings
 from handlers.shared.bodies import FORM_TYPE, form_fields, json_text, media_type
-from handlers.shared.errors import BadRequestError, TooLargeError
+from handlers.shared.errors import ApiError, BadRequestError, TooLargeError
 from handlers.shared.http import Request
 from handlers.shared.schemas import Validate, compile_schemas
 
@@ -81,7 +81,7 @@ class Submissions:
             is_recognised = key is not None or settings.deduplicate == "content"
             fingerprint = identity.fingerprint(without(event, self._ignored)) if is_recognised else ""
             envelope = Envelope(
-                id=self._id(request.owner, key or (Key("content", fingerprint) if fingerprint else None)),
+                id=self.id_of(request.owner, key or (Key("content", fingerprint) if fingerprint else None)),
                 type=event_type,
                 received_at=received_at,
                 source_ip=request.source_ip,
@@ -92,10 +92,8 @@ class Submissions:
                 idempotency_key=key.text if key else "",
             )
             return Entry(envelope, events.message_of(envelope), group, sends=True)
-        except EventTooLargeError as error:
-            return Entry(refusal=TooLargeError("event_too_large", f"the event {error}", error.problems))
         except InvalidEventError as error:
-            return Entry(refusal=BadRequestError("invalid_event", "the event is invalid", error.problems))
+            return Entry(refusal=refusal_of(error))
 
     def _key(self, event: Mapping[str, Any], request: Request, *, cloud: bool) -> Key | None:
         settings, headers = self._settings, request.headers
@@ -108,5 +106,13 @@ class Submissions:
         key = identity.client_key(event, header)
         return key or identity.configured_key(event, headers, settings.idempotency_field, settings.idempotency_header)
 
-    def _id(self, caller: str, key: Key | None) -> str:
+    def id_of(self, caller: str, key: Key | None) -> str:
+        """Return the id of an event: the same for the same key of a caller, a new one without a key."""
         return identity.keyed_id(self._id_secret, caller, key) if key else identity.new_id()
+
+
+def refusal_of(error: InvalidEventError) -> ApiError:
+    """Return the error that the client of an invalid event sees."""
+    if isinstance(error, EventTooLargeError):
+        return TooLargeError("event_too_large", f"the event {error}", error.problems)
+    return BadRequestError("invalid_event", "the event is invalid", error.problems)

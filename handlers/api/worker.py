@@ -47,6 +47,7 @@ from handlers.api.storing import OutsideError, Storing
 from handlers.api.table import EventTable
 from handlers.processor import Context as EventContext
 from handlers.shared import queues
+from handlers.shared.bodies import unpacked
 from handlers.shared.context import LambdaContext
 from handlers.shared.log import logger
 
@@ -218,6 +219,8 @@ class Worker:
             received_at=envelope.received_at,
             correlation_id=envelope.correlation_id,
             idempotency_key=envelope.idempotency_key or None,
+            headers=envelope.headers or {},
+            body=None if envelope.body is None else unpacked(envelope.body),
             remaining_seconds=lambda: max(0.0, ends - time.monotonic()),
             # Powertools' Logger has the methods of logging's.
             logger=cast("logging.Logger", logger),

@@ -35,6 +35,23 @@ class Checkpoint(TypedDict):
     rows: int
 
 
+class Outputs(TypedDict):
+    """The keys of a file's outputs; None for one without rows."""
+
+    processed_key: str | None
+    rejected_key: str | None
+    report_key: str
+
+
+class Pointer(Outputs):
+    """The item that says which outputs of an object's key are current: those of its newest version that succeeded."""
+
+    file_id: str
+    sequencer: str
+    """S3's, of the notification; greater ones are later. Empty if there was none."""
+    completed_at: str
+
+
 class FileItem(FileKeys):
     """The item of a file. Every change after the claim is on condition that the run still owns the file."""
 
@@ -62,6 +79,15 @@ class FileItem(FileKeys):
     reason: NotRequired[str]
     error: NotRequired[str | None]
     failed_message_id: NotRequired[str]
+    generation: NotRequired[int]
+    """How often the file was read again because its object was put again after another one of the same key."""
+    replaces: NotRequired[list[str]]
+    """The outputs of older versions that this one replaces."""
+    superseded_by: NotRequired[str]
+    """The file of the same key whose outputs are current. Empty: this one is current again."""
+    missing_columns: NotRequired[list[str]]
+    suggestions: NotRequired[list[str]]
+    """The first ones of the report, in words."""
     settled: NotRequired[bool]
     """All notices about the outcome have been sent."""
 
@@ -95,10 +121,21 @@ class File:
         parts = (self.bucket, self.key, self.version or self.etag)
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
-    def output_key(self, prefix: str, input_prefix: str, ending: str) -> str:
+    @property
+    def sequencer(self) -> str:
+        """S3's mark of the order of notifications about one key; empty if there is none."""
+        return str(self.record.get("s3", {}).get("object", {}).get("sequencer") or "")
+
+    @property
+    def is_folder(self) -> bool:
+        """True for the marker that the S3 console creates for a folder."""
+        return self.key.endswith("/") and self.size == 0
+
+    def output_key(self, prefix: str, input_prefix: str, ending: str, generation: int = 0) -> str:
         """Return `processed/orders/may.csv/<id>.jsonl.gz` for `raw/orders/may.csv`. A very long name is cut."""
         readable = self.key.removeprefix(input_prefix).encode()[:READABLE_BYTES].decode(errors="ignore")
-        return f"{prefix}{readable.strip('/')}/{self.id}{ending}"
+        again = f"-{generation}" if generation else ""
+        return f"{prefix}{readable.strip('/')}/{self.id}{again}{ending}"
 
 
 def read_notification(body: str) -> list[File]:
@@ -173,6 +210,17 @@ class FileTable:
             remove=("completed_at", "reason", "error", "failed_message_id", "settled", *_CHECKPOINT),
         )
 
+    def read_again(self, file: File, owner: str, *, until: int, started_at: str) -> FileItem | None:
+        """Claim a file that was superseded and is put again. Returns None if another run was quicker."""
+        return self._update(
+            file.id,
+            {"status": PROCESSING, "owner": owner, "lease_until": until, "attempts": 1, "started_at": started_at},
+            "#status = :succeeded AND settled = :true AND attribute_exists(superseded_by) AND superseded_by <> :empty",
+            {"succeeded": SUCCEEDED, "true": True, "empty": "", "none": 0, "one": 1},
+            more="generation = if_not_exists(generation, :none) + :one",
+            remove=("completed_at", "superseded_by", "replaces", "settled", *_CHECKPOINT),
+        )
+
     def read(self, file_id: str) -> FileItem | None:
         """Return the item of a file, strongly consistent."""
         return cast("FileItem | None", self._table.item({"id": file_id}))
@@ -196,7 +244,24 @@ class FileTable:
 
     def settle(self, file_id: str) -> None:
         """Record that all notices about the outcome have been sent."""
-        self._update(file_id, {"settled": True}, "attribute_exists(id)", {})
+        self.note(file_id, {"settled": True})
+
+    def note(self, file_id: str, facts: Item) -> None:
+        """Record facts about a file that is done, if its item has not expired."""
+        self._update(file_id, facts, "attribute_exists(id)", {})
+
+    def pointer(self, file: File) -> Pointer | None:
+        """Return the pointer to the current outputs of a file's key, strongly consistent."""
+        return cast("Pointer | None", self._table.item({"id": _pointer_id(file)}))
+
+    def point(self, file: File, pointer: Pointer, before: Pointer | None) -> bool:
+        """Replace the pointer of a file's key. Returns False if it is no longer as it was `before`."""
+        condition, values = "attribute_not_exists(id)", {}
+        if before:
+            condition = "file_id = :before AND sequencer = :order"
+            values = {"before": before["file_id"], "order": before["sequencer"]}
+        changes = {"bucket": file.bucket, "key": file.key, **pointer}
+        return self._update(_pointer_id(file), changes, condition, values) is not None
 
     def _owned(self, file_id: str, owner: str, changes: Item, *, remove: Sequence[str] = ()) -> FileItem:
         condition = "#owner = :own AND #status = :processing"
@@ -229,6 +294,10 @@ class FileTable:
 
 
 _CHECKPOINT = tuple(Checkpoint.__annotations__)
+
+
+def _pointer_id(file: File) -> str:
+    return f"current:{file.bucket}/{file.key}"
 
 
 def _keys(file: File) -> FileKeys:

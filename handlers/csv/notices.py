@@ -16,6 +16,7 @@ ERROR_CHARACTERS = 1_000
 TOLD = (
     "id", "status", "bucket", "key", "version", "etag", "size", "rows", "processed", "rejected", "success_rate",
     "processed_key", "rejected_key", "report_key", "reason", "error", "started_at", "completed_at",
+    "missing_columns", "suggestions", "superseded_by",
 )  # fmt: skip
 
 
@@ -25,7 +26,7 @@ class NotSentError(Exception):
 
 def publish_file(topic_arn: str, service: str, item: Mapping[str, Any], output_bucket: str) -> None:
     """Tells of a file: `{"service", "file": {...}}` with its status, counts and where its outputs are."""
-    told = {name: item[name] for name in TOLD if item.get(name) is not None}
+    told = {name: item[name] for name in TOLD if item.get(name) not in (None, "")}
     name = item["key"].rsplit("/", 1)[-1]
     subject = f"{service}: {item['status']}: {name}".encode("ascii", "replace").decode()
     aws.client("sns").publish(

@@ -4,7 +4,7 @@ Parts: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html (5 MiB 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,8 +20,8 @@ PARTS_OF_A_SIZE = 2_000
 LARGEST_PART_BYTES = 32 * 2**20
 
 
-class GoneError(Exception):
-    """The object is not what was announced any more: `reason` is `missing` or `superseded`."""
+class SkippedError(Exception):
+    """The object is not read: `reason` is `missing`, `superseded` or `unknown_suffix`."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class UploadLostError(Exception):
 class Source:
     """The bytes of a file's very version from an offset on. A connection that breaks is made again from where it broke.
 
-    Raises GoneError, FileError and botocore's errors.
+    Raises SkippedError, FileError and botocore's errors.
     """
 
     def __init__(self, file: File, offset: int = 0) -> None:
@@ -69,9 +69,9 @@ class Source:
         except ClientError as error:
             match error.response["Error"]["Code"]:
                 case "NoSuchKey" | "NoSuchVersion" | "NoSuchBucket" | "404" | "MethodNotAllowed":
-                    raise GoneError("missing", "the object was deleted before it was read") from error
+                    raise SkippedError("missing", "the object was deleted before it was read") from error
                 case "PreconditionFailed" | "412":
-                    raise GoneError("superseded", "the object was replaced before it was read") from error
+                    raise SkippedError("superseded", "the object was replaced before it was read") from error
                 case "InvalidObjectState":
                     raise FileError("archived", "the object is in an archive class and cannot be read") from error
                 case "InvalidRange" | "416" if self._offset:
@@ -208,3 +208,9 @@ def put_report(bucket: str, key: str, report: Mapping[str, Any]) -> None:
     """Stores a report as JSON."""
     body = json.dumps(report, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
     aws.client("s3").put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json")
+
+
+def remove(bucket: str, keys: Iterable[str]) -> None:
+    """Delete objects; those that are not there are deleted already."""
+    for key in keys:
+        aws.client("s3").delete_object(Bucket=bucket, Key=key)

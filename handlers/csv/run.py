@@ -73,17 +73,22 @@ class Run:
         return [
             ObjectWriter(
                 self._bucket,
-                self.file.output_key(prefix, self._settings.input_prefix, kind.ending),
+                self.output_key(prefix, kind.ending),
                 kind.content_type,
                 *saved,
             )
             for prefix, kind, *saved in zip((PROCESSED, REJECTED), self._kinds, states, rests, strict=True)
         ]
 
+    def output_key(self, prefix: str, ending: str) -> str:
+        """Return the key of an output of the file."""
+        generation = self.item.get("generation", 0)
+        return self.file.output_key(prefix, self._settings.input_prefix, ending, generation)
+
     def read(self, context: LambdaContext) -> bool:
         """Reads until the file ends (True) or the time does (False).
 
-        Raises FileError, GoneError, UploadLostError, StaleCheckpointError.
+        Raises FileError, SkippedError, UploadLostError, StaleCheckpointError.
         """
         self._restore()
         while True:

@@ -19,6 +19,10 @@ class CsvWorkerSettings(Settings):
     input_prefix: str
     output_format: str
     """`jsonl.gz`, `jsonl` or `parquet`."""
+    output_versions: str
+    """`latest`: the outputs of older versions of an object are removed. `all`: they are kept."""
+    suffixes: str
+    """Suffixes of the files, separated by spaces. Empty: every object is a file."""
     max_attempts: int
     """Runs of a file without progress before it is failed."""
     backoff_base_seconds: int

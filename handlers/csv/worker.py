@@ -13,7 +13,6 @@ message is never sent anew, so nothing can loop. SQS's receive count goes up wit
 attempts: that is counted in the item, from the last progress on.
 """
 
-import json
 import os
 import time
 import uuid
@@ -27,7 +26,7 @@ from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from handlers.csv import notices, objects
+from handlers.csv import notices
 from handlers.csv.columns import FileFormat
 from handlers.csv.files import (
     FAILED,
@@ -40,14 +39,17 @@ from handlers.csv.files import (
     UnreadableNotificationError,
     read_notification,
 )
+from handlers.csv.finishing import Finishing, logged
 from handlers.csv.notices import NotSentError
-from handlers.csv.objects import GoneError, UploadLostError
-from handlers.csv.run import REPORTS, STORING_SECONDS, Run, StaleCheckpointError
+from handlers.csv.objects import SkippedError, UploadLostError
+from handlers.csv.run import STORING_SECONDS, Run, StaleCheckpointError
 from handlers.csv.settings import CsvWorkerSettings
 from handlers.csv.text import FileError
+from handlers.csv.versions import Versions
 from handlers.shared import metrics, queues
 from handlers.shared.context import LambdaContext
 from handlers.shared.dynamodb import TableError
+from handlers.shared.keys import has_suffix
 from handlers.shared.log import logger
 from handlers.shared.queues import Message, backoff_seconds, batch_response
 from handlers.shared.times import timestamp
@@ -94,6 +96,8 @@ class CsvWorker:
         self._format = file_format
         self._service = service
         self._table = FileTable(settings.table_name)
+        self._versions = Versions(self._table, settings.bucket_name, settings.output_versions)
+        self._finishing = Finishing(settings, self._table, self._versions, service)
 
     def handle(self, records: Sequence[Mapping[str, Any]], context: LambdaContext) -> dict[str, Any]:
         """`{"batchItemFailures": [{"itemIdentifier"}]}`: the messages that return to the queue."""
@@ -117,6 +121,8 @@ class CsvWorker:
             self._refuse(message, str(error), outcome)
             return outcome
         for file in files:
+            if file.is_folder:
+                continue
             self._note(outcome, self._take_file(file, message, context, outcome))
         return outcome
 
@@ -161,7 +167,7 @@ class CsvWorker:
             logger.warning(str(error))
             return "busy", SECONDS_AFTER_DEATH
         except OutsideError:
-            logger.exception("a service did not answer; the message returns to the queue", extra=_logged(file))
+            logger.exception("a service did not answer; the message returns to the queue", extra=logged(file))
             return "retry", self._backoff_seconds(attempts)
 
     def _claim(self, file: File, message: Message, owner: str, until: int) -> Item | int | None:
@@ -186,7 +192,11 @@ class CsvWorker:
             return self._table.reopen(file, owner, item["failed_message_id"], until=until, started_at=started_at) or 0
         if item["status"] in (SUCCEEDED, FAILED, SKIPPED):
             if not item["settled"]:
-                self._settle(file, item)
+                self._finishing.settle(file, item)
+            elif self._versions.is_put_again(file, item):
+                if not self._versions.are_kept:
+                    return self._table.read_again(file, owner, until=until, started_at=started_at) or 0
+                self._versions.make_current(file, item)
             return None
         return max(1, int(item["lease_until"] - now) + 1)
 
@@ -201,9 +211,10 @@ class CsvWorker:
             self._finish(run, message, outcome, FAILED, {"reason": "gave_up", "error": died})
             return "done", 0
         try:
+            self._check_suffix(file)
             if not run.read(context):
                 self._table.checkpoint(file.id, item["owner"], run.save(), keep=False)
-                outcome.files.append({**_logged(file), "outcome": "continued", "rows": run.engine.rows})
+                outcome.files.append({**logged(file), "outcome": "continued", "rows": run.engine.rows})
                 return "continue", 0
             if run.is_in_parts and run.has_progressed:
                 # Completing an upload cannot be repeated: whoever comes after must find all of its parts.
@@ -212,11 +223,11 @@ class CsvWorker:
         except FileError as error:
             run.abort()
             self._finish(run, message, outcome, FAILED, {"reason": error.reason, "error": str(error)})
-        except GoneError as error:
+        except SkippedError as error:
             run.abort()
             self._finish(run, message, outcome, SKIPPED, {"reason": error.reason, "error": str(error)})
         except (UploadLostError, StaleCheckpointError) as error:
-            logger.warning(str(error), extra=_logged(file))
+            logger.warning(str(error), extra=logged(file))
             self._table.restart(file.id, item["owner"])
             return "retry", self._backoff_seconds(attempts)
         except OutsideError as error:
@@ -224,72 +235,21 @@ class CsvWorker:
                 said = f"{attempts} runs ended without progress: {error}"
                 self._finish(run, message, outcome, FAILED, {"reason": "gave_up", "error": said})
                 return "done", 0
-            logger.exception("a service did not answer; the message returns to the queue", extra=_logged(file))
+            logger.exception("a service did not answer; the message returns to the queue", extra=logged(file))
             self._table.release(file.id, item["owner"], notices.shown(f"{type(error).__name__}: {error}"))
             return "retry", self._backoff_seconds(attempts)
         return "done", 0
 
-    def _finish(self, run: Run, message: Message, outcome: Outcome, status: str, facts: Item) -> None:
-        """Report, item, then everybody who is to know."""
-        settings, file, engine = self._settings, run.file, run.engine
-        now = datetime.now(UTC)
-        completed_at = timestamp(now)
-        started_at = run.item["started_at"]
-        seconds = (now - datetime.fromisoformat(started_at)).total_seconds()
-        report_key = file.output_key(REPORTS, settings.input_prefix, ".json")
-        report = {
-            "id": file.id,
-            "status": status,
-            "bucket": file.bucket,
-            "key": file.key,
-            "version": file.version,
-            "etag": file.etag,
-            "size": file.size,
-            "output_bucket": settings.bucket_name,
-            "processed_key": None,
-            "rejected_key": None,
-            "reason": None,
-            "error": None,
-            **facts,
-            "started_at": started_at,
-            "completed_at": completed_at,
-            "duration_seconds": round(seconds, 3),
-            **engine.report(),
-        }
-        objects.put_report(settings.bucket_name, report_key, report)
-        counts = {name: report[name] for name in ("rows", "processed", "rejected", "success_rate")}
-        error = {"error": notices.shown(facts["error"])} if "error" in facts else {}
-        failed = {"failed_message_id": message.id} if status == FAILED else {}
-        item = self._table.finish(
-            file.id,
-            run.item["owner"],
-            {
-                "status": status,
-                **facts,
-                **error,
-                **counts,
-                **failed,
-                "completed_at": completed_at,
-                "report_key": report_key,
-            },
-        )
-        outcome.counts.update({f"Files{status.capitalize()}": 1})
-        outcome.counts.update({"RowsProcessed": engine.processed, "RowsRejected": engine.rejected})
-        if status == SUCCEEDED:
-            outcome.latencies_ms.append(seconds * 1_000)
-        outcome.files.append({**_logged(file), "outcome": status, **counts, "reason": facts.get("reason")})
-        self._settle(file, item)
+    def _check_suffix(self, file: File) -> None:
+        if not has_suffix(file.key, self._settings.suffixes):
+            message = f"the key ends in none of {self._settings.suffixes} (input.suffixes)"
+            raise SkippedError("unknown_suffix", message)
 
-    def _settle(self, file: File, item: Item) -> None:
-        settings = self._settings
-        notices.publish_file(settings.notifications_topic_arn, self._service, item, settings.bucket_name)
-        if item["status"] == FAILED:
-            notices.publish_file(settings.alerts_topic_arn, self._service, item, settings.bucket_name)
-            body = json.dumps({"Records": [file.record]})
-            notices.send_dead_letter(
-                settings.dead_letter_queue_url, body, file.id, item["reason"], item["error"] or "", item.get("attempts")
-            )
-        self._table.settle(file.id)
+    def _finish(self, run: Run, message: Message, outcome: Outcome, status: str, facts: Item) -> None:
+        finished = self._finishing.finish(run, message.id, status, facts)
+        outcome.counts.update(finished.counts)
+        outcome.latencies_ms += finished.latencies_ms
+        outcome.files.append(finished.logged)
 
     def _return_after(self, delays: Mapping[str, int]) -> None:
         if not delays:
@@ -315,10 +275,6 @@ class CsvWorker:
             [latency for outcome in outcomes for latency in outcome.latencies_ms],
         )
         logger.info("batch", extra={"files": [file for outcome in outcomes for file in outcome.files]})
-
-
-def _logged(file: File) -> dict[str, Any]:
-    return {"id": file.id, "correlation_id": file.id, "key": file.key}
 
 
 @cache

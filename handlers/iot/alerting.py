@@ -9,16 +9,20 @@ The state of a limit that is no longer configured is removed with the device's n
 """
 
 import json
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from typing import Any, Self
 
 from handlers.iot.readings import Reading, timestamp_of
 from handlers.iot.silence import Hearing
-from handlers.iot.thresholds import BOUNDS, Alert, State, Thresholds, evaluate
+from handlers.iot.thresholds import BOUNDS, Alert, Bound, State, Threshold, Thresholds, evaluate
 
 # More alerts than this are decided in more than one write: an item takes 400 KB.
 ALERTS_A_WRITE = 50
+
+# Its name in a state, the level that has it, and which of the level's two limits it is.
+Limit = tuple[str, Threshold, Bound]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,20 @@ class DeviceState:
     pending: tuple[Pending, ...] = ()
     hearing: Hearing | None = None
 
+    @property
+    def due_at(self) -> int | None:
+        """When the watcher looks at the device, None: not before its next upload."""
+        return self.hearing.due_at if self.hearing else None
+
     def to_json(self) -> str:
         """As the table keeps it."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        # `asdict` copies every value, which is slow for the many limits.
+        whole = {
+            "limits": {name: _fields(state) for name, state in self.limits.items()},
+            "pending": [asdict(each) for each in self.pending],
+            "hearing": self.hearing and self.hearing.to_stored(),
+        }
+        return json.dumps(whole, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -91,6 +106,15 @@ class DeviceState:
         )
 
 
+def _fields(state: State) -> dict[str, object]:
+    return {
+        "beyond": state.beyond,
+        "within": state.within,
+        "announced": state.announced,
+        "alerted": state.alerted,
+    }
+
+
 def advanced(
     state: DeviceState,
     thresholds: Thresholds,
@@ -100,12 +124,14 @@ def advanced(
     """Return the state after a device's readings, oldest first, and the readings left for the next write."""
     limits = dict(state.limits)
     pending = list(state.pending)
-    if readings:
-        pending += [Pending(alert, claim) for alert in _without_removed(limits, thresholds, readings[0])]
+    if not readings:
+        return state, ()
+    pending += [Pending(alert, claim) for alert in _without_removed(limits, thresholds, readings[0])]
+    of_metric = _limits_of(thresholds, readings[0].device_id)
     for position, reading in enumerate(readings):
         if len(pending) >= len(state.pending) + ALERTS_A_WRITE:
             return replace(state, limits=limits, pending=tuple(pending)), readings[position:]
-        pending += [Pending(alert, claim) for alert in _evaluated(limits, thresholds, reading)]
+        pending += _evaluated(limits, of_metric, reading, claim)
     return replace(state, limits=limits, pending=tuple(pending)), ()
 
 
@@ -133,13 +159,29 @@ def _without_removed(limits: dict[str, State], thresholds: Thresholds, reading: 
     return recoveries
 
 
-def _evaluated(limits: dict[str, State], thresholds: Thresholds, reading: Reading) -> Iterator[Alert]:
+def _evaluated(
+    limits: dict[str, State], of_metric: Callable[[str], Sequence[Limit]], reading: Reading, claim: Claim
+) -> list[Pending]:
+    """Take a reading into the states of its metrics' limits; return the alerts that it causes."""
+    found = []
     for metric in reading.metrics:
-        for threshold in thresholds.of(metric, reading.device_id):
-            for bound in BOUNDS:
-                if threshold.limit(bound) is None:
-                    continue
-                name = f"{metric}#{bound}#{threshold.severity}"
-                limits[name], alert = evaluate(threshold, bound, limits.get(name, State()), reading, metric)
-                if alert is not None:
-                    yield alert
+        for name, threshold, bound in of_metric(metric):
+            limits[name], alert = evaluate(threshold, bound, limits.get(name) or State(), reading, metric)
+            if alert is not None:
+                found.append(Pending(alert, claim))
+    return found
+
+
+def _limits_of(thresholds: Thresholds, device_id: str) -> Callable[[str], Sequence[Limit]]:
+    """Return a function from a metric to its limits, which are looked up once for all readings."""
+
+    @cache
+    def of_metric(metric: str) -> Sequence[Limit]:
+        return [
+            (f"{metric}#{bound}#{threshold.severity}", threshold, bound)
+            for threshold in thresholds.of(metric, device_id)
+            for bound in BOUNDS
+            if threshold.limit(bound) is not None
+        ]
+
+    return of_metric

@@ -89,7 +89,7 @@ class Form:
         numbers, bad = self._numbers(value)
         if not numbers:
             raise InvalidReadingError(joined(bad))
-        content = "".join(f"\n{name}={numbers[name]}" for name in sorted(numbers))
+        content = "".join([f"\n{name}={numbers[name]}" for name in sorted(numbers)])
         digest = hashlib.sha256(content.encode()).hexdigest()[:16]
         reading = Reading(device_id, f"{moment}#{digest}", numbers)
         if objection and (reason := objection(reading)):
@@ -120,7 +120,8 @@ class Form:
         if not EARLIEST <= moment <= latest:
             what = "before 2000" if moment < EARLIEST else "ahead of the clock by more than readings.max_ahead_seconds"
             raise InvalidReadingError(f"{name} is {what}: {shown(stamp)}")
-        return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds}Z"
+        # Several times faster than strftime.
+        return f"{moment.isoformat()[:19]}.{nanoseconds}Z"
 
     def _epoch_moment(self, name: str, stamp: object, latest: datetime) -> tuple[datetime, str]:
         """Return the moment of an epoch time: the first configured unit that gives a plausible one."""
@@ -170,6 +171,8 @@ class Form:
         name = ".".join(path)
         if not isinstance(metrics, dict):
             raise InvalidReadingError(f"{name} must be an object of names and numbers, not {shown(metrics)}")
+        if value.keys() <= known:
+            return metrics, []
         beside = [each for each in value.keys() - known if self.metric_names.get(each, "") is not None]
         return metrics, [
             BadMetric(each, f"{shown(each)} is beside {name}; move it inside, or drop it with readings.metric_names")
@@ -183,8 +186,8 @@ def _from_text(value: object) -> object:
 
 def _found(value: Mapping[str, Any], paths: Sequence[Path]) -> tuple[Any, Path]:
     for path in paths:
-        found: Any = value.get(path[0], _MISSING)
-        for name in path[1:]:
+        found: Any = value
+        for name in path:
             found = found.get(name, _MISSING) if isinstance(found, dict) else _MISSING
         if found is not _MISSING:
             return found, path

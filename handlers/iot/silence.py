@@ -21,7 +21,7 @@ A device that returns before its silence is known to be published has both alert
 
 import json
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -56,8 +56,13 @@ class Hearing:
 
     @classmethod
     def from_stored(cls, given: Mapping[str, Any]) -> Self:
-        """Of `asdict`, by way of JSON."""
+        """Of what `to_stored` returned, by way of JSON."""
         return cls(**{**given, "pending": tuple(SilenceAlert(**each) for each in given["pending"])})
+
+    def to_stored(self) -> dict[str, object]:
+        """Return values for JSON."""
+        pending = [asdict(each) for each in self.pending]
+        return {"heard_at": self.heard_at, "silent": self.silent, "due_at": self.due_at, "pending": pending}
 
 
 class Silences:

@@ -128,12 +128,13 @@ def evaluate(
     """
     value, key = reading.metrics[metric], reading.time_key
     if threshold.beyond(bound, value) and key > state.beyond:
-        state = replace(state, beyond=key)
+        state = State(key, state.within, state.announced, state.alerted)
         # Of readings that come while the cooldown lasts, the first one after it tells.
         if state.out_of_bounds and not state.announced and _cooled_down(threshold, state):
             return replace(state, announced=True, alerted=key), _alert("crossed", threshold, bound, reading, metric)
     elif threshold.within(bound, value) and key > state.within:
-        state = replace(state, within=key)
+        # Faster than `replace`, and most readings come here.
+        state = State(state.beyond, key, state.announced, state.alerted)
         if state.announced and not state.out_of_bounds:
             return replace(state, announced=False), _alert("recovered", threshold, bound, reading, metric)
     return state, None

@@ -33,6 +33,7 @@ from handlers.iot.thresholds import Alert, Thresholds
 from handlers.shared import aws, metrics
 from handlers.shared.backoff import backoff
 from handlers.shared.context import LambdaContext
+from handlers.shared.keys import has_suffix
 from handlers.shared.log import logger
 
 THRESHOLDS_FILE = Path(__file__).parents[2] / "thresholds.json"
@@ -124,14 +125,6 @@ class IotWorker:
             )
         except UnusableObjectError as error:
             return Contents([], 0, [Rejection(None, str(error), "")])
-
-
-def has_suffix(key: str, suffixes: str) -> bool:
-    """Return True if a key ends in one of some suffixes, in upper or lower case, or if there are none.
-
-    `suffixes` are separated by white space. The marker that the S3 console creates for a folder never has one.
-    """
-    return not key.endswith("/") and (not suffixes or key.lower().endswith(tuple(suffixes.lower().split())))
 
 
 def of_the_keys_device(key: str, others: Objection | None) -> Objection:
@@ -251,8 +244,7 @@ class Alerting:
             state, remaining = advanced(state, self._thresholds, readings, claim)
             hearing = heard(state.hearing, self._silences, device, self._arrived_at, now)
             state = replace(state, hearing=hearing)
-            # A device without an item is new; the item puts it into the index of devices.
-            if state == stored.state and stored.revision:
+            if state == stored.state and not stored.is_misplaced:
                 del left[device]
             else:
                 changes[device] = (stored, state, remaining)

@@ -1,5 +1,6 @@
 """Bodies of requests: decompressed, decoded, and refused by name where they are of another kind."""
 
+import base64
 import re
 import zlib
 from collections.abc import Mapping
@@ -78,6 +79,32 @@ def form_fields(body: bytes, headers: Mapping[str, str]) -> dict[str, str | list
     for name, value in pairs:
         values.setdefault(name, []).append(value)
     return {name: found[0] if len(found) == 1 else found for name, found in values.items()}
+
+
+def packed(body: bytes) -> str:
+    """Return bytes as text for a message: compressed, in base64."""
+    return base64.b64encode(zlib.compress(body)).decode()
+
+
+def unpacked(text: str) -> bytes:
+    """Return the bytes that `packed` was given. Raises ValueError for another text."""
+    inflater = zlib.decompressobj()
+    try:
+        body = inflater.decompress(base64.b64decode(text, validate=True), MAXIMUM_BODY_BYTES + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if len(body) > MAXIMUM_BODY_BYTES or not inflater.eof:
+        raise ValueError("too large, or truncated")
+    return body
+
+
+def is_packed(text: str) -> bool:
+    """Return True for a text that `packed` can have returned."""
+    try:
+        unpacked(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _unsupported_type(headers: Mapping[str, str], *supported: str) -> UnsupportedError:

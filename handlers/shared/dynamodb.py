@@ -71,16 +71,16 @@ def typed_value(value: object) -> Typed:
     match value:
         case str():
             return {"S": value}
-        case Decimal():
-            return {"N": str(value)}
         case None:
             return {"NULL": True}
         case bool():
             return {"BOOL": value}
-        case int() | float():
-            return {"N": repr(value)}
+        case Decimal() | int() | float():
+            return {"N": str(value)}
         case Mapping():
             return {"M": typed(value)}
+        case list() | tuple():
+            return {"L": [typed_value(each) for each in value]}
         case _:
             raise TypeError(f"DynamoDB: no attribute can hold a value of type {type(value).__name__}")
 
@@ -96,19 +96,22 @@ def _number(text: str) -> int | float:
 
 def plain(item: Mapping[str, Mapping[str, Any]], number: Callable[[str], Any] = _number) -> dict[str, Any]:
     """Return an item from DynamoDB's JSON as plain values. `number` reads a number, exactly as DynamoDB has it."""
-    values: dict[str, Any] = {}
-    for name, typed_value in item.items():
-        ((kind, content),) = typed_value.items()
-        match kind:
-            case "NULL":
-                values[name] = None
-            case "N":
-                values[name] = number(content)
-            case "M":
-                values[name] = plain(content, number)
-            case _:
-                values[name] = content
-    return values
+    return {name: _plain_value(value, number) for name, value in item.items()}
+
+
+def _plain_value(typed_value: Mapping[str, Any], number: Callable[[str], Any]) -> Any:
+    ((kind, content),) = typed_value.items()
+    match kind:
+        case "NULL":
+            return None
+        case "N":
+            return number(content)
+        case "M":
+            return plain(content, number)
+        case "L":
+            return [_plain_value(each, number) for each in content]
+        case _:
+            return content
 
 
 class Table:

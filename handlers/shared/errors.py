@@ -2,6 +2,7 @@
 
 ApiError
 ├── BadRequestError       400  the request, or every event in it, is invalid
+├── UnauthorizedError     401  a webhook's request that is not signed, or too old
 ├── ForbiddenError        403  the request is not signed
 ├── NotFoundError         404  no such event or route
 ├── ConflictError         409  the idempotency key was used with another body
@@ -32,6 +33,12 @@ class BadRequestError(ApiError):
     """The request, or every event in it, is invalid."""
 
     status = 400
+
+
+class UnauthorizedError(ApiError):
+    """The request is not authentic. The response does not say why."""
+
+    status = 401
 
 
 class ForbiddenError(ApiError):

@@ -200,6 +200,12 @@ def response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | 
     }
 
 
+def text_response(body: str) -> dict[str, Any]:
+    """Return a Lambda proxy response with plain text, which browsers do not interpret as HTML."""
+    headers = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+    return {"statusCode": 200, "headers": headers, "body": body}
+
+
 def error_body(error: ApiError) -> dict[str, Any]:
     """Return `{"error": {"code", "message", "details"}}`."""
     return {"error": {"code": error.code, "message": error.message, "details": error.details}}

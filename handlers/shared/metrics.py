@@ -1,5 +1,7 @@
 """Metrics in CloudWatch's embedded metric format: one line an invocation, with the dimension `service`.
 
+Counts of a webhook have a second dimension, `webhook`.
+
 Each room names its counts. components/observability.py watches them; tests/test_contract.py asserts that they agree.
 """
 
@@ -11,9 +13,11 @@ from aws_lambda_powertools.metrics import MetricUnit
 LATENCY = "Latency"
 
 
-def emit(counts: Mapping[str, int], latencies_ms: list[float] | None = None) -> None:
+def emit(counts: Mapping[str, int], latencies_ms: list[float] | None = None, *, webhook: str = "") -> None:
     """Write one line. `latencies_ms` are the times from received to completed."""
     metrics = Metrics()
+    if webhook:
+        metrics.add_dimension("webhook", webhook)
     for name, value in counts.items():
         metrics.add_metric(name, MetricUnit.Count, value)
     for latency in latencies_ms or ():

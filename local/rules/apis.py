@@ -1,5 +1,6 @@
 """Rules for APIs: authorization, throttling and access logs."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from local.rules.rule import HTTP_API, HTTP_STAGE, REST_API, REST_STAGE, Problem
 )
 def _open_api(graph: Graph) -> Iterator[Problem]:
     for route in _routes(graph):
-        if route.open and route.key not in ("GET /health", "HEAD /health"):
+        if route.open and route.key not in ("GET /health", "HEAD /health") and not _verifies_a_signature(graph, route):
             yield route.resource, f"anybody may call {route.key}"
     for api in [*graph.of_type(HTTP_API), *graph.of_type(REST_API)]:
         if api.inputs.get("body"):
@@ -94,6 +95,16 @@ class _Route:
     @property
     def redrives(self) -> bool:
         return re.search("/redrive(/|$)", self.key) is not None
+
+
+def _verifies_a_signature(graph: Graph, route: _Route) -> bool:
+    """Return True for a webhook's route to a function that has its secrets, with which it verifies requests."""
+    webhook = re.fullmatch("(?:POST|GET|HEAD) /webhooks/([a-z0-9-]+)", route.key)
+    for function in graph.of_type("aws:lambda/function:Function") if webhook else ():
+        if webhook and function.physical_name == route.leads_to:
+            variables = function.inputs.get("environment", {}).get("variables", {})
+            return bool(json.loads(variables.get("WEBHOOKS", "{}")).get(webhook[1], {}).get("secrets"))
+    return False
 
 
 def _routes(graph: Graph) -> Iterator[_Route]:

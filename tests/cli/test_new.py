@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.new_webhook import DUMMY, SAMPLES
+
 from .conftest import ROOT, Command
 
 
@@ -27,7 +29,10 @@ def clone(tmp_path: Path) -> Path:
 def test_a_new_stack_passes_its_own_test(variant: str, pipeline: Command, clone: Path) -> None:
     made = pipeline("new", "shop", "--variant", variant, cwd=clone)
     assert made.exit_code == 0, made.stderr
-    test = made.stdout.splitlines()[-1].split()[-1]
+    assert passes(made.stdout.splitlines()[-1].split()[-1], clone)
+
+
+def passes(test: str, clone: Path) -> bool:
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test],
         cwd=clone,
@@ -37,6 +42,31 @@ def test_a_new_stack_passes_its_own_test(variant: str, pipeline: Command, clone:
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    return True
+
+
+@pytest.mark.parametrize("signature", SAMPLES)
+def test_a_new_stack_with_a_webhook_passes_its_own_test(signature: str, pipeline: Command, clone: Path) -> None:
+    made = pipeline("new", "shop", "--webhook", signature, cwd=clone)
+    assert made.exit_code == 0, made.stderr
+    local, send, test = made.stdout.splitlines()[-3:]
+    assert local.startswith(f"PIPELINE_SECRET_WEBHOOK_{signature.upper()}=")
+    assert send.startswith(f"pipeline webhook send {signature} samples/shop.json")
+    checked = pipeline("check", "--stack", "shop", cwd=clone)
+    assert checked.stdout.splitlines()[-1].endswith(", nothing found")
+    # Each run of pytest loads Pulumi.
+    if signature in ("github", "hmac"):
+        assert passes(test.split()[-1], clone)
+
+
+def test_the_sample_of_a_new_stack_is_sent_as_its_sender_would(pipeline: Command, clone: Path) -> None:
+    for signature in SAMPLES:
+        send = (
+            pipeline("new", f"shop_{signature}", "--webhook", signature, cwd=clone).stdout.splitlines()[-2].split()[1:]
+        )
+        environment = {"PIPELINE_OUTPUTS": '{"api_url": "http://127.0.0.1:9"}'}
+        failed = pipeline(*send, cwd=clone, env={**environment, f"PIPELINE_SECRET_WEBHOOK_{signature.upper()}": DUMMY})
+        assert failed.stderr.startswith("error: 127.0.0.1:9 does not answer"), failed.stderr
 
 
 def test_nothing_of_the_user_is_replaced(pipeline: Command, clone: Path) -> None:
@@ -52,6 +82,8 @@ def test_nothing_of_the_user_is_replaced(pipeline: Command, clone: Path) -> None
     [
         (["My-Shop"], "error: 'My-Shop': a name is a lower-case letter"),
         (["shop", "--variant", "kafka"], "error: --variant kafka: must be one of api, csv, iot"),
+        (["shop", "--webhook", "gitlab"], "error: --webhook gitlab: must be one of github, stripe"),
+        (["shop", "--variant", "csv", "--webhook", "github"], "error: --webhook github: must be one of"),
     ],
 )
 def test_a_wrong_name_or_variant_is_an_error(

@@ -22,6 +22,14 @@ from .conftest import Command
 ROOT = Path(__file__).parents[2]
 JWT = {"issuer": "https://issuer.example.com", "audience": ["a"]}
 
+SECRET = "arn:aws:ssm:us-east-1:123456789012:parameter/shop/hook"  # pragma: allowlist secret
+HMAC = {"header": "X-Signature"}
+WEBHOOKS = {
+    "github": {"signature": "github", "secrets": [SECRET]},
+    "slack": {"signature": "slack", "secrets": [SECRET], "max_body_bytes": 1_000},
+    "meta": {"signature": "hmac", "hmac": HMAC, "secrets": [SECRET], "challenge": {"parameter": "hub.challenge"}},
+}
+
 Json = Any
 
 
@@ -80,6 +88,8 @@ def test_redrive_requires_a_signature_whatever_the_other_routes_require() -> Non
         ("dev", {"storage": {"time_index": False, "results": "inline"}}),
         ("dev", {"queue": {"fifo": {"group_field": "customer"}}}),
         ("csv", {"queue": {"redrive_api": {}}}),
+        ("dev", {"webhooks": WEBHOOKS}),
+        ("dev", {"webhooks": WEBHOOKS, "api": {"kind": "rest", "auth": "api_key"}}),
     ],
 )
 def test_a_document_is_valid_whatever_the_config(stack: str, options: Mapping[str, Any]) -> None:
@@ -135,6 +145,30 @@ def test_it_states_authentication_and_the_responses_to_others(
         assert operation["security"] == ([{scheme: []}] if closed else [])
         assert {"401", "403"} & operation["responses"].keys() == (statuses if closed else set())
         assert "429" in operation["responses"]
+
+
+def test_webhooks_are_described_with_their_signatures_and_need_no_other_authentication() -> None:
+    found = made(webhooks=WEBHOOKS, api={"auth": "iam"})["paths"]
+    graph = graph_of(config={"webhooks": WEBHOOKS, "api": {"auth": "iam"}})
+    deployed = {each.inputs["routeKey"] for each in graph.of_type("aws:apigatewayv2/route:Route")}
+    assert {f"{method.upper()} {path}" for path, methods in found.items() for method in methods} == deployed
+    required = {
+        name: {each["name"] for each in found[f"/webhooks/{name}"]["post"]["parameters"] if each.get("required")}
+        for name in WEBHOOKS
+    }
+    assert required == {
+        "github": {"X-Hub-Signature-256"},
+        "slack": {"X-Slack-Request-Timestamp", "X-Slack-Signature"},
+        "meta": {"X-Signature"},
+    }
+    for name in WEBHOOKS:
+        operation = found[f"/webhooks/{name}"]["post"]
+        assert operation["security"] == []
+        assert {"202", "401", "413", "429"} <= operation["responses"].keys()
+        assert ("200" in operation["responses"]) == (name == "slack")
+    assert "1000 bytes" in found["/webhooks/slack"]["post"]["description"]
+    assert found["/webhooks/meta"]["get"]["parameters"][0]["name"] == "hub.challenge"
+    assert "get" not in found["/webhooks/github"]
 
 
 def test_limits_are_those_of_the_config_and_of_the_functions() -> None:

@@ -156,6 +156,7 @@ def test_the_stack_has_these_outputs(iot: Graph) -> None:
         "alarms_topic_arn",
         "worker_name",
         "log_groups",
+        "alarm_names",
     }
     assert set(iot.outputs) == names
 

@@ -14,6 +14,7 @@ API_OUTPUTS = {"api_url", "queue_url", "dead_letter_queue_url", "table_name", "b
     "alerts_topic_arn",
     "alarms_topic_arn",
     "log_groups",
+    "alarm_names",
 }
 
 # What AWS does not let anybody tag, or what is only a part of something tagged.
@@ -38,9 +39,11 @@ def graph(request: pytest.FixtureRequest, graph_of: Callable[..., Graph]) -> Gra
 def test_a_stack_has_resources_and_all_its_outputs_are_known(graph: Graph) -> None:
     # The recorder refuses unknown outputs, duplicate names and types that nobody declared.
     assert len(graph.resources) > 20
-    groups = graph.outputs["log_groups"]
-    texts = [*groups.values(), *(value for name, value in graph.outputs.items() if name != "log_groups")]
+    groups, alarms = graph.outputs["log_groups"], graph.outputs["alarm_names"]
+    others = (value for name, value in graph.outputs.items() if name not in ("log_groups", "alarm_names"))
+    texts = [*groups.values(), *alarms, *others]
     assert all(isinstance(value, str) and value for value in texts)
+    assert alarms == sorted(each.physical_name for each in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"))
     assert set(groups.values()) == {
         function.inputs["loggingConfig"]["logGroup"] for function in graph.of_type("aws:lambda/function:Function")
     }

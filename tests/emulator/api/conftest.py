@@ -12,7 +12,7 @@ from handlers.shared import aws
 from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
-from tests.api_pipeline import CONFIG, Pipeline, subscribed
+from tests.api_pipeline import CONFIG, SECRET_VALUES, Pipeline, subscribed
 from tests.graphs import SAMPLES
 
 ROOT = Path(__file__).parents[3]
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="session")
 def stack(decisions: Path) -> Iterator[Running]:
     project = load_project(SAMPLES, "dev").with_config(CONFIG)
-    with running(project, iam_log=decisions) as up:
+    with running(project, iam_log=decisions, secret_values=SECRET_VALUES) as up:
         yield up
 
 

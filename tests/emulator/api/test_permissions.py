@@ -14,9 +14,10 @@ from unittest.mock import patch
 
 import pytest
 
+from handlers.api.signatures import Rule, sign
 from handlers.processor import Rejected
 from handlers.shared import dead_letters, queues
-from tests.api_pipeline import Pipeline, Time
+from tests.api_pipeline import SECRET_VALUES, Pipeline, Time
 from tests.decisions import FAULTS, LOGS, POLLER, denied, recorded, unused
 from tests.roles import Call, Role, not_refused
 
@@ -32,6 +33,7 @@ INGEST = [
     (2, "dynamodb:PutItem"),
     (3, "dynamodb:Query"),
     (4, "s3:GetObject"),
+    (6, "secretsmanager:GetSecretValue"),  # after the parameter of faults
 ]
 WORKER = [
     (0, "sqs:ChangeMessageVisibility"),
@@ -86,7 +88,10 @@ def ingest_does_all_it_does(pipeline: Pipeline) -> None:
         assert fetched(url) == b"{}"
         with patch.object(queues, "send", return_value=[False]):
             assert pipeline.post({"n": 3}, Idempotency_Key="other").status == 503
-    assert len(pipeline.items()) == 2
+        signed = sign(Rule("github"), SECRET_VALUES["webhook_shop"], b"{}", message_id="", now=0)
+        headers = {name.lower(): value for name, value in signed.items()}
+        assert pipeline.request("POST", "/webhooks/shop", text=b"{}", headers=headers).status == 202
+    assert len(pipeline.items()) == 3
 
 
 def fetched(url: str) -> bytes:

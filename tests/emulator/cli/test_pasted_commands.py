@@ -1,11 +1,11 @@
 """The commands of README and docs work as pasted into a shell, in a clone whose pipeline runs."""
 
-import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.code_blocks import code_blocks
 from tests.graphs import ROOT, SAMPLES
 
 from .conftest import Command
@@ -22,18 +22,17 @@ print(json.load(urllib.request.urlopen(request))["id"])')
 
 def commands(document: str, line: str) -> list[str]:
     """The commands of the code block with a line, without those that start a pipeline that goes on running."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```$", (ROOT / document).read_text(), re.DOTALL | re.MULTILINE)
-    (block,) = (each for each in blocks if line in each)
+    (block,) = (each for each in code_blocks((ROOT / document).read_text()) if line in each)
     return [each for each in block.splitlines() if "pipeline local" not in each or "--exec" in each]
 
 
 @pytest.mark.parametrize(
     ("stack", "blocks", "expected"),
     [
-        ("dev", {"README.md": "pipeline status EVENT_ID"}, ["1 accepted"]),
+        ("dev", {"docs/local.md": "pipeline status EVENT_ID"}, ["1 accepted"]),
         (
             "csv",
-            {"README.md": "pipeline upload orders.csv", "docs/csv.md": "pipeline upload orders.csv"},
+            {"docs/local.md": "pipeline upload orders.csv", "docs/csv.md": "pipeline upload orders.csv"},
             ["1 processed (100.00%)", "sent              100 objects of 50 devices"],
         ),
         ("iot", {"docs/iot.md": "pipeline readings"}, ["temperature of sim-7-0003"]),

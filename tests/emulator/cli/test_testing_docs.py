@@ -1,10 +1,10 @@
 """The tests that docs/testing.md shows pass on what `pipeline new` writes."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.code_blocks import code_blocks
 from tests.graphs import ROOT
 
 from .conftest import Command, environment, user_project
@@ -13,7 +13,7 @@ from .conftest import Command, environment, user_project
 def test_the_tests_in_the_docs_pass(tmp_path: Path, pipeline: Command) -> None:
     user_project(tmp_path)
     assert pipeline("new", "shop", cwd=tmp_path).returncode == 0
-    *shown, plugin = re.findall(r"```python\n(.*?)```", (ROOT / "docs/testing.md").read_text(), re.DOTALL)
+    *shown, plugin = code_blocks((ROOT / "docs/testing.md").read_text(), "python")
     assert plugin in (ROOT / "tests/conftest.py").read_text()
     (tmp_path / "tests/processors/test_docs.py").write_text("\n\n".join(shown))
     ran = subprocess.run(

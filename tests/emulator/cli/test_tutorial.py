@@ -1,20 +1,15 @@
 """docs/tutorial.md: an own processor, a failure in the live view, its fix, a redrive, a green test."""
 
-import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from tests.code_blocks import code_blocks
 from tests.graphs import ROOT
 from tests.processes import happens
 
 from .conftest import arguments, environment, user_project
-
-
-def _blocks() -> list[str]:
-    """The shell blocks of the tutorial, in order."""
-    return re.findall(r"^```\n(.*?)^```$", (ROOT / "docs/tutorial.md").read_text(), re.DOTALL | re.MULTILINE)
 
 
 def test_the_tutorial_works_as_pasted(tmp_path: Path) -> None:
@@ -33,7 +28,7 @@ def test_the_tutorial_works_as_pasted(tmp_path: Path) -> None:
         sys.stdout.write(f"{time.monotonic() - started:5.1f} s  {'; '.join(lines)}\n")
         return ran.stdout
 
-    create, _, send, fail, redrive = _blocks()
+    create, _, send, fail, redrive = code_blocks((ROOT / "docs/tutorial.md").read_text())
     paste(create)
     processor = tmp_path / "processors" / "shop.py"
     with (

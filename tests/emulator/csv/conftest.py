@@ -181,6 +181,13 @@ class Files:
     # What is left
 
     def items(self) -> dict[str, dict[str, Any]]:
+        return {name: item for name, item in self._all_items().items() if not name.startswith("current:")}
+
+    def pointer(self, key: str) -> dict[str, Any]:
+        """The pointer to the current outputs of an object's key."""
+        return self._all_items()[f"current:{self.outputs['input_bucket']}/{key}"]
+
+    def _all_items(self) -> dict[str, dict[str, Any]]:
         answer = self.root("dynamodb").scan(TableName=self.outputs["table_name"], ConsistentRead=True)
         return {
             item["id"]["S"]: {name: next(iter(value.values())) for name, value in item.items()}
@@ -239,7 +246,7 @@ class Files:
         """Leaves nothing for the next test."""
         for url in (self.outputs["queue_url"], self.outputs["dead_letter_queue_url"], *self.inboxes.values()):
             self.root("sqs").purge_queue(QueueUrl=url)
-        for file_id in self.items():
+        for file_id in self._all_items():
             self.root("dynamodb").delete_item(TableName=self.outputs["table_name"], Key={"id": {"S": file_id}})
         s3 = self.root("s3")
         for bucket in (self.outputs["input_bucket"], self.outputs["output_bucket"]):
@@ -260,7 +267,8 @@ def _rows(key: str, body: bytes) -> list[Json]:
 
 @pytest.fixture(scope="module")
 def stack(decisions: Path) -> Iterator[Running]:
-    with running(load_project(SAMPLES, "csv").with_config({"queue": {"redrive_api": {}}}), iam_log=decisions) as up:
+    config = {"queue": {"redrive_api": {}}, "output": {"versions": "latest"}}
+    with running(load_project(SAMPLES, "csv").with_config(config), iam_log=decisions) as up:
         yield up
 
 

@@ -53,13 +53,41 @@ def test_a_file_of_one_run_is_stored_once_wherever_the_worker_fails_or_dies(file
     calls = record(delivered(files, Time()))
     assert calls[:3] == ["dynamodb:UpdateItem", "sqs:ChangeMessageVisibilityBatch", "s3:GetObject"]
     assert {"s3:CreateMultipartUpload", "s3:UploadPart", "s3:CompleteMultipartUpload", "s3:PutObject"} < set(calls)
-    assert calls[-3:] == ["dynamodb:UpdateItem", "sns:Publish", "dynamodb:UpdateItem"]
+    ending = ["dynamodb:UpdateItem", "dynamodb:GetItem", "dynamodb:UpdateItem", "sns:Publish", "dynamodb:UpdateItem"]
+    assert calls[-5:] == ending
     for point in points(calls):
         files.clear()
         files.upload("raw/a.csv", CONTENT)
         attempt(files, point, Time())
         files.drain()
         check_all_is_there_once(files, point, calls)
+
+
+def test_a_corrected_file_replaces_the_outputs_of_the_one_before_wherever_the_worker_fails_or_dies(
+    files: Files,
+) -> None:
+    def upload_again() -> None:
+        files.clear()
+        files.upload("raw/a.csv", HEADER + rows(10))
+        files.drain()
+        files.upload("raw/a.csv", CONTENT)
+        files.told()
+
+    upload_again()
+    calls = record(delivered(files, Time()))
+    assert calls.count("s3:DeleteObject") == 2
+    first = len(calls) - 1 - calls[::-1].index("s3:PutObject")
+    for point in points(calls):
+        if point.position >= first:
+            upload_again()
+            attempt(files, point, Time())
+            files.drain()
+            assert [row["quantity"] for row in files.lines("processed/")] == GOOD, point
+            assert [row["row"] for row in files.lines("rejected/")] == BAD, point
+            by_rows = {item["rows"]: item for item in files.items().values()}
+            assert by_rows["10"]["superseded_by"] == by_rows[str(COUNT)]["id"], point
+            assert files.pointer("raw/a.csv")["file_id"] == by_rows[str(COUNT)]["id"], point
+            assert {notice["rows"] for notice in files.told()} == {COUNT}, point
 
 
 def test_a_file_of_several_runs_is_stored_once_wherever_the_worker_fails_or_dies(files: Files) -> None:

@@ -39,6 +39,7 @@ SEEN = [
     (9, "s3:GetObject"),
     (10, "sns:Publish"),
     (11, "sns:Publish"),
+    (13, "s3:DeleteObject"),
 ]
 
 
@@ -66,6 +67,11 @@ def it_does_all_it_does(files: Files) -> None:
         assert len(files.told()) == 1
         files.send(records[0]["body"])
         files.drain(deliveries=6)
+        if files.environment["OUTPUT_VERSIONS"] == "latest":
+            files.upload("raw/good.csv", HEADER + rows(7))
+            files.drain(deliveries=6)
+            assert len(files.lines("processed/")) == 6
+            assert len(files.told()) == len(files.lines("rejected/")) == 1
         files.upload("raw/bad.csv", gzip.compress((HEADER + rows(4_000)).encode())[:-1_000])
         files.drain(deliveries=6)
     assert files.uploads() == []
@@ -98,15 +104,50 @@ def test_without_any_one_action_something_breaks(files: Files, position: int, ac
         it_does_all_it_does(files)
 
 
-def test_with_these_rights_an_upload_that_is_lost_is_told_from_one_that_is_complete(files: Files) -> None:
-    bucket = files.outputs["output_bucket"]
+def a_file_whose_upload_is_lost(files: Files) -> None:
+    """A file of two runs. When the second one is to complete the uploads that the first one began, they are gone.
+
+    Only then S3 is asked whether the object is there, as an earlier run may have completed it.
+    """
+    complete = objects.ObjectWriter.finish
+    lost: list[str] = []
+
+    def finish(writer: objects.ObjectWriter, end: bytes = b"") -> bool:
+        for upload in files.uploads() if not lost else ():
+            lost.append(upload["Key"])
+            files.root("s3").abort_multipart_upload(
+                Bucket=files.outputs["output_bucket"], Key=upload["Key"], UploadId=upload["UploadId"]
+            )
+        return complete(writer, end)
+
+    files.upload("raw/good.csv", HEADER + rows(400))
+    records = files.receive()
+    assert files.deliver(records, Time(3)) == [records[0]["messageId"]]
+    files.show_again(records)
+    with patch.object(objects.ObjectWriter, "finish", finish):
+        files.drain(deliveries=8)
+    assert lost
+
+
+def test_with_these_rights_a_file_whose_upload_is_lost_is_read_again_from_its_start(files: Files) -> None:
     with role_of(files).acting():
-        writer = objects.ObjectWriter(bucket, "processed/lost.jsonl", "text/plain")
-        writer.write(b"x" * (6 * 2**20))
-        (upload,) = files.uploads()
-        files.root("s3").abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-        with pytest.raises(objects.UploadLostError):
-            writer.finish()
+        a_file_whose_upload_is_lost(files)
+    assert files.item()["status"] == "succeeded"
+    assert [row["quantity"] for row in files.lines("processed/")] == [n for n in range(400) if n % 7 != 6]
+    assert len(files.lines("rejected/")) == 57
+    assert files.uploads() == []
+
+
+def test_without_the_right_to_list_the_bucket_s3_answers_403_and_the_file_is_given_up(files: Files) -> None:
+    outputs = f":::{files.outputs['output_bucket']}"
+    (position,) = (
+        number
+        for number, each in enumerate(role_of(files).document["Statement"])
+        if each["Action"] == ["s3:ListBucket"] and each["Resource"][0].endswith(outputs)
+    )
+    with role_of(files).without("s3:ListBucket", position), role_of(files).acting():
+        a_file_whose_upload_is_lost(files)
+    assert (files.item()["status"], files.item()["reason"]) == ("failed", "gave_up")
 
 
 @pytest.fixture
@@ -166,7 +207,7 @@ def test_the_worker_may_do_nothing_elsewhere_than_where_it_is_granted(
         *(("s3", "put_object", {**each, "Body": b"mine"}) for each in objects if each["Key"] != "reports/a"),
         *(("s3", "create_multipart_upload", each) for each in objects if each["Key"] != "reports/a"),
         *(("s3", "abort_multipart_upload", {**each, "UploadId": "a"}) for each in objects),
-        *(("s3", "delete_object", each) for each in [*objects, {"Bucket": outputs, "Key": "processed/a"}]),
+        *(("s3", "delete_object", each) for each in [*objects, {"Bucket": outputs, "Key": "state/a"}]),
         ("s3", "list_objects_v2", {"Bucket": theirs}),
         *(("dynamodb", method, item(elsewhere["table"])) for method in ("get_item", "update_item")),
         *(("dynamodb", "delete_item", item(table)) for table in tables),

@@ -480,3 +480,89 @@ def test_the_id_of_a_file_is_its_versions_else_its_contents() -> None:
     ids = [made(), made(etag="f"), made(version="v"), made(bucket="c"), made(key="l"), made(bucket="bk", key="")]
     assert len(set(ids)) == len(ids)
     assert made(version="v", etag="f") == made(version="v")
+
+
+def test_a_key_has_a_pointer_to_the_outputs_of_its_newest_version_that_succeeded(files: Files) -> None:
+    files.settings = {"output_versions": "all"}
+    files.upload("raw/a.csv", HEADER + rows(10))
+    files.drain()
+    (first,) = files.items().values()
+    assert files.pointer("raw/a.csv").items() >= {
+        ("file_id", first["id"]),
+        ("processed_key", first["processed_key"]),
+        ("rejected_key", first["rejected_key"]),
+        ("report_key", first["report_key"]),
+    }
+    files.upload("raw/a.csv", b"no,such,columns\n")
+    files.drain()
+    assert files.pointer("raw/a.csv")["file_id"] == first["id"]
+    files.upload("raw/a.csv", HEADER + rows(11))
+    files.drain()
+    (second,) = [item for item in files.items().values() if item.get("rows") == "11"]
+    assert files.pointer("raw/a.csv")["file_id"] == second["id"]
+    assert files.items()[first["id"]]["superseded_by"] == second["id"]
+    assert len(files.objects("processed/")) == 2
+
+
+def test_the_latest_version_wins_whatever_the_order_in_which_versions_are_processed(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(3))
+    files.drain()
+    (message,) = [json.dumps({"Records": [record]}) for record in _announced(files, "raw/a.csv", rows(4))]
+    files.clear_queue()
+    files.upload("raw/a.csv", HEADER + rows(5))
+    files.drain()
+    current = files.pointer("raw/a.csv")
+    files.told()
+    # The bucket keeps no versions: an older one is gone by the time that its notification comes.
+    files.send(message)
+    files.drain()
+    assert files.pointer("raw/a.csv") == current
+    assert set(files.objects("processed/")) == {current["processed_key"]}
+    assert [told["status"] for told in files.told()] == ["skipped"]
+
+
+def _announced(files: Files, key: str, content: str) -> list[Any]:
+    files.upload(key, HEADER + content)
+    (record,) = files.receive()
+    return json.loads(record["body"])["Records"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kept", ["all", "latest"])
+def test_an_older_content_that_is_put_again_is_current_again(files: Files, kept: str) -> None:
+    files.settings = {"output_versions": kept}
+    for count in (3, 5, 3):
+        files.upload("raw/a.csv", HEADER + rows(count))
+        files.drain()
+    pointer = files.pointer("raw/a.csv")
+    assert len(files.lines(pointer["processed_key"])) == 3
+    (first,) = [item for item in files.items().values() if item["rows"] == "3"]
+    assert (pointer["file_id"], first["superseded_by"]) == (first["id"], "")
+    assert len(files.objects("processed/")) == (1 if kept == "latest" else 2)
+    # An old notification that is delivered once more changes nothing.
+    before = files.objects("")
+    files.drain()
+    assert files.objects("") == before
+
+
+def test_an_object_of_another_suffix_is_reported_and_not_read(files: Files) -> None:
+    files.upload("raw/a.txt", HEADER + rows(3))
+    files.drain()
+    assert (files.item()["status"], files.item()["reason"]) == ("skipped", "unknown_suffix")
+    assert files.report()["error"] == "the key ends in none of .csv .csv.gz (input.suffixes)"
+    (told,) = files.told()
+    assert (told["key"], told["reason"], told["rows"]) == ("raw/a.txt", "unknown_suffix", 0)
+    assert (files.told("alerts"), files.dead_letters()) == ([], [])
+    files.clear()
+    files.settings = {"suffixes": ""}
+    files.upload("raw/a", HEADER + rows(3))
+    files.drain()
+    assert files.item()["status"] == "succeeded"
+
+
+def test_what_may_help_is_in_the_item_and_the_notice(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + "Ann,ann@example.com,1,31.01.2024,3\n")
+    files.drain()
+    expected = ['input.columns.date: {"format": ["%d.%m.%Y"]} (1 cells in date are rejected, such as \'31.01.2024\')']
+    assert files.report()["suggestions"][0]["setting"] == "input.columns.date"
+    (told,) = files.told()
+    assert (told["suggestions"], [each["S"] for each in files.item()["suggestions"]]) == (expected, expected)

@@ -27,6 +27,16 @@ ROOT = Path(__file__).parents[3]
 
 Json = Any
 
+# A webhook with two secrets, as while one is rotated, and their values.
+SECRETS = {"webhook_shop": "a dummy value", "webhook_shop_2": "another dummy value"}
+WEBHOOKS = {
+    "shop": {
+        "signature": "github",
+        "secrets": [f"arn:aws:ssm:us-east-1:123456789012:parameter/shop/{number}" for number in range(2)],
+        "challenge": {"parameter": "challenge"},
+    }
+}
+
 
 @dataclass
 class Client:
@@ -148,7 +158,7 @@ def start() -> Start:
 
     @contextmanager
     def up(stack: str = "dev", **config: Any) -> Iterator[Client]:
-        with running(load_project(SAMPLES, stack).with_config(config)) as pipeline:
+        with running(load_project(SAMPLES, stack).with_config(config), secret_values=SECRETS) as pipeline:
             yield Client(pipeline)
 
     return up
@@ -159,6 +169,8 @@ def dev(start: Start) -> Iterator[Client]:
     """The dev stack, but for a shorter back-off, so that tests need not wait."""
     backoff = {"base_seconds": 1, "maximum_seconds": 1}
     with start(
-        worker={"timeout_seconds": 10, "backoff": backoff, "max_attempts": 3}, queue={"redrive_api": {}}
+        worker={"timeout_seconds": 10, "backoff": backoff, "max_attempts": 3},
+        queue={"redrive_api": {}},
+        webhooks=WEBHOOKS,
     ) as client:
         yield client

@@ -2,7 +2,7 @@
 
 import http.client
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,10 +72,16 @@ class Target:
 
     def send_only(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """A request with these headers only."""
-        length = {} if body is None else {"Content-Length": str(len(body))}
+        return self.send_pairs(method, path, body, headers.items())
+
+    def send_pairs(
+        self, method: str, path: str, body: bytes | None, headers: Iterable[tuple[str, str]]
+    ) -> tuple[int, bytes]:
+        """A request with these headers only, among which one may be repeated."""
+        length = [] if body is None else [("Content-Length", str(len(body)))]
         with closing(http.client.HTTPConnection(self.place, timeout=20)) as connection:
             connection.putrequest(method, self.path + path, skip_accept_encoding=True)
-            for name, value in {**headers, **length}.items():
+            for name, value in [*headers, *length]:
                 connection.putheader(name, value.encode("latin-1"))
             connection.endheaders(body)
             answer = connection.getresponse()

@@ -14,14 +14,18 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import urlopen
 
 import pytest
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
+from handlers.api.signatures import Rule, sign
+from handlers.shared.bodies import FORM_TYPE
+from tests.graphs import SAMPLES
 from tests.processes import living
 
-from .conftest import Client, Start
+from .conftest import SECRETS, WEBHOOKS, Client, Start
 from .hostile import AnyCase, Json, Target
 
 EXAMPLES = {
@@ -34,6 +38,8 @@ EXAMPLES = {
     "HEAD /health": 1,
     "GET /redrive/preview": 3,
     "POST /redrive/start": 3,
+    "POST /webhooks/shop": 6,
+    "GET /webhooks/shop": 3,
 }
 
 
@@ -71,7 +77,8 @@ def anything(dev: Client) -> Events:
 @pytest.fixture(scope="module")
 def orders(start: Start) -> Iterator[Events]:
     api = {"kind": "rest", "auth": "api_key", "schemas": "schemas/order.json", "max_batch": 5, "max_depth": 8}
-    with start(api=api, worker={"processor": "processors.orders:process"}, queue={"redrive_api": {}}) as client:
+    worker = {"processor": "processors.orders:process"}
+    with start(api=api, worker=worker, queue={"redrive_api": {}}, webhooks=WEBHOOKS) as client:
         key = client.aws("apigateway").get_api_key(apiKey=client.outputs["api_key_id"], includeValue=True)["value"]
         yield Events(client, {"x-api-key": key})
 
@@ -177,6 +184,80 @@ def event_id(anything: Events) -> str:
     assert status == 202
     (found,) = accepted(status, body)
     return found
+
+
+@pytest.mark.parametrize("kind", ["anything", "orders"])
+@pytest.mark.parametrize("secret", SECRETS)
+def test_either_kind_of_api_accepts_what_a_webhook_s_sender_signed_once(
+    request: pytest.FixtureRequest, kind: str, secret: str
+) -> None:
+    api: Events = request.getfixturevalue(kind)
+    # No gateway may touch these bytes.
+    body = '{ "name": "K\u00e4the",\r\n  "n": 1.50, "x": "\\ud83d\\ude00" }\n'.encode()
+    delivery = {"X-GitHub-Event": "order.paid", "X-GitHub-Delivery": f"{secret}-1"}
+    signed = {**delivery, **sign(Rule("github"), SECRETS[secret], body, message_id="", now=0)}
+    before = api.traces()
+    status, text = Target(api.client).send("POST", "/webhooks/shop", body, **signed)
+    assert status == 202, text
+    (event_id,) = accepted(status, text)
+    assert json.loads(text)["duplicate"] is False
+    again = Target(api.client).send("POST", "/webhooks/shop", body, **signed)
+    assert json.loads(again[1])["duplicate"] is True
+    assert_stored(api, before, {event_id})
+    shown = json.loads(api.send("GET", f"/events/{event_id}")[1])
+    assert (shown["type"], shown["attempts"]) == ("order.paid", 1)
+
+
+SEEN = """
+import base64
+
+def process(event, context):
+    return {"body": base64.b64encode(context.body).decode(), "headers": dict(context.headers), "event": event}
+"""
+
+
+def test_the_deployed_processor_gets_the_exact_bytes_and_headers(anything: Events) -> None:
+    body = b"payload=%7B%22n%22%3A+1.50%7D"
+    signed = sign(Rule("github"), SECRETS["webhook_shop"], body, message_id="", now=0)
+    echo = (SAMPLES / "processors" / "echo.py").read_text()
+    anything.client.use_processor("processors/echo.py", SEEN)
+    try:
+        sent = {**signed, "X-GitHub-Event": "push", "Content-Type": FORM_TYPE, "Cookie": "private"}
+        status, text = Target(anything.client).send("POST", "/webhooks/shop", body, **sent)
+        assert status == 202, text
+        shown = anything.client.finished(json.loads(text)["id"])
+        with urlopen(shown["result_url"]) as result:
+            seen = json.load(result)
+    finally:
+        anything.client.use_processor("processors/echo.py", echo)
+    assert base64.b64decode(seen["body"]) == body
+    assert seen["event"] == {"n": 1.5}
+    assert seen["headers"] == {"content-type": FORM_TYPE, "x-github-event": "push"}
+
+
+@pytest.mark.parametrize("kind", ["anything", "orders"])
+def test_either_kind_of_api_refuses_what_nobody_signed_and_stores_nothing(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    api: Events = request.getfixturevalue(kind)
+    stranger, before = Target(api.client), api.traces()
+    good = sign(Rule("github"), SECRETS["webhook_shop"], b"{}", message_id="", now=0)["X-Hub-Signature-256"]
+    tried: dict[str, tuple[bytes, list[str]]] = {
+        "no signature": (b"{}", []),
+        "another body": (b"{} ", [good]),
+        "other bytes of the same text": (b"\xef\xbb\xbf{}", [good]),
+        "no text": (b"\xff\xfe", [good]),
+        "not JSON": (b"{", [good]),
+        "a header twice": (b"{}", [good, good]),
+        "another header first": (b"{}", ["sha256=00", good]),
+    }
+    for what, (body, signatures) in tried.items():
+        headers = [("Content-Type", "application/json"), *(("X-Hub-Signature-256", each) for each in signatures)]
+        status, text = stranger.send_pairs("POST", "/webhooks/shop", body, headers)
+        assert (what, status) == (what, 401)
+        assert json.loads(text)["error"]["code"] == "unauthorized"
+    assert stranger.send("GET", "/webhooks/shop?challenge=a-1") == (200, b"a-1")
+    assert_stored(api, before, set())
 
 
 # Bodies: what they are, the bytes, the answer of an API that takes any event.

@@ -4,6 +4,7 @@ The scenarios make every function do all it does. What no emulator can show is a
 without a scenario fails, and so does a role that asks for nothing.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -11,9 +12,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
+from typer.testing import CliRunner
 
+from cli.core.stack import OUTPUTS
+from cli.main import app
+from cli.verify.checks import Check
 from handlers.shared import aws
 from local.engine import running
 from local.project import load_project
@@ -142,6 +148,9 @@ class Shipped:
     log: Path
     roles: Mapping[str, Role]
     decisions: Mapping[str, list[Decision]]
+    verified: list[Check]
+    left: list[str]
+    """The items and objects after the stack was verified."""
 
     def listed(self, role: str) -> set[Right]:
         """The rights of a role that nobody is seen to use."""
@@ -166,13 +175,48 @@ def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         # Their own minutes would come in between: a scenario invokes the functions itself.
         for schedule in client.aws("scheduler").list_schedules()["Schedules"]:
             client.aws("scheduler").delete_schedule(Name=schedule["Name"])
+        environment.setenv(OUTPUTS, json.dumps(up.outputs))
+        # It keeps the first credentials that it finds.
+        environment.setattr(boto3, "DEFAULT_SESSION", None)
+        environment.chdir(SAMPLES)
+        # Before the scenario, which leaves dead letters.
+        verified, left = verify(stack), what_is_there(client)
         with recorded(log) as recording:
             SCENARIOS[stack](client, folder)
         found = [role["RoleName"] for role in client.aws("iam").list_roles()["Roles"]]
         roles = {re.sub("-[0-9a-f]{7}$", "", name): Role(client.aws, name=name) for name in found}
         decisions = {name: recording.of(role.name) for name, role in roles.items()}
-        yield Shipped(stack, client, log, roles, decisions)
+        yield Shipped(stack, client, log, roles, decisions, verified, left)
     forget_clients()
+
+
+def verify(stack: str) -> list[Check]:
+    """What `pipeline verify` prints."""
+    command = ["verify", "--stack", stack, "--json", *(["--sign"] if stack == "ingestion" else [])]
+    done = CliRunner().invoke(app, command)
+    assert done.stdout, done.stderr
+    return [Check(**each) for each in json.loads(done.stdout)]
+
+
+def what_is_there(client: Client) -> list[str]:
+    """All items of the table and all objects of the buckets."""
+    pages = client.aws("dynamodb").get_paginator("scan").paginate(TableName=client.outputs["table_name"])
+    items = [json.dumps(item) for page in pages for item in page["Items"]]
+    s3 = client.aws("s3")
+    buckets = [value for name, value in client.outputs.items() if name.endswith("bucket") or name == "bucket_name"]
+    versions = (s3.list_object_versions(Bucket=bucket) for bucket in buckets)
+    return items + [each["Key"] for found in versions for each in found.get("Versions", [])]
+
+
+def test_pipeline_verify_is_green_on_every_stack_and_leaves_it_as_it_was(shipped: Shipped) -> None:
+    assert [check for check in shipped.verified if not check.ok] == []
+    names = [check.name for check in shipped.verified]
+    steps = {
+        "csv": ["queue", "uploaded", "processed", "readable"],
+        "iot": ["uploaded", "stored"],
+    }.get(shipped.stack, ["queue", "healthy", "accepted", "processed", "readable", "repeat"])
+    assert names == ["subscriptions", "alarms", "dead letters", *steps, "cleaned up"]
+    assert [each for each in shipped.left if "secret#ids" not in each and "circuit/" not in each] == []
 
 
 def test_every_shipped_stack_has_a_scenario_and_a_table() -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from handlers.api.events import (
     read_body,
     received_times,
 )
+from handlers.shared.bodies import packed, unpacked
 from handlers.shared.errors import BadRequestError, TooLargeError
 from handlers.shared.queues import MAXIMUM_MESSAGE_BYTES
 from handlers.shared.schemas import Problem, Validate, compile_schemas
@@ -377,7 +379,23 @@ def test_a_field_of_any_other_value_is_unreadable_or_usable(name: str, value: ob
     except UnreadableMessageError:
         return
     assert getattr(envelope, name) == value
-    assert isinstance(value, dict if name == "data" else str)
+    kinds: dict[str, Any] = {"data": dict, "headers": dict | None, "body": str | None}
+    assert isinstance(value, kinds.get(name, str))
+    assert envelope.body is None or unpacked(envelope.body) is not None
+
+
+@given(st.binary(max_size=2_000), st.dictionaries(st.text(max_size=20), st.text(max_size=20), max_size=3))
+def test_bytes_and_headers_of_a_webhook_survive_the_message(body: bytes, headers: dict[str, str]) -> None:
+    sent = replace(ENVELOPE, body=packed(body), headers=headers)
+    received = Envelope.from_message(sent.to_message())
+    assert received == sent
+    assert unpacked(received.body or "") == body
+
+
+@pytest.mark.parametrize("body", ["no base64", "AAAA", packed(bytes(100))[:-8], packed(bytes(6 * 1024 * 1024 + 1))])
+def test_a_body_that_ingest_cannot_have_packed_is_unreadable(body: str) -> None:
+    with pytest.raises(UnreadableMessageError, match="body"):
+        Envelope.from_message(replace(ENVELOPE, body=body).to_message())
 
 
 @pytest.mark.parametrize("missing", [field.name for field in fields(Envelope) if field.default is MISSING])

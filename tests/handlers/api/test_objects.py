@@ -11,6 +11,7 @@ import pytest
 from handlers.api import objects
 from handlers.api.events import Envelope
 from handlers.shared import aws
+from handlers.shared.bodies import packed
 from tests.roles import forget_clients
 
 
@@ -72,8 +73,16 @@ def test_events_are_archived_by_type_and_hour_and_the_same_batch_overwrites_itse
     ]
     lines = [json.loads(line) for each in found.values() for line in gzip.decompress(each["Body"].read()).splitlines()]
     assert {line["id"] for line in lines} == {"e-1", "e-2", "e-3"}
-    assert lines[0].keys() == {*vars(ENVELOPE)} - {"fingerprint", "idempotency_key"}
+    assert lines[0].keys() == {*vars(ENVELOPE)} - {"fingerprint", "idempotency_key", "headers", "body"}
     assert lines[0]["data"] == {"n": 1}
+
+
+def test_a_webhook_is_archived_with_its_headers_and_without_a_second_copy_of_its_body(bucket: str) -> None:
+    objects.archive(bucket, [replace(ENVELOPE, headers={"x-topic": "paid"}, body=packed(b'{"n": 1}'))])
+    ((_, found),) = stored(bucket).items()
+    line = json.loads(gzip.decompress(found["Body"].read()))
+    assert line.keys() == {*vars(ENVELOPE)} - {"fingerprint", "idempotency_key", "body"}
+    assert line["headers"] == {"x-topic": "paid"}
 
 
 def test_an_event_that_comes_again_in_another_batch_is_archived_again(bucket: str) -> None:

@@ -1,7 +1,7 @@
 """The alerts of a device with two levels for each metric, in any order, and after changes of the config."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -89,36 +89,53 @@ def test_a_cooldown_holds_for_its_own_level_only() -> None:
 # Whatever comes in whatever order
 
 
-def model(thresholds: Sequence[Threshold], batches: Sequence[Sequence[Reading]]) -> list[str]:
-    """The alerts by a plain rule: after each reading, the newest reading outside the hysteresis decides."""
+def model(levels: Mapping[str, Sequence[Threshold]], batches: Sequence[Sequence[Reading]]) -> list[str]:
+    """The alerts by a plain rule: of all readings so far outside the hysteresis, the newest one decides.
+
+    A crossing is told by the first reading beyond the limit, and newer than all of those, after the cooldown.
+    """
     seen: dict[str, dict[str, bool]] = defaultdict(dict)
     out: dict[str, bool] = defaultdict(bool)
+    told_at: dict[str, int] = {}
     alerts = []
-    for batch in batches:
-        for reading in sorted(batch, key=lambda each: each.time_key):
-            value = reading.metrics["temperature"]
-            for threshold in thresholds:
-                limits = {"min": (threshold.min, -1), "max": (threshold.max, 1)}
-                for bound, (limit, sign) in limits.items():
-                    if limit is None:
-                        continue
-                    name = f"{threshold.severity} {bound}"
-                    over = (value - limit) * sign
-                    if -threshold.hysteresis < over <= 0:
-                        continue
-                    seen[name][reading.time_key] = over > 0
-                    beyond = seen[name][max(seen[name])]
-                    if beyond != out[name]:
-                        out[name] = beyond
-                        kind = "crossed" if beyond else "recovered"
-                        alerts.append(f"{threshold.severity} {kind} {bound} {value:f}")
+    every = [reading for batch in batches for reading in sorted(batch, key=lambda each: each.time_key)]
+    limits = [
+        (metric, threshold, bound, limit, sign)
+        for metric, of_metric in levels.items()
+        for threshold in of_metric
+        for bound, limit, sign in (("min", threshold.min, -1), ("max", threshold.max, 1))
+        if limit is not None
+    ]
+    for reading in every:
+        for metric, threshold, bound, limit, sign in limits:
+            if metric not in reading.metrics:
+                continue
+            name, key, value = f"{threshold.severity} {bound} {metric}", reading.time_key, reading.metrics[metric]
+            over = (value - limit) * sign
+            if -threshold.hysteresis < over <= 0:
+                continue
+            beyond = over > 0
+            newest_like_it = all(key > other for other, was_beyond in seen[name].items() if was_beyond == beyond)
+            seen[name][key] = beyond
+            if not newest_like_it or seen[name][max(seen[name])] != beyond or beyond == out[name]:
+                continue
+            if beyond and minute_of(key) - told_at.get(name, -99) < threshold.cooldown / timedelta(minutes=1):
+                continue
+            out[name] = beyond
+            if beyond:
+                told_at[name] = minute_of(key)
+            alerts.append(f"{threshold.severity} {'crossed' if beyond else 'recovered'} {bound} {value:f}")
     return alerts
 
 
-readings = st.builds(
-    lambda minute, value: at(minute, value, temperature=value), st.integers(0, 30), st.sampled_from(range(-10, 30))
-)
+def minute_of(time_key: str) -> int:
+    return int(time_key[14:16])
+
+
+metrics = st.dictionaries(st.sampled_from(["temperature", "humidity"]), st.sampled_from(range(-10, 30)), min_size=1)
+readings = st.builds(lambda minute, values: at(minute, sorted(values.items()), **values), st.integers(0, 30), metrics)
 batches = st.lists(st.lists(readings, max_size=6), max_size=8)
+LEVELS = {"temperature": [WARNING, CRITICAL], "humidity": [level("warning", 0, 10, cooldown_minutes=7)]}
 
 
 @given(batches, st.data())
@@ -126,11 +143,12 @@ def test_readings_in_any_order_with_repeats_and_gaps_give_the_alerts_of_a_simple
     parts: list[list[Reading]], data: st.DataObject
 ) -> None:
     again = data.draw(st.lists(st.sampled_from(parts), max_size=3)) if parts else []
+    thresholds = Thresholds({metric: {"": levels} for metric, levels in LEVELS.items()})
     state, alerts = DeviceState(), []
     for batch in [*parts, *again]:
-        state, found = take(state, of_temperature(WARNING, CRITICAL), *batch)
+        state, found = take(state, thresholds, *batch)
         alerts += found
-    assert told(alerts) == model([WARNING, CRITICAL], [*parts, *again])
+    assert sorted(told(alerts)) == sorted(model(LEVELS, [*parts, *again]))
 
 
 levels = st.lists(
@@ -149,7 +167,7 @@ def test_after_any_changes_of_the_config_every_alert_has_ended_or_is_of_a_limit_
         thresholds = of_temperature(*unique.values())
         # Later than all before.
         moved = [
-            at(position * 100 + minute, temperature=int(each.metrics["temperature"]))
+            at(position * 100 + minute, **{name: int(value) for name, value in each.metrics.items()})
             for minute, each in enumerate(batch)
         ]
         state, alerts = take(state, thresholds, *moved)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from handlers.iot.contents import Contents, read
 from handlers.iot.forms import Form
 from handlers.iot.readings import timestamp_of
-from handlers.iot.worker import has_suffix
+from handlers.shared.keys import has_suffix
 
 LATEST = datetime(2026, 11, 21, 12, 5, tzinfo=UTC)
 GOOD: dict[str, Any] = {"device_id": "cold-1", "timestamp": "2026-01-01T12:00:00Z"}

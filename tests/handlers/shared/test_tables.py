@@ -190,7 +190,16 @@ def test_another_error_is_raised_at_once(memory: MemoryDynamoDB, pauses: list[fl
 
 
 def test_values_come_back_as_they_were() -> None:
-    values = {"a": None, "b": True, "c": -7, "d": 0.1, "e": "text", "f": {"g": 10**30, "h": "x"}, "i": False}
+    values = {
+        "a": None,
+        "b": True,
+        "c": -7,
+        "d": 0.1,
+        "e": "text",
+        "f": {"g": 10**30, "h": "x"},
+        "i": False,
+        "j": [1, "y", None],
+    }
     assert plain(typed(values)) == values
     assert [type(value) for value in plain(typed(values)).values()] == [type(value) for value in values.values()]
 
