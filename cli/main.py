@@ -132,14 +132,10 @@ def console(
     header: HeaderOption = None,
     *,
     sign: SignOption = False,
-    read_only: Annotated[
-        bool | None,
-        typer.Option(
-            "--read-only/--writable",
-            show_default="read-only on AWS, writable on this machine",
-            help="Whether to send, redrive and purge.",
-        ),
-    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Do not send, redrive or purge.")] = False,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="Send, redrive and purge on AWS, too; on this machine it can anyway.")
+    ] = False,
 ) -> int:
     """See a stack that runs here or on AWS in the browser, until Ctrl-C."""
     if find_spec("starlette") is None or find_spec("jinja2") is None:
@@ -147,7 +143,9 @@ def console(
     from cli.console.serve import run_console
     from cli.core.http import Access
 
-    return run_console(stack, port, Access.from_options(header or [], sign=sign), read_only=read_only)
+    return run_console(
+        stack, port, Access.from_options(header or [], sign=sign), read_only=read_only, writable=writable
+    )
 
 
 @command(app)

@@ -72,10 +72,10 @@ def _listener(port: int) -> socket.socket:
     return listener
 
 
-def run_console(stack: str, port: int, access: Access, *, read_only: bool | None) -> int:
-    """Serve the console of a stack until Ctrl-C, and print its address."""
+def run_console(stack: str, port: int, access: Access, *, read_only: bool, writable: bool) -> int:
+    """Serve the console of a stack until Ctrl-C, and print its address. On AWS it is read-only unless `writable`."""
     target = Stack(stack)
-    read_only = not target.is_local if read_only is None else read_only
+    read_only = read_only or not (writable or target.is_local)
     target.aim_aws_clients()
     interrupt_on_signals()
     with console(target, access, port, read_only=read_only) as address:

@@ -91,11 +91,6 @@ class Stack:
             raise LocalError(f"stack {self.name!r} has no output {name!r}; it has {names}")
         return str(self.outputs[name])
 
-    @property
-    def is_local(self) -> bool:
-        """Whether the stack runs on this machine."""
-        return OUTPUTS in os.environ or self._running is not None
-
     def aim_aws_clients(self) -> None:
         """Aim the AWS clients of this process at the local pipeline, or at the stack's region on AWS."""
         if OUTPUTS in os.environ:
