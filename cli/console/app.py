@@ -37,10 +37,12 @@ from cli.dead_letters import dead_letters_of
 from cli.live import shown
 from cli.send import read_events
 from components.options.api import ApiPipelineConfig
+from components.options.csv import CsvPipelineConfig
 from components.variants.api import event_schemas
+from components.variants.iot import READINGS
 from handlers.api.listing import STATUSES
 from handlers.shared import queues
-from handlers.shared.dead_letters import Found, Wanted
+from handlers.shared.dead_letters import Found, Pass, Wanted
 from handlers.shared.dynamodb import TableError
 from handlers.shared.errors import ApiError
 from local.diagram import drawing
@@ -324,7 +326,12 @@ class Console:
 
     def _letter_list(self, request: Request) -> tuple[str, Values]:
         wanted = request.query_params.get("error_type") or None
-        letters, done = self._letters.look(Wanted(wanted), SHOWN_LETTERS, LETTER_SECONDS)
+        is_running = any(job.state == "running" for job in self._jobs.all())
+        letters: list[dict[str, Any]] = []
+        done = Pass({})
+        if not is_running:
+            # A look hides letters, so a job would miss them.
+            letters, done = self._letters.look(Wanted(wanted), SHOWN_LETTERS, LETTER_SECONDS)
         if done.error is not None:
             raise LocalError(one_line(done.error))
         groups: dict[str, list[Values]] = {}
@@ -336,6 +343,7 @@ class Console:
             "done": done,
             "wanted": wanted,
             "jobs": self._jobs.all(),
+            "is_running": is_running,
             "can_redrive": self._queue_url is not None,
         }
         return "letters.html", values
@@ -415,8 +423,7 @@ class Console:
         }
 
     def _prefix(self) -> str:
-        config: Any = self._stack.config
-        return str(config.input.prefix)
+        return self._stack.config_as(CsvPipelineConfig).input.prefix if self._files else READINGS
 
     async def _upload(self, request: Request) -> Response:
         """Take a file as the body of a request, and put it into the bucket."""
@@ -428,7 +435,7 @@ class Console:
                 async for part in request.stream():
                     file.write(part)
                 file.seek(0)
-                bucket = self._stack.output("input_bucket" if self._variant == "csv" else "bucket_name")
+                bucket = self._stack.output("input_bucket")
                 await run_in_threadpool(boto3.client("s3").upload_fileobj, file, bucket, f"{self._prefix()}{name}")
         except SHOWN_ERRORS as error:
             return self._error(request, error)

@@ -74,14 +74,15 @@ def test_without_the_token_nothing_is_shown(path: str) -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_foreign_page_or_name_is_refused(method: str, headers: dict[str, str]) -> None:
+def test_a_foreign_page_or_name_is_refused(method: str, headers: dict[str, Any]) -> None:
     assert ask(method, "/", **headers)[0] == 403
 
 
 @pytest.mark.parametrize("name", ["host", "origin", "cookie", "sec-fetch-site"])
 def test_a_header_that_is_given_twice_is_refused(name: str) -> None:
     twice = {"host": "127.0.0.1:8080", "origin": OWN, "cookie": COOKIE["cookie"], "sec-fetch-site": "none"}[name]
-    assert ask("GET", "/", (name, twice), **{name.replace("-", "_"): twice})[0] == 403
+    first: dict[str, Any] = {name.replace("-", "_"): twice}
+    assert ask("GET", "/", (name, twice), **first)[0] == 403
 
 
 def test_a_change_must_come_from_a_page_of_the_console() -> None:

@@ -193,7 +193,7 @@ def test_only_what_has_changed_is_sent_again(shop: Client, opened: Open) -> None
 
 def test_a_file_is_uploaded_and_its_report_shown(start: Start, opened: Open) -> None:
     with start("csv") as client, opened(client) as pages:
-        content = b"order_id,amount\n1,x\n"
+        content = b"name,email,amount,date,quantity\nA,a@b.example,1.5,2026-01-02,3\nB,b,x,2026-01-02,3\n"
         status, key = pages.ask("/send?name=a.csv", body=content)
         assert (status, key.endswith("a.csv")) == (200, True)
         assert pages.ask("/send?name=../a.csv", body=content)[0] == 400
