@@ -8,11 +8,13 @@ import signal
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial, wraps
+from importlib.util import find_spec
 from typing import Annotated, NoReturn, ParamSpec
 
 import typer
 
 from cli.core.durations import duration, moment
+from local.errors import LocalError
 
 Parameters = ParamSpec("Parameters")
 
@@ -121,6 +123,29 @@ def local(
     from cli.local import run_local
 
     return run_local(stack, port, shell_command, as_json=as_json)
+
+
+@command(app)
+def console(
+    stack: StackOption = "dev",
+    port: PortOption = 0,
+    header: HeaderOption = None,
+    *,
+    sign: SignOption = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Do not send, redrive or purge.")] = False,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="Send, redrive and purge on AWS, too; on this machine it can anyway.")
+    ] = False,
+) -> int:
+    """See a stack that runs here or on AWS in the browser, until Ctrl-C."""
+    if find_spec("starlette") is None or find_spec("jinja2") is None:
+        raise LocalError("the console is not installed; pip install --require-hashes -r requirements-console.txt")
+    from cli.console.serve import run_console
+    from cli.core.http import Access
+
+    return run_console(
+        stack, port, Access.from_options(header or [], sign=sign), read_only=read_only, writable=writable
+    )
 
 
 @command(app)
