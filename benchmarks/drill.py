@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,9 @@ from rich.progress import Progress
 from rich.table import Table as Grid
 
 from cli.core.http import Access, request
+from cli.core.logs import LogReader
 from handlers.api.faults import kills
-from local.engine import Running, running
+from local.engine import DeployedFunction, Running, running
 from local.project import load_project
 from local.services import Clients
 
@@ -53,6 +54,7 @@ REJECTED = "Rejected"
 DIED = "WorkerDiedError"
 DRAIN_SECONDS = 180
 EMPTY_LOOKS = 3
+SAMPLE_SECONDS = 1
 
 # Faults and their duration in seconds. The one that opens the circuit comes last: a paused queue meets no fault.
 FAULTS = (
@@ -129,6 +131,11 @@ class Drill:
         self.died: set[str] = set()
         """The ids of events in the dead letters because their worker died."""
         self._circuit_url = self._subscribe("Circuit Opened")
+        self._begun = time.monotonic()
+        self._logs = LogReader(self._aws("logs"), {"worker": _worker_of(up).log_group}, since_ms=0)
+        self._done = 0
+        self.samples: list[dict[str, float]] = []
+        self.modes: list[tuple[float, str]] = []
 
     def _subscribe(self, detail_type: str) -> str:
         """Return the URL of a new queue that receives outcome events of a type from the event bus."""
@@ -218,6 +225,33 @@ class Drill:
                     os.kill(chance.choice(workers), signal.SIGKILL)
                     self.killed += 1
 
+    @contextmanager
+    def sampled(self) -> Iterator[None]:
+        """Note the backlog and the number of finished events each second while the block runs."""
+        over = threading.Event()
+
+        def sample() -> None:
+            while not over.wait(SAMPLE_SECONDS):
+                self._done += sum(_finished(line.message) for line in self._logs.read())
+                seconds = round(time.monotonic() - self._begun, 1)
+                self.samples.append({"seconds": seconds, "backlog": self.depth("queue_url"), "done": self._done})
+
+        sampler = threading.Thread(target=sample, daemon=True)
+        sampler.start()
+        try:
+            yield
+        finally:
+            over.set()
+            sampler.join()
+
+    def timeline(self, events: int) -> dict[str, Any]:
+        """Return what `benchmarks.pictures` draws: samples, and the spans of the faults."""
+        ends = [at for at, _ in self.modes[1:]]
+        faults = [
+            {"mode": mode, "from": begin, "to": end} for (begin, mode), end in zip(self.modes, ends, strict=False)
+        ]
+        return {"events": events, "samples": self.samples, "faults": faults}
+
     def _workers(self) -> list[int]:
         mark = f"{self._up.emulator.folder / 'tmp'}/ministack-lambda-pipeline-worker"
         listing = subprocess.run(["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True).stdout  # noqa: S607
@@ -265,6 +299,7 @@ class Drill:
 
     def inject(self, mode: str) -> None:
         """Inject a fault in place of the one before."""
+        self.modes.append((round(time.monotonic() - self._begun, 1), mode))
         self._aws("ssm").put_parameter(Name=self._up.outputs["fault_parameter_name"], Value=mode, Overwrite=True)
 
     def redrive_faults(self) -> int:
@@ -288,6 +323,18 @@ class Drill:
         if answer.status != OK:
             raise RuntimeError(f"{method} /redrive/{path}: {answer.status} {answer.text[:300]}")
         return answer.json
+
+
+def _worker_of(up: Running) -> DeployedFunction:
+    return next(function for function in up.engine.functions if "worker" in function.name)
+
+
+def _finished(message: str) -> int:
+    """Return how many events a log line of the worker reports as finished."""
+    if '"batch"' not in message:
+        return 0
+    events = json.loads(message).get("events", [])
+    return sum(event["outcome"] in ("succeeded", "failed") for event in events)
 
 
 def run(drill: Drill, all_orders: Sequence[dict[str, Any]], console: Console) -> int:
@@ -341,6 +388,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="A game day for the ingestion stack on this machine.")
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--timeline", type=Path, help="Write backlog and throughput over time to this file.")
     options = parser.parse_args()
     console = Console(width=100)
     chance = random.Random(options.seed)  # noqa: S311  a drill, not a secret
@@ -352,7 +400,10 @@ def main() -> int:
             QueueUrl=up.outputs["queue_url"], Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)}
         )
         drill = Drill(up, ledger, chance)
-        moved = run(drill, orders(options.events, chance, ledger), console)
+        with drill.sampled() if options.timeline else nullcontext():
+            moved = run(drill, orders(options.events, chance, ledger), console)
+        if options.timeline:
+            options.timeline.write_text(json.dumps(drill.timeline(options.events)))
         books, opened = balance(drill, ledger), drill.opened
     grid = Grid("seed " + str(options.seed), "orders", box=SIMPLE)
     grid.columns[1].justify = "right"

@@ -50,6 +50,8 @@ class Case:
     readings: int
     devices: int
     crossings: int = 0
+    bad_every: int = 0
+    """One of so many readings has a metric that cannot be used."""
     packed: bool = False
     naive: bool = False
 
@@ -60,6 +62,7 @@ CASES = (
     Case("10,000 of 1,000 devices", 10_000, 1_000),
     Case("10,000 of one device, 100 crossings", 10_000, 1, crossings=100),
     Case("100,000 of 100 devices", 100_000, 100),
+    Case("100,000 of 100 devices, each 100th with a bad metric", 100_000, 100, bad_every=100),
     Case("10 of one device", 10, 1),
     Case("naive, 1,000 of one device", 1_000, 1, naive=True),
 )
@@ -82,7 +85,8 @@ def content(case: Case) -> bytes:
     for number in range(case.readings):
         value = 35.5 if every and number // every % 2 else 20 + number % 70 / 10
         moment = START + timedelta(seconds=number)
-        metrics = {"temperature": value, "humidity": 45.25, "pressure": 1013.2}
+        humidity = None if case.bad_every and number % case.bad_every == 0 else 45.25
+        metrics = {"temperature": value, "humidity": humidity, "pressure": 1013.2}
         device = f"device-{case.name.replace(' ', '-').replace(',', '')}-{number % case.devices}"
         lines.append(json.dumps({"device_id": device, "timestamp": moment.isoformat(), "metrics": metrics}))
     data = "\n".join(lines).encode()
@@ -191,6 +195,15 @@ def measure() -> list[tuple[Case, Cost]]:
         found = 0
         for page in aws.client("dynamodb").get_paginator("scan").paginate(TableName=up.outputs["table_name"]):
             found += sum("metrics" in item for item in page["Items"])
+        rejected = 0
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=up.outputs["input_bucket"], Prefix="rejected/"):
+            for each in page.get("Contents", []):
+                rejected += (
+                    s3.get_object(Bucket=up.outputs["input_bucket"], Key=each["Key"])["Body"].read().count(b"\n")
+                )
+    bad = sum(case.readings // case.bad_every for case in CASES if case.bad_every)
+    if rejected != bad:
+        raise RuntimeError(f"{bad} readings had a bad metric and {rejected} are recorded")
     expected = 1 + sum(case.readings for case in CASES)
     if found != expected:
         raise RuntimeError(f"{expected} readings were sent and {found} are stored")

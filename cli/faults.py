@@ -4,16 +4,18 @@ from typing import Any
 
 import botocore.session
 
+from cli.core.json_text import write_json
 from cli.core.stack import Stack
 from cli.core.terminal import write_lines
 from handlers.api.faults import CACHE_SECONDS, MODES, is_mode
 from local.errors import LocalError
 
 
-def run_show(stack: str) -> int:
+def run_show(stack: str, *, as_json: bool) -> int:
     """Print the mode."""
     client, name = _parameter(stack)
-    write_lines([client.get_parameter(Name=name)["Parameter"]["Value"]])
+    mode = client.get_parameter(Name=name)["Parameter"]["Value"]
+    write_json({"mode": mode}) if as_json else write_lines([mode])
     return 0
 
 

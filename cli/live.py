@@ -96,6 +96,9 @@ def _file(file: Line) -> str:
 
 def _counts(line: Line) -> str:
     counts = [f"{line[name]} {name}" for name in ("accepted", "duplicate", "rejected") if line.get(name)]
+    if line.get("signature") in ("forged", "stale"):
+        # Its sender is not told, but its developer is.
+        counts.append(f"the signature is {line['signature']}")
     return f": {', '.join(counts)}" if counts else ""
 
 

@@ -7,16 +7,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from threading import Lock
 
 from rich.console import Console
 
 from cli.core.json_text import write_json
+from cli.core.signals import interrupt_on_signals
 from cli.core.stack import OUTPUTS, Stack, state_file
 from cli.core.terminal import write_fields, write_lines, write_styled
+from cli.hints import hints
 from cli.live import LiveView
+from components.config import NAMESPACE, load
 from local.engine import Running, running
 from local.errors import LocalError
 from local.monitor import Registration
@@ -46,7 +49,7 @@ def run_local(stack: str, port: int, command: str | None, *, as_json: bool) -> i
 def brought_up(stack: str, port: int) -> Iterator[Running]:
     """Start a stack, show the progress on standard error, and stop it at the end."""
     project = Stack(stack).project
-    _interrupt_on_signals()
+    interrupt_on_signals()
     started = time.monotonic()
     values = taken_from(os.environ)
     with (
@@ -55,12 +58,6 @@ def brought_up(stack: str, port: int) -> Iterator[Running]:
     ):
         done(f"stack {stack!r} is up at {pipeline.emulator.endpoint} ({time.monotonic() - started:.1f} s)")
         yield pipeline
-
-
-def _interrupt_on_signals() -> None:
-    # SIGINT too: shells start background jobs with SIGINT ignored, and Python leaves it ignored.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
 
 
 @contextmanager
@@ -93,15 +90,11 @@ def _progress(stack: str) -> Iterator[tuple[Callable[[Registration], None], Call
 def show(pipeline: Running) -> None:
     """Print the outputs and a command to try."""
     write_fields({name: value for name, value in sorted(pipeline.outputs.items()) if not isinstance(value, dict)})
-    stack = pipeline.project.stack
-    if "output_bucket" in pipeline.outputs:
-        write_lines(["", "Upload a file:", f"pipeline upload FILE.csv --stack {stack}"])
-    elif "input_bucket" in pipeline.outputs:
-        write_lines(["", "Upload readings:", f"pipeline simulate --stack {stack}"])
-    if "api_url" in pipeline.outputs:
-        url = pipeline.outputs["api_url"]
-        post = f"""curl -i {url}/events -H 'Content-Type: application/json' -d '{{"data": "test payload"}}'"""
-        write_lines(["", "Send an event:", post])
+    project = pipeline.project
+    if f"{NAMESPACE}:variant" in project.config:
+        with chdir(project.directory):
+            config = load(project.config, file=f"Pulumi.{project.stack}.yaml", check_processor=False)
+            write_lines(["", *hints(project.stack, config, pipeline.outputs)])
     # Programs that read this from a pipe see it while the pipeline serves.
     sys.stdout.flush()
 
@@ -110,7 +103,13 @@ def serve(pipeline: Running) -> int:
     """Serve until Ctrl-C or SIGTERM: show what happens, and reload changed handler code. Return the exit code."""
     live = LiveView(pipeline)
     with state_file(pipeline):
-        write_lines(["Ctrl-C stops it and removes everything"], to_stderr=True)
+        write_lines(
+            [
+                f"in the browser: pipeline console --stack {pipeline.project.stack}",
+                "Ctrl-C stops it and removes everything",
+            ],
+            to_stderr=True,
+        )
         try:
             while pipeline.emulator.running:
                 time.sleep(RELOAD_SECONDS)

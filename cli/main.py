@@ -8,11 +8,13 @@ import signal
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial, wraps
+from importlib.util import find_spec
 from typing import Annotated, NoReturn, ParamSpec
 
 import typer
 
 from cli.core.durations import duration, moment
+from local.errors import LocalError
 
 Parameters = ParamSpec("Parameters")
 
@@ -121,6 +123,29 @@ def local(
     from cli.local import run_local
 
     return run_local(stack, port, shell_command, as_json=as_json)
+
+
+@command(app)
+def console(
+    stack: StackOption = "dev",
+    port: PortOption = 0,
+    header: HeaderOption = None,
+    *,
+    sign: SignOption = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Do not send, redrive or purge.")] = False,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="Send, redrive and purge on AWS, too; on this machine it can anyway.")
+    ] = False,
+) -> int:
+    """See a stack that runs here or on AWS in the browser, until Ctrl-C."""
+    if find_spec("starlette") is None or find_spec("jinja2") is None:
+        raise LocalError("the console is not installed; pip install --require-hashes -r requirements-console.txt")
+    from cli.console.serve import run_console
+    from cli.core.http import Access
+
+    return run_console(
+        stack, port, Access.from_options(header or [], sign=sign), read_only=read_only, writable=writable
+    )
 
 
 @command(app)
@@ -380,11 +405,11 @@ def readings(
 
 
 @command(app)
-def replay(stack: IotStackOption = "iot") -> int:
+def replay(stack: IotStackOption = "iot", *, as_json: JsonOption = False) -> int:
     """Invoke an iot stack's worker with its dead letters, and delete those that succeed. Exit 1 if any is left."""
     from cli.replay import run_replay
 
-    return run_replay(stack)
+    return run_replay(stack, as_json=as_json)
 
 
 @command(app)
@@ -450,11 +475,11 @@ def csv_report(
 
 
 @command(faults_app, "show")
-def faults_show(stack: StackOption = "dev") -> int:
+def faults_show(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
     """Show the faults that are injected into a stack now."""
     from cli.faults import run_show
 
-    return run_show(stack)
+    return run_show(stack, as_json=as_json)
 
 
 @command(faults_app, "set")

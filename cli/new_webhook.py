@@ -32,6 +32,7 @@ def webhook_files(name: str, signature: str, region: str) -> Files:
     event_type, sample = SAMPLES[signature]
     details = "      hmac: { header: X-Signature }      # algorithm, encoding, prefix\n" if signature == "hmac" else ""
     options = (
+        "  datapipeline:api:\n    auth: iam                        # all other routes, for your own clients\n"
         f"  datapipeline:webhooks:\n    {signature}:                          # POST /webhooks/{signature}\n"
         f"      signature: {signature}\n{details}"
         "      # The ARN of the secret that you share with the sender.\n"

@@ -5,7 +5,7 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any, Literal
@@ -69,7 +69,8 @@ def run_readings(stack: str, device: str, since: datetime | None, metric: str | 
             if len(names) > 1:
                 raise LocalError(f"choose a metric with --metric: one of {', '.join(names)}")
             width = min(shutil.get_terminal_size().columns, 120)
-            write_lines(as_plot(readings, names[0], thresholds, width))
+            state = table.states([device])[device].state
+            write_lines([*as_plot(readings, names[0], thresholds, width), *silence_of(state)])
     return 0
 
 
@@ -109,6 +110,14 @@ def alerts_in(state: DeviceState) -> str:
     found = {" ".join((metric, *levels)) for metric, _, *levels in announced}
     silent = ["silent"] if state.hearing and state.hearing.silent else []
     return ", ".join([*sorted(found), *silent])
+
+
+def silence_of(state: DeviceState) -> list[str]:
+    """Return a line if a device is silent."""
+    hearing = state.hearing
+    if hearing is None or not hearing.silent:
+        return []
+    return [f"silent: its last upload arrived at {datetime.fromtimestamp(hearing.heard_at, UTC):%Y-%m-%dT%H:%M:%SZ}"]
 
 
 def output_of(flags: Mapping[Output, bool]) -> Output:

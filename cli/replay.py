@@ -1,7 +1,6 @@
-"""`pipeline replay`: events that failed for good, given to the worker of an `iot` pipeline again."""
+"""`pipeline replay`: dead letters of an `iot` pipeline, given to its worker again."""
 
 import json
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +8,9 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from cli.core.json_text import write_json
 from cli.core.stack import Stack
-from cli.core.terminal import inert
+from cli.core.terminal import write_lines
 
 # As long as a function may run. Until then nobody else gets a message, and the answer is waited for.
 LONGEST_RUN_SECONDS = 900
@@ -19,8 +19,8 @@ MESSAGES_A_CALL = 10
 Message = Mapping[str, Any]
 
 
-def run_replay(stack: str) -> int:
-    """Invokes the worker with each dead letter; deletes those that it has taken. Returns 1 if any is left."""
+def run_replay(stack: str, *, as_json: bool) -> int:
+    """Invoke the worker with each dead letter and delete those that succeed. Return 1 if any is left."""
     target = Stack(stack)
     target.aim_aws_clients()
     session = botocore.session.get_session()
@@ -32,7 +32,7 @@ def run_replay(stack: str) -> int:
         target.output("dead_letter_queue_url"),
         target.output("worker_name"),
     )
-    return replay.run()
+    return replay.run(as_json=as_json)
 
 
 class Replay:
@@ -44,10 +44,11 @@ class Replay:
         self._queue_url = queue_url
         self._function = function
 
-    def run(self) -> int:
-        """Returns the exit code."""
+    def run(self, *, as_json: bool) -> int:
+        """Print what was done, and the reason of each message that is left. Return the exit code."""
         done = 0
         left: list[Message] = []
+        reasons: dict[str, str] = {}
         try:
             while messages := self._receive():
                 for message in messages:
@@ -57,10 +58,14 @@ class Replay:
                         done += 1
                     else:
                         left.append(message)
-                        sys.stderr.write(f"left: message {message['MessageId']}: {inert(reason)}\n")
+                        reasons[message["MessageId"]] = reason
         finally:
             self._show_again(left)
-        sys.stdout.write(f"{done + len(left)} dead letters: {done} replayed and deleted, {len(left)} left\n")
+        if as_json:
+            write_json({"replayed": done, "left": reasons})
+        else:
+            write_lines((f"left: message {each}: {reason}" for each, reason in reasons.items()), to_stderr=True)
+            write_lines([f"{done + len(left)} dead letters: {done} replayed and deleted, {len(left)} left"])
         return 1 if left else 0
 
     def _receive(self) -> list[Message]:
@@ -74,7 +79,7 @@ class Replay:
         return messages
 
     def _refusal(self, message: Message) -> str | None:
-        """Runs the worker on a message's event; says why that did not work, None when it did."""
+        """Run the worker on a message's event. Return why that failed, None when it succeeded."""
         try:
             # https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
             event = json.loads(message["Body"])["requestPayload"]

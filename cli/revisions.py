@@ -1,11 +1,9 @@
 """The graphs of a project's stacks at a git revision and as they stand, each made by its own code."""
 
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from local import snapshot
 from local.errors import LocalError
+from local.project import load_project
 from local.recording import Graph
 
 # A program that takes longer than this waits for something.
@@ -36,10 +35,7 @@ def both(project: Path, base: str, stack: str | None) -> Iterator[tuple[Revision
     commit = _git(project, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}", what=base)
     with TemporaryDirectory(prefix="pipeline-diff-") as temporary:
         past = Path(temporary)
-        content = _git(root, "archive", "--format=tar", commit.decode().strip())
-        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-            archive.extractall(past, filter="data")
-        _share_builds(root, past)
+        _check_out(root, commit.decode().strip(), past)
         before = past / project.resolve().relative_to(root.resolve())
         names = [_stacks(folder, stack) for folder in (before, project)]
         if stack is not None and not any(names):
@@ -49,8 +45,10 @@ def both(project: Path, base: str, stack: str | None) -> Iterator[tuple[Revision
             yield next(made), next(made)
 
 
-def _git(folder: Path, *arguments: str, what: str = "") -> bytes:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=False)  # noqa: S603, S607  the user's own git
+def _git(folder: Path, *arguments: str, what: str = "", index: Path | None = None) -> bytes:
+    environment = {**os.environ, **({"GIT_INDEX_FILE": str(index)} if index else {})}
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)  # noqa: S603  the user's own git
     if done.returncode == 0:
         return done.stdout
     if what:
@@ -58,11 +56,15 @@ def _git(folder: Path, *arguments: str, what: str = "") -> bytes:
     raise LocalError(f"git {arguments[0]} failed: {' '.join(done.stderr.decode().split())}")
 
 
-def _share_builds(root: Path, past: Path) -> None:
-    """Let a revision use what was built before: names of builds say what is in them."""
-    builds = root / ".build"
-    builds.mkdir(exist_ok=True)
-    (past / ".build").symlink_to(builds)
+def _check_out(root: Path, commit: str, past: Path) -> None:
+    """Write the files of a commit into a folder, by an index of its own: the repository's stays as it is."""
+    with TemporaryDirectory(prefix="pipeline-diff-index-") as folder:
+        index = Path(folder) / "index"
+        _git(root, "read-tree", commit, index=index)
+        _git(root, "checkout-index", "--all", f"--prefix={past}/", index=index)
+    # What was built before: names of builds say what is in them.
+    if (root / ".build").is_dir():
+        (past / ".build").symlink_to(root / ".build")
 
 
 def _stacks(folder: Path, stack: str | None) -> list[str]:
@@ -93,5 +95,9 @@ def _revision(project: Path, root: Path, stacks: Sequence[str]) -> Revision:
         return Revision(project, dict.fromkeys(stacks, f"its program cannot be run: {printed[-1]}"))
     found = json.loads(done.stdout.strip().splitlines()[-1])
     return Revision(
-        project, {name: each.get("error") or snapshot.restored(each["graph"]) for name, each in found.items()}
+        project,
+        {
+            name: each.get("error") or snapshot.restored(each["graph"], load_project(project, name).region)
+            for name, each in found.items()
+        },
     )

@@ -154,7 +154,16 @@ def uploads(
     """
     simulated = [_Device(number, seed, bad_share, form, start) for number in range(devices)]
     for device in simulated:
-        device.plan_pause(silences.after_seconds(device.name), interval=devices / rate, turns=count // devices)
+        after_seconds = silences.after_seconds(device.name)
+        if after_seconds is None or count <= devices:
+            continue
+        interval = devices / rate
+        if interval > after_seconds / 2:
+            raise LocalError(
+                f"each device uploads every {interval:.0f} seconds, and {device.name} is silent after {after_seconds}: "
+                f"use a larger --rate, or fewer --devices, so that it uploads every {after_seconds // 2} at least",
+            )
+        device.plan_pause(after_seconds, interval, turns=count // devices)
     for number in range(count):
         device = simulated[number % devices]
         if number // devices not in device.pause:
@@ -186,15 +195,8 @@ class _Device:
         self._excursion_left = 0
         self._calm_left = READINGS_AN_UPLOAD
 
-    def plan_pause(self, after_seconds: int | None, *, interval: float, turns: int) -> None:
-        """Let some devices pause, if there are turns enough before and after it. Raises LocalError."""
-        if after_seconds is None:
-            return
-        if turns > 1 and interval > after_seconds / 2:
-            raise LocalError(
-                f"each device uploads every {interval:.0f} seconds, and {self.name} is silent after {after_seconds}: "
-                f"use a larger --rate, or fewer --devices, so that it uploads every {after_seconds // 2} at least",
-            )
+    def plan_pause(self, after_seconds: int, interval: float, *, turns: int) -> None:
+        """Let some devices pause, if there are turns enough before and after it."""
         # Its own numbers, so that the other ones do not depend on whether silence is configured.
         choice = random.Random(f"{self.seed}/{self.number}/pause")  # noqa: S311  it is to be the same again
         missed = ceil((after_seconds + PAUSE_SECONDS) / interval)

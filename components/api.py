@@ -22,7 +22,7 @@ ROUTES: tuple[Route, ...] = (("POST", "/events"), ("GET", "/events"), ("GET", "/
 LIST: Route = ("GET", "/events")
 HEALTH: Route = ("GET", "/health")
 OPEN_ROUTES: tuple[Route, ...] = (HEALTH,)
-# Open too: requests are signed, by a sender that has no other way, and the function behind verifies the signature.
+# Open too: senders cannot authenticate to AWS. They sign their requests, and the function verifies the signature.
 WEBHOOKS = "/webhooks/"
 # Requests a second, and at once, below the API's own: a list reads up to a hundred items, and anybody may ask for
 # health.
@@ -121,11 +121,13 @@ class ApiMetrics:
                 "The API answers too many requests with a server error.",
                 Rate(self.metric(self.server_errors, "Sum"), self.metric("Count", "Sum")),
                 threshold=options.api_error_rate_percent,
+                section="api-errors",
             ),
             "api-latency": Alarm(
                 "The API is slow: 95 of 100 requests take less than this, 5 take longer.",
                 self.metric("Latency", "p95"),
                 threshold=options.api_latency_p95_ms,
+                section="api-latency",
                 periods=3,
             ),
         }
@@ -342,7 +344,7 @@ class RestApi(pulumi.ComponentResource):
         for backend, (method, path) in ((each, route) for each in backends for route in each.deployed):
             closed = not is_open((method, path))
             signed = backend.signed or (closed and options.auth == "iam")
-            # The body of a webhook is read when its signature is verified.
+            # The function verifies the signature of a webhook before anything reads the body.
             validated = method == "POST" and not path.startswith(WEBHOOKS)
             label = f"{name}-{_label(method, path)}"
             route = aws.apigateway.Method(

@@ -164,6 +164,7 @@ def _breaker_part(scheduled: ScheduledFunction, config: ApiPipelineConfig, *, se
         "The circuit is open: what the processor calls is out, and the worker takes no messages.",
         own_metric("CircuitOpen", service, "Maximum"),
         threshold=1,
+        section="circuit-open",
         period_seconds=60,
     )
     return Part(

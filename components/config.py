@@ -151,10 +151,13 @@ def _lines(error: ValidationError, file: str, model: type[BaseModel]) -> list[st
             location = (*location[:2], "[key]")
         path = [str(part) for part in location if not str(part).startswith("kind:")]
         key = f"{NAMESPACE}:{'.'.join(path)}" if path else NAMESPACE
-        message = problem["msg"].removeprefix("Value error, ")
+        message = (
+            problem["msg"].removeprefix("Value error, ").replace("Input should be a valid tuple", "must be a list")
+        )
         given = problem["input"]
-        # A value of the processor's environment may be a secret in the wrong place.
-        may_be_secret = location[:2] == ("worker", "environment") or _maybe_secret(f"{key}: {given}")
+        # A value of the processor's environment, or of a webhook, may be a secret in the wrong place.
+        near_secrets = location[:2] == ("worker", "environment") or location[:1] == ("webhooks",)
+        may_be_secret = near_secrets or _maybe_secret(f"{key}: {given}")
         hidden = isinstance(given, Mapping) or problem["type"] in _NOT_SHOWN or may_be_secret
         shown = "" if hidden else f" = {given!r}"
         if problem["type"] == "too_short" and given:

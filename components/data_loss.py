@@ -39,12 +39,14 @@ STEPS: Mapping[str, str] = {
 class DataLossGuard:
     """Compares what a pipeline registers with the stack's state, for the resources that hold data.
 
-    `allowed` has the names of resources whose data may be lost. Raises DataLossError where a resource would be
-    replaced, before it is registered, and in `finish` for those that are gone, before Pulumi deletes them.
+    `allowed` has the names of resources whose data may be lost. `region` is that of the deployment, None if it is not
+    known. Raises DataLossError where a resource would be replaced, before it is registered, and in `finish` for those
+    that are gone, before Pulumi deletes them.
     """
 
-    def __init__(self, pipeline: str, allowed: tuple[str, ...]) -> None:
+    def __init__(self, pipeline: str, allowed: tuple[str, ...], region: str | None) -> None:
         self._allowed = allowed
+        self._region = region
         self._deployed = dict(_deployed(pipeline))
         self._registered: set[tuple[str, str]] = set()
 
@@ -57,6 +59,14 @@ class DataLossGuard:
         before = self._deployed.get((kind, args.name))
         if before is None or args.name in self._allowed:
             return
+        # Nothing moves: in another region everything is made anew.
+        if self._region and before.get("region", self._region) != self._region:
+            raise DataLossError(
+                f"its region would change from {before['region']!r} to {self._region!r}; a stack of its own in the "
+                "other region loses nothing",
+                kind,
+                args.name,
+            )
         for given, stored in HOLDS_DATA[kind][1].items():
             # Outputs of the provider are complete; a program leaves out what is off.
             old, new = before.get(stored) or None, args.props.get(given) or None

@@ -126,16 +126,19 @@ class Function(pulumi.ComponentResource):
                 f"Too many runs of the {label} function end in an error.",
                 Rate(self.metric("Errors", "Sum"), self.metric("Invocations", "Sum")),
                 threshold=options.error_rate_percent,
+                section="errors",
             ),
             f"{label}-throttles": Alarm(
                 f"Lambda refuses to run the {label} function: the concurrency limit is reached.",
                 self.metric("Throttles", "Sum"),
                 threshold=1,
+                section="throttles",
             ),
             f"{label}-duration": Alarm(
                 f"Runs of the {label} function come near its timeout.",
                 self.metric("Duration", "Maximum"),
                 threshold=self.timeout_seconds * 1_000 * options.duration_percent_of_timeout / 100,
+                section="duration",
             ),
         }
 

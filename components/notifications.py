@@ -82,7 +82,10 @@ class Notifications(pulumi.ComponentResource):
         """An alarm on notifications that could not be delivered, if any subscription can fail for good."""
         if self.dead_letters is None:
             return {}
-        return {f"{label}-undelivered": dead_letters_alarm(self.dead_letters.name)}
+        description = f"Notifications of {self._name} could not be delivered: fix the subscription."
+        return {
+            f"{label}-undelivered": dead_letters_alarm(self.dead_letters.name, description, "undelivered-notifications")
+        }
 
 
 def _function_of(arn: str) -> tuple[str, str | None]:

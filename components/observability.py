@@ -49,6 +49,8 @@ class Alarm:
     description: str
     watched: Metric | Rate
     threshold: float
+    section: str
+    """The section of docs/alarms.md that says what to do: its heading, as GitHub links to it."""
     periods: int = 1
     period_seconds: int = PERIOD_SECONDS
     heartbeat: bool = False
@@ -73,9 +75,11 @@ class Observability(pulumi.ComponentResource):
         alarms: Mapping[str, Alarm],
         panels: Sequence[Panel],
         alarms_arn: Input[str],
+        runbook: str,
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Observability", name, None, opts)
+        self._runbook = runbook
         made = [self._alarm(f"{name}-{label}", alarm, alarms_arn) for label, alarm in alarms.items()]
         self.alarm_names: Output[list[str]] = Output.all(*(alarm.name for alarm in made)).apply(sorted)
         aws.cloudwatch.Dashboard(
@@ -89,7 +93,7 @@ class Observability(pulumi.ComponentResource):
     def _alarm(self, name: str, alarm: Alarm, alarms_arn: Input[str]) -> aws.cloudwatch.MetricAlarm:
         return aws.cloudwatch.MetricAlarm(
             name,
-            alarm_description=alarm.description,
+            alarm_description=f"{alarm.description} What to do: {self._runbook}#{alarm.section}",
             comparison_operator="LessThanThreshold" if alarm.heartbeat else "GreaterThanOrEqualToThreshold",
             threshold=alarm.threshold,
             evaluation_periods=alarm.periods,

@@ -69,12 +69,14 @@ class Outcomes(pulumi.ComponentResource):
                 "The event bus did not take outcome events, and they were given up: subscribers do not know of them.",
                 own_metric("OutcomesUndelivered", service, "Sum"),
                 threshold=1,
+                section="outcomes-undelivered",
             ),
         }
         if self.dead_letters_name is not None:
             alarms["outcomes-dead-letters"] = dead_letters_alarm(
                 self.dead_letters_name,
                 "EventBridge could not encrypt or decrypt outcome events: subscribers miss them; fix the key.",
+                section="outcomes-dead-letters",
             )
         return alarms
 

@@ -28,7 +28,9 @@ class DataPipeline(pulumi.ComponentResource):
             "environment": config.environment,
             **config.tags,
         }
-        guard = DataLossGuard(name, config.allow_data_loss)
+        # A provider of the program's own has a region of its own.
+        region = None if opts and (opts.provider or opts.providers) else pulumi.Config("aws").get("region")
+        guard = DataLossGuard(name, config.allow_data_loss, region)
         tagging = ResourceOptions(transformations=[_tagging(tags), guard.check])
         super().__init__("datapipeline:index:DataPipeline", name, None, ResourceOptions.merge(tagging, opts))
         self.outputs: dict[str, pulumi.Output[Any]] = _build(name, config, self)

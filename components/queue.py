@@ -151,12 +151,14 @@ class Queue(pulumi.ComponentResource):
                 "The worker does not keep up: the oldest message waits too long.",
                 queue_metric("ApproximateAgeOfOldestMessage", self.name),
                 threshold=options.oldest_message_seconds,
+                section="oldest-message",
             ),
             # Lambda's Errors does not include partial batch failures, so the worker counts them itself.
             "failed-messages": Alarm(
                 "Too many messages fail and return to the queue.",
                 Rate(own_metric("BatchItemFailures", service, "Sum"), own_metric("Messages", service, "Sum")),
                 threshold=options.failed_message_rate_percent,
+                section="failed-messages",
                 periods=2,
             ),
         }
@@ -213,10 +215,11 @@ def queue_metric(name: str, queue_name: Input[str], statistic: str = "Maximum") 
 def dead_letters_alarm(
     queue_name: Input[str],
     description: str = "Messages lie with the dead letters: look at them and redrive or delete them.",
+    section: str = "dead-letters",
 ) -> Alarm:
     """An alarm that rings while a dead-letter queue holds a message."""
     # Visible depth, not NumberOfMessagesSent: SQS does not count messages that it moves there itself.
-    return Alarm(description, queue_metric(VISIBLE, queue_name), threshold=1, period_seconds=60)
+    return Alarm(description, queue_metric(VISIBLE, queue_name), threshold=1, section=section, period_seconds=60)
 
 
 def oldest_dead_letter_alarm(queue_name: Input[str], retention_days: int, options: FunctionAlarmOptions) -> Alarm:
@@ -225,6 +228,7 @@ def oldest_dead_letter_alarm(queue_name: Input[str], retention_days: int, option
         "A dead letter expires soon, and its data is lost: redrive it.",
         queue_metric("ApproximateAgeOfOldestMessage", queue_name),
         threshold=retention_days * SECONDS_A_DAY * options.dead_letter_age_percent_of_retention / 100,
+        section="oldest-dead-letter",
     )
 
 

@@ -115,6 +115,7 @@ class ScheduledFunction(pulumi.ComponentResource):
                 # Throttled requests are not counted as invocations.
                 self.function.metric("Invocations", "Sum"),
                 threshold=1,
+                section="stopped",
                 periods=self.stopped_after_seconds // period_seconds,
                 period_seconds=period_seconds,
                 heartbeat=True,
@@ -122,6 +123,7 @@ class ScheduledFunction(pulumi.ComponentResource):
             f"{label}-dead-letters": dead_letters_alarm(
                 self.dead_letters.name,
                 f"Runs of the {label} function were given up: its dead letters say which ones, its logs why.",
+                section="runs-given-up",
             ),
         }
 

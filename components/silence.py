@@ -33,6 +33,7 @@ def silence_part(
         "The watcher does not get through all devices in a minute: silences are noticed late. Raise after_minutes.",
         own_metric("IncompleteWatches", runtime.service, "Sum"),
         threshold=1,
+        section="watcher-incomplete",
     )
     return Part(
         functions=[watcher.function],

@@ -113,6 +113,7 @@ class UploadWorker(pulumi.ComponentResource):
                 "The worker does not keep up: uploads wait too long, or are tried again.",
                 self.function.metric("AsyncEventAge", "Maximum"),
                 threshold=options.event_age_seconds * 1_000,
+                section="event-age",
             ),
             # These events are neither processed nor dead-lettered: this number is the only trace of them.
             "undelivered": Alarm(
@@ -120,6 +121,7 @@ class UploadWorker(pulumi.ComponentResource):
                 "them.",
                 self.function.metric("DestinationDeliveryFailures", "Sum"),
                 threshold=1,
+                section="undelivered",
             ),
             **self.function.alarms("worker", options),
         }

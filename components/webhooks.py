@@ -1,16 +1,21 @@
 """Webhooks: routes to the function that accepts events, and what it needs to verify signatures."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pulumi import Output
 
 from components.api import ROUTES, WEBHOOKS, Backend, Route
 from components.function import Function
 from components.grants import Grant
 from components.observability import Alarm, counts_panel, own_metric
 from components.options.api import ApiAlarmOptions
+from components.options.secrets import SecretOptions
 from components.options.webhooks import WebhookOptions, described
 from components.part import Part
 from components.secrets import grants_read
 
+ORDINALS = ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 COUNTS = ("WebhookAccepted", "WebhookForged", "WebhookStale")
 
 
@@ -26,15 +31,26 @@ def routes(name: str, options: WebhookOptions) -> tuple[Route, ...]:
     return (post, get) if options.challenge else (post,)
 
 
+def urls(api_url: Output[str], webhooks: Mapping[str, WebhookOptions]) -> dict[str, Output[Any]]:
+    """The URLs to give to the senders, as an output of the stack."""
+    if not webhooks:
+        return {}
+    return {"webhook_urls": Output.all(**{name: Output.concat(api_url, WEBHOOKS, name) for name in webhooks})}
+
+
+def _labelled(name: str, options: WebhookOptions) -> Iterator[tuple[str, SecretOptions]]:
+    """Yield each secret and what statements call it: `of the webhook shop`, `second of the webhook shop`."""
+    for ordinal, secret in zip(("", *ORDINALS), options.secrets, strict=False):
+        yield f"{ordinal} of the webhook {name}".strip(), secret
+    if options.challenge and options.challenge.token:
+        yield f"token of the webhook {name}", options.challenge.token
+
+
 def webhooks_part(webhooks: Mapping[str, WebhookOptions], alarms: ApiAlarmOptions, *, service: str) -> Part:
-    """What the webhooks are and the rights to read their secrets, an alarm and a graph each."""
+    """Settings, rights to read the secrets, and an alarm and a graph for each webhook."""
     if not webhooks:
         return Part()
-    secrets = {
-        f"{number} of the webhook {name}": secret
-        for name, options in webhooks.items()
-        for number, secret in enumerate(options.all_secrets, 1)
-    }
+    secrets = {label: secret for name, options in webhooks.items() for label, secret in _labelled(name, options)}
     return Part(
         ingest_grants=[*grants_read(secrets), Grant((), (), {"WEBHOOKS": described(webhooks)})],
         alarms={
@@ -43,6 +59,7 @@ def webhooks_part(webhooks: Mapping[str, WebhookOptions], alarms: ApiAlarmOption
                 "has another secret.",
                 own_metric("WebhookForged", service, "Sum", webhook=name),
                 threshold=alarms.forged_webhook_requests,
+                section="webhook-forged",
             )
             for name in webhooks
         },

@@ -18,6 +18,7 @@ Action = Literal["create", "change", "replace", "delete"]
 _NEW = "(known after the deployment)"
 _UNSET, _GONE = "unset", "absent"
 _UNVERSIONED = "objects that are overwritten or deleted from now on"
+FUNCTION, ALIAS = "aws:lambda/function:Function", "aws:lambda/alias:Alias"
 LOG_GROUP, VERSIONING = "aws:cloudwatch/logGroup:LogGroup", "aws:s3/bucketVersioning:BucketVersioning"
 HOLDS: Mapping[str, str] = {
     **{kind: holds for kind, (holds, _) in HOLDS_DATA.items()},
@@ -63,8 +64,12 @@ def changes(before: Graph, after: Graph) -> list[Change]:
 
 
 def _by_urn(graph: Graph) -> dict[str, Registration]:
-    """Return the resources that exist on AWS, with all their tags among the inputs."""
-    return {each.urn: replace(each, inputs={**each.inputs, "tags": dict(each.tags)}) for each in graph if each.custom}
+    """Return the resources that exist on AWS, with all their tags and their region among the inputs."""
+    return {
+        each.urn: replace(each, inputs={"region": graph.region, **each.inputs, "tags": dict(each.tags)})
+        for each in graph
+        if each.custom
+    }
 
 
 def _deleted(resource: Registration) -> Change:
@@ -89,6 +94,9 @@ def _updated(pairs: Mapping[str, tuple[Registration, Registration]], after: Grap
             differences[urn] += [
                 Difference(name, "", _NEW) for name in named if urn not in fresh and name not in ignored
             ]
+    for urn, (_, new) in pairs.items():
+        if new.type == ALIAS and new.inputs["functionName"] in _published(pairs, differences):
+            differences[urn].append(Difference("functionVersion", "", _NEW))
     for urn, (old, new) in pairs.items():
         if not differences[urn]:
             continue
@@ -102,6 +110,19 @@ def _updated(pairs: Mapping[str, tuple[Registration, Registration]], after: Grap
             yield Change("replace", new.type, new.name, shown, note=note)
         else:
             yield Change("replace", new.type, new.name, shown, HOLDS.get(new.type, ""))
+
+
+def _published(
+    pairs: Mapping[str, tuple[Registration, Registration]], differences: Mapping[str, Sequence[Difference]]
+) -> set[str]:
+    """Return the names of functions of which a deployment publishes a new version: code or configuration differ."""
+    return {
+        new.physical_name
+        for urn, (_, new) in pairs.items()
+        if new.type == FUNCTION
+        and new.inputs.get("publish")
+        and any(not each.path.startswith("tags") for each in differences[urn])
+    }
 
 
 def _replaces(resource: Registration, found: Sequence[Difference]) -> bool:

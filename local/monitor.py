@@ -21,6 +21,7 @@ from pulumi.runtime import rpc
 from pulumi.runtime.proto import callback_pb2, callback_pb2_grpc, resource_pb2
 
 from local.errors import LocalError
+from local.invokes import answer
 from local.naming import physical_name
 from local.project import Project
 from local.provider import refusals
@@ -133,9 +134,9 @@ class Monitor:
 
     def Invoke(self, request: resource_pb2.ResourceInvokeRequest) -> resource_pb2.ResourceInvokeResponse:  # noqa: N802
         with self._first_error():
-            answer = struct_pb2.Struct()
-            answer.update(self._invoked(request.tok))
-            return resource_pb2.ResourceInvokeResponse(**{"return": answer})
+            found = struct_pb2.Struct()
+            found.update(self._invoked(request.tok))
+            return resource_pb2.ResourceInvokeResponse(**{"return": found})
 
     def ReadResource(self, request: resource_pb2.ReadResourceRequest) -> resource_pb2.ReadResourceResponse:  # noqa: N802
         with self._first_error():
@@ -280,36 +281,9 @@ class Monitor:
             )
 
     def _invoked(self, token: str) -> dict[str, Any]:
-        region = self._project.region
-        match token:
-            case "aws:index/getCallerIdentity:getCallerIdentity":
-                account = self._backend.account
-                return {"id": account, "accountId": account, "arn": f"arn:aws:iam::{account}:root", "userId": account}
-            case "aws:index/getRegion:getRegion":
-                names = {"description": region, "endpoint": f"ec2.{region}.amazonaws.com"}
-                return {"id": region, "name": region, "region": region, **names}
-            case "aws:index/getAvailabilityZones:getAvailabilityZones":
-                zones = _zones(region)
-                return {"id": region, "names": zones, "zoneIds": zones, "groupNames": [region]}
-            case "aws:ec2/getVpcEndpointService:getVpcEndpointService":
-                return {"id": region, "availabilityZones": _zones(region)}
-            case "aws:index/getPartition:getPartition":
-                return {
-                    "id": "aws",
-                    "partition": "aws",
-                    "dnsSuffix": "amazonaws.com",
-                    "reverseDnsPrefix": "com.amazonaws",
-                }
-            case "pulumi:pulumi:readStackOutputs" | "pulumi:pulumi:readStackResourceOutputs":
-                return {"outputs": self._backend.deployed}
-            case _:
-                raise LocalError(
-                    f"the program calls {token}, which the local pipeline does not answer; add it to local/monitor.py"
-                )
-
-
-def _zones(region: str) -> list[str]:
-    return [f"{region}{letter}" for letter in "abc"]
+        if token in ("pulumi:pulumi:readStackOutputs", "pulumi:pulumi:readStackResourceOutputs"):
+            return {"outputs": self._backend.deployed}
+        return answer(token, self._backend.account, self._project.region)
 
 
 def _call_back(callback: callback_pb2.Callback, request: bytes) -> bytes:

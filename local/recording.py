@@ -33,6 +33,7 @@ class Graph:
     """Resources by their ARN."""
     ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What stands for a resource elsewhere, by its URN: its id, name, URL and the like."""
+    region: str = DEFAULT_REGION
 
     def __iter__(self) -> Iterator[Registration]:
         """Iterate over all resources."""
@@ -80,9 +81,11 @@ def synthesise(
         project = Project("datapipeline", stack, directory or Path.cwd(), {}).with_config(config or {})
     recorder = Recorder(project.config.get("aws:region", DEFAULT_REGION))
     if deployed is not None:
-        recorder.deployed = {each.urn: {"type": each.type, "outputs": _plain(each)} for each in deployed}
+        recorder.deployed = {
+            each.urn: {"type": each.type, "outputs": {"region": deployed.region, **_plain(each)}} for each in deployed
+        }
     outputs = run_program(project, recorder, program)
-    return Graph(recorder.registered, outputs, recorder.arns, recorder.ids)
+    return Graph(recorder.registered, outputs, recorder.arns, recorder.ids, project.region)
 
 
 def _plain(resource: Registration) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def plain(graph: Any) -> dict[str, Any]:
     }
 
 
-def restored(given: Mapping[str, Any]) -> Any:
+def restored(given: Mapping[str, Any], region: str) -> Any:
     """Return a graph from its plain values, which may be those of a revision whose registrations have other fields."""
     from local.monitor import Registration  # noqa: PLC0415  not for the other revision
     from local.recording import Graph  # noqa: PLC0415  as above
@@ -43,7 +43,8 @@ def restored(given: Mapping[str, Any]) -> Any:
     ]
     by_urn = {each.urn: each for each in resources}
     ids = {urn: tuple(each) for urn, each in given["ids"].items()}
-    return Graph(resources, given["outputs"], {arn: by_urn[urn] for arn, urn in given["arns"].items()}, ids)
+    arns = {arn: by_urn[urn] for arn, urn in given["arns"].items()}
+    return Graph(resources, given["outputs"], arns, ids, region)
 
 
 def _value(value: Any) -> Any:

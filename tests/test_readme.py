@@ -123,8 +123,7 @@ def test_the_command_line_accepts_every_pipeline_command_of_the_documents() -> N
 def test_make_has_every_target_that_the_documents_name() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     texts = [document.read_text() for document in [*DOCUMENTS, ROOT / "CONTRIBUTING.md"]]
-    named = {
-        target for text in texts for target in re.findall(r"(?:`|^)make ([a-z-]+[a-z])(?=[`\s])", text, re.MULTILINE)
-    }
+    code = "\n".join(block for text in texts for block in code_blocks(text))
+    named = set(re.findall(r"`make ([a-z-]+)[` ]", "".join(texts)) + re.findall(r"^make ([a-z-]+)", code, re.MULTILINE))
     assert named
     assert named <= targets

@@ -63,12 +63,14 @@ class CsvProbe:
         table = self._stack.output("table_name")
         while time.monotonic() - begun < self._seconds:
             found = boto3.client("dynamodb").get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
-            if found and found["status"]["S"] != PROCESSING:
+            # Only then the worker writes nothing more about it.
+            if found and found["status"]["S"] != PROCESSING and found["settled"]["BOOL"]:
                 self._item = found
                 break
             time.sleep(POLL_SECONDS)
         else:
-            raise LocalError(f"it is not done after {self._seconds:g} seconds; see `pipeline logs`")
+            was = found["status"]["S"] if found else "not seen by the worker"
+            raise LocalError(f"it is {was} after {self._seconds:g} seconds, and not settled; see `pipeline logs`")
         if found["status"]["S"] != SUCCEEDED:
             raise LocalError(f"it failed: {found.get('reason', {}).get('S')}; name a file that succeeds with --sample")
         rows = f"{found['processed']['N']} rows processed, {found['rejected']['N']} rejected"

@@ -261,7 +261,7 @@ class ApiAlarmOptions(AlarmOptions):
     """Alarm thresholds; docs/alarms.md explains each alarm."""
 
     forged_webhook_requests: Annotated[int, Field(ge=1)] = 10
-    """Requests to a webhook within five minutes whose signature is not its sender's."""
+    """Forged requests to one webhook within five minutes."""
 
 
 class ApiPipelineConfig(CommonOptions):
@@ -274,7 +274,8 @@ class ApiPipelineConfig(CommonOptions):
     queue: EventQueueOptions = EventQueueOptions()
     """The queue between API and worker."""
     webhooks: Webhooks = Field(default_factory=dict)
-    """Webhooks by their names: `github` adds `POST /webhooks/github`, open to its sender alone (docs/webhooks.md)."""
+    """Webhooks by their names: `github` adds `POST /webhooks/github`, which accepts its sender's requests only
+    (docs/webhooks.md)."""
     worker: WorkerOptions = WorkerOptions()
     """The function that processes events."""
     storage: StorageOptions

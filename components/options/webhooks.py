@@ -20,25 +20,25 @@ WEBHOOKS_CHARACTERS = 2_500
 
 
 class HmacOptions(Options):
-    """How a sender signs that `signature` does not know by name: an HMAC over the exact bytes of the body."""
+    """The signature of any other sender: an HMAC over the exact bytes of the body."""
 
     header: HeaderName
     """The header with the signature."""
     algorithm: Literal["sha1", "sha256", "sha512"] = "sha256"
     """The hash of the HMAC."""
     encoding: Literal["hex", "base64"] = "hex"
-    """How the signature is written; `hex` in lower case."""
+    """Encoding of the signature; `hex` is lower case."""
     prefix: Annotated[str, Field(max_length=32, pattern=r"^[!-~]*$")] = ""
-    """What the header has before the signature, such as `sha256=`."""
+    """Text before the signature in the header, such as `sha256=`."""
 
 
 class ChallengeOptions(Options):
-    """A `GET` with which a sender makes sure, once, that the URL is yours."""
+    """A `GET` request with which a sender verifies the URL."""
 
     parameter: Annotated[str, Field(min_length=1, max_length=64)]
-    """The query parameter that is repeated as the answer, such as `hub.challenge` or `challenge`."""
+    """The query parameter that the response repeats, such as `hub.challenge` or `challenge`."""
     token_parameter: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    """The query parameter that must be `token`, such as `hub.verify_token`. Default: none, everybody is answered."""
+    """The query parameter that must equal `token`, such as `hub.verify_token`. Default: none: each is answered."""
     token: Secret | None = None
     """Location of that secret: an ARN, or `{arn, key_arn}`."""
 
@@ -50,26 +50,26 @@ class ChallengeOptions(Options):
 
 
 class WebhookOptions(Options):
-    """A route that one sender posts to. It is open, and accepts only what the sender signed."""
+    """A route for one sender. It is open, and accepts only requests that the sender signed."""
 
     signature: Literal["github", "stripe", "slack", "shopify", "standard", "hmac"]
-    """How requests are signed: as these senders do, as Standard Webhooks says, or by `hmac`."""
+    """The signature of requests: that of one of these senders, of Standard Webhooks, or an HMAC described by `hmac`."""
     secrets: Annotated[tuple[Secret, ...], Field(min_length=1, max_length=MAXIMUM_SECRETS)]
-    """Locations of the secrets that a request may be signed with: an ARN each, or `{arn, key_arn}`. While a secret is
-    rotated there are two."""
+    """Locations of the secrets that a request may be signed with: an ARN each, or `{arn, key_arn}`. Name two while you
+    rotate."""
     hmac: HmacOptions | None = None
     """Details, required with `signature: hmac`."""
     tolerance_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
-    """How far a request's time may be from now, for `stripe`, `slack` and `standard`. Others sign no time."""
+    """Largest distance between the signed time and now, for `stripe`, `slack` and `standard`. Others sign no time."""
     type: PlaceOptions | None = None
-    """Where an event's type is. Default: where the sender has it; with `hmac` all events are of the type `default`."""
+    """Header or field with the event's type. Default: the sender's own; with `hmac`, all events are `default`."""
     idempotency: PlaceOptions | None = None
-    """Where the id of a delivery is, by which a repeat is recognised. Default: where the sender has it; with `hmac`
-    none, and repeats are events of their own."""
+    """Header or field with the delivery's id, which identifies repeats. Default: the sender's own; with `hmac` none, so
+    that repeats are new events."""
     headers: tuple[HeaderName, ...] = ()
-    """Headers that the processor gets, besides the content type and those of the sender."""
+    """Headers passed to the processor besides the content type and those of the sender."""
     challenge: ChallengeOptions | None = None
-    """Answer a `GET` with a challenge, too. Default: no. Slack's own, a `POST`, is always answered."""
+    """Answer a `GET` request with a challenge. Default: off. Slack's challenge, a `POST`, is always answered."""
     throttling: ThrottlingOptions = ThrottlingOptions()
     """Request limits of this route."""
     max_body_bytes: Annotated[int, Field(ge=1, le=1_048_576)] = 262_144
@@ -79,6 +79,8 @@ class WebhookOptions(Options):
     def _details_fit_the_signature(self) -> Self:
         if (self.signature == "hmac") != (self.hmac is not None):
             raise ValueError("signature 'hmac' and the group 'hmac' (header, algorithm, encoding, prefix) go together")
+        if len({secret.arn for secret in self.secrets}) < len(self.secrets):
+            raise ValueError("secrets has a duplicate; remove it")
         if "tolerance_seconds" in self.model_fields_set and self.signature not in TIMED:
             raise ValueError(
                 f"tolerance_seconds: {self.signature!r} signs no time; it goes with {', '.join(TIMED)} only"

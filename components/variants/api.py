@@ -28,7 +28,7 @@ from components.reports import reports_part
 from components.runtime import shared_runtime
 from components.secrets import secrets_part
 from components.table import Table
-from components.webhooks import accepting_backend, webhooks_part
+from components.webhooks import accepting_backend, urls, webhooks_part
 
 # The prefixes that handlers/api/objects.py writes to.
 RESULTS = "results/"
@@ -108,6 +108,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
             *_cost_panels(parts.functions, table, queue),
         ],
         alarms_arn=alarms.arn,
+        runbook=config.alarms.runbook,
         opts=opts,
     )
     SavedQueries(f"{name}-queries", EVENT_QUERIES, service=runtime.service, functions=parts.functions, opts=opts)
@@ -121,6 +122,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         "alarms_topic_arn": alarms.arn,
         "alarm_names": watch.alarm_names,
         "log_groups": log_groups(name, parts.functions),
+        **urls(api.url, config.webhooks),
         **parts.outputs,
         **({"api_key_id": api.key_id} if api.key_id is not None else {}),
     }

@@ -93,6 +93,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             functions_panel(parts.functions),
         ],
         alarms_arn=alarms.arn,
+        runbook=config.alarms.runbook,
         opts=opts,
     )
     return {

@@ -61,16 +61,19 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         "Too much of what is uploaded is refused; rejected/ says what and why.",
         Rate(own_metric("Rejected", service, "Sum"), own_metric("Received", service, "Sum")),
         threshold=config.alarms.rejected_rate_percent,
+        section="rejected-readings",
     )
     bad_metrics = Alarm(
         "Too many devices send metrics that cannot be used; rejected/ says which and why.",
         Rate(own_metric("DevicesWithBadMetrics", service, "Sum"), own_metric("Devices", service, "Sum")),
         threshold=config.alarms.bad_metric_devices_percent,
+        section="bad-metrics",
     )
     skipped = Alarm(
         "Objects are not read because of their keys; the worker's log names them. See readings.suffixes.",
         own_metric("Skipped", service, "Sum"),
         threshold=config.alarms.skipped_objects,
+        section="skipped-objects",
     )
     watch = Observability(
         f"{name}-watch",
@@ -93,6 +96,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
             functions_panel(functions),
         ],
         alarms_arn=alarms.arn,
+        runbook=config.alarms.runbook,
         opts=opts,
     )
     return {

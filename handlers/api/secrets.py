@@ -6,8 +6,9 @@ one core, after the worker's own clients).
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -54,6 +55,12 @@ class Secrets(Mapping[str, str]):
                     self._kept.pop(name, None)
                     raise
         return kept.value
+
+    def doubt(self, names: Iterable[str]) -> None:
+        """Have values read again when they are looked up next. Until then, and in an outage, they are still known."""
+        for name in names:
+            if kept := self._kept.get(name):
+                self._kept[name] = replace(kept, good_until=-inf)
 
     def __contains__(self, name: object) -> bool:
         """Return True if there is a secret of this name. Nothing is read."""

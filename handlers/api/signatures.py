@@ -91,7 +91,9 @@ def key_of(rule: Rule, secret: str) -> bytes:
     base64.
     """
     if rule.scheme == "standard":
-        key = base64.b64decode(secret.removeprefix(STANDARD_SECRET_PREFIX), validate=True)
+        text = secret.removeprefix(STANDARD_SECRET_PREFIX)
+        # Some senders leave out the padding.
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     else:
         key = secret.encode()
     if not key:

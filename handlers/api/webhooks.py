@@ -1,7 +1,7 @@
-"""Webhooks: requests that their sender signed, verified over the exact bytes and accepted as events.
+"""Webhooks: signed requests of other services, verified over the exact bytes and accepted as events.
 
-Imported only where the stack has webhooks. Nothing of a request is read before its signature is verified, nothing of a
-forged one is stored or logged but that it came, and its sender is not told what gave it away.
+Imported only in stacks with webhooks. A body is parsed only after its signature is verified. A forged request is
+counted, logged without its content, and answered with a 401 that gives no reason.
 """
 
 import base64
@@ -34,12 +34,14 @@ from handlers.shared.text import printable
 
 PATH = "/webhooks/"
 CHALLENGE_PATTERN = "[ -~]{1,1024}"
-# Of the content, which every processor needs that reads the bytes.
+# Processors that parse the exact bytes need them.
 CONTENT_HEADERS = ("content-type", "content-encoding")
 # API Gateway accepts no more of all headers together.
 HEADER_LENGTH = 10_240
 # GitHub and Slack send JSON in a form with this one field.
 PAYLOAD_FIELD = "payload"
+# Forged requests cause secrets to be read again at most this often.
+DOUBT_SECONDS = 30
 # A secret that is compared as it is.
 PLAIN = Rule("hmac")
 
@@ -72,12 +74,12 @@ class Webhook:
 
     @cached_property
     def rule(self) -> Rule:
-        """How its requests are signed."""
+        """The way in which its requests are signed."""
         return Rule(self.signature, self.tolerance_seconds, self.header, self.algorithm, self.encoding, self.prefix)
 
     @cached_property
     def sender(self) -> Sender:
-        """Where its requests have type and key: as the stack says, else as its sender's documents do."""
+        """The places of type and key: those that the stack names, else those of the sender's documents."""
         known = SENDERS[self.signature]
         by_type = (self.type_header, self.type_field)
         by_key = (self.key_header, self.key_field)
@@ -98,6 +100,7 @@ class Webhooks:
         self._webhooks = {name: Webhook(**fields) for name, fields in given.items()}
         arns = {arn for each in self._webhooks.values() for arn in (*each.secrets, each.token) if arn}
         self._secrets = Secrets({arn: arn for arn in arns})
+        self._doubted_at = time.monotonic()
 
     def answer(self, request: Request, facts: dict[str, Any], accept: Accept) -> dict[str, Any]:
         """Return the response to a request. Raises ApiError."""
@@ -131,11 +134,21 @@ class Webhooks:
         answered = answer_one(entry)
         metrics.emit({WEBHOOK_COUNTS[verdict]: 1}, webhook=name)
         if webhook.signature == "slack" and media_type(request.headers) == FORM_TYPE:
-            # Slack shows the body of this answer to the user: https://docs.slack.dev/interactivity/handling-user-interaction
+            # Slack shows the body of this response to the user: https://docs.slack.dev/interactivity/handling-user-interaction
             return text_response("")
         return answered
 
     def _verdict(self, webhook: Webhook, request: Request) -> Verdict:
+        """Verify the signature; a forged one again with newly read secrets. Raises UnavailableError as `_verified`."""
+        verdict, now = self._verified(webhook, request), time.monotonic()
+        if verdict != "forged" or now < self._doubted_at + DOUBT_SECONDS:
+            return verdict
+        # The secret may have been rotated under its ARN, and not every sender retries.
+        self._doubted_at = now
+        self._secrets.doubt(webhook.secrets)
+        return self._verified(webhook, request)
+
+    def _verified(self, webhook: Webhook, request: Request) -> Verdict:
         """Verify the signature. Raises UnavailableError if a secret that cannot be read could be the right one."""
         keys = [self._key(webhook.rule, arn) for arn in webhook.secrets]
         known = [key for key in keys if key is not None]
@@ -145,7 +158,7 @@ class Webhooks:
         return verdict
 
     def _key(self, rule: Rule, arn: str) -> bytes | None:
-        """Return the key that follows from a secret, None and a line in the log if it cannot be used."""
+        """Return the HMAC key of a secret. A secret that cannot be used is logged, and None is returned."""
         try:
             return key_of(rule, self._secrets[arn])
         except SecretError as error:
@@ -163,7 +176,7 @@ class Webhooks:
         named = _at(request, data, sender.type_header, sender.type_field)
         event_type = named if named is not None and events.is_type(named) else events.DEFAULT_TYPE
         given = _at(request, data, sender.key_header, sender.key_field)
-        # Some senders use an id for several types of events, which are not the same.
+        # Shopify uses one id for events of several types.
         place = sender.key_header or f"/{sender.key_field.replace('.', '/')}"
         key = None if given is None else identity.named_key(given, place, f"webhook {event_type}")
         if key is None and settings.deduplicate == "content":
@@ -197,7 +210,7 @@ class Webhooks:
         return name if value_at(data, path) is None else events.group(data, path)
 
     def _answer_challenge(self, name: str, webhook: Webhook, request: Request) -> dict[str, Any]:
-        """Repeat the challenge with which a sender makes sure that the URL is ours."""
+        """Answer the challenge with which a sender verifies the URL."""
         if webhook.token:
             token = self._key(PLAIN, webhook.token)
             if token is None:

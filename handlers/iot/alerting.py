@@ -56,6 +56,11 @@ class DeviceState:
     pending: tuple[Pending, ...] = ()
     hearing: Hearing | None = None
 
+    @property
+    def due_at(self) -> int | None:
+        """When the watcher looks at the device, None: not before its next upload."""
+        return self.hearing.due_at if self.hearing else None
+
     def to_json(self) -> str:
         """As the table keeps it."""
         # `asdict` copies every value, which is slow for the many limits.

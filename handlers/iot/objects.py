@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from hashlib import sha256
+from io import BytesIO
 from typing import Any, Self
 from urllib.parse import unquote_plus
 
@@ -67,8 +68,11 @@ def put_rejections(bucket: str, upload: Upload, rejections: Sequence[Rejection])
     A line: `{"object", "version", "position", "reason", "text", "metrics"}`; `position` is null for the whole object.
     """
     key = f"rejected/{upload.arrived_at:%Y/%m/%d}/{upload.id}.jsonl"
-    body = "".join(_lines(upload, rejections))
-    aws.client("s3").put_object(Bucket=bucket, Key=key, Body=body.encode(), ContentType="application/jsonl")
+    body = BytesIO()
+    for line in _lines(upload, rejections):
+        body.write(line.encode())
+    body.seek(0)
+    aws.client("s3").put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/jsonl")
     return key
 
 

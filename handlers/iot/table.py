@@ -71,10 +71,21 @@ _NOT_EXPIRED = "expires_at > :now"
 
 @dataclass(frozen=True, slots=True)
 class StoredState:
-    """A device's state as the table has it. `revision` changes at each write; empty: there is no item."""
+    """A device's state as the table has it. `revision` changes at each write; empty: there is no item.
+
+    `is_listed` and `due_at` are the place of the item in the indexes: not what its state says if an earlier version
+    wrote the item.
+    """
 
     state: DeviceState
     revision: str = ""
+    due_at: int | None = None
+    is_listed: bool = False
+
+    @property
+    def is_misplaced(self) -> bool:
+        """Whether the device is not where it belongs in the indexes, such as a new one."""
+        return not self.is_listed or self.due_at != self.state.due_at
 
 
 class ReadingTable:
@@ -131,7 +142,9 @@ class ReadingTable:
         """Return the states of devices, strongly consistent; a device without an item is new. Raises TableError."""
         found = {device_id: StoredState(DeviceState()) for device_id in device_ids}
         for item in cast("list[StateItem]", self._table.get([_key(device_id) for device_id in found])):
-            found[item["device_id"]] = StoredState(DeviceState.from_json(item["state"]), item["revision"])
+            due_at = int(item["due_at"]) if "due_at" in item else None
+            state = DeviceState.from_json(item["state"])
+            found[item["device_id"]] = StoredState(state, item["revision"], due_at, "device_shard" in item)
         return found
 
     def replace_states(
@@ -149,7 +162,7 @@ class ReadingTable:
             for device, (stored, state) in changes.items()
         ]
         return {
-            device: StoredState(state, revision)
+            device: StoredState(state, revision, state.due_at, is_listed=True)
             for (device, (_, state)), refusal in zip(changes.items(), self._table.execute(statements), strict=True)
             if refusal is None
         }
@@ -164,12 +177,11 @@ class ReadingTable:
         }
         if expires_at is not None:
             values["expires_at"] = expires_at
-        due_at, stored_due_at = (each.hearing and each.hearing.due_at for each in (state, stored.state))
-        if due_at is not None:
-            values["due_at"] = due_at
+        if state.due_at is not None:
+            values["due_at"] = state.due_at
         if not stored.revision:
             return self._table.insert_statement({**_key(device_id), **values})
-        removed = ("due_at",) if due_at is None and stored_due_at is not None else ()
+        removed = ("due_at",) if state.due_at is None and stored.due_at is not None else ()
         unchanged = ("revision", "=", stored.revision)
         return self._table.update_statement(_key(device_id), values, unchanged, removed=removed)
 

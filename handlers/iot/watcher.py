@@ -8,7 +8,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
 from math import ceil
@@ -45,10 +45,14 @@ class NotRecordedError(Exception):
 
 @dataclass
 class Watch:
-    """The devices of one run whose first alert it is to publish. `complete`: the run looked at all devices."""
+    """The devices of one run whose first alert it is to publish.
 
-    claimed: dict[str, StoredState]
-    complete: bool
+    `complete`: the run looked at all devices that were due. `failure`: why it did not, if the table refused.
+    """
+
+    claimed: dict[str, StoredState] = field(default_factory=dict)
+    complete: bool = True
+    failure: Exception | None = None
 
 
 class Watcher:
@@ -64,7 +68,7 @@ class Watcher:
         self._table = ReadingTable(settings.table_name)
 
     def run(self, run_id: str) -> None:
-        """Look at the devices that are due. Raises NotPublishedError and NotRecordedError."""
+        """Look at the devices that are due. Raises what the table refused, NotPublishedError and NotRecordedError."""
         watch = self._claim(time.time())
         published: dict[str, SilenceAlert] = {}
         for kind in SILENCE_ALERT_KINDS:
@@ -78,24 +82,40 @@ class Watcher:
             self._record({device: watch.claimed[device] for device in devices}, alerts)
             published |= {device: alerts[device] for device in devices}
         _report(run_id, watch, published)
+        if watch.failure is not None:
+            raise watch.failure
         if missing := len(watch.claimed) - len(published):
             raise notices.NotPublishedError(f"the topic did not take the alerts of {missing} devices")
 
     def _claim(self, now: float) -> Watch:
         """Decide about the devices that are due; return those with an alert that is now this run's to publish."""
+        watch = Watch()
+        try:
+            for devices in _chunks(self._table.due(now), DEVICES_A_ROUND):
+                if time.time() > now + CLAIM_SECONDS:
+                    watch.complete = False
+                    break
+                watch.claimed |= self._decide(devices, now)
+        except OutsideError as error:
+            # What is claimed is published nevertheless: a table that throttles each run must not hold alerts back.
+            watch.complete, watch.failure = False, error
+        return watch
+
+    def _decide(self, devices: Iterable[str], now: float) -> dict[str, StoredState]:
+        """Write the states that change, each if nobody else was quicker. Returns those with an alert to publish."""
         lease_until = ceil(now + LEASE_SECONDS)
-        claimed: dict[str, StoredState] = {}
-        for devices in _chunks(self._table.due(now), DEVICES_A_ROUND):
-            if time.time() > now + CLAIM_SECONDS:
-                return Watch(claimed, complete=False)
-            changes = {}
-            for device, stored in self._table.states(devices).items():
-                hearing = watched(stored.state.hearing, self._silences, device, now, lease_until)
-                if hearing != stored.state.hearing:
-                    changes[device] = (stored, replace(stored.state, hearing=hearing))
-            written = self._table.replace_states(changes)
-            claimed |= {device: stored for device, stored in written.items() if first_alert(stored)}
-        return Watch(claimed, complete=True)
+        changes = {}
+        for device, stored in self._table.states(devices).items():
+            hearing = watched(stored.state.hearing, self._silences, device, now, lease_until)
+            # The index may still have an item that has expired.
+            if stored.revision and (hearing != stored.state.hearing or stored.is_misplaced):
+                changes[device] = (stored, replace(stored.state, hearing=hearing))
+        return {
+            device: stored
+            for device, stored in self._table.replace_states(changes).items()
+            # One that only moves in the index may have an alert that another run is about to publish.
+            if first_alert(stored) and stored.state.hearing != changes[device][0].state.hearing
+        }
 
     def _record(self, known: dict[str, StoredState], published: Mapping[str, SilenceAlert]) -> None:
         """Write of the devices in `known` that their alerts are out. Another writer may be quicker than we are."""

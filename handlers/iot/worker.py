@@ -244,8 +244,7 @@ class Alerting:
             state, remaining = advanced(state, self._thresholds, readings, claim)
             hearing = heard(state.hearing, self._silences, device, self._arrived_at, now)
             state = replace(state, hearing=hearing)
-            # A device without an item is new; the item puts it into the index of devices.
-            if state == stored.state and stored.revision:
+            if state == stored.state and not stored.is_misplaced:
                 del left[device]
             else:
                 changes[device] = (stored, state, remaining)

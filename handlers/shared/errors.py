@@ -2,7 +2,7 @@
 
 ApiError
 ├── BadRequestError       400  the request, or every event in it, is invalid
-├── UnauthorizedError     401  a webhook's request that its sender did not sign, or not just now
+├── UnauthorizedError     401  a webhook's request that is not signed, or too old
 ├── ForbiddenError        403  the request is not signed
 ├── NotFoundError         404  no such event or route
 ├── ConflictError         409  the idempotency key was used with another body
@@ -36,7 +36,7 @@ class BadRequestError(ApiError):
 
 
 class UnauthorizedError(ApiError):
-    """The request is not authentic. Whoever forged it is not told what gave it away."""
+    """The request is not authentic. The response does not say why."""
 
     status = 401
 

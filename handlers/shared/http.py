@@ -201,7 +201,7 @@ def response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | 
 
 
 def text_response(body: str) -> dict[str, Any]:
-    """Return a Lambda proxy response with text, which no browser takes for anything else."""
+    """Return a Lambda proxy response with plain text, which browsers do not interpret as HTML."""
     headers = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
     return {"statusCode": 200, "headers": headers, "body": body}
 

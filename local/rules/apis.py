@@ -98,8 +98,8 @@ class _Route:
 
 
 def _verifies_a_signature(graph: Graph, route: _Route) -> bool:
-    """Return True for a webhook's route to a function that has its secrets and answers only what they signed."""
-    webhook = re.fullmatch("(?:POST|GET|HEAD) /webhooks/([a-z-]+)", route.key)
+    """Return True for a webhook's route to a function that has its secrets, with which it verifies requests."""
+    webhook = re.fullmatch("(?:POST|GET|HEAD) /webhooks/([a-z0-9-]+)", route.key)
     for function in graph.of_type("aws:lambda/function:Function") if webhook else ():
         if webhook and function.physical_name == route.leads_to:
             variables = function.inputs.get("environment", {}).get("variables", {})

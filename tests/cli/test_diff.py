@@ -42,7 +42,7 @@ def side(config: Mapping[str, Any] | None = None, *changes: Change, stack: str =
     api = loaded if isinstance(loaded, ApiPipelineConfig) else None
     # Where the program ran: its code is there.
     with contextlib.chdir(SAMPLES):
-        graph = restored(plain(changed(graph_of(stack, options), *changes)))
+        graph = restored(plain(changed(graph_of(stack, options), *changes)), project.region)
     return Side(graph, (), api, loaded.allow_data_loss)
 
 
@@ -72,6 +72,25 @@ def test_a_change_says_exactly_what_a_deployment_would_do(name: str) -> None:
 
 def test_a_stack_that_is_the_same_says_so_in_one_line() -> None:
     assert list(text([compare("dev", side(), side())], "main")) == ["stack dev: nothing changes (57 resources)"]
+
+
+def test_a_function_that_is_kept_ready_gets_a_new_version_and_its_alias_points_to_it() -> None:
+    ready = {"worker": {"provisioned_concurrency": 1}}
+    bigger = {"worker": {"provisioned_concurrency": 1, "memory_mb": 1_024}}
+    lines = list(text([compare("dev", side(ready), side(bigger))], "main"))
+    at = lines.index("~ change Alias pipeline-worker")
+    assert lines[at + 1] == "    functionVersion: (known after the deployment)"
+    assert "~ change Alias pipeline-worker" not in list(text([compare("dev", side(ready), side(ready))], "main"))
+
+
+def test_another_region_replaces_everything_and_loses_all_data() -> None:
+    diff = compare("iot", side(stack="iot"), side({"aws:region": "eu-west-1"}, stack="iot"))
+    assert {change.action for change in diff.changes} == {"replace"}
+    assert diff.unchanged == 0
+    lines = list(text([diff], "main"))
+    at = lines.index("! replace Table pipeline-table")
+    assert lines[at + 1] == "    region: us-east-1 -> eu-west-1"
+    assert "!   LOSES its items (pulumi preview refuses it)" in lines[at:]
 
 
 def test_a_kept_bucket_is_forgotten_and_a_replaced_one_leaves_its_objects_behind() -> None:
@@ -237,6 +256,29 @@ def test_what_cannot_be_compared_is_an_error(
     assert done.exit_code == 1
     assert done.stderr.startswith(said)
     assert not (repository / "x").exists()
+
+
+def test_a_comparison_leaves_the_repository_as_it_was(repository: Path, pipeline: Command) -> None:
+    (repository / ".gitattributes").write_text("Pulumi.yaml export-ignore\n")
+    (repository / "outside").symlink_to("/etc")
+    commit(repository)
+    (repository / "new.txt").write_text("staged")
+    git(repository, "add", "new.txt")
+    before = subprocess.run(["git", "status", "--porcelain"], cwd=repository, capture_output=True, check=True).stdout
+    assert pipeline("diff", "--stack", "dev", cwd=repository).stdout == "stack dev: nothing changes (1 resources)\n"
+    after = subprocess.run(["git", "status", "--porcelain"], cwd=repository, capture_output=True, check=True).stdout
+    assert before == after == b"A  new.txt\n"
+
+
+def test_a_project_in_a_folder_of_a_repository_is_compared(repository: Path, pipeline: Command) -> None:
+    inner = repository / "apps/shop"
+    inner.mkdir(parents=True)
+    for name in ("Pulumi.yaml", "Pulumi.dev.yaml", "__main__.py"):
+        (repository / name).rename(inner / name)
+    commit(repository)
+    (inner / "__main__.py").write_text(PROGRAM.format(", delay_seconds=5"))
+    done = pipeline("diff", cwd=inner)
+    assert done.stdout.splitlines()[:2] == ["stack dev: 1 changed, 0 unchanged", "~ change Queue main"]
 
 
 def test_a_folder_without_git_is_an_error(small_project: Path, pipeline: Command) -> None:

@@ -68,6 +68,8 @@ def test_what_a_processor_prints_is_shown_as_it_is() -> None:
         ),
         ({"route": "GET /events/{id}", "status": 200}, []),
         ({"route": "GET /events/{id}", "status": 404}, ["404       GET /events/{id}"]),
+        ({"route": "POST /webhooks/a", "status": 202, "signature": "genuine", "accepted": 1}, ["/a: 1 accepted"]),
+        ({"route": "POST /webhooks/a", "status": 401, "signature": "stale"}, ["/a: the signature is stale"]),
     ],
 )
 def test_requests_are_shown_but_not_those_that_only_look(fields: dict[str, Any], expected: list[str]) -> None:

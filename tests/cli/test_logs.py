@@ -114,6 +114,25 @@ def test_the_command_filters_by_id_and_prints_json(pipeline: Command, logs: Any)
     assert round(datetime.fromisoformat(printed["time"]).timestamp() * 1_000) == now_ms - 3
 
 
+def test_the_command_follows_new_lines_until_ctrl_c(
+    pipeline: Command, logs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ms = round(time.time() * 1_000)
+    _put(logs, now_ms - 20, range(2))
+    rounds = iter([range(2, 4), range(4, 4), range(4, 5)])
+
+    def sleep(_seconds: float) -> None:
+        numbers = next(rounds, None)
+        if numbers is None:
+            raise KeyboardInterrupt
+        if numbers:
+            _put(logs, now_ms - 20, numbers)
+
+    monkeypatch.setattr("cli.logs.time.sleep", sleep)
+    result = _run(pipeline, "--follow", outputs={"log_groups": {"worker": "group"}})
+    assert (result.exit_code, result.stdout.splitlines()) == (0, [f"line {number}" for number in range(5)])
+
+
 def test_an_unknown_function_and_an_old_stack_are_errors_that_say_what_to_do(pipeline: Command) -> None:
     wrong = _run(pipeline, "--function", "x", outputs={"log_groups": {"worker": "w", "ingest": "i"}})
     assert wrong.stderr == "error: --function x: stack 'dev' has ingest, worker\n"

@@ -9,14 +9,12 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from cli.__main__ import main as entry_point
 from cli.core.errors import exit_with
 from cli.core.stack import Stack
-from cli.local import show
 from cli.simulation import recent_start, uploads
 from components.config import ConfigError, load
 from local.errors import LocalError
@@ -80,23 +78,6 @@ def test_an_error_is_one_line_and_an_exit_code(
         exit_with(fail)
     assert ended.value.code == code
     assert capsys.readouterr() == ("", line)
-
-
-@pytest.mark.parametrize(
-    ("outputs", "hint"),
-    [
-        ({"api_url": "http://127.0.0.1:1"}, "curl -i http://127.0.0.1:1/events "),
-        ({"input_bucket": "in", "output_bucket": "out"}, "pipeline upload FILE.csv --stack mine"),
-        ({"input_bucket": "in", "worker_name": "w"}, "pipeline simulate --stack mine"),
-    ],
-)
-def test_the_hint_of_a_running_stack_fits_its_variant(
-    outputs: dict[str, str], hint: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    project, emulator = SimpleNamespace(stack="mine", region="r"), SimpleNamespace(endpoint="http://127.0.0.1:1")
-    show(SimpleNamespace(outputs=outputs, project=project, emulator=emulator))  # type: ignore[arg-type]
-    shown = capsys.readouterr().out
-    assert next(line for line in shown.splitlines() if line.startswith(("curl", "pipeline"))).startswith(hint)
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])

@@ -53,7 +53,7 @@ def test_a_new_stack_with_a_webhook_passes_its_own_test(signature: str, pipeline
     assert local.startswith(f"PIPELINE_SECRET_WEBHOOK_{signature.upper()}=")
     assert send.startswith(f"pipeline webhook send {signature} samples/shop.json")
     checked = pipeline("check", "--stack", "shop", cwd=clone)
-    assert "webhooks" not in checked.stdout, "the route is no finding"
+    assert checked.stdout.splitlines()[-1].endswith(", nothing found")
     # Each run of pytest loads Pulumi.
     if signature in ("github", "hmac"):
         assert passes(test.split()[-1], clone)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.readings import alerts_in, as_json, as_table, output_of, rows, with_column
+from cli.readings import alerts_in, as_json, as_table, output_of, rows, silence_of, with_column
 from cli.readings_plot import as_plot
 from cli.simulation import Expectation, Summary, Upload, uploads
 from handlers.iot.alerting import DeviceState
@@ -88,6 +88,10 @@ def test_a_group_shows_which_alerts_of_a_device_have_not_ended() -> None:
     limits = {"t#max#warning": out, "t#max#critical": out, "t#min#warning": State(), "old#max": out}
     assert alerts_in(DeviceState(limits, hearing=Hearing(0, silent=True))) == "old, t critical, t warning, silent"
     assert alerts_in(DeviceState()) == ""
+    assert silence_of(DeviceState(hearing=Hearing(0, silent=True))) == [
+        "silent: its last upload arrived at 1970-01-01T00:00:00Z"
+    ]
+    assert silence_of(DeviceState(hearing=Hearing(0, due_at=1))) == silence_of(DeviceState()) == []
     cells = with_column(
         rows([reading(0, t="1"), reading(1, t="-12.5")], ["t"], with_device=True), "alerts", ["", "silent"]
     )
@@ -164,7 +168,9 @@ def test_devices_that_upload_too_seldom_for_exact_expectations_are_refused() -> 
     with pytest.raises(
         LocalError, match="each device uploads every 40 seconds, and sim-7-0000 is silent after 60: use a"
     ):
-        next(uploads(devices=40, count=400, seed=7, bad_share=0, rate=1, silences=Silences({"": 60})))
+        next(uploads(devices=40, count=41, seed=7, bad_share=0, rate=1, silences=Silences({"": 60})))
+    # Once each is fine.
+    assert next(uploads(devices=40, count=40, seed=7, bad_share=0, rate=1, silences=Silences({"": 60})))
 
 
 def test_what_is_expected_does_not_depend_on_the_order_of_a_device_s_uploads_that_are_taken_at_once() -> None:

@@ -161,6 +161,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "error_rate_percent": 5,
             "failed_message_rate_percent": 5,
             "duration_percent_of_timeout": 80,
+            "runbook": "docs/alarms.md",
             "dead_letter_age_percent_of_retention": 75,
             "api_error_rate_percent": 1,
             "api_latency_p95_ms": 2_000,
@@ -435,7 +436,7 @@ def test_an_unknown_key_at_any_level_is_refused_with_the_known_keys(variant: str
         ),
         ({"tags": {"AWS:Owner": "b"}}, "datapipeline:tags: AWS reserves names that begin with aws:; rename AWS:Owner"),
         ({"tags": {"team": 5}}, "datapipeline:tags.team = 5: Input should be a valid string"),
-        ({"accepted_findings": {"rule": "open-api"}}, "datapipeline:accepted_findings: Input should be a valid tuple"),
+        ({"accepted_findings": {"rule": "open-api"}}, "datapipeline:accepted_findings: must be a list"),
         (
             {"accepted_findings": [{"rule": "open-api"}]},
             "datapipeline:accepted_findings.0.reason is missing",
@@ -629,7 +630,7 @@ def test_what_is_no_arn_of_a_secret_is_refused_and_never_shown(given: str) -> No
         ({"tags": "12345678"}, "datapipeline:tags: Input should be a valid dictionary"),
         (
             {"notifications": {"subscriptions": "12345678"}},
-            "notifications.subscriptions: Input should be a valid tuple",
+            "notifications.subscriptions: must be a list",
         ),
         ({"notifications": {"subscriptions": ["12345678"]}}, "subscriptions.0: Input should be a valid dictionary"),
     ],

@@ -47,6 +47,13 @@ def test_a_change_that_loses_data_is_refused_with_what_would_be_lost_and_the_ste
     assert "set datapipeline:allow_data_loss: [pipeline-" in message
 
 
+def test_another_region_is_refused(graph_of: Callable[..., Graph]) -> None:
+    with pytest.raises(
+        DataLossError, match="its region would change from 'us-east-1' to 'eu-west-1'; a stack of its own"
+    ):
+        change(graph_of(), {"aws:region": "eu-west-1"})
+
+
 def test_what_is_allowed_to_be_lost_is_changed(graph_of: Callable[..., Graph]) -> None:
     names = ["pipeline-queue", "pipeline-queue-dead-letters"]
     graph = change(graph_of(), {**FIFO, "allow_data_loss": names})

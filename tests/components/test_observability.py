@@ -1,6 +1,7 @@
 """Alarms and dashboard against what AWS emits, by AWS's own documents."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from components.table import TIME_INDEX
 from handlers.api import counts
 from handlers.csv.worker import COUNTS as CSV_COUNTS
 from local.recording import Graph
+from tests import graphs
 from tests.graphs import STACKS
 
 ROOT = Path(__file__).parents[2]
@@ -426,3 +428,45 @@ def test_the_usual_questions_are_saved_for_the_logs_of_all_functions(graph_of: C
         )
     }
     assert all(set(each.inputs["logGroupNames"]) == groups for each in saved)
+
+
+@pytest.mark.parametrize(
+    ("stack", "config"),
+    [
+        *((stack, {}) for stack in STACKS),
+        *MORE.values(),
+        (
+            "dev",
+            {
+                "notifications": {
+                    "subscriptions": [{"protocol": "sqs", "endpoint": "arn:aws:sqs:us-east-1:123456789012:q"}]
+                }
+            },
+        ),
+    ],
+)
+def test_every_alarm_says_what_to_do_in_a_section_of_the_document(stack: str, config: dict[str, Any]) -> None:
+    document = (ROOT / "docs/alarms.md").read_text()
+    sections = set(re.findall(r"^### ([a-z-]+)$", document, re.MULTILINE))
+    alarms = graphs.graph_of(stack, config).of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+    assert alarms
+    for alarm in alarms:
+        _, _, section = alarm.inputs["alarmDescription"].rpartition(". What to do: docs/alarms.md#")
+        assert section in sections, alarm
+
+
+def test_every_section_that_the_components_name_is_in_the_document() -> None:
+    document = (ROOT / "docs/alarms.md").read_text()
+    named = {
+        section
+        for file in (ROOT / "components").rglob("*.py")
+        for section in re.findall(r'section(?:: str)? ?= ?"([a-z-]+)"', file.read_text())
+    }
+    assert "webhook-forged" in named
+    assert named <= set(re.findall(r"^### ([a-z-]+)$", document, re.MULTILINE))
+
+
+def test_the_link_of_an_alarm_leads_where_the_config_says() -> None:
+    graph = graphs.graph_of("iot", {"alarms": {"runbook": "https://wiki.example.com/alarms"}})
+    alarm = graph.find("aws:cloudwatch/metricAlarm:MetricAlarm", "pipeline-watch-bad-metrics")
+    assert alarm.inputs["alarmDescription"].endswith(". What to do: https://wiki.example.com/alarms#bad-metrics")

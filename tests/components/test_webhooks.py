@@ -31,7 +31,7 @@ META = {
     "throttling": {"rate_per_second": 3, "burst": 4},
     "max_body_bytes": 1_000,
 }
-BOTH = {"github": GITHUB, "meta-ads": META}
+BOTH = {"github": GITHUB, "meta2-ads": META}
 
 
 def environment(graph: Graph, function: str = "pipeline-ingest") -> dict[str, str]:
@@ -47,11 +47,11 @@ def test_ingest_may_read_just_these_secrets_and_no_other_role_changes(graph_of: 
         "kms:EncryptionContext:PARAMETER_ARN": SIGNING + "/next",
     }
     expected = [
-        allowed("ReadTheSecret1OfTheWebhookGithub", "secretsmanager:GetSecretValue", TOKEN),
-        allowed("ReadTheSecret1OfTheWebhookMetaAds", "ssm:GetParameter", SIGNING),
-        allowed("ReadTheSecret2OfTheWebhookMetaAds", "ssm:GetParameter", SIGNING + "/next"),
-        allowed("DecryptTheSecret2OfTheWebhookMetaAds", "kms:Decrypt", KEY, **decrypt),
-        allowed("ReadTheSecret3OfTheWebhookMetaAds", "ssm:GetParameter", SIGNING + "/token"),
+        allowed("ReadTheSecretOfTheWebhookGithub", "secretsmanager:GetSecretValue", TOKEN),
+        allowed("ReadTheSecretOfTheWebhookMeta2Ads", "ssm:GetParameter", SIGNING),
+        allowed("ReadTheSecretSecondOfTheWebhookMeta2Ads", "ssm:GetParameter", SIGNING + "/next"),
+        allowed("DecryptTheSecretSecondOfTheWebhookMeta2Ads", "kms:Decrypt", KEY, **decrypt),
+        allowed("ReadTheSecretTokenOfTheWebhookMeta2Ads", "ssm:GetParameter", SIGNING + "/token"),
     ]
     for policy in (each.name for each in plain.of_type("aws:iam/rolePolicy:RolePolicy")):
         before, after = statements(plain, policy), statements(graph, policy)
@@ -66,7 +66,7 @@ def test_the_function_is_told_exactly_what_the_options_say(graph_of: Callable[..
     told = {name: Webhook(**fields) for name, fields in json.loads(settings.webhooks).items()}
     assert told == {
         "github": Webhook(signature="github", secrets=[TOKEN], max_body_bytes=262_144),
-        "meta-ads": Webhook(
+        "meta2-ads": Webhook(
             signature="hmac",
             secrets=[SIGNING, SIGNING + "/next"],
             max_body_bytes=1_000,
@@ -83,8 +83,8 @@ def test_the_function_is_told_exactly_what_the_options_say(graph_of: Callable[..
     assert environment(graph_of()).get("WEBHOOKS") is None
 
 
-POSTS = {"POST /webhooks/github", "POST /webhooks/meta-ads"}
-ADDED = {*POSTS, "GET /webhooks/meta-ads", "HEAD /webhooks/meta-ads"}
+POSTS = {"POST /webhooks/github", "POST /webhooks/meta2-ads"}
+ADDED = {*POSTS, "GET /webhooks/meta2-ads", "HEAD /webhooks/meta2-ads"}
 
 
 @pytest.mark.parametrize("auth", ["none", "iam"])
@@ -109,7 +109,7 @@ def test_a_rest_api_has_them_too_and_does_not_look_into_their_bodies(graph_of: C
         names = ("authorization", "apiKeyRequired", "requestValidatorId", "requestModels")
         return {each.name: [each.inputs.get(name) for name in names] for each in found}
 
-    labels = ("post-webhooks-github", "post-webhooks-meta-ads", "get-webhooks-meta-ads", "head-webhooks-meta-ads")
+    labels = ("post-webhooks-github", "post-webhooks-meta2-ads", "get-webhooks-meta2-ads", "head-webhooks-meta2-ads")
     added = {f"pipeline-api-{label}": ["NONE", False, None, None] for label in labels}
     assert methods(webhooks=BOTH) == {**methods(), **added}
 
@@ -120,8 +120,15 @@ def test_a_rest_api_has_them_too_and_does_not_look_into_their_bodies(graph_of: C
     assert definition() != definition(webhooks=BOTH)
 
 
+@pytest.mark.parametrize("kind", ["http", "rest"])
+def test_their_urls_are_an_output(graph_of: Callable[..., Graph], kind: str) -> None:
+    outputs = graph_of(api={"kind": kind}, webhooks=BOTH).outputs
+    assert outputs["webhook_urls"] == {name: f"{outputs['api_url']}/webhooks/{name}" for name in BOTH}
+    assert "webhook_urls" not in graph_of(api={"kind": kind}).outputs
+
+
 def test_each_has_its_own_throttle(graph_of: Callable[..., Graph]) -> None:
-    limits = {"github": (100, 200), "meta-ads": (3, 4)}
+    limits = {"github": (100, 200), "meta2-ads": (3, 4)}
     stage = graph_of(webhooks=BOTH).find("aws:apigatewayv2/stage:Stage", "pipeline-api").inputs
     found = {
         each["routeKey"]: (each["throttlingRateLimit"], each["throttlingBurstLimit"])
@@ -229,14 +236,17 @@ def test_the_most_secrets_fit_into_policy_and_environment(graph_of: Callable[...
         ({"g": {"signature": "github"}}, "webhooks.g.secrets"),
         ({"g": {**GITHUB, "secrets": []}}, "webhooks.g.secrets"),
         ({"g": {**GITHUB, "secrets": ["hunter2"]}}, "must be the whole ARN of a secret"),
-        ({"g": {**GITHUB, "signature": "gitlab"}}, "webhooks.g.signature"),
+        ({"g": {**GITHUB, "secrets": TOKEN}}, "webhooks.g.secrets: must be a list"),
+        ({"g": {**GITHUB, "secrets": [TOKEN, TOKEN]}}, "secrets has a duplicate"),
+        ({"g": {**GITHUB, "signature": "hunter2"}}, "webhooks.g.signature: Input should be 'github'"),
+        ({"g": {**GITHUB, "hmac": {"header": "X-A", "prefix": "hunter2 "}}}, "webhooks.g.hmac.prefix"),
         ({"g": {**GITHUB, "signature": "hmac"}}, "signature 'hmac' and the group 'hmac'"),
         ({"g": {**GITHUB, "hmac": {"header": "X-A"}}}, "signature 'hmac' and the group 'hmac'"),
         ({"g": {**GITHUB, "tolerance_seconds": 60}}, "'github' signs no time"),
         ({"g": {**GITHUB, "type": {}}}, "needs either field or header"),
         ({"g": {**GITHUB, "challenge": {"parameter": "c", "token": SIGNING}}}, "token_parameter and token go together"),
         ({"g": {**GITHUB, "max_body_bytes": 2_000_000}}, "webhooks.g.max_body_bytes"),
-        ({"g": {**GITHUB, "secrets": [TOKEN] * 6}, "h": {**GITHUB, "secrets": [TOKEN] * 5}}, "there are 11 secrets"),
+        ({f"g{letter}": {**GITHUB, "secrets": [TOKEN]} for letter in "abcdefghijk"}, "there are 11 secrets"),
         ({"g": {**GITHUB, "secrets": [f"{SIGNING}/{'x' * 900}/{n}" for n in range(2)]}}, "characters together"),
         ({name: {**GITHUB, "headers": ["x" * 400]} for name in ("a", "b", "c", "d", "e", "f")}, "take "),
     ],

@@ -16,7 +16,7 @@ import pytest
 from tests.graphs import SAMPLES
 from tests.processes import happens, living
 
-from .conftest import Command, arguments, environment
+from .conftest import Command, arguments, environment, user_project
 
 
 @contextmanager
@@ -110,6 +110,24 @@ def test_a_secret_without_a_value_is_an_error_that_names_the_variable(pipeline: 
         "error: stack 'dev' has secrets that have no value on this machine; set PIPELINE_SECRET_SHOP_TOKEN, "
         "to dummy local values"
     )
+
+
+def test_a_new_stack_with_a_webhook_takes_its_sample_signed_with_the_secret_of_the_pipeline(
+    pipeline: Command, tmp_path: Path
+) -> None:
+    user_project(tmp_path)
+    steps = pipeline("new", "shop", "--webhook", "github", cwd=tmp_path).stdout.splitlines()
+    send = next(line for line in steps if line.startswith("pipeline webhook send"))
+    variable, _, value = steps[-3].partition(" ")[0].partition("=")
+    # The variable is gone there: the value comes from where the function reads it, too.
+    forge = f"printf '{{}}' | {variable}=another {send.replace('samples/shop.json', '-')}"
+    script = f"{send} --id d-1 && {send} --id d-1 && {forge}"
+    ran = pipeline("local", "--stack", "shop", "--exec", script, cwd=tmp_path, env={variable: value})
+    accepted, repeat = ran.stdout.splitlines()[-2:]
+    assert accepted.startswith("accepted as "), ran.stdout + ran.stderr
+    assert repeat == accepted.replace("accepted as", "a repeat of")
+    assert ran.returncode == 1
+    assert "401: the request is not authentic" in ran.stderr
 
 
 def test_a_command_ended_by_a_signal_exits_as_in_a_shell(pipeline: Command, small_project: Path) -> None:

@@ -104,15 +104,50 @@ def test_without_any_one_action_something_breaks(files: Files, position: int, ac
         it_does_all_it_does(files)
 
 
-def test_with_these_rights_an_upload_that_is_lost_is_told_from_one_that_is_complete(files: Files) -> None:
-    bucket = files.outputs["output_bucket"]
+def a_file_whose_upload_is_lost(files: Files) -> None:
+    """A file of two runs. When the second one is to complete the uploads that the first one began, they are gone.
+
+    Only then S3 is asked whether the object is there, as an earlier run may have completed it.
+    """
+    complete = objects.ObjectWriter.finish
+    lost: list[str] = []
+
+    def finish(writer: objects.ObjectWriter, end: bytes = b"") -> bool:
+        for upload in files.uploads() if not lost else ():
+            lost.append(upload["Key"])
+            files.root("s3").abort_multipart_upload(
+                Bucket=files.outputs["output_bucket"], Key=upload["Key"], UploadId=upload["UploadId"]
+            )
+        return complete(writer, end)
+
+    files.upload("raw/good.csv", HEADER + rows(400))
+    records = files.receive()
+    assert files.deliver(records, Time(3)) == [records[0]["messageId"]]
+    files.show_again(records)
+    with patch.object(objects.ObjectWriter, "finish", finish):
+        files.drain(deliveries=8)
+    assert lost
+
+
+def test_with_these_rights_a_file_whose_upload_is_lost_is_read_again_from_its_start(files: Files) -> None:
     with role_of(files).acting():
-        writer = objects.ObjectWriter(bucket, "processed/lost.jsonl", "text/plain")
-        writer.write(b"x" * (6 * 2**20))
-        (upload,) = files.uploads()
-        files.root("s3").abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-        with pytest.raises(objects.UploadLostError):
-            writer.finish()
+        a_file_whose_upload_is_lost(files)
+    assert files.item()["status"] == "succeeded"
+    assert [row["quantity"] for row in files.lines("processed/")] == [n for n in range(400) if n % 7 != 6]
+    assert len(files.lines("rejected/")) == 57
+    assert files.uploads() == []
+
+
+def test_without_the_right_to_list_the_bucket_s3_answers_403_and_the_file_is_given_up(files: Files) -> None:
+    outputs = f":::{files.outputs['output_bucket']}"
+    (position,) = (
+        number
+        for number, each in enumerate(role_of(files).document["Statement"])
+        if each["Action"] == ["s3:ListBucket"] and each["Resource"][0].endswith(outputs)
+    )
+    with role_of(files).without("s3:ListBucket", position), role_of(files).acting():
+        a_file_whose_upload_is_lost(files)
+    assert (files.item()["status"], files.item()["reason"]) == ("failed", "gave_up")
 
 
 @pytest.fixture

@@ -111,9 +111,9 @@ def test_what_the_table_refuses_ends_with_the_dead_letters_and_a_replay_takes_it
     finally:
         functions.update_function_configuration(FunctionName=name, Environment=environment)
     assert iot.readings() == []
-    replayed = command("replay")
+    replayed = command("replay", "--json")
     assert (replayed.returncode, replayed.stderr) == (0, "")
-    assert replayed.stdout == "1 dead letters: 1 replayed and deleted, 0 left\n"
+    assert json.loads(replayed.stdout) == {"replayed": 1, "left": {}}
     assert dead_letters(iot) == 0
     assert [device for device, _, _ in iot.readings()] == ["d1"]
     assert iot.alerts() == ["d1 temperature crossed 35"]

@@ -41,6 +41,7 @@ def test_the_command_shows_and_sets_what_goes_wrong_and_knows_what_can(command: 
     assert wrong.stderr.startswith("error: 'chaos' is not a mode; it is one of none, poison_payload")
     assert faults(command, "set", "slow_downstream").exit_code == 0
     assert faults(command, "show").stdout == "slow_downstream\n"
+    assert json.loads(faults(command, "show", "--json").stdout) == {"mode": "slow_downstream"}
     assert faults(command, "set", "none").exit_code == 0
 
 

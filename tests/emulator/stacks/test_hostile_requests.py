@@ -14,12 +14,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import urlopen
 
 import pytest
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from handlers.api.signatures import Rule, sign
+from handlers.shared.bodies import FORM_TYPE
+from tests.graphs import SAMPLES
 from tests.processes import living
 
 from .conftest import SECRETS, WEBHOOKS, Client, Start
@@ -203,6 +206,33 @@ def test_either_kind_of_api_accepts_what_a_webhook_s_sender_signed_once(
     assert_stored(api, before, {event_id})
     shown = json.loads(api.send("GET", f"/events/{event_id}")[1])
     assert (shown["type"], shown["attempts"]) == ("order.paid", 1)
+
+
+SEEN = """
+import base64
+
+def process(event, context):
+    return {"body": base64.b64encode(context.body).decode(), "headers": dict(context.headers), "event": event}
+"""
+
+
+def test_the_deployed_processor_gets_the_exact_bytes_and_headers(anything: Events) -> None:
+    body = b"payload=%7B%22n%22%3A+1.50%7D"
+    signed = sign(Rule("github"), SECRETS["webhook_shop"], body, message_id="", now=0)
+    echo = (SAMPLES / "processors" / "echo.py").read_text()
+    anything.client.use_processor("processors/echo.py", SEEN)
+    try:
+        sent = {**signed, "X-GitHub-Event": "push", "Content-Type": FORM_TYPE, "Cookie": "private"}
+        status, text = Target(anything.client).send("POST", "/webhooks/shop", body, **sent)
+        assert status == 202, text
+        shown = anything.client.finished(json.loads(text)["id"])
+        with urlopen(shown["result_url"]) as result:
+            seen = json.load(result)
+    finally:
+        anything.client.use_processor("processors/echo.py", echo)
+    assert base64.b64decode(seen["body"]) == body
+    assert seen["event"] == {"n": 1.5}
+    assert seen["headers"] == {"content-type": FORM_TYPE, "x-github-event": "push"}
 
 
 @pytest.mark.parametrize("kind", ["anything", "orders"])

@@ -123,8 +123,8 @@ def test_the_list_has_a_line_for_each_and_no_payload(command: Any, dead: list[st
     listed = command("list", "--error-type", "OldError", "--min-age", "0s")
     lines = listed.stdout.splitlines()
     assert listed.exit_code == 0
-    assert lines[0].split() == ["message_id", "age_seconds", "attempts", "id", "error_type", "error"]
-    assert sorted(line.split()[3] for line in lines[1:3]) == sorted(dead[:2])
+    assert lines[0].split() == ["id", "age_seconds", "attempts", "error_type", "error"]
+    assert sorted(line.split()[0] for line in lines[1:3]) == sorted(dead[:2])
     assert lines[3:] == ["2 dead letters shown; 1 others left alone; about 3 are there now"]
     # What a stranger wrote does not reach the terminal as it is.
     assert all(character.isprintable() for line in lines for character in line)

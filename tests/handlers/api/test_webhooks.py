@@ -13,14 +13,21 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from handlers.api import webhooks
+from handlers.api import identity, webhooks
+from handlers.api.events import Envelope
+from handlers.api.identity import Key
+from handlers.api.settings import IngestSettings
 from handlers.api.signatures import SENDERS, Rule, sign
 from handlers.processor import Context
 from handlers.shared import aws, metrics, queues
-from handlers.shared.bodies import FORM_TYPE
+from handlers.shared.bodies import FORM_TYPE, unpacked
+from handlers.shared.http import Request, answer
 from tests.api_pipeline import Answer, Pipeline, Time
 from tests.crash_points import Killed, broken, points, record
+from tests.strategies import json_values
 
 # A dummy value that every scheme accepts as its secret.
 SECRET = base64.b64encode(b"a secret of a test").decode()
@@ -157,6 +164,18 @@ def test_forged_requests_are_all_answered_alike_and_nothing_is_stored(
     assert sender.stored_nothing()
 
 
+def test_an_accepted_delivery_counts_as_an_event_and_as_one_of_its_webhook(
+    sender: Sender, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sender.configured("github")
+    for accepted, duplicate in ((1.0, 0.0), (0.0, 1.0)):
+        sender.post()
+        event, webhook = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+        assert (event["Accepted"], event["Duplicate"], event["Rejected"]) == ([accepted], [duplicate], [0.0])
+        assert event["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
+        assert (webhook["WebhookAccepted"], webhook["webhook"]) == ([1.0], "shop")
+
+
 @pytest.mark.parametrize("scheme", TIMED)
 @pytest.mark.parametrize("age_seconds", [400, -400])
 def test_a_request_from_another_time_is_refused_as_a_forged_one_is(
@@ -267,6 +286,47 @@ def test_a_genuine_request_that_is_no_event_is_refused_with_its_reason(
         assert json.loads(capsys.readouterr().out)["Rejected"] == [1.0]
 
 
+TYPES = ["application/json", "text/json; charset=latin-1", FORM_TYPE, "text/plain", "image/png", "", "a/b+json", "é"]
+bodies = st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()) | st.text().map(str.encode)
+
+
+@given(bodies, st.sampled_from(TYPES), st.sampled_from(["", "gzip", "GZIP", "br"]), st.text(max_size=300))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_sender_signs_is_an_event_or_refused_with_a_reason(
+    webhook: tuple[webhooks.Webhooks, Sender], body: bytes, kind: str, encoding: str, text: str
+) -> None:
+    known, sender = webhook
+    # What says that it is compressed is not always.
+    sent = gzip.compress(body) if encoding == "gzip" else body
+    headers = {**sender.headers(sent), "content-type": kind, "content-encoding": encoding, "x-github-event": text}
+    event = {
+        "routeKey": "POST /webhooks/shop",
+        "rawPath": "/webhooks/shop",
+        "headers": headers,
+        "body": base64.b64encode(sent).decode(),
+        "isBase64Encoded": True,
+        "requestContext": {"requestId": "r", "http": {}},
+    }
+    messages: list[str] = []
+
+    def route(request: Request, facts: dict[str, Any]) -> dict[str, Any]:
+        return known.answer(request, facts, lambda entries, _: messages.extend(each.message for each in entries))
+
+    answered = answer(event, route, ())
+    assert answered["statusCode"] in (202, 400, 415)
+    assert (answered["statusCode"] == 202) == bool(messages)
+    for message in messages:
+        assert unpacked(Envelope.from_message(message).body or "") == sent
+
+
+@pytest.fixture
+def webhook(sender: Sender) -> tuple[webhooks.Webhooks, Sender]:
+    """The webhooks alone, without queue and table."""
+    sender.configured("github")
+    known = sender.pipeline._settings(IngestSettings, "ingest")
+    return webhooks.Webhooks(known, lambda caller, key: identity.keyed_id(b"s", caller, key or Key("", ""))), sender
+
+
 def test_an_unusable_id_is_refused_and_an_unusable_type_is_the_default(sender: Sender) -> None:
     sender.configured("github")
     refused = sender.post(headers={**sender.headers(), "x-github-delivery": "x" * 257})
@@ -351,8 +411,8 @@ def test_a_get_with_a_challenge_is_answered_as_text(sender: Sender) -> None:
 def test_a_challenge_with_the_wrong_token_is_refused(sender: Sender) -> None:
     token = {"token_parameter": "hub.verify_token", "token": sender.arns[1]}
     sender.configured("hmac", challenge_parameter="hub.challenge", **token)
-    for given in ({}, {"hub.verify_token": "é"}, {"hub.verify_token": SECRET}):
-        assert challenged(sender, **{"hub.challenge": "1", **given})["statusCode"] == 401
+    for query in ({}, {"hub.verify_token": "é"}, {"hub.verify_token": SECRET}):
+        assert challenged(sender, **{"hub.challenge": "1", **query})["statusCode"] == 401
     assert challenged(sender, **{"hub.challenge": "1", "hub.verify_token": OTHER})["body"] == "1"
 
 
@@ -378,9 +438,40 @@ def test_secrets_are_read_once_for_many_requests(sender: Sender) -> None:
     assert calls == ["secretsmanager:GetSecretValue", "ssm:GetParameter"]
 
 
-def unreadable(service: str) -> Callable[..., Any]:
+def test_a_new_value_under_the_same_arn_is_right_at_once_and_forged_requests_cause_few_reads(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender.configured("github")
+    event = {
+        "routeKey": "POST /webhooks/shop",
+        "rawPath": "/webhooks/shop",
+        "headers": sender.headers(),
+        "body": BODY.decode(),
+        "requestContext": {"requestId": "r", "http": {}},
+    }
+    now = [1_000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    ingest = sender.pipeline.ingest()
+
+    def status(secret: str) -> int:
+        return int(ingest.handle({**event, "headers": sender.headers(secret=secret)})["statusCode"])
+
+    assert status(SECRET) == 202
+    sender.pipeline.root("secretsmanager").put_secret_value(SecretId="hook", SecretString=OTHER)
+    now[0] += webhooks.DOUBT_SECONDS
+    assert (status(SECRET), status(OTHER), status(SECRET)) == (202, 202, 401)
+    now[0] += webhooks.DOUBT_SECONDS
+    assert record(lambda: [status("forged") for _ in range(9)]) == ["secretsmanager:GetSecretValue"]
+    # What cannot be read again just now is still known.
+    now[0] += webhooks.DOUBT_SECONDS
+    monkeypatch.setattr(aws.client("secretsmanager"), "get_secret_value", unreadable("GetSecretValue", 500))
+    assert (status("forged"), status(OTHER)) == (401, 202)
+
+
+def unreadable(service: str, status: int = 400) -> Callable[..., Any]:
     def refuse(**_request: Any) -> Any:
-        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, service)
+        error = {"Code": "AccessDeniedException", "Message": "no"}
+        raise ClientError({"Error": error, "ResponseMetadata": {"HTTPStatusCode": status}}, service)  # type: ignore[typeddict-item]
 
     return refuse
 

@@ -108,9 +108,9 @@ class Fleet:
 
         return {"Body": Body()}
 
-    def _put(self, *, Bucket: str, Key: str, Body: bytes, ContentType: str) -> Json:  # noqa: N803  botocore's names
+    def _put(self, *, Bucket: str, Key: str, Body: BytesIO, ContentType: str) -> Json:  # noqa: N803  botocore's names
         assert (Bucket, ContentType) == ("bucket", "application/jsonl")
-        self.objects[Key] = Body
+        self.objects[Key] = Body.read()
         return {}
 
     # What happens

@@ -137,3 +137,26 @@ def test_a_few_readings_of_a_device_are_asked_for_as_a_small_page(
     found = readings_of_device(ReadingTable(TABLE), "d1", None, None, "table")
     assert [each.time_key[11:16] for each in found] == ["12:03", "12:04"]
     assert asked == [2]
+
+
+def test_of_a_large_file_with_a_bad_metric_in_each_hundredth_reading_exactly_these_metrics_are_recorded(
+    fleet: Fleet,
+) -> None:
+    moment = datetime.fromtimestamp(START, UTC)
+    readings = [
+        {
+            "device_id": f"d{number % 7}",
+            "timestamp": (moment - timedelta(seconds=number)).isoformat(),
+            "metrics": {"temperature": 20, "humidity": 50 if number % 100 else None},
+        }
+        for number in range(10_000)
+    ]
+    body = "".join(json.dumps(each) + "\n" for each in readings).encode()
+    fleet.take(fleet.upload_bytes(body, moment, "readings/large.jsonl"))
+    (records,) = (body.splitlines() for key, body in fleet.objects.items() if key.startswith("rejected/"))
+    recorded = [json.loads(line) for line in records]
+    assert [each["position"] for each in recorded] == list(range(0, 10_000, 100))
+    assert {tuple(each["metrics"]) for each in recorded} == {("humidity",)}
+    stored = [item["metrics"]["M"] for item in fleet.memory.tables[TABLE].items.values() if "metrics" in item]
+    assert len(stored) == 10_000
+    assert sum("humidity" in metrics for metrics in stored) == 9_900

@@ -1,6 +1,7 @@
 """What is written about uploads: where it lies does not depend on what somebody named an upload."""
 
 import json
+from io import BytesIO
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -17,8 +18,8 @@ class Bucket:
     def __init__(self) -> None:
         self.objects: dict[str, str] = {}
 
-    def put_object(self, *, Key: str, Body: bytes, **_: Any) -> None:  # noqa: N803  as boto calls it
-        self.objects[Key] = Body.decode()
+    def put_object(self, *, Key: str, Body: BytesIO, **_: Any) -> None:  # noqa: N803  as boto calls it
+        self.objects[Key] = Body.read().decode()
 
 
 @pytest.mark.parametrize(

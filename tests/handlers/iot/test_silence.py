@@ -1,7 +1,11 @@
 """Devices that fall silent and return: the worker and the watcher in memory, at any time and in any order."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from itertools import groupby
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,11 +14,13 @@ from hypothesis import strategies as st
 from handlers.iot import watcher
 from handlers.iot.alerting import DeviceState
 from handlers.iot.notices import NotPublishedError
-from handlers.iot.silence import Hearing, SilenceAlert, Silences
+from handlers.iot.silence import Hearing, SilenceAlert, Silences, told
 from handlers.iot.table import ReadingTable, StoredState, shard_of
+from handlers.iot.thresholds import Thresholds
 from handlers.iot.watcher import NotRecordedError
 from handlers.shared import aws
-from tests.crash_points import Killed, Point, broken, points, record
+from handlers.shared.dynamodb import TableError
+from tests.crash_points import WAYS, Killed, Point, broken, points, record
 
 from .fleet import START, TABLE, Fleet, before_each_call
 
@@ -194,6 +200,27 @@ def test_states_of_the_version_before_are_read() -> None:
     assert DeviceState.from_json(DeviceState(hearing=hearing).to_json()).hearing == hearing
 
 
+def test_a_device_whose_state_the_version_before_wrote_again_leaves_the_index(fleet: Fleet) -> None:
+    fleet.hear("d1")
+    (item,) = (each for key, each in fleet.memory.tables[TABLE].items.items() if key == ("d1", "state"))
+    item["state"] = {"S": '{"limits":{},"pending":[]}'}
+    fleet.watch_until(31)
+    assert (fleet.due(), fleet.told()) == ({}, [])
+    fleet.hear("d1")
+    assert fleet.due() == {"d1": 61}
+
+
+def test_a_device_of_the_version_before_is_listed_from_its_next_upload_even_if_its_state_stays_as_it_is(
+    fleet: Fleet,
+) -> None:
+    fleet.silence = {}
+    fleet.hear("d1")
+    del fleet.memory.tables[TABLE].items["d1", "state"]["device_shard"]
+    assert list(ReadingTable(TABLE).devices()) == []
+    fleet.hear("d1")
+    assert list(ReadingTable(TABLE).devices()) == ["d1"]
+
+
 def test_shorter_minutes_hold_from_the_time_at_which_the_device_was_due_at_the_latest(fleet: Fleet) -> None:
     fleet.hear("d1")
     fleet.silence = {"": 5}
@@ -216,12 +243,19 @@ def test_longer_minutes_hold_at_once(fleet: Fleet) -> None:
 
 
 def test_a_silent_device_that_is_no_longer_watched_ends_its_alert_with_its_next_upload(fleet: Fleet) -> None:
-    fleet.hear("d1", "d2")
+    old = fleet.upload("d1", "d2")
+    fleet.take(old)
     fleet.watch_until(30)
     assert fleet.told() == ["d1 silent", "d2 silent"]
     fleet.silence = {"": 30, "d1": None}
-    fleet.hear("d1")
+    # An upload that is delivered again is no sign of life.
+    fleet.take(old)
     fleet.watch_until(31)
+    assert fleet.told() == []
+    # Two uploads before the watcher looks.
+    fleet.hear("d1")
+    fleet.hear("d1")
+    fleet.watch_until(32)
     assert fleet.told() == ["d1 returned"]
     assert fleet.hearing("d1") is None
     fleet.watch_until(200)
@@ -278,19 +312,32 @@ def test_a_device_that_the_index_still_has_but_that_is_not_due_is_left_alone(
     fleet.watch_until(30)
     assert fleet.told() == ["d1 silent"]
     monkeypatch.setattr(ReadingTable, "due", lambda *_: iter(["d1", "never stored", "d1"]))
+    before = dict(fleet.memory.tables[TABLE].items)
     fleet.watch()
     assert fleet.told() == []
+    assert fleet.memory.tables[TABLE].items == before
 
 
-def test_an_upload_costs_a_watched_device_no_call_more_and_no_change_of_the_index(fleet: Fleet) -> None:
-    fleet.silence = {}
-    fleet.hear("d1")
-    without = record(lambda: fleet.hear("d2"))
-    fleet.silence = {"": 30}
-    assert record(lambda: fleet.hear("d3")) == without
-    fleet.minutes = 10
-    record(lambda: fleet.hear("d3"))
-    assert fleet.due()["d3"] == 30
+def test_an_upload_costs_a_watched_device_one_write_where_nothing_else_changes_its_state(fleet: Fleet) -> None:
+    limits = {"min": None, "max": "30", "hysteresis": "1", "cooldown_minutes": 0}
+    watched, unwatched = {"": 30}, dict[str, int | None]()
+    thresholds = Thresholds.from_json(json.dumps({"temperature": {"": {"warning": limits}}}))
+    calls = {}
+    for name, silence, of_metrics in (
+        ("neither", unwatched, Thresholds({})),
+        ("silence", watched, Thresholds({})),
+        ("thresholds", unwatched, thresholds),
+        ("both", watched, thresholds),
+    ):
+        fleet.silence, fleet.thresholds = silence, of_metrics
+        fleet.hear(name)
+        fleet.minutes += 10
+        calls[name] = record(partial(fleet.hear, name))
+    write = ["dynamodb:BatchExecuteStatement"]
+    assert calls["neither"] == ["s3:GetObject", "dynamodb:BatchWriteItem", "dynamodb:BatchGetItem"]
+    assert calls["silence"] == calls["thresholds"] == calls["both"] == calls["neither"] + write
+    # The index is not written: the devices are still due when they were.
+    assert fleet.due() == {"silence": 40, "both": 60}
 
 
 # Races and deaths
@@ -314,7 +361,7 @@ def test_watchers_that_run_at_once_publish_each_alert_once(fleet: Fleet) -> None
         fleet.minutes = 0
         fleet.hear("d1", "d2")
         fleet.minutes = 30
-        with before_each_call(lambda _, now, at=position: fleet.watch() if now == at else None):  # type: ignore[misc]
+        with before_each_call(partial(at_call, position, fleet.watch)):
             fleet.watch()
         assert fleet.told() == ["d1 silent", "d2 silent"], position
         fleet.watch_until(60)
@@ -330,6 +377,23 @@ def test_a_watcher_whose_index_is_behind_leaves_an_alert_to_the_one_that_is_abou
 
     def another_watch(call: str, _position: int) -> None:
         if call == "sns:PublishBatch":
+            fleet.minutes += 0.5
+            fleet.watch()
+            assert fleet.told() == []
+
+    with before_each_call(another_watch):
+        fleet.watch()
+    assert fleet.told() == ["d1 silent"]
+
+
+def test_a_device_that_only_moves_in_the_index_keeps_its_alert_for_the_run_that_has_the_lease(fleet: Fleet) -> None:
+    fleet.hear("d1")
+    fleet.minutes = 30
+
+    def another_watch(call: str, _position: int) -> None:
+        if call == "sns:PublishBatch":
+            fleet.memory.tables[TABLE].items["d1", "state"]["due_at"] = {"N": str(int(START))}
+            fleet.minutes += 0.5
             fleet.watch()
             assert fleet.told() == []
 
@@ -348,12 +412,12 @@ def test_an_upload_at_any_moment_of_a_watch_causes_both_alerts_in_order_or_none(
         fleet.minutes = 0
         fleet.hear("d1")
         fleet.minutes = 30
-        with before_each_call(lambda _, now, at=position: fleet.hear("d1") if now == at else None):  # type: ignore[misc]
+        with before_each_call(partial(at_call, position, partial(fleet.hear, "d1"))):
             fleet.watch()
         fleet.watch_until(59)
-        told = tuple(fleet.told())
-        assert told in {(), ("d1 silent", "d1 returned")}, position
-        seen.add(told)
+        alerts = tuple(fleet.told())
+        assert alerts in {(), ("d1 silent", "d1 returned")}, position
+        seen.add(alerts)
         fleet.watch_until(61)
         assert fleet.told() == ["d1 silent"], position
     assert len(seen) == 2
@@ -368,7 +432,7 @@ def test_a_watch_at_any_moment_of_an_upload_causes_both_alerts_in_order_or_none(
         fleet.minutes = 0
         fleet.hear("d1")
         fleet.minutes = 30
-        with before_each_call(lambda _, now, at=position: fleet.watch() if now == at else None):  # type: ignore[misc]
+        with before_each_call(partial(at_call, position, fleet.watch)):
             fleet.hear("d1")
         fleet.watch_until(59)
         assert fleet.told() in ([], ["d1 silent", "d1 returned"]), position
@@ -421,12 +485,12 @@ def test_the_watcher_loses_no_alert_wherever_it_fails_or_dies(fleet: Fleet) -> N
         attempt(fleet, point)
         # The next runs come each minute; a lease of a dead one ends.
         fleet.watch_until(45)
-        told = fleet.told()
-        assert set(told) == {"falls silent", "back returned"}, f"{point}: {told}"
+        alerts = fleet.told()
+        assert set(alerts) == {"falls silent", "back returned"}, f"{point}: {alerts}"
         may_tell_twice = (
             point.position > WATCH.index("sns:PublishBatch") - 1 and (point.call, point.way) in MAY_TELL_TWICE
         )
-        assert len(told) - 2 <= may_tell_twice, f"{point}: {told}"
+        assert len(alerts) - 2 <= may_tell_twice, f"{point}: {alerts}"
         assert fleet.due() == {"back": 70, "stays": 70}, point
 
 
@@ -516,6 +580,28 @@ def test_a_watch_that_takes_too_long_ends_counts_that_and_the_next_ones_begin_el
     assert shard_of(first) != shard_of(later)
 
 
+def test_alerts_that_are_claimed_before_the_table_refuses_are_published_and_the_run_fails(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.hear("d1", "d2", "d3")
+    fleet.minutes = 30
+    monkeypatch.setattr(watcher, "DEVICES_A_ROUND", 1)
+    states, rounds = ReadingTable.states, []
+
+    def throttled(table: ReadingTable, devices: list[str]) -> dict[str, StoredState]:
+        rounds.extend(devices)
+        if devices and len(rounds) == 3:
+            raise TableError("DynamoDB throttled 1 entries at each of 5 attempts")
+        return states(table, devices)
+
+    monkeypatch.setattr(ReadingTable, "states", throttled)
+    with pytest.raises(TableError):
+        fleet.watch()
+    assert fleet.told() == sorted(f"{device} silent" for device in rounds[:2])
+    fleet.watch_until(31)
+    assert fleet.told() == [f"{rounds[2]} silent"]
+
+
 # Whatever happens in whatever order
 
 # Minutes of arrival and of processing after it, the gap to the next one.
@@ -524,20 +610,21 @@ steps = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=14)
 
 def model(uploads: list[tuple[int, int]], after: int, until: int) -> list[str]:
     """The alerts by a plain rule, minute by minute: uploads are `(arrives, is processed)`."""
-    told, heard_at, silent = [], None, False
+    alerts: list[str] = []
+    heard_at, silent = None, False
     for minute in range(until + 1):
         for arrives, processed in uploads:
             if processed != minute:
                 continue
             if silent and arrives > (heard_at or 0) and arrives + after > minute:
                 silent = False
-                told.append("d1 returned")
+                alerts.append("d1 returned")
             heard_at = max(heard_at or 0, arrives)
         if heard_at is not None and not silent and heard_at + after <= minute:
             # A return is told in this minute, and the silence after it in the next one.
             silent = True
-            told.append("d1 silent")
-    return told
+            alerts.append("d1 silent")
+    return alerts
 
 
 @given(steps, st.sampled_from([2, 5, 9]), st.data())
@@ -570,10 +657,73 @@ def test_uploads_at_any_time_late_or_twice_cause_the_alerts_of_a_simple_model(
         assert fleet.told() == model(uploads, after, until)
 
 
+def at_call(position: int, act: Callable[[], None], _call: str, now: int) -> None:
+    if now == position:
+        act()
+
+
+@given(st.randoms(use_true_random=False))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+def test_whatever_dies_or_races_alerts_alternate_and_only_a_watcher_that_went_wrong_repeats_one(
+    aws_in_process: None,  # noqa: ARG001  credentials
+    chance: Random,
+) -> None:
+    """Workers and watchers run, die, fail and run within each other while the config changes; then all is quiet."""
+    fleet, broken_watches = Fleet({"": 2}), 0
+
+    def go_wrong(run: Callable[[], None]) -> None:
+        point = Point(chance.randint(0, 13), "any", chance.choice(WAYS))
+        with (
+            suppress(Killed, NotPublishedError, NotRecordedError, aws.client("s3").exceptions.ClientError),
+            broken(point),
+        ):
+            run()
+
+    with fleet.running():
+        for _ in range(chance.randint(5, 30)):
+            fleet.minutes += chance.choice([0, 0.3, 1, 1, 2.5])
+            fleet.silence = chance.choice([{"": 2}, {"": 2}, {"": 5}, {"": None, "another": 1}])
+            event = fleet.upload("d1", at=fleet.minutes - chance.choice([0, 0, 0, 1, 5]))
+            take = partial(fleet.take, event, "run")
+            match chance.randint(0, 4):
+                case 0:
+                    take()
+                case 1:
+                    fleet.watch()
+                case 2:
+                    broken_watches += 1
+                    go_wrong(fleet.watch)
+                case 3:
+                    go_wrong(take)
+                    take()
+                case 4:
+                    runs: list[Callable[[], None]] = [fleet.watch, take]
+                    inner, outer = chance.choices(runs, k=2)
+                    with before_each_call(partial(at_call, chance.randint(0, 12), inner)):
+                        outer()
+            check_rest(fleet.hearing("d1"))
+        fleet.silence = {"": 2}
+        fleet.watch_until(fleet.minutes + 3)
+        fleet.hear("d1")
+        fleet.watch_until(fleet.minutes + 10)
+        alerts = fleet.told()
+        changes = [kind for kind, _ in groupby(alerts)]
+        assert changes == [("d1 silent", "d1 returned")[position % 2] for position in range(len(changes))], alerts
+        assert changes[-1] == "d1 silent"
+        assert len(alerts) - len(changes) <= broken_watches
+        assert fleet.due() == {}
+
+
 def check_rest(hearing: Hearing | None) -> None:
     """A device is due unless it is silent and told."""
     if hearing is not None:
         assert (hearing.due_at is None) == (hearing.silent and not hearing.pending)
+
+
+def test_an_alert_that_another_run_has_recorded_leaves_the_state_and_its_lease_as_they_are() -> None:
+    returned = SilenceAlert("returned", 5)
+    hearing = Hearing(5, due_at=200, pending=(returned,))
+    assert told(hearing, Silences({"": 60}), "d1", (SilenceAlert("silent", 1),), 100) is hearing
 
 
 def test_minutes_of_a_device_are_its_own_and_else_those_of_all() -> None:

@@ -1,0 +1,99 @@
+"""Line charts as SVG, small and readable in both colour schemes."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+WIDTH, HEIGHT = 760, 300
+LEFT, RIGHT, TOP, BOTTOM = 64, 16, 34, 44
+COLOURS = ("#2563eb", "#d97706", "#059669")
+MINOR = "#8b8b8b"
+
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over a common x axis. `shaded` are spans of x with a label; logarithmic axes need values above 0."""
+
+    title: str
+    x_label: str
+    lines: Mapping[str, Points]
+    shaded: Sequence[tuple[float, float, str]] = ()
+    logarithmic: bool = False
+    ticks: Sequence[float] = field(default_factory=tuple)
+    """Values of x that are labelled."""
+
+    def svg(self) -> str:
+        """Return the chart as an SVG document."""
+        points = [point for line in self.lines.values() for point in line]
+        x, x_ticks = self._axis([value for value, _ in points], LEFT, WIDTH - RIGHT, self.ticks)
+        y, y_ticks = self._axis([value for _, value in points], HEIGHT - BOTTOM, TOP, ())
+        body = [
+            *(self._shade(x, *span) for span in self.shaded),
+            *(_text(LEFT - 6, y(tick) + 4, _number(tick), "end") + _rule(y(tick)) for tick in y_ticks),
+            *(_text(x(tick), HEIGHT - BOTTOM + 18, _number(tick), "middle") for tick in x_ticks),
+            _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, self.x_label, "middle"),
+            _text(LEFT, 18, self.title, "start", "bold"),
+        ]
+        for number, (name, line) in enumerate(self.lines.items()):
+            path = " ".join(f"{x(one):.1f},{y(other):.1f}" for one, other in line)
+            body.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[number]}" stroke-width="2"/>')
+            body.append(_text(WIDTH - RIGHT - 170 * number, 18, name, "end", "bold", COLOURS[number]))
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+            f'aria-label="{escape(self.title)}" font-family="sans-serif" font-size="12">\n'
+            + "\n".join(body)
+            + "\n</svg>\n"
+        )
+
+    def _axis(
+        self, values: Sequence[float], begin: float, end: float, ticks: Sequence[float]
+    ) -> tuple[Callable[[float], float], Sequence[float]]:
+        """Return the place of a value on an axis, and the axis's ticks."""
+        if self.logarithmic:
+            low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+            return (
+                lambda value: begin + (math.log10(value) - low) / (high - low) * (end - begin),
+                ticks or [10.0**power for power in range(low, high + 1)],
+            )
+        step = _step(max(values))
+        top = max(step, math.ceil(max(values) / step) * step)
+        return (
+            lambda value: begin + value / top * (end - begin),
+            ticks or [step * number for number in range(round(top / step) + 1)],
+        )
+
+    @staticmethod
+    def _shade(x: Callable[[float], float], begin: float, end: float, label: str) -> str:
+        box = (
+            f'<rect x="{x(begin):.1f}" y="{TOP}" width="{x(end) - x(begin):.1f}" height="{HEIGHT - BOTTOM - TOP}" '
+            f'fill="{COLOURS[1]}" fill-opacity="0.12"/>'
+        )
+        place = f'transform="translate({x(begin) + 12:.1f} {TOP + 6}) rotate(90)"'
+        return f'{box}<text {place} font-size="9" fill="{MINOR}">{escape(label)}</text>'
+
+
+def _step(highest: float) -> float:
+    """Return a round distance of ticks, so that there are four to ten of them."""
+    power = 10.0 ** math.floor(math.log10(max(highest, 1)))
+    return next(step for step in (power / 5, power / 2, power, power * 2) if highest / step <= 8)  # noqa: PLR2004  ticks that fit
+
+
+def _text(x: float, y: float, text: str, anchor: str, weight: str = "normal", colour: str = MINOR) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" fill="{colour}">'
+        f"{escape(text)}</text>"
+    )
+
+
+def _rule(y: float) -> str:
+    return f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{MINOR}" stroke-opacity="0.25"/>'
+
+
+def _number(value: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"

@@ -1,0 +1,52 @@
+"""The pictures of the docs: current where they do not depend on a run, small, and without anything from elsewhere."""
+
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from benchmarks import pictures
+from benchmarks.plot import Chart
+from tests.graphs import ROOT
+
+IMAGES = sorted((ROOT / "docs/images").glob("*.svg"))
+LARGEST_BYTES = 40_000
+
+
+def test_the_cost_chart_is_what_the_model_says() -> None:
+    assert (ROOT / "docs/images/cost.svg").read_text() == pictures.cost_chart(), "run: make pictures"
+
+
+@pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
+def test_a_picture_is_small_and_loads_nothing(image: Path) -> None:
+    text = image.read_text()
+    assert len(text) < LARGEST_BYTES
+    assert re.findall(r"url\((?!#)|<image|<script|@import|@font-face", text) == []
+    assert ET.fromstring(text).tag.endswith("svg")  # noqa: S314  our own file
+
+
+def test_every_picture_is_shown_in_a_document_that_names_its_command() -> None:
+    texts = [path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]]
+    for image in IMAGES:
+        shown = [text for text in texts if f"images/{image.name}" in text]
+        assert any("make pictures" in text for text in shown), image.name
+
+
+def test_a_chart_has_its_lines_inside_its_axes_and_shades_its_spans() -> None:
+    chart = Chart("depth", "seconds", {"a": [(0, 0), (10, 70)], "b": [(0, 5), (10, 35)]}, [(2, 4, "fault <x>")])
+    drawn = chart.svg()
+    lines = re.findall(r'points="([^"]+)"', drawn)
+    places = [tuple(map(float, point.split(","))) for line in lines for point in line.split()]
+    assert len(lines) == 2
+    assert all(64 <= x <= 744 and 34 <= y <= 256 for x, y in places)
+    assert places[0] == (64, 256)
+    assert "fault &lt;x&gt;" in drawn
+    assert drawn.count("<rect") == 1
+
+
+def test_a_logarithmic_chart_has_a_tick_for_each_power() -> None:
+    drawn = Chart("t", "x", {"a": [(10, 1), (10_000, 1_000)]}, logarithmic=True).svg()
+    assert [text for text in re.findall(r">([\dkM]+)<", drawn) if text in ("10", "100", "1k", "10k", "1")].count(
+        "1k"
+    ) == 2
