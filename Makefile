@@ -19,8 +19,7 @@ BYTECODE := $(BIN)/python -m compileall -qq --workers 0 .venv/lib
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --annotation-style line $(UPGRADE)
 
-REQUIREMENTS := handlers/requirements.txt requirements.txt requirements-dev.txt requirements-docs.txt
-SITE_TOOLS := .build/docs/.installed
+REQUIREMENTS := handlers/requirements.txt requirements.txt requirements-console.txt requirements-dev.txt requirements-docs.txt
 SBOM := .build/sbom.cdx.json
 
 .DEFAULT_GOAL := help
@@ -109,6 +108,7 @@ layer: $(RUN) ## the functions' dependency layer, into .build/
 requirements: $(DEV) ## compile every requirements.in to its requirements.txt
 	@$(COMPILE) handlers/requirements.in --output-file handlers/requirements.txt
 	@$(COMPILE) requirements.in --output-file requirements.txt
+	@$(COMPILE) requirements-console.in --output-file requirements-console.txt
 	@$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
 	@$(COMPILE) requirements-docs.in --output-file requirements-docs.txt
 
@@ -116,12 +116,12 @@ clean: ## remove the environment and everything built
 	@rm -rf .venv .build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(RUN): requirements.txt pyproject.toml
+$(RUN): requirements-console.txt requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo \
 		"$(PYTHON) is not Python 3.11 or newer: install one and name it, as in: make run PYTHON=python3.13" >&2; exit 1; }
 	@echo "Making the environment .venv: one to three minutes, most of it the download ..."
 	@$(PYTHON) -m venv --clear .venv
-	@$(PIP) --require-hashes --requirement requirements.txt || { $(OFFLINE); exit 1; }
+	@$(PIP) --require-hashes --requirement requirements-console.txt || { $(OFFLINE); exit 1; }
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@$(BYTECODE)
 	@touch $@

@@ -48,7 +48,7 @@ def _warnings_in_one_line() -> Iterator[None]:
 def run_list(stack: str, error_type: str | None, ages: Ages, maximum: int, *, as_json: bool) -> int:
     """Print the dead letters and leave them in place."""
     wanted = _wanted(error_type, ages)
-    messages, done = _dead_letters(Stack(stack)).look(wanted, maximum, SECONDS)
+    messages, done = dead_letters_of(Stack(stack)).look(wanted, maximum, SECONDS)
     _check(done)
     if as_json:
         write_json({"messages": messages, **done.described()})
@@ -60,7 +60,7 @@ def run_list(stack: str, error_type: str | None, ages: Ages, maximum: int, *, as
 @_warnings_in_one_line()
 def run_show(stack: str, wanted_id: str, *, as_json: bool) -> int:
     """Print one dead letter with its body."""
-    found, done = _dead_letters(Stack(stack)).find(wanted_id, SECONDS)
+    found, done = dead_letters_of(Stack(stack)).find(wanted_id, SECONDS)
     _check(done)
     if found is None:
         raise LocalError(f"there is no dead letter {wanted_id!r} in stack {stack!r}{_not_seen(done)}")
@@ -81,7 +81,7 @@ def run_redrive(stack: str, error_type: str | None, ages: Ages, maximum: int, *,
     source = Stack(stack)
     if source.config.variant == "iot":
         raise LocalError(f"the dead letters of an iot stack go to its worker: pipeline replay --stack {stack}")
-    letters = _dead_letters(source)
+    letters = dead_letters_of(source)
     done = letters.redrive(source.output("queue_url"), wanted, maximum, SECONDS)
     return show_pass(done, as_json=as_json)
 
@@ -90,7 +90,7 @@ def run_redrive(stack: str, error_type: str | None, ages: Ages, maximum: int, *,
 def run_purge(stack: str, error_type: str | None, ages: Ages, maximum: int, *, sure: bool, as_json: bool) -> int:
     """Delete dead letters permanently, after a confirmation. Return 1 if any could not be deleted."""
     wanted = _wanted(error_type, ages)
-    letters = _dead_letters(Stack(stack))
+    letters = dead_letters_of(Stack(stack))
     if not sure:
         if not sys.stdin.isatty():
             raise LocalError(
@@ -123,7 +123,8 @@ def _wanted(error_type: str | None, ages: Ages) -> Wanted:
     return Wanted(error_type, min_age_seconds=minimum or 0, max_age_seconds=maximum)
 
 
-def _dead_letters(stack: Stack) -> DeadLetters:
+def dead_letters_of(stack: Stack) -> DeadLetters:
+    """Return the dead letters of a stack, with their causes as its variant records them."""
     stack.aim_aws_clients()
     explain: Explain
     match stack.config.variant:

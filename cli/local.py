@@ -14,6 +14,7 @@ from threading import Lock
 from rich.console import Console
 
 from cli.core.json_text import write_json
+from cli.core.signals import interrupt_on_signals
 from cli.core.stack import OUTPUTS, Stack, state_file
 from cli.core.terminal import write_fields, write_lines, write_styled
 from cli.hints import hints
@@ -48,7 +49,7 @@ def run_local(stack: str, port: int, command: str | None, *, as_json: bool) -> i
 def brought_up(stack: str, port: int) -> Iterator[Running]:
     """Start a stack, show the progress on standard error, and stop it at the end."""
     project = Stack(stack).project
-    _interrupt_on_signals()
+    interrupt_on_signals()
     started = time.monotonic()
     values = taken_from(os.environ)
     with (
@@ -57,12 +58,6 @@ def brought_up(stack: str, port: int) -> Iterator[Running]:
     ):
         done(f"stack {stack!r} is up at {pipeline.emulator.endpoint} ({time.monotonic() - started:.1f} s)")
         yield pipeline
-
-
-def _interrupt_on_signals() -> None:
-    # SIGINT too: shells start background jobs with SIGINT ignored, and Python leaves it ignored.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
 
 
 @contextmanager
@@ -108,7 +103,13 @@ def serve(pipeline: Running) -> int:
     """Serve until Ctrl-C or SIGTERM: show what happens, and reload changed handler code. Return the exit code."""
     live = LiveView(pipeline)
     with state_file(pipeline):
-        write_lines(["Ctrl-C stops it and removes everything"], to_stderr=True)
+        write_lines(
+            [
+                f"in the browser: pipeline console --stack {pipeline.project.stack}",
+                "Ctrl-C stops it and removes everything",
+            ],
+            to_stderr=True,
+        )
         try:
             while pipeline.emulator.running:
                 time.sleep(RELOAD_SECONDS)

@@ -8,11 +8,13 @@ import signal
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial, wraps
+from importlib.util import find_spec
 from typing import Annotated, NoReturn, ParamSpec
 
 import typer
 
 from cli.core.durations import duration, moment
+from local.errors import LocalError
 
 Parameters = ParamSpec("Parameters")
 
@@ -121,6 +123,29 @@ def local(
     from cli.local import run_local
 
     return run_local(stack, port, shell_command, as_json=as_json)
+
+
+@command(app)
+def console(
+    stack: StackOption = "dev",
+    port: PortOption = 0,
+    header: HeaderOption = None,
+    *,
+    sign: SignOption = False,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Do not send, redrive or purge.")] = False,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="Send, redrive and purge on AWS, too; on this machine it can anyway.")
+    ] = False,
+) -> int:
+    """See a stack that runs here or on AWS in the browser, until Ctrl-C."""
+    if find_spec("starlette") is None or find_spec("jinja2") is None:
+        raise LocalError("the console is not installed; pip install --require-hashes -r requirements-console.txt")
+    from cli.console.serve import run_console
+    from cli.core.http import Access
+
+    return run_console(
+        stack, port, Access.from_options(header or [], sign=sign), read_only=read_only, writable=writable
+    )
 
 
 @command(app)
@@ -435,6 +460,18 @@ def csv_infer(
     from cli.csv_infer import run_csv_infer
 
     return run_csv_infer(file, rows, as_json=as_json)
+
+
+@command(csv_app, "report")
+def csv_report(
+    file: Annotated[str, typer.Argument(help="A report: of reports/ in the output bucket, or of check --json.")],
+    *,
+    as_html: Annotated[bool, typer.Option("--html", help="Write a page with charts beside the file instead.")] = False,
+) -> int:
+    """Print a stored report, or write it as a page with charts. Exit 1 if the file failed or any row was rejected."""
+    from cli.csv_report import run_csv_report
+
+    return run_csv_report(file, as_html=as_html)
 
 
 @command(faults_app, "show")

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from cli.core.http import Access, Answer, request
 from cli.core.json_text import parse_values, read_text, write_json
 from cli.core.stack import Stack
-from cli.core.terminal import write_lines
+from cli.core.terminal import write_lines, write_styled
 from local.errors import LocalError
 
 # Lambda accepts 6 MB a request, and the API wraps the body in JSON as a string, which makes it longer.
@@ -83,7 +83,7 @@ def send(events: Sequence[str], url: str, batch_size: int, access: Access, count
 
 
 def _show(counts: Counts) -> None:
-    write_lines((f"rejected: {reason}" for reason in counts.reasons), to_stderr=True)
+    write_styled((f"rejected: {reason}" for reason in counts.reasons), Console(stderr=True))
     if counts.rejected > len(counts.reasons):
         write_lines([f"... and {counts.rejected - len(counts.reasons)} more"], to_stderr=True)
     write_lines(counts.ids[:SHOWN_IDS])

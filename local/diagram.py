@@ -32,15 +32,21 @@ Edge = tuple[str, str, str]
 
 def mermaid(graph: Graph) -> str:
     """Return the flowchart of a stack: edges for triggers, redrive policies, and the rights of each role."""
-    drawn = {resource.physical_name: resource for resource in graph if resource.type in SHAPES}
-    edges = sorted({*_triggers(graph, drawn), *_dead_letters(graph, drawn), *_rights(graph, drawn)})
+    nodes, edges = drawing(graph)
     lines = ["flowchart LR"]
-    for resource in sorted(drawn.values(), key=lambda each: each.name):
+    for node, resource in nodes.items():
         opening, closing = SHAPES[resource.type]
         kind = resource.type.rpartition(":")[2]
-        lines.append(f'    {_node(resource)}{opening}"{resource.name}<br/>{kind}"{closing}')
+        lines.append(f'    {node}{opening}"{resource.name}<br/>{kind}"{closing}')
     lines += [f'    {source} -->|"{label}"| {target}' for source, target, label in edges]
     return "\n".join(lines) + "\n"
+
+
+def drawing(graph: Graph) -> tuple[dict[str, Registration], list[Edge]]:
+    """Return the nodes of a stack's picture, and its edges between them: from, to, label (lines end with <br/>)."""
+    drawn = {resource.physical_name: resource for resource in graph if resource.type in SHAPES}
+    edges = sorted({*_triggers(graph, drawn), *_dead_letters(graph, drawn), *_rights(graph, drawn)})
+    return {_node(each): each for each in sorted(drawn.values(), key=lambda each: each.name)}, edges
 
 
 def _node(resource: Registration) -> str:

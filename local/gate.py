@@ -8,7 +8,7 @@ configuration.
 
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,7 @@ class Gate:
         if headers.get("host", "").lower() not in self._hosts:
             return f"the local pipeline answers to {' and '.join(self._hosts)} only"
         api = self._checks.api_of(path)
-        if self._is_foreign(headers) and not (api and self._checks.allows(api, headers.get("origin", ""))):
+        if is_foreign(headers, self._hosts) and not (api and self._checks.allows(api, headers.get("origin", ""))):
             return "the request comes from a page of another origin, which api.cors does not allow"
         if path.startswith(_INTERNAL):
             return None if path == HEALTH else "this path is not served"
@@ -86,9 +86,11 @@ class Gate:
             return "no AWS signature with a key of this run; `pipeline local --exec` gives a command the keys"
         return None
 
-    def _is_foreign(self, headers: Mapping[str, str]) -> bool:
-        origins = ["", *(f"http://{host}" for host in self._hosts)]
-        return headers.get("origin", "") not in origins or headers.get("sec-fetch-site", "") not in _OWN_SITES
+
+def is_foreign(headers: Mapping[str, str], hosts: Collection[str]) -> bool:
+    """Return whether a page of another origin has sent a request. `headers` have lower-case names."""
+    origins = ["", *(f"http://{host}" for host in hosts)]
+    return headers.get("origin", "") not in origins or headers.get("sec-fetch-site", "") not in _OWN_SITES
 
 
 async def _whole_body(receive: Receive) -> bytes | None:

@@ -12,7 +12,13 @@ from threading import Thread
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-REQUIREMENTS = ("handlers/requirements.txt", "requirements.txt", "requirements-dev.txt", "requirements-docs.txt")
+REQUIREMENTS = (
+    "handlers/requirements.txt",
+    "requirements.txt",
+    "requirements-console.txt",
+    "requirements-dev.txt",
+    "requirements-docs.txt",
+)
 # Nothing listens on this port, which stands for a missing network.
 OFFLINE = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), "http://127.0.0.1:9")
 

@@ -24,11 +24,16 @@ class Line:
 
 
 class LogReader:
-    """Reads lines in order of time, each once. `groups` maps functions to their log groups."""
+    """Reads lines in order of time, each once. `groups` maps functions to their log groups.
 
-    def __init__(self, logs: Any, groups: Mapping[str, str], since_ms: int) -> None:
+    `pattern` is a filter pattern of CloudWatch Logs:
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
+    """
+
+    def __init__(self, logs: Any, groups: Mapping[str, str], since_ms: int, pattern: str = "") -> None:
         self._logs = logs
         self._groups = groups
+        self._filter = {"filterPattern": pattern} if pattern else {}
         self._since_ms = since_ms
         self._newest_ms = dict.fromkeys(groups, since_ms)
         self._seen: dict[str, dict[Hashable, int]] = {function: {} for function in groups}
@@ -54,7 +59,7 @@ class LogReader:
         counts: Counter[Hashable] = Counter()
         while True:
             continued = {} if token is None else {"nextToken": token}
-            answer = self._logs.filter_log_events(logGroupName=group, startTime=start_ms, **continued)
+            answer = self._logs.filter_log_events(logGroupName=group, startTime=start_ms, **self._filter, **continued)
             events = answer["events"]
             yield [(_key(event, counts), event) for event in events]
             token = answer.get("nextToken")

@@ -40,15 +40,15 @@ def write_lines(lines: Iterable[str], *, to_stderr: bool = False) -> None:
 
 
 def write_fields(fields: Mapping[str, Any]) -> None:
-    """Print names and values in two columns."""
+    """Print names and values in two columns. A status and an error are coloured."""
     width = max(map(len, fields), default=0)
-    write_lines(f"{name:<{width}}  {value}" for name, value in fields.items())
+    write_styled((f"{name:<{width}}  {value}" for name, value in fields.items()), Console())
 
 
 _STYLES = {
     "green": ("succeeded", "recovered", "returned"),
     "yellow": ("warning", "retrying", "queued"),
-    "red": ("failed", "error", "critical", "conflict", "unreadable", "crossed", "silent"),
+    "red": ("rejected:", "failed", "error", "critical", "conflict", "unreadable", "crossed", "silent"),
 }
 _styled = {word: style for style, words in _STYLES.items() for word in words}
 

@@ -31,6 +31,7 @@ def file_report(
         "unknown_columns": plan.unknown if plan else [],
         "suggestions": _suggestions(file_format, table, counts, evidence),
         "columns": table.report() if table else {},
+        "distributions": table.distributions() if table else {},
     }
 
 

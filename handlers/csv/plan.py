@@ -80,7 +80,7 @@ def _outputs(columns: Sequence[Column], places: Mapping[str, int], file_format: 
             column.name,
             places.get(column.name),
             check_of(column, file_format.numbers, file_format.null_values),
-            ColumnStatistics(kind, distinct_columns),
+            ColumnStatistics(kind, distinct_columns, len(columns)),
         )
         for column, kind in zip(columns, kinds, strict=True)
     ]

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any, Literal, assert_never
 from zlib import crc32
 
+from handlers.csv.distributions import Sample
+
 # The maximum number of distinct strings kept for exact counts: of all columns together, and of one column.
 EXACT_VALUES_OF_ALL = 200_000
 EXACT_VALUES = 10_000
@@ -102,11 +104,13 @@ StatisticsKind = Literal["distinct", "integers", "numbers", "range", "counts"]
 class ColumnStatistics:
     """Statistics of one column's cells in the processed rows.
 
-    `add` takes their output texts, "" for null. Sums of integers are exact; sums of numbers are rounded once per block.
+    `columns`: how many share the room for samples. `add` takes the output texts, "" for null. Sums of integers are
+    exact; sums of numbers are rounded once per block.
     """
 
-    def __init__(self, kind: StatisticsKind, distinct_columns: int) -> None:
+    def __init__(self, kind: StatisticsKind, distinct_columns: int, columns: int = 1) -> None:
         self._kind = kind
+        self.sample = Sample(columns)
         self.count = 0
         self.nulls = 0
         self._sum: int | float = 0
@@ -123,6 +127,7 @@ class ColumnStatistics:
             present = cells
         if present:
             self.count += len(present)
+            self.sample.add(present)
             self._summarise(present)
 
     def _summarise(self, cells: Sequence[str]) -> None:
@@ -173,6 +178,7 @@ class ColumnStatistics:
         return {
             "count": self.count,
             "nulls": self.nulls,
+            "sample": self.sample.state(),
             "sum": self._sum,
             "min": self._min,
             "max": self._max,
@@ -183,6 +189,7 @@ class ColumnStatistics:
         """Continue from a `state`."""
         self.count, self.nulls, self._sum = state["count"], state["nulls"], state["sum"]
         self._min, self._max = state["min"], state["max"]
+        self.sample.restore(state["sample"])
         if self._distinct:
             self._distinct.restore(state["distinct"])
 

@@ -6,6 +6,7 @@ from typing import Any, Self
 from handlers.csv.checks import Check
 from handlers.csv.columns import FileFormat
 from handlers.csv.dialect import StandIns, dialect_of, starts_a_line
+from handlers.csv.distributions import distribution
 from handlers.csv.footer import take_footer, without_last_lines
 from handlers.csv.parsing import Parser
 from handlers.csv.plan import named_width, plan_columns
@@ -105,6 +106,14 @@ class Table:
         for values in self.unique.values():
             report[values.column.name] |= values.report()
         return report
+
+    def distributions(self) -> dict[str, dict[str, Any]]:
+        """Return how the values of the output's columns are distributed, where that can be shown, by name."""
+        found = {
+            output.name: distribution(output.check.column.type, output.statistics.sample.values)
+            for output in self.outputs
+        }
+        return {name: each for name, each in found.items() if each}
 
     def state(self) -> dict[str, Any]:
         """Return the state for `restored`. JSON can represent it."""

@@ -19,6 +19,12 @@ ROOT = Path(__file__).parents[2]
 Command = Callable[..., Result]
 
 
+@pytest.fixture(autouse=True)
+def _no_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another test of this process may have pointed AWS clients at its emulator."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+
+
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     """`pipeline("status", "x", cwd=..., env={...}, text=...)` runs the command for a user who runs no pipeline yet."""

@@ -96,7 +96,7 @@ def test_a_port_in_use_is_named_with_the_way_out() -> None:
 
 def make(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run make in a clone that has no environment yet, with a Python that only seems to make one."""
-    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+    for name in ("Makefile", "requirements.txt", "requirements-console.txt", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
     return subprocess.run(
         ["make", "environment", *arguments], cwd=folder, env=os.environ, capture_output=True, text=True, check=False

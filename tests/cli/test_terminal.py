@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -84,3 +85,26 @@ def test_a_file_with_a_hostile_name_and_header_is_checked_like_any_other(pipelin
     assert (done.exit_code, done.stderr) == (1, "")
     assert r"[red]\x1b[2J.csv" in done.stdout
     assert all(line.isprintable() for line in done.stdout.split("\n"))
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@pytest.mark.parametrize("command", ["cost", "permissions --stack analytics", "permissions --stack iot"])
+def test_tables_fit_80_columns(command: str, pipeline: Command) -> None:
+    shown = pipeline(*command.split(), env={"COLUMNS": "80", "FORCE_COLOR": "1"}).stdout
+    rows = [COLOUR.sub("", line) for line in shown.splitlines() if not re.match(r"\w+: |By list prices", line)]
+    assert len(rows) > 8
+    assert [row for row in rows if len(row) > 80] == []
+
+
+def test_colours_are_for_terminals_and_for_those_who_want_them(pipeline: Command, hostile_api: str) -> None:
+    outputs = {"PIPELINE_OUTPUTS": json.dumps({"api_url": hostile_api})}
+
+    def status(**environment: str) -> str:
+        return pipeline("status", "x", env={**outputs, **environment}).stdout
+
+    assert COLOUR.findall(status()) == []
+    assert COLOUR.findall(status(FORCE_COLOR="1", TERM="xterm"))
+    assert COLOUR.findall(status(FORCE_COLOR="1", TERM="xterm", NO_COLOR="1")) == []
+    assert status() == COLOUR.sub("", status(FORCE_COLOR="1", TERM="xterm"))

@@ -41,8 +41,11 @@ def resources(stack: Running) -> Iterator[Callable[[], Pipeline]]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in stack.environment().items():
             patch.setenv(name, value)
+        # The session keeps the keys of another test's emulator.
+        aws._session.cache_clear()
         aws.client.cache_clear()
         yield make
+    aws._session.cache_clear()
     aws.client.cache_clear()
 
 

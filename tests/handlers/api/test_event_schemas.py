@@ -12,7 +12,7 @@ from fastjsonschema.draft07 import CodeGeneratorDraft07
 
 from handlers.shared.schemas import LINEAR_FORMATS, Validate, compile_schemas
 
-FOLDER = Path(__file__).parents[3] / "schemas"
+FOLDER = Path(__file__).parents[2] / "samples" / "schemas"
 ORDER: dict[str, Any] = {"orderId": "A-17", "amount": 9.5}
 LINES: dict[str, Any] = {"orderId": "A-17", "lines": [{"sku": "tea", "quantity": 2, "unit_price": "3.50"}]}
 PAGE_VIEW = {"user_id": "u", "page": "/"}

@@ -1,0 +1,5 @@
+"""`pipeline console`: a stack in the browser, read and operated by the same functions as the commands.
+
+Starlette and Jinja2 (requirements-console.txt), see docs/decisions/0014-console.md. Pages are rendered here; the page
+asks for its changing part again while it is visible.
+"""

@@ -1,0 +1,208 @@
+"""The parts of the console's pages: charts, the graph, traffic, samples, jobs and texts."""
+
+import json
+import threading
+from typing import Any
+
+import fastjsonschema
+import pytest
+
+from cli.console.app import _difference, _editable, _visible
+from cli.console.charts import Node, Series, bar_chart, graph, line_chart
+from cli.console.jobs import Job, Jobs
+from cli.console.samples import samples
+from cli.console.traffic import Traffic
+from cli.core.logs import Line
+from handlers.shared.dead_letters import Pass, Wanted
+from tests.graphs import SAMPLES
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def test_a_chart_says_its_newest_values_and_escapes_what_it_is_given() -> None:
+    chart = line_chart(HOSTILE, [Series(HOSTILE, "failed", [None, 1.0, 2.5, None, 3.0])], "then", "now", {HOSTILE: 9.0})
+    assert "<script" not in chart
+    assert "&lt;script&gt;" in chart
+    assert 'points="191.0,116.7 338.0,96.7"' in chart
+    assert "alert(1)&lt;/script&gt; 3" in chart
+    # Two runs, because a value is missing between them; one is a dot.
+    assert chart.count("<polyline") == 2
+    assert chart.count(" dot") == 1
+    assert line_chart("empty", [Series("none", "failed", [None])], "", "", {}).count("<polyline") == 0
+
+
+def test_bars_have_names_and_counts() -> None:
+    chart = bar_chart("Reasons", [(HOSTILE, 1_200), ("b", 3)])
+    assert "1,200" in chart
+    assert "<script" not in chart
+    assert chart.count("<rect") == 2
+
+
+def test_the_graph_runs_from_left_to_right_and_lights_what_works() -> None:
+    nodes = [
+        Node(key, key, "Queue", "7", is_active=key != "store", is_alarmed=key == "store")
+        for key in ("api", "q", "w", "store")
+    ]
+    edges = [
+        ("api", "q", "SendMessage"),
+        ("q", "w", "batches"),
+        ("w", "q", "ChangeMessageVisibility"),
+        ("w", "store", "Put"),
+    ]
+    drawn = graph(nodes, edges, "/nodes/{}")
+    lefts = [
+        int(drawn.split(f'aria-label="{key}, ')[1].split('x="')[1].split('"')[0]) for key in ("api", "q", "w", "store")
+    ]
+    assert lefts == sorted(set(lefts))
+    # What the worker does to its own queue is not drawn.
+    assert drawn.count('class="edge') == 3
+    assert drawn.count('class="edge active"') == 2
+    assert 'class="node alarmed"' in drawn
+    assert 'href="/nodes/store"' in drawn
+
+
+def test_a_graph_with_a_circle_is_drawn() -> None:
+    nodes = [Node(key, key, "Function", "") for key in ("a", "b", "c")]
+    drawn = graph(nodes, [("a", "b", "x"), ("b", "c", "x"), ("c", "a", "x")], "{}")
+    assert drawn.count('class="edge"') == 3
+
+
+class Logs:
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+        self.reads = 0
+
+    def read(self) -> list[Line]:
+        self.reads += 1
+        lines, self.lines = self.lines, []
+        return lines
+
+
+def line(at: float, function: str, entry: dict[str, Any]) -> Line:
+    return Line(round(at * 1_000), function, json.dumps(entry))
+
+
+def test_traffic_counts_what_functions_log_and_forgets_what_is_old() -> None:
+    logs, now = Logs(), 10_000.0
+    traffic = Traffic(logs, every_seconds=1, clock=lambda: now)  # type: ignore[arg-type]
+    done = [{"outcome": "succeeded", "latency_ms": 100 * number} for number in range(1, 5)] + [{"outcome": "failed"}]
+    logs.lines = [
+        line(now - 2_000, "ingest", {"message": "request", "accepted": 99}),
+        line(now - 5, "ingest", {"message": "request", "accepted": 5, "rejected": 2}),
+        line(now - 1, "worker", {"message": "batch", "events": done}),
+        Line(round(now * 1_000), "worker", "START RequestId: 1"),
+        line(now, "worker", {"_aws": {}, "Accepted": [1]}),
+    ]
+    picture = traffic.now()
+    assert picture.totals == {"accepted": 5, "rejected": 2, "succeeded": 4, "failed": 1}
+    assert sum(picture.accepted) * 10 == 5
+    assert [each for each in picture.median_ms if each is not None] == [250]
+    assert picture.active == {"worker"}
+    assert len(picture.lines) == 3
+    now += 0.5
+    assert traffic.now().totals == picture.totals
+    assert logs.reads == 1
+    now += 1_000
+    assert traffic.now().totals == {"accepted": 0, "rejected": 0}
+    assert traffic.now().active == frozenset()
+
+
+@pytest.mark.parametrize("name", ["order", "page_view", "purchase"])
+def test_a_sample_fits_its_schema(name: str) -> None:
+    schema = json.loads((SAMPLES / "schemas" / f"{name}.json").read_text())
+    fastjsonschema.compile(schema)(json.loads(samples({name: schema})[name]))
+
+
+def test_a_sample_takes_what_the_schema_shows() -> None:
+    schema = {
+        "required": ["kind", "at", "size", "deep"],
+        "properties": {
+            "kind": {"enum": ["b", "a"]},
+            "at": {"type": "string", "format": "date-time"},
+            "size": {"type": "integer", "minimum": 7},
+            "deep": {
+                "type": "object",
+                "properties": {"x": {"const": 3}, "y": {"examples": ["e"]}, "z": {"minLength": 6}},
+            },
+        },
+    }
+    assert json.loads(samples({"": schema})[""]) == {
+        "kind": "b",
+        "at": "2026-01-01T12:00:00Z",
+        "size": 7,
+        "deep": {"x": 3, "y": "e", "z": "textxx"},
+    }
+
+
+class Letters:
+    """Dead letters that can be moved, until they are refused."""
+
+    def __init__(self, count: int, *, refused: bool = False) -> None:
+        self.count, self.refused = count, refused
+        self.asked: list[tuple[str, Wanted, int]] = []
+        self.gate = threading.Event()
+
+    def depth(self) -> int:
+        return self.count
+
+    def redrive(self, url: str, wanted: Wanted, maximum: int, _seconds: float) -> Pass:
+        self.asked.append((url, wanted, maximum))
+        assert self.gate.wait(5)
+        moved = min(maximum, self.count)
+        self.count -= moved
+        return Pass({"redriven": moved, "not_sent": int(self.refused), "not_deleted": 0}, complete=self.count == 0)
+
+
+def ended(job: Job) -> str:
+    deadline = threading.Event()
+    for _ in range(500):
+        if job.state != "running":
+            return job.state
+        deadline.wait(0.01)
+    raise AssertionError("the job goes on")
+
+
+def test_a_job_goes_on_in_passes_until_all_are_moved() -> None:
+    letters = Letters(250)
+    jobs = Jobs(letters, "queue")  # type: ignore[arg-type]
+    job = jobs.start("redrive", "ValueError", 1_000)
+    with pytest.raises(ValueError, match="another job runs"):
+        jobs.start("redrive", None, 1_000)
+    letters.gate.set()
+    assert ended(job) == "done"
+    assert (job.done, job.total, letters.count) == (250, 250, 0)
+    assert [maximum for _, _, maximum in letters.asked] == [100, 100, 100]
+    assert {wanted for _, wanted, _ in letters.asked} == {Wanted("ValueError")}
+    assert jobs.all() == [job]
+
+
+def test_a_cancelled_job_stops_and_a_refused_one_says_why() -> None:
+    letters = Letters(1_000)
+    jobs = Jobs(letters, "queue")  # type: ignore[arg-type]
+    job = jobs.start("redrive", None, 10)
+    letters.gate.set()
+    jobs.cancel(job.number)
+    assert ended(job) == "cancelled"
+    assert 0 < job.done < 1_000
+    refused = Jobs(Letters(5, refused=True), "queue")  # type: ignore[arg-type]
+    refused._letters.gate.set()  # type: ignore[attr-defined]
+    job = refused.start("redrive", None, 100)
+    assert ended(job) == "failed"
+    assert job.error == "1 letters could not be moved"
+
+
+def test_a_text_that_would_turn_or_hide_is_shown_as_escapes() -> None:
+    assert _visible("a\u202eb\x1b[31m\nc\x00") == "a\\u202eb\\x1b[31m\nc\\x00"
+
+
+def test_what_was_edited_is_shown_as_a_difference() -> None:
+    assert _difference("", "x") == []
+    assert _difference('{\n "a": 1\n}', '{\n "a": 2\n}')[-4:] == [" {", '- "a": 1', '+ "a": 2', " }"]
+
+
+def test_an_event_to_edit_is_the_same_event_with_unprintable_characters_as_escapes() -> None:
+    event = {"name": "Zoë\u202e\x1b\U000e0001\ud800", "n": [1]}
+    text = _editable(event)
+    assert json.loads(text) == event
+    assert "Zoë" in text
+    assert all(line.isprintable() for line in text.split("\n"))
