@@ -22,7 +22,7 @@ Algorithm = Literal["sha1", "sha256", "sha512"]
 Encoding = Literal["hex", "base64"]
 Verdict = Literal["genuine", "forged", "stale"]
 
-STANDARD_SECRET_PREFIX = "whsec_"  # noqa: S105  a prefix
+STANDARD_SECRET_PREFIX = "whsec_"  # noqa: S105  a prefix  # pragma: allowlist secret
 MAXIMUM_SIGNATURES = 20
 _is_epoch = re.compile("[0-9]{1,12}").fullmatch
 
