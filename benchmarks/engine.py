@@ -62,7 +62,7 @@ def _given(stack: str, key: str) -> dict[str, Any]:
 
 @dataclass
 class Step:
-    """What a command of the CLI did."""
+    """The result of a command of the CLI."""
 
     printed: str
     done: Counter[str]

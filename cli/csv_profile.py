@@ -1,4 +1,4 @@
-"""What the cells of a column may be: the type and the options that read most of them."""
+"""The type of a column by its cells, with the options that read most of them."""
 
 import re
 from collections import Counter

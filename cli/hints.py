@@ -1,4 +1,4 @@
-"""What to try on a stack that runs here: commands that its variant, schemas and authentication accept."""
+"""Commands to try on a stack that runs here, which its variant, schemas and authentication accept."""
 
 import json
 import shlex

@@ -71,7 +71,7 @@ class Upload:
 
 @dataclass
 class Summary:
-    """What was sent, and what is to come of it.
+    """The counts of what was sent, and of what must come of it.
 
     `alerts` counts those to expect, such as `critical crossed` and `silent`. `silent_afterwards`: devices that fall
     silent when nothing more is sent.

@@ -1,4 +1,4 @@
-"""What a change means for one stack: its resources, rights, findings and cost, before and after."""
+"""The effect of a change on one stack: its resources, rights, findings and cost, before and after."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Side:
 
 @dataclass(frozen=True)
 class StackDiff:
-    """What a change means for a stack. `error` says why it cannot be compared, where `status` is failed."""
+    """The effect of a change on a stack. `error` says why it cannot be compared, where `status` is failed."""
 
     stack: str
     status: Status

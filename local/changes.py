@@ -1,4 +1,4 @@
-"""What a deployment of one graph over another would do: resources created, changed, replaced, deleted, and data lost.
+"""The effect of deploying one graph over another: resources created, changed, replaced, deleted, and data lost.
 
 Pulumi's provider would decide the same by asking AWS. Here the table in local/provider.py decides.
 """
@@ -39,7 +39,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to a resource. `loses` says which data is lost, `note` what else follows."""
+    """The effect on a resource. `loses` says which data is lost, `note` what else follows."""
 
     action: Action
     type: str

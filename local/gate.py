@@ -70,13 +70,9 @@ class Gate:
 
     def _refusal(self, scope: Message) -> str | None:
         """Return why a request is refused, or None."""
-        path = scope["path"]
-        names = Counter(name for name, _ in scope["headers"])
-        if any(names[name] > 1 for name in (b"host", b"origin", b"authorization", b"sec-fetch-site")):
-            return "the request repeats a header"
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if headers.get("host", "").lower() not in self._hosts:
-            return f"the local pipeline answers to {' and '.join(self._hosts)} only"
+        path, headers = scope["path"], headers_of(scope)
+        if reason := misdirected(scope, self._hosts, "authorization"):
+            return reason
         api = self._checks.api_of(path)
         if is_foreign(headers, self._hosts) and not (api and self._checks.allows(api, headers.get("origin", ""))):
             return "the request comes from a page of another origin, which api.cors does not allow"
@@ -85,6 +81,24 @@ class Gate:
         if not api and not self._checks.names_known_key(headers, scope["query_string"].decode("latin-1")):
             return "no AWS signature with a key of this run; `pipeline local --exec` gives a command the keys"
         return None
+
+
+def headers_of(scope: Message) -> dict[str, str]:
+    """Return the headers of a request, by lower-case names."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def misdirected(scope: Message, hosts: Collection[str], credential: str) -> str | None:
+    """Return why a request may be meant for another server, or read in two ways; None if it cannot.
+
+    `credential` is the header that lets a request in.
+    """
+    names = Counter(name for name, _ in scope["headers"])
+    if any(names[name.encode()] > 1 for name in ("host", "origin", "sec-fetch-site", credential)):
+        return "the request repeats a header"
+    if headers_of(scope).get("host", "").lower() not in hosts:
+        return f"this server answers to {' and '.join(hosts)} only"
+    return None
 
 
 def is_foreign(headers: Mapping[str, str], hosts: Collection[str]) -> bool:

@@ -32,7 +32,7 @@ class Graph:
     arns: Mapping[str, Registration] = field(default_factory=dict)
     """Resources by their ARN."""
     ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What stands for a resource elsewhere, by its URN: its id, name, URL and the like."""
+    """The values that name a resource elsewhere, by its URN: its id, name, URL and the like."""
     region: str = DEFAULT_REGION
 
     def __iter__(self) -> Iterator[Registration]:

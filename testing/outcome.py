@@ -1,4 +1,4 @@
-"""What became of an event."""
+"""The outcome of an event."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Outcome:
     attempts: int = 0
     """How often the processor was called."""
     exception: BaseException | None = None
-    """What the processor raised last. Only in memory."""
+    """The last exception of the processor. Only in memory."""
 
 
 def rejected(problems: Iterable[Mapping[str, str]]) -> Outcome:

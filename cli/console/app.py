@@ -26,7 +26,7 @@ from cli.console.events import Events, pretty
 from cli.console.files import Files
 from cli.console.jobs import Jobs
 from cli.console.samples import samples
-from cli.console.traffic import BUCKET_SECONDS, KEPT_SECONDS, Traffic
+from cli.console.traffic import KEPT_SECONDS, Traffic
 from cli.core.errors import one_line
 from cli.core.http import Access, request
 from cli.core.json_text import parse_object
@@ -55,7 +55,6 @@ LETTER_SECONDS = 60
 # A function takes 6 MB, and a form doubles what it escapes.
 FORM_BYTES = 20_000_000
 SINCE = {"15m": 15, "1h": 60, "6h": 360, "1d": 1_440, "7d": 10_080}
-_HASHED_CHARACTERS = 20
 
 # What the pages show as an error: services that refuse or do not answer, and input that they do not take.
 SHOWN_ERRORS = (LocalError, BotoCoreError, ClientError, TableError, ApiError, ValueError)
@@ -158,16 +157,13 @@ class Console:
         return act
 
     def _rendered(self, request: Request, template: str, values: Values, status: int = 200) -> Response:
-        every = self._every_seconds
         whole = {"stack": self._stack.name, "variant": self._variant, "read_only": self._read_only, **values}
-        whole |= {"path": request.url.path, "every_ms": round(every * 1_000), "live": ""}
+        whole |= {"path": request.url.path, "every_ms": round(self._every_seconds * 1_000)}
         page = self._templates.get_template(template)
-        if "live" not in page.blocks:
+        if "live" not in page.blocks or "x-live" not in request.headers:
             return HTMLResponse(page.render(whole), status)
         live = "".join(page.blocks["live"](page.new_context(whole)))
-        tag = hashlib.sha256(live.encode()).hexdigest()[:_HASHED_CHARACTERS]
-        if "x-live" not in request.headers:
-            return HTMLResponse(page.render(whole), status)
+        tag = hashlib.sha256(live.encode()).hexdigest()
         if request.headers["x-live"] == tag:
             return Response(status_code=304)
         return HTMLResponse(live, status, {"X-Live": tag})
@@ -225,7 +221,6 @@ class Console:
             "minutes": minutes,
             "lines": lines[-40:],
             "alarms": alarms,
-            "bucket_seconds": BUCKET_SECONDS,
         }
         return "overview.html", values
 
@@ -255,10 +250,10 @@ class Console:
         return Node(key, resource.name.removeprefix("pipeline-"), kind, count, key in lit | touched, is_alarmed)
 
     def _node(self, request: Request) -> tuple[str, Values]:
-        resource = self._nodes.get(request.path_params["key"])
-        if resource is None:
-            raise LocalError(f"the stack has no resource {request.path_params['key']!r}")
         key = request.path_params["key"]
+        resource = self._nodes.get(key)
+        if resource is None:
+            raise LocalError(f"the stack has no resource {key!r}")
         inputs = {
             name: value if isinstance(value, str) else json.dumps(value, indent=2, default=str)
             for name, value in sorted(resource.inputs.items())
@@ -326,11 +321,13 @@ class Console:
 
     def _letter_list(self, request: Request) -> tuple[str, Values]:
         wanted = request.query_params.get("error_type") or None
-        is_running = any(job.state == "running" for job in self._jobs.all())
+        jobs = self._jobs.all()
+        is_running = any(job.state == "running" for job in jobs)
+        # A look hides letters for a moment, from a job too: only a person looks, and not while one runs.
+        looks = not is_running and "x-live" not in request.headers
         letters: list[dict[str, Any]] = []
         done = Pass({})
-        if not is_running:
-            # A look hides letters, so a job would miss them.
+        if looks:
             letters, done = self._letters.look(Wanted(wanted), SHOWN_LETTERS, LETTER_SECONDS)
         if done.error is not None:
             raise LocalError(one_line(done.error))
@@ -342,8 +339,9 @@ class Console:
             "groups": sorted(groups.items(), key=lambda group: -len(group[1])),
             "done": done,
             "wanted": wanted,
-            "jobs": self._jobs.all(),
+            "jobs": jobs,
             "is_running": is_running,
+            "looks": looks,
             "can_redrive": self._queue_url is not None,
         }
         return "letters.html", values
@@ -489,8 +487,8 @@ def _editable(data: object) -> str:
 
 
 def _form(text: str, *, original: str = "", found: list[str] | None = None) -> dict[str, Any]:
-    shown_values = {"title": "Send", "event": text, "original": original, "types": found or [], "problem": ""}
-    return {**shown_values, "difference": [], "answer": None, "answer_text": "", "ids": []}
+    given = {"title": "Send", "event": text, "original": original, "types": found or []}
+    return {**given, "problem": "", "difference": [], "answer": None, "answer_text": "", "ids": []}
 
 
 def _difference(before: str, after: str) -> list[str]:

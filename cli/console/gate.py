@@ -4,12 +4,11 @@ The console listens on 127.0.0.1, which other users of the machine and every web
 """
 
 import hmac
-from collections import Counter
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
-from local.gate import Application, Message, Receive, Send, is_foreign
+from local.gate import Application, Message, Receive, Send, headers_of, is_foreign, misdirected
 
 # No script, style, frame or address but our own; what a page shows is never run.
 # https://developer.mozilla.org/docs/Web/HTTP/Headers/Content-Security-Policy
@@ -62,12 +61,9 @@ class Gate:
             await _answer(send, 403, [], "this token is not the console's; open the address that it printed")
 
     def _refusal(self, scope: Message) -> str | None:
-        names = Counter(name for name, _ in scope["headers"])
-        if any(names[name] > 1 for name in (b"host", b"origin", b"cookie", b"sec-fetch-site")):
-            return "the request repeats a header"
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if headers.get("host", "").lower() not in self._hosts:
-            return f"the console answers to {' and '.join(self._hosts)} only"
+        headers = headers_of(scope)
+        if reason := misdirected(scope, self._hosts, "cookie"):
+            return reason
         if is_foreign(headers, self._hosts):
             return "the request comes from a page of another origin"
         if self._given(scope) is None and not self._has_cookie(headers):

@@ -1,4 +1,4 @@
-"""What happened in a stack lately, counted from the lines that its functions log."""
+"""The recent traffic of a stack, counted from the lines that its functions log."""
 
 import json
 import threading
@@ -30,7 +30,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Picture:
-    """What pages show of a moment: a value for each bucket, oldest first, and the counts of all of them."""
+    """The traffic as pages show it: a value for each bucket, oldest first, and the counts of all of them."""
 
     accepted: list[float]
     succeeded: list[float]

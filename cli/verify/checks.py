@@ -27,7 +27,7 @@ class Check:
 
 
 class Probe(Protocol):
-    """What is sent through a pipeline."""
+    """A marked event, file or reading that is sent through a pipeline."""
 
     mark: str
     """Stands in everything that the probe sends, and nowhere else."""

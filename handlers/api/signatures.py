@@ -77,7 +77,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class _Signed:
-    """What a request says of itself: the signatures in it, and what comes before the body in the signed text."""
+    """The signatures in a request, and the text before the body that is signed with it."""
 
     signatures: Sequence[str]
     before: str = ""

@@ -20,7 +20,7 @@ TOLD_SUGGESTIONS = 5
 
 @dataclass(frozen=True)
 class Finished:
-    """What is counted and logged of a file that is done."""
+    """The facts about a finished file that are counted and logged."""
 
     counts: Counter[str]
     latencies_ms: list[float]

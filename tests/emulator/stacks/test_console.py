@@ -152,6 +152,9 @@ def test_many_dead_letters_go_back_in_a_job_and_are_purged_only_when_asked_in_wo
         assert pages.ask("/letters", {"kind": "purge", "sure": "purge", "a_second": "1000"})[0] == 303
         shop.until(lambda: "12 of about 12" in pages.get("/letters"))
         shop.until(lambda: "done" in pages.get("/letters"))
+        # A page that was opened while the job ran asks on, and must not hide letters by that.
+        status, live = pages.ask("/letters", X_Live="none")
+        assert (status, "The job has ended" in live, " shown" in live) == (200, True, False)
         assert shop.depth(shop.outputs["dead_letter_queue_url"]) == 0
 
 
