@@ -79,7 +79,9 @@ def test_a_burst_of_uploads_waits_for_a_few_functions_instead_of_starting_dozens
         return len(iot.readings()) == 40
 
     assert eventually(all_stored)
-    assert 1 <= most <= 2 * (os.cpu_count() or 1)
+    # The watcher for silent devices, which runs each minute, has a process of its own.
+    watchers = 1
+    assert 1 <= most <= 2 * (os.cpu_count() or 1) + watchers
 
 
 def test_what_is_not_below_readings_or_ends_otherwise_is_left_alone(iot: Iot) -> None:
