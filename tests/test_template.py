@@ -17,7 +17,7 @@ TEMPLATE = PROJECT["template"]
 
 
 def made(folder: Path, **answers: str) -> Path:
-    """What `pulumi new` makes: the project with another name and no template, and a stack file with the answers."""
+    """The result of `pulumi new`: the project with another name and no template, and a stack file with the answers."""
     for name in ("__main__.py", "components", "handlers", "local"):
         (folder / name).symlink_to(ROOT / name)
     for name in ("processors", "schemas"):
