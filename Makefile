@@ -89,7 +89,7 @@ bench-api: $(DEV) ## CPU and AWS calls per event of the api variant, as ratios t
 bench-iot: $(DEV) ## readings per CPU second, AWS calls and memory of the iot variant's worker
 	@POWERTOOLS_SERVICE_NAME=benchmark POWERTOOLS_METRICS_NAMESPACE=DataPipeline $(BIN)/python -W ignore -m benchmarks.iot
 
-format: $(DEV) ## format, and mend what ruff can
+format: $(DEV) ## format, and fix what ruff can
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 

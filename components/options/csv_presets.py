@@ -10,7 +10,7 @@ EscapeStyle = Literal["literal", "mysql", "postgres"]
 
 @dataclass(frozen=True)
 class _Defaults:
-    """What a preset sets where the configuration says nothing."""
+    """Values of a preset, used where the configuration is silent."""
 
     input: Mapping[str, Any]
     columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
