@@ -101,7 +101,7 @@ class Backend:
 
 @dataclass(frozen=True)
 class ApiMetrics:
-    """What CloudWatch knows an API by, and what it calls a server error.
+    """An API's CloudWatch dimensions, and its metric for server errors.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
     https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html
@@ -445,7 +445,7 @@ def _cors(options: ApiOptions, backends: Sequence[Backend]) -> aws.apigatewayv2.
 def _access_logs(
     name: str, options: ApiOptions, logs: LogOptions, child: ResourceOptions
 ) -> aws.apigatewayv2.StageAccessLogSettingsArgsDict | None:
-    """Where a stage logs its requests, and what of each. Both kinds of API have it in the same shape."""
+    """Access-log settings of a stage. Both kinds of API take them in the same shape."""
     if not options.writes_access_logs:
         return None
     group = aws.cloudwatch.LogGroup(

@@ -1,4 +1,4 @@
-"""What Lambda sets for every function, before any of our modules is imported; what several folders of tests need."""
+"""Lambda's environment, set before any of our modules is imported, and fixtures that several folders share."""
 
 import gc
 import os
@@ -31,5 +31,5 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def decisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where emulators write their policy decisions."""
+    """File to which emulators write their policy decisions."""
     return tmp_path_factory.mktemp("iam") / "decisions.jsonl"

@@ -102,7 +102,7 @@ class Stack:
 
     @property
     def is_local(self) -> bool:
-        """Whether it runs on this machine."""
+        """Return True if it runs on this machine."""
         return OUTPUTS in os.environ or self._running is not None
 
     def refuse_second(self) -> None:

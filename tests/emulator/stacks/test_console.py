@@ -81,7 +81,7 @@ def test_an_event_is_followed_from_sending_to_its_dead_letter_and_back(shop: Cli
         assert "What differs" in pages.ask("/send", fields)[1]
         assert "The answer" not in pages.ask("/send", fields)[1]
         assert "is not JSON" in pages.ask("/send", {"event": "{", "action": "send"})[1]
-        # The processor is mended, and one letter goes back.
+        # The processor is fixed, and one letter goes back.
         shop.use_processor("processors/echo.py", "def process(event):\n    return {}\n")
         message_id = letters.split("/letters/")[1].split('"')[0]
         assert pages.ask("/letters", {"kind": "redrive", "message_id": message_id})[0] == 303

@@ -25,7 +25,7 @@ def client(start: Start) -> Iterator[Client]:
 
 @pytest.fixture
 def verify(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str, Any]]]:
-    """What `pipeline verify` prints, by line."""
+    """Return the lines that `pipeline verify` prints."""
     for name, value in client.up.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv(OUTPUTS, json.dumps(client.outputs))
