@@ -39,8 +39,8 @@ INTEGRATION_TIMEOUT_MS = 29_000
 GATEWAY_ERROR = (
     '{"error": {"code": "$context.error.responseType", "message": $context.error.messageString, "details": []}}'
 )
-# The function of a REST API gets the exact bytes of a body, which signatures and binary events need: as text, bytes that
-# are not UTF-8 would be replaced. A body below the minimum is not decompressed, and no request reaches this one.
+# The function of a REST API gets the exact bytes of a body, which signatures and binary events need: in text, bytes
+# that are not UTF-8 would be replaced. A body below the minimum is not decompressed, and no request reaches this one.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-payload-encodings.html
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-enable-compression.html
 BINARY_TYPES = ("*/*",)
@@ -106,7 +106,7 @@ class Backend:
 
 @dataclass(frozen=True)
 class ApiMetrics:
-    """What CloudWatch knows an API by, and what it calls a server error.
+    """An API's CloudWatch dimensions, and its metric for server errors.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
     https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html
@@ -442,7 +442,7 @@ def _cors(options: ApiOptions, backends: Sequence[Backend]) -> aws.apigatewayv2.
 def _access_logs(
     name: str, options: ApiOptions, logs: LogOptions, child: ResourceOptions
 ) -> aws.apigatewayv2.StageAccessLogSettingsArgsDict | None:
-    """Where a stage logs its requests, and what of each. Both kinds of API have it in the same shape."""
+    """Access-log settings of a stage. Both kinds of API take them in the same shape."""
     if not options.writes_access_logs:
         return None
     group = aws.cloudwatch.LogGroup(

@@ -48,7 +48,7 @@ Objection = Callable[[Reading], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Where a value has its device, time and metrics, and what is accepted there.
+    """Places of device, time and metrics in a reading, and the accepted values.
 
     The first path of a field that exists in a value is used. `metric_names` renames metrics; None drops one.
     `partial`: an unusable metric is rejected alone, and the others of its reading are kept.

@@ -44,7 +44,7 @@ EXAMPLES = {
 
 
 class Traces(NamedTuple):
-    """What events leave: ids in the table and in the bucket, and how many dead letters are of no failed item."""
+    """Traces of events: ids in the table and the bucket, and the number of dead letters without a failed item."""
 
     ids: set[str]
     strays: int

@@ -184,7 +184,7 @@ def test_a_compressed_body_is_given_as_it_was_sent(payload_format: str) -> None:
 @pytest.mark.parametrize(
     ("payload_format", "encoding", "kept"), [("1.0", "gzip", False), ("1.0", "br", True), ("2.0", "gzip", True)]
 )
-def test_only_a_rest_api_may_have_expanded_a_body(payload_format: str, encoding: str, kept: bool) -> None:
+def test_only_a_rest_api_may_have_expanded_a_body(payload_format: str, encoding: str, *, kept: bool) -> None:
     request = read_request(lambda_event(payload_format, body="{}", headers={"Content-Encoding": encoding}))
     assert ("content-encoding" in request.headers) == kept
 
