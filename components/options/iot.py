@@ -140,7 +140,8 @@ class SilenceOptions(Options):
 
 
 class FieldOptions(Options):
-    """Paths of fields, such as `dev.id`. Of `device_id | dev.id`, the first that a reading has is used."""
+    """Paths of fields, such as `dev.id`. Of `device_id | dev.id`, the first that a reading has is used; null counts as not
+    there."""
 
     device_id: FieldPaths = "device_id"
     """Path of the device id."""
