@@ -48,7 +48,7 @@ Objection = Callable[[Reading], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Where a value has its device, time and metrics, and what is accepted there.
+    """Places of device, time and metrics in a reading, and the accepted values.
 
     The first path of a field at which a value has something other than null is used. `metric_names` renames metrics;
     None drops one.

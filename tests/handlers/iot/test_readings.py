@@ -1,4 +1,4 @@
-"""What an object of readings may hold: exact numbers, exact reasons, and a bad reading never costs a good one."""
+"""Objects of readings: exact numbers, exact reasons, and a bad reading never costs a good one."""
 
 import gzip
 import json
