@@ -1,4 +1,4 @@
-"""What a processor imports.
+"""The public API for processors.
 
 from handlers.processor import Context, Rejected, Unavailable, secret
 

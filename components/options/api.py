@@ -233,7 +233,7 @@ class EventQueueOptions(QueueOptions):
 
     @property
     def is_fifo(self) -> bool:
-        """Whether events of one group keep their order."""
+        """Return True if events of one group keep their order."""
         return self.fifo is not None
 
 
@@ -298,7 +298,7 @@ class ApiPipelineConfig(CommonOptions):
 
     @property
     def has_event_bus(self) -> bool:
-        """Whether outcomes are published."""
+        """Return True if outcomes are published."""
         return self.outcomes is not None
 
     @model_validator(mode="after")

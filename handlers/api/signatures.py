@@ -29,7 +29,7 @@ _is_epoch = re.compile("[0-9]{1,12}").fullmatch
 
 @dataclass(frozen=True)
 class Sender:
-    """Where the requests of a sender have the type and the id of a delivery, and which headers a processor may need."""
+    """Places of a delivery's type and id in a sender's requests, and the headers that a processor may need."""
 
     type_header: str = ""
     type_field: str = ""
@@ -64,7 +64,7 @@ SENDERS: Mapping[Scheme, Sender] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """How the requests of one webhook are signed. What follows `tolerance_seconds` is for the scheme `hmac` only."""
+    """Signature rules of one webhook. The fields after `tolerance_seconds` apply to the scheme `hmac` only."""
 
     scheme: Scheme
     tolerance_seconds: int = 300

@@ -1,4 +1,4 @@
-"""What a circuit breaker adds to a stack, and that without one nothing of it is there."""
+"""A circuit breaker's resources: all of them with the option, none without it."""
 
 import json
 from collections.abc import Callable

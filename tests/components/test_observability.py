@@ -115,7 +115,7 @@ def assert_exists(graph: Graph, each: Watched) -> None:
 
 
 def known_values(graph: Graph) -> set[str]:
-    """What a dimension may be: the name or id of something in this stack, or its service."""
+    """Return the allowed values of a dimension: names and ids of this stack's resources, or its service."""
     names = {resource.physical_name for resource in graph if resource.custom}
     ids = {stage.inputs["apiId"] for stage in graph.of_type("aws:apigatewayv2/stage:Stage")}
     stages = {stage.inputs["stageName"] for stage in graph.of_type("aws:apigateway/stage:Stage")}
@@ -234,7 +234,7 @@ def test_the_report_function_has_a_function_s_alarms_and_one_on_its_dead_letters
 
 
 def alarms(graph: Graph) -> dict[str, tuple[list[Watched], float]]:
-    """What each alarm watches, and where it rings."""
+    """Return each alarm's metric and its topic."""
     return {
         alarm.name.removeprefix("pipeline-watch-"): (watched(alarm.inputs), alarm.inputs["threshold"])
         for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")

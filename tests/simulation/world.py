@@ -224,7 +224,7 @@ class World:
     # The processor
 
     def call(self, _process: object, data: Mapping[str, Any], _context: object, seconds: float) -> Answer:
-        """Return what the user's function comes to, or die of it."""
+        """Return the outcome of the user's function, or die as it does."""
         event = self.events[data["id"]]
         event.runs += 1
         took = EVENT_SECONDS * self.chance.choice([0.1, 1, 5, 12])
