@@ -29,13 +29,18 @@ def media_type(headers: Mapping[str, str]) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower() or JSON_TYPE
 
 
+def was_expanded(body: bytes, headers: Mapping[str, str]) -> bool:
+    """Return True for a body that is not compressed although its header says gzip: a gateway has expanded it."""
+    return _encoding(headers) in _GZIP and not body.startswith(_GZIP_MAGIC)
+
+
 def expanded(body: bytes, headers: Mapping[str, str]) -> bytes:
     """Return the body without its compression.
 
     Raises UnsupportedError for an encoding other than gzip, TooLargeError above `MAXIMUM_BODY_BYTES`, BadRequestError
     for a body that is no gzip, is truncated, is followed by other bytes, or was compressed twice.
     """
-    encoding = headers.get("content-encoding", "").strip().lower()
+    encoding = _encoding(headers)
     if encoding in ("", "identity"):
         return body
     if encoding not in _GZIP:
@@ -105,6 +110,10 @@ def is_packed(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _encoding(headers: Mapping[str, str]) -> str:
+    return headers.get("content-encoding", "").strip().lower()
 
 
 def _unsupported_type(headers: Mapping[str, str], *supported: str) -> UnsupportedError:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
+from handlers.shared.bodies import was_expanded
 from handlers.shared.errors import ApiError, BadRequestError, UnavailableError
 from handlers.shared.log import logger
 from handlers.shared.text import printable
@@ -99,7 +100,7 @@ def _sent_route(event: Mapping[str, Any]) -> str:
 def read_request(event: Mapping[str, Any]) -> Request:
     """Return the request in a Lambda event. Raises BadRequestError for a body or header that cannot be read."""
     context = event["requestContext"]
-    headers = _headers(event)
+    headers, body = _headers(event), _body(event)
     if "http" in context:
         path, client = event["rawPath"], context["http"]
         authorizer = context.get("authorizer") or {}
@@ -107,13 +108,17 @@ def read_request(event: Mapping[str, Any]) -> Request:
     else:
         path, client = context["path"], context["identity"]
         signer, claims = client, {}
+        if was_expanded(body, headers):
+            # Above its minimum compression size, a REST API expands a body and leaves the header:
+            # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-make-request-with-compressed-payload.html
+            del headers["content-encoding"]
     return Request(
         route=read_route(event),
         path=path,
         headers=headers,
         parameters=_parameters(event),
         event_id=(event.get("pathParameters") or {}).get("id", ""),
-        body=_body(event),
+        body=body,
         source_ip=printable(client.get("sourceIp") or "", USER_AGENT_LENGTH),
         user_agent=printable(client.get("userAgent") or "", USER_AGENT_LENGTH),
         correlation_id=_read_correlation_id(headers.get("x-correlation-id"), context["requestId"]),
@@ -135,12 +140,7 @@ def _owner(signer: Mapping[str, Any], claims: Mapping[str, Any], api_key_id: str
 def _headers(event: Mapping[str, Any]) -> dict[str, str]:
     # An HTTP API joins repeated headers. In `headers`, a REST API has only the last of them.
     repeated = {name: ",".join(values) for name, values in (event.get("multiValueHeaders") or {}).items()}
-    headers = {name.lower(): value for name, value in {**(event.get("headers") or {}), **repeated}.items()}
-    if "http" not in event["requestContext"]:
-        # A REST API has expanded the body and leaves the header:
-        # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-make-request-with-compressed-payload.html
-        headers.pop("content-encoding", None)
-    return headers
+    return {name.lower(): value for name, value in {**(event.get("headers") or {}), **repeated}.items()}
 
 
 def _parameters(event: Mapping[str, Any]) -> Mapping[str, str]:
