@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cli.core.samples import sample_event
+from cli.core.suggestions import suggest
 from components.config import PipelineConfig
 from components.options.api import ApiOptions, ApiPipelineConfig
 from components.options.csv import CsvPipelineConfig
@@ -15,11 +16,11 @@ from components.variants.api import event_schemas
 # Columns that a hint names.
 SHOWN_COLUMNS = 8
 # What a client of a protected API adds.
-ACCESS = {
-    "none": "",
-    "iam": " --sign",
-    "api_key": " --header 'x-api-key: YOUR-KEY'",
-    "jwt": " --header 'authorization: Bearer YOUR-TOKEN'",
+ACCESS: Mapping[str, tuple[str, ...]] = {
+    "none": (),
+    "iam": ("--sign",),
+    "api_key": ("--header", "x-api-key: YOUR-KEY"),
+    "jwt": ("--header", "authorization: Bearer YOUR-TOKEN"),
 }
 
 
@@ -33,10 +34,10 @@ def hints(stack: str, config: PipelineConfig, outputs: Mapping[str, Any]) -> lis
             more = f" and {len(columns) - SHOWN_COLUMNS} more" if len(columns) > SHOWN_COLUMNS else ""
             return [
                 f"Upload a file with the columns {', '.join(columns[:SHOWN_COLUMNS])}{more}:",
-                f"pipeline upload FILE.csv --stack {stack}",
+                suggest("upload", "FILE.csv", "--stack", stack),
             ]
         case IotPipelineConfig():
-            return ["Upload readings of simulated devices:", f"pipeline simulate --stack {stack}"]
+            return ["Upload readings of simulated devices:", suggest("simulate", "--stack", stack)]
 
 
 def _send(stack: str, api: ApiOptions, url: str) -> list[str]:
@@ -45,17 +46,21 @@ def _send(stack: str, api: ApiOptions, url: str) -> list[str]:
         files = (
             api.schemas if isinstance(api.schemas, str) else " or ".join(f"schemas/{one}.json" for one in api.schemas)
         )
-        return [f"Send events that satisfy {files}:", f"pipeline send FILE.jsonl --stack {stack}{ACCESS[api.auth]}"]
+        return [
+            f"Send events that satisfy {files}:",
+            suggest("send", "FILE.jsonl", "--stack", stack, *ACCESS[api.auth]),
+        ]
     body = shlex.quote(json.dumps(event))
     if api.auth != "none":
-        send = f"pipeline send - --stack {stack}{ACCESS[api.auth]}"
+        send = suggest("send", "-", "--stack", stack, *ACCESS[api.auth])
         return [f"Send an event (the API requires {api.auth}):", f"echo {body} | {send}"]
     return ["Send an event:", f"curl -i {url}/events -H 'Content-Type: application/json' -d {body}"]
 
 
 def _webhooks(stack: str, urls: Iterable[str]) -> Iterator[str]:
     for name in urls:
-        yield from ("", f"Send a request of the webhook {name}:", f"pipeline webhook send {name} FILE --stack {stack}")
+        send = suggest("webhook", "send", name, "FILE", "--stack", stack)
+        yield from ("", f"Send a request of the webhook {name}:", send)
 
 
 def _event(api: ApiOptions) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from tests.user_files import refuse_to_read_them
 # `make quick` looks at a quarter of the examples that `make test` looks at.
 settings.register_profile("quick", max_examples=25)
 
+# As in an activated environment: messages suggest commands by their names, not by paths of this machine.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "test")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "DataPipeline")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cli.core.json_text import parse_object
+from cli.core.suggestions import suggest
 from local.errors import LocalError
 from local.project import Project, find_project, load_project
 
@@ -110,7 +111,8 @@ class Stack:
         if self._running:
             raise LocalError(
                 f"stack {self.name!r} already runs here (process {self._running['pid']}); stop it with Ctrl-C, or give "
-                f"the second one a name of its own: cp Pulumi.{self.name}.yaml Pulumi.{self.name}2.yaml"
+                f"the second one a name of its own: cp Pulumi.{self.name}.yaml Pulumi.{self.name}2.yaml; "
+                + suggest("local", "--stack", f"{self.name}2")
             )
 
     @cached_property
@@ -144,7 +146,7 @@ class Stack:
 
     def _pulumi(self, *arguments: str) -> str:
         """Return what the Pulumi CLI prints about the stack. Raises LocalError."""
-        absent = f"stack {self.name!r} does not run here (`pipeline local --stack {self.name}` starts it)"
+        absent = f"stack {self.name!r} does not run here (`{suggest('local', '--stack', self.name)}` starts it)"
         named = f"`pulumi {' '.join(each for each in arguments if not each.startswith('-'))}`"
         pulumi = shutil.which("pulumi")
         if pulumi is None:

@@ -100,7 +100,7 @@ def test_a_worker_that_cannot_write_is_red_where_the_event_is_to_be_processed(cl
     found = verify()
     iam.delete_role_policy(RoleName=role, PolicyName="deny")
     assert list(red(found)) == ["processed", "cleaned up"]
-    assert red(found)["processed"].startswith("it is queued after 3 seconds; see `pipeline logs --id ")
+    assert red(found)["processed"].startswith("it is queued after 3 seconds; see `pipeline logs --stack dev --id ")
     assert "is not done, and may still be in the queue" in red(found)["cleaned up"]
     assert not_tried(found) == ["readable", "repeat"]
     (event,) = client.items()
