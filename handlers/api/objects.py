@@ -63,7 +63,7 @@ def _digest(envelopes: Sequence[Envelope]) -> str:
 
 
 def archive_folder(event: Mapping[str, Any]) -> str:
-    """Return the Hive partition of an envelope or an item, as Athena reads it: `archive/type=…/dt=YYYY-MM-DD/hour=HH`."""
+    """Return the Hive partition of an envelope or an item: `archive/type=…/dt=YYYY-MM-DD/hour=HH`."""
     day, hour = event["received_at"][:10], event["received_at"][11:13]
     return f"archive/type={quote(event['type'], safe='')}/dt={day}/hour={hour}"
 
