@@ -69,8 +69,20 @@ class Sending:
 
     def _entries(self, body: str) -> list[Entry]:
         """Return what the API's own code makes of a body. Raises ApiError."""
-        nowhere = {"source_ip": "127.0.0.1", "user_agent": "", "correlation_id": "console", "caller": "", "owner": ""}
-        asked = Request("POST /events", "/events", {}, {}, "", body.encode(), **nowhere)
+        asked = Request(
+            route="POST /events",
+            path="/events",
+            headers={},
+            parameters={},
+            repeated=(),
+            event_id="",
+            body=body.encode(),
+            source_ip="127.0.0.1",
+            user_agent="",
+            correlation_id="console",
+            caller="",
+            owner="",
+        )
         return self._submissions.read(asked)[0]
 
     def _notes(self, entries: list[Entry], original: str) -> list[str]:
