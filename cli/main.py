@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial, wraps
-from importlib.util import find_spec
 from typing import Annotated, NoReturn, ParamSpec
 
 import typer
@@ -115,14 +114,17 @@ def local(
         typer.Option("--exec", help="Run this shell command against the pipeline, stop it, exit with its code."),
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print only the outputs, as one line of JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print only the outputs, as one line of JSON; no console.")
+    ] = False,
+    with_console: Annotated[bool, typer.Option("--console/--no-console", help="Show the stack in the browser.")] = True,
 ) -> int:
     """Run a stack on this machine, in an AWS emulator, until Ctrl-C. Changed handler code is reloaded."""
     # Nothing is to be cleaned up before the start, and an interrupted import can swallow Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from cli.local import run_local
 
-    return run_local(stack, port, shell_command, as_json=as_json)
+    return run_local(stack, port, shell_command, as_json=as_json, console=with_console)
 
 
 @command(app)
@@ -136,9 +138,12 @@ def console(
     writable: Annotated[
         bool, typer.Option("--writable", help="Send, redrive and purge on AWS, too; on this machine it can anyway.")
     ] = False,
+    beside: Annotated[bool, typer.Option(hidden=True, help="End with standard input: `pipeline local` does.")] = False,
 ) -> int:
     """See a stack that runs here or on AWS in the browser, until Ctrl-C."""
-    if find_spec("starlette") is None or find_spec("jinja2") is None:
+    from cli.console import is_installed
+
+    if not is_installed():
         from cli.core.suggestions import program
 
         raise LocalError(
@@ -147,9 +152,8 @@ def console(
     from cli.console.serve import run_console
     from cli.core.http import Access
 
-    return run_console(
-        stack, port, Access.from_options(header or [], sign=sign), read_only=read_only, writable=writable
-    )
+    access = Access.from_options(header or [], sign=sign)
+    return run_console(stack, port, access, read_only=read_only, writable=writable, beside=beside)
 
 
 @command(app)
