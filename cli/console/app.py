@@ -34,6 +34,7 @@ from cli.core.logs import LogReader
 from cli.core.stack import Stack
 from cli.core.terminal import inert
 from cli.dead_letters import dead_letters_of
+from cli.letter_files import PurgeRecord
 from cli.live import shown
 from cli.send import read_events
 from components.options.api import ApiPipelineConfig
@@ -42,9 +43,10 @@ from components.variants.api import event_schemas
 from components.variants.iot import READINGS
 from handlers.api.listing import STATUSES
 from handlers.shared import queues
-from handlers.shared.dead_letters import Found, Pass, Wanted
 from handlers.shared.dynamodb import TableError
 from handlers.shared.errors import ApiError
+from handlers.shared.letters import Found, Wanted
+from handlers.shared.passes import Pass
 from local.diagram import drawing
 from local.errors import LocalError
 
@@ -371,15 +373,28 @@ class Console:
         a_second = fields.get("a_second", "50")
         if not a_second.isdecimal() or not 1 <= int(a_second) <= 1_000:  # noqa: PLR2004  the limits of the form
             raise ValueError("the pace must be a whole number from 1 to 1000 a second")
-        self._jobs.start(kind, fields.get("error_type") or None, int(a_second))
+        wanted = Wanted(fields.get("error_type") or None)
+        if kind == "redrive":
+            self._jobs.start(kind, wanted.error_type, int(a_second))
+        else:
+            record = self._purge_begins(wanted)
+            self._jobs.start(kind, wanted.error_type, int(a_second), lambda count: record.ended({"deleted": count}))
         return "/letters"
+
+    def _purge_begins(self, wanted: Wanted) -> PurgeRecord:
+        """Record who purges, before anything is deleted. Raises LocalError."""
+        record = PurgeRecord(self._stack, wanted, None)
+        record.begins()
+        return record
 
     def _move_one(self, kind: str, message_id: str) -> str:
         wanted = Wanted(id=message_id)
         if kind == "redrive":
             done = self._letters.redrive(str(self._queue_url), wanted, 1, LETTER_SECONDS)
         else:
+            record = self._purge_begins(wanted)
             done = self._letters.purge(wanted, 1, LETTER_SECONDS)
+            record.ended(done.counts)
         if done.error is not None or done.failed:
             raise LocalError(one_line(done.error) if done.error else "SQS refused to move the message; try again")
         return "/letters"
