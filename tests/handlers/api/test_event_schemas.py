@@ -81,7 +81,7 @@ def test_an_address_is_judged_as_the_schema_library_judges_it(name: str) -> None
             assert LINEAR_FORMATS[name](text) == bool(judged.search(text)), text
 
 
-SAME = (
+SAME: list[list[Any]] = [
     [1, 1.0],
     [0, -0.0],
     [{"a": [1], "b": 2}, {"b": 2.0, "a": [1.0]}],
@@ -89,8 +89,8 @@ SAME = (
     ["a", "a"],
     [True, True],
     [[], []],
-)
-OTHER = (
+]
+OTHER: list[list[Any]] = [
     [1, True],
     [0, False],
     [1, "1"],
@@ -100,7 +100,7 @@ OTHER = (
     [{"a": 1}, [["a", 1]]],
     [[1, 2], [2, 1]],
     [1.5, 1],
-)
+]
 
 
 @pytest.mark.parametrize(
