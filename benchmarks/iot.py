@@ -94,7 +94,7 @@ def content(case: Case) -> bytes:
 
 
 def notification(bucket: str, key: str) -> dict[str, Any]:
-    """What S3 sends."""
+    """An S3 notification."""
     entry = {"key": key, "sequencer": "1"}
     time_now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     return {"Records": [{"eventTime": time_now, "s3": {"bucket": {"name": bucket}, "object": entry}}]}
@@ -123,7 +123,7 @@ def megabytes() -> float:
 
 
 def cost(work: Callable[[], object]) -> Cost:
-    """What a piece of work takes."""
+    """CPU time, AWS calls and memory of a piece of work."""
     calls = 0
     original: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]  # noqa: SLF001
 

@@ -22,6 +22,7 @@ from cli.core.errors import one_line
 from cli.core.json_text import write_json
 from cli.core.signals import stop_on_signals
 from cli.core.stack import Stack
+from cli.core.suggestions import suggest
 from cli.core.terminal import inert, write_fields, write_lines
 from cli.letter_files import PurgeRecord, export_name, new_letter_file, read_letters
 from handlers.api.causes import EventCauses
@@ -142,7 +143,7 @@ def run_redrive(stack: str, wanted: Wanted, amount: Amount, *, sure: bool, as_js
     """Move dead letters back to their queue. Return 1 if any could not be moved."""
     source = Stack(stack)
     if source.config.variant == "iot":
-        raise LocalError(f"the dead letters of an iot stack go to its worker: pipeline replay --stack {stack}")
+        raise LocalError(f"the dead letters of an iot stack go to its worker: {suggest('replay', '--stack', stack)}")
     letters, queue_url = _letters(source, wanted), source.output("queue_url")
     if letters.is_fifo:
         write_lines([ORDER], to_stderr=True)

@@ -140,7 +140,7 @@ class SilenceOptions(Options):
 
 
 class FieldOptions(Options):
-    """Paths of fields, such as `dev.id`. Of `device_id | dev.id`, the first that a reading has is used."""
+    """Paths of fields, such as `dev.id`. Of `device_id | dev.id`, the first that leads to more than null is used."""
 
     device_id: FieldPaths = "device_id"
     """Path of the device id."""

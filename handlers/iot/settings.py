@@ -1,4 +1,4 @@
-"""What the iot variant's functions read from their environment."""
+"""Environment settings of the iot variant's functions."""
 
 from dataclasses import dataclass
 

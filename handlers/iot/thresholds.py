@@ -41,13 +41,13 @@ class Threshold:
         return self.min if bound == "min" else self.max
 
     def beyond(self, bound: Bound, value: Decimal) -> bool:
-        """Whether a value is out of bounds; at the limit it is not."""
+        """Return True if a value is out of bounds. The limit itself is within bounds."""
         return (
             self.min is not None and value < self.min if bound == "min" else self.max is not None and value > self.max
         )
 
     def within(self, bound: Bound, value: Decimal) -> bool:
-        """Whether a value is back for good."""
+        """Return True if a value is inside the limit by the hysteresis."""
         if bound == "min":
             return self.min is not None and value >= self.min + self.hysteresis
         return self.max is not None and value <= self.max - self.hysteresis
@@ -68,7 +68,7 @@ class State:
 
     @property
     def out_of_bounds(self) -> bool:
-        """Whether the metric was beyond the limit last."""
+        """Return True if the metric's last value was beyond the limit."""
         return self.beyond > self.within
 
 

@@ -57,7 +57,7 @@ class ContendedError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an object, for the log and the metrics."""
+    """Result of an object, for the log and the metrics."""
 
     contents: Contents
     rejections_key: str
@@ -141,7 +141,7 @@ def of_the_keys_device(key: str, others: Objection | None) -> Objection:
 
 
 def objection_of(schema: Mapping[str, Any]) -> Objection:
-    """What a JSON Schema has against a reading, seen as `{"device_id", "timestamp", "metrics": {name: number}}`."""
+    """Return a JSON Schema's objection to a reading as `{"device_id", "timestamp", "metrics": {name: number}}`."""
     from handlers.shared.schemas import compile_schemas  # noqa: PLC0415  a cold start without a schema does not pay for it
 
     validate = compile_schemas({"": schema})[""]

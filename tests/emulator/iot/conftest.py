@@ -138,7 +138,7 @@ class Iot:
         return [json.loads(line) for body in bodies for line in body.splitlines()]
 
     def notices(self) -> list[Json]:
-        """What the topic sent since the last time: SNS's own envelopes, oldest first."""
+        """Return the topic's messages since the last call: SNS's own envelopes, oldest first."""
         found: list[Json] = []
         while (
             batch := aws.client("sqs")

@@ -1,4 +1,4 @@
-"""When a limit is crossed and when somebody is told, whatever the order in which readings come."""
+"""Crossings and alerts of limits, in any order of the readings."""
 
 import json
 from collections.abc import Sequence
