@@ -40,5 +40,6 @@ def _suggestions(
 ) -> list[Mapping[str, Any]]:
     if table is None:
         return evidence.of_header
-    of_rows = suggestions(file_format, evidence, counts.reasons, table.delimiter, len(table.header))
+    good = {each.name: (each.statistics.sample.values, each.statistics.count) for each in table.outputs}
+    of_rows = suggestions(file_format, evidence, counts.reasons, table.delimiter, len(table.header), good)
     return [*similar_names(table.plan.missing, table.plan.unknown), *of_rows]
