@@ -54,6 +54,8 @@ def test_a_file_ends_in_outputs_and_report_and_item_and_one_notification(files: 
         "raw/été/日本 ✓.csv",
         "raw/" + "x" * 991 + ".csv",
         "raw/" + "é/" * 320 + ".csv",
+        "raw/UPPER.CSV",
+        "raw/mixed.Csv.Gz",
         "raw/..//dots.csv",
         "raw/../../reports/dots.csv",
     ],
