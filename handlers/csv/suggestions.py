@@ -109,7 +109,7 @@ def _lost(column: Column, options: Mapping[str, Any], good: Sequence[str], count
         return 0
     # The sample has the output's spelling, with a point.
     cells = [cell.replace(".", column.decimal or ".") for cell in good]
-    changes = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    changes: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     return len(check_of(replace(column, unique=False, **changes)).read(cells).problems) / len(good) * count
 
 
