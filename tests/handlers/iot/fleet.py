@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from itertools import count
@@ -41,6 +42,7 @@ class Fleet:
         self.messages: list[Json] = []
         self.objects: dict[str, bytes] = {}
         self.refused_messages = 0
+        self.settings: Mapping[str, Any] = {}
         self.memory = MemoryDynamoDB(
             **{
                 TABLE: MemoryTable(
@@ -138,7 +140,8 @@ class Fleet:
 
     def take(self, event: Json, run: str = "") -> None:
         silences = Silences.from_json(json.dumps(self.silence))
-        worker = IotWorker(self._worker_settings, self.thresholds, silences, "test", {}, self.form)
+        settings = replace(self._worker_settings, **self.settings)
+        worker = IotWorker(settings, self.thresholds, silences, "test", {}, self.form)
         worker.handle(event, run or f"run-{next(self._numbers)}")
 
     def hear(self, *devices: str, at: float | None = None) -> None:
