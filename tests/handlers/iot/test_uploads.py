@@ -111,3 +111,28 @@ def test_a_topic_that_refuses_for_days_does_not_fill_the_state(fleet: Fleet) -> 
     fleet.minutes += 60
     fleet.take(upload(fleet, 45))
     assert fleet.told() == ["d1 recovered", "d1 crossed"]
+
+
+def test_uploads_that_were_overwritten_before_they_were_read_leave_a_record_each(fleet: Fleet) -> None:
+    moment = datetime.fromtimestamp(START, UTC)
+    events = [
+        fleet.upload_bytes(
+            json.dumps({"device_id": f"d{number}", "timestamp": moment.isoformat(), "t": 1}).encode(),
+            moment,
+            "readings/latest.json",
+        )
+        for number in range(40)
+    ]
+    for event in events:
+        fleet.take(event)
+    records = [json.loads(body) for key, body in fleet.objects.items() if key.startswith("rejected/")]
+    assert len(records) == 39
+    assert {each["reason"].partition(",")[0] for each in records} == {"the object was overwritten before it was read"}
+    assert {(each["object"], each["position"]) for each in records} == {("readings/latest.json", None)}
+    (stored,) = (item for item in fleet.memory.tables[TABLE].items.values() if "metrics" in item)
+    assert stored["device_id"]["S"] == "d39"
+    # The same bytes again are the same upload to read.
+    same = fleet.objects["readings/latest.json"]
+    fleet.take(fleet.upload_bytes(same, moment, "readings/latest.json"))
+    fleet.take(events[-1])
+    assert len([key for key in fleet.objects if key.startswith("rejected/")]) == 39
