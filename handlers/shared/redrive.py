@@ -12,7 +12,16 @@ from handlers.shared.bodies import json_text
 from handlers.shared.context import LambdaContext
 from handlers.shared.dead_letters import ROUND_SECONDS, DeadLetters, Explain, OutsideError, Pass, Wanted
 from handlers.shared.errors import BadRequestError, ForbiddenError, NotFoundError
-from handlers.shared.http import Request, answer, error_body, invalid_parameters, response, unavailable_error
+from handlers.shared.http import (
+    Request,
+    answer,
+    error_body,
+    invalid_parameters,
+    known_parameters,
+    response,
+    single_parameters,
+    unavailable_error,
+)
 from handlers.shared.settings import RedriveSettings
 from handlers.shared.strict_json import without_repeated_names
 
@@ -52,9 +61,10 @@ class Redrive:
         facts["caller"] = request.caller
         match request.route:
             case "GET /redrive/preview":
-                messages, done = self._dead_letters.look(*_asked(_numbers(request.parameters)), seconds)
+                messages, done = self._dead_letters.look(*_asked(_numbers(single_parameters(request))), seconds)
                 return _answered(done, {"messages": messages})
             case "POST /redrive/start":
+                known_parameters(request, ())
                 done = self._dead_letters.redrive(
                     self._queue_url, *_asked(_object(json_text(request.body, request.headers))), seconds
                 )
