@@ -84,7 +84,19 @@ MaxAgeOption = Annotated[
     timedelta | None,
     typer.Option("--max-age", parser=duration, metavar="DURATION", help="Only younger ones: 90s, 15m, 6h, 2d."),
 ]
+IdOption = Annotated[
+    str | None, typer.Option("--id", metavar="ID", help="Only the one with this id, of the message, event or file.")
+]
+EventTypeOption = Annotated[str | None, typer.Option("--type", help="Only those of events of this type.")]
+FieldOption = Annotated[
+    str | None,
+    typer.Option("--field", metavar="PATH=VALUE", help="Only those of events with this value, as customer.id=42."),
+]
 MaximumOption = Annotated[int, typer.Option("--max", min=1, help="The maximum number.")]
+AllOption = Annotated[bool, typer.Option("--all", help="All of them, whatever --max says; with their progress.")]
+RateOption = Annotated[
+    int | None, typer.Option("--rate", min=1, show_default="as fast as it goes", help="At most so many a second.")
+]
 
 
 def command(
@@ -509,14 +521,36 @@ def dead_letters_list(
     error_type: ErrorTypeOption = None,
     min_age: MinAgeOption = timedelta(0),
     max_age: MaxAgeOption = None,
+    wanted_id: IdOption = None,
+    event_type: EventTypeOption = None,
+    field: FieldOption = None,
     maximum: MaximumOption = 100,
     *,
+    everything: AllOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """List the dead letters with age, attempts and error, and leave them in place."""
-    from cli.dead_letters import run_list
+    from cli.dead_letters import Amount, run_list, wanted_of
 
-    return run_list(stack, error_type, (min_age, max_age), maximum, as_json=as_json)
+    wanted = wanted_of(error_type, (min_age, max_age), wanted_id, event_type, field)
+    return run_list(stack, wanted, Amount() if everything else Amount(maximum), as_json=as_json)
+
+
+@command(dead_letters_app, "count")
+def dead_letters_count(
+    stack: StackOption = "dev",
+    error_type: ErrorTypeOption = None,
+    min_age: MinAgeOption = timedelta(0),
+    max_age: MaxAgeOption = None,
+    event_type: EventTypeOption = None,
+    field: FieldOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> int:
+    """Count all dead letters by error, and leave them in place."""
+    from cli.dead_letters import run_count, wanted_of
+
+    return run_count(stack, wanted_of(error_type, (min_age, max_age), None, event_type, field), as_json=as_json)
 
 
 @command(dead_letters_app, "show")
@@ -533,36 +567,88 @@ def dead_letters_show(
 
 
 @command(dead_letters_app, "redrive")
-def dead_letters_redrive(
+def dead_letters_redrive(  # noqa: PLR0913  its options
     stack: StackOption = "dev",
     error_type: ErrorTypeOption = None,
     min_age: MinAgeOption = timedelta(0),
     max_age: MaxAgeOption = None,
+    wanted_id: IdOption = None,
+    event_type: EventTypeOption = None,
+    field: FieldOption = None,
     maximum: MaximumOption = 100,
+    rate: RateOption = None,
     *,
+    everything: AllOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask about the order of a FIFO queue.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Send dead letters of an api or csv stack back to their queue. Exit 1 if any could not be sent."""
-    from cli.dead_letters import run_redrive
+    from cli.dead_letters import ALL, Amount, run_redrive, wanted_of
 
-    return run_redrive(stack, error_type, (min_age, max_age), maximum, as_json=as_json)
+    wanted = wanted_of(error_type, (min_age, max_age), wanted_id, event_type, field)
+    return run_redrive(stack, wanted, Amount(ALL if everything else maximum, rate or ALL), sure=yes, as_json=as_json)
 
 
-@command(dead_letters_app, "purge")
-def dead_letters_purge(
+@command(dead_letters_app, "export")
+def dead_letters_export(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A new file, which only you may read.")],
     stack: StackOption = "dev",
     error_type: ErrorTypeOption = None,
     min_age: MinAgeOption = timedelta(0),
     max_age: MaxAgeOption = None,
-    maximum: MaximumOption = 100,
+    event_type: EventTypeOption = None,
+    field: FieldOption = None,
     *,
+    as_json: JsonOption = False,
+) -> int:
+    """Write all dead letters to a file, one JSON object a line, and leave them in place."""
+    from cli.dead_letters import run_export, wanted_of
+
+    return run_export(stack, file, wanted_of(error_type, (min_age, max_age), None, event_type, field), as_json=as_json)
+
+
+@command(dead_letters_app, "import")
+def dead_letters_import(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What `export` or `purge` wrote.")],
+    stack: StackOption = "dev",
+) -> int:
+    """Put exported dead letters back with the dead letters. Exit 1 if any was refused."""
+    from cli.dead_letters import run_import
+
+    return run_import(stack, file)
+
+
+@command(dead_letters_app, "purge")
+def dead_letters_purge(  # noqa: PLR0913  its options
+    stack: StackOption = "dev",
+    error_type: ErrorTypeOption = None,
+    min_age: MinAgeOption = timedelta(0),
+    max_age: MaxAgeOption = None,
+    wanted_id: IdOption = None,
+    event_type: EventTypeOption = None,
+    field: FieldOption = None,
+    maximum: MaximumOption = 100,
+    rate: RateOption = None,
+    *,
+    everything: AllOption = False,
+    export: Annotated[
+        str | None,
+        typer.Option(
+            "--export", metavar="FILE", help="Keep them in this new file. Default: dead-letters-STACK-TIME.jsonl."
+        ),
+    ] = None,
+    no_export: Annotated[bool, typer.Option("--no-export", help="Keep no copy.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Delete dead letters permanently, after asking. Exit 1 if any could not be deleted."""
-    from cli.dead_letters import run_purge
+    """Delete dead letters permanently, after asking. They are exported, and the log says who deleted them."""
+    from cli.dead_letters import ALL, Amount, run_purge, wanted_of
 
-    return run_purge(stack, error_type, (min_age, max_age), maximum, sure=yes, as_json=as_json)
+    if no_export and export:
+        raise LocalError("--export and --no-export do not go together: choose one")
+    wanted = wanted_of(error_type, (min_age, max_age), wanted_id, event_type, field)
+    amount = Amount(ALL if everything else maximum, rate or ALL)
+    return run_purge(stack, wanted, amount, export=export, keeps=not no_export, sure=yes, as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ from handlers.shared.errors import BadRequestError, TooLargeError, UnsupportedEr
 # Lambda's limit for a request: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 # A compressed body may not become larger than an uncompressed one could have been.
 MAXIMUM_BODY_BYTES = 6 * 1024 * 1024
+# No larger form fits into a message of 1 MiB, as a byte takes at most three when it is percent-encoded.
+MAXIMUM_FORM_BYTES = 3 * 1024 * 1024
+MAXIMUM_FORM_FIELDS = 10_000
 JSON_TYPE, FORM_TYPE = "application/json", "application/x-www-form-urlencoded"
 
 _GZIP = ("gzip", "x-gzip")
@@ -75,11 +78,18 @@ def json_text(body: bytes, headers: Mapping[str, str]) -> str:
 
 
 def form_fields(body: bytes, headers: Mapping[str, str]) -> dict[str, str | list[str]]:
-    """Return the fields of a form. A repeated field has a list of its values. Raises as `json_text` does.
+    """Return the fields of a form. A repeated field has a list of its values.
+
+    Raises as `json_text` does, and TooLargeError above `MAXIMUM_FORM_BYTES` or `MAXIMUM_FORM_FIELDS`.
 
     Parts of no length are ignored: https://url.spec.whatwg.org/#urlencoded-parsing
     """
-    text = "&".join(part for part in _text(body, headers, "utf-8", "invalid_form").split("&") if part)
+    given = _text(body, headers, "utf-8", "invalid_form")
+    # Each field and each escape takes far more memory than its text.
+    if len(given) > MAXIMUM_FORM_BYTES or given.count("&") >= MAXIMUM_FORM_FIELDS:
+        limits = f"{MAXIMUM_FORM_FIELDS} fields and {MAXIMUM_FORM_BYTES} bytes"
+        raise TooLargeError("body_too_large", f"the form is larger than {limits}")
+    text = "&".join(part for part in given.split("&") if part)
     if _is_bad_escape(text):
         raise BadRequestError("invalid_form", "the body is not a URL-encoded form: a % must precede two hex digits")
     try:

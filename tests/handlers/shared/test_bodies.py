@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 import tracemalloc
 import zlib
 from contextlib import suppress
@@ -143,6 +144,21 @@ def test_a_form_that_can_be_read_two_ways_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequestError, match=r"not a URL-encoded form|not UTF-8") as raised:
         form_fields(body, {"content-type": FORM_TYPE})
     assert raised.value.code == "invalid_form"
+
+
+@pytest.mark.parametrize(
+    "form", [b"&".join([b"a=1"] * 10_001), b"&" * 6_000_000, b"a=" + b"%41" * 2_000_000, b"a=" + b"x" * 3_200_000]
+)
+def test_a_form_that_expands_is_refused_before_it_is_taken_apart(form: bytes) -> None:
+    body = gzip.compress(form)
+    started = time.process_time()
+    with pytest.raises(TooLargeError, match="larger than 10000 fields and 3145728 bytes"):
+        form_fields(body, {"content-type": FORM_TYPE, **GZIP})
+    assert time.process_time() - started < 1
+
+
+def test_a_form_may_have_as_many_fields_as_the_limit() -> None:
+    assert len(form_fields(b"&".join(b"f%d=" % n for n in range(10_000)), {"content-type": FORM_TYPE})) == 10_000
 
 
 @given(st.binary(), st.sampled_from(["", "gzip", "br"]), st.text(max_size=40))
