@@ -15,7 +15,7 @@ class EventCauses:
         self._table = EventReader(table_name, time_index_shards=0)
 
     def __call__(self, letters: Sequence[Letter]) -> list[Cause]:
-        """Return the causes, in order. Raises OutsideError."""
+        """Return the causes, in order. Raises `outside_errors`."""
         read = [recorded(letter, "event_id") or _envelope(letter) for letter in letters]
         items = self._table.read(each.id for each in read if isinstance(each, Envelope))
         return [_of_event(each, items.get(each.id)) if isinstance(each, Envelope) else each for each in read]

@@ -15,13 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from handlers.shared import aws, queues
-from handlers.shared.dynamodb import TableError
+from handlers.shared.dynamodb import outside_errors
 from handlers.shared.log import logger
-
-OutsideError = (BotoCoreError, ClientError, TableError)
 
 # The longest time of a round, unless a service hangs. No round begins with less time left.
 ROUND_SECONDS = 8
@@ -60,7 +56,7 @@ class Cause:
     """How often it was tried, None if that was not recorded."""
 
 
-# Returns the causes of messages, in order. Raises OutsideError.
+# Returns the causes of messages, in order. Raises `outside_errors`.
 Explain = Callable[[Sequence[Letter]], list[Cause]]
 
 
@@ -205,7 +201,7 @@ class DeadLetters:
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         try:
             answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)
-        except OutsideError:
+        except outside_errors():
             # The result of a pass is worth reporting without this number, too.
             logger.exception("the dead letters were not counted")
             return None
@@ -215,7 +211,7 @@ class DeadLetters:
         held: dict[str, str] = {}
         try:
             self._rounds(wanted, maximum, seconds, act, done, held)
-        except OutsideError as error:
+        except outside_errors() as error:
             logger.exception("a service did not answer; the pass over the dead letters ends here")
             done.error = error
         finally:
@@ -277,7 +273,7 @@ class DeadLetters:
     def _show_again(self, held: Mapping[str, str]) -> None:
         try:
             queues.return_after(self._url, dict.fromkeys(held.values(), 0))
-        except OutsideError:
+        except outside_errors():
             # They become visible on their own after the time that they were hidden for.
             logger.exception("the visibility of messages was not changed")
 

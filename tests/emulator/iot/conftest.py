@@ -107,7 +107,7 @@ class Iot:
 
     def items(self) -> list[Json]:
         pages = (
-            aws.client("dynamodb")
+            aws.botocore_client("dynamodb")
             .get_paginator("scan")
             .paginate(TableName=self.outputs["table_name"], ConsistentRead=True)
         )
