@@ -19,11 +19,14 @@ BYTECODE := $(BIN)/python -m compileall -qq --workers 0 .venv/lib
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --annotation-style line $(UPGRADE)
 
-REQUIREMENTS := handlers/requirements.txt requirements.txt requirements-console.txt requirements-dev.txt requirements-docs.txt
+REQUIREMENTS := handlers/requirements.txt requirements.txt requirements-console.txt requirements-dev.txt requirements-docs.txt \
+	requirements-peers.txt
+SITE_TOOLS := .build/docs/.installed
+PEERS := .build/peers/.installed
 SBOM := .build/sbom.cdx.json
 
 .DEFAULT_GOAL := help
-.PHONY: help environment dev run test quick simulate drill engine check secrets audit sbom bench-api bench-csv bench-iot docs pictures format generate layer requirements clean
+.PHONY: help environment dev run test quick simulate drill engine check secrets audit sbom bench-api bench-csv bench-iot docs peers pictures format generate layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,7 +89,7 @@ bench-api: $(DEV) ## CPU and AWS calls per event of the api variant, as ratios t
 bench-iot: $(DEV) ## readings per CPU second, AWS calls and memory of the iot variant's worker
 	@POWERTOOLS_SERVICE_NAME=benchmark POWERTOOLS_METRICS_NAMESPACE=DataPipeline $(BIN)/python -W ignore -m benchmarks.iot
 
-format: $(DEV) ## format, and mend what ruff can
+format: $(DEV) ## format, and fix what ruff can
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
 
@@ -102,6 +105,8 @@ docs: $(SITE_TOOLS) ## the documentation as a site, into .build/site; a broken l
 	@cp -r docs $(wildcard *.md) .build/docs-source/ && cp schemas/outcome.json .build/docs-source/schemas/
 	@.build/docs/bin/zensical build --strict --clean --config-file mkdocs.yml
 
+peers: $(PEERS) ## pandas, Polars, DuckDB and others, for more tests and for bench-csv, into .build/peers (700 MB)
+
 layer: $(RUN) ## the functions' dependency layer, into .build/
 	@$(BIN)/python -W ignore -c 'from components.layers import layer_archive; print(layer_archive())'
 
@@ -111,6 +116,7 @@ requirements: $(DEV) ## compile every requirements.in to its requirements.txt
 	@$(COMPILE) requirements-console.in --output-file requirements-console.txt
 	@$(COMPILE) requirements-dev.in --output-file requirements-dev.txt
 	@$(COMPILE) requirements-docs.in --output-file requirements-docs.txt
+	@$(COMPILE) requirements-peers.in --output-file requirements-peers.txt
 
 clean: ## remove the environment and everything built
 	@rm -rf .venv .build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -131,6 +137,13 @@ $(SITE_TOOLS): requirements-docs.txt
 	@$(PYTHON) -m venv --clear .build/docs
 	@.build/docs/bin/python -m pip --disable-pip-version-check install --quiet --no-input --require-hashes \
 		--requirement requirements-docs.txt || { $(OFFLINE); exit 1; }
+	@touch $@
+
+$(PEERS): requirements-peers.txt
+	@echo "Making an environment for other programs that read CSV: about a minute ..."
+	@$(PYTHON) -m venv --clear .build/peers
+	@.build/peers/bin/python -m pip --disable-pip-version-check install --quiet --no-input --require-hashes \
+		--requirement requirements-peers.txt || { $(OFFLINE); exit 1; }
 	@touch $@
 
 $(DEV): $(RUN) requirements-dev.txt

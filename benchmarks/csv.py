@@ -294,6 +294,7 @@ def main() -> int:
         # Before importing the emulator, so that only the function's memory is measured.
         _run_one(options.way, options.file)
         return 0
+    from benchmarks.csv_peers import compare  # noqa: PLC0415
     from local.engine import running  # noqa: PLC0415
     from local.project import load_project  # noqa: PLC0415
     from local.services import Clients  # noqa: PLC0415
@@ -319,6 +320,7 @@ def main() -> int:
                 result = measure_worker(up, path, output_format) if output_format else measure(way, path)
                 ratio = _line(name, rows, path, result, per_row)
                 wrong += [f"{name}, {rows} rows: {what}" for what in _broken_promises(name, result, truth, ratio)]
+        wrong += compare(Path(folder))
     for line in wrong:
         sys.stderr.write(f"wrong: {line}\n")
     return int(bool(wrong))

@@ -151,11 +151,11 @@ class Drill:
 
     @property
     def opened(self) -> int:
-        """How often the circuit has opened."""
+        """Return how often the circuit has opened."""
         return self._depth(self._circuit_url)
 
     def send(self, batch: Sequence[dict[str, Any]], *, repeat: bool) -> None:
-        """Post a batch until it is accepted; a client that repeats posts it once more."""
+        """Post a batch until it is accepted; a client that repeats posts it again."""
         body = json.dumps(batch)
         url = f"{self._up.outputs['api_url']}/events"
         for turn in range(2 if repeat else 1):

@@ -57,9 +57,9 @@ def drill_chart(timeline: Path) -> str:
     told = json.loads(timeline.read_text())
     samples = told["samples"]
     lines = {
-        "backlog": [(each["seconds"], each["backlog"]) for each in samples],
-        "done in 10 seconds": [
-            (later["seconds"], max(0, later["done"] - earlier["done"]))
+        "orders in the queue": [(each["seconds"], each["backlog"]) for each in samples],
+        "orders done in 10 seconds": [
+            (later["seconds"], 10 * max(0, later["done"] - earlier["done"]) / (later["seconds"] - earlier["seconds"]))
             for earlier, later in zip(samples, samples[10:], strict=False)
         ],
     }

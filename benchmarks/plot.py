@@ -9,6 +9,8 @@ WIDTH, HEIGHT = 760, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 34, 44
 COLOURS = ("#2563eb", "#d97706", "#059669")
 MINOR = "#8b8b8b"
+# The labels of shaded spans stand in rows between the title and the lines.
+LABEL_HEIGHT, LETTER_WIDTH = 13, 5.6
 
 Points = Sequence[tuple[float, float]]
 
@@ -29,9 +31,14 @@ class Chart:
         """Return the chart as an SVG document."""
         points = [point for line in self.lines.values() for point in line]
         x, x_ticks = self._axis([value for value, _ in points], LEFT, WIDTH - RIGHT, self.ticks)
-        y, y_ticks = self._axis([value for _, value in points], HEIGHT - BOTTOM, TOP, ())
+        rows = self._rows(x)
+        top = TOP + LABEL_HEIGHT * (max(rows, default=-1) + 1)
+        y, y_ticks = self._axis([value for _, value in points], HEIGHT - BOTTOM, top, ())
         body = [
-            *(self._shade(x, *span) for span in self.shaded),
+            *(
+                _shade(x(begin), x(end), row, number % 2, label)
+                for number, ((begin, end, label), row) in enumerate(zip(self.shaded, rows, strict=True))
+            ),
             *(_text(LEFT - 6, y(tick) + 4, _number(tick), "end") + _rule(y(tick)) for tick in y_ticks),
             *(_text(x(tick), HEIGHT - BOTTOM + 18, _number(tick), "middle") for tick in x_ticks),
             _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, self.x_label, "middle"),
@@ -65,14 +72,25 @@ class Chart:
             ticks or [step * number for number in range(round(top / step) + 1)],
         )
 
-    @staticmethod
-    def _shade(x: Callable[[float], float], begin: float, end: float, label: str) -> str:
-        box = (
-            f'<rect x="{x(begin):.1f}" y="{TOP}" width="{x(end) - x(begin):.1f}" height="{HEIGHT - BOTTOM - TOP}" '
-            f'fill="{COLOURS[1]}" fill-opacity="0.12"/>'
-        )
-        place = f'transform="translate({x(begin) + 12:.1f} {TOP + 6}) rotate(90)"'
-        return f'{box}<text {place} font-size="9" fill="{MINOR}">{escape(label)}</text>'
+    def _rows(self, x: Callable[[float], float]) -> list[int]:
+        """Return the row of each span's label: the first one where it does not meet the labels before it."""
+        ends: list[float] = []
+        rows = []
+        for begin, _, label in self.shaded:
+            row = next((row for row, end in enumerate(ends) if end <= x(begin)), len(ends))
+            ends[row : row + 1] = [x(begin) + LETTER_WIDTH * (len(label) + 1)]
+            rows.append(row)
+        return rows
+
+
+def _shade(begin: float, end: float, row: int, odd: int, label: str) -> str:
+    """Return a shaded span from its label downwards. Neighbours are shaded differently."""
+    top = TOP + LABEL_HEIGHT * row
+    return (
+        f'<rect x="{begin:.1f}" y="{top - 6}" width="{end - begin:.1f}" height="{HEIGHT - BOTTOM - top + 6}" '
+        f'fill="{COLOURS[1]}" fill-opacity="{0.22 if odd else 0.12}"/>'
+        f'<text x="{begin + 2:.1f}" y="{top + 4}" font-size="10" fill="{MINOR}">{escape(label)}</text>'
+    )
 
 
 def _step(highest: float) -> float:

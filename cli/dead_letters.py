@@ -13,6 +13,7 @@ import typer
 from cli.core.errors import one_line
 from cli.core.json_text import write_json
 from cli.core.stack import Stack
+from cli.core.suggestions import suggest
 from cli.core.terminal import inert, write_fields, write_lines
 from handlers.api.causes import EventCauses
 from handlers.csv.causes import FileCauses
@@ -80,7 +81,7 @@ def run_redrive(stack: str, error_type: str | None, ages: Ages, maximum: int, *,
     wanted = _wanted(error_type, ages)
     source = Stack(stack)
     if source.config.variant == "iot":
-        raise LocalError(f"the dead letters of an iot stack go to its worker: pipeline replay --stack {stack}")
+        raise LocalError(f"the dead letters of an iot stack go to its worker: {suggest('replay', '--stack', stack)}")
     letters = dead_letters_of(source)
     done = letters.redrive(source.output("queue_url"), wanted, maximum, SECONDS)
     return show_pass(done, as_json=as_json)

@@ -2,10 +2,11 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cli.core.samples import sample_event
+from cli.core.suggestions import suggest
 from components.config import PipelineConfig
 from components.options.api import ApiOptions, ApiPipelineConfig
 from components.options.csv import CsvPipelineConfig
@@ -15,11 +16,11 @@ from components.variants.api import event_schemas
 # Columns that a hint names.
 SHOWN_COLUMNS = 8
 # What a client of a protected API adds.
-ACCESS = {
-    "none": "",
-    "iam": " --sign",
-    "api_key": " --header 'x-api-key: YOUR-KEY'",
-    "jwt": " --header 'authorization: Bearer YOUR-TOKEN'",
+ACCESS: Mapping[str, tuple[str, ...]] = {
+    "none": (),
+    "iam": ("--sign",),
+    "api_key": ("--header", "x-api-key: YOUR-KEY"),
+    "jwt": ("--header", "authorization: Bearer YOUR-TOKEN"),
 }
 
 
@@ -27,16 +28,18 @@ def hints(stack: str, config: PipelineConfig, outputs: Mapping[str, Any]) -> lis
     """Return the lines to print below the outputs of a stack. Schemas are read from the working directory."""
     match config:
         case ApiPipelineConfig():
-            return [*_send(stack, config.api, outputs["api_url"]), *_webhooks(stack, outputs.get("webhook_urls", {}))]
+            # In the order of the stack file: that of the outputs differs from run to run.
+            urls = {name: outputs["webhook_urls"][name] for name in config.webhooks}
+            return [*_send(stack, config.api, outputs["api_url"]), *_webhooks(stack, urls)]
         case CsvPipelineConfig():
             columns = [column.name for column in config.input.columns]
             more = f" and {len(columns) - SHOWN_COLUMNS} more" if len(columns) > SHOWN_COLUMNS else ""
             return [
                 f"Upload a file with the columns {', '.join(columns[:SHOWN_COLUMNS])}{more}:",
-                f"pipeline upload FILE.csv --stack {stack}",
+                suggest("upload", "FILE.csv", "--stack", stack),
             ]
         case IotPipelineConfig():
-            return ["Upload readings of simulated devices:", f"pipeline simulate --stack {stack}"]
+            return ["Upload readings of simulated devices:", suggest("simulate", "--stack", stack)]
 
 
 def _send(stack: str, api: ApiOptions, url: str) -> list[str]:
@@ -45,17 +48,21 @@ def _send(stack: str, api: ApiOptions, url: str) -> list[str]:
         files = (
             api.schemas if isinstance(api.schemas, str) else " or ".join(f"schemas/{one}.json" for one in api.schemas)
         )
-        return [f"Send events that satisfy {files}:", f"pipeline send FILE.jsonl --stack {stack}{ACCESS[api.auth]}"]
+        return [
+            f"Send events that satisfy {files}:",
+            suggest("send", "FILE.jsonl", "--stack", stack, *ACCESS[api.auth]),
+        ]
     body = shlex.quote(json.dumps(event))
     if api.auth != "none":
-        send = f"pipeline send - --stack {stack}{ACCESS[api.auth]}"
+        send = suggest("send", "-", "--stack", stack, *ACCESS[api.auth])
         return [f"Send an event (the API requires {api.auth}):", f"echo {body} | {send}"]
     return ["Send an event:", f"curl -i {url}/events -H 'Content-Type: application/json' -d {body}"]
 
 
-def _webhooks(stack: str, urls: Iterable[str]) -> Iterator[str]:
-    for name in urls:
-        yield from ("", f"Send a request of the webhook {name}:", f"pipeline webhook send {name} FILE --stack {stack}")
+def _webhooks(stack: str, urls: Mapping[str, str]) -> Iterator[str]:
+    for name, url in urls.items():
+        send = suggest("webhook", "send", name, "FILE", "--stack", stack)
+        yield from ("", f"Send a request of the webhook {name} to {url}:", send)
 
 
 def _event(api: ApiOptions) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from cli.core.json_text import write_json
 from cli.core.signals import interrupt_on_signals
 from cli.core.stack import OUTPUTS, Stack, state_file
+from cli.core.suggestions import suggest
 from cli.core.terminal import write_fields, write_lines, write_styled
 from cli.hints import hints
 from cli.live import LiveView
@@ -105,7 +106,7 @@ def serve(pipeline: Running) -> int:
     with state_file(pipeline):
         write_lines(
             [
-                f"in the browser: pipeline console --stack {pipeline.project.stack}",
+                f"in the browser: {suggest('console', '--stack', pipeline.project.stack)}",
                 "Ctrl-C stops it and removes everything",
             ],
             to_stderr=True,

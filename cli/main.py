@@ -139,7 +139,11 @@ def console(
 ) -> int:
     """See a stack that runs here or on AWS in the browser, until Ctrl-C."""
     if find_spec("starlette") is None or find_spec("jinja2") is None:
-        raise LocalError("the console is not installed; pip install --require-hashes -r requirements-console.txt")
+        from cli.core.suggestions import program
+
+        raise LocalError(
+            f"the console is not installed; {program('pip')} install --require-hashes -r requirements-console.txt"
+        )
     from cli.console.serve import run_console
     from cli.core.http import Access
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from cli.core.stack import Stack
+from cli.core.suggestions import is_installed, program, suggest
 from cli.core.terminal import write_lines
 from cli.new_webhook import SAMPLES, Files, stack_file, webhook_files, webhook_steps
 from local.errors import LocalError
@@ -29,8 +30,9 @@ def run_new(name: str, variant: str, webhook: str = "") -> int:
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_text(content, encoding="utf-8")
     test = next(path for path in files if path.startswith("tests/"))
-    steps = webhook_steps(name, webhook) if webhook else [f"pipeline local --stack {name}"]
-    write_lines([*(f"wrote {path}" for path in files), "", *steps, f".venv/bin/pytest {test}"])
+    steps = webhook_steps(name, webhook) if webhook else [suggest("local", "--stack", name)]
+    tools = [] if is_installed("pytest") else ["make dev"]
+    write_lines([*(f"wrote {path}" for path in files), "", *steps, *tools, f"{program('pytest')} {test}"])
     return 0
 
 

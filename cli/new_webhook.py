@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from cli.core.suggestions import suggest
+
 Files = Mapping[str, str]
 
 # The type in its header, where the sender has it there, and a body like the sender's.
@@ -50,10 +52,10 @@ def webhook_files(name: str, signature: str, region: str) -> Files:
 def webhook_steps(name: str, signature: str) -> list[str]:
     """Return the commands that run the stack and send the sample."""
     event_type, _ = SAMPLES[signature]
-    typed = f" --type {event_type}" if event_type else ""
+    typed = ["--type", event_type] if event_type else []
     return [
-        f"PIPELINE_SECRET_WEBHOOK_{signature.upper()}={DUMMY} pipeline local --stack {name}",
-        f"pipeline webhook send {signature} samples/{name}.json{typed} --stack {name}",
+        f"PIPELINE_SECRET_WEBHOOK_{signature.upper()}={DUMMY} {suggest('local', '--stack', name)}",
+        suggest("webhook", "send", signature, f"samples/{name}.json", *typed, "--stack", name),
     ]
 
 

@@ -1,1 +1,1 @@
-"""What is deployed: Pulumi components, and the typed config they are built from."""
+"""Pulumi components and the typed config they are built from."""

@@ -35,11 +35,16 @@ LOWER_THROTTLING: Mapping[Route, tuple[str, int, int]] = {
 
 INTEGRATION_TIMEOUT_MS = 29_000
 
-# Of a REST API: what it answers itself, and what it takes for a body.
+# What a REST API answers itself.
 GATEWAY_ERROR = (
     '{"error": {"code": "$context.error.responseType", "message": $context.error.messageString, "details": []}}'
 )
-BODY_SCHEMA = json.dumps({"type": ["object", "array"]})
+# The function of a REST API gets the exact bytes of a body, which signatures and binary events need: in text, bytes
+# that are not UTF-8 would be replaced. A body below the minimum is not decompressed, and no request reaches this one.
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-payload-encodings.html
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-enable-compression.html
+BINARY_TYPES = ("*/*",)
+MINIMUM_COMPRESSION_BYTES = 10_485_760
 
 # One JSON line a request: from where, what, how long. No body, no query string, and nothing else that a client words:
 # API Gateway does not say that it escapes what stands between these quotes.
@@ -101,7 +106,7 @@ class Backend:
 
 @dataclass(frozen=True)
 class ApiMetrics:
-    """What CloudWatch knows an API by, and what it calls a server error.
+    """An API's CloudWatch dimensions, and its metric for server errors.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
     https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html
@@ -239,7 +244,7 @@ class HttpApi(pulumi.ComponentResource):
 
 
 class RestApi(pulumi.ComponentResource):
-    """A REST API (API Gateway v1): API keys with a usage plan, and bodies that are not JSON refused at the gateway."""
+    """A REST API (API Gateway v1): API keys with a usage plan."""
 
     def __init__(
         self,
@@ -252,7 +257,13 @@ class RestApi(pulumi.ComponentResource):
     ) -> None:
         super().__init__("datapipeline:index:RestApi", name, None, opts)
         child = ResourceOptions(parent=self)
-        api = aws.apigateway.RestApi(name, endpoint_configuration={"types": "REGIONAL"}, opts=child)
+        api = aws.apigateway.RestApi(
+            name,
+            endpoint_configuration={"types": "REGIONAL"},
+            binary_media_types=list(BINARY_TYPES),
+            minimum_compression_size=str(MINIMUM_COMPRESSION_BYTES),
+            opts=child,
+        )
         answers = self._error_answers(name, api)
         permissions = _allow_invocation(name, backends, api.execution_arn, child)
         methods = self._methods(name, options, api, backends)
@@ -331,21 +342,10 @@ class RestApi(pulumi.ComponentResource):
                 opts=child,
             )
             resources[path] = resource.id
-        body = aws.apigateway.Model(
-            name,
-            rest_api=api.id,
-            name="body",
-            content_type="application/json",
-            schema=BODY_SCHEMA,
-            opts=child,
-        )
-        validator = aws.apigateway.RequestValidator(name, rest_api=api.id, validate_request_body=True, opts=child)
         made: list[pulumi.Resource] = []
         for backend, (method, path) in ((each, route) for each in backends for route in each.deployed):
             closed = not is_open((method, path))
             signed = backend.signed or (closed and options.auth == "iam")
-            # The function verifies the signature of a webhook before anything reads the body.
-            validated = method == "POST" and not path.startswith(WEBHOOKS)
             label = f"{name}-{_label(method, path)}"
             route = aws.apigateway.Method(
                 label,
@@ -354,8 +354,6 @@ class RestApi(pulumi.ComponentResource):
                 http_method=method,
                 authorization="AWS_IAM" if signed else "NONE",
                 api_key_required=closed and not signed and options.auth == "api_key",
-                request_models={"application/json": body.name} if validated else None,
-                request_validator_id=validator.id if validated else None,
                 request_parameters={"method.request.path.id": True} if path.endswith("{id}") else None,
                 opts=child,
             )
@@ -408,12 +406,11 @@ def _own_throttling(options: ApiOptions, backends: Sequence[Backend]) -> Iterato
 
 
 def _method_path(method: str, path: str) -> str:
-    """Return how settings of a stage name a method: slashes in a path of several parts are `~1`.
+    """Return how settings of a stage name a method: all slashes of the path are `~1`.
 
-    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-apigateway-stage-methodsetting.html
+    https://docs.aws.amazon.com/cli/latest/reference/apigateway/update-stage.html and get-stages.html
     """
-    parts = path.strip("/")
-    return f"{path.replace('/', '~1') if '/' in parts else parts}/{method}"
+    return f"{path.replace('/', '~1')}/{method}"
 
 
 def _label(method: str, path: str) -> str:
@@ -445,7 +442,7 @@ def _cors(options: ApiOptions, backends: Sequence[Backend]) -> aws.apigatewayv2.
 def _access_logs(
     name: str, options: ApiOptions, logs: LogOptions, child: ResourceOptions
 ) -> aws.apigatewayv2.StageAccessLogSettingsArgsDict | None:
-    """Where a stage logs its requests, and what of each. Both kinds of API have it in the same shape."""
+    """Access-log settings of a stage. Both kinds of API take them in the same shape."""
     if not options.writes_access_logs:
         return None
     group = aws.cloudwatch.LogGroup(
@@ -481,5 +478,12 @@ def _allow_invocation(
 
 def _definition_hash(options: ApiOptions, backends: Sequence[Backend]) -> str:
     routes = [[backend.label, backend.deployed, backend.signed] for backend in backends]
-    definition = [routes, OPEN_ROUTES, GATEWAY_ERROR, BODY_SCHEMA, options.model_dump(mode="json")]
+    definition = [
+        routes,
+        OPEN_ROUTES,
+        GATEWAY_ERROR,
+        BINARY_TYPES,
+        MINIMUM_COMPRESSION_BYTES,
+        options.model_dump(mode="json"),
+    ]
     return hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()

@@ -166,6 +166,7 @@ def _breaker_part(scheduled: ScheduledFunction, config: ApiPipelineConfig, *, se
         threshold=1,
         section="circuit-open",
         period_seconds=60,
+        latched=True,
     )
     return Part(
         functions=[scheduled.function],

@@ -1,4 +1,4 @@
-"""What a deployment would lose: a guard that stops a preview before it replaces or deletes what holds data.
+"""A guard that stops a preview before it replaces or deletes a resource that holds data.
 
 Pulumi replaces a resource when an input changes that AWS cannot change, and deletes one that the program no longer
 registers. The guard compares the program with the stack's state. docs/decisions/0011-data-loss-stops-the-preview.md

@@ -19,7 +19,7 @@ from components.runtime import Runtime
 
 @dataclass(frozen=True)
 class Size:
-    """What a function may use."""
+    """Memory, time and concurrency limits of a function."""
 
     memory_mb: int
     timeout_seconds: int
@@ -37,7 +37,7 @@ class Size:
 def role_policy(
     name: str, role: aws.iam.Role, grants: Iterable[Grant], key: Key | None, *, opts: ResourceOptions
 ) -> aws.iam.RolePolicy:
-    """What a role may do; with a customer key that includes its use, for which the key's policy names the role."""
+    """Policy of a role. With a customer key it includes the key's use, and the key's policy names the role."""
     if key is not None:
         key.used_by(role.arn)
     document = policy_document(grants, key_arn=None if key is None else key.arn)
@@ -145,7 +145,7 @@ class Function(pulumi.ComponentResource):
     def _alias(
         self, name: str, function: aws.lambda_.Function, provisioned_concurrency: int | None
     ) -> aws.lambda_.Alias:
-        """What stands for the newest version: only versions can be kept ready, and each deployment makes a new one.
+        """Alias of the newest version: only versions can have provisioned concurrency; each deployment makes a new one.
 
         https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html
         """

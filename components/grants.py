@@ -10,7 +10,7 @@ from pulumi import Input
 
 @dataclass(frozen=True)
 class Grant:
-    """What a function needs to use a resource: IAM actions, their resources, and environment variables."""
+    """IAM actions, resources and environment variables that a function needs to use a resource."""
 
     actions: tuple[str, ...]
     resources: tuple[Input[str], ...]

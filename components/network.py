@@ -1,4 +1,4 @@
-"""Where functions run: in Lambda's own network, in one that is there already, or in one without a way out."""
+"""The network of the functions: Lambda's own, an existing VPC, or a VPC without internet access."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,7 +104,7 @@ class PrivateNetwork(pulumi.ComponentResource):
         return ids
 
     def ways_to(self, services: Sequence[str]) -> list[pulumi.Resource]:
-        """What must be there before a function can call these services (`sqs`), made when first asked for."""
+        """Endpoints that a function needs to call these services (`sqs`), created on first use."""
         for service in services:
             if service not in self._endpoints:
                 make = self._gateway if service in GATEWAY_SERVICES else self._interface

@@ -1,4 +1,4 @@
-"""Who is told when something goes wrong."""
+"""Topics and subscriptions for alerts and alarms."""
 
 import hashlib
 import json
@@ -118,5 +118,5 @@ def _alarms(topic: aws.sns.Topic) -> dict[str, Any]:
 
 
 def _short(text: str) -> str:
-    """What tells subscriptions apart in names, which AWS keeps short."""
+    """Short text that distinguishes subscriptions in names, whose length AWS limits."""
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -54,6 +54,8 @@ class Alarm:
     periods: int = 1
     period_seconds: int = PERIOD_SECONDS
     heartbeat: bool = False
+    latched: bool = False
+    """Without data it stays as it is: what writes the metric may be what failed."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Observability(pulumi.ComponentResource):
             threshold=alarm.threshold,
             evaluation_periods=alarm.periods,
             # Most metrics have no value without traffic, which is no failure; a stopped function has none, either.
-            treat_missing_data="breaching" if alarm.heartbeat else "notBreaching",
+            treat_missing_data="breaching" if alarm.heartbeat else "ignore" if alarm.latched else "notBreaching",
             # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-warm-up.html
             warm_up_configuration=(
                 {"warm_up_period_duration_in_minutes": alarm.periods * alarm.period_seconds // 60}

@@ -1,4 +1,4 @@
-"""What is uploaded: the archive with the functions' code."""
+"""The archive with the functions' code."""
 
 import os
 from collections.abc import Iterator, Mapping

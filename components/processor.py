@@ -1,4 +1,4 @@
-"""What the user's function brings along: packages, variables and rights of its own."""
+"""Packages, variables and rights of the user's function."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

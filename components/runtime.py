@@ -17,7 +17,7 @@ from components.package import ARCHITECTURE, RUNTIME, source_archive
 
 @dataclass(frozen=True)
 class Runtime:
-    """What all functions of a pipeline share."""
+    """Settings shared by all functions of a pipeline."""
 
     service: str
     """The name under which the functions report metrics."""

@@ -25,7 +25,7 @@ SECONDS_AN_HOUR = 3_600
 
 @dataclass(frozen=True)
 class Timetable:
-    """When a function runs, and the event that it gets.
+    """Schedule of a function, and the event that it receives.
 
     `expression`: `rate(1 minute)`, or `cron(5 * * * ? *)` in UTC:
     https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html

@@ -1,4 +1,4 @@
-"""What reading a secret needs that is there already and belongs to somebody else."""
+"""Rights and network routes for reading secrets that exist already and belong to another team."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What a processor imports.
+"""The public API for processors.
 
 from handlers.processor import Context, Rejected, Unavailable, secret
 
@@ -58,7 +58,7 @@ class Unavailable(Exception):  # noqa: N818  the user's word, as Rejected
 class SecretError(Unavailable):
     """A secret could not be read: AWS does not answer, refuses, or has no such secret.
 
-    It is retried, and the circuit breaker counts it as an outage.
+    It is retried until the secret can be read, which uses no attempt. The circuit breaker counts it as an outage.
     """
 
 

@@ -194,8 +194,6 @@ ANSWERS: Mapping[str, Answer] = {
     "aws:apigateway/integration:Integration": _made_up,
     "aws:apigateway/method:Method": _made_up,
     "aws:apigateway/methodSettings:MethodSettings": _made_up,
-    "aws:apigateway/model:Model": _made_up,
-    "aws:apigateway/requestValidator:RequestValidator": _named_id,
     "aws:apigateway/resource:Resource": _made_up,
     "aws:apigateway/response:Response": _made_up,
     "aws:apigateway/restApi:RestApi": _rest_api,

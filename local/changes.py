@@ -50,7 +50,7 @@ class Change:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether the guard of components/data_loss.py watches resources of this type."""
+        """Return True if the guard of components/data_loss.py watches resources of this type."""
         return self.type in HOLDS_DATA
 
 

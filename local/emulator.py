@@ -132,7 +132,7 @@ class Emulator:
 
     @property
     def running(self) -> bool:
-        """Whether the process is alive."""
+        """Return True if the process is alive."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:

@@ -31,7 +31,7 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Checks:
-    """What the gate asks the emulator."""
+    """Checks that the gate makes with the emulator."""
 
     # The id of the API that a path belongs to.
     api_of: Callable[[str], str | None]

@@ -15,7 +15,6 @@ SUFFIX_LENGTH = 7
 # The input that holds a type's physical name, and the maximum length on AWS.
 NAMED: Mapping[str, tuple[str, int]] = {
     "aws:apigateway/apiKey:ApiKey": ("name", 1_024),
-    "aws:apigateway/requestValidator:RequestValidator": ("name", 128),
     "aws:apigateway/restApi:RestApi": ("name", 128),
     "aws:apigateway/usagePlan:UsagePlan": ("name", 128),
     "aws:apigatewayv2/api:Api": ("name", 128),

@@ -1,4 +1,4 @@
-"""What a function sees of this machine's packages: those that Lambda's Python brings, and its layers' own."""
+"""Packages that a local function sees: those of Lambda's Python and of its layers."""
 
 import hashlib
 import io

@@ -27,7 +27,7 @@ from ministack.core import (  # type: ignore[import-untyped]
 )
 from ministack.services import apigateway, eventbridge, lambda_svc, s3, scheduler  # type: ignore[import-untyped]
 
-from local import compression
+from local import request_bodies
 from local.gate import Checks, Gate
 
 IAM_LOG_VARIABLE = "PIPELINE_IAM_LOG"
@@ -65,7 +65,8 @@ def apply() -> None:
     _authorise_event_source_mappings()
     _authorise_parameters_by_arn()
     _match_line_breaks_with_wildcards()
-    compression.apply()
+    _keep_trailing_slashes()
+    request_bodies.apply()
     _forbid_what_is_gone()
     _queue_asynchronous_invocations()
     _fill_in_scheduled_times()
@@ -79,6 +80,22 @@ def apply() -> None:
 def serve() -> None:
     """Run MiniStack until it is stopped."""
     app.main()
+
+
+def _keep_trailing_slashes() -> None:
+    """`/events/` is not the route `/events` of an HTTP API.
+
+    MiniStack drops the slash behind a path's only part.
+    """
+    parse = app._parse_execute_api_url  # noqa: SLF001
+
+    def parse_execute_api_url(host: str, path: str) -> tuple[str, str, str] | None:
+        parsed = parse(host, path)
+        if parsed and parsed[1] != "$default" and parsed[2] == "/" and path.endswith("/"):
+            return parsed[0], parsed[1], "//"
+        return parsed  # type: ignore[no-any-return]
+
+    app._parse_execute_api_url = parse_execute_api_url  # noqa: SLF001
 
 
 def _put_the_gate_in_front() -> None:

@@ -49,8 +49,6 @@ RULES: Mapping[str, Rules] = {
     "aws:apigateway/methodSettings:MethodSettings": Rules(
         "apigateway/method_settings.go", "restApi stageName methodPath"
     ),
-    "aws:apigateway/model:Model": Rules("apigateway/model.go", "restApi name contentType"),
-    "aws:apigateway/requestValidator:RequestValidator": Rules("apigateway/request_validator.go", "restApi"),
     "aws:apigateway/resource:Resource": Rules("apigateway/resource.go", "restApi"),
     "aws:apigateway/response:Response": Rules("apigateway/gateway_response.go", "restApiId responseType"),
     "aws:apigateway/restApi:RestApi": Rules("apigateway/rest_api.go"),

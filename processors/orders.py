@@ -1,4 +1,4 @@
-"""What a shop would write: checks an order, adds up its lines, and works out the tax.
+"""A realistic example: checks an order, adds up its lines, and works out the tax.
 
 An order: `{"orderId": "A-17", "country": "DE", "lines": [{"sku": "tea", "quantity": 2, "unit_price": "3.50"}]}`, or one
 with a plain `amount` and no lines. Amounts are worked out in decimals and answered as text, as money should be.

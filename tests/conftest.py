@@ -1,7 +1,8 @@
-"""What Lambda sets for every function, before any of our modules is imported; what several folders of tests need."""
+"""Lambda's environment, set before any of our modules is imported, and fixtures that several folders share."""
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from tests.user_files import refuse_to_read_them
 # `make quick` looks at a quarter of the examples that `make test` looks at.
 settings.register_profile("quick", max_examples=25)
 
+# As in an activated environment: messages suggest commands by their names, not by paths of this machine.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 os.environ.setdefault("POWERTOOLS_SERVICE_NAME", "test")
 os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "DataPipeline")
 
@@ -31,5 +34,5 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def decisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where emulators write their policy decisions."""
+    """File to which emulators write their policy decisions."""
     return tmp_path_factory.mktemp("iam") / "decisions.jsonl"

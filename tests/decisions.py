@@ -1,4 +1,4 @@
-"""What a role asked for and was answered, as the emulator recorded it (local/patches.py)."""
+"""Policy decisions of a role, as the emulator recorded them (local/patches.py)."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -68,7 +68,7 @@ def recorded(log: Path) -> Iterator[Recording]:
 
 
 def unused(policy: Mapping[str, Any], decisions: Iterable[Decision]) -> list[tuple[str, str]]:
-    """What a policy grants (action, resource) and nobody used there."""
+    """Return the granted (action, resource) pairs that were not used."""
     used = {(decision.action, decision.resource) for decision in decisions if decision.allowed}
     return [
         (action, pattern)
@@ -80,5 +80,5 @@ def unused(policy: Mapping[str, Any], decisions: Iterable[Decision]) -> list[tup
 
 
 def denied(decisions: Iterable[Decision]) -> list[tuple[str, str]]:
-    """What was refused (action, resource)."""
+    """Return the refused (action, resource) pairs."""
     return [(decision.action, decision.resource) for decision in decisions if not decision.allowed]

@@ -36,7 +36,7 @@ class Role:
 
     @property
     def actions(self) -> list[tuple[int, str]]:
-        """All that is granted, with the position of its statement."""
+        """Return everything that is granted, with the position of its statement."""
         return [
             (position, action)
             for position, statement in enumerate(self.document["Statement"])

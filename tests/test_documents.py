@@ -26,7 +26,7 @@ from tests.graphs import SAMPLES
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
-# Values in the column "default" that stand for no default.
+# Values in the column "default" that mean no default.
 NO_DEFAULT = ("none", "by `api.kind`", "detected", "not set", "UTF-8")
 
 

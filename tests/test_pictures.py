@@ -50,3 +50,12 @@ def test_a_logarithmic_chart_has_a_tick_for_each_power() -> None:
     assert [text for text in re.findall(r">([\dkM]+)<", drawn) if text in ("10", "100", "1k", "10k", "1")].count(
         "1k"
     ) == 2
+
+
+def test_the_labels_of_shaded_spans_do_not_meet_and_the_lines_are_below_them() -> None:
+    spans = [(0, 1, "a" * 30), (1, 2, "b" * 30), (2, 9, "c"), (9, 10, "d")]
+    drawn = Chart("t", "seconds", {"a": [(0, 0), (10, 10)]}, spans).svg()
+    labels = re.findall(r'<text x="([\d.]+)" y="(\d+)" font-size="10"[^>]*>(\w+)<', drawn)
+    assert [(label[0], int(y)) for _, y, label in labels] == [("a", 38), ("b", 51), ("c", 64), ("d", 38)]
+    highest = min(float(point.partition(",")[2]) for point in re.findall(r'points="([^"]+)"', drawn)[0].split())
+    assert highest > 64

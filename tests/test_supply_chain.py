@@ -18,8 +18,9 @@ REQUIREMENTS = (
     "requirements-console.txt",
     "requirements-dev.txt",
     "requirements-docs.txt",
+    "requirements-peers.txt",
 )
-# Nothing listens on this port, which stands for a missing network.
+# Nothing listens on this port, so it acts as a missing network.
 OFFLINE = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"), "http://127.0.0.1:9")
 
 

@@ -14,7 +14,7 @@ _MAY_READ = ("tests/processors/", "tests/stacks/", "tests/test_habits.py", "test
 
 
 def belongs_to_the_user(path: str) -> bool:
-    """Whether a file in the root may be changed or deleted by a user."""
+    """Return True if a user may change or delete a file in the root."""
     if path.startswith(_STACK_FILE):
         return path.endswith(".yaml") and path != str(ROOT / "Pulumi.yaml")
     return path.startswith(_FOLDERS) and path not in _OURS and not path.endswith(".pyc")

@@ -19,7 +19,7 @@ LONGEST = timedelta(days=36_500)
 
 
 def duration(value: str | timedelta) -> timedelta:
-    """Return the duration that a text stands for. Raises BadParameter; a default passes through."""
+    """Parse a duration. Raises BadParameter; a default passes through."""
     if isinstance(value, timedelta):
         return value
     found = _duration(value)

@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Access:
-    """How to authenticate to a protected API: headers (a key, a token) or a signature with AWS credentials."""
+    """Authentication to a protected API: headers (a key, a token) or a signature with AWS credentials."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     sign: bool = False

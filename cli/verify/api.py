@@ -13,6 +13,7 @@ import boto3
 from cli.core.http import Access, Answer, request
 from cli.core.json_text import parse_object, read_text
 from cli.core.stack import Stack
+from cli.core.suggestions import suggest
 from cli.verify.removal import remove_dead_letters, remove_item, remove_objects
 from cli.verify.samples import put, value_of
 from components.options.api import ApiOptions, ApiPipelineConfig
@@ -104,7 +105,8 @@ class ApiProbe:
                 raise LocalError(f"GET /events/{self._id} answered {answer.status}: {answer.reason}")
             if time.monotonic() - begun > self._seconds:
                 was = self._shown.get("status", "unknown")
-                raise LocalError(f"it is {was} after {self._seconds:g} seconds; see `pipeline logs --id {self._id}`")
+                look = suggest("logs", "--stack", self._stack.name, "--id", self._id)
+                raise LocalError(f"it is {was} after {self._seconds:g} seconds; see `{look}`")
             time.sleep(POLL_SECONDS)
 
     def _read(self) -> str:

@@ -9,6 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.core.errors import one_line
 from cli.core.stack import Stack
+from cli.core.suggestions import suggest
 from handlers.shared.dynamodb import TableError
 from local.errors import LocalError
 
@@ -107,7 +108,7 @@ def alarms(stack: Stack) -> str:
 def dead_letters(stack: Stack) -> str:
     """Count the dead letters. Raises LocalError if there are any."""
     if count := _messages(stack.output("dead_letter_queue_url")):
-        raise LocalError(f"about {count}; see `pipeline dead-letters list --stack {stack.name}`")
+        raise LocalError(f"about {count}; see `{suggest('dead-letters', 'list', '--stack', stack.name)}`")
     return "none"
 
 

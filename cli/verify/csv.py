@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 
 from cli.core.stack import Stack
+from cli.core.suggestions import suggest
 from cli.verify.removal import remove_dead_letters, remove_item, remove_objects
 from cli.verify.samples import csv_file
 from components.options.csv import CsvPipelineConfig
@@ -70,7 +71,8 @@ class CsvProbe:
             time.sleep(POLL_SECONDS)
         else:
             was = found["status"]["S"] if found else "not seen by the worker"
-            raise LocalError(f"it is {was} after {self._seconds:g} seconds, and not settled; see `pipeline logs`")
+            look = suggest("logs", "--stack", self._stack.name)
+            raise LocalError(f"it is {was} after {self._seconds:g} seconds, and not settled; see `{look}`")
         if found["status"]["S"] != SUCCEEDED:
             raise LocalError(f"it failed: {found.get('reason', {}).get('S')}; name a file that succeeds with --sample")
         rows = f"{found['processed']['N']} rows processed, {found['rejected']['N']} rejected"

@@ -9,6 +9,7 @@ from pathlib import Path
 import boto3
 
 from cli.core.stack import Stack
+from cli.core.suggestions import suggest
 from cli.verify.removal import remove_dead_letters, remove_item, remove_objects
 from cli.verify.samples import reading
 from components.options.iot import IotPipelineConfig
@@ -72,8 +73,9 @@ class IotProbe:
         # The state of the device is the last thing that the worker writes: after that, nothing comes back.
         while not (list(table.between(self.mark)) and table.states([self.mark])[self.mark].revision):
             if time.monotonic() - begun > self._seconds:
+                look = suggest("logs", "--stack", self._stack.name)
                 raise LocalError(
-                    f"no reading is stored after {self._seconds:g} seconds; see `pipeline logs`. If the stack does not "
+                    f"no reading is stored after {self._seconds:g} seconds; see `{look}`. If the stack does not "
                     "take the made-up one, name one with --sample"
                 )
             time.sleep(POLL_SECONDS)

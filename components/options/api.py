@@ -115,7 +115,8 @@ class ApiOptions(StageOptions, StartOptions):
     accept_forms: bool = False
     """Accept URL-encoded forms: one event, whose fields are strings, or lists of strings where a field is repeated."""
     schemas: EventSchemas = "none"
-    """`none`: any JSON object. A path: one JSON Schema for all events. A list of types: `schemas/<type>.json` each."""
+    """`none`: any JSON object. A path: one JSON Schema for all events. A list of types: `schemas/<type>.json` each.
+    Deliveries of webhooks must satisfy them too, but may have other types, without a schema."""
     memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 512
     """Memory of the ingest function."""
     timeout_seconds: Annotated[int, Field(ge=3, le=29)] = 29
@@ -233,7 +234,7 @@ class EventQueueOptions(QueueOptions):
 
     @property
     def is_fifo(self) -> bool:
-        """Whether events of one group keep their order."""
+        """Return True if events of one group keep their order."""
         return self.fifo is not None
 
 
@@ -298,7 +299,7 @@ class ApiPipelineConfig(CommonOptions):
 
     @property
     def has_event_bus(self) -> bool:
-        """Whether outcomes are published."""
+        """Return True if outcomes are published."""
         return self.outcomes is not None
 
     @model_validator(mode="after")

@@ -57,7 +57,7 @@ class QueueOptions(Options):
 
     @property
     def is_fifo(self) -> bool:
-        """Whether messages of one group keep their order."""
+        """Return True if messages of one group keep their order."""
         return False
 
     @model_validator(mode="after")
@@ -212,7 +212,7 @@ class NotificationOptions(Options):
 
     @property
     def to_machines(self) -> bool:
-        """Whether any subscriber is not an e-mail address; only for these does SNS dead-letter failed deliveries."""
+        """Return True if any subscriber is not an e-mail address; SNS dead-letters failed deliveries only for these."""
         return any(subscription.protocol != "email" for subscription in self.subscriptions)
 
     @property
@@ -361,5 +361,5 @@ class CommonOptions(Options):
 
     @property
     def has_event_bus(self) -> bool:
-        """Whether the pipeline has an event bus, which uses the customer key."""
+        """Return True if the pipeline has an event bus, which uses the customer key."""
         return False

@@ -10,7 +10,7 @@ EscapeStyle = Literal["literal", "mysql", "postgres"]
 
 @dataclass(frozen=True)
 class _Defaults:
-    """What a preset sets where the configuration says nothing."""
+    """Values of a preset, used where the configuration is silent."""
 
     input: Mapping[str, Any]
     columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -19,6 +19,10 @@ class _Defaults:
 
 _TEXT_DUMP = {"delimiter": "\t", "quoting": "none", "escape": "\\", "header": "none"}
 _EXCEL_ENCODINGS = ["utf-8", "windows-1252"]
+# Excel stores a date as a time of midnight. Libraries that read workbooks write it as such.
+_MIDNIGHT = "%Y-%m-%d %H:%M:%S"
+_DAY = "%Y-%m-%d"
+_US_TIMES = ("%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p")
 
 _PRESETS: Mapping[str, _Defaults] = {
     # https://www.postgresql.org/docs/current/sql-copy.html, "Text Format". Old versions end the data with `\.`.
@@ -30,24 +34,20 @@ _PRESETS: Mapping[str, _Defaults] = {
         {
             **{key: {"decimal": ",", "group": "."} for key in ("number", "integer")},
             "boolean": {"true_values": ["WAHR"], "false_values": ["FALSCH"]},
-            "date": {"format": ["%d.%m.%Y"]},
-            "datetime": {"format": ["%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"]},
+            "date": {"format": ["%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", _MIDNIGHT]},
+            "datetime": {"format": ["%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y", _DAY]},
         },
     ),
     "excel-us": _Defaults(
         {"delimiter": ",", "encodings": _EXCEL_ENCODINGS},
         {
             **{key: {"group": ","} for key in ("number", "integer")},
-            "date": {"format": ["%m/%d/%Y"]},
-            "datetime": {
-                "format": [
-                    *("%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S"),
-                    *("%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p"),
-                ]
-            },
+            "date": {"format": ["%m/%d/%Y", *_US_TIMES, _MIDNIGHT]},
+            "datetime": {"format": [*_US_TIMES, "%m/%d/%Y", _DAY]},
         },
     ),
-    "rfc4180": _Defaults({"delimiter": ",", "quoting": "standard"}),
+    # pandas writes a column of times as dates if all are midnight.
+    "rfc4180": _Defaults({"delimiter": ",", "quoting": "standard"}, {"datetime": {"format": [_DAY]}}),
 }
 
 

@@ -89,7 +89,7 @@ class WebhookOptions(Options):
 
     @property
     def all_secrets(self) -> tuple[SecretOptions, ...]:
-        """All that its function reads: the secrets, then the token of the challenge."""
+        """Secrets that the function reads: those of signatures first, then the challenge token."""
         token = self.challenge.token if self.challenge else None
         return (*self.secrets, *((token,) if token else ()))
 

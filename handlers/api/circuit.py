@@ -27,7 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from handlers.api import outcomes
 from handlers.api.decisions import Delivery
-from handlers.api.processing import Answer, CircuitOpenError, is_outage
+from handlers.api.processing import Answer, CircuitOpenError
 from handlers.api.settings import WorkerSettings
 from handlers.shared import aws, metrics
 from handlers.shared.log import logger
@@ -114,7 +114,7 @@ class Circuit:
             self._failing.clear()
             return answer
         # One event that fails again and again is no outage, whatever it raises.
-        if not is_outage(answer.error) or delivery.event.id in self._failing:
+        if not answer.is_outage or delivery.event.id in self._failing:
             raise _PassedError(answer)
         self._failing[delivery.event.id] = Probe(delivery.message_id, delivery.body, delivery.receives, delivery.group)
         self._reason = f"{type(answer.error).__name__}: {answer.error}"[:200]

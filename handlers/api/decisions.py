@@ -56,6 +56,8 @@ class Retrying:
 
     attempt: int
     failure: Failure
+    used_none: bool = False
+    """A service of the pipeline's own failed, not the event: the wait grows with the receives."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ MAXIMUM_KEY_LENGTH = 256
 
 @dataclass(frozen=True)
 class Key:
-    """What a repeat of an event has in common with it. Keys of different kinds are never the same."""
+    """Identity that a repeat shares with the first event. Keys of different kinds are never equal."""
 
     kind: str
     text: str

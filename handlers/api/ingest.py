@@ -60,7 +60,7 @@ class Ingest:
         if settings.webhooks:
             from handlers.api import webhooks  # noqa: PLC0415  as above
 
-            self._webhooks = webhooks.Webhooks(settings, self._submissions.id_of)
+            self._webhooks = webhooks.Webhooks(settings, self._submissions)
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return the response to a request of API Gateway."""

@@ -17,7 +17,7 @@ from typing import Any, cast
 from handlers.api.decisions import ERROR_CHARACTERS, Failure
 from handlers.api.events import UnreadableMessageError
 from handlers.api.results import ResultError, to_json
-from handlers.processor import Context, Rejected, Unavailable
+from handlers.processor import Context, Rejected, SecretError, Unavailable
 from handlers.shared.log import logger
 from handlers.shared.text import printable
 
@@ -48,11 +48,23 @@ class Answer:
     seconds: float
     result: str = ""
     error: BaseException | None = None
+    cut_short: bool = False
+    """The time limit ended it early: other events of the batch had used the time. It says nothing about the event."""
 
     @property
     def is_permanent(self) -> bool:
         """Return True if no other attempt can succeed."""
         return isinstance(self.error, Rejected | ResultError)
+
+    @property
+    def is_outage(self) -> bool:
+        """Return True if a service that the function calls is down."""
+        return self.error is not None and not self.cut_short and is_outage(self.error)
+
+    @property
+    def is_ours(self) -> bool:
+        """Return True if the pipeline's own services failed: that is no attempt of the event."""
+        return isinstance(self.error, SecretError)
 
 
 def is_outage(error: BaseException) -> bool:

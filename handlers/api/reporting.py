@@ -1,4 +1,4 @@
-"""What is said about a batch: outcome events to the bus, metrics, and the log."""
+"""Outcome events, metrics and log lines of a batch."""
 
 from collections import Counter
 from collections.abc import Sequence

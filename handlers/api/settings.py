@@ -1,4 +1,4 @@
-"""What the api variant's functions read from their environment."""
+"""Environment settings of the api variant's functions."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from handlers.shared.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class EventSettings(Settings):
-    """What ingest and worker both need to know of events."""
+    """Event settings shared by ingest and worker."""
 
     table_name: str
     queue_url: str

@@ -29,7 +29,7 @@ _is_epoch = re.compile("[0-9]{1,12}").fullmatch
 
 @dataclass(frozen=True)
 class Sender:
-    """Where the requests of a sender have the type and the id of a delivery, and which headers a processor may need."""
+    """Places of a delivery's type and id in a sender's requests, and the headers that a processor may need."""
 
     type_header: str = ""
     type_field: str = ""
@@ -64,7 +64,7 @@ SENDERS: Mapping[Scheme, Sender] = {
 
 @dataclass(frozen=True)
 class Rule:
-    """How the requests of one webhook are signed. What follows `tolerance_seconds` is for the scheme `hmac` only."""
+    """Signature rules of one webhook. The fields after `tolerance_seconds` apply to the scheme `hmac` only."""
 
     scheme: Scheme
     tolerance_seconds: int = 300
@@ -186,15 +186,20 @@ def _stripe(_rule: Rule, headers: Mapping[str, str]) -> _Signed | None:
     pairs = [part.strip().partition("=") for part in headers.get("stripe-signature", "").split(",")]
     timestamps = [value for name, _, value in pairs if name == "t"]
     signatures = [value for name, _, value in pairs if name == "v1"]
-    # Repeated headers are joined with commas, too: two timestamps are no request of Stripe's.
-    return _timed(signatures, timestamps[0], f"{timestamps[0]}.") if len(timestamps) == 1 else None
+    # Repeated headers are joined with commas, too: neither two timestamps nor a part without a name are Stripe's.
+    if len(timestamps) != 1 or not all(separator for _, separator, _ in pairs):
+        return None
+    return _timed(signatures, timestamps[0], f"{timestamps[0]}.")
 
 
 def _standard(_rule: Rule, headers: Mapping[str, str]) -> _Signed | None:
     message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-    given = (part.partition(",") for part in headers.get("webhook-signature", "").split(" "))
+    given = [part.partition(",") for part in headers.get("webhook-signature", "").split(" ")]
     signatures = [value for version, _, value in given if version == "v1"]
-    return _timed(signatures, timestamp, f"{message_id}.{timestamp}.") if message_id else None
+    # Repeated headers are joined with commas, which a signature does not have.
+    if not message_id or not all(value and "," not in value for _, _, value in given):
+        return None
+    return _timed(signatures, timestamp, f"{message_id}.{timestamp}.")
 
 
 def _timed(signatures: Iterable[str], timestamp: str, before: str) -> _Signed | None:

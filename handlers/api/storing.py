@@ -70,6 +70,8 @@ class Storing:
 
     def delay_seconds(self, delivery: Delivery) -> int:
         """Return the seconds until the next attempt of an event that failed."""
+        if isinstance(delivery.outcome, Retrying) and delivery.outcome.used_none:
+            return self._delays.setdefault(delivery.message_id, self._patient(delivery))
         return self._delays.setdefault(delivery.message_id, self._backoff(max(1, delivery.attempts)))
 
     @contextmanager
@@ -139,13 +141,16 @@ class Storing:
                 objects.put_result(self._settings.bucket_name, key, delivery.outcome.result)
             except outside_errors() as error:
                 logger.warning("a result was not stored; the message returns to the queue", exc_info=True)
-                delivery.outcome = self.unavailable(error)
+                delivery.outcome = self.unavailable(delivery, error)
 
         aws.each(store, self._unrecorded(Succeeded))
 
-    def unavailable(self, error: Exception) -> Returned:
+    def unavailable(self, delivery: Delivery, error: Exception | None = None) -> Returned:
         """A service of AWS did not answer: that is no attempt of the event."""
-        return Returned("unavailable", self._backoff(1), failure_of(error))
+        return Returned("unavailable", self._patient(delivery), failure_of(error) if error else None)
+
+    def _patient(self, delivery: Delivery) -> int:
+        return queues.patient_seconds(delivery.receives, self._settings.backoff_base_seconds)
 
     def _give_up(self, dead: Sequence[Delivery]) -> None:
         """Alert, and send messages to the dead letters."""
@@ -169,7 +174,7 @@ class Storing:
         ]
         for each, sent in zip(dead, queues.send(self._settings.dead_letter_queue_url, messages), strict=True):
             if not sent:
-                each.outcome = Returned("unavailable", self._backoff(1))
+                each.outcome = self.unavailable(each)
             elif not isinstance(each.outcome, Failed):
                 each.recorded = True
         behind(self._deliveries)

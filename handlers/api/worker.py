@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +21,7 @@ from handlers.api.decisions import (
     Covered,
     Delivery,
     Outcome,
+    Retrying,
     Returned,
     Start,
     Succeeded,
@@ -135,7 +137,7 @@ class Worker:
             logger.exception("a service did not answer; the batch returns to the queue")
             for delivery in deliveries:
                 if not delivery.recorded and not isinstance(delivery.outcome, Covered):
-                    delivery.outcome = storing.unavailable(error)
+                    delivery.outcome = storing.unavailable(delivery, error)
         undelivered = tell(self._settings.event_bus_name, self._service, deliveries)
         returning = [delivery for delivery in deliveries if delivery.returns]
         self._schedule(returning, storing)
@@ -193,7 +195,9 @@ class Worker:
                 until = clock.deadline()
                 self._table.mark(delivery.event, start.attempt, until, delivery.message_id, delivery.receives)
                 storing.knows([delivery.event.id])
-            return self._call(delivery, start, min(seconds, clock.seconds()))
+            answer = self._call(delivery, start, min(seconds, clock.seconds()))
+            timed_out = isinstance(answer.error, ProcessingTimeoutError)
+            return replace(answer, cut_short=timed_out and not clock.is_full(seconds))
 
         # For what the user's function logs, and what is logged of it.
         logger.set_correlation_id(delivery.event.correlation_id)
@@ -205,7 +209,7 @@ class Worker:
         finally:
             logger.set_correlation_id(None)
         clock.ran(answer.seconds)
-        delivery.outcome = self._judged(delivery, start, answer, cut_short=not clock.is_full(seconds), probing=probing)
+        delivery.outcome = self._judged(delivery, start, answer, probing=probing)
         storing.finished()
         if start.marked:
             storing.store()
@@ -232,11 +236,10 @@ class Worker:
             return Answer(answer.seconds, error=ResultError(size))
         return answer
 
-    def _judged(self, delivery: Delivery, start: Start, answer: Answer, *, cut_short: bool, probing: bool) -> Outcome:
+    def _judged(self, delivery: Delivery, start: Start, answer: Answer, *, probing: bool) -> Outcome:
         if answer.error is None:
             return Succeeded(start.attempt, answer.result)
         failure = failure_of(answer.error)
-        timed_out = isinstance(answer.error, ProcessingTimeoutError)
         logger.warning(
             "an attempt failed",
             exc_info=answer.error,
@@ -249,7 +252,9 @@ class Worker:
         if probing and not answer.is_permanent:
             # The breaker called the processor, to find out whether the outage is over: that is no attempt.
             return Returned("probe", failure=failure)
-        return judge(start, failure, self._settings, permanent=answer.is_permanent, cut_short=cut_short and timed_out)
+        if answer.is_ours:
+            return Retrying(start.attempt - 1, failure, used_none=True)
+        return judge(start, failure, self._settings, permanent=answer.is_permanent, cut_short=answer.cut_short)
 
     def _schedule(self, returning: Sequence[Delivery], storing: Storing) -> None:
         """Set when messages come back."""

@@ -1,4 +1,4 @@
-"""What the file decides where the configuration leaves it open."""
+"""Assumptions made from the file where the configuration is silent."""
 
 from handlers.csv.columns import FileFormat
 from handlers.csv.table import Table

@@ -15,7 +15,7 @@ from handlers.csv.translations import TranslatingCheck, needs_translation
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnType:
-    """How cells of a type are checked, written and counted."""
+    """Check, output format and statistics of a column type."""
 
     check: Callable[[Column], Check]
     quoted: bool

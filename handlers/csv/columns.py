@@ -50,7 +50,7 @@ class Footer:
 
 @dataclass(frozen=True)
 class FileFormat:
-    """How to read files. Default delimiter: detected."""
+    """Format of the files. The delimiter is detected by default."""
 
     columns: tuple[Column, ...]
     unknown_columns: Literal["keep", "drop", "reject"] = "drop"

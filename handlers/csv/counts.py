@@ -1,4 +1,4 @@
-"""What was counted in a file."""
+"""Counts of a file's rows."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

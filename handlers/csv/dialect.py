@@ -1,4 +1,4 @@
-"""How the cells of a file are written: delimiter, quotes, escapes."""
+"""Delimiters, quotes and escapes of a file."""
 
 import csv
 import re
@@ -77,7 +77,7 @@ class StandIns:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the cells of a file are written."""
+    """Delimiter, quote and escape rules of a file."""
 
     delimiter: str
     quote: str = '"'

@@ -1,4 +1,4 @@
-"""How the values of a column are distributed, from a sample of bounded size."""
+"""Distribution of a column's values, estimated from a sample of bounded size."""
 
 import math
 from collections import Counter

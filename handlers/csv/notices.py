@@ -1,4 +1,4 @@
-"""Who is told of files: one notification a file, an alert besides for one that failed, and its dead letter.
+"""Notifications about files: one per file, and for a failed file an alert and a dead letter.
 
 An alert, too, for a message that announces no file.
 """

@@ -116,12 +116,12 @@ class ObjectWriter:
 
     @property
     def is_in_parts(self) -> bool:
-        """Whether a multipart upload was begun."""
+        """Return True if a multipart upload was started."""
         return self._upload_id is not None
 
     @property
     def rest(self) -> bytes:
-        """What no part holds yet."""
+        """Bytes that are not in any part yet."""
         return bytes(self._rest)
 
     def state(self) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def put_state(bucket: str, key: str, state: Mapping[str, Any], rests: Sequence[b
 
 
 def get_state(bucket: str, key: str) -> tuple[dict[str, Any], list[bytes]]:
-    """What `put_state` stored."""
+    """Return the state stored by `put_state`."""
     header, _, body = aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().partition(b"\n")
     content = json.loads(header)
     rests, start = [], 0

@@ -28,7 +28,7 @@ PROCESSED, REJECTED, REPORTS, STATE = "processed/", "rejected/", "reports/", "st
 
 @dataclass(frozen=True)
 class Kind:
-    """How an output is written."""
+    """Format of an output."""
 
     ending: str
     content_type: str
@@ -142,18 +142,18 @@ class Run:
 
     @property
     def _made_with(self) -> str:
-        """What a run must have in common with the one that it goes on from."""
+        """Fingerprint that a run must share with the run it resumes."""
         return repr((self._settings.output_format, self._format))
 
     @property
     def has_progressed(self) -> bool:
-        """Whether this run has read anything that the one before it had not."""
+        """Return True if this run has read more than the run before it."""
         before: int = self.item.get("offset", 0)
         return self._restarted or self.engine.offset > before
 
     @property
     def is_in_parts(self) -> bool:
-        """Whether some output has begun to go up."""
+        """Return True if the upload of any output has started."""
         return any(output.is_in_parts for output in self._outputs)
 
     def save(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the csv variant's functions read from their environment."""
+"""Environment settings of the csv variant's functions."""
 
 from dataclasses import dataclass
 

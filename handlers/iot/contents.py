@@ -15,7 +15,7 @@ STANDARD_FORM = Form()
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What an object holds.
+    """Contents of an object.
 
     `readings` has each reading once, and `repeated` counts those that were in the object again.
     `devices_with_bad_metrics`: devices that have a reading in it that was kept without some of its metrics.

@@ -27,9 +27,10 @@ Path = tuple[str, ...]
 
 _device_id = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
 _metric_name = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}").fullmatch
+# RFC 3339, and what common formatters write instead: `+0100` and `+01` (strftime), a space (`str` of a datetime).
 _rfc_3339 = re.compile(
-    r"(?P<seconds>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?"
-    r"(?P<zone>Z|[+-][0-9]{2}:[0-9]{2})",
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ](?P<clock>[0-9]{2}:[0-9]{2}:[0-9]{2})(?:[.,](?P<fraction>[0-9]{1,9}))?"
+    r"(?P<zone>[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)",
 ).fullmatch
 # The grammar of JSON numbers, at a length that cannot be used to waste time.
 _number_text = re.compile(r"-?(?:0|[1-9][0-9]{0,199})(?:\.[0-9]{1,199})?(?:[eE][+-]?[0-9]{1,3})?").fullmatch
@@ -41,16 +42,16 @@ _EXACT = Context(
     traps=[Inexact, InvalidOperation, Overflow, Subnormal, Underflow],
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MISSING = object()
 
 Objection = Callable[[Reading], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Where a value has its device, time and metrics, and what is accepted there.
+    """Places of device, time and metrics in a reading, and the accepted values.
 
-    The first path of a field that exists in a value is used. `metric_names` renames metrics; None drops one.
+    The first path of a field at which a value has something other than null is used. `metric_names` renames metrics;
+    None drops one.
     `partial`: an unusable metric is rejected alone, and the others of its reading are kept.
     """
 
@@ -61,13 +62,19 @@ class Form:
     time_formats: Sequence[str] = (ISO_8601,)
     numbers_as_text: bool = False
     partial: bool = True
-    known_fields: frozenset[str] = field(init=False)
-    """Names of the fields that the paths begin with."""
+    known_fields: Mapping[Path, frozenset[str]] = field(init=False)
+    """By the path of an object, the names of its fields that are fields of the form or lead to them."""
+    metric_groups: Sequence[Path] = field(init=False)
+    """Paths of the objects, other than the reading itself, that hold an object of metrics."""
 
     def __post_init__(self) -> None:
         """Derive what every reading needs."""
-        paths = (*self.device_id, *self.timestamp, *self.metrics)
-        object.__setattr__(self, "known_fields", frozenset(path[0] for path in paths))
+        known: dict[Path, set[str]] = {(): set()}
+        for path in (*self.device_id, *self.timestamp, *self.metrics):
+            for position, name in enumerate(path):
+                known.setdefault(path[:position], set()).add(name)
+        object.__setattr__(self, "known_fields", {path: frozenset(names) for path, names in known.items()})
+        object.__setattr__(self, "metric_groups", sorted({path[:-1] for path in self.metrics} - {()}))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -98,7 +105,10 @@ class Form:
 
     def _device(self, value: Mapping[str, Any]) -> str:
         device_id, path = _found(value, self.device_id)
-        if device_id is _MISSING:
+        if isinstance(device_id, Decimal) and device_id.as_tuple().exponent == 0:
+            # A number without a point: 17 is the device "17".
+            device_id = str(device_id)
+        if device_id is None:
             raise InvalidReadingError(f"{_named(self.device_id)} is missing")
         if not isinstance(device_id, str) or not _device_id(device_id):
             raise InvalidReadingError(
@@ -111,7 +121,7 @@ class Form:
         """Return the time in UTC with nine digits of a second: `2026-11-21T08:46:09.120000000Z`."""
         stamp, path = _found(value, self.timestamp)
         name = ".".join(path)
-        if stamp is _MISSING:
+        if stamp is None:
             raise InvalidReadingError(f"{_named(self.timestamp)} is missing")
         if isinstance(stamp, str) and ISO_8601 in self.time_formats and (match := _rfc_3339(stamp)):
             moment, nanoseconds = _iso_moment(name, stamp, match)
@@ -137,6 +147,8 @@ class Form:
     def _numbers(self, value: Mapping[str, Any]) -> tuple[dict[str, Decimal], list[BadMetric]]:
         """Return the metrics that can be used, and those that cannot."""
         metrics, bad = self._candidates(value)
+        if bad and not metrics:
+            raise InvalidReadingError(joined(bad))
         if not 1 <= len(metrics) <= MAXIMUM_METRICS:
             raise InvalidReadingError(f"a reading has 1 to {MAXIMUM_METRICS} metrics, not {len(metrics)}")
         numbers: dict[str, Decimal] = {}
@@ -162,21 +174,36 @@ class Form:
 
         A value without an object of metrics is flat: each of its other fields is a metric.
         """
-        known = self.known_fields
+        known = self.known_fields[()]
         metrics, path = _found(value, self.metrics)
-        if metrics is _MISSING:
-            return {name: each for name, each in value.items() if name not in known}, []
+        name = ".".join(path) or _named(self.metrics)
+        beside = self._beside(value, name) if self.metric_groups else []
+        if metrics is None:
+            return {name: each for name, each in value.items() if name not in known}, beside
         if isinstance(metrics, InvalidReadingError):
             raise metrics
-        name = ".".join(path)
         if not isinstance(metrics, dict):
             raise InvalidReadingError(f"{name} must be an object of names and numbers, not {shown(metrics)}")
-        if value.keys() <= known:
-            return metrics, []
-        beside = [each for each in value.keys() - known if self.metric_names.get(each, "") is not None]
-        return metrics, [
-            BadMetric(each, f"{shown(each)} is beside {name}; move it inside, or drop it with readings.metric_names")
-            for each in sorted(beside)
+        if path in self.known_fields:
+            metrics = {name: each for name, each in metrics.items() if name not in self.known_fields[path]}
+        return metrics, beside if value.keys() <= known else [*self._unknown(value, (), name), *beside]
+
+    def _beside(self, value: Mapping[str, Any], metrics: str) -> list[BadMetric]:
+        """Return the fields of nested objects that are beside an object of metrics."""
+        groups = ((path, _found(value, (path,))[0]) for path in self.metric_groups)
+        return [
+            each for path, group in groups if isinstance(group, dict) for each in self._unknown(group, path, metrics)
+        ]
+
+    def _unknown(self, group: Mapping[str, Any], path: Path, metrics: str) -> list[BadMetric]:
+        return [
+            BadMetric(
+                name,
+                f"{shown('.'.join((*path, name)))} is beside {metrics}; move it inside, or drop it with "
+                "readings.metric_names",
+            )
+            for name in sorted(group.keys() - self.known_fields[path])
+            if self.metric_names.get(name, "") is not None
         ]
 
 
@@ -185,13 +212,14 @@ def _from_text(value: object) -> object:
 
 
 def _found(value: Mapping[str, Any], paths: Sequence[Path]) -> tuple[Any, Path]:
+    """Return the first value other than null that one of the paths leads to, and its path; None if there is none."""
     for path in paths:
         found: Any = value
         for name in path:
-            found = found.get(name, _MISSING) if isinstance(found, dict) else _MISSING
-        if found is not _MISSING:
+            found = found.get(name) if isinstance(found, dict) else None
+        if found is not None:
             return found, path
-    return _MISSING, ()
+    return None, ()
 
 
 def _named(paths: Sequence[Path]) -> str:
@@ -206,8 +234,8 @@ def joined(bad: Sequence[BadMetric]) -> str:
 
 def _iso_moment(name: str, stamp: str, match: "re.Match[str]") -> tuple[datetime, str]:
     try:
-        zone = "+00:00" if match["zone"] == "Z" else match["zone"]
-        moment = datetime.fromisoformat(match["seconds"] + zone).astimezone(UTC)
+        zone = "+00:00" if match["zone"] in "Zz" else match["zone"]
+        moment = datetime.fromisoformat(f"{match['date']}T{match['clock']}{zone}").astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidReadingError(f"{name} is not a possible time: {shown(stamp)}") from None
     return moment, (match["fraction"] or "").ljust(9, "0")

@@ -1,7 +1,7 @@
 """The text of an uploaded object: gunzip it and find its JSON values. Contains no AWS code.
 
-An object is UTF-8 text, plain or gzipped: one JSON value, an array of values, or one value a line (JSON Lines). Every
-number is read as an exact Decimal.
+An object is UTF-8 text, plain or gzipped: JSON values, or arrays of values, one after the other, with or without lines
+between them. Every number is read as an exact Decimal.
 """
 
 import json
@@ -86,25 +86,29 @@ _scan: Callable[[str, int], tuple[object, int]] = json.JSONDecoder(
 def values(text: str) -> Iterator[tuple[object, int, int]]:
     """Yield the JSON values of a text with their start and end; what is not JSON yields an InvalidReadingError.
 
-    One loop serves single values, arrays and lines: values follow each other, separated by white space, or by
-    commas in an array. What cannot be read costs the rest of its line.
+    One loop serves single values, arrays and lines: values and arrays follow each other, separated by white space or
+    by nothing, and by commas in an array. What cannot be read costs the rest of its line.
     """
     position = _after_blank(text, 0)
     window, left_out = max(_SMALLEST_WINDOW, len(text) // 64), 0
-    in_array = text[position : position + 1] == "["
-    if in_array:
-        position += 1
+    in_array = broken = False
     while True:
         position = _after_blank(text, position)
         if position == len(text):
             if in_array:
                 yield InvalidReadingError("not JSON: the array has no end"), left_out + position, left_out + position
             return
+        # The line that was lost may have had the end of its array.
+        if text[position] == "[" and (broken or not in_array):
+            in_array, broken = True, False
+            position += 1
+            continue
         if in_array and text[position] == "]":
-            in_array = False
+            in_array = broken = False
             position += 1
             continue
         value, end = _value(text, position)
+        broken = isinstance(value, InvalidReadingError)
         yield value, left_out + position, left_out + end
         position = end
         if position > window:

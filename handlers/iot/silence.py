@@ -43,7 +43,7 @@ class SilenceAlert:
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """When a device was last heard, and whether it is silent. Times are epoch seconds.
+    """Time at which a device was last heard, and whether it is silent. Times are epoch seconds.
 
     `pending`: alerts that are decided and not known to be published, in their order. `due_at`: when the watcher looks
     at the device; None: not before its next upload.
@@ -82,7 +82,7 @@ class Silences:
 
     @property
     def switched_on(self) -> bool:
-        """Whether there is a watcher."""
+        """Return True if there is a watcher."""
         return bool(self._after_seconds)
 
     def after_seconds(self, device_id: str) -> int | None:

@@ -7,11 +7,12 @@ import base64
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
+from handlers.shared.bodies import was_expanded
 from handlers.shared.errors import ApiError, BadRequestError, UnavailableError
 from handlers.shared.log import logger
 from handlers.shared.text import printable
@@ -30,15 +31,17 @@ _correlation_id = re.compile(CORRELATION_ID_PATTERN).fullmatch
 class Request:
     """One request. `headers` have lower-case names, `route` is as in `GET /events/{id}`, `path` begins with the stage.
 
-    A header that was sent repeatedly has all its values, separated by commas. `body` has the bytes as they were sent.
-    `caller` is the ARN that signed the request where the route requires a signature, else empty. `owner` says whose the
-    idempotency keys are: the same user, role, token's subject or API key each time; empty where the API asks nobody.
+    A header that was sent repeatedly has all its values, separated by commas; `repeated` names such parameters.
+    `body` has the bytes as they were sent. `caller` is the ARN that signed the request where the route requires a
+    signature, else empty. `owner` says whose the idempotency keys are: the same user, role, token's subject or API
+    key each time; empty where the API asks nobody.
     """
 
     route: str
     path: str
     headers: Mapping[str, str]
     parameters: Mapping[str, str]
+    repeated: Sequence[str]
     event_id: str
     body: bytes
     source_ip: str
@@ -99,7 +102,7 @@ def _sent_route(event: Mapping[str, Any]) -> str:
 def read_request(event: Mapping[str, Any]) -> Request:
     """Return the request in a Lambda event. Raises BadRequestError for a body or header that cannot be read."""
     context = event["requestContext"]
-    headers = _headers(event)
+    headers, body = _headers(event), _body(event)
     if "http" in context:
         path, client = event["rawPath"], context["http"]
         authorizer = context.get("authorizer") or {}
@@ -107,13 +110,18 @@ def read_request(event: Mapping[str, Any]) -> Request:
     else:
         path, client = context["path"], context["identity"]
         signer, claims = client, {}
+        if was_expanded(body, headers):
+            # Above its minimum compression size, a REST API expands a body and leaves the header:
+            # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-make-request-with-compressed-payload.html
+            del headers["content-encoding"]
     return Request(
         route=read_route(event),
         path=path,
         headers=headers,
-        parameters=_parameters(event),
+        parameters=event.get("queryStringParameters") or {},
+        repeated=_repeated_parameters(event),
         event_id=(event.get("pathParameters") or {}).get("id", ""),
-        body=_body(event),
+        body=body,
         source_ip=printable(client.get("sourceIp") or "", USER_AGENT_LENGTH),
         user_agent=printable(client.get("userAgent") or "", USER_AGENT_LENGTH),
         correlation_id=_read_correlation_id(headers.get("x-correlation-id"), context["requestId"]),
@@ -135,34 +143,32 @@ def _owner(signer: Mapping[str, Any], claims: Mapping[str, Any], api_key_id: str
 def _headers(event: Mapping[str, Any]) -> dict[str, str]:
     # An HTTP API joins repeated headers. In `headers`, a REST API has only the last of them.
     repeated = {name: ",".join(values) for name, values in (event.get("multiValueHeaders") or {}).items()}
-    headers = {name.lower(): value for name, value in {**(event.get("headers") or {}), **repeated}.items()}
-    if "http" not in event["requestContext"]:
-        # A REST API has expanded the body and leaves the header:
-        # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-make-request-with-compressed-payload.html
-        headers.pop("content-encoding", None)
-    return headers
+    return {name.lower(): value for name, value in {**(event.get("headers") or {}), **repeated}.items()}
 
 
-def _parameters(event: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the query. Raises BadRequestError for a repeated parameter: its values could be read in several ways."""
+def _repeated_parameters(event: Mapping[str, Any]) -> list[str]:
     if "http" in event["requestContext"]:
         # An HTTP API joins repeated parameters with commas, which a single value may contain, too.
         names = [name for name, _ in parse_qsl(event.get("rawQueryString") or "", keep_blank_values=True)]
-        repeated = [name for name, count in Counter(names).items() if count > 1]
-    else:
-        given = event.get("multiValueQueryStringParameters") or {}
-        repeated = [name for name, values in given.items() if len(values) > 1]
-    if repeated:
-        raise invalid_parameters(dict.fromkeys(repeated, "is repeated; give it once"))
-    return event.get("queryStringParameters") or {}
+        return [name for name, count in Counter(names).items() if count > 1]
+    given = event.get("multiValueQueryStringParameters") or {}
+    return [name for name, values in given.items() if len(values) > 1]
+
+
+def single_parameters(request: Request) -> Mapping[str, str]:
+    """Return the query. Raises BadRequestError for a repeated parameter: its values could be read in several ways."""
+    if request.repeated:
+        raise invalid_parameters(dict.fromkeys(request.repeated, "is repeated; give it once"))
+    return request.parameters
 
 
 def known_parameters(request: Request, known: Collection[str]) -> Mapping[str, str]:
     """Return the query. Raises BadRequestError for parameters that the route does not have."""
     allowed = f"known are {', '.join(known)}" if known else "this route has none"
-    if unknown := [name for name in request.parameters if name not in known]:
+    parameters = single_parameters(request)
+    if unknown := [name for name in parameters if name not in known]:
         raise invalid_parameters(dict.fromkeys(unknown, f"is unknown; {allowed}"))
-    return request.parameters
+    return parameters
 
 
 def invalid_parameters(problems: Mapping[str, str]) -> BadRequestError:

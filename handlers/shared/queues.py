@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from handlers.shared import aws
-from handlers.shared.backoff import backoff
+from handlers.shared.backoff import backoff, patient
 from handlers.shared.log import logger
 
 ENTRIES_A_CALL = 10
@@ -59,6 +59,11 @@ def batch_response(message_ids: Iterable[str]) -> dict[str, Any]:
 def backoff_seconds(attempt: int, base_seconds: int, maximum_seconds: int) -> int:
     """Return the whole seconds, at least one, until a message is delivered again after a failed attempt."""
     return max(1, round(backoff(attempt, base_seconds, maximum_seconds)))
+
+
+def patient_seconds(receives: int, base_seconds: int) -> int:
+    """Return the whole seconds, at least one, until a message is delivered again after what is no attempt."""
+    return max(1, round(patient(receives, base_seconds)))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,16 @@ from handlers.shared.context import LambdaContext
 from handlers.shared.dead_letters import ROUND_SECONDS, DeadLetters, Explain, Pass, Wanted
 from handlers.shared.dynamodb import outside_errors
 from handlers.shared.errors import BadRequestError, ForbiddenError, NotFoundError
-from handlers.shared.http import Request, answer, error_body, invalid_parameters, response, unavailable_error
+from handlers.shared.http import (
+    Request,
+    answer,
+    error_body,
+    invalid_parameters,
+    known_parameters,
+    response,
+    single_parameters,
+    unavailable_error,
+)
 from handlers.shared.settings import RedriveSettings
 from handlers.shared.strict_json import without_repeated_names
 
@@ -53,9 +62,10 @@ class Redrive:
         facts["caller"] = request.caller
         match request.route:
             case "GET /redrive/preview":
-                messages, done = self._dead_letters.look(*_asked(_numbers(request.parameters)), seconds)
+                messages, done = self._dead_letters.look(*_asked(_numbers(single_parameters(request))), seconds)
                 return _answered(done, {"messages": messages})
             case "POST /redrive/start":
+                known_parameters(request, ())
                 done = self._dead_letters.redrive(
                     self._queue_url, *_asked(_object(json_text(request.body, request.headers))), seconds
                 )

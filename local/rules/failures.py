@@ -25,6 +25,10 @@ from local.rules.rule import (
 # The time in which a dead letter must trigger an alarm. SQS publishes the metric once a minute; five minutes is a
 # common period.
 RINGS_WITHIN_SECONDS = 300
+# What handlers/api/worker.py keeps of the function's time, and what a message should have of the rest: what it lacks
+# sends messages back before their turn, or cuts them short.
+STORING_SECONDS = 5
+LEAST_SECONDS_A_MESSAGE = 1
 
 
 @rule(
@@ -40,6 +44,28 @@ def _queue_dead_letters(graph: Graph) -> Iterator[Problem]:
     for queue in graph.of_type(QUEUE):
         if ("sqs", queue.physical_name) in fed and queue.physical_name not in redriven:
             yield queue, "a message that always fails is retried until it expires"
+
+
+@rule(
+    "time-for-a-batch",
+    fix="worker.batch_size or worker.timeout_seconds: a smaller batch or more time",
+    why="https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html",
+)
+def _time_for_a_batch(graph: Graph) -> Iterator[Problem]:
+    functions = {function.physical_name: function for function in graph.of_type(FUNCTION)}
+    for mapping in graph.of_type(MAPPING):
+        service, _ = of_arn(mapping.inputs.get("eventSourceArn", ""))
+        function = functions.get(mapping.inputs.get("functionName", "").rpartition(":")[2])
+        if service != "sqs" or function is None:
+            continue
+        seconds, messages = function.inputs.get("timeout", 3), mapping.inputs.get("batchSize", 10)
+        # The worker keeps five seconds for storing results.
+        each = (seconds - STORING_SECONDS) / messages
+        if each < LEAST_SECONDS_A_MESSAGE:
+            most = max(1, int((seconds - STORING_SECONDS) / LEAST_SECONDS_A_MESSAGE))
+            needed = min(900, STORING_SECONDS + math.ceil(LEAST_SECONDS_A_MESSAGE * messages))
+            found = f"a batch of {messages:.0f} messages in {seconds:.0f} seconds leaves {each:.2g} seconds for each"
+            yield mapping, f"{found}: at most {most} messages, or at least {needed} seconds"
 
 
 @rule(

@@ -11,6 +11,8 @@ from local.services.apigatewayv2 import api_url
 def rest_api(aws: Clients, name: str, inputs: Inputs) -> Created:
     inputs.get("name")
     request: dict[str, Any] = inputs.renamed(description="description", binaryMediaTypes="binaryMediaTypes")
+    if "minimumCompressionSize" in inputs:
+        request["minimumCompressionSize"] = int(inputs["minimumCompressionSize"])
     if "endpointConfiguration" in inputs:
         request["endpointConfiguration"] = {"types": [inputs["endpointConfiguration"]["types"]]}
     client = aws("apigateway")
@@ -31,26 +33,6 @@ def rest_api(aws: Clients, name: str, inputs: Inputs) -> Created:
 def resource(aws: Clients, _name: str, inputs: Inputs) -> Created:
     request = inputs.renamed(restApiId="restApi", parentId="parentId", pathPart="pathPart")
     return Created(aws("apigateway").create_resource(**request)["id"])
-
-
-@creates("aws:apigateway/model:Model")
-def model(aws: Clients, _name: str, inputs: Inputs) -> Created:
-    request = inputs.renamed(restApiId="restApi", name="name", contentType="contentType", schema="schema")
-    return Created(aws("apigateway").create_model(**request)["id"])
-
-
-@creates("aws:apigateway/requestValidator:RequestValidator")
-def request_validator(aws: Clients, name: str, inputs: Inputs) -> Created:
-    inputs.get("name")
-    made = aws("apigateway").create_request_validator(
-        name=name,
-        **inputs.renamed(
-            restApiId="restApi",
-            validateRequestBody="validateRequestBody",
-            validateRequestParameters="validateRequestParameters",
-        ),
-    )
-    return Created(made["id"], {"name": name})
 
 
 @creates("aws:apigateway/response:Response")
@@ -76,9 +58,7 @@ def method(aws: Clients, _name: str, inputs: Inputs) -> Created:
             authorizationType="authorization",
             authorizerId="authorizerId",
             apiKeyRequired="apiKeyRequired",  # pragma: allowlist secret
-            requestModels="requestModels",
             requestParameters="requestParameters",
-            requestValidatorId="requestValidatorId",
         ),
     )
     return Created(f"agm-{inputs['restApi']}-{inputs['resourceId']}-{inputs['httpMethod']}")
@@ -135,10 +115,6 @@ _SETTINGS = {
 @creates("aws:apigateway/methodSettings:MethodSettings")
 def method_settings(aws: Clients, _name: str, inputs: Inputs) -> Created:
     api_id, stage_name, path = inputs["restApi"], inputs["stageName"], inputs["methodPath"]
-    if path != "*/*":
-        # A path within a path: https://datatracker.ietf.org/doc/html/rfc6901#section-3
-        resource, _, method = path.rpartition("/")
-        path = f"~1{resource.replace('/', '~1')}/{method}"
     changes = [
         {"op": "replace", "path": f"/{path}/{_SETTINGS[key]}", "value": str(value)}
         for key, value in inputs["settings"].items()

@@ -108,7 +108,7 @@ def test_a_kept_bucket_is_forgotten_and_a_replaced_one_leaves_its_objects_behind
 
 
 def body_of(printed: bytes) -> str:
-    """What the workflow writes, run as the workflow runs it: without the project's packages."""
+    """Return the comment that the workflow writes, run as the workflow runs it: without the project's packages."""
     script = [sys.executable, "-I", str(ROOT / "cli/core/comment.py")]
     done = subprocess.run(script, input=printed, capture_output=True, check=True)
     body: str = json.loads(done.stdout)["body"]

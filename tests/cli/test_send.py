@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from cli import send
 from cli.core.http import Access
+from cli.core.suggestions import suggest
 from cli.main import app
 from local.errors import LocalError
 
@@ -260,7 +261,7 @@ def test_an_error_of_pulumi_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
 def test_without_pulumi_the_error_says_how_to_start_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _project(tmp_path, monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "`pipeline local --stack dev` starts it" in _run("status", "x").stderr
+    assert f"`{suggest('local', '--stack', 'dev')}` starts it" in _run("status", "x").stderr
 
 
 def test_headers_can_be_in_a_file_which_no_other_user_sees_on_the_command_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a circuit breaker adds to a stack, and that without one nothing of it is there."""
+"""A circuit breaker's resources: all of them with the option, none without it."""
 
 import json
 from collections.abc import Callable
@@ -134,6 +134,8 @@ def test_an_open_circuit_rings_within_a_minute_and_the_breaker_function_is_watch
     rings = added["circuit-open"]
     assert watched(rings) == [("DataPipeline", "CircuitOpen", {"service": "datapipeline-dev"}, "Maximum")]
     assert (rings["threshold"], rings["period"], rings["evaluationPeriods"]) == (1, 60, 1)
+    # A breaker function that fails writes nothing, and the queue is still paused.
+    assert rings["treatMissingData"] == "ignore"
     for inputs in added.values():
         for namespace, metric, dimensions, _ in watched(inputs):
             assert set(dimensions) in EMITTED[namespace, metric][0]

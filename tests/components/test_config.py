@@ -364,7 +364,7 @@ def edges(path: Keys, schema: Json) -> Iterator[tuple[Any, str, list[Any]]]:
 
 
 def problem(variant: str, path: Keys, value: Any) -> str:
-    """What is wrong with the value of an option; a stack file that lacks others has more problems."""
+    """Return the problem with an option's value; a stack file without other options has more problems."""
     for part in reversed(path):
         value = [value] if part == "0" else {part: value}
     try:

@@ -1,4 +1,4 @@
-"""What a processor imports and its function does not have, read from the source."""
+"""Imports of a processor that its function lacks, read from the source."""
 
 from collections.abc import Set as AbstractSet
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where functions run, and the only ways out of there."""
+"""The functions' network and the only ways out of it."""
 
 import json
 from collections.abc import Callable
@@ -75,7 +75,7 @@ def test_a_change_of_the_available_zones_replaces_no_subnet(private: Graph) -> N
 
 
 def one_id(graph: Graph, kind: str, key: str) -> str:
-    """What all resources of a type name as their `key`."""
+    """Return the one value that all resources of a type have as their `key`."""
     (found,) = {each.inputs[key] for each in graph.of_type(f"aws:ec2/{kind}")}
     return str(found)
 

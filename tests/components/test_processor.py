@@ -1,4 +1,4 @@
-"""What a processor brings along: packages, variables and rights, for the functions that run it and no other."""
+"""A processor's packages, variables and rights reach the functions that run it and no others."""
 
 import json
 from collections.abc import Callable

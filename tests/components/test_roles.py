@@ -1,4 +1,4 @@
-"""What each function may do, by equality: a wider policy fails, and so does a narrower one."""
+"""Policies of each function, compared by equality: a wider policy fails, and so does a narrower one."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the tests of the local engine share."""
+"""Helpers for the tests of the local engine."""
 
 from tests.project_fixture import write_project
 

@@ -22,7 +22,7 @@ from handlers.api.items import Completion
 from handlers.api.processing import Answer, ProcessingTimeoutError
 from handlers.api.settings import WorkerSettings
 from handlers.api.worker import Worker
-from handlers.processor import Rejected
+from handlers.processor import Rejected, SecretError
 from handlers.shared import queues
 from handlers.shared.dynamodb import TableError
 from handlers.shared.log import logger
@@ -60,7 +60,7 @@ class Event:
 
     id: str
     kind: str
-    """`fine`, `kills`, `fails` (always), `recovers` (fails once), `rejects`, `hangs`."""
+    """`fine`, `kills`, `fails` (always), `recovers` (fails once), `rejects`, `hangs`, `reads` (a secret)."""
     group: str
     runs: int = 0
     deaths: int = 0
@@ -98,7 +98,10 @@ class World:
     dead: Counter[str] = field(default_factory=Counter)
     events: dict[str, Event] = field(default_factory=dict)
     in_trouble: bool = False
+    table_back_at: float = 0.0
+    secrets_back_at: float = 0.0
     finished: int = 0
+    circuit: Any = None
     aws_request_id: str = "run"
 
     def __post_init__(self) -> None:
@@ -171,6 +174,8 @@ class World:
 
     def read(self, ids: Iterator[str]) -> dict[str, dict[str, Any]]:
         """Return the items of events."""
+        if self.now < self.table_back_at:
+            raise TableError("throttled")
         self.step()
         return {each: dict(self.items[each]) for each in ids if each in self.items}
 
@@ -219,7 +224,7 @@ class World:
     # The processor
 
     def call(self, _process: object, data: Mapping[str, Any], _context: object, seconds: float) -> Answer:
-        """Return what the user's function comes to, or die of it."""
+        """Return the outcome of the user's function, or die as it does."""
         event = self.events[data["id"]]
         event.runs += 1
         took = EVENT_SECONDS * self.chance.choice([0.1, 1, 5, 12])
@@ -230,6 +235,8 @@ class World:
             event.cuts += 1
             return Answer(seconds, error=ProcessingTimeoutError("no result"))
         self.left -= took
+        if event.kind == "reads" and self.now < self.secrets_back_at:
+            return Answer(took, error=SecretError("the secret 'key' could not be read: ThrottlingException"))
         if event.kind == "rejects":
             return Answer(took, error=Rejected("never"))
         if event.kind == "fails" or (event.kind == "recovers" and event.runs == 1):
@@ -242,9 +249,9 @@ class World:
 
     # The history
 
-    def play(self) -> None:
+    def play(self, maximum_deliveries: int = MAXIMUM_DELIVERIES) -> None:
         """Deliver until the queue is empty. Raises AssertionError for a history that never ends."""
-        for _ in range(MAXIMUM_DELIVERIES):
+        for _ in range(maximum_deliveries):
             if all(message.deleted for message in self.messages):
                 return
             self.deliver(self.receive())
@@ -266,7 +273,7 @@ class World:
             for each in batch
         ]
         function = Worker.__new__(Worker)
-        function._settings, function._service, function._circuit = SETTINGS, "s", None
+        function._settings, function._service, function._circuit = SETTINGS, "s", self.circuit
         function._faults, function._process, function._table = None, lambda *_: None, self  # type: ignore[assignment]
         try:
             answer = function.handle(records, self)

@@ -55,7 +55,7 @@ def attempt(pipeline: Pipeline, worker: Worker, point: Point) -> list[dict[str, 
 
 
 def check_what_is_left(pipeline: Pipeline, point: Point) -> None:
-    """What must be true of everything once the queue is empty."""
+    """Check what must be true of everything once the queue is empty."""
     bodies = [letter["Body"] for letter in pipeline.dead_letters()]
     letters = Counter(json.loads(body)["id"] for body in bodies if body != POISON)
     results = {key.rsplit("/", 1)[1].removesuffix(".json"): body for key, body in pipeline.objects("results/").items()}

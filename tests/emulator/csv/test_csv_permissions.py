@@ -152,7 +152,7 @@ def test_without_the_right_to_list_the_bucket_s3_answers_403_and_the_file_is_giv
 
 @pytest.fixture
 def elsewhere(files: Files) -> Iterator[Mapping[str, str]]:
-    """What is none of the stack's: a bucket with an object, a table, a queue, a topic."""
+    """Resources outside the stack: a bucket with an object, a table, a queue, a topic."""
     root, name = files.root, "test-elsewhere"
     root("s3").create_bucket(Bucket=name)
     root("s3").put_object(Bucket=name, Key="raw/a.csv", Body=b"theirs")

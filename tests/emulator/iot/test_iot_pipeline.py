@@ -20,7 +20,7 @@ from .conftest import ROOT, Iot, lines, reading
 
 
 def eventually(check: Callable[[], Any], seconds: float = 20) -> Any:
-    """What `check` answers once that is true; its last answer when time is up."""
+    """Return the answer of `check` once it is true; its last answer when time is up."""
     deadline = time.monotonic() + seconds
     while not (answer := check()) and time.monotonic() < deadline:
         time.sleep(0.1)

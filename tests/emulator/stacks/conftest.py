@@ -95,7 +95,7 @@ class Client:
         return self.until(lambda: (shown := self.shown(event_id))["status"] in done and shown, seconds)
 
     def until(self, holds: Callable[[], Any], seconds: float = 60) -> Any:
-        """What `holds` answers as soon as that is true. Fails when it is not in time."""
+        """Return the answer of `holds` as soon as it is true. Fails when time is up."""
         deadline = time.monotonic() + seconds
         while not (value := holds()):
             assert time.monotonic() < deadline, f"not in {seconds} seconds"
@@ -154,7 +154,7 @@ Start = Callable[..., AbstractContextManager[Client]]
 
 @pytest.fixture(scope="session")
 def start() -> Start:
-    """What starts a stack with other options for a block."""
+    """Return a function that starts a stack with other options for a block."""
 
     @contextmanager
     def up(stack: str = "dev", **config: Any) -> Iterator[Client]:
@@ -166,7 +166,7 @@ def start() -> Start:
 
 @pytest.fixture(scope="session")
 def dev(start: Start) -> Iterator[Client]:
-    """The dev stack, but for a shorter back-off, so that tests need not wait."""
+    """The dev stack with a shorter back-off, so that tests need not wait."""
     backoff = {"base_seconds": 1, "maximum_seconds": 1}
     with start(
         worker={"timeout_seconds": 10, "backoff": backoff, "max_attempts": 3},

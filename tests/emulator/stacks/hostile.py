@@ -1,4 +1,4 @@
-"""What the tests of hostile requests share: a running API, requests as they are, and cases made by Schemathesis."""
+"""Helpers for the tests of hostile requests: a running API, raw requests, and cases made by Schemathesis."""
 
 import http.client
 import subprocess

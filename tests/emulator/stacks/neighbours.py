@@ -1,4 +1,4 @@
-"""What is next to what a role is granted, and a call for each action that asks for it there."""
+"""Resources beside those that a role is granted, and a call for each action on them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -106,7 +106,7 @@ CALLS: Mapping[str, Asks] = {
 
 
 def beside(pattern: str) -> list[str]:
-    """What is next to a resource: of another name; of a prefix, other prefixes and the same one of another bucket."""
+    """Return a resource's neighbours: another name, or for a prefix other prefixes and the same one elsewhere."""
     resource, star, _ = pattern.partition("/*")
     bucket, slash, key = resource.partition("/")
     if star:

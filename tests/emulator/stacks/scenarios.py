@@ -1,4 +1,4 @@
-"""What makes every function of a shipped stack do all it does: requests, uploads, messages, outages.
+"""Requests, uploads, messages and outages that use every right of a shipped stack.
 
 A stack runs as its file stands. Three things are the tests' own: in `ingestion` what the processor calls can be out
 (the shipped one calls nothing), the schedules' minutes and hours come when a scenario says so, and in `csv` some
@@ -206,7 +206,7 @@ class CircuitOfOrders:
         return [result["id"] for result in answer["results"]]
 
     def is_at_rest(self) -> bool:
-        """Whether no run of the worker ended lately: each that does is logged."""
+        """Return True if no run of the worker ended recently; each end is logged."""
         before = self.logged()
         time.sleep(REST_SECONDS)
         return self.logged() == before

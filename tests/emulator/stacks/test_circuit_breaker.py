@@ -23,7 +23,7 @@ def process(event):
 
 
 class Downstream:
-    """What the processor calls: an HTTP server that can be out."""
+    """The service that the processor calls: an HTTP server that can be down."""
 
     def __init__(self) -> None:
         self.out = False
@@ -43,7 +43,7 @@ class Downstream:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
     def called_since(self, calls: int) -> bool:
-        """Whether there were more calls than these."""
+        """Return True if there were more calls than these."""
         return self.calls > calls
 
     @property

@@ -101,7 +101,7 @@ def redrive(request: pytest.FixtureRequest) -> Iterator[Redrive]:
 
 
 def contradicts_itself(case: AnyCase) -> bool:
-    """Whether a greatest age is below the least one, which a JSON Schema cannot forbid."""
+    """Return True if the greatest age is below the least, which a JSON Schema cannot forbid."""
     given: Any = case.body if case.method == "POST" else case.query
     if not isinstance(given, dict) or not {"max_age_seconds", "min_age_seconds"} <= given.keys():
         return False

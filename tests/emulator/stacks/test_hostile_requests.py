@@ -44,7 +44,7 @@ EXAMPLES = {
 
 
 class Traces(NamedTuple):
-    """What events leave: ids in the table and in the bucket, and how many dead letters are of no failed item."""
+    """Traces of events: ids in the table and the bucket, and the number of dead letters without a failed item."""
 
     ids: set[str]
     strays: int
@@ -76,7 +76,7 @@ def anything(dev: Client) -> Events:
 
 @pytest.fixture(scope="module")
 def orders(start: Start) -> Iterator[Events]:
-    api = {"kind": "rest", "auth": "api_key", "schemas": "schemas/order.json", "max_batch": 5, "max_depth": 8}
+    api = {"kind": "rest", "auth": "api_key", "schemas": ["order"], "max_batch": 5, "max_depth": 8}
     worker = {"processor": "processors.orders:process"}
     with start(api=api, worker=worker, queue={"redrive_api": {}}, webhooks=WEBHOOKS) as client:
         key = client.aws("apigateway").get_api_key(apiKey=client.outputs["api_key_id"], includeValue=True)["value"]
@@ -206,6 +206,32 @@ def test_either_kind_of_api_accepts_what_a_webhook_s_sender_signed_once(
     assert_stored(api, before, {event_id})
     shown = json.loads(api.send("GET", f"/events/{event_id}")[1])
     assert (shown["type"], shown["attempts"]) == ("order.paid", 1)
+
+
+# The body, its content type and its encoding.
+SIGNED: dict[str, tuple[bytes, str, str]] = {
+    "compressed": (gzip.compress(b'{"a": 1}'), "application/json", "gzip"),
+    "every byte": (bytes(range(256)), "application/octet-stream", ""),
+    "parts": (
+        b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\xff\r\n--x--',
+        "multipart/form-data; boundary=x",
+        "",
+    ),
+    "a form": (b"a=%C3%A4&b=1+2", FORM_TYPE, ""),
+    "no type": (b'\xef\xbb\xbf{"a": 1}', "", ""),
+}
+
+
+@pytest.mark.parametrize("kind", ["anything", "orders"])
+def test_neither_kind_of_api_changes_the_bytes_that_a_sender_signed(request: pytest.FixtureRequest, kind: str) -> None:
+    stranger = Target(request.getfixturevalue(kind).client)
+    for what, (body, content_type, encoding) in SIGNED.items():
+        signed = sign(Rule("github"), SECRETS["webhook_shop"], body, message_id="", now=0)
+        headers = {"Content-Type": content_type, "Content-Encoding": encoding, **signed}
+        status, text = stranger.send_pairs(
+            "POST", "/webhooks/shop", body, [each for each in headers.items() if each[1]]
+        )
+        assert (what, status) == (what, 202), text
 
 
 SEEN = """
@@ -376,6 +402,8 @@ PATHS: dict[str, int] = {
     "/events/" + "x" * 5_000: 404,
     "/events/{id}%0d%0aSet-Cookie:%20a=b": 404,
     "/events/{ID}": 404,
+    "/events/": 404,
+    "/health/": 404,
     "/events/{id}/": 404,
     "/events/{id}/../../health": 404,
     "/EVENTS": 404,

@@ -1,4 +1,4 @@
-"""What functions log, as the emulator keeps it: found by a request's correlation id, and nothing that events hold."""
+"""Log lines of functions in the emulator: found by a request's correlation id, without the contents of events."""
 
 import json
 import time
@@ -37,7 +37,7 @@ class Logs:
         return "\n".join(line for function in self.groups for line in self._all(function)[self._before[function] :])
 
     def lines(self, function: str) -> list[Line]:
-        """What the function said; not what Lambda says of its runs, nor the lines that are metrics."""
+        """Return the function's own lines, without Lambda's lines about runs and without metrics."""
         new = self._all(function)[self._before[function] :]
         lines = [json.loads(message) for message in new if message.startswith("{")]
         return [line for line in lines if "_aws" not in line]
@@ -57,7 +57,7 @@ class Logs:
 
 
 def has_said(logs: Logs, outcome: str, count: int = 1) -> Callable[[], bool]:
-    """Whether the worker has said this of so many events."""
+    """Return True if the worker has logged this for that many events."""
     return lambda: (
         count
         <= sum(
@@ -221,7 +221,7 @@ def test_no_line_of_any_function_of_an_api_stack_has_anything_of_an_events_body(
         said("failed", 2)
         client.aws("sqs").send_message(QueueUrl=client.outputs["queue_url"], MessageBody=f'{{"data": "{MARKER}"')
         said("unreadable")
-        # And once more, from the dead letters.
+        # And again, from the dead letters.
         client.until(lambda: client.depth(client.outputs["dead_letter_queue_url"]) == 3)
         status, moved = client.signed("POST", "/redrive/start", {})
         assert (status, moved["redriven"]) == (200, 3)

@@ -108,16 +108,19 @@ def finished(shop: Shop) -> dict[str, object]:
     return shown
 
 
-def test_without_the_right_the_event_fails_and_says_why_and_no_more(shop: Shop) -> None:
+def test_without_the_right_an_event_waits_for_it_and_then_all_are_processed_by_one_call_with_no_right_missing(
+    shop: Shop,
+) -> None:
+    client = shop.client
     with shop.role("worker").without(READ[shop.service]):
-        shown = finished(shop)
-    assert shown["status"] == "failed"
-    assert shown["error"] == "SecretError: the secret 'signing_key' could not be read: AccessDeniedException"
-    assert shown["attempts"] == 2
-
-
-def test_events_are_processed_with_the_secret_by_one_call_and_no_right_is_missing(shop: Shop) -> None:
+        _, answer = client.post(EVENT)
+        client.until(lambda: client.shown(answer["id"])["status"] == "retrying")
+        shown = client.shown(answer["id"])
+        assert shown["error"] == "SecretError: the secret 'signing_key' could not be read: AccessDeniedException"
+        assert shown["attempts"] == 0
     with recorded(shop.decisions) as recording:
+        shown = client.finished(answer["id"])
+        assert (shown["status"], shown["attempts"]) == ("succeeded", 1)
         for _ in range(3):
             assert finished(shop)["result"] == {"signature": signature(VALUE)}
     made = recording.of(shop.role("worker").name)

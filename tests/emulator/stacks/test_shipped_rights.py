@@ -191,7 +191,7 @@ def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def verify(stack: str) -> list[Check]:
-    """What `pipeline verify` prints."""
+    """Return the output of `pipeline verify`."""
     command = ["verify", "--stack", stack, "--json", *(["--sign"] if stack == "ingestion" else [])]
     done = CliRunner().invoke(app, command)
     assert done.stdout, done.stderr

@@ -25,7 +25,7 @@ def client(start: Start) -> Iterator[Client]:
 
 @pytest.fixture
 def verify(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str, Any]]]:
-    """What `pipeline verify` prints, by line."""
+    """Return the lines that `pipeline verify` prints."""
     for name, value in client.up.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv(OUTPUTS, json.dumps(client.outputs))
@@ -100,7 +100,7 @@ def test_a_worker_that_cannot_write_is_red_where_the_event_is_to_be_processed(cl
     found = verify()
     iam.delete_role_policy(RoleName=role, PolicyName="deny")
     assert list(red(found)) == ["processed", "cleaned up"]
-    assert red(found)["processed"].startswith("it is queued after 3 seconds; see `pipeline logs --id ")
+    assert red(found)["processed"].startswith("it is queued after 3 seconds; see `pipeline logs --stack dev --id ")
     assert "is not done, and may still be in the queue" in red(found)["cleaned up"]
     assert not_tried(found) == ["readable", "repeat"]
     (event,) = client.items()

@@ -1,4 +1,4 @@
-"""Who is let in by `api.auth`, and everybody else is refused, in the emulator with IAM enforced."""
+"""Callers admitted by `api.auth`; all others are refused, in the emulator with IAM enforced."""
 
 import base64
 import json
@@ -150,7 +150,7 @@ def test_over_its_keys_rate_a_client_is_refused_on_every_route_and_nothing_of_th
 
 
 class Issuer:
-    """Who issues tokens: a key, and a server on 127.0.0.1 that publishes it."""
+    """Issuer of tokens: a key, and a server on 127.0.0.1 that publishes it."""
 
     def __init__(self) -> None:
         self.key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)

@@ -20,7 +20,7 @@ Table = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Shape:
-    """How a table is written."""
+    """Format of a written table."""
 
     delimiter: str
     quote: str

@@ -149,6 +149,46 @@ def test_a_reason_names_the_path(value: Any, reason: str) -> None:
     assert rejection.reason.startswith(reason)
 
 
+@pytest.mark.parametrize(
+    "nulls", [{"metrics": None}, {"data": None}, {"dev": None}, {"dev": {"id": None}}, {"ts": None}]
+)
+def test_null_stands_for_a_field_that_is_not_there(nulls: Any) -> None:
+    found = contents({**nulls, **GOOD, "t": 45.5})
+    assert metrics_of(found) == {"t": "45.5"}
+    assert found.rejections == []
+
+
+ENVELOPE = replace(
+    NESTED,
+    device_id=(("payload", "id"),),
+    timestamp=(("payload", "ts"),),
+    metrics=(("payload", "data"),),
+)
+
+
+def test_a_field_beside_nested_metrics_is_recorded_and_not_lost() -> None:
+    payload = {"id": "d", "ts": 1767268800, "data": {"t": 1}, "h": 2}
+    found = contents({"payload": payload}, form=ENVELOPE)
+    assert metrics_of(found) == {"t": "1"}
+    (rejection,) = found.rejections
+    assert (rejection.metrics, rejection.reason) == (
+        ("h",),
+        '"payload.h" is beside payload.data; move it inside, or drop it with readings.metric_names',
+    )
+    assert contents({"payload": payload}, form=replace(ENVELOPE, metric_names={"h": None})).rejections == []
+    # Also where the metrics are beside the group.
+    found = contents({"payload": {"id": "d", "ts": 1767268800, "h": 2}, "t": 1}, form=ENVELOPE)
+    assert (metrics_of(found), found.rejections[0].metrics) == ({"t": "1"}, ("h",))
+    (rejection,) = contents({"payload": {"id": "d", "ts": 1767268800, "h": 2}}, form=ENVELOPE).rejections
+    assert rejection.reason.startswith('"payload.h" is beside payload.data')
+
+
+def test_device_and_time_among_the_metrics_are_none() -> None:
+    flat = {"payload": {"id": "d", "ts": 1767268800, "t": 1, "h": 2}}
+    found = contents(flat, form=replace(ENVELOPE, metrics=(("payload",),)))
+    assert (metrics_of(found), found.rejections) == ({"t": "1", "h": "2"}, [])
+
+
 def test_metrics_are_renamed_and_dropped() -> None:
     form = replace(NESTED, metric_names={"temp": "temperature", "fw": None, "note": None})
     found = contents({**GOOD, "metrics": {"temp": 1, "fw": "1.2", "rpm": 2}, "note": "x"}, form=form)
@@ -197,7 +237,8 @@ def test_every_moment_comes_back_from_every_unit(naive: datetime, unit: str) -> 
         (-1, "timestamp is not a possible time: -1"),
         (1e300, "timestamp is not a possible time: 1"),
         (99999999999, "timestamp is ahead of the clock by more than readings.max_ahead_seconds: 99999999999"),
-        (None, "timestamp must be RFC 3339 with its zone, like 2026-11-21T08:46:09Z or epoch seconds or epoch milli"),
+        ([], "timestamp must be RFC 3339 with its zone, like 2026-11-21T08:46:09Z or epoch seconds or epoch milli"),
+        (None, "timestamp or ts is missing"),
         ("yesterday", "timestamp must be RFC 3339"),
         (True, "timestamp must be RFC 3339"),
     ],

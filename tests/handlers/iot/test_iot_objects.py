@@ -1,4 +1,4 @@
-"""What is written about uploads: where it lies does not depend on what somebody named an upload."""
+"""Records about uploads: their place does not depend on the upload's name."""
 
 import json
 from io import BytesIO
@@ -13,7 +13,7 @@ from handlers.shared import aws
 
 
 class Bucket:
-    """What was put, by key."""
+    """Objects that were put, by key."""
 
     def __init__(self) -> None:
         self.objects: dict[str, str] = {}

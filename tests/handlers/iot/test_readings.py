@@ -1,4 +1,4 @@
-"""What an object of readings may hold: exact numbers, exact reasons, and a bad reading never costs a good one."""
+"""Objects of readings: exact numbers, exact reasons, and a bad reading never costs a good one."""
 
 import gzip
 import json
@@ -200,7 +200,9 @@ def test_bytes_that_are_not_utf_8_cost_their_own_reading_only() -> None:
         (of(metrics=None), "a reading has 1 to 100 metrics, not 0"),
         (of(device_id=None), "device_id is missing"),
         (of(device_id=""), f'{DEVICE_IDS}, not ""'),
-        (of(device_id=7), f"{DEVICE_IDS}, not 7"),
+        (of(device_id=7.5), f"{DEVICE_IDS}, not 7.5"),
+        (of(device_id=True), f"{DEVICE_IDS}, not true"),
+        (of(device_id=["d1"]), f"{DEVICE_IDS}, not an array"),
         (of(device_id="a b"), f'{DEVICE_IDS}, not "a b"'),
         (of(device_id="x" * 3_072), f'{DEVICE_IDS}, not "{"x" * 60}" and 3012 characters more'),
         (of(timestamp=None), "timestamp is missing"),
@@ -227,7 +229,10 @@ def test_a_number_that_is_none_is_refused_by_name(word: str) -> None:
         "2026-11-21T08:00:00",
         "2026-11-21",
         "20261121T080000Z",
-        "2026-11-21 08:00:00Z",
+        "2026-11-21  08:00:00Z",
+        "2026-11-21T08:00:00 Z",
+        "2026-11-21T08:00:00+1",
+        "2026-11-21T08:00:00+01:0",
         "2026-11-21T08:00Z",
         "2026-11-21T08:00:00.1234567890Z",
         "\uff12026-11-21T08:00:00Z",
@@ -235,10 +240,41 @@ def test_a_number_that_is_none_is_refused_by_name(word: str) -> None:
         "",
     ],
 )
-def test_a_time_needs_its_zone_and_its_one_form(stamp: object) -> None:
+def test_a_time_needs_its_zone_and_its_seconds(stamp: object) -> None:
     assert reason(of(timestamp=stamp)).startswith(
         "timestamp must be RFC 3339 with its zone, like 2026-11-21T08:46:09Z, not "
     )
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "2026-11-21T09:00:00+0100",
+        "2026-11-21T09:00:00+01",
+        "2026-11-21T09:00:00+01:00",
+        "2026-11-21 08:00:00+00:00",
+        "2026-11-21t08:00:00z",
+        "2026-11-21T08:00:00,000Z",
+    ],
+)
+def test_what_common_formatters_write_is_the_same_time(stamp: str) -> None:
+    assert reading(of(timestamp=stamp)) == reading(GOOD)
+
+
+def test_a_device_may_be_an_integer() -> None:
+    assert reading(of(device_id=7)).device_id == "7"
+
+
+def test_arrays_may_follow_each_other_as_firehose_joins_them() -> None:
+    one, other = f"[{of(device_id='d1')},{of(device_id='d2')}]", f"[{of(device_id='d3')}]"
+    for text in (one + other, f"{one}\n{other}\n", f"{one}\n[]\n{other}", f"{of(device_id='d0')}\n{one}{other}"):
+        found = contents(text)
+        assert [each.device_id for each in found.readings][-3:] == ["d1", "d2", "d3"]
+        assert found.rejections == []
+    # A line that is lost takes the end of its array with it, and not the next array.
+    found = contents(f"[{of(device_id='d1')}, broken]\n{other}")
+    assert [each.device_id for each in found.readings] == ["d1", "d3"]
+    assert [each.reason for each in found.rejections] == ["not JSON: no value"]
 
 
 def test_a_clock_may_run_ahead_by_the_limit_and_no_further() -> None:
@@ -349,12 +385,13 @@ def test_no_text_raises_anything_but_its_refusal(text: str) -> None:
 @given(st.lists(json_values, min_size=1, max_size=8), st.booleans())
 def test_every_value_is_read_or_recorded(values: list[Any], as_array: bool) -> None:  # noqa: FBT001
     texts = [json.dumps(value) for value in values]
-    # An array on a line of its own is no reading, and in first place it is the array of them all.
+    # An array on a line of its own is an array of readings; in an array it is no reading.
     good = [of(device_id=f"d{number}") for number in range(len(values))]
     mixed = [text for pair in zip(good, texts, strict=True) for text in pair]
     found = contents(f"[{','.join(mixed)}]" if as_array else "\n".join(mixed))
     assert {each.device_id for each in found.readings} >= {f"d{number}" for number in range(len(values))}
-    assert len(found.readings) + found.repeated + len(found.rejections) == len(mixed)
+    count = len(values) + sum(len(each) if isinstance(each, list) and not as_array else 1 for each in values)
+    assert len(found.readings) + found.repeated + len(found.rejections) == count
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""The console of a running stack: its pages by plain requests, and what holds for each of them in a browser."""
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+
+from benchmarks.browser import Browser
+from cli.console.serve import console
+from cli.core.http import Access
+from cli.core.stack import OUTPUTS, Stack
+from handlers.shared import aws
+from tests.graphs import SAMPLES
+
+from .conftest import Client
+
+
+class KeepRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+@dataclass
+class Pages:
+    """The console's pages, asked by plain requests."""
+
+    address: str
+
+    def __post_init__(self) -> None:
+        self.opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(), KeepRedirects()
+        )
+        self.root = self.address.partition("/?")[0]
+        assert self.ask("/?" + self.address.partition("?")[2])[0] == 303
+
+    def ask(
+        self, path: str, fields: dict[str, str] | None = None, *, body: bytes | None = None, **headers: str
+    ) -> tuple[int, str]:
+        data = body if fields is None else urllib.parse.urlencode(fields).encode()
+        given = {"Origin": self.root, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        request = urllib.request.Request(self.root + path, data=data, headers=given)
+        try:
+            with self.opener.open(request, timeout=60) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def get(self, path: str) -> str:
+        status, text = self.ask(path)
+        assert status == 200, text
+        return text
+
+
+@contextmanager
+def console_of(client: Client, patch: pytest.MonkeyPatch, *, read_only: bool = False) -> Iterator[Pages]:
+    """The console of a running stack. It works in this process, whose AWS clients it aims at the stack."""
+    project = client.up.project
+    for name, value in client.up.environment().items():
+        patch.setenv(name, value)
+    patch.setenv(OUTPUTS, json.dumps(client.outputs))
+    patch.chdir(SAMPLES)
+    # The default session keeps the keys of another test's emulator.
+    patch.setattr(boto3, "DEFAULT_SESSION", None)
+    aws._session.cache_clear()
+    aws.client.cache_clear()
+    stack = Stack(project.stack)
+    stack.__dict__["project"] = project
+    with console(stack, Access(), 0, read_only=read_only) as address:
+        yield Pages(address)
+    aws._session.cache_clear()
+    aws.client.cache_clear()
+
+
+def check_pages(browser: Browser, pages: Pages, paths: Sequence[str]) -> None:
+    """Axe finds nothing on a wide light and on a narrow dark page, which needs no sideways scrolling."""
+    browser.open(pages.address)
+    for path in paths:
+        browser.show_on(1280, 900, "light")
+        browser.open(pages.root + path)
+        wide = browser.violations()
+        browser.show_on(360, 800, "dark")
+        found = [*wide, *(f"narrow and dark: {each}" for each in browser.violations())]
+        assert not found, f"{path}: {found}"
+        assert browser.run("return document.documentElement.scrollWidth") <= 360, path
+    browser.show_on(1280, 900, "light")
