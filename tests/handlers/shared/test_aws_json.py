@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 
 from handlers.shared import aws, queues
 from handlers.shared.aws_json import SERVICES, JsonClient, json_client, read_answer
-from handlers.shared.dead_letters import DeadLetters, Wanted
+from handlers.shared.dead_letters import DeadLetters
 from handlers.shared.dynamodb import Table
+from handlers.shared.letters import Wanted
 from tests.aws_calls import tapped
 
 ENVIRONMENT = {
@@ -202,6 +203,7 @@ ANSWERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "BatchExecuteStatement": lambda asked: {"Responses": [{} for _ in asked["Statements"]]},
     "Query": lambda _: {"Items": []},
     "UpdateItem": lambda _: {"Attributes": {}},
+    "ReceiveMessage": lambda _: {"ResponseMetadata": {"HTTPHeaders": {"date": "Fri, 27 Nov 2026 06:30:00 GMT"}}},
     "SendMessageBatch": lambda asked: {"Successful": asked["Entries"]},
     "DeleteMessageBatch": lambda asked: {"Successful": asked["Entries"]},
     "GetQueueAttributes": lambda asked: {"Attributes": dict.fromkeys(asked["AttributeNames"], "0")},
