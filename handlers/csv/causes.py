@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from handlers.csv.files import SUCCEEDED, FileTable, UnreadableNotificationError, read_notification
 from handlers.shared import aws
-from handlers.shared.dead_letters import SUCCEEDED_SINCE, UNKNOWN, Cause, Letter, recorded
+from handlers.shared.letters import SUCCEEDED_SINCE, UNKNOWN, Cause, Letter, recorded
 
 UNREADABLE_FILE = "unreadable"
 

@@ -4,13 +4,16 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import md5
 from io import BytesIO
 from itertools import count
 from typing import Any
 from unittest.mock import patch
 
 from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 
 from handlers.iot.contents import STANDARD_FORM
 from handlers.iot.settings import IotWatcherSettings, IotWorkerSettings
@@ -41,6 +44,7 @@ class Fleet:
         self.messages: list[Json] = []
         self.objects: dict[str, bytes] = {}
         self.refused_messages = 0
+        self.settings: Mapping[str, Any] = {}
         self.memory = MemoryDynamoDB(
             **{
                 TABLE: MemoryTable(
@@ -94,8 +98,10 @@ class Fleet:
             taken.append({"Id": entry["Id"]})
         return {"Successful": taken, "Failed": []}
 
-    def _get(self, *, Bucket: str, Key: str) -> Json:  # noqa: N803  botocore's names
+    def _get(self, *, Bucket: str, Key: str, IfMatch: str) -> Json:  # noqa: N803  botocore's names
         assert Bucket == "bucket"
+        if etag_of(self.objects[Key]) != IfMatch.strip('"'):
+            raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "GetObject")
         body = BytesIO(self.objects[Key])
 
         class Body:
@@ -127,18 +133,14 @@ class Fleet:
         number = next(self._numbers)
         key = key or f"readings/{number}.json"
         self.objects[key] = body
-        return {
-            "Records": [
-                {
-                    "eventTime": arrived_at.isoformat(timespec="milliseconds"),
-                    "s3": {"bucket": {"name": "bucket"}, "object": {"key": key, "sequencer": f"{number:016X}"}},
-                }
-            ]
-        }
+        entry = {"key": key, "eTag": etag_of(body), "sequencer": f"{number:016X}"}
+        time_now = arrived_at.isoformat(timespec="milliseconds")
+        return {"Records": [{"eventTime": time_now, "s3": {"bucket": {"name": "bucket"}, "object": entry}}]}
 
     def take(self, event: Json, run: str = "") -> None:
         silences = Silences.from_json(json.dumps(self.silence))
-        worker = IotWorker(self._worker_settings, self.thresholds, silences, "test", {}, self.form)
+        settings = replace(self._worker_settings, **self.settings)
+        worker = IotWorker(settings, self.thresholds, silences, "test", {}, self.form)
         worker.handle(event, run or f"run-{next(self._numbers)}")
 
     def hear(self, *devices: str, at: float | None = None) -> None:
@@ -177,6 +179,10 @@ class Fleet:
             for item in self.memory.tables[TABLE].items.values()
             if "due_at" in item
         }
+
+
+def etag_of(body: bytes) -> str:
+    return md5(body, usedforsecurity=False).hexdigest()
 
 
 @contextmanager
