@@ -42,8 +42,8 @@ SCHEMA = {
 
 # Within the calendar in UTC, whatever the offset.
 times = st.datetimes(
-    datetime(1, 1, 2),
-    datetime(9999, 12, 30),
+    datetime(1, 1, 2),  # noqa: DTZ001  a limit
+    datetime(9999, 12, 30),  # noqa: DTZ001
     timezones=st.integers(-1_439, 1_439).map(lambda minutes: timezone(timedelta(minutes=minutes))),
 )
 filled = st.tuples(
