@@ -19,7 +19,7 @@ _FLAGS = (
 )  # fmt: skip
 # https://www.w3.org/TR/webdriver2/#keyboard-actions
 TAB, ENTER, CONTROL = "\ue004", "\ue007", "\ue009"
-START_SECONDS = 30
+START_SECONDS, WAIT_SECONDS = 30, 10
 PHONE_WIDTH = 500
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
@@ -89,8 +89,17 @@ class Browser:
         return self._call("POST", f"{self._session}/execute/sync", {"script": script, "args": list(given)})
 
     def click(self, selector: str) -> None:
-        """Click on an element."""
-        self._call("POST", f"{self._session}/element/{self._found(selector)}/click", {})
+        """Click on an element as soon as it is there. A page that refreshes itself may just have replaced it."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                self._call("POST", f"{self._session}/element/{self._found(selector)}/click", {})
+            except BrowserError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
     def write(self, selector: str, text: str) -> None:
         """Put another text into a field. A file field takes a path."""
@@ -161,7 +170,7 @@ class Browser:
         """Return the page as text."""
         return str(self.run("return document.body.innerText"))
 
-    def until(self, text: str, seconds: float = 10) -> str:
+    def until(self, text: str, seconds: float = WAIT_SECONDS) -> str:
         """Return the text of the page as soon as it contains another."""
         deadline = time.monotonic() + seconds
         while text not in (shown := self.text()):

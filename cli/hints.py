@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cli.core.samples import sample_event
@@ -28,7 +28,9 @@ def hints(stack: str, config: PipelineConfig, outputs: Mapping[str, Any]) -> lis
     """Return the lines to print below the outputs of a stack. Schemas are read from the working directory."""
     match config:
         case ApiPipelineConfig():
-            return [*_send(stack, config.api, outputs["api_url"]), *_webhooks(stack, outputs.get("webhook_urls", {}))]
+            # In the order of the stack file: that of the outputs differs from run to run.
+            urls = {name: outputs["webhook_urls"][name] for name in config.webhooks}
+            return [*_send(stack, config.api, outputs["api_url"]), *_webhooks(stack, urls)]
         case CsvPipelineConfig():
             columns = [column.name for column in config.input.columns]
             more = f" and {len(columns) - SHOWN_COLUMNS} more" if len(columns) > SHOWN_COLUMNS else ""
@@ -57,10 +59,10 @@ def _send(stack: str, api: ApiOptions, url: str) -> list[str]:
     return ["Send an event:", f"curl -i {url}/events -H 'Content-Type: application/json' -d {body}"]
 
 
-def _webhooks(stack: str, urls: Iterable[str]) -> Iterator[str]:
-    for name in urls:
+def _webhooks(stack: str, urls: Mapping[str, str]) -> Iterator[str]:
+    for name, url in urls.items():
         send = suggest("webhook", "send", name, "FILE", "--stack", stack)
-        yield from ("", f"Send a request of the webhook {name}:", send)
+        yield from ("", f"Send a request of the webhook {name} to {url}:", send)
 
 
 def _event(api: ApiOptions) -> dict[str, Any] | None:

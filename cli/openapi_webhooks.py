@@ -46,7 +46,9 @@ def _receive(name: str, options: WebhookOptions, api: ApiOptions) -> Json:
                 else {}
             ),
             "202": answer_with("The event is in the queue, or was before.", "Accepted"),
-            "400": answer_with("A header is invalid, or the body is not what its content type says.", "Error"),
+            "400": answer_with(
+                "A header is invalid, or the body is not what its content type or schema says.", "Error"
+            ),
             "401": answer_with("The sender did not sign this request, or not just now.", "Error"),
             "413": answer_with("The body or the event is too large.", "Error", *gateway_error(api)),
             "415": answer_with("An encoding or character set that is not supported.", "Error"),

@@ -18,8 +18,8 @@ LISTED_ALERTS = 10
 def alerts_of(readings: Sequence[Reading], thresholds: Thresholds) -> list[Alert]:
     """Return the alerts that readings of a device cause, oldest first, as if none had come before."""
     state, alerts, claim = DeviceState(), list[Alert](), Claim("plot", "plot", 0)
-    while readings:
-        state, readings = advanced(state, thresholds, readings, claim)
+    for reading in readings:
+        state = advanced(state, thresholds, [reading], claim)
         alerts += state.ours(claim)
         state = DeviceState(state.limits)
     return alerts

@@ -40,7 +40,13 @@ def run_simulate(
     config = target.config_as(IotPipelineConfig)
     form = Form.from_json(config.form_json())
     silences = Silences.from_json(config.silence_json())
-    expectation = Expectation(Thresholds.from_json(config.thresholds_json()), silences, form)
+    expectation = Expectation(
+        Thresholds.from_json(config.thresholds_json()),
+        silences,
+        form,
+        started=datetime.now(UTC),
+        max_alert_age_minutes=config.readings.max_alert_age_minutes or 0,
+    )
     target.aim_aws_clients()
     bucket = bucket or target.output("input_bucket")
     count = max(1, round(rate * duration))

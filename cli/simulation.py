@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from math import ceil, pi, sin
 from typing import Any, TypeVar
 
-from handlers.iot.alerting import Claim, DeviceState, advanced
+from handlers.iot.alerting import Claim, DeviceState, advanced, earliest_told
 from handlers.iot.contents import STANDARD_FORM, Contents, read
 from handlers.iot.forms import EPOCHS, Form, Path
 from handlers.iot.silence import SECONDS_A_MINUTE, Silences
@@ -95,24 +95,41 @@ class Summary:
 
 
 class Expectation:
-    """The alerts that follow from uploads that are taken one after the other, by the worker's own rules."""
+    """The alerts that follow from uploads that are taken one after the other, by the worker's own rules.
 
-    def __init__(self, thresholds: Thresholds, silences: Silences = NO_SILENCE, form: Form = STANDARD_FORM) -> None:
+    `started` is when the simulation began: uploads arrive `at` seconds later.
+    """
+
+    def __init__(
+        self,
+        thresholds: Thresholds,
+        silences: Silences = NO_SILENCE,
+        form: Form = STANDARD_FORM,
+        *,
+        started: datetime = START,
+        max_alert_age_minutes: int = 0,
+    ) -> None:
         self._thresholds = thresholds
         self._silences = silences
         self._form = form
+        self._started = started
+        self._max_alert_age_minutes = max_alert_age_minutes
         self._states: dict[str, DeviceState] = {}
         self._heard_at: dict[str, float] = {}
         self._claim = Claim("simulation", "simulation", 0)
 
     def add(self, upload: Upload, summary: Summary) -> None:
         """Counts the alerts of an upload."""
-        for reading in sorted(_contents(upload, self._form).readings, key=lambda each: each.time_key):
-            state = self._states.get(reading.device_id, DeviceState())
-            state, _ = advanced(DeviceState(state.limits), self._thresholds, [reading], self._claim)
-            self._states[reading.device_id] = state
-            summary.alerts.update(f"{each.alert.severity} {each.alert.kind}" for each in state.pending)
-            self._hear(reading.device_id, upload.at, summary)
+        readings = sorted(_contents(upload, self._form).readings, key=lambda each: each.time_key)
+        if not readings:
+            return
+        device_id = readings[0].device_id
+        before = self._states.get(device_id, DeviceState())
+        not_before = earliest_told(self._started + timedelta(seconds=upload.at), self._max_alert_age_minutes)
+        state = advanced(DeviceState(before.limits), self._thresholds, readings, self._claim, not_before)
+        self._states[device_id] = state
+        summary.alerts.update(f"{each.alert.severity} {each.alert.kind}" for each in state.pending)
+        self._hear(device_id, upload.at, summary)
 
     def _hear(self, device_id: str, at: float, summary: Summary) -> None:
         after_seconds = self._silences.after_seconds(device_id)

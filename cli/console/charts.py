@@ -1,12 +1,13 @@
 """Charts and the graph of a stack as SVG, drawn on the server. Colours are classes of the style sheet."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 640, 150
-_LEFT, _BOTTOM, _TOP = 44, 20, 10
+_LEFT, _BOTTOM, _TOP = 54, 20, 10
 # The letters of a title that fit into a box.
 _TITLE = 19
 
@@ -32,13 +33,14 @@ def line_chart(title: str, series: Sequence[Series], first: str, last: str, limi
     def x(place: int, count: int) -> float:
         return _LEFT + place / max(1, count - 1) * (WIDTH - _LEFT - 8)
 
-    parts = [
-        _text(_LEFT - 6, _TOP + 4, _number(high), "end"),
-        _text(_LEFT - 6, HEIGHT - _BOTTOM + 4, _number(low), "end"),
-        _text(_LEFT, HEIGHT - 4, first, "start"),
-        _text(WIDTH - 8, HEIGHT - 4, last, "end"),
-        Markup('<line class="axis" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(_LEFT, WIDTH - 8, y(low), y(low)),
-    ]
+    parts = [_text(_LEFT, HEIGHT - 4, first, "start"), _text(WIDTH - 8, HEIGHT - 4, last, "end")]
+    for tick in (low, low + span / 2, low + span):
+        parts += [
+            _text(_LEFT - 6, y(tick) + 4, _number(tick), "end"),
+            Markup('<line class="{}" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
+                "axis" if tick == low else "axis middle", _LEFT, WIDTH - 8, y(tick), y(tick)
+            ),
+        ]
     for name, limit in limits.items():
         parts.append(
             Markup('<line class="limit" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"><title>{}</title></line>').format(
@@ -84,80 +86,147 @@ class Node:
     is_alarmed: bool = False
 
 
-def graph(nodes: Sequence[Node], edges: Sequence[tuple[str, str, str]], href: str) -> Markup:
-    """Return the graph of a stack, from left to right. `edges` are (from, to, label); `href` has `{}` for the key."""
+@dataclass(frozen=True)
+class Edge:
+    """A line of the graph between the boxes of two keys. It moves while something passes."""
+
+    source: str
+    target: str
+    label: str
+    is_active: bool = False
+
+
+def graph(nodes: Sequence[Node], edges: Sequence[Edge], href: str) -> Markup:
+    """Return the graph of a stack, from left to right. `href` has `{}` for the key of a box."""
     # A worker also answers to its queue: drawn is only the way of the events.
-    triggers = {(source, target) for source, target, label in edges if label == "batches"}
-    edges = [edge for edge in edges if (edge[1], edge[0]) not in triggers]
-    columns = _columns([node.key for node in nodes], edges)
-    width, height = 176, 52
-    places: dict[str, tuple[float, float]] = {}
-    for column, keys in enumerate(columns):
-        for row, key in enumerate(keys):
-            places[key] = (column * (width + 56) + 8, row * (height + 26) + 8)
-    by_key = {node.key: node for node in nodes}
+    triggers = {(edge.source, edge.target) for edge in edges if edge.label == "batches"}
+    shown = [edge for edge in edges if (edge.target, edge.source) not in triggers]
+    columns, routes = _layers([node.key for node in nodes], [(edge.source, edge.target) for edge in shown])
+    places, height = _placed(columns)
     parts = [
         Markup(
-            '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" '
-            'orient="auto"><path class="tip" d="M0 0 8 4 0 8z"/></marker></defs>'
+            '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="9" markerHeight="9" '
+            'markerUnits="userSpaceOnUse" orient="auto"><path class="tip" d="M0 0 8 4 0 8z"/></marker></defs>'
         )
     ]
-    for source, target, label in edges:
-        x1, y1 = places[source][0] + width, places[source][1] + height / 2
-        x2, y2 = places[target][0], places[target][1] + height / 2
-        if x2 <= x1:  # back to an earlier column, below the boxes
-            x1, y1 = places[source][0] + width / 2, places[source][1] + height
-            x2, y2 = places[target][0] + width / 2, places[target][1] + height
-            path = f"M{x1:.0f} {y1:.0f} C{x1:.0f} {y1 + 30:.0f} {x2:.0f} {y2 + 30:.0f} {x2:.0f} {y2:.0f}"
-        else:
-            middle = (x1 + x2) / 2
-            path = f"M{x1:.0f} {y1:.0f} C{middle:.0f} {y1:.0f} {middle:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"
-        style = "edge active" if by_key[source].is_active and by_key[target].is_active else "edge"
-        parts.append(
-            Markup('<path class="{}" d="{}" marker-end="url(#arrow)"><title>{}</title></path>').format(
-                style, path, label.replace("<br/>", ", ")
-            )
+    # What is lit lies on top.
+    parts += [
+        Markup('<path class="{}" d="{}" marker-end="url(#arrow)"><title>{}</title></path>').format(
+            "edge active" if edge.is_active else "edge",
+            _path([places[key] for key in routes[edge.source, edge.target]]),
+            f"{edge.source} to {edge.target}: {edge.label}",
         )
+        for edge in sorted(shown, key=lambda edge: edge.is_active)
+    ]
+    # A line back to an earlier column goes below the boxes.
+    goes_back = any(places[target][0] <= places[source][0] for source, target in routes)
+    height += BACK if goes_back else 0
     for node in nodes:
-        left, top = places[node.key]
+        left, middle = places[node.key]
+        top = middle - BOX_HEIGHT / 2
         style = f"node{' active' if node.is_active else ''}{' alarmed' if node.is_alarmed else ''}"
+        rings = ", an alarm rings" if node.is_alarmed else ""
         parts += [
             Markup('<a href="{}" class="{}" aria-label="{}">').format(
-                href.format(node.key), style, f"{node.title}, {node.kind}, {node.count}"
+                href.format(node.key), style, f"{node.title}, {node.kind}, {node.count}{rings}"
             ),
-            Markup('<rect x="{}" y="{}" width="{}" height="{}" rx="8"/>').format(left, top, width, height),
-            _text(
-                left + 10,
-                top + 21,
-                node.title if len(node.title) <= _TITLE else f"{node.title[: _TITLE - 1]}…",
-                "start",
-                "title",
-            ),
-            _text(left + 10, top + 40, node.kind, "start", "kind"),
-            _text(left + width - 10, top + 40, node.count, "end", "count"),
+            Markup('<rect x="{}" y="{:.0f}" width="{}" height="{}" rx="8"/>').format(left, top, BOX_WIDTH, BOX_HEIGHT),
+            _text(left + 12, top + 22, _cut(node.title), "start", "title"),
+            _text(left + 12, top + 41, node.kind, "start", "kind"),
+            _text(left + BOX_WIDTH - 12, top + 41, node.count, "end", "count"),
             Markup("</a>"),
         ]
-    most = max((len(keys) for keys in columns), default=1)
-    return _svg(
-        "graph", len(columns) * (width + 56) - 40, most * (height + 26) + 34, "The stack: what calls what", parts
-    )
+    width = len(columns) * (BOX_WIDTH + GAP) - GAP + 2 * MARGIN
+    return _svg("graph", width, height, "The stack: what calls what", parts)
 
 
-def _columns(keys: Sequence[str], edges: Sequence[tuple[str, str, str]]) -> list[list[str]]:
-    """Return the keys in columns: each right of what leads to it, where no circle forbids it."""
+# The sizes of the graph: a box, the space between columns and rows, and the lane of a line that passes a column.
+BOX_WIDTH, BOX_HEIGHT, GAP, ROW_GAP, LANE, MARGIN, BACK = 186, 54, 52, 20, 22, 6, 24
+SWEEPS = 6
+
+
+def _placed(columns: Sequence[Sequence[str]]) -> tuple[dict[str, tuple[float, float]], float]:
+    """Return the left edge and the middle of each box and lane, and the height of the whole."""
+    places: dict[str, tuple[float, float]] = {}
+    lowest = 0.0
+    for column, keys in enumerate(columns):
+        top = float(MARGIN)
+        for key in keys:
+            size = LANE if _is_lane(key) else BOX_HEIGHT
+            places[key] = (column * (BOX_WIDTH + GAP) + MARGIN, top + size / 2)
+            top += size + ROW_GAP
+        lowest = max(lowest, top - ROW_GAP)
+    return places, lowest + MARGIN
+
+
+def _path(places: Sequence[tuple[float, float]]) -> str:
+    """Return a line from the right of the first place, through lanes, to the left of the last one."""
+    (left, y), *rest = places
+    if not rest or rest[-1][0] <= left:
+        # Back to an earlier column, or to the same one: below the boxes.
+        x1, y1 = left + BOX_WIDTH / 2, y + BOX_HEIGHT / 2
+        x2, y2 = places[-1][0] + BOX_WIDTH / 2, places[-1][1] + BOX_HEIGHT / 2
+        return f"M{x1:.0f} {y1:.0f}C{x1:.0f} {y1 + BACK:.0f} {x2:.0f} {y2 + BACK:.0f} {x2:.0f} {y2:.0f}"
+    drawn = f"M{left + BOX_WIDTH:.0f} {y:.0f}"
+    x = left + BOX_WIDTH
+    for number, (next_left, next_y) in enumerate(rest):
+        middle = (x + next_left) / 2
+        drawn += f"C{middle:.0f} {y:.0f} {middle:.0f} {next_y:.0f} {next_left:.0f} {next_y:.0f}"
+        x, y = next_left, next_y
+        if number < len(rest) - 1:
+            x += BOX_WIDTH
+            drawn += f"H{x:.0f}"
+    return drawn
+
+
+def _is_lane(key: str) -> bool:
+    return "\n" in key
+
+
+def _layers(
+    keys: Sequence[str], edges: Sequence[tuple[str, str]]
+) -> tuple[list[list[str]], dict[tuple[str, str], list[str]]]:
+    """Return the columns of boxes and lanes, and the way of each edge through them.
+
+    Each box is right of what leads to it, where no circle forbids it. An edge over several columns has a lane in each
+    that it passes. Rows follow the middle of what leads to them, so that few lines cross:
+    https://en.wikipedia.org/wiki/Layered_graph_drawing
+    """
     column = dict.fromkeys(keys, 0)
     for _ in keys:
-        for source, target, _label in edges:
-            if column[target] <= column[source] < len(keys) and not _leads(target, source, edges):
+        for source, target in edges:
+            if column[target] <= column[source] and not _leads(target, source, edges):
                 column[target] = column[source] + 1
-    used = sorted(set(column.values()))
-    found = [[key for key in keys if column[key] == each] for each in used]
+    linked = {key for edge in edges for key in edge}
+    used = sorted({column[key] for key in keys})
     # What nothing leads to or from stands last, so that the way of an event is read first.
-    linked = {key for source, target, _ in edges for key in (source, target)}
-    return [sorted(each, key=lambda key: key not in linked) for each in found]
+    columns = [sorted((key for key in keys if column[key] == at), key=lambda key: key not in linked) for at in used]
+    rank = {key: number for number, found in enumerate(columns) for key in found}
+    routes: dict[tuple[str, str], list[str]] = {}
+    for source, target in edges:
+        lanes = [f"{source}\n{target}\n{number}" for number in range(rank[source] + 1, rank[target])]
+        for number, lane in enumerate(lanes, rank[source] + 1):
+            columns[number].append(lane)
+        routes[source, target] = [source, *lanes, target]
+    steps = [step for route in routes.values() for step in itertools.pairwise(route)]
+    for _ in range(SWEEPS):
+        for before, found in itertools.pairwise(columns):
+            rows = {key: row for row, key in enumerate(before)}
+            found.sort(key=lambda key: _middle(key, steps, rows))
+    return columns, routes
 
 
-def _leads(source: str, target: str, edges: Sequence[tuple[str, str, str]]) -> bool:
+def _middle(key: str, steps: Sequence[tuple[str, str]], rows: Mapping[str, int]) -> tuple[bool, float]:
+    """Return where a box or lane belongs: boxes without a way in come last, lanes below boxes of the same row."""
+    found = [rows[source] for source, target in steps if target == key and source in rows]
+    return not found, (sum(found) / len(found) if found else 0) + (0.1 if _is_lane(key) else 0)
+
+
+def _cut(title: str) -> str:
+    return title if len(title) <= _TITLE else f"{title[: _TITLE - 1]}…"
+
+
+def _leads(source: str, target: str, edges: Sequence[tuple[str, str]]) -> bool:
     seen, todo = set(), [source]
     while todo:
         here = todo.pop()
@@ -165,7 +234,7 @@ def _leads(source: str, target: str, edges: Sequence[tuple[str, str, str]]) -> b
             return True
         if here not in seen:
             seen.add(here)
-            todo += [to for start, to, _ in edges if start == here]
+            todo += [to for start, to in edges if start == here]
     return False
 
 

@@ -1,14 +1,17 @@
 """Events of a stack of the variant api: the list, and the story of one."""
 
+import gzip
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 
-from cli.console.traffic import done_in, entry_of
+from cli.console.story import Moment, about, correlation_ids, moments, time_of
+from cli.console.texts import pretty
+from cli.console.traffic import entry_of
 from cli.core.logs import Line, LogReader
 from cli.core.stack import Stack
 from cli.live import shown
@@ -16,23 +19,16 @@ from components.options.api import ApiPipelineConfig
 from handlers.api.events import is_id
 from handlers.api.items import description, result_of
 from handlers.api.listing import list_events
+from handlers.api.objects import archive_folder
 from handlers.api.reader import EventReader
 
 # A result in a page; the whole one is in the bucket.
 SHOWN_CHARACTERS = 200_000
 # The log lines of an event are looked for from its arrival on, for so long at most.
 STORY_DAYS = 14
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A step in the story of an event. `style` is its outcome."""
-
-    time: str
-    title: str
-    style: str
-    detail: str = ""
-    traceback: str = ""
+# An object of the archive is written this near to the time at which its events are completed.
+ARCHIVED_WITHIN = timedelta(minutes=2)
+ARCHIVES_READ = 200
 
 
 @dataclass(frozen=True)
@@ -41,8 +37,8 @@ class Story:
 
     event: Mapping[str, Any]
     result: str | None
-    moments: list[Moment] = field(default_factory=list)
-    lines: list[tuple[str, str, str]] = field(default_factory=list)
+    moments: list[Moment]
+    lines: list[tuple[str, str, str]]
     """Time, function and text of each log line."""
 
 
@@ -72,13 +68,32 @@ class Events:
         if item is None:
             return None
         lines = list(self._lines(event_id, item["received_at"]))
-        moments = [Moment(item["received_at"], "received", "queued", f"type {item['type']}")]
-        for line in lines:
-            moments += _moments(line, event_id)
-        if item["status"] == "retrying" and item.get("next_attempt_at"):
-            moments.append(Moment(str(item["next_attempt_at"]), "next attempt", "retrying"))
-        told = [(_time(line), line.function, text) for line in lines for text in shown(_only(line.message, event_id))]
-        return Story(description(item), self._result(item), moments, told)
+        told = [(time_of(line), line.function, text) for line in lines for text in shown(about(line.message, event_id))]
+        return Story(description(item), self._result(item), moments(item, lines), told)
+
+    def body(self, event_id: str) -> dict[str, Any] | None:
+        """Return the client's event as it was submitted, from the archive; None if it is not there.
+
+        The archive has an object for each batch, written just before the items of the batch are completed.
+        """
+        item = self._reader.read([event_id]).get(event_id) if is_id(event_id) else None
+        if item is None or self._config.storage.archive is None or not item.get("completed_at"):
+            return None
+        completed = datetime.fromisoformat(str(item["completed_at"]))
+        s3, bucket = boto3.client("s3"), self._stack.output("bucket_name")
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{archive_folder(item)}/")
+        near = [
+            (abs(each["LastModified"] - completed), each["Key"]) for page in pages for each in page.get("Contents", [])
+        ]
+        for distance, key in sorted(near)[:ARCHIVES_READ]:
+            if distance > ARCHIVED_WITHIN:
+                return None
+            stored = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+            for line in gzip.decompress(stored).splitlines():
+                if event_id.encode() in line and (event := json.loads(line))["id"] == event_id:
+                    data: dict[str, Any] = event["data"]
+                    return data
+        return None
 
     def _result(self, item: Any) -> str | None:
         if key := item.get("result_key"):
@@ -88,40 +103,17 @@ class Events:
         found = result_of(item)
         return None if found is None else json.dumps(found, indent=2, ensure_ascii=False)[:SHOWN_CHARACTERS]
 
-    def _lines(self, event_id: str, received_at: str) -> Iterator[Line]:
-        groups = self._stack.outputs.get("log_groups", {})
+    def _lines(self, event_id: str, received_at: str) -> list[Line]:
+        """Return the lines that name the event, and those of a request that submitted it alone."""
         since = datetime.fromisoformat(received_at) - timedelta(minutes=1)
         since = max(since, datetime.now(UTC) - timedelta(days=STORY_DAYS))
-        reader = LogReader(boto3.client("logs"), groups, round(since.timestamp() * 1_000), pattern=f'"{event_id}"')
-        return (line for line in reader.read() if event_id in line.message and entry_of(line.message))
+        named = self._matching(event_id, since)
+        found = dict.fromkeys(named)
+        for correlation_id in correlation_ids(named, event_id):
+            found |= dict.fromkeys(self._matching(correlation_id, since))
+        return sorted(found, key=lambda line: line.time_ms)
 
-
-def pretty(text: str) -> str:
-    """Return JSON with line breaks, and other text as it is."""
-    try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _only(message: str, event_id: str) -> str:
-    """Return a log line without what it says of other events of the same batch."""
-    entry = entry_of(message) or {}
-    own = [each for each in done_in(entry) if each.get("id") == event_id]
-    return json.dumps({**entry, "events": own}) if "events" in entry else message
-
-
-def _moments(line: Line, event_id: str) -> Iterator[Moment]:
-    entry = entry_of(line.message) or {}
-    for each in done_in(entry):
-        if each.get("id") == event_id:
-            attempts = f"attempt {each['attempts']}" if each.get("attempts") else ""
-            took = f"{each['latency_ms']} ms after it was received" if "latency_ms" in each else ""
-            said = ", ".join(filter(None, (attempts, took, each.get("error", ""))))
-            yield Moment(_time(line), str(each["outcome"]), str(each["outcome"]), said)
-    if entry.get("exception"):
-        yield Moment(_time(line), str(entry.get("message", "")), "retrying", traceback=str(entry["exception"]))
-
-
-def _time(line: Line) -> str:
-    return datetime.fromtimestamp(line.time_ms / 1_000, UTC).isoformat()
+    def _matching(self, text: str, since: datetime) -> list[Line]:
+        groups = self._stack.outputs.get("log_groups", {})
+        reader = LogReader(boto3.client("logs"), groups, round(since.timestamp() * 1_000), pattern=f'"{text}"')
+        return [line for line in reader.read() if text in line.message and entry_of(line.message)]

@@ -40,11 +40,16 @@ class Picture:
     totals: Mapping[str, int]
     active: frozenset[str]
     """The functions that logged something in the last seconds."""
+    has_failed: bool
+    """Whether something failed in the last seconds."""
     lines: list[Line]
 
 
 class Traffic:
-    """Reads the functions' logs, at most once in `every_seconds`, and keeps the last quarter of an hour."""
+    """Reads the functions' logs, at most once in `every_seconds`, and keeps the last quarter of an hour.
+
+    The newest line says what time it is where the functions run: this machine's clock may be minutes off.
+    """
 
     def __init__(self, reader: LogReader, *, every_seconds: float, clock: Callable[[], float] = time.time) -> None:
         self._reader = reader
@@ -52,6 +57,8 @@ class Traffic:
         self._clock = clock
         self._buckets: dict[int, Bucket] = {}
         self._active: dict[str, float] = {}
+        self._failed_at = 0.0
+        self._newest_at = 0.0
         self._lines: deque[Line] = deque(maxlen=SHOWN_LINES)
         self._next_read = 0.0
         self._lock = threading.Lock()
@@ -61,10 +68,11 @@ class Traffic:
         with self._lock:
             now = self._clock()
             if now >= self._next_read:
-                self._next_read = now + self._every_seconds
+                is_first, self._next_read = not self._next_read, now + self._every_seconds
                 for line in self._reader.read():
-                    self._note(line)
-            last = int(now) // BUCKET_SECONDS
+                    # What is read first may be a quarter of an hour old; after that, it has just happened.
+                    self._note(line, line.time_ms / 1_000 if is_first else now)
+            last = int(max(now, self._newest_at)) // BUCKET_SECONDS
             self._buckets = {
                 at: each for at, each in self._buckets.items() if at > last - KEPT_SECONDS // BUCKET_SECONDS
             }
@@ -88,20 +96,24 @@ class Traffic:
             p95_ms=[_p95(each.latencies_ms) for each in buckets],
             totals=totals,
             active=frozenset(name for name, at in self._active.items() if now - at < ACTIVE_SECONDS),
+            has_failed=now - self._failed_at < ACTIVE_SECONDS,
             lines=list(self._lines),
         )
 
-    def _note(self, line: Line) -> None:
+    def _note(self, line: Line, happened_at: float) -> None:
         entry = entry_of(line.message)
         if entry is None:
             return
         self._lines.append(line)
-        self._active[line.function] = max(self._active.get(line.function, 0.0), line.time_ms / 1_000)
+        self._newest_at = max(self._newest_at, line.time_ms / 1_000)
+        self._active[line.function] = max(self._active.get(line.function, 0.0), happened_at)
         bucket = self._buckets.setdefault(line.time_ms // 1_000 // BUCKET_SECONDS, Bucket())
         bucket.accepted += _count(entry, "accepted")
         bucket.rejected += _count(entry, "rejected") if entry.get("message") == "request" else 0
         for each in done_in(entry):
             bucket.outcomes[each["outcome"]] = bucket.outcomes.get(each["outcome"], 0) + 1
+            if each["outcome"] == "failed":
+                self._failed_at = max(self._failed_at, happened_at)
             if "latency_ms" in each:
                 bucket.latencies_ms.append(float(each["latency_ms"]))
 

@@ -131,14 +131,29 @@ class Stack:
             return None
         return state
 
+    @cached_property
+    def deployed_ids(self) -> Mapping[tuple[str, str], str]:
+        """The ids of the resources of a stack on AWS, by type and name in the program. Raises LocalError."""
+        exported = parse_object(self._pulumi("stack", "export"), "pulumi stack export")
+        return {
+            (str(each["type"]), str(each["urn"]).rpartition("::")[2]): str(each["id"])
+            for each in exported["deployment"].get("resources", [])
+            if each.get("id")
+        }
+
     def _deployed(self) -> Mapping[str, Any]:
+        return parse_object(self._pulumi("stack", "output", "--json"), "pulumi stack output")
+
+    def _pulumi(self, *arguments: str) -> str:
+        """Return what the Pulumi CLI prints about the stack. Raises LocalError."""
         absent = f"stack {self.name!r} does not run here (`{suggest('local', '--stack', self.name)}` starts it)"
+        named = f"`pulumi {' '.join(each for each in arguments if not each.startswith('-'))}`"
         pulumi = shutil.which("pulumi")
         if pulumi is None:
             raise LocalError(f"{absent}, and there is no Pulumi CLI to ask for it on AWS")
         try:
             result = subprocess.run(  # noqa: S603  the user's own Pulumi
-                [pulumi, "stack", "output", "--json", "--stack", self.name],
+                [pulumi, *arguments, "--stack", self.name],
                 cwd=self.directory,
                 capture_output=True,
                 text=True,
@@ -146,11 +161,11 @@ class Stack:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise LocalError(f"`pulumi stack output` took more than {PULUMI_SECONDS} seconds") from None
+            raise LocalError(f"{named} took more than {PULUMI_SECONDS} seconds") from None
         if result.returncode != 0:
             printed = result.stderr.strip().splitlines() or ["it printed nothing"]
-            raise LocalError(f"{absent}, and `pulumi stack output` failed: {printed[-1]}")
-        return parse_object(result.stdout, "pulumi stack output")
+            raise LocalError(f"{absent}, and {named} failed: {printed[-1]}")
+        return result.stdout
 
 
 @contextmanager

@@ -115,7 +115,8 @@ class ApiOptions(StageOptions, StartOptions):
     accept_forms: bool = False
     """Accept URL-encoded forms: one event, whose fields are strings, or lists of strings where a field is repeated."""
     schemas: EventSchemas = "none"
-    """`none`: any JSON object. A path: one JSON Schema for all events. A list of types: `schemas/<type>.json` each."""
+    """`none`: any JSON object. A path: one JSON Schema for all events. A list of types: `schemas/<type>.json` each.
+    Deliveries of webhooks must satisfy them too, but may have other types, without a schema."""
     memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 512
     """Memory of the ingest function."""
     timeout_seconds: Annotated[int, Field(ge=3, le=29)] = 29

@@ -30,6 +30,8 @@ Suffix = Annotated[str, Field(pattern=r"^\S+$")]
 # Names that handlers/iot/forms.py knows.
 TimeFormat = Literal["iso8601", "epoch_seconds", "epoch_milliseconds", "epoch_microseconds"]
 LEVELS = ("warning", "critical")
+# The state of a limit takes 200 bytes of an item's 400 KB, and each of its two pending alerts 350.
+LIMITS_A_DEVICE = 400
 # The watcher runs once a minute.
 SilentMinutes = Annotated[int, Field(ge=1)]
 MINUTES_A_DAY = 1_440
@@ -177,6 +179,9 @@ class ReadingOptions(Options):
     """Readings in one object."""
     max_ahead_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
     """Tolerance for timestamps later than the time of the upload."""
+    max_alert_age_minutes: Annotated[int, Field(ge=1, le=5_256_000)] | None = 2_880
+    """Age of a reading at its upload up to which it causes alerts of crossings; recoveries are told at any age. `null`:
+    no limit."""
     device_in_key: bool = False
     """Reject readings of devices other than the one in the key `readings/{device_id}/...`, so that write access to a
     prefix identifies the device."""
@@ -259,6 +264,24 @@ class IotPipelineConfig(CommonOptions):
                 f"worker.memory_mb {self.worker.memory_mb} is too little for readings.max_object_mb "
                 f"{self.readings.max_object_mb}: set at least {needed}",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _states_fit_into_an_item(self) -> Self:
+        devices = {"", *(device_id for options in self.thresholds.values() for device_id in options.devices)}
+        for device_id in sorted(devices):
+            count = sum(
+                (limits.min is not None) + (limits.max is not None)
+                for options in self.thresholds.values()
+                for limits in (
+                    options.of_device(device_id) if device_id in options.devices else options.levels()
+                ).values()
+            )
+            if count > LIMITS_A_DEVICE:
+                raise ValueError(
+                    f"thresholds: {device_id or 'a device'} has {count} limits; the state of a device has room for "
+                    f"{LIMITS_A_DEVICE}",
+                )
         return self
 
     @model_validator(mode="after")

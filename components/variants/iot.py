@@ -123,5 +123,6 @@ def _environment(config: IotPipelineConfig) -> dict[str, Input[str]]:
         "MAX_AHEAD_SECONDS": str(config.readings.max_ahead_seconds),
         "SUFFIXES": " ".join(config.readings.suffixes),
         "DEVICE_IN_KEY": json.dumps(config.readings.device_in_key),
+        "MAX_ALERT_AGE_MINUTES": str(config.readings.max_alert_age_minutes or 0),
         "READINGS_EXPIRE_AFTER_DAYS": str(config.storage.readings_expire_after_days),
     }

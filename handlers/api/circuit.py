@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from handlers.api import outcomes
 from handlers.api.circuit_counts import KeyFailures, Paced, Window
 from handlers.api.circuit_state import FEWEST_WORKERS, State
@@ -23,10 +21,9 @@ from handlers.api.decisions import Delivery
 from handlers.api.paths import text_of, value_at
 from handlers.api.processing import Answer, CircuitOpenError
 from handlers.api.settings import WorkerSettings
-from handlers.api.storing import OutsideError
 from handlers.shared import aws, metrics
 from handlers.shared.backoff import backoff
-from handlers.shared.dynamodb import Table
+from handlers.shared.dynamodb import Table, outside_errors
 from handlers.shared.log import logger
 from handlers.shared.times import timestamp
 
@@ -45,7 +42,7 @@ CHANGING = ("ResourceConflictException", "ResourceInUseException")
 
 
 class CircuitStore:
-    """The circuit's item. Its methods raise OutsideError."""
+    """The circuit's item. Its methods raise `outside_errors`."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -116,7 +113,7 @@ class Circuit:
     def _known(self) -> State:
         try:
             return self._store.read(STATE_CACHE_SECONDS)
-        except OutsideError:
+        except outside_errors():
             # The breaker must not become an outage itself.
             logger.warning("the circuit was not read; it is taken for closed", exc_info=True)
             return State()
@@ -165,7 +162,7 @@ class Circuit:
             self._pace(state, now, failed=failed)
             if self._window.is_outage(paced=bool(state.pace)):
                 self._open(now, f"{type(answer.error).__name__}: {answer.error}"[:200])
-        except OutsideError:
+        except outside_errors():
             # What was counted stays, so that the next failure opens it.
             logger.exception("the circuit was not changed")
 
@@ -188,7 +185,7 @@ class Circuit:
             return bool(
                 self._store.change(lambda state: state.key_tried(digest, int(time.time()), recovery, int(seconds) + 1))
             )
-        except OutsideError:
+        except outside_errors():
             logger.exception("the circuit was not changed")
             return False
 
@@ -217,7 +214,7 @@ class Circuit:
             return
         try:
             self._pause()
-        except OutsideError:
+        except outside_errors():
             logger.exception("the worker was not paused; the breaker function does it within a minute")
         tell(change, self._service, self._settings.event_bus_name)
 
@@ -276,6 +273,8 @@ class Pause:
 
     def _update(self, *, on: bool, workers: int) -> None:
         """While a mapping is changing, Lambda takes no other change; the next minute tries again."""
+        from botocore.exceptions import ClientError  # noqa: PLC0415  a worker that changes nothing does without
+
         try:
             aws.client("lambda").update_event_source_mapping(
                 UUID=self._mapping, Enabled=on, ScalingConfig={"MaximumConcurrency": workers}

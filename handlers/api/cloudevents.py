@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from handlers.api.events import InvalidEventError, parse_json
 from handlers.api.identity import MAXIMUM_KEY_LENGTH, Key
-from handlers.shared.bodies import expanded, is_json_type
+from handlers.shared.bodies import check_charset, expanded, is_json_type, media_type
 from handlers.shared.errors import BadRequestError
 
 SPECVERSION = "1.0"
@@ -36,24 +36,29 @@ PATTERNS = {
 Mode = Literal["structured", "batched", "binary"]
 _PAYLOAD = ("data", "data_base64")
 _is_attribute = re.compile("[a-z0-9]{1,64}").fullmatch
+# https://www.rfc-editor.org/rfc/rfc3339#section-5.6
+_is_time_form = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII).fullmatch
+_without_backslash = re.compile(r"\\(.)").sub
 
 
-def mode_of(media_type: str, headers: Mapping[str, str]) -> Mode | None:
+def mode_of(kind: str, headers: Mapping[str, str]) -> Mode | None:
     """Return how a request carries CloudEvents, None if it does not. The content type decides first."""
-    if media_type == STRUCTURED_TYPE:
+    if kind == STRUCTURED_TYPE:
         return "structured"
-    if media_type == BATCH_TYPE:
+    if kind == BATCH_TYPE:
         return "batched"
     return "binary" if any(f"{HEADER_PREFIX}{name}" in headers for name in REQUIRED) else None
 
 
 def from_binary(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     """Return the event of a request in binary mode, as structured mode has it. Raises the errors of `expanded`."""
+    if _is_text(media_type(headers)):
+        check_charset(headers)
     event: dict[str, Any] = {}
     for name, value in headers.items():
         if name.startswith(HEADER_PREFIX):
             try:
-                event[name.removeprefix(HEADER_PREFIX)] = unquote_to_bytes(value).decode()
+                event[name.removeprefix(HEADER_PREFIX)] = unquote_to_bytes(_unquoted(value)).decode()
             except UnicodeDecodeError as error:
                 raise BadRequestError("invalid_header", f"{name} is not percent-encoded UTF-8") from error
     if "content-type" in headers:
@@ -61,6 +66,12 @@ def from_binary(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     if data := expanded(body, headers):
         event["data_base64"] = base64.b64encode(data).decode()
     return event
+
+
+def _unquoted(value: str) -> str:
+    """Return a header's value without double quotes, which earlier versions of the binding allowed."""
+    is_quoted = len(value) > 1 and value.startswith('"') and value.endswith('"')
+    return _without_backslash(r"\1", value[1:-1]) if is_quoted else value
 
 
 def canonical(given: object) -> dict[str, Any]:
@@ -100,10 +111,19 @@ def _attribute(name: str, value: object) -> str:
 
 
 def _is_time(text: str) -> bool:
+    if not _is_time_form(text):
+        return False
+    # A minute with a leap second has a second 60.
+    moment = f"{text[:17]}59{text[19:]}" if text[17:19] == "60" else text
     try:
-        return datetime.fromisoformat(text).tzinfo is not None
+        datetime.fromisoformat(moment.upper())
     except ValueError:
         return False
+    return True
+
+
+def _is_text(kind: str) -> bool:
+    return kind.startswith("text/") or kind.endswith(("/xml", "+xml"))
 
 
 def _with_payload(attributes: dict[str, str], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,7 +146,7 @@ def _with_payload(attributes: dict[str, str], given: Mapping[str, Any]) -> dict[
     data = _decoded(encoded)
     if is_json:
         return {**event, "data": _json(data)}
-    if kind.startswith("text/") or kind.endswith(("/xml", "+xml")):
+    if _is_text(kind):
         try:
             return {**event, "data": data.decode()}
         except UnicodeDecodeError:
@@ -135,8 +155,10 @@ def _with_payload(attributes: dict[str, str], given: Mapping[str, Any]) -> dict[
 
 
 def _decoded(encoded: object) -> bytes:
+    if not isinstance(encoded, str):
+        raise _invalid("data_base64", "must be text, base64")
     try:
-        return base64.b64decode(str(encoded), validate=True)
+        return base64.b64decode(encoded, validate=True)
     except ValueError as error:
         raise _invalid("data_base64", "is not base64") from error
 

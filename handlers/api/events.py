@@ -152,7 +152,8 @@ def read_body(text: str, max_batch: int) -> Submission:
 def read_batch(body: object, max_batch: int) -> list[Any]:
     """Return the events of a batch. Raises BadRequestError for what is no batch, TooLargeError for too many events."""
     if not isinstance(body, list):
-        raise BadRequestError("not_an_object", f"an event is a JSON object, not {_kind(body)}")
+        wanted = "a batch is a JSON array" if isinstance(body, dict) else "an event is a JSON object"
+        raise BadRequestError("not_an_object", f"{wanted}, not {_kind(body)}")
     if not body:
         raise BadRequestError("empty_batch", "the batch has no events")
     if len(body) > max_batch:
@@ -234,10 +235,15 @@ def _checked_type(event: Mapping[str, Any], type_field: str, validators: Mapping
             f"unknown event type {given!r}; known: {known}" if type_field in event else f"is missing; known: {known}"
         )
         raise InvalidEventError([{"path": f"/{type_field}", "message": message[:MAXIMUM_PROBLEM_LENGTH]}])
+    satisfy(event, validate)
+    return event_type
+
+
+def satisfy(event: Mapping[str, Any], validate: Validate) -> None:
+    """Raise InvalidEventError if an event does not satisfy its schema."""
     # The key is about delivery, so a schema need not allow it.
     if problems := validate({field: value for field, value in event.items() if field != KEY_FIELD}):
         raise InvalidEventError(problems)
-    return event_type
 
 
 def _is_at_most(value: object, max_depth: int) -> bool:

@@ -42,14 +42,14 @@ def archive(bucket: str, envelopes: Sequence[Envelope]) -> None:
     """
     groups: dict[str, list[Envelope]] = {}
     for envelope in envelopes:
-        groups.setdefault(_partition(envelope), []).append(envelope)
+        groups.setdefault(archive_folder(vars(envelope)), []).append(envelope)
 
     def put(group: tuple[str, list[Envelope]]) -> None:
-        partition, members = group
+        folder, members = group
         lines = "".join(json.dumps(_line(envelope), separators=(",", ":")) + "\n" for envelope in members)
         aws.client("s3").put_object(
             Bucket=bucket,
-            Key=f"archive/{partition}/{_digest(members)}.jsonl.gz",
+            Key=f"{folder}/{_digest(members)}.jsonl.gz",
             # Without a time in it, the same events are the same bytes.
             Body=gzip.compress(lines.encode(), mtime=0),
             ContentType="application/gzip",
@@ -62,10 +62,10 @@ def _digest(envelopes: Sequence[Envelope]) -> str:
     return hashlib.sha256("".join(sorted(envelope.id for envelope in envelopes)).encode()).hexdigest()[:32]
 
 
-def _partition(envelope: Envelope) -> str:
-    """Return a Hive partition, as Athena reads it: `type=…/dt=YYYY-MM-DD/hour=HH`."""
-    day, hour = envelope.received_at[:10], envelope.received_at[11:13]
-    return f"type={quote(envelope.type, safe='')}/dt={day}/hour={hour}"
+def archive_folder(event: Mapping[str, Any]) -> str:
+    """Return the Hive partition of an envelope or an item: `archive/type=…/dt=YYYY-MM-DD/hour=HH`."""
+    day, hour = event["received_at"][:10], event["received_at"][11:13]
+    return f"archive/type={quote(event['type'], safe='')}/dt={day}/hour={hour}"
 
 
 def _line(envelope: Envelope) -> Mapping[str, Any]:

@@ -186,15 +186,20 @@ def _stripe(_rule: Rule, headers: Mapping[str, str]) -> _Signed | None:
     pairs = [part.strip().partition("=") for part in headers.get("stripe-signature", "").split(",")]
     timestamps = [value for name, _, value in pairs if name == "t"]
     signatures = [value for name, _, value in pairs if name == "v1"]
-    # Repeated headers are joined with commas, too: two timestamps are no request of Stripe's.
-    return _timed(signatures, timestamps[0], f"{timestamps[0]}.") if len(timestamps) == 1 else None
+    # Repeated headers are joined with commas, too: neither two timestamps nor a part without a name are Stripe's.
+    if len(timestamps) != 1 or not all(separator for _, separator, _ in pairs):
+        return None
+    return _timed(signatures, timestamps[0], f"{timestamps[0]}.")
 
 
 def _standard(_rule: Rule, headers: Mapping[str, str]) -> _Signed | None:
     message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-    given = (part.partition(",") for part in headers.get("webhook-signature", "").split(" "))
+    given = [part.partition(",") for part in headers.get("webhook-signature", "").split(" ")]
     signatures = [value for version, _, value in given if version == "v1"]
-    return _timed(signatures, timestamp, f"{message_id}.{timestamp}.") if message_id else None
+    # Repeated headers are joined with commas, which a signature does not have.
+    if not message_id or not all(value and "," not in value for _, _, value in given):
+        return None
+    return _timed(signatures, timestamp, f"{message_id}.{timestamp}.")
 
 
 def _timed(signatures: Iterable[str], timestamp: str, before: str) -> _Signed | None:

@@ -106,6 +106,14 @@ class Submissions:
         key = identity.client_key(event, header)
         return key or identity.configured_key(event, headers, settings.idempotency_field, settings.idempotency_header)
 
+    def check_delivery(self, event_type: str, event: Mapping[str, Any]) -> None:
+        """Raise InvalidEventError if an event of a webhook does not satisfy the schema of its type, or that of all.
+
+        A sender has types that the stack does not know; they have no schema.
+        """
+        if validate := self._validators.get("") or self._validators.get(event_type):
+            events.satisfy(event, validate)
+
     def id_of(self, caller: str, key: Key | None) -> str:
         """Return the id of an event: the same for the same key of a caller, a new one without a key."""
         return identity.keyed_id(self._id_secret, caller, key) if key else identity.new_id()

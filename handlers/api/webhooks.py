@@ -23,12 +23,19 @@ from handlers.api.paths import text_of, value_at
 from handlers.api.secrets import Secrets
 from handlers.api.settings import IngestSettings
 from handlers.api.signatures import SENDERS, Algorithm, Encoding, Rule, Scheme, Sender, Verdict, key_of, verify
-from handlers.api.submissions import refusal_of
+from handlers.api.submissions import Submissions, refusal_of
 from handlers.processor import SecretError
 from handlers.shared import metrics
 from handlers.shared.bodies import FORM_TYPE, expanded, form_fields, is_json_type, json_text, media_type, packed
 from handlers.shared.errors import BadRequestError, NotFoundError, TooLargeError, UnauthorizedError
-from handlers.shared.http import Request, known_parameters, response, text_response, unavailable_error
+from handlers.shared.http import (
+    Request,
+    known_parameters,
+    response,
+    single_parameters,
+    text_response,
+    unavailable_error,
+)
 from handlers.shared.log import logger
 from handlers.shared.text import printable
 
@@ -48,7 +55,6 @@ PLAIN = Rule("hmac")
 _is_challenge = re.compile(CHALLENGE_PATTERN).fullmatch
 
 Accept = Callable[[Sequence[Entry], dict[str, Any]], None]
-IdOf = Callable[[str, Key | None], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,16 +97,17 @@ class Webhook:
 
 
 class Webhooks:
-    """The routes of the webhooks. `id_of` returns the id of an event by its caller and key."""
+    """The routes of the webhooks. `submissions` knows ids and schemas."""
 
-    def __init__(self, settings: IngestSettings, id_of: IdOf) -> None:
+    def __init__(self, settings: IngestSettings, submissions: Submissions) -> None:
         self._settings = settings
-        self._id_of = id_of
+        self._submissions = submissions
         given: dict[str, Any] = json.loads(settings.webhooks)
         self._webhooks = {name: Webhook(**fields) for name, fields in given.items()}
         arns = {arn for each in self._webhooks.values() for arn in (*each.secrets, each.token) if arn}
         self._secrets = Secrets({arn: arn for arn in arns})
-        self._doubted_at = time.monotonic()
+        # Of each webhook, so that forged requests to one do not delay a new secret of another.
+        self._doubted_at = dict.fromkeys(self._webhooks, time.monotonic())
 
     def answer(self, request: Request, facts: dict[str, Any], accept: Accept) -> dict[str, Any]:
         """Return the response to a request. Raises ApiError."""
@@ -119,13 +126,13 @@ class Webhooks:
     ) -> dict[str, Any]:
         if len(request.body) > webhook.max_body_bytes:
             raise TooLargeError("body_too_large", f"the body is larger than {webhook.max_body_bytes} bytes")
-        verdict = facts["signature"] = self._verdict(webhook, request)
+        verdict = facts["signature"] = self._verdict(name, webhook, request)
         if verdict != "genuine":
             raise _unauthorized(name, verdict)
         known_parameters(request, ())
         data = _data(request)
         if webhook.signature == "slack" and data.get("type") == "url_verification":
-            return response(200, {"challenge": str(data.get("challenge"))})
+            return response(200, {"challenge": _slack_challenge(data)})
         try:
             entry = self._entry(name, webhook, request, data)
         except InvalidEventError as error:
@@ -138,15 +145,22 @@ class Webhooks:
             return text_response("")
         return answered
 
-    def _verdict(self, webhook: Webhook, request: Request) -> Verdict:
+    def _verdict(self, name: str, webhook: Webhook, request: Request) -> Verdict:
         """Verify the signature; a forged one again with newly read secrets. Raises UnavailableError as `_verified`."""
-        verdict, now = self._verified(webhook, request), time.monotonic()
-        if verdict != "forged" or now < self._doubted_at + DOUBT_SECONDS:
-            return verdict
-        # The secret may have been rotated under its ARN, and not every sender retries.
-        self._doubted_at = now
-        self._secrets.doubt(webhook.secrets)
-        return self._verified(webhook, request)
+        verdict = self._verified(webhook, request)
+        return self._verified(webhook, request) if verdict == "forged" and self._doubts(name, webhook) else verdict
+
+    def _doubts(self, name: str, webhook: Webhook) -> bool:
+        """Have the secrets of a webhook read again, and return True. Return False if that was done just now.
+
+        They may have been rotated under their ARNs, and not every sender retries.
+        """
+        now = time.monotonic()
+        if now < self._doubted_at[name] + DOUBT_SECONDS:
+            return False
+        self._doubted_at[name] = now
+        self._secrets.doubt([*webhook.secrets, webhook.token])
+        return True
 
     def _verified(self, webhook: Webhook, request: Request) -> Verdict:
         """Verify the signature. Raises UnavailableError if a secret that cannot be read could be the right one."""
@@ -173,18 +187,20 @@ class Webhooks:
         """Return the event. Raises InvalidEventError."""
         settings, sender = self._settings, webhook.sender
         events.check_form(data, settings.max_depth)
-        named = _at(request, data, sender.type_header, sender.type_field)
+        named = text_of(_at(request, data, sender.type_header, sender.type_field))
         event_type = named if named is not None and events.is_type(named) else events.DEFAULT_TYPE
+        self._submissions.check_delivery(event_type, data)
         given = _at(request, data, sender.key_header, sender.key_field)
         # Shopify uses one id for events of several types.
         place = sender.key_header or f"/{sender.key_field.replace('.', '/')}"
-        key = None if given is None else identity.named_key(given, place, f"webhook {event_type}")
+        key = None if given is None else identity.named_key(text_of(given), place, f"webhook {event_type}")
+        delivery = key.text if key else ""
         if key is None and settings.deduplicate == "content":
             key = Key("content", identity.fingerprint(data))
         caller = f"webhook {name}"
         (received_at,) = events.received_times(1)
         envelope = Envelope(
-            id=self._id_of(caller, key),
+            id=self._submissions.id_of(caller, key),
             type=event_type,
             received_at=received_at,
             source_ip=request.source_ip,
@@ -192,7 +208,7 @@ class Webhooks:
             correlation_id=request.correlation_id,
             fingerprint=identity.fingerprint({caller: [key.kind, key.text]}) if key else "",
             data=data,
-            idempotency_key=given or "",
+            idempotency_key=delivery,
             headers={
                 each.lower(): printable(request.headers[each.lower()], HEADER_LENGTH)
                 for each in sender.headers
@@ -211,14 +227,13 @@ class Webhooks:
 
     def _answer_challenge(self, name: str, webhook: Webhook, request: Request) -> dict[str, Any]:
         """Answer the challenge with which a sender verifies the URL."""
+        parameters = single_parameters(request)
         if webhook.token:
-            token = self._key(PLAIN, webhook.token)
-            if token is None:
-                raise unavailable_error()
-            given = request.parameters.get(webhook.token_parameter, "")
-            if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token):
+            given = parameters.get(webhook.token_parameter, "")
+            is_right = self._is_token(webhook, given)
+            if not (is_right or (self._doubts(name, webhook) and self._is_token(webhook, given))):
                 raise _unauthorized(name, "forged")
-        challenge = request.parameters.get(webhook.challenge_parameter, "")
+        challenge = parameters.get(webhook.challenge_parameter, "")
         if not _is_challenge(challenge):
             message = f"{webhook.challenge_parameter} must be 1 to 1024 printable ASCII characters"
             raise BadRequestError(
@@ -226,10 +241,23 @@ class Webhooks:
             )
         return text_response(challenge)
 
+    def _is_token(self, webhook: Webhook, given: str) -> bool:
+        token = self._key(PLAIN, webhook.token)
+        if token is None:
+            raise unavailable_error()
+        return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token)
+
 
 def _unauthorized(name: str, verdict: Verdict) -> UnauthorizedError:
     metrics.emit({WEBHOOK_COUNTS[verdict]: 1}, webhook=name)
     return UnauthorizedError("unauthorized", "the request is not authentic")
+
+
+def _slack_challenge(data: Mapping[str, Any]) -> str:
+    challenge = data.get("challenge")
+    if not isinstance(challenge, str):
+        raise BadRequestError("invalid_event", "the challenge of a url_verification must be text")
+    return challenge
 
 
 def _data(request: Request) -> dict[str, Any]:
@@ -260,8 +288,8 @@ def _payload(fields: Mapping[str, str | list[str]]) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _at(request: Request, data: Mapping[str, Any], header: str, field: str) -> str | None:
-    """Return the text in a header or a field, None if there is none."""
+def _at(request: Request, data: Mapping[str, Any], header: str, field: str) -> object:
+    """Return what stands in a header or a field, None if there is nothing."""
     if header:
         return request.headers.get(header.lower())
-    return text_of(value_at(data, field)) if field else None
+    return value_at(data, field) if field else None

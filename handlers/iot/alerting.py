@@ -6,20 +6,23 @@ that dies loses none. An alert is published twice only if a worker dies, or cann
 and recording that. A second alert is a nuisance; a missing one is a cold store that thaws.
 
 The state of a limit that is no longer configured is removed with the device's next reading, and its alert ends.
+
+While the topic refuses alerts, two of a limit stay pending, the last ones: a state must fit into an item of 400 KB.
 """
 
 import json
-from collections.abc import Callable, Container, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from datetime import datetime, timedelta
 from typing import Any, Self
 
-from handlers.iot.readings import Reading, timestamp_of
+from handlers.iot.readings import Reading, first_key, timestamp_of
 from handlers.iot.silence import Hearing
-from handlers.iot.thresholds import BOUNDS, Alert, Bound, State, Threshold, Thresholds, evaluate
+from handlers.iot.thresholds import BOUNDS, Alert, Bound, State, Threshold, Thresholds, evaluate, side
 
-# More alerts than this are decided in more than one write: an item takes 400 KB.
-ALERTS_A_WRITE = 50
+# A crossing and a recovery.
+PENDING_A_LIMIT = 2
 
 # Its name in a state, the level that has it, and which of the level's two limits it is.
 Limit = tuple[str, Threshold, Bound]
@@ -115,24 +118,56 @@ def _fields(state: State) -> dict[str, object]:
     }
 
 
+def earliest_told(arrived_at: datetime, max_age_minutes: int) -> str:
+    """Return the key before which readings of an upload cause no alert of a crossing. 0 minutes: any reading does."""
+    return first_key(arrived_at - timedelta(minutes=max_age_minutes)) if max_age_minutes else ""
+
+
 def advanced(
-    state: DeviceState,
-    thresholds: Thresholds,
-    readings: Sequence[Reading],
-    claim: Claim,
-) -> tuple[DeviceState, Sequence[Reading]]:
-    """Return the state after a device's readings, oldest first, and the readings left for the next write."""
-    limits = dict(state.limits)
-    pending = list(state.pending)
+    state: DeviceState, thresholds: Thresholds, readings: Sequence[Reading], claim: Claim, not_before: str = ""
+) -> DeviceState:
+    """Return the state after readings of a device, oldest first, which count together.
+
+    A crossing is told only if the key of its reading is not before `not_before`.
+    """
     if not readings:
-        return state, ()
-    pending += [Pending(alert, claim) for alert in _without_removed(limits, thresholds, readings[0])]
-    of_metric = _limits_of(thresholds, readings[0].device_id)
-    for position, reading in enumerate(readings):
-        if len(pending) >= len(state.pending) + ALERTS_A_WRITE:
-            return replace(state, limits=limits, pending=tuple(pending)), readings[position:]
-        pending += _evaluated(limits, of_metric, reading, claim)
-    return replace(state, limits=limits, pending=tuple(pending)), ()
+        return state
+    limits = dict(state.limits)
+    alerts = _without_removed(limits, thresholds, readings[-1])
+    for reading, metric, (name, threshold, bound) in _decisive(thresholds, readings):
+        known = limits.get(name) or State()
+        limits[name], alert = evaluate(threshold, bound, known, reading, metric, not_before)
+        if alert is not None:
+            alerts.append(alert)
+    pending = (*state.pending, *(Pending(alert, claim) for alert in alerts))
+    return replace(state, limits=limits, pending=_last_of_each_limit(pending) if alerts else pending)
+
+
+def _decisive(thresholds: Thresholds, readings: Sequence[Reading]) -> Iterator[tuple[Reading, str, Limit]]:
+    """Yield, for each limit, the newest reading that says on which side of it the metric is."""
+    undecided: dict[str, list[Limit]] = {}
+    for reading in reversed(readings):
+        for metric, value in reading.metrics.items():
+            limits = undecided.get(metric)
+            if limits is None:
+                limits = undecided[metric] = _limits_of(thresholds, metric, reading.device_id)
+            for limit in tuple(limits):
+                _, threshold, bound = limit
+                if side(threshold, bound, value) is not None:
+                    limits.remove(limit)
+                    yield reading, metric, limit
+
+
+def _last_of_each_limit(pending: Sequence[Pending]) -> tuple[Pending, ...]:
+    """Return alerts without those of a limit that later ones have overtaken."""
+    later: Counter[tuple[str, str, str]] = Counter()
+    kept = []
+    for each in reversed(pending):
+        limit = (each.alert.metric, each.alert.bound, each.alert.severity)
+        later[limit] += 1
+        if later[limit] <= PENDING_A_LIMIT:
+            kept.append(each)
+    return tuple(reversed(kept))
 
 
 def _without_removed(limits: dict[str, State], thresholds: Thresholds, reading: Reading) -> list[Alert]:
@@ -159,29 +194,10 @@ def _without_removed(limits: dict[str, State], thresholds: Thresholds, reading: 
     return recoveries
 
 
-def _evaluated(
-    limits: dict[str, State], of_metric: Callable[[str], Sequence[Limit]], reading: Reading, claim: Claim
-) -> list[Pending]:
-    """Take a reading into the states of its metrics' limits; return the alerts that it causes."""
-    found = []
-    for metric in reading.metrics:
-        for name, threshold, bound in of_metric(metric):
-            limits[name], alert = evaluate(threshold, bound, limits.get(name) or State(), reading, metric)
-            if alert is not None:
-                found.append(Pending(alert, claim))
-    return found
-
-
-def _limits_of(thresholds: Thresholds, device_id: str) -> Callable[[str], Sequence[Limit]]:
-    """Return a function from a metric to its limits, which are looked up once for all readings."""
-
-    @cache
-    def of_metric(metric: str) -> Sequence[Limit]:
-        return [
-            (f"{metric}#{bound}#{threshold.severity}", threshold, bound)
-            for threshold in thresholds.of(metric, device_id)
-            for bound in BOUNDS
-            if threshold.limit(bound) is not None
-        ]
-
-    return of_metric
+def _limits_of(thresholds: Thresholds, metric: str, device_id: str) -> list[Limit]:
+    return [
+        (f"{metric}#{bound}#{threshold.severity}", threshold, bound)
+        for threshold in thresholds.of(metric, device_id)
+        for bound in BOUNDS
+        if threshold.limit(bound) is not None
+    ]

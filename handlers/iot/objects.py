@@ -16,13 +16,21 @@ from handlers.iot.readings import Rejection, UnusableObjectError
 from handlers.shared import aws
 
 _READ_BYTES = 262_144
-# The last one is what a version that only marks a deletion answers with.
-_GONE = ("NoSuchKey", "NoSuchVersion", "MethodNotAllowed")
+# Why an object can never be read, by S3's error code. MethodNotAllowed: the version only marks a deletion.
+_UNREADABLE = {
+    **dict.fromkeys(("NoSuchKey", "NoSuchVersion", "MethodNotAllowed"), "the object was deleted before it was read"),
+    **dict.fromkeys(
+        ("PreconditionFailed", "412"),
+        "the object was overwritten before it was read, and the bucket keeps no versions; upload to a key of its own, "
+        "or set storage.bucket_versioning",
+    ),
+    "InvalidObjectState": "the object is in an archive class and cannot be read",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One uploaded object, as S3 tells of it. `version` is empty in a bucket without versions.
+    """One uploaded object, as S3 tells of it. `version` is empty in a bucket without versions, `etag` if S3 tells none.
 
     `id` is the upload's own: the same when S3 tells of it again, another when the key is written again.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
@@ -31,6 +39,7 @@ class Upload:
     bucket: str
     key: str
     version: str
+    etag: str
     arrived_at: datetime
     id: str
 
@@ -44,19 +53,25 @@ class Upload:
             # Keys are encoded as in a form: a space is a plus.
             key=unquote_plus(entry["key"]),
             version=entry.get("versionId", ""),
+            etag=entry.get("eTag", ""),
             arrived_at=datetime.fromisoformat(record["eventTime"]),
             id=sha256(identity.encode()).hexdigest()[:32],
         )
 
 
 def chunks(upload: Upload) -> Iterator[bytes]:
-    """An object's bytes, a piece at a time. Raises UnusableObjectError when it is no longer there."""
-    version = {"VersionId": upload.version} if upload.version else {}
+    """Yield an object's bytes, a piece at a time. Raises UnusableObjectError when it is no longer there.
+
+    Without versions, an upload that was overwritten could only be read as the one that came after it.
+    """
+    which = {"VersionId": upload.version} if upload.version else {}
+    if upload.etag:
+        which["IfMatch"] = f'"{upload.etag}"'
     try:
-        answer = aws.client("s3").get_object(Bucket=upload.bucket, Key=upload.key, **version)
+        answer = aws.client("s3").get_object(Bucket=upload.bucket, Key=upload.key, **which)
     except ClientError as error:
-        if error.response["Error"]["Code"] in _GONE:
-            raise UnusableObjectError("the object was deleted before it was read") from error
+        if reason := _UNREADABLE.get(error.response["Error"]["Code"]):
+            raise UnusableObjectError(reason) from error
         raise
     with closing(answer["Body"]) as body:
         yield from body.iter_chunks(_READ_BYTES)

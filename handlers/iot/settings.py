@@ -16,6 +16,8 @@ class IotWorkerSettings(Settings):
     max_readings: int
     max_ahead_seconds: int
     readings_expire_after_days: int
+    max_alert_age_minutes: int = 0
+    """Age of a reading at its upload up to which it causes alerts of crossings. 0: any age."""
     suffixes: str = ""
     """Suffixes of the objects that are read, separated by spaces. Empty: all objects are read."""
     device_in_key: bool = False

@@ -16,13 +16,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NotRequired, TypedDict, cast
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from handlers.iot.alerting import DeviceState
 from handlers.iot.readings import EARLIEST, Reading, first_key
-from handlers.shared.dynamodb import Item, Statement, Table, TableError
-
-OutsideError = (BotoCoreError, ClientError, TableError)
+from handlers.shared.dynamodb import Item, Statement, Table
 
 STATE_KEY = "state"
 DEVICE_INDEX = "by-device"
@@ -74,13 +70,14 @@ class StoredState:
     """A device's state as the table has it. `revision` changes at each write; empty: there is no item.
 
     `is_listed` and `due_at` are the place of the item in the indexes: not what its state says if an earlier version
-    wrote the item.
+    wrote the item. `expires_at`: epoch seconds.
     """
 
     state: DeviceState
     revision: str = ""
     due_at: int | None = None
     is_listed: bool = False
+    expires_at: int = 0
 
     @property
     def is_misplaced(self) -> bool:
@@ -144,17 +141,21 @@ class ReadingTable:
         for item in cast("list[StateItem]", self._table.get([_key(device_id) for device_id in found])):
             due_at = int(item["due_at"]) if "due_at" in item else None
             state = DeviceState.from_json(item["state"])
-            found[item["device_id"]] = StoredState(state, item["revision"], due_at, "device_shard" in item)
+            is_listed, expires_at = "device_shard" in item, int(item["expires_at"])
+            found[item["device_id"]] = StoredState(
+                state, item["revision"], due_at, is_listed=is_listed, expires_at=expires_at
+            )
         return found
 
     def replace_states(
         self,
         changes: Mapping[str, tuple[StoredState, DeviceState]],
-        expires_at: int | None = None,
+        expires_at: int = 0,
     ) -> dict[str, StoredState]:
         """Write the states of devices, each if the table still has the one it was made from. Returns those written.
 
-        Without `expires_at`, states that exist keep theirs. Raises TableError.
+        A state that would expire later than at `expires_at` still does: an upload that is taken late must not shorten
+        the memory of its device. Raises TableError.
         """
         revision = uuid.uuid4().hex
         statements = [
@@ -162,21 +163,22 @@ class ReadingTable:
             for device, (stored, state) in changes.items()
         ]
         return {
-            device: StoredState(state, revision, state.due_at, is_listed=True)
-            for (device, (_, state)), refusal in zip(changes.items(), self._table.execute(statements), strict=True)
+            device: StoredState(
+                state, revision, state.due_at, is_listed=True, expires_at=max(expires_at, stored.expires_at)
+            )
+            for (device, (stored, state)), refusal in zip(changes.items(), self._table.execute(statements), strict=True)
             if refusal is None
         }
 
     def _replacement(
-        self, device_id: str, stored: StoredState, state: DeviceState, revision: str, expires_at: int | None
+        self, device_id: str, stored: StoredState, state: DeviceState, revision: str, expires_at: int
     ) -> Statement:
         values: dict[str, object] = {
             "state": state.to_json(),
             "revision": revision,
             "device_shard": shard_of(device_id),
+            "expires_at": max(expires_at, stored.expires_at),
         }
-        if expires_at is not None:
-            values["expires_at"] = expires_at
         if state.due_at is not None:
             values["due_at"] = state.due_at
         if not stored.revision:

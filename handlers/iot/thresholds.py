@@ -4,13 +4,13 @@ A metric has up to two levels, `warning` and `critical`, each with limits, a hys
 own. A device that becomes critical crosses both; one that is back to a warning recovers from `critical` alone.
 
 A limit's state is two moments: the newest reading beyond the limit, and the newest one back within it by the
-hysteresis. A reading between the two counts for neither. The newest of a set is the same in whatever order its members
-come. So whether a metric is out of bounds (the first moment is the later one) does not depend on the order in which
+hysteresis. A reading between the two counts for neither. Whichever is later says whether the metric is out of bounds.
+The newest of a set is the same in whatever order its members come, so this does not depend on the order in which
 readings arrive, on how late they are, or on how often they come; no bound on lateness is needed. A reading that is
-older than what is known moves neither moment, or not past the other one, and flips nothing.
+older than what is known flips nothing.
 
-Alerts tell of the present: one when a metric crosses a limit and one when it is back. An excursion that becomes known
-only after it is over is stored with the readings and alerts nobody.
+Alerts tell of the present: the readings of an upload count together, and what the newest one says is compared with
+what was told last. An excursion that is over when it becomes known is stored with the readings and alerts nobody.
 """
 
 import json
@@ -57,8 +57,8 @@ class Threshold:
 class State:
     """Of one limit of one metric of one device. The moments are readings' `time_key`s, empty when there was none.
 
-    `announced`: the last alert said that the metric is out of bounds. `alerted` is the reading which that alert, or the
-    last one like it, was about.
+    The earlier one may be older than the newest of its kind: only the later one counts. `announced`: the last alert
+    said that the metric is out of bounds. `alerted` is the reading that this alert, or the last one like it, was about.
     """
 
     beyond: str = ""
@@ -119,24 +119,33 @@ class Thresholds:
         return any((each.min if bound == "min" else each.max) is not None for each in levels)
 
 
-def evaluate(
-    threshold: Threshold, bound: Bound, state: State, reading: Reading, metric: str
-) -> tuple[State, Alert | None]:
-    """The state of a limit after a reading that has the metric, and the alert that the reading causes.
+def side(threshold: Threshold, bound: Bound, value: Decimal) -> bool | None:
+    """Return True for a value beyond a limit, False for one that is back within it, None for one between the two."""
+    if threshold.beyond(bound, value):
+        return True
+    return False if threshold.within(bound, value) else None
 
-    The same reading again, and an older one, leave the state as it is and cause no alert.
+
+def evaluate(
+    threshold: Threshold, bound: Bound, state: State, reading: Reading, metric: str, not_before: str = ""
+) -> tuple[State, Alert | None]:
+    """Return the state of a limit after a reading that is not between the two, and the alert that it causes.
+
+    The same reading again, and an older one, leave the state as it is and cause no alert. A crossing is told only if
+    the reading's key is not before `not_before`.
     """
-    value, key = reading.metrics[metric], reading.time_key
-    if threshold.beyond(bound, value) and key > state.beyond:
+    key = reading.time_key
+    if key <= max(state.beyond, state.within):
+        return state, None
+    if side(threshold, bound, reading.metrics[metric]):
         state = State(key, state.within, state.announced, state.alerted)
         # Of readings that come while the cooldown lasts, the first one after it tells.
-        if state.out_of_bounds and not state.announced and _cooled_down(threshold, state):
+        if not state.announced and key >= not_before and _cooled_down(threshold, state):
             return replace(state, announced=True, alerted=key), _alert("crossed", threshold, bound, reading, metric)
-    elif threshold.within(bound, value) and key > state.within:
-        # Faster than `replace`, and most readings come here.
-        state = State(state.beyond, key, state.announced, state.alerted)
-        if state.announced and not state.out_of_bounds:
-            return replace(state, announced=False), _alert("recovered", threshold, bound, reading, metric)
+        return state, None
+    state = State(state.beyond, key, state.announced, state.alerted)
+    if state.announced:
+        return replace(state, announced=False), _alert("recovered", threshold, bound, reading, metric)
     return state, None
 
 

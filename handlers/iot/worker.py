@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from handlers.iot import notices, objects
-from handlers.iot.alerting import Claim, DeviceState, advanced
+from handlers.iot.alerting import Claim, DeviceState, advanced, earliest_told
 from handlers.iot.contents import Contents, read
 from handlers.iot.forms import Form, Objection
 from handlers.iot.notices import NotPublishedError
@@ -28,11 +28,12 @@ from handlers.iot.objects import Upload
 from handlers.iot.readings import Reading, Rejection, UnusableObjectError, not_after, timestamp_of
 from handlers.iot.settings import IotWorkerSettings
 from handlers.iot.silence import SILENCE_FILE, Silences, heard
-from handlers.iot.table import OutsideError, ReadingTable, StoredState
+from handlers.iot.table import ReadingTable, StoredState
 from handlers.iot.thresholds import Alert, Thresholds
 from handlers.shared import aws, metrics
 from handlers.shared.backoff import backoff
 from handlers.shared.context import LambdaContext
+from handlers.shared.dynamodb import outside_errors
 from handlers.shared.keys import has_suffix
 from handlers.shared.log import logger
 
@@ -105,7 +106,10 @@ class IotWorker:
             rejections_key = objects.put_rejections(self._settings.bucket_name, upload, contents.rejections)
         expires_at = int(upload.arrived_at.timestamp()) + self._settings.readings_expire_after_days * SECONDS_A_DAY
         self._table.put(contents.readings, expires_at)
-        alerting = Alerting(self._table, self._thresholds, self._silences, self._publish, run, upload, expires_at)
+        not_before = earliest_told(upload.arrived_at, self._settings.max_alert_age_minutes)
+        alerting = Alerting(
+            self._table, self._thresholds, self._silences, self._publish, run, upload, expires_at, not_before
+        )
         current = [not_after(reading, upload.arrived_at) for reading in contents.readings]
         return Outcome(contents, rejections_key, alerting.take(current))
 
@@ -165,7 +169,7 @@ class Alerting:
     A device whose state somebody else changed meanwhile is read and decided again.
 
     `publish` publishes at most ten alerts and returns those that the topic took; `run` is the Claim's, and its source
-    is the upload.
+    is the upload. Crossings of readings with a key before `not_before` are not told.
     """
 
     def __init__(
@@ -177,6 +181,7 @@ class Alerting:
         run: str,
         upload: Upload,
         expires_at: int,
+        not_before: str,
     ) -> None:
         self._table = table
         self._thresholds = thresholds
@@ -186,6 +191,7 @@ class Alerting:
         self._source = upload.id
         self._arrived_at = upload.arrived_at.timestamp()
         self._expires_at = expires_at
+        self._not_before = not_before
         # What the table has, as far as we know.
         self._stored: dict[str, StoredState] = {}
         self._published: set[Alert] = set()
@@ -198,7 +204,7 @@ class Alerting:
             try:
                 written, missing = self._round(left)
                 failed = 0
-            except OutsideError:
+            except outside_errors():
                 # An alert that is out must be marked as such if at all possible. Conditions find out what was written.
                 failed += 1
                 if failed == FAILED_ROUNDS:
@@ -234,34 +240,36 @@ class Alerting:
         self._stored |= self._table.states(device for device in left if device not in self._stored)
         now = time.time()
         claim = Claim(self._run, self._source, now + LEASE_SECONDS)
-        changes: dict[str, tuple[StoredState, DeviceState, Sequence[Reading]]] = {}
+        changes: dict[str, tuple[StoredState, DeviceState]] = {}
         for device, readings in list(left.items()):
             stored = self._stored[device]
             if stored.state.held_by_another(claim, now):
                 del self._stored[device]
                 continue
             state = stored.state.taken_over(claim, now, self._published)
-            state, remaining = advanced(state, self._thresholds, readings, claim)
+            state = advanced(state, self._thresholds, readings, claim, self._not_before)
             hearing = heard(state.hearing, self._silences, device, self._arrived_at, now)
             state = replace(state, hearing=hearing)
-            if state == stored.state and not stored.is_misplaced:
+            # A state that does not change would expire, and an open alert with it.
+            is_halfway = stored.expires_at < (now + self._expires_at) / 2
+            if state == stored.state and not stored.is_misplaced and not is_halfway:
                 del left[device]
             else:
-                changes[device] = (stored, state, remaining)
-        written = self._table.replace_states(
-            {device: change[:2] for device, change in changes.items()}, self._expires_at
-        )
+                changes[device] = (stored, state)
+        written = self._table.replace_states(changes, self._expires_at)
         claimed: list[Alert] = []
-        for device, (_, state, remaining) in changes.items():
+        for device, (_, state) in changes.items():
             if device not in written:
                 # Somebody was quicker.
                 del self._stored[device]
                 continue
             self._stored[device] = written[device]
-            left[device] = remaining
             alerts = state.ours(claim)
             claimed += alerts
-            if not alerts and not remaining:
+            if alerts:
+                # Taken. What is left to write is that they are published.
+                left[device] = ()
+            else:
                 del left[device]
         self._publish_all(claimed, now + PUBLISH_SECONDS)
         return len(written), len([alert for alert in claimed if alert not in self._published])

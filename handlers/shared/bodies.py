@@ -11,6 +11,9 @@ from handlers.shared.errors import BadRequestError, TooLargeError, UnsupportedEr
 # Lambda's limit for a request: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 # A compressed body may not become larger than an uncompressed one could have been.
 MAXIMUM_BODY_BYTES = 6 * 1024 * 1024
+# No larger form fits into a message of 1 MiB, as a byte takes at most three when it is percent-encoded.
+MAXIMUM_FORM_BYTES = 3 * 1024 * 1024
+MAXIMUM_FORM_FIELDS = 10_000
 JSON_TYPE, FORM_TYPE = "application/json", "application/x-www-form-urlencoded"
 
 _GZIP = ("gzip", "x-gzip")
@@ -21,6 +24,7 @@ _SHOWN_LENGTH = 100
 
 # Structured syntax suffixes: https://www.rfc-editor.org/rfc/rfc6839#section-3.1
 is_json_type = re.compile(r"(application|text)/json|[a-z]+/[a-z0-9!#$&^_.-]+\+json").fullmatch
+_is_bad_escape = re.compile("%(?![0-9A-Fa-f]{2})").search
 _charset = re.compile(r';\s*charset\s*=\s*"?([^\s;"]*)', re.IGNORECASE).search
 
 
@@ -70,16 +74,29 @@ def json_text(body: bytes, headers: Mapping[str, str]) -> str:
     """
     if not is_json_type(media_type(headers)):
         raise _unsupported_type(headers, JSON_TYPE)
-    return _text(body, headers, "utf-8-sig")
+    return _text(body, headers, "utf-8-sig", "invalid_json")
 
 
 def form_fields(body: bytes, headers: Mapping[str, str]) -> dict[str, str | list[str]]:
-    """Return the fields of a form. A repeated field has a list of its values. Raises as `json_text` does."""
-    text = _text(body, headers, "utf-8")
+    """Return the fields of a form. A repeated field has a list of its values.
+
+    Raises as `json_text` does, and TooLargeError above `MAXIMUM_FORM_BYTES` or `MAXIMUM_FORM_FIELDS`.
+
+    Parts of no length are ignored: https://url.spec.whatwg.org/#urlencoded-parsing
+    """
+    given = _text(body, headers, "utf-8", "invalid_form")
+    # Each field and each escape takes far more memory than its text.
+    if len(given) > MAXIMUM_FORM_BYTES or given.count("&") >= MAXIMUM_FORM_FIELDS:
+        limits = f"{MAXIMUM_FORM_FIELDS} fields and {MAXIMUM_FORM_BYTES} bytes"
+        raise TooLargeError("body_too_large", f"the form is larger than {limits}")
+    text = "&".join(part for part in given.split("&") if part)
+    if _is_bad_escape(text):
+        raise BadRequestError("invalid_form", "the body is not a URL-encoded form: a % must precede two hex digits")
     try:
         pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict") if text else []
     except ValueError as error:
-        raise BadRequestError("invalid_form", "the body is not an URL-encoded form in UTF-8") from error
+        message = "the body is not a URL-encoded form in UTF-8, name=value&name=value"
+        raise BadRequestError("invalid_form", message) from error
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)
@@ -123,13 +140,18 @@ def _unsupported_type(headers: Mapping[str, str], *supported: str) -> Unsupporte
     )
 
 
-def _text(body: bytes, headers: Mapping[str, str], codec: str) -> str:
+def _text(body: bytes, headers: Mapping[str, str], codec: str, code: str) -> str:
+    check_charset(headers)
+    try:
+        return expanded(body, headers).decode(codec)
+    except UnicodeDecodeError as error:
+        raise BadRequestError(code, "the body is not UTF-8 text") from error
+
+
+def check_charset(headers: Mapping[str, str]) -> None:
+    """Raise UnsupportedError for a charset other than UTF-8."""
     charset = _charset(headers.get("content-type", ""))
     if charset and charset[1].lower() not in _UTF_8:
         raise UnsupportedError(
             "unsupported_media_type", f"charset {charset[1][:_SHOWN_LENGTH]!r} is not supported; send UTF-8"
         )
-    try:
-        return expanded(body, headers).decode(codec)
-    except UnicodeDecodeError as error:
-        raise BadRequestError("invalid_json", "the body is not UTF-8 text") from error

@@ -7,7 +7,7 @@ import base64
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -31,15 +31,17 @@ _correlation_id = re.compile(CORRELATION_ID_PATTERN).fullmatch
 class Request:
     """One request. `headers` have lower-case names, `route` is as in `GET /events/{id}`, `path` begins with the stage.
 
-    A header that was sent repeatedly has all its values, separated by commas. `body` has the bytes as they were sent.
-    `caller` is the ARN that signed the request where the route requires a signature, else empty. `owner` says whose the
-    idempotency keys are: the same user, role, token's subject or API key each time; empty where the API asks nobody.
+    A header that was sent repeatedly has all its values, separated by commas; `repeated` names such parameters.
+    `body` has the bytes as they were sent. `caller` is the ARN that signed the request where the route requires a
+    signature, else empty. `owner` says whose the idempotency keys are: the same user, role, token's subject or API
+    key each time; empty where the API asks nobody.
     """
 
     route: str
     path: str
     headers: Mapping[str, str]
     parameters: Mapping[str, str]
+    repeated: Sequence[str]
     event_id: str
     body: bytes
     source_ip: str
@@ -56,13 +58,13 @@ Route = Callable[[Request, dict[str, Any]], dict[str, Any]]
 def answer(
     event: Mapping[str, Any],
     route: Route,
-    outside_errors: tuple[type[Exception], ...],
+    outside_errors: Callable[[], tuple[type[Exception], ...]],
     refused: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Return the response of `route` to a request, or that of the error it raises.
 
-    `outside_errors` are errors of services, raised before anything was accepted: they become a 503. `refused` is called
-    for a refused request, and may add facts to its log line.
+    `outside_errors` returns the errors of services, raised before anything was accepted: they become a 503. `refused`
+    is called for a refused request, and may add facts to its log line.
     """
     # For a request that cannot be read. The logger keeps the id until the next request.
     logger.set_correlation_id(event["requestContext"]["requestId"])
@@ -74,7 +76,7 @@ def answer(
     except ApiError as error:
         refused(facts)
         answered = response(error.status, error_body(error))
-    except outside_errors:
+    except outside_errors():
         logger.exception("a service did not answer")
         unavailable = unavailable_error()
         answered = response(unavailable.status, error_body(unavailable))
@@ -116,7 +118,8 @@ def read_request(event: Mapping[str, Any]) -> Request:
         route=read_route(event),
         path=path,
         headers=headers,
-        parameters=_parameters(event),
+        parameters=event.get("queryStringParameters") or {},
+        repeated=_repeated_parameters(event),
         event_id=(event.get("pathParameters") or {}).get("id", ""),
         body=body,
         source_ip=printable(client.get("sourceIp") or "", USER_AGENT_LENGTH),
@@ -143,26 +146,29 @@ def _headers(event: Mapping[str, Any]) -> dict[str, str]:
     return {name.lower(): value for name, value in {**(event.get("headers") or {}), **repeated}.items()}
 
 
-def _parameters(event: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the query. Raises BadRequestError for a repeated parameter: its values could be read in several ways."""
+def _repeated_parameters(event: Mapping[str, Any]) -> list[str]:
     if "http" in event["requestContext"]:
         # An HTTP API joins repeated parameters with commas, which a single value may contain, too.
         names = [name for name, _ in parse_qsl(event.get("rawQueryString") or "", keep_blank_values=True)]
-        repeated = [name for name, count in Counter(names).items() if count > 1]
-    else:
-        given = event.get("multiValueQueryStringParameters") or {}
-        repeated = [name for name, values in given.items() if len(values) > 1]
-    if repeated:
-        raise invalid_parameters(dict.fromkeys(repeated, "is repeated; give it once"))
-    return event.get("queryStringParameters") or {}
+        return [name for name, count in Counter(names).items() if count > 1]
+    given = event.get("multiValueQueryStringParameters") or {}
+    return [name for name, values in given.items() if len(values) > 1]
+
+
+def single_parameters(request: Request) -> Mapping[str, str]:
+    """Return the query. Raises BadRequestError for a repeated parameter: its values could be read in several ways."""
+    if request.repeated:
+        raise invalid_parameters(dict.fromkeys(request.repeated, "is repeated; give it once"))
+    return request.parameters
 
 
 def known_parameters(request: Request, known: Collection[str]) -> Mapping[str, str]:
     """Return the query. Raises BadRequestError for parameters that the route does not have."""
     allowed = f"known are {', '.join(known)}" if known else "this route has none"
-    if unknown := [name for name in request.parameters if name not in known]:
+    parameters = single_parameters(request)
+    if unknown := [name for name in parameters if name not in known]:
         raise invalid_parameters(dict.fromkeys(unknown, f"is unknown; {allowed}"))
-    return request.parameters
+    return parameters
 
 
 def invalid_parameters(problems: Mapping[str, str]) -> BadRequestError:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cli.core.samples import sample_event
+from cli.core.suggestions import suggest
 from cli.hints import hints
 from cli.local import show
 from components.config import load
@@ -81,11 +82,16 @@ def test_a_schema_that_is_too_complicated_for_a_sample_is_named(
     ]
 
 
-def test_a_stack_with_webhooks_gets_a_command_for_each() -> None:
-    config = load(load_project(SAMPLES, "dev").config, file="x")
-    lines = hints("mine", config, {**OUTPUTS, "webhook_urls": {"a": "http://127.0.0.1:1/webhooks/a", "b": "..."}})
-    sends = [line for line in lines if line.startswith("pipeline webhook")]
-    assert sends == [f"pipeline webhook send {name} FILE --stack mine" for name in "ab"]
+def test_a_stack_with_webhooks_gets_url_and_command_of_each_in_its_own_order() -> None:
+    secret = "arn:aws:secretsmanager:us-east-1:123456789012:secret:shop/hook-AbC123"  # pragma: allowlist secret
+    webhooks = {name: {"signature": "github", "secrets": [secret]} for name in ("b", "a")}
+    config = load({**load_project(SAMPLES, "dev").config, "datapipeline:webhooks": webhooks}, file="x")
+    urls = {name: f"http://127.0.0.1:1/webhooks/{name}" for name in "ab"}
+    lines = hints("mine", config, {**OUTPUTS, "webhook_urls": urls})
+    sends = [line for line in lines if "webhook" in line]
+    told = (f"Send a request of the webhook {name} to {urls[name]}:" for name in "ba")
+    commands = (suggest("webhook", "send", name, "FILE", "--stack", "mine") for name in "ba")
+    assert sends == [line for pair in zip(told, commands, strict=True) for line in pair]
 
 
 def test_csv_and_iot_stacks_get_commands_of_their_own() -> None:

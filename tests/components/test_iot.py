@@ -98,6 +98,22 @@ def test_a_device_differs_in_what_it_says_and_null_takes_a_limit_away() -> None:
             f"thresholds.t.devices.d.warning.maximum: unknown key; allowed here: {LIMIT_KEYS}",
         ),
         (
+            {"thresholds": {f"m{number}": {"warning": {"min": 0, "max": 5}} for number in range(201)}},
+            "thresholds: a device has 402 limits; the state of a device has room for 400",
+        ),
+        (
+            {
+                "thresholds": {
+                    f"m{number}": {
+                        "warning": {"min": 0, "max": 5},
+                        "devices": {"d1": {"critical": {"max": 9}}} if number else {},
+                    }
+                    for number in range(140)
+                }
+            },
+            "thresholds: d1 has 419 limits; the state of a device has room for 400",
+        ),
+        (
             {"readings": {"time_formats": ["epoch_hours"]}},
             (
                 "readings.time_formats.0 = 'epoch_hours': Input should be 'iso8601', 'epoch_seconds', "

@@ -11,22 +11,37 @@ function busy() {
     (live.contains(active) && ["INPUT", "SELECT", "TEXTAREA"].includes(active.tagName));
 }
 
+function say(text) {
+  notice.hidden = text === "";
+  if (notice.textContent !== text) notice.textContent = text;
+}
+
+// What the reader has done to the page survives: open details, scrolled boxes, the focus.
+function replace(html) {
+  const all = (selector) => [...live.querySelectorAll(selector)];
+  const focusable = "a, button, summary, [tabindex]";
+  const focused = all(focusable).indexOf(document.activeElement);
+  const href = focused >= 0 ? document.activeElement.getAttribute("href") : null;
+  const open = all("details").map((each) => each.open);
+  const scrolled = all(".scroll, pre").map((each) => [each.scrollLeft, each.scrollTop]);
+  live.innerHTML = html;
+  all("details").forEach((each, place) => { each.open = open[place] ?? each.open; });
+  all(".scroll, pre").forEach((each, place) => { [each.scrollLeft, each.scrollTop] = scrolled[place] ?? [0, 0]; });
+  const again = href ? live.querySelector(`[href="${CSS.escape(href)}"]`) : all(focusable)[focused];
+  again?.focus({ preventScroll: true });
+}
+
 async function refresh() {
   if (busy()) return;
   try {
     const answer = await fetch(location.href, { headers: { "X-Live": tag } });
-    notice.hidden = answer.ok || answer.status === 304;
-    notice.textContent = notice.hidden ? "" : `The console answered ${answer.status}; what you see may be old.`;
-    if (answer.status !== 200) return;
+    const text = answer.status === 200 ? await answer.text() : "";
+    say(answer.ok || answer.status === 304 ? "" : `The console answered ${answer.status}; what you see may be old.`);
+    if (answer.status !== 200 || busy()) return;
     tag = answer.headers.get("X-Live") || "none";
-    const focused = live.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-    const open = [...live.querySelectorAll("details")].map((each) => each.open);
-    live.innerHTML = await answer.text();
-    live.querySelectorAll("details").forEach((each, place) => { each.open = open[place] ?? each.open; });
-    if (focused) live.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
+    replace(text);
   } catch {
-    notice.hidden = false;
-    notice.textContent = "The console does not answer; it may have been stopped. What you see is old.";
+    say("The console does not answer; it may have been stopped. What you see is old.");
   }
 }
 
@@ -44,7 +59,11 @@ for (const form of document.querySelectorAll("[data-upload]")) {
     const output = form.querySelector("output");
     if (!file) { output.textContent = "Choose a file first."; return; }
     output.textContent = "Uploading ...";
-    const answer = await fetch(`/send?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
-    output.textContent = answer.ok ? `Uploaded as ${await answer.text()}` : `Refused: HTTP ${answer.status}`;
+    try {
+      const answer = await fetch(`/send?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+      output.textContent = answer.ok ? `Uploaded as ${await answer.text()}` : `Refused: HTTP ${answer.status}`;
+    } catch {
+      output.textContent = "Not uploaded: the console does not answer.";
+    }
   });
 }

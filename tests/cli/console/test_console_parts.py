@@ -7,13 +7,14 @@ from typing import Any
 import fastjsonschema
 import pytest
 
-from cli.console.app import _difference, _editable, _visible
-from cli.console.charts import Node, Series, bar_chart, graph, line_chart
+from cli.console.charts import Edge, Node, Series, bar_chart, graph, line_chart
 from cli.console.jobs import Job, Jobs
 from cli.console.samples import samples
+from cli.console.texts import age, difference, editable, visible
 from cli.console.traffic import Traffic
 from cli.core.logs import Line
-from handlers.shared.dead_letters import Pass, Wanted
+from handlers.shared.letters import Wanted
+from handlers.shared.passes import Control, Pass
 from tests.graphs import SAMPLES
 
 HOSTILE = "<script>alert(1)</script>"
@@ -23,7 +24,7 @@ def test_a_chart_says_its_newest_values_and_escapes_what_it_is_given() -> None:
     chart = line_chart(HOSTILE, [Series(HOSTILE, "failed", [None, 1.0, 2.5, None, 3.0])], "then", "now", {HOSTILE: 9.0})
     assert "<script" not in chart
     assert "&lt;script&gt;" in chart
-    assert 'points="191.0,116.7 338.0,96.7"' in chart
+    assert 'points="198.5,116.7 343.0,96.7"' in chart
     assert "alert(1)&lt;/script&gt; 3" in chart
     # Two runs, because a value is missing between them; one is a dot.
     assert chart.count("<polyline") == 2
@@ -44,10 +45,11 @@ def test_the_graph_runs_from_left_to_right_and_lights_what_works() -> None:
         for key in ("api", "q", "w", "store")
     ]
     edges = [
-        ("api", "q", "SendMessage"),
-        ("q", "w", "batches"),
-        ("w", "q", "ChangeMessageVisibility"),
-        ("w", "store", "Put"),
+        Edge("api", "q", "SendMessage", is_active=True),
+        Edge("q", "w", "batches", is_active=True),
+        Edge("w", "q", "ChangeMessageVisibility", is_active=True),
+        Edge("w", "store", "Put"),
+        Edge("api", "store", "Insert"),
     ]
     drawn = graph(nodes, edges, "/nodes/{}")
     lefts = [
@@ -55,16 +57,20 @@ def test_the_graph_runs_from_left_to_right_and_lights_what_works() -> None:
     ]
     assert lefts == sorted(set(lefts))
     # What the worker does to its own queue is not drawn.
-    assert drawn.count('class="edge') == 3
+    assert drawn.count('class="edge') == 4
     assert drawn.count('class="edge active"') == 2
     assert 'class="node alarmed"' in drawn
+    assert 'aria-label="store, Queue, 7, an alarm rings"' in drawn
     assert 'href="/nodes/store"' in drawn
+    # A line over other columns has a lane below their boxes.
+    path = drawn.split("<title>api to store: Insert")[0].rpartition(' d="')[2]
+    assert path.count("H") == 2
 
 
 def test_a_graph_with_a_circle_is_drawn() -> None:
     nodes = [Node(key, key, "Function", "") for key in ("a", "b", "c")]
-    drawn = graph(nodes, [("a", "b", "x"), ("b", "c", "x"), ("c", "a", "x")], "{}")
-    assert drawn.count('class="edge"') == 3
+    drawn = graph(nodes, [Edge("a", "b", "x"), Edge("b", "c", "x"), Edge("c", "a", "x"), Edge("a", "a", "x")], "{}")
+    assert drawn.count('class="edge"') == 4
 
 
 class Logs:
@@ -99,12 +105,27 @@ def test_traffic_counts_what_functions_log_and_forgets_what_is_old() -> None:
     assert [each for each in picture.median_ms if each is not None] == [250]
     assert picture.active == {"worker"}
     assert len(picture.lines) == 3
+    assert picture.has_failed
     now += 0.5
     assert traffic.now().totals == picture.totals
     assert logs.reads == 1
     now += 1_000
     assert traffic.now().totals == {"accepted": 0, "rejected": 0}
     assert traffic.now().active == frozenset()
+    assert not traffic.now().has_failed
+
+
+@pytest.mark.parametrize("off_seconds", [-240, 240])
+def test_a_clock_that_is_four_minutes_off_hides_no_traffic(off_seconds: int) -> None:
+    logs, there = Logs(), 10_000.0
+    traffic = Traffic(logs, every_seconds=1, clock=lambda: there + off_seconds)  # type: ignore[arg-type]
+    assert traffic.now().totals == {"accepted": 0, "rejected": 0}
+    there += 5
+    logs.lines = [line(there, "ingest", {"message": "request", "accepted": 3})]
+    picture = traffic.now()
+    assert picture.totals["accepted"] == 3
+    assert sum(picture.accepted) * 10 == 3
+    assert picture.active == {"ingest"}
 
 
 @pytest.mark.parametrize("name", ["order", "page_view", "purchase"])
@@ -136,22 +157,28 @@ def test_a_sample_takes_what_the_schema_shows() -> None:
 
 
 class Letters:
-    """Dead letters that can be moved, until they are refused."""
+    """Dead letters that can be moved, ten in a round, until they are refused."""
 
     def __init__(self, count: int, *, refused: bool = False) -> None:
         self.count, self.refused = count, refused
-        self.asked: list[tuple[str, Wanted, int]] = []
+        self.asked: list[tuple[str, Wanted, float]] = []
         self.gate = threading.Event()
 
     def depth(self) -> int:
         return self.count
 
-    def redrive(self, url: str, wanted: Wanted, maximum: int, _seconds: float) -> Pass:
-        self.asked.append((url, wanted, maximum))
-        assert self.gate.wait(5)
-        moved = min(maximum, self.count)
-        self.count -= moved
-        return Pass({"redriven": moved, "not_sent": int(self.refused), "not_deleted": 0}, complete=self.count == 0)
+    def redrive(self, url: str, wanted: Wanted, maximum: float, _seconds: float, control: Control) -> Pass:
+        self.asked.append((url, wanted, control.a_second))
+        done = Pass({"redriven": 0, "not_sent": int(self.refused), "not_deleted": 0})
+        assert (self.gate.wait(5), maximum) == (True, float("inf"))
+        while self.count and not self.refused:
+            done.counts["redriven"] += 10
+            self.count -= 10
+            control.progress(done)
+            if control.wait(0):
+                return done
+        done.complete = not self.refused
+        return done
 
 
 def ended(job: Job) -> str:
@@ -163,7 +190,7 @@ def ended(job: Job) -> str:
     raise AssertionError("the job goes on")
 
 
-def test_a_job_goes_on_in_passes_until_all_are_moved() -> None:
+def test_a_job_moves_all_at_the_pace_it_is_given() -> None:
     letters = Letters(250)
     jobs = Jobs(letters, "queue")  # type: ignore[arg-type]
     job = jobs.start("redrive", "ValueError", 1_000)
@@ -172,8 +199,7 @@ def test_a_job_goes_on_in_passes_until_all_are_moved() -> None:
     letters.gate.set()
     assert ended(job) == "done"
     assert (job.done, job.total, letters.count) == (250, 250, 0)
-    assert [maximum for _, _, maximum in letters.asked] == [100, 100, 100]
-    assert {wanted for _, wanted, _ in letters.asked} == {Wanted("ValueError")}
+    assert letters.asked == [("queue", Wanted("ValueError"), 1_000)]
     assert jobs.all() == [job]
 
 
@@ -181,8 +207,8 @@ def test_a_cancelled_job_stops_and_a_refused_one_says_why() -> None:
     letters = Letters(1_000)
     jobs = Jobs(letters, "queue")  # type: ignore[arg-type]
     job = jobs.start("redrive", None, 10)
-    letters.gate.set()
     jobs.cancel(job.number)
+    letters.gate.set()
     assert ended(job) == "cancelled"
     assert 0 < job.done < 1_000
     refused = Jobs(Letters(5, refused=True), "queue")  # type: ignore[arg-type]
@@ -193,17 +219,23 @@ def test_a_cancelled_job_stops_and_a_refused_one_says_why() -> None:
 
 
 def test_a_text_that_would_turn_or_hide_is_shown_as_escapes() -> None:
-    assert _visible("a\u202eb\x1b[31m\nc\x00") == "a\\u202eb\\x1b[31m\nc\\x00"
+    assert visible("a\u202eb\x1b[31m\nc\x00") == "a\\u202eb\\x1b[31m\nc\\x00"
 
 
-def test_what_was_edited_is_shown_as_a_difference() -> None:
-    assert _difference("", "x") == []
-    assert _difference('{\n "a": 1\n}', '{\n "a": 2\n}')[-4:] == [" {", '- "a": 1', '+ "a": 2', " }"]
+def test_what_was_edited_is_shown_as_adifference() -> None:
+    assert difference("", "x") == []
+    assert difference('{\n "a": 1\n}', '{\n "a": 2\n}')[-4:] == [" {", '- "a": 1', '+ "a": 2', " }"]
 
 
 def test_an_event_to_edit_is_the_same_event_with_unprintable_characters_as_escapes() -> None:
     event = {"name": "Zoë\u202e\x1b\U000e0001\ud800", "n": [1]}
-    text = _editable(event)
+    text = editable(event)
     assert json.loads(text) == event
     assert "Zoë" in text
     assert all(line.isprintable() for line in text.split("\n"))
+
+
+def test_an_age_is_said_in_the_unit_that_people_use() -> None:
+    assert [age(seconds) for seconds in (0, 119, 120, 7_199, 7_200, 172_800)] == [
+        "0 s", "119 s", "2 min", "119 min", "2 h", "2 d",
+    ]  # fmt: skip

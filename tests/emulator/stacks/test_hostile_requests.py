@@ -76,7 +76,7 @@ def anything(dev: Client) -> Events:
 
 @pytest.fixture(scope="module")
 def orders(start: Start) -> Iterator[Events]:
-    api = {"kind": "rest", "auth": "api_key", "schemas": "schemas/order.json", "max_batch": 5, "max_depth": 8}
+    api = {"kind": "rest", "auth": "api_key", "schemas": ["order"], "max_batch": 5, "max_depth": 8}
     worker = {"processor": "processors.orders:process"}
     with start(api=api, worker=worker, queue={"redrive_api": {}}, webhooks=WEBHOOKS) as client:
         key = client.aws("apigateway").get_api_key(apiKey=client.outputs["api_key_id"], includeValue=True)["value"]

@@ -121,12 +121,44 @@ def test_requests_that_are_half_a_cloudevent(
         ({"nested": {"a": 1}}, "/nested must be text"),
         ({"data": 1, "data_base64": "MQ=="}, "/data_base64 cannot be combined"),
         ({"data_base64": "%%"}, "/data_base64 is not base64"),
+        ({"data_base64": 1234}, "/data_base64 must be text"),
+        ({"time": "2026-W01-1T00:00:00Z"}, "/time must be an RFC 3339 time"),
+        ({"time": "20260101T000000Z"}, "/time must be an RFC 3339 time"),
+        ({"time": "2026-01-01T25:00:00Z"}, "/time must be an RFC 3339 time"),
         ({"data_base64": base64.b64encode(b"{").decode()}, "/data the body is not JSON"),
         ({"data_base64": base64.b64encode(b"\xff").decode()}, "/data is not UTF-8"),
     ],
 )
 def test_what_breaks_the_specification_is_refused_by_its_attribute(change: dict[str, Any], said: str) -> None:
     assert problem({**EVENT, **change}).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "time", ["2026-01-01t00:00:00.123456789z", "2016-12-31T23:59:60Z", "2026-01-01 00:00:00-14:00"]
+)
+def test_each_form_of_a_time_in_rfc_3339_is_kept_as_it_is(time: str) -> None:
+    assert canonical({**EVENT, "time": time})["time"] == time
+
+
+@pytest.mark.parametrize("quoted", ['"evt-1"', r'"e\vt-1"', "evt%2D1", '"evt%2d1"'])
+def test_a_quoted_header_is_the_text_between_its_quotes(quoted: str) -> None:
+    headers = {f"ce-{name}": value for name, value in EVENT.items()}
+    assert canonical(from_binary({**headers, "ce-id": quoted}, b"{}"))["id"] == "evt-1"
+
+
+def test_text_in_another_charset_is_refused_as_an_http_api_changes_its_bytes(pipeline: Pipeline) -> None:
+    headers = {f"ce-{name}": value for name, value in EVENT.items()}
+    latin = pipeline.request(
+        "POST", "/events", text=b"\xe4", headers={**headers, "Content-Type": "text/plain; charset=iso-8859-1"}
+    )
+    assert (latin.status, latin.body["error"]["code"]) == (415, "unsupported_media_type")
+    image = {**headers, "Content-Type": "image/svg; charset=iso-8859-1"}
+    assert pipeline.request("POST", "/events", text=b"\xe4", headers=image).status == 202
+
+
+def test_an_object_is_no_batch(pipeline: Pipeline) -> None:
+    answer = post(pipeline, EVENT, BATCHED)
+    assert answer.body["error"]["message"] == "a batch is a JSON array, not an object"
 
 
 def test_a_list_is_no_cloudevent() -> None:

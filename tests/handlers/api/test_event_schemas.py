@@ -81,6 +81,47 @@ def test_an_address_is_judged_as_the_schema_library_judges_it(name: str) -> None
             assert LINEAR_FORMATS[name](text) == bool(judged.search(text)), text
 
 
+SAME: list[list[Any]] = [
+    [1, 1.0],
+    [0, -0.0],
+    [{"a": [1], "b": 2}, {"b": 2.0, "a": [1.0]}],
+    [None, None],
+    ["a", "a"],
+    [True, True],
+    [[], []],
+]
+OTHER: list[list[Any]] = [
+    [1, True],
+    [0, False],
+    [1, "1"],
+    ["", None],
+    [[1], 1],
+    [{}, []],
+    [{"a": 1}, [["a", 1]]],
+    [[1, 2], [2, 1]],
+    [1.5, 1],
+]
+
+
+@pytest.mark.parametrize(
+    ("items", "unique"), [*((items, False) for items in SAME), *((items, True) for items in OTHER), ([], True)]
+)
+@pytest.mark.parametrize("draft", ["04", "06", "07"])
+def test_unique_items_are_different_json_values(items: list[Any], *, unique: bool, draft: str) -> None:
+    schema = {"$schema": f"http://json-schema.org/draft-{draft}/schema#", "properties": {"x": {"uniqueItems": True}}}
+    expected = [] if unique else [{"path": "/x", "message": "must contain unique items"}]
+    assert compile_schemas({"": schema})[""]({"x": items}) == expected
+
+
+def test_numbers_with_one_hash_do_not_make_the_check_of_unique_items_hang() -> None:
+    validate = compile_schemas({"": {"properties": {"x": {"uniqueItems": True}, "y": {"uniqueItems": False}}}})[""]
+    started = time.process_time()
+    numbers = [number * (2**61 - 1) for number in range(50_000)]
+    assert validate({"x": numbers, "y": [1, 1]}) == []
+    # The library's own check takes 20 seconds.
+    assert time.process_time() - started < 2
+
+
 @pytest.mark.parametrize("name", CodeGeneratorDraft07.FORMAT_REGEXS)
 def test_no_format_of_a_schema_makes_a_long_text_hang_the_function(name: str) -> None:
     validate = compile_schemas({"": {"properties": {"x": {"format": name}}}})[""]

@@ -16,11 +16,11 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handlers.api import identity, webhooks
+from handlers.api import webhooks
 from handlers.api.events import Envelope
-from handlers.api.identity import Key
 from handlers.api.settings import IngestSettings
 from handlers.api.signatures import SENDERS, Rule, sign
+from handlers.api.submissions import Submissions
 from handlers.processor import Context
 from handlers.shared import aws, metrics, queues
 from handlers.shared.bodies import FORM_TYPE, unpacked
@@ -312,7 +312,7 @@ def test_whatever_a_sender_signs_is_an_event_or_refused_with_a_reason(
     def route(request: Request, facts: dict[str, Any]) -> dict[str, Any]:
         return known.answer(request, facts, lambda entries, _: messages.extend(each.message for each in entries))
 
-    answered = answer(event, route, ())
+    answered = answer(event, route, tuple)
     assert answered["statusCode"] in (202, 400, 415)
     assert (answered["statusCode"] == 202) == bool(messages)
     for message in messages:
@@ -324,7 +324,7 @@ def webhook(sender: Sender) -> tuple[webhooks.Webhooks, Sender]:
     """The webhooks alone, without queue and table."""
     sender.configured("github")
     known = sender.pipeline._settings(IngestSettings, "ingest")
-    return webhooks.Webhooks(known, lambda caller, key: identity.keyed_id(b"s", caller, key or Key("", ""))), sender
+    return webhooks.Webhooks(known, Submissions(known, {}, lambda: b"s")), sender
 
 
 def test_an_unusable_id_is_refused_and_an_unusable_type_is_the_default(sender: Sender) -> None:
@@ -336,9 +336,43 @@ def test_an_unusable_id_is_refused_and_an_unusable_type_is_the_default(sender: S
     assert context.type == "default"
 
 
-def test_webhooks_are_not_checked_against_the_schemas_of_clients_events(sender: Sender) -> None:
-    sender.pipeline.schemas = {"count": {"type": "object"}}
-    assert sender.configured("github").post().status == 202
+@pytest.mark.parametrize("value", ["{}", "[]", "true", '"' + "x" * 257 + '"', '"a\\nb"', '""', "1.5e300"])
+def test_a_field_that_cannot_be_an_id_is_refused_rather_than_taken_for_none(sender: Sender, value: str) -> None:
+    sender.configured("hmac", key_field="delivery.id")
+    refused = sender.post(f'{{"delivery": {{"id": {value}}}}}'.encode())
+    assert (refused.status, refused.body["error"]["details"][0]["path"]) == (400, "/delivery/id")
+    assert sender.stored_nothing()
+
+
+def test_numbers_and_text_are_one_id_and_null_is_none(sender: Sender) -> None:
+    sender.configured("hmac")
+    answers = [sender.post(f'{{"id": {value}}}'.encode()).body for value in ("7", '"7"', "7.0")]
+    assert [each["duplicate"] for each in answers] == [False, True, True]
+    assert not any(sender.post(body).body["duplicate"] for body in (b'{"id": null}', b'{"id": null}', b"{}"))
+
+
+def test_a_schema_of_a_type_holds_for_webhooks_too_and_other_types_are_the_sender_s(sender: Sender) -> None:
+    """Otherwise a webhook could hand the processor an event of a client's type that its schema forbids."""
+    sender.pipeline.schemas = {"order.paid": {"properties": {"amount": {"type": "integer"}}}}
+    refused = sender.configured("github").post()
+    assert (refused.status, refused.body["error"]["code"]) == (400, "invalid_event")
+    assert refused.body["error"]["details"] == [{"path": "/amount", "message": "must be integer"}]
+    assert sender.stored_nothing()
+    assert sender.post(headers={**sender.headers(), "x-github-event": "ping"}).status == 202
+    assert sender.post(b'{"amount": 12}').status == 202
+
+
+def test_one_schema_for_all_events_holds_for_webhooks_too(sender: Sender) -> None:
+    sender.pipeline.schemas = {"": {"required": ["orderId"]}}
+    assert sender.configured("github").post().status == 400
+    assert sender.post(b'{"orderId": 1}').status == 202
+
+
+def test_a_forged_request_is_unauthorized_whatever_its_query_is(sender: Sender) -> None:
+    sender.configured("github")
+    assert sender.post(headers=sender.headers(secret=OTHER), query="a=1&a=2").status == 401
+    refused = sender.post(query="a=1&a=2")
+    assert refused.body["error"]["message"] == "a is repeated; give it once"
 
 
 def test_in_a_fifo_queue_events_without_a_group_keep_the_order_of_their_webhook(sender: Sender) -> None:
@@ -365,6 +399,8 @@ def test_slacks_handshake_is_answered_if_it_is_signed_and_stored_nowhere(sender:
     answer = sender.post(body)
     assert (answer.status, answer.body) == (200, {"challenge": "c-1"})
     assert sender.post(body, sender.headers(secret=OTHER)).status == 401
+    for challenge in ("null", "{}", "1"):
+        assert sender.post(f'{{"type": "url_verification", "challenge": {challenge}}}'.encode()).status == 400
     assert sender.stored_nothing()
 
 
@@ -467,6 +503,40 @@ def test_a_new_value_under_the_same_arn_is_right_at_once_and_forged_requests_cau
     now[0] += webhooks.DOUBT_SECONDS
     monkeypatch.setattr(aws.client("secretsmanager"), "get_secret_value", unreadable("GetSecretValue", 500))
     assert (status("forged"), status(OTHER)) == (401, 202)
+
+
+def test_forged_requests_to_one_webhook_do_not_delay_the_new_secret_of_another(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender.configured("github")
+    (shop,) = json.loads(sender.pipeline.settings["webhooks"]).values()
+    attacked = {**shop, "secrets": sender.arns[1:]}
+    challenge = {"challenge_parameter": "c", "token_parameter": "t", "token": sender.arns[0]}
+    sender.pipeline.settings["webhooks"] = json.dumps({"shop": {**shop, **challenge}, "attacked": attacked})
+    now = [1_000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    ingest = sender.pipeline.ingest()
+
+    def status(name: str, secret: str) -> int:
+        common = {"rawPath": "/", "requestContext": {"requestId": "r", "http": {}}}
+        if secret.startswith("token "):
+            query = {"c": "1", "t": secret.removeprefix("token ")}
+            return int(
+                ingest.handle({**common, "routeKey": f"GET /webhooks/{name}", "queryStringParameters": query})[
+                    "statusCode"
+                ]
+            )
+        signed = {"headers": sender.headers(secret=secret), "body": BODY.decode()}
+        return int(ingest.handle({**common, "routeKey": f"POST /webhooks/{name}", **signed})["statusCode"])
+
+    assert (status("shop", SECRET), status("shop", f"token {SECRET}")) == (202, 200)
+    new = "a new value"
+    sender.pipeline.root("secretsmanager").put_secret_value(SecretId="hook", SecretString=new)
+    now[0] += webhooks.DOUBT_SECONDS
+    assert status("attacked", "forged") == 401
+    # Nor do forged challenges delay the secret with which requests are signed.
+    assert status("shop", "token forged") == 401
+    assert (status("shop", new), status("shop", f"token {new}")) == (202, 200)
 
 
 def unreadable(service: str, status: int = 400) -> Callable[..., Any]:

@@ -4,13 +4,15 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import md5
 from io import BytesIO
 from itertools import count
 from typing import Any
 from unittest.mock import patch
 
-from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 
 from handlers.iot.contents import STANDARD_FORM
 from handlers.iot.settings import IotWatcherSettings, IotWorkerSettings
@@ -19,6 +21,7 @@ from handlers.iot.table import DEVICE_INDEX, DUE_INDEX, ReadingTable
 from handlers.iot.thresholds import Thresholds
 from handlers.iot.watcher import Watcher
 from handlers.iot.worker import IotWorker
+from tests.aws_calls import tapped
 from tests.memory_table import MemoryDynamoDB, MemoryTable
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
@@ -41,6 +44,7 @@ class Fleet:
         self.messages: list[Json] = []
         self.objects: dict[str, bytes] = {}
         self.refused_messages = 0
+        self.settings: Mapping[str, Any] = {}
         self.memory = MemoryDynamoDB(
             **{
                 TABLE: MemoryTable(
@@ -65,16 +69,16 @@ class Fleet:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        def call(client: Any, operation: str, parameters: Mapping[str, Any]) -> Any:
+        def call(name: str, parameters: Mapping[str, Any], _make: Callable[[], Any]) -> Any:
             answers: dict[str, Callable[..., Json]] = {
                 "sns:PublishBatch": self._publish,
                 "s3:GetObject": self._get,
                 "s3:PutObject": self._put,
             }
-            return answers[f"{client.meta.service_model.service_name}:{operation}"](**parameters)
+            return answers[name](**parameters)
 
         with (
-            patch.object(BaseClient, "_make_api_call", call),
+            tapped(call),
             patch.object(time, "time", lambda: START + self.minutes * SECONDS_A_MINUTE),
             patch.object(time, "sleep", lambda _seconds: None),
             self.memory.answering(),
@@ -94,8 +98,10 @@ class Fleet:
             taken.append({"Id": entry["Id"]})
         return {"Successful": taken, "Failed": []}
 
-    def _get(self, *, Bucket: str, Key: str) -> Json:  # noqa: N803  botocore's names
+    def _get(self, *, Bucket: str, Key: str, IfMatch: str) -> Json:  # noqa: N803  botocore's names
         assert Bucket == "bucket"
+        if etag_of(self.objects[Key]) != IfMatch.strip('"'):
+            raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "GetObject")
         body = BytesIO(self.objects[Key])
 
         class Body:
@@ -127,18 +133,14 @@ class Fleet:
         number = next(self._numbers)
         key = key or f"readings/{number}.json"
         self.objects[key] = body
-        return {
-            "Records": [
-                {
-                    "eventTime": arrived_at.isoformat(timespec="milliseconds"),
-                    "s3": {"bucket": {"name": "bucket"}, "object": {"key": key, "sequencer": f"{number:016X}"}},
-                }
-            ]
-        }
+        entry = {"key": key, "eTag": etag_of(body), "sequencer": f"{number:016X}"}
+        time_now = arrived_at.isoformat(timespec="milliseconds")
+        return {"Records": [{"eventTime": time_now, "s3": {"bucket": {"name": "bucket"}, "object": entry}}]}
 
     def take(self, event: Json, run: str = "") -> None:
         silences = Silences.from_json(json.dumps(self.silence))
-        worker = IotWorker(self._worker_settings, self.thresholds, silences, "test", {}, self.form)
+        settings = replace(self._worker_settings, **self.settings)
+        worker = IotWorker(settings, self.thresholds, silences, "test", {}, self.form)
         worker.handle(event, run or f"run-{next(self._numbers)}")
 
     def hear(self, *devices: str, at: float | None = None) -> None:
@@ -179,24 +181,26 @@ class Fleet:
         }
 
 
+def etag_of(body: bytes) -> str:
+    return md5(body, usedforsecurity=False).hexdigest()
+
+
 @contextmanager
 def before_each_call(act: Callable[[str, int], None]) -> Iterator[list[str]]:
     """Call `act(name, position)` before each AWS call of the block, but not before those that `act` makes itself."""
-    original: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]  # the stubs leave it out
     calls: list[str] = []
     acting = False
 
-    def tap(client: Any, operation: str, parameters: Mapping[str, Any]) -> Any:
+    def tap(name: str, _parameters: object, make: Callable[[], Any]) -> Any:
         nonlocal acting
         if not acting:
-            name = f"{client.meta.service_model.service_name}:{operation}"
             calls.append(name)
             acting = True
             try:
                 act(name, len(calls) - 1)
             finally:
                 acting = False
-        return original(client, operation, parameters)
+        return make()
 
-    with patch.object(BaseClient, "_make_api_call", tap):
+    with tapped(tap):
         yield calls

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 import tracemalloc
 import zlib
 from contextlib import suppress
@@ -130,16 +131,34 @@ def test_text_that_is_not_utf_8_is_a_bad_request(body: bytes) -> None:
         (b"a=1&b=", {"a": "1", "b": ""}),
         (b"a=1&a=2&b=x+y%26", {"a": ["1", "2"], "b": "x y&"}),
         (b"name=J%C3%BCrgen", {"name": "Jürgen"}),
+        (b"&a=1&&b=%2b&", {"a": "1", "b": "+"}),
+        (b"&", {}),
     ],
 )
 def test_fields_of_a_form_are_text_or_lists_of_it(body: bytes, fields: dict[str, object]) -> None:
     assert form_fields(body, {"content-type": FORM_TYPE}) == fields
 
 
-@pytest.mark.parametrize("body", [b"a", b"a=1&b", b"a=%ff", b"a=1&&b=2"])
+@pytest.mark.parametrize("body", [b"a", b"a=1&b", b"a=%ff", b"a=%zz", b"a=100%", b"a=%u00e4", b'{"a": 1}', b"a=\xff"])
 def test_a_form_that_can_be_read_two_ways_is_refused(body: bytes) -> None:
-    with pytest.raises(BadRequestError, match="not an URL-encoded form"):
+    with pytest.raises(BadRequestError, match=r"not a URL-encoded form|not UTF-8") as raised:
         form_fields(body, {"content-type": FORM_TYPE})
+    assert raised.value.code == "invalid_form"
+
+
+@pytest.mark.parametrize(
+    "form", [b"&".join([b"a=1"] * 10_001), b"&" * 6_000_000, b"a=" + b"%41" * 2_000_000, b"a=" + b"x" * 3_200_000]
+)
+def test_a_form_that_expands_is_refused_before_it_is_taken_apart(form: bytes) -> None:
+    body = gzip.compress(form)
+    started = time.process_time()
+    with pytest.raises(TooLargeError, match="larger than 10000 fields and 3145728 bytes"):
+        form_fields(body, {"content-type": FORM_TYPE, **GZIP})
+    assert time.process_time() - started < 1
+
+
+def test_a_form_may_have_as_many_fields_as_the_limit() -> None:
+    assert len(form_fields(b"&".join(b"f%d=" % n for n in range(10_000)), {"content-type": FORM_TYPE})) == 10_000
 
 
 @given(st.binary(), st.sampled_from(["", "gzip", "br"]), st.text(max_size=40))
