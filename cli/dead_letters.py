@@ -54,7 +54,7 @@ def run_list(stack: str, error_type: str | None, ages: Ages, maximum: int, *, as
     if as_json:
         write_json({"messages": messages, **done.described()})
     else:
-        write_lines([*_table(messages), f"{_count(len(messages))} shown{_rest(done)}"])
+        write_lines([*_table(messages), f"{_count(len(messages))} shown{_rest(done)}{_hidden(done, len(messages))}"])
     return 0
 
 
@@ -174,6 +174,14 @@ def _rest(done: Pass) -> str:
     rest = f"; {done.not_matching} others left alone" if done.not_matching else ""
     rest += _not_seen(done)
     return rest if done.remaining is None else f"{rest}; about {done.remaining} are there now"
+
+
+def _hidden(done: Pass, shown: int) -> str:
+    """Return how many letters another pass hides: a running one, or one that was killed."""
+    hidden = (done.remaining or 0) - shown - done.not_matching
+    if not done.complete or hidden <= 0:
+        return ""
+    return f", {hidden} of them hidden by another list, redrive or purge, for {SECONDS // 60} minutes at most"
 
 
 def _count(number: int) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.dead_letters import show_pass
+from cli.dead_letters import _hidden, show_pass
 from handlers.shared.dead_letters import Pass
 
 from .conftest import Command
@@ -31,6 +31,24 @@ def test_an_incomplete_pass_says_so_and_what_to_do(
 ) -> None:
     assert show_pass(done, as_json=False) == 0
     assert capsys.readouterr().out == f"{summary}\n"
+
+
+@pytest.mark.parametrize(
+    ("done", "hidden"),
+    [
+        (
+            Pass({}, complete=True, remaining=3),
+            ", 2 of them hidden by another list, redrive or purge, ",
+        ),
+        (Pass({}, 2, complete=True, remaining=3), ""),
+        (Pass({}, complete=True, remaining=1), ""),
+        (Pass({}, remaining=9), ""),
+        (Pass({}, complete=True), ""),
+    ],
+)
+def test_letters_that_a_killed_pass_still_hides_are_told(done: Pass, hidden: str) -> None:
+    assert _hidden(done, 1).startswith(hidden)
+    assert bool(_hidden(done, 1)) == bool(hidden)
 
 
 def test_a_maximum_age_below_the_minimum_is_refused(pipeline: Command) -> None:
