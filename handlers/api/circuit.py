@@ -81,7 +81,7 @@ class Circuit:
         self._failing: dict[str, Probe] = {}
         self._reason = ""
         self._store = CircuitBreakerDynamoDBPersistence(
-            settings.table_name, expiry_attr="expires_at", boto3_client=aws.client("dynamodb")
+            settings.table_name, expiry_attr="expires_at", boto3_client=aws.botocore_client("dynamodb")
         )
         self._guarded = circuit_breaker(
             NAME,

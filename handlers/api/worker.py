@@ -45,12 +45,13 @@ from handlers.api.processing import (
 from handlers.api.reporting import correlation_ids, report, tell
 from handlers.api.results import ResultError
 from handlers.api.settings import WorkerSettings
-from handlers.api.storing import OutsideError, Storing
+from handlers.api.storing import Storing
 from handlers.api.table import EventTable
 from handlers.processor import Context as EventContext
 from handlers.shared import queues
 from handlers.shared.bodies import unpacked
 from handlers.shared.context import LambdaContext
+from handlers.shared.dynamodb import outside_errors
 from handlers.shared.log import logger
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Worker:
         storing = Storing(self._settings, self._table, self._service, deliveries, self._backoff_seconds)
         try:
             self._run(deliveries, storing, context)
-        except OutsideError as error:
+        except outside_errors() as error:
             logger.exception("a service did not answer; the batch returns to the queue")
             for delivery in deliveries:
                 if not delivery.recorded and not isinstance(delivery.outcome, Covered):
@@ -265,7 +266,7 @@ class Worker:
         }
         try:
             queues.return_after(self._settings.queue_url, delays)
-        except OutsideError:
+        except outside_errors():
             # They come back all the same, after the queue's own visibility timeout.
             logger.exception("the visibility of messages was not changed")
 

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from handlers.shared import aws
 from handlers.shared.backoff import backoff, patient
 from handlers.shared.log import logger
@@ -102,7 +100,7 @@ def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
         entries = [_entry(position, messages[position]) for position in positions]
         try:
             answer = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
-        except (BotoCoreError, ClientError) as error:
+        except aws.errors() as error:
             # The other calls may have succeeded, so the result says it for each message.
             logger.warning("the queue did not take messages", extra={"queue": queue_url, "reason": str(error)})
             return []
@@ -131,7 +129,7 @@ def delete(queue_url: str, handles: Sequence[str]) -> list[bool]:
                 QueueUrl=queue_url,
                 Entries=[{"Id": str(position), "ReceiptHandle": handle} for position, handle in entries],
             )
-        except (BotoCoreError, ClientError) as error:
+        except aws.errors() as error:
             logger.warning("messages were not deleted", extra={"queue": queue_url, "reason": str(error)})
             return []
         return [int(entry["Id"]) for entry in answer.get("Successful", [])]

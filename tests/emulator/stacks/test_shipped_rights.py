@@ -297,7 +297,7 @@ def test_what_is_granted_is_refused_beside_it(shipped: Shipped) -> None:
                     service, method, arguments = CALLS[action](arn)
                     # What was asked for, and the answer, are in the record.
                     with suppress(ClientError):
-                        getattr(aws.client(service), method)(**arguments)
+                        getattr(aws.botocore_client(service), method)(**arguments)
             tried |= {(name, action, arn) for action, arn in granted}
     asked = {
         (name, each.action, each.resource, each.allowed)
