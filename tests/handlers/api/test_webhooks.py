@@ -312,7 +312,7 @@ def test_whatever_a_sender_signs_is_an_event_or_refused_with_a_reason(
     def route(request: Request, facts: dict[str, Any]) -> dict[str, Any]:
         return known.answer(request, facts, lambda entries, _: messages.extend(each.message for each in entries))
 
-    answered = answer(event, route, ())
+    answered = answer(event, route, tuple)
     assert answered["statusCode"] in (202, 400, 415)
     assert (answered["statusCode"] == 202) == bool(messages)
     for message in messages:
