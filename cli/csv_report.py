@@ -38,7 +38,9 @@ class ColumnReport(_Model):
     distinct: Count | None = None
     distinct_is_approximate: bool = False
     duplicates: Count | None = None
+    failure: str | None = None
     sum: float | int | None = None
+    exact_sum: str | None = None
     avg: float | None = None
     min: Scalar = None
     max: Scalar = None
@@ -116,6 +118,7 @@ class FileReport(_Model):
     unknown_columns: tuple[str, ...] = ()
     assumptions: tuple[Assumption, ...] = ()
     suggestions: tuple[Suggestion, ...] = ()
+    suggestions_failure: str | None = None
     columns: dict[str, ColumnReport]
     distributions: dict[str, Distribution] = {}
 

@@ -54,6 +54,11 @@ def notes(report: Mapping[str, Any]) -> Iterator[str]:
     no_rows = [f"{count} {name.replace('_', ' ')}" for name in NO_ROWS if (count := report.get(name))]
     if no_rows:
         yield f"Not rows: {', '.join(no_rows)}"
+    for name, column in report["columns"].items():
+        if failure := column.get("failure"):
+            yield f"No statistics of {name}: {failure}"
+    if failure := report.get("suggestions_failure"):
+        yield f"No suggestions: {failure}"
     for name in ("missing_columns", "unknown_columns"):
         if columns := report.get(name):
             more = f" and {len(columns) - SHOWN_NAMES} more" if len(columns) > SHOWN_NAMES else ""

@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial, wraps
-from importlib.util import find_spec
 from typing import Annotated, NoReturn, ParamSpec
 
 import typer
@@ -25,12 +24,16 @@ app = typer.Typer(
     help="An event-driven data pipeline, on this machine or on AWS.",
 )
 faults_app = typer.Typer(no_args_is_help=True, help="Inject faults into a stack, for game days: docs/faults.md.")
+circuit_app = typer.Typer(
+    no_args_is_help=True, help="Show, open and close the circuit breaker of a stack: docs/circuit-breaker.md."
+)
 csv_app = typer.Typer(no_args_is_help=True, help="Work with CSV files on this disk.")
 dead_letters_app = typer.Typer(no_args_is_help=True, help="List, redrive and purge the dead letters of a stack.")
 webhook_app = typer.Typer(
     no_args_is_help=True, help="Send signed requests to the webhooks of a stack: docs/webhooks.md."
 )
 app.add_typer(faults_app, name="faults")
+app.add_typer(circuit_app, name="circuit")
 app.add_typer(csv_app, name="csv")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(webhook_app, name="webhook")
@@ -85,7 +88,19 @@ MaxAgeOption = Annotated[
     timedelta | None,
     typer.Option("--max-age", parser=duration, metavar="DURATION", help="Only younger ones: 90s, 15m, 6h, 2d."),
 ]
+IdOption = Annotated[
+    str | None, typer.Option("--id", metavar="ID", help="Only the one with this id, of the message, event or file.")
+]
+EventTypeOption = Annotated[str | None, typer.Option("--type", help="Only those of events of this type.")]
+FieldOption = Annotated[
+    str | None,
+    typer.Option("--field", metavar="PATH=VALUE", help="Only those of events with this value, as customer.id=42."),
+]
 MaximumOption = Annotated[int, typer.Option("--max", min=1, help="The maximum number.")]
+AllOption = Annotated[bool, typer.Option("--all", help="All of them, whatever --max says; with their progress.")]
+RateOption = Annotated[
+    int | None, typer.Option("--rate", min=1, show_default="as fast as it goes", help="At most so many a second.")
+]
 
 
 def command(
@@ -115,14 +130,17 @@ def local(
         typer.Option("--exec", help="Run this shell command against the pipeline, stop it, exit with its code."),
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print only the outputs, as one line of JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print only the outputs, as one line of JSON; no console.")
+    ] = False,
+    with_console: Annotated[bool, typer.Option("--console/--no-console", help="Show the stack in the browser.")] = True,
 ) -> int:
     """Run a stack on this machine, in an AWS emulator, until Ctrl-C. Changed handler code is reloaded."""
     # Nothing is to be cleaned up before the start, and an interrupted import can swallow Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from cli.local import run_local
 
-    return run_local(stack, port, shell_command, as_json=as_json)
+    return run_local(stack, port, shell_command, as_json=as_json, console=with_console)
 
 
 @command(app)
@@ -136,9 +154,12 @@ def console(
     writable: Annotated[
         bool, typer.Option("--writable", help="Send, redrive and purge on AWS, too; on this machine it can anyway.")
     ] = False,
+    beside: Annotated[bool, typer.Option(hidden=True, help="End with standard input: `pipeline local` does.")] = False,
 ) -> int:
     """See a stack that runs here or on AWS in the browser, until Ctrl-C."""
-    if find_spec("starlette") is None or find_spec("jinja2") is None:
+    from cli.console import is_installed
+
+    if not is_installed():
         from cli.core.suggestions import program
 
         raise LocalError(
@@ -147,9 +168,8 @@ def console(
     from cli.console.serve import run_console
     from cli.core.http import Access
 
-    return run_console(
-        stack, port, Access.from_options(header or [], sign=sign), read_only=read_only, writable=writable
-    )
+    access = Access.from_options(header or [], sign=sign)
+    return run_console(stack, port, access, read_only=read_only, writable=writable, beside=beside)
 
 
 @command(app)
@@ -493,6 +513,44 @@ def csv_report(
     return run_csv_report(file, as_html=as_html)
 
 
+@command(circuit_app, "show")
+def circuit_show(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
+    """Show the circuit: open or closed, since when and why, and the keys that are held back."""
+    from cli.circuit import run_show
+
+    return run_show(stack, as_json=as_json)
+
+
+@command(circuit_app, "open")
+def circuit_open(
+    stack: StackOption = "dev",
+    length: Annotated[
+        timedelta,
+        typer.Option("--for", parser=duration, metavar="DURATION", show_default="1h", help="At most 12h."),
+    ] = timedelta(hours=1),
+    reason: Annotated[str, typer.Option(help="Why, for whoever looks at it.")] = "",
+    *,
+    as_json: JsonOption = False,
+) -> int:
+    """Open the circuit for a time: the worker takes no messages, which wait in the queue."""
+    from cli.circuit import run_open
+
+    return run_open(stack, length, reason, as_json=as_json)
+
+
+@command(circuit_app, "close")
+def circuit_close(
+    stack: StackOption = "dev",
+    *,
+    at_once: Annotated[bool, typer.Option("--at-once", help="Go on at full speed. Default: slowly at first.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Close the circuit, and hold no key back."""
+    from cli.circuit import run_close
+
+    return run_close(stack, at_once=at_once, as_json=as_json)
+
+
 @command(faults_app, "show")
 def faults_show(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
     """Show the faults that are injected into a stack now."""
@@ -520,14 +578,36 @@ def dead_letters_list(
     error_type: ErrorTypeOption = None,
     min_age: MinAgeOption = timedelta(0),
     max_age: MaxAgeOption = None,
+    wanted_id: IdOption = None,
+    event_type: EventTypeOption = None,
+    field: FieldOption = None,
     maximum: MaximumOption = 100,
     *,
+    everything: AllOption = False,
     as_json: JsonOption = False,
 ) -> int:
     """List the dead letters with age, attempts and error, and leave them in place."""
-    from cli.dead_letters import run_list
+    from cli.dead_letters import Amount, run_list, wanted_of
 
-    return run_list(stack, error_type, (min_age, max_age), maximum, as_json=as_json)
+    wanted = wanted_of(error_type, (min_age, max_age), wanted_id, event_type, field)
+    return run_list(stack, wanted, Amount() if everything else Amount(maximum), as_json=as_json)
+
+
+@command(dead_letters_app, "count")
+def dead_letters_count(
+    stack: StackOption = "dev",
+    error_type: ErrorTypeOption = None,
+    min_age: MinAgeOption = timedelta(0),
+    max_age: MaxAgeOption = None,
+    event_type: EventTypeOption = None,
+    field: FieldOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> int:
+    """Count all dead letters by error, and leave them in place."""
+    from cli.dead_letters import run_count, wanted_of
+
+    return run_count(stack, wanted_of(error_type, (min_age, max_age), None, event_type, field), as_json=as_json)
 
 
 @command(dead_letters_app, "show")
@@ -544,36 +624,88 @@ def dead_letters_show(
 
 
 @command(dead_letters_app, "redrive")
-def dead_letters_redrive(
+def dead_letters_redrive(  # noqa: PLR0913  its options
     stack: StackOption = "dev",
     error_type: ErrorTypeOption = None,
     min_age: MinAgeOption = timedelta(0),
     max_age: MaxAgeOption = None,
+    wanted_id: IdOption = None,
+    event_type: EventTypeOption = None,
+    field: FieldOption = None,
     maximum: MaximumOption = 100,
+    rate: RateOption = None,
     *,
+    everything: AllOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask about the order of a FIFO queue.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Send dead letters of an api or csv stack back to their queue. Exit 1 if any could not be sent."""
-    from cli.dead_letters import run_redrive
+    from cli.dead_letters import ALL, Amount, run_redrive, wanted_of
 
-    return run_redrive(stack, error_type, (min_age, max_age), maximum, as_json=as_json)
+    wanted = wanted_of(error_type, (min_age, max_age), wanted_id, event_type, field)
+    return run_redrive(stack, wanted, Amount(ALL if everything else maximum, rate or ALL), sure=yes, as_json=as_json)
 
 
-@command(dead_letters_app, "purge")
-def dead_letters_purge(
+@command(dead_letters_app, "export")
+def dead_letters_export(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A new file, which only you may read.")],
     stack: StackOption = "dev",
     error_type: ErrorTypeOption = None,
     min_age: MinAgeOption = timedelta(0),
     max_age: MaxAgeOption = None,
-    maximum: MaximumOption = 100,
+    event_type: EventTypeOption = None,
+    field: FieldOption = None,
     *,
+    as_json: JsonOption = False,
+) -> int:
+    """Write all dead letters to a file, one JSON object a line, and leave them in place."""
+    from cli.dead_letters import run_export, wanted_of
+
+    return run_export(stack, file, wanted_of(error_type, (min_age, max_age), None, event_type, field), as_json=as_json)
+
+
+@command(dead_letters_app, "import")
+def dead_letters_import(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What `export` or `purge` wrote.")],
+    stack: StackOption = "dev",
+) -> int:
+    """Put exported dead letters back with the dead letters. Exit 1 if any was refused."""
+    from cli.dead_letters import run_import
+
+    return run_import(stack, file)
+
+
+@command(dead_letters_app, "purge")
+def dead_letters_purge(  # noqa: PLR0913  its options
+    stack: StackOption = "dev",
+    error_type: ErrorTypeOption = None,
+    min_age: MinAgeOption = timedelta(0),
+    max_age: MaxAgeOption = None,
+    wanted_id: IdOption = None,
+    event_type: EventTypeOption = None,
+    field: FieldOption = None,
+    maximum: MaximumOption = 100,
+    rate: RateOption = None,
+    *,
+    everything: AllOption = False,
+    export: Annotated[
+        str | None,
+        typer.Option(
+            "--export", metavar="FILE", help="Keep them in this new file. Default: dead-letters-STACK-TIME.jsonl."
+        ),
+    ] = None,
+    no_export: Annotated[bool, typer.Option("--no-export", help="Keep no copy.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Delete dead letters permanently, after asking. Exit 1 if any could not be deleted."""
-    from cli.dead_letters import run_purge
+    """Delete dead letters permanently, after asking. They are exported, and the log says who deleted them."""
+    from cli.dead_letters import ALL, Amount, run_purge, wanted_of
 
-    return run_purge(stack, error_type, (min_age, max_age), maximum, sure=yes, as_json=as_json)
+    if no_export and export:
+        raise LocalError("--export and --no-export do not go together: choose one")
+    wanted = wanted_of(error_type, (min_age, max_age), wanted_id, event_type, field)
+    amount = Amount(ALL if everything else maximum, rate or ALL)
+    return run_purge(stack, wanted, amount, export=export, keeps=not no_export, sure=yes, as_json=as_json)
 
 
 if __name__ == "__main__":

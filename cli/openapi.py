@@ -49,12 +49,17 @@ CLOUD_EVENT: Json = {
 
 Auth = Literal["none", "iam", "jwt", "api_key"]
 
+REDRIVE_TEXT = {**TEXT, "minLength": 1, "maxLength": redrive.MAXIMUM_TEXT_LENGTH}
 REDRIVE_PARAMETERS: Mapping[str, Json] = {
     **{
         name: {"type": "integer", "minimum": lowest, "maximum": highest}
         for name, (lowest, highest) in redrive.NUMBERS.items()
     },
-    "error_type": {**TEXT, "minLength": 1, "maxLength": redrive.MAXIMUM_TYPE_LENGTH},
+    **{name: {**REDRIVE_TEXT, "description": what} for name, what in redrive.TEXTS.items()},
+}
+EVENT_PARAMETERS: Mapping[str, Json] = {
+    **{name: {**REDRIVE_TEXT, "description": what} for name, what in redrive.EVENT_TEXTS.items()},
+    "field": {**REDRIVE_TEXT, "description": redrive.EVENT_TEXTS["field"], "pattern": r"^[^=]+=[\s\S]"},
 }
 
 
@@ -82,8 +87,9 @@ def document(config: ApiPipelineConfig | CsvPipelineConfig) -> Json:
         output, description = "redrive_api_url", "Shows dead letters and redrives them."
         schemas = _error_schemas(api)
     if config.queue.redrive_api:
-        operations |= {route: operation(api) for route, operation in REDRIVE_OPERATIONS.items()}
-        schemas |= _redrive_schemas()
+        parameters = {**REDRIVE_PARAMETERS, **(EVENT_PARAMETERS if config.variant == "api" else {})}
+        operations |= {route: operation(api, parameters) for route, operation in REDRIVE_OPERATIONS.items()}
+        schemas |= _redrive_schemas(parameters)
     schemes: Json = {}
     paths: dict[str, Json] = {}
     for (method, path), operation in operations.items():
@@ -221,12 +227,12 @@ def _health(_config: ApiPipelineConfig) -> Json:
     }
 
 
-def _preview(api: ApiOptions) -> Json:
-    parameters = [{"name": name, "in": "query", "schema": schema} for name, schema in REDRIVE_PARAMETERS.items()]
+def _preview(api: ApiOptions, parameters: Mapping[str, Json]) -> Json:
+    given = [{"name": name, "in": "query", "schema": schema} for name, schema in parameters.items()]
     return {
         "operationId": "previewRedrive",
         "summary": "Show dead letters and leave them in place",
-        "parameters": [*parameters, CORRELATION_ID],
+        "parameters": [*given, CORRELATION_ID],
         "responses": {
             "200": answer_with("The dead letters that match.", "DeadLetters"),
             "400": answer_with("A parameter or header is invalid.", "Error"),
@@ -238,7 +244,7 @@ def _preview(api: ApiOptions) -> Json:
     }
 
 
-def _redrive(api: ApiOptions) -> Json:
+def _redrive(api: ApiOptions, _: Mapping[str, Json]) -> Json:
     return {
         "operationId": "startRedrive",
         "summary": "Send dead letters back to their queue",
@@ -263,7 +269,7 @@ OPERATIONS: Mapping[Route, Callable[[ApiPipelineConfig], Json]] = {
     ("GET", "/events/{id}"): _show,
     ("GET", "/health"): _health,
 }
-REDRIVE_OPERATIONS: Mapping[Route, Callable[[ApiOptions], Json]] = {
+REDRIVE_OPERATIONS: Mapping[Route, Callable[[ApiOptions, Mapping[str, Json]], Json]] = {
     ("GET", "/redrive/preview"): _preview,
     ("POST", "/redrive/start"): _redrive,
 }
@@ -373,16 +379,19 @@ def _error_schemas(api: ApiOptions) -> Json:
     }
 
 
-def _redrive_schemas() -> Json:
+def _redrive_schemas(parameters: Mapping[str, Json]) -> Json:
     left = {
         "not_matching": COUNT,
+        "by_error": {"type": "object", "additionalProperties": COUNT},
         "remaining": {"type": ["integer", "null"], "minimum": 0},
         "complete": {"type": "boolean"},
+        "hidden": COUNT,
         "held_back": {"type": "boolean"},
     }
     letter = {
         "message_id": TEXT,
         "id": {"type": ["string", "null"]},
+        "type": {"type": ["string", "null"]},
         "age_seconds": COUNT,
         "attempts": {"type": ["integer", "null"], "minimum": 0},
         "error_type": TEXT,
@@ -390,7 +399,7 @@ def _redrive_schemas() -> Json:
     }
     counts = dict.fromkeys(("redriven", "not_sent", "not_deleted"), COUNT)
     return {
-        "Redrive": _object({}, REDRIVE_PARAMETERS),
+        "Redrive": _object({}, parameters),
         "Redriven": _object({**counts, **left}, {"error": ERROR}),
         "DeadLetters": _object({"messages": _list_of(_object(letter)), **left}, {"error": ERROR}),
     }

@@ -18,7 +18,7 @@ from handlers.api.ingest import Ingest
 from handlers.api.processing import adapted
 from handlers.api.settings import IngestSettings, WorkerSettings
 from handlers.api.worker import Worker
-from handlers.shared.redrive import Redrive
+from handlers.shared.redrive import EVENT_PARAMETERS, Redrive
 from handlers.shared.settings import RedriveSettings
 
 # Options that only add something are on, so that all tests run with them.
@@ -106,7 +106,7 @@ class Pipeline:
 
     def redrive(self) -> Redrive:
         settings = self._settings(RedriveSettings, "redrive")
-        return Redrive(settings, EventCauses(settings.table_name))
+        return Redrive(settings, EventCauses(settings.table_name), EVENT_PARAMETERS)
 
     # The client's side
 

@@ -31,6 +31,7 @@ from cli.core.http import Access
 from cli.core.stack import Stack
 from cli.core.terminal import inert
 from cli.dead_letters import dead_letters_of
+from cli.letter_files import PurgeRecord
 from components.options.csv import CsvPipelineConfig
 from components.variants.iot import READINGS
 from handlers.api.listing import STATUSES
@@ -60,7 +61,9 @@ class Console:
         graph, letters = stack.graph(), dead_letters_of(stack)
         self._overview = Overview(stack, graph, letters, every_seconds=every_seconds)
         # An iot stack's letters are records of invocations, which `pipeline replay` uploads again.
-        self._letters = Letters(letters, stack.outputs.get("queue_url"), self._variant)
+        self._letters = Letters(
+            letters, stack.outputs.get("queue_url"), self._variant, lambda wanted: PurgeRecord(stack, wanted, None)
+        )
         is_api = self._variant == "api"
         self._events = Events(stack) if is_api else None
         self._sending = Sending(stack, graph, access) if is_api else None

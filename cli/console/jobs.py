@@ -1,14 +1,16 @@
-"""Redrives and purges of many dead letters: passes of a hundred, in the background, until done or cancelled."""
+"""Redrives and purges of many dead letters, in the background, until done or cancelled."""
 
 import threading
-import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cli.core.errors import one_line
-from handlers.shared.dead_letters import DeadLetters, Wanted
+from handlers.shared.backlog import whole
+from handlers.shared.dead_letters import DeadLetters
+from handlers.shared.letters import Wanted
+from handlers.shared.passes import Control, Pass
 
-A_PASS = 100
-PASS_SECONDS = 60
+ALL = float("inf")
 KEPT_JOBS = 20
 
 
@@ -41,15 +43,20 @@ class Jobs:
         with self._lock:
             return list(self._jobs)
 
-    def start(self, kind: str, error_type: str | None, a_second: int) -> Job:
-        """Begin a job. Raises ValueError while another one runs, because both would hide letters from each other."""
+    def start(
+        self, kind: str, error_type: str | None, a_second: int, ended: Callable[[int], None] = lambda _: None
+    ) -> Job:
+        """Begin a job, whose end `ended` is told with the number of letters.
+
+        Raises ValueError while another one runs, because both would hide letters from each other.
+        """
         with self._lock:
             if any(job.state == "running" for job in self._jobs):
                 raise ValueError("another job runs; wait for it, or cancel it")
             number = self._jobs[0].number + 1 if self._jobs else 1
             job = Job(number, kind, error_type, a_second, total=self._letters.depth() or 0)
             self._jobs = [job, *self._jobs][:KEPT_JOBS]
-        threading.Thread(target=self._run, args=[job], daemon=True, name=f"console-job-{job.number}").start()
+        threading.Thread(target=self._run, args=[job, ended], daemon=True, name=f"console-job-{job.number}").start()
         return job
 
     def cancel(self, number: int) -> None:
@@ -58,29 +65,28 @@ class Jobs:
             if job.number == number:
                 job.cancelled.set()
 
-    def _run(self, job: Job) -> None:
-        # Ten messages go in one call.
-        size = max(10, min(A_PASS, job.a_second))
+    def _run(self, job: Job, ended: Callable[[int], None]) -> None:
+        def progress(done: Pass) -> None:
+            job.done = done.done
+
+        def run(control: Control) -> Pass:
+            if job.kind == "redrive":
+                return self._letters.redrive(str(self._queue_url), wanted, ALL, ALL, control)
+            return self._letters.purge(wanted, ALL, ALL, control)
+
+        wanted = Wanted(job.error_type)
         try:
-            while not job.cancelled.is_set():
-                began = time.monotonic()
-                if job.kind == "redrive":
-                    done = self._letters.redrive(str(self._queue_url), Wanted(job.error_type), size, PASS_SECONDS)
-                    moved = done.counts["redriven"]
-                else:
-                    done = self._letters.purge(Wanted(job.error_type), size, PASS_SECONDS)
-                    moved = done.counts["deleted"]
-                job.done += moved
-                if done.error is not None or done.failed:
-                    job.error = one_line(done.error) if done.error else f"{done.failed} letters could not be moved"
-                    job.state = "failed"
-                    return
-                if done.complete or done.held_back or not moved:
-                    job.error = "the rest is behind others of its groups" if done.held_back else ""
-                    job.state = "done"
-                    return
-                # The pace: so many letters a second on average.
-                job.cancelled.wait(max(0.0, moved / job.a_second - (time.monotonic() - began)))
-            job.state = "cancelled"
+            done = whole(run, Control(job.a_second, job.cancelled.wait, progress))
+            job.done = done.done
+            ended(job.done)
+            if done.error is not None or done.failed:
+                job.error = one_line(done.error) if done.error else f"{done.failed} letters could not be moved"
+                job.state = "failed"
+                return
+            if done.held_back:
+                job.error = "the rest is behind others of its groups"
+            elif done.hidden:
+                job.error = f"about {done.hidden} are hidden: another command or console looks at them"
+            job.state = "cancelled" if job.cancelled.is_set() else "done"
         except Exception as error:  # noqa: BLE001  the page shows it; nobody waits for this thread
             job.error, job.state = f"{type(error).__name__}: {one_line(error)}", "failed"

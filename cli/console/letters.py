@@ -1,6 +1,6 @@
 """Dead letters: the list by error, one by itself, and what can be done with them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cli.console.jobs import Jobs
@@ -8,7 +8,10 @@ from cli.console.texts import editable, pretty
 from cli.core.errors import one_line
 from cli.core.json_text import parse_object
 from cli.core.terminal import inert
-from handlers.shared.dead_letters import DeadLetters, Found, Pass, Wanted
+from cli.letter_files import PurgeRecord
+from handlers.shared.dead_letters import DeadLetters
+from handlers.shared.letters import Found, Wanted
+from handlers.shared.passes import Pass
 from local.errors import LocalError
 
 # Dead letters in a page. The command lists more.
@@ -22,10 +25,20 @@ Values = dict[str, Any]
 
 
 class Letters:
-    """The dead letters of a stack. `queue_url` is where they go back to, None where they cannot (variant iot)."""
+    """The dead letters of a stack. `queue_url` is where they go back to, None where they cannot (variant iot).
 
-    def __init__(self, letters: DeadLetters, queue_url: str | None, variant: str) -> None:
+    `record` makes the record of who purges letters.
+    """
+
+    def __init__(
+        self,
+        letters: DeadLetters,
+        queue_url: str | None,
+        variant: str,
+        record: Callable[[Wanted], PurgeRecord],
+    ) -> None:
         self._letters = letters
+        self._record = record
         self._queue_url = queue_url
         self._variant = variant
         self._jobs = Jobs(letters, queue_url)
@@ -86,7 +99,13 @@ class Letters:
         pace = fields.get("a_second", "50") if kind == "redrive" else str(MAXIMUM_PACE)
         if not pace.isdecimal() or not 1 <= int(pace) <= MAXIMUM_PACE:
             raise ValueError(f"the pace must be a whole number from 1 to {MAXIMUM_PACE} a second")
-        self._jobs.start(kind, fields.get("error_type") or None, int(pace))
+        wanted = Wanted(fields.get("error_type") or None)
+        if kind == "redrive":
+            self._jobs.start(kind, wanted.error_type, int(pace))
+            return
+        record = self._record(wanted)
+        record.begins()
+        self._jobs.start(kind, wanted.error_type, int(pace), lambda count: record.ended({"deleted": count}))
 
     def cancel(self, number: int) -> None:
         """Cancel a job."""
@@ -97,7 +116,10 @@ class Letters:
         if kind == "redrive":
             done = self._letters.redrive(str(self._queue_url), wanted, 1, LETTER_SECONDS)
         else:
+            record = self._record(wanted)
+            record.begins()
             done = self._letters.purge(wanted, 1, LETTER_SECONDS)
+            record.ended(done.counts)
         if done.error is not None or done.failed:
             raise LocalError(one_line(done.error) if done.error else "SQS refused to move the message; try again")
         if not any(done.counts.values()):

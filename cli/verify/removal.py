@@ -5,7 +5,8 @@ from typing import Any
 
 import boto3
 
-from handlers.shared.dead_letters import UNKNOWN, Cause, DeadLetters, Letter, Wanted
+from handlers.shared.dead_letters import DeadLetters
+from handlers.shared.letters import UNKNOWN, Cause, Letter, Wanted
 
 LETTERS, SECONDS = 1_000, 30
 

@@ -1,39 +1,67 @@
 """Causes of the dead letters of the api variant."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from handlers.api.events import Envelope, UnreadableMessageError
 from handlers.api.items import EventItem, description
+from handlers.api.paths import text_of, value_at
 from handlers.api.reader import EventReader
-from handlers.shared.dead_letters import SUCCEEDED_SINCE, UNKNOWN, Cause, Letter, recorded
+from handlers.shared.letters import SUCCEEDED_SINCE, UNKNOWN, Cause, Letter, recorded
+
+
+@dataclass(frozen=True)
+class _Event:
+    """The event of a letter, without the client's object: many letters are held at once."""
+
+    id: str
+    type: str
+    received_at: str
+    fingerprint: str
+    body: str
+
+    def value_at(self, path: str) -> str | None:
+        return text_of(value_at(Envelope.from_message(self.body).data, path))
 
 
 class EventCauses:
-    """Explain why messages of events are dead, with one read for ten of them. Error types are names of exceptions."""
+    """Explain why messages of events are dead, with one read for a hundred. Error types are names of exceptions."""
 
     def __init__(self, table_name: str) -> None:
         self._table = EventReader(table_name, time_index_shards=0)
 
     def __call__(self, letters: Sequence[Letter]) -> list[Cause]:
-        """Return the causes, in order. Raises OutsideError."""
-        read = [recorded(letter, "event_id") or _envelope(letter) for letter in letters]
-        items = self._table.read(each.id for each in read if isinstance(each, Envelope))
-        return [_of_event(each, items.get(each.id)) if isinstance(each, Envelope) else each for each in read]
+        """Return the causes, in order. Raises `outside_errors`."""
+        causes = [recorded(letter, "event_id") for letter in letters]
+        events = [_event(letter.body) for letter in letters]
+        asked = [
+            event.id for cause, event in zip(causes, events, strict=True) if cause is None and isinstance(event, _Event)
+        ]
+        items = self._table.read(asked)
+        return [_cause(cause, event, items) for cause, event in zip(causes, events, strict=True)]
 
 
-def _envelope(letter: Letter) -> Envelope | Cause:
+def _event(body: str) -> _Event | Cause:
     try:
-        return Envelope.from_message(letter.body)
+        envelope = Envelope.from_message(body)
     except UnreadableMessageError as error:
         return Cause(None, type(error).__name__, str(error))
+    return _Event(envelope.id, envelope.type, envelope.received_at, envelope.fingerprint, body)
 
 
-def _of_event(envelope: Envelope, item: EventItem | None) -> Cause:
+def _cause(known: Cause | None, event: _Event | Cause, items: Mapping[str, EventItem]) -> Cause:
+    if isinstance(event, Cause):
+        return known or event
+    cause = known or _of_event(event, items.get(event.id))
+    return replace(cause, type=event.type, received_at=event.received_at, value_at=event.value_at)
+
+
+def _of_event(event: _Event, item: EventItem | None) -> Cause:
     if item is None:
-        return Cause(envelope.id, UNKNOWN, None)
-    if item.get("fingerprint", "") != envelope.fingerprint:
+        return Cause(event.id, UNKNOWN, None)
+    if item.get("fingerprint", "") != event.fingerprint:
         # The worker sent this letter: a large message has no room for attributes.
-        return Cause(envelope.id, "ConflictError", "the idempotency key was used with another event, which came first")
+        return Cause(event.id, "ConflictError", "the idempotency key was used with another event, which came first")
     if item["status"] == "succeeded":
-        return Cause(envelope.id, UNKNOWN, SUCCEEDED_SINCE)
-    return Cause(envelope.id, item.get("error_type") or UNKNOWN, description(item)["error"], item["attempts"])
+        return Cause(event.id, UNKNOWN, SUCCEEDED_SINCE)
+    return Cause(event.id, item.get("error_type") or UNKNOWN, description(item)["error"], item["attempts"])

@@ -6,14 +6,14 @@ from typing import Any
 
 from handlers.api.causes import EventCauses
 from handlers.shared.context import LambdaContext
-from handlers.shared.redrive import Redrive
+from handlers.shared.redrive import EVENT_PARAMETERS, Redrive
 from handlers.shared.settings import RedriveSettings
 
 
 @cache
 def _redrive() -> Redrive:
     settings = RedriveSettings.from_environment()
-    return Redrive(settings, EventCauses(settings.table_name))
+    return Redrive(settings, EventCauses(settings.table_name), EVENT_PARAMETERS)
 
 
 def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -97,6 +97,8 @@ def _bins(numbers: Sequence[float], shown: Callable[[float], Any]) -> list[dict[
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_SECOND = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()
+_LAST_SECOND = (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - _EPOCH).total_seconds()
 
 
 def _day(ordinal: float) -> str:
@@ -108,4 +110,6 @@ def _seconds(value: str) -> float:
 
 
 def _moment(seconds: float) -> str:
-    return (_EPOCH + timedelta(seconds=round(seconds))).isoformat().replace("+00:00", "Z")
+    # An offset can make a time of the first or the last day one outside the calendar.
+    within = min(max(seconds, _FIRST_SECOND), _LAST_SECOND)
+    return (_EPOCH + timedelta(seconds=round(within))).isoformat().replace("+00:00", "Z")

@@ -9,6 +9,7 @@ from handlers.csv.counts import Counts
 from handlers.csv.evidence import Evidence
 from handlers.csv.suggestions import similar_names, suggestions
 from handlers.csv.table import Table
+from handlers.shared.places import described
 
 
 def file_report(
@@ -21,6 +22,8 @@ def file_report(
 ) -> dict[str, Any]:
     """Return the counts, the statistics, the reasons of rejections and what may help. `table` None: no header yet."""
     plan = table.plan if table else None
+    # Before the columns, which name what failed.
+    distributions = table.distributions() if table else {}
     return {
         **counts.report(),
         "encoding": encoding,
@@ -29,16 +32,20 @@ def file_report(
         "assumptions": assumptions(file_format, encoding, encoding_position, table),
         "missing_columns": plan.missing if plan else [],
         "unknown_columns": plan.unknown if plan else [],
-        "suggestions": _suggestions(file_format, table, counts, evidence),
+        **_suggestions(file_format, table, counts, evidence),
         "columns": table.report() if table else {},
-        "distributions": table.distributions() if table else {},
+        "distributions": distributions,
     }
 
 
 def _suggestions(
     file_format: FileFormat, table: Table | None, counts: Counts, evidence: Evidence
-) -> list[Mapping[str, Any]]:
+) -> Mapping[str, list[Mapping[str, Any]] | str]:
     if table is None:
-        return evidence.of_header
-    of_rows = suggestions(file_format, evidence, counts.reasons, table.delimiter, len(table.header))
-    return [*similar_names(table.plan.missing, table.plan.unknown), *of_rows]
+        return {"suggestions": evidence.of_header}
+    good = {each.name: (each.statistics.sample.values, each.statistics.count) for each in table.outputs}
+    try:
+        of_rows = suggestions(file_format, evidence, counts.reasons, table.delimiter, len(table.header), good)
+    except Exception as error:  # noqa: BLE001  as for statistics: what may help must not fail a file
+        return {"suggestions": [], "suggestions_failure": described(error)}
+    return {"suggestions": [*similar_names(table.plan.missing, table.plan.unknown), *of_rows]}

@@ -13,6 +13,7 @@ SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
 LARGEST_NUMBER = 1.7976931348623157e308
 # A double preserves this many significant digits unless it is close to zero (DBL_DIG in C).
 DIGITS_OF_A_DOUBLE = 15
+DIGITS_OF_AN_EXPONENT = 4
 
 
 class NumericCheck(Check):
@@ -65,7 +66,7 @@ class NumericCheck(Check):
             value = self.convert(text)
         except ValueError:  # more digits than Python converts
             value = float("inf")
-        if not self.lowest <= value <= self.highest:
+        if not self.lowest <= value <= self.highest or _exponent_digits(text) > DIGITS_OF_AN_EXPONENT:
             raise CellError("out_of_range", f"{shown(cell)} is out of the range of {self._holds}")
         check_limits(self.column, cell, value, self.column.min, self.column.max)
         return text
@@ -104,6 +105,10 @@ class IntegerCheck(NumericCheck):
 
 def _may_be_inexact(cell: str) -> bool:
     return len(cell) > DIGITS_OF_A_DOUBLE or "e" in cell or "E" in cell
+
+
+def _exponent_digits(text: str) -> int:
+    return len(text.lower().partition("e")[2].lstrip("+-0"))
 
 
 def _as_json(digits: str) -> str:

@@ -1,11 +1,15 @@
 """Statistics of columns, computed in one pass with bounded memory."""
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal, assert_never
+import re
+from collections.abc import Callable, Sequence
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
+from functools import cache
+from typing import Any, Literal, TypeVar, assert_never
 from zlib import crc32
 
 from handlers.csv.distributions import Sample
+from handlers.shared.places import described
 
 # The maximum number of distinct strings kept for exact counts: of all columns together, and of one column.
 EXACT_VALUES_OF_ALL = 200_000
@@ -18,6 +22,11 @@ MOST_HASHES = 2_048
 FEWEST_HASHES = 64
 SLACK = 2
 LARGEST_HASH = 2**63
+# Enough for every sum of numbers with up to 300 digits on each side of the point. Nothing is trapped.
+_EXACT = Context(prec=2_000, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
+_RELATIVE_ERROR = 2.0**-51
+# Sums of cells with more digits after the point than this are added up as decimals.
+MOST_PLACES = 12
 
 
 class Distinct:
@@ -101,11 +110,13 @@ class Distinct:
 StatisticsKind = Literal["distinct", "integers", "numbers", "range", "counts"]
 
 
+T = TypeVar("T")
+
+
 class ColumnStatistics:
     """Statistics of one column's cells in the processed rows.
 
-    `columns`: how many share the room for samples. `add` takes the output texts, "" for null. Sums of integers are
-    exact; sums of numbers are rounded once per block.
+    `columns`: how many share the room for samples. `add` takes the output texts, "" for null. Sums are exact.
     """
 
     def __init__(self, kind: StatisticsKind, distinct_columns: int, columns: int = 1) -> None:
@@ -113,7 +124,10 @@ class ColumnStatistics:
         self.sample = Sample(columns)
         self.count = 0
         self.nulls = 0
-        self._sum: int | float = 0
+        self.failure: str | None = None
+        """The error that ended these statistics. A statistic never fails a file."""
+        self._sum: int | Decimal = Decimal() if kind == "numbers" else 0
+        self._places = 2
         self._min: Any = None
         self._max: Any = None
         self._distinct = distinct_of(distinct_columns) if kind == "distinct" else None
@@ -127,10 +141,19 @@ class ColumnStatistics:
             present = cells
         if present:
             self.count += len(present)
-            self.sample.add(present)
-            self._summarise(present)
+            self.guarded(lambda: self._summarise(present), None)
+
+    def guarded(self, compute: Callable[[], T], otherwise: T) -> T:
+        """Return a statistic, or `otherwise` once one has failed. The report names the failure."""
+        if self.failure is None:
+            try:
+                return compute()
+            except Exception as error:  # noqa: BLE001  the rows are worth more than any statistic of them
+                self.failure = described(error)
+        return otherwise
 
     def _summarise(self, cells: Sequence[str]) -> None:
+        self.sample.add(cells)
         match self._kind:
             case "distinct":
                 if self._distinct is not None:
@@ -141,8 +164,9 @@ class ColumnStatistics:
                 self._extend(min(integers), max(integers))
             case "numbers":
                 numbers = list(map(float, cells))
-                self._sum = _sum([self._sum, _sum(numbers)])
-                self._extend(min(numbers), max(numbers))
+                low, high = min(numbers), max(numbers)
+                self._sum = _EXACT.add(self._sum, self._sum_of(cells, numbers, max(-low, high)))
+                self._extend(low, high)
             case "range":
                 self._extend(min(cells), max(cells))
             case "counts":
@@ -150,36 +174,54 @@ class ColumnStatistics:
             case _:
                 assert_never(self._kind)
 
+    def _sum_of(self, cells: Sequence[str], numbers: Sequence[float], largest: float) -> Decimal:
+        """Return the exact sum of decimals, by way of their doubles if these determine it, which is quicker.
+
+        The sum has no more digits after the point than the cells. If the doubles' errors together stay below half of
+        the last digit, rounding to it gives the exact sum.
+        """
+        joined = "\n".join(cells)
+        while self._places <= MOST_PLACES and _has_places(self._places + 1)(joined):
+            self._places += 1
+        error = len(cells) * largest * _RELATIVE_ERROR
+        if self._places > MOST_PLACES or error >= 10.0**-self._places or "e" in joined or "E" in joined:
+            with localcontext(_EXACT):
+                return sum(map(Decimal, cells), Decimal())
+        return Decimal(math.fsum(numbers)).quantize(Decimal((0, (1,), -self._places)), context=_EXACT)
+
     def _extend(self, low: Any, high: Any) -> None:
         self._min = low if self._min is None else min(self._min, low)
         self._max = high if self._max is None else max(self._max, high)
 
     def report(self) -> dict[str, Any]:
-        """Return `count` (of cells that are not null), `nulls` and what the kind adds."""
+        """Return `count` (of cells that are not null), `nulls` and what the kind adds, or `failure`."""
         report: dict[str, Any] = {"count": self.count, "nulls": self.nulls}
+        nothing: dict[str, Any] = {}
+        report |= self.guarded(self._of_kind, nothing)
+        return report if self.failure is None else {**report, "failure": self.failure}
+
+    def _of_kind(self) -> dict[str, Any]:
         match self._kind:
             case "integers" | "numbers":
-                average = self._sum / self.count if self.count else None
-                report |= {"sum": _finite(self._sum), "avg": _finite(average), "min": self._min, "max": self._max}
+                return {**_sum_and_average(self._sum, self.count), "min": self._min, "max": self._max}
             case "range":
-                report |= {"min": self._min, "max": self._max}
-            case "distinct":
-                if self._distinct is not None:
-                    report["distinct"] = self._distinct.count()
-                    report["distinct_is_approximate"] = self._distinct.approximate
-            case "counts":
-                pass
+                return {"min": self._min, "max": self._max}
+            case "distinct" if self._distinct is not None:
+                return {"distinct": self._distinct.count(), "distinct_is_approximate": self._distinct.approximate}
+            case "counts" | "distinct":
+                return {}
             case _:
                 assert_never(self._kind)
-        return report
 
     def state(self) -> dict[str, Any]:
         """Return the state for `restore`. JSON can represent it."""
         return {
             "count": self.count,
             "nulls": self.nulls,
+            "failure": self.failure,
             "sample": self.sample.state(),
-            "sum": self._sum,
+            "sum": str(self._sum) if isinstance(self._sum, Decimal) else self._sum,
+            "places": self._places,
             "min": self._min,
             "max": self._max,
             "distinct": self._distinct.state() if self._distinct else None,
@@ -187,8 +229,9 @@ class ColumnStatistics:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a `state`."""
-        self.count, self.nulls, self._sum = state["count"], state["nulls"], state["sum"]
-        self._min, self._max = state["min"], state["max"]
+        self.count, self.nulls, self.failure = state["count"], state["nulls"], state["failure"]
+        self._sum = Decimal(state["sum"]) if self._kind == "numbers" else state["sum"]
+        self._places, self._min, self._max = state["places"], state["min"], state["max"]
         self.sample.restore(state["sample"])
         if self._distinct:
             self._distinct.restore(state["distinct"])
@@ -202,13 +245,25 @@ def distinct_of(columns: int) -> Distinct:
     )
 
 
-def _sum(numbers: Sequence[float]) -> float:
-    try:
-        return math.fsum(numbers)
-    except OverflowError:
-        return sum(numbers)
+@cache
+def _has_places(places: int) -> Callable[[str], object]:
+    return re.compile(rf"\.[0-9]{{{places}}}").search
 
 
-def _finite(number: float | None) -> float | None:
+def _sum_and_average(total: int | Decimal, count: int) -> dict[str, Any]:
+    """Return `sum` and `avg`, None where a double cannot hold them; and `exact_sum` if it is not what `sum` shows."""
+    if isinstance(total, int):
+        return {"sum": total, "avg": total / count if count else None}
+    nearest = float(total)
+    average = float(_EXACT.divide(total, Decimal(count))) if count else None
+    exact = (
+        {}
+        if math.isfinite(nearest) and Decimal(repr(nearest)) == total
+        else {"exact_sum": str(total.normalize(_EXACT))}
+    )
+    return {"sum": _finite(nearest), **exact, "avg": average}
+
+
+def _finite(number: float) -> float | None:
     """Return None for an infinite sum, which JSON cannot represent."""
-    return number if number is None or math.isfinite(number) else None
+    return number if math.isfinite(number) else None

@@ -20,6 +20,7 @@ _TOTALS = ("Total", "Grand total", "Sum", "Summe", "Gesamt", "TOTAL")
 _OTHER_ENCODING = "windows-1252"
 
 Suggestion = Mapping[str, Any]
+Good = Mapping[str, tuple[Sequence[str], int]]
 
 
 def suggestions(
@@ -28,8 +29,12 @@ def suggestions(
     reasons: Counter[Cause],
     delimiter: str,
     width: int,
+    good: Good,
 ) -> list[Suggestion]:
-    """Return suggestions for a file's rejected rows, those of the most rows first."""
+    """Return suggestions for a file's rejected rows, those of the most rows first.
+
+    `good`: by column, a sample of the values of the processed rows and their number.
+    """
     columns = {column.name: column for column in file_format.columns}
     found: list[Suggestion] = []
     for cause, count in reasons.most_common(MOST_CAUSES):
@@ -41,7 +46,7 @@ def suggestions(
             suggest = _OF_ROWS.get(reason)
             found += suggest(file_format, samples, count, delimiter, width) if suggest else ()
         elif name in columns:
-            found += _of_column(columns[name], file_format, samples, count)
+            found += _of_column(columns[name], file_format, samples, count, good.get(name, ((), 0)))
     return found[:MOST_SUGGESTIONS]
 
 
@@ -58,7 +63,9 @@ def similar_names(missing: Sequence[str], unknown: Sequence[str]) -> list[Sugges
     ]
 
 
-def _of_column(column: Column, file_format: FileFormat, samples: Sequence[str], count: int) -> Iterator[Suggestion]:
+def _of_column(
+    column: Column, file_format: FileFormat, samples: Sequence[str], count: int, good: tuple[Sequence[str], int]
+) -> Iterator[Suggestion]:
     setting = f"input.columns.{column.name}"
     known = file_format.null_values if column.null_values is None else column.null_values
     words = tuple(sorted(cell for cell in samples if cell in NULL_WORDS))
@@ -70,7 +77,7 @@ def _of_column(column: Column, file_format: FileFormat, samples: Sequence[str], 
     if not rest:
         return
     example = f"{count} cells in {column.name} are rejected, such as {rest[0]!r}"
-    options = _options(column, file_format, rest)
+    options = [each for each in _options(column, file_format, rest) if _lost(column, each, *good) < count]
     if len(options) == 1:
         point = "; cells such as 1.234 were read with a decimal point" if options[0].get("group") == "." else ""
         yield suggestion(setting, options, example + point)
@@ -86,12 +93,24 @@ def _options(column: Column, file_format: FileFormat, cells: Sequence[str]) -> l
     """Return the options, besides those that the column has, with which it reads the cells."""
     found: list[Mapping[str, Any]] = []
     for options in reading_options(column, cells, file_format.numbers):
+        if (options.get("decimal") or column.decimal) == (options.get("group") or column.group) is not None:
+            continue
         changes = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
         for key in ("format", "true_values", "false_values"):
             if key in changes:
                 changes[key] = [*getattr(column, key), *changes[key]]
         found.append(changes)
     return found
+
+
+def _lost(column: Column, options: Mapping[str, Any], good: Sequence[str], count: int) -> float:
+    """Return an estimate of the cells that are read today and would not be with the options."""
+    if not good or not {"decimal", "group"} & options.keys():
+        return 0
+    # The sample has the output's spelling, with a point.
+    cells = [cell.replace(".", column.decimal or ".") for cell in good]
+    changes: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    return len(check_of(replace(column, unique=False, **changes)).read(cells).problems) / len(good) * count
 
 
 def _is_read(column: Column, file_format: FileFormat, cells: Sequence[str]) -> bool:

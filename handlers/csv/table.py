@@ -1,6 +1,7 @@
 """A file's table, once its header is known: how its rows are read, and the columns of the output."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 from handlers.csv.checks import Check
@@ -109,11 +110,12 @@ class Table:
 
     def distributions(self) -> dict[str, dict[str, Any]]:
         """Return how the values of the output's columns are distributed, where that can be shown, by name."""
-        found = {
-            output.name: distribution(output.check.column.type, output.statistics.sample.values)
-            for output in self.outputs
-        }
-        return {name: each for name, each in found.items() if each}
+        found = {}
+        for output in self.outputs:
+            kind, statistics = output.check.column.type, output.statistics
+            if shown := statistics.guarded(partial(distribution, kind, statistics.sample.values), None):
+                found[output.name] = shown
+        return found
 
     def state(self) -> dict[str, Any]:
         """Return the state for `restored`. JSON can represent it."""

@@ -51,6 +51,7 @@ from handlers.shared.context import LambdaContext
 from handlers.shared.dynamodb import TableError
 from handlers.shared.keys import has_suffix
 from handlers.shared.log import logger
+from handlers.shared.places import described
 from handlers.shared.queues import Message, backoff_seconds, batch_response
 from handlers.shared.times import timestamp
 
@@ -166,8 +167,8 @@ class CsvWorker:
         except LostError as error:
             logger.warning(str(error))
             return "busy", SECONDS_AFTER_DEATH
-        except OutsideError:
-            logger.exception("a service did not answer; the message returns to the queue", extra=logged(file))
+        except Exception as error:  # noqa: BLE001  it is logged, and the message returns at once
+            _log_failure(error, file)
             return "retry", self._backoff_seconds(attempts)
 
     def _claim(self, file: File, message: Message, owner: str, until: int) -> Item | int | None:
@@ -230,13 +231,15 @@ class CsvWorker:
             logger.warning(str(error), extra=logged(file))
             self._table.restart(file.id, item["owner"])
             return "retry", self._backoff_seconds(attempts)
-        except OutsideError as error:
+        except LostError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever it is, the next attempt must not wait for the lease to end
             if attempts >= self._settings.max_attempts:
-                said = f"{attempts} runs ended without progress: {error}"
+                said = f"{attempts} runs ended without progress: {described(error)}"
                 self._finish(run, message, outcome, FAILED, {"reason": "gave_up", "error": said})
                 return "done", 0
-            logger.exception("a service did not answer; the message returns to the queue", extra=logged(file))
-            self._table.release(file.id, item["owner"], notices.shown(f"{type(error).__name__}: {error}"))
+            _log_failure(error, file)
+            self._table.release(file.id, item["owner"], notices.shown(described(error)))
             return "retry", self._backoff_seconds(attempts)
         return "done", 0
 
@@ -275,6 +278,11 @@ class CsvWorker:
             [latency for outcome in outcomes for latency in outcome.latencies_ms],
         )
         logger.info("batch", extra={"files": [file for outcome in outcomes for file in outcome.files]})
+
+
+def _log_failure(error: Exception, file: File) -> None:
+    what = "a service did not answer" if isinstance(error, OutsideError) else "an unexpected error"
+    logger.exception("%s; the message returns to the queue", what, extra=logged(file))
 
 
 @cache

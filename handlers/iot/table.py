@@ -16,13 +16,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NotRequired, TypedDict, cast
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from handlers.iot.alerting import DeviceState
 from handlers.iot.readings import EARLIEST, Reading, first_key
-from handlers.shared.dynamodb import Item, Statement, Table, TableError
-
-OutsideError = (BotoCoreError, ClientError, TableError)
+from handlers.shared.dynamodb import Item, Statement, Table
 
 STATE_KEY = "state"
 DEVICE_INDEX = "by-device"

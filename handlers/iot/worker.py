@@ -28,11 +28,12 @@ from handlers.iot.objects import Upload
 from handlers.iot.readings import Reading, Rejection, UnusableObjectError, not_after, timestamp_of
 from handlers.iot.settings import IotWorkerSettings
 from handlers.iot.silence import SILENCE_FILE, Silences, heard
-from handlers.iot.table import OutsideError, ReadingTable, StoredState
+from handlers.iot.table import ReadingTable, StoredState
 from handlers.iot.thresholds import Alert, Thresholds
 from handlers.shared import aws, metrics
 from handlers.shared.backoff import backoff
 from handlers.shared.context import LambdaContext
+from handlers.shared.dynamodb import outside_errors
 from handlers.shared.keys import has_suffix
 from handlers.shared.log import logger
 
@@ -204,7 +205,7 @@ class Alerting:
             try:
                 written, missing = self._round(left)
                 failed = 0
-            except OutsideError:
+            except outside_errors():
                 # An alert that is out must be marked as such if at all possible. Conditions find out what was written.
                 failed += 1
                 if failed == FAILED_ROUNDS:

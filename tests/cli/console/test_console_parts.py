@@ -13,7 +13,8 @@ from cli.console.samples import samples
 from cli.console.texts import age, difference, editable, visible
 from cli.console.traffic import Traffic
 from cli.core.logs import Line
-from handlers.shared.dead_letters import Pass, Wanted
+from handlers.shared.letters import Wanted
+from handlers.shared.passes import Control, Pass
 from tests.graphs import SAMPLES
 
 HOSTILE = "<script>alert(1)</script>"
@@ -156,22 +157,28 @@ def test_a_sample_takes_what_the_schema_shows() -> None:
 
 
 class Letters:
-    """Dead letters that can be moved, until they are refused."""
+    """Dead letters that can be moved, ten in a round, until they are refused."""
 
     def __init__(self, count: int, *, refused: bool = False) -> None:
         self.count, self.refused = count, refused
-        self.asked: list[tuple[str, Wanted, int]] = []
+        self.asked: list[tuple[str, Wanted, float]] = []
         self.gate = threading.Event()
 
     def depth(self) -> int:
         return self.count
 
-    def redrive(self, url: str, wanted: Wanted, maximum: int, _seconds: float) -> Pass:
-        self.asked.append((url, wanted, maximum))
-        assert self.gate.wait(5)
-        moved = min(maximum, self.count)
-        self.count -= moved
-        return Pass({"redriven": moved, "not_sent": int(self.refused), "not_deleted": 0}, complete=self.count == 0)
+    def redrive(self, url: str, wanted: Wanted, maximum: float, _seconds: float, control: Control) -> Pass:
+        self.asked.append((url, wanted, control.a_second))
+        done = Pass({"redriven": 0, "not_sent": int(self.refused), "not_deleted": 0})
+        assert (self.gate.wait(5), maximum) == (True, float("inf"))
+        while self.count and not self.refused:
+            done.counts["redriven"] += 10
+            self.count -= 10
+            control.progress(done)
+            if control.wait(0):
+                return done
+        done.complete = not self.refused
+        return done
 
 
 def ended(job: Job) -> str:
@@ -183,7 +190,7 @@ def ended(job: Job) -> str:
     raise AssertionError("the job goes on")
 
 
-def test_a_job_goes_on_in_passes_until_all_are_moved() -> None:
+def test_a_job_moves_all_at_the_pace_it_is_given() -> None:
     letters = Letters(250)
     jobs = Jobs(letters, "queue")  # type: ignore[arg-type]
     job = jobs.start("redrive", "ValueError", 1_000)
@@ -192,8 +199,7 @@ def test_a_job_goes_on_in_passes_until_all_are_moved() -> None:
     letters.gate.set()
     assert ended(job) == "done"
     assert (job.done, job.total, letters.count) == (250, 250, 0)
-    assert [maximum for _, _, maximum in letters.asked] == [100, 100, 100]
-    assert {wanted for _, wanted, _ in letters.asked} == {Wanted("ValueError")}
+    assert letters.asked == [("queue", Wanted("ValueError"), 1_000)]
     assert jobs.all() == [job]
 
 
@@ -201,8 +207,8 @@ def test_a_cancelled_job_stops_and_a_refused_one_says_why() -> None:
     letters = Letters(1_000)
     jobs = Jobs(letters, "queue")  # type: ignore[arg-type]
     job = jobs.start("redrive", None, 10)
-    letters.gate.set()
     jobs.cancel(job.number)
+    letters.gate.set()
     assert ended(job) == "cancelled"
     assert 0 < job.done < 1_000
     refused = Jobs(Letters(5, refused=True), "queue")  # type: ignore[arg-type]

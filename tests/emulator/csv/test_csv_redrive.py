@@ -9,7 +9,7 @@ import pytest
 from handlers.csv import objects
 from handlers.csv.objects import Source
 from handlers.shared import dead_letters, queues
-from handlers.shared.dead_letters import SUCCEEDED_SINCE
+from handlers.shared.letters import SUCCEEDED_SINCE
 from tests.decisions import LOGS, denied, recorded, unused
 from tests.roles import Role
 

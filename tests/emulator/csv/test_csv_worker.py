@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from pyarrow import parquet  # type: ignore[import-untyped]
 
-from handlers.csv import objects
+from handlers.csv import objects, run
 from handlers.csv.files import File, UnreadableNotificationError, read_notification
 from handlers.shared import aws
 
@@ -54,6 +54,8 @@ def test_a_file_ends_in_outputs_and_report_and_item_and_one_notification(files: 
         "raw/été/日本 ✓.csv",
         "raw/" + "x" * 991 + ".csv",
         "raw/" + "é/" * 320 + ".csv",
+        "raw/UPPER.CSV",
+        "raw/mixed.Csv.Gz",
         "raw/..//dots.csv",
         "raw/../../reports/dots.csv",
     ],
@@ -427,6 +429,21 @@ def test_a_service_that_does_not_answer_is_tried_again_until_the_attempts_are_us
         assert files.drain() == 2
     assert (files.item()["status"], files.item()["reason"]) == ("failed", "gave_up")
     assert "SlowDown" in files.report()["error"]
+    assert len(files.dead_letters()) == 1
+
+
+def test_an_unexpected_error_returns_the_file_at_once_with_its_type_and_place(files: Files) -> None:
+    files.settings = {"max_attempts": 2}
+    files.upload("raw/a.csv", HEADER + rows(10))
+    with patch.object(run, "json_lines", side_effect=ZeroDivisionError("broken")):
+        records = files.receive()
+        assert len(files.deliver(records)) == 1
+        assert files.item()["lease_until"] == "0"
+        assert re.fullmatch(r"ZeroDivisionError at csv/engine.py:\d+: broken", files.item()["error"])
+        files.show_again(records)
+        assert files.drain() == 1
+    assert (files.item()["status"], files.item()["reason"]) == ("failed", "gave_up")
+    assert "2 runs ended without progress: ZeroDivisionError at csv/engine.py:" in files.report()["error"]
     assert len(files.dead_letters()) == 1
 
 

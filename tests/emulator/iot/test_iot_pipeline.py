@@ -122,7 +122,7 @@ def test_what_the_table_refuses_ends_with_the_dead_letters_and_a_replay_takes_it
 
 
 def test_a_dead_letter_that_is_no_event_is_left(iot: Iot, command: Callable[..., Any]) -> None:
-    aws.client("sqs").send_message(QueueUrl=iot.outputs["dead_letter_queue_url"], MessageBody="not ours")
+    aws.botocore_client("sqs").send_message(QueueUrl=iot.outputs["dead_letter_queue_url"], MessageBody="not ours")
     left = command("replay")
     assert left.returncode == 1
     assert "it does not hold an event as Lambda puts it there" in left.stderr

@@ -190,7 +190,7 @@ def test_purge_without_a_terminal_wants_a_yes_and_deletes_only_what_is_asked_for
     assert refused.exit_code == 1
     assert refused.stderr.startswith("error: purge deletes messages permanently and there is no terminal to ask at")
     assert dev.depth(dev.outputs["dead_letter_queue_url"]) == len(dead)
-    purged = command("purge", "--yes", "--error-type", "OldError")
+    purged = command("purge", "--yes", "--no-export", "--error-type", "OldError")
     assert (purged.exit_code, purged.stdout) == (
         0,
         "2 deleted, 0 not deleted; 1 others left alone; about 1 are there now\n",
@@ -203,7 +203,7 @@ def test_purge_asks_at_a_terminal(dev: Client, dead: list[str], answer: bytes, l
     os.write(ours, answer)
     environment = {**os.environ, **dev.up.environment(), "PYTHONPATH": str(ROOT)}
     asked = subprocess.run(
-        [sys.executable, "-m", "cli.main", "dead-letters", "purge"],
+        [sys.executable, "-m", "cli.main", "dead-letters", "purge", "--no-export"],
         stdin=theirs,
         env={**environment, "PIPELINE_OUTPUTS": json.dumps(dict(dev.outputs))},
         cwd=SAMPLES,
@@ -244,4 +244,4 @@ def test_dead_letters_of_an_iot_stack_are_listed_and_purged_and_go_back_by_repla
         1,
         "error: the dead letters of an iot stack go to its worker: pipeline replay --stack iot\n",
     )
-    assert "2 deleted" in command("purge", "--stack", "iot", "--yes", "--max", "2").stdout
+    assert "2 deleted" in command("purge", "--stack", "iot", "--yes", "--no-export", "--max", "2").stdout

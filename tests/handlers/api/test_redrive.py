@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -17,8 +18,10 @@ from botocore.exceptions import ClientError
 from handlers.api.causes import EventCauses
 from handlers.api.events import Envelope
 from handlers.processor import Rejected
-from handlers.shared import dead_letters, queues
-from handlers.shared.dead_letters import Cause, DeadLetters, Letter, Wanted
+from handlers.shared import backlog, dead_letters, queues
+from handlers.shared.dead_letters import DeadLetters, Held
+from handlers.shared.letters import Cause, Letter, Wanted
+from handlers.shared.passes import Control, Pass
 from handlers.shared.redrive import STOPPING_SECONDS
 from tests.api_pipeline import Answer, Pipeline, Time
 from tests.crash_points import Killed, broken, points, record
@@ -98,6 +101,7 @@ def test_a_message_is_shown_with_age_attempts_and_error_but_without_its_payload(
     assert 0 <= letter.pop("age_seconds") < 60
     assert letter == {
         "id": event_id,
+        "type": "default",
         "attempts": 3,
         "error_type": "TimeoutError",
         "error": "TimeoutError: not now",
@@ -133,8 +137,10 @@ def test_an_error_type_selects_its_own_messages_only(pipeline: Pipeline) -> None
         "not_sent": 0,
         "not_deleted": 0,
         "not_matching": 7,
+        "by_error": {"TimeoutError": 3},
         "remaining": 7,
         "complete": True,
+        "hidden": 0,
         "held_back": False,
     }
     assert {json.loads(message["body"])["id"] for message in pipeline.receive()} == expected["TimeoutError"]
@@ -155,7 +161,7 @@ def test_ages_select_the_messages_between_them(pipeline: Pipeline, monkeypatch: 
         pass
     kill(pipeline, "Rejected")
     now = int(sent) / 1_000 + 3_600
-    monkeypatch.setattr(dead_letters, "time", SimpleNamespace(time=lambda: now, monotonic=time.monotonic))
+    monkeypatch.setattr(dead_letters, "parsedate_to_datetime", lambda _: datetime.fromtimestamp(now, UTC))
     assert [message["age_seconds"] for message in preview(pipeline).body["messages"]] == [3_600, 3_599]
     (shown,) = preview(pipeline, min_age_seconds="3600").body["messages"]
     assert shown["id"] == old
@@ -189,6 +195,180 @@ def test_a_preview_is_complete_only_if_it_shows_all_messages(
         bury(pipeline, UNREADABLE)
     answer = preview(pipeline, max_messages=str(maximum)).body
     assert (len(answer["messages"]), answer["complete"], answer["remaining"]) == (min(maximum, 13), complete, 13)
+
+
+def test_type_field_and_id_select_their_own_messages_only(pipeline: Pipeline) -> None:
+    orders = [{"event_type": "order", "fails": "Rejected", "customer": {"id": number % 3}} for number in range(6)]
+    ids = [result["id"] for result in pipeline.post([*orders, {"fails": "TimeoutError"}]).body["results"]]
+    pipeline.drain(pipeline.worker(process))
+    # A customer's name may be text, and another event may hold the same value elsewhere.
+    bury(pipeline, UNREADABLE)
+
+    def found(**parameters: str) -> set[str]:
+        answer = preview(pipeline, **parameters).body
+        assert answer["not_matching"] == 8 - len(answer["messages"])
+        return {message["id"] for message in answer["messages"]}
+
+    assert found(type="order") == set(ids[:6])
+    assert found(type="default") == set(ids[6:])
+    assert found(field="customer.id=1") == {ids[1], ids[4]}
+    assert found(field="customer.id=1", error_type="TimeoutError") == set()
+    assert found(field="customer=1") == found(field="type=none") == set()
+    assert found(id=ids[2]) == {ids[2]}
+    assert start(pipeline, field="customer.id=2", type="order").body["redriven"] == 2
+    assert {json.loads(message["body"])["id"] for message in pipeline.receive()} == {ids[2], ids[5]}
+
+
+def test_letters_are_counted_by_error_also_beyond_those_that_are_shown(pipeline: Pipeline) -> None:
+    kill(pipeline, *["TimeoutError"] * 3, *["Rejected"] * 4)
+    answer = preview(pipeline, max_messages="2").body
+    assert (len(answer["messages"]), answer["by_error"]) == (2, {"TimeoutError": 3, "Rejected": 4})
+    assert preview(pipeline, error_type="Rejected").body["by_error"] == {"Rejected": 4}
+
+
+def test_letters_that_somebody_else_looks_at_are_counted_as_hidden_and_the_pass_is_not_complete(
+    pipeline: Pipeline,
+) -> None:
+    for _ in range(12):
+        bury(pipeline, UNREADABLE)
+    sqs, url = pipeline.root("sqs"), pipeline.outputs["dead_letter_queue_url"]
+    others = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=30)["Messages"]
+    answer = preview(pipeline).body
+    assert (len(answer["messages"]), answer["complete"], answer["hidden"], answer["remaining"]) == (2, False, 10, 12)
+    moved = start(pipeline).body
+    assert (moved["redriven"], moved["complete"], moved["hidden"], moved["remaining"]) == (2, False, 10, 10)
+    for message in others:
+        sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
+    moved = start(pipeline).body
+    assert (moved["redriven"], moved["complete"], moved["hidden"], moved["remaining"]) == (10, True, 0, 0)
+
+
+def test_the_clock_of_this_machine_says_nothing_about_letters(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        bury(pipeline, UNREADABLE)
+    minutes_ahead = timedelta(minutes=4)
+    receive = DeadLetters._receive
+
+    def of_a_server_ahead(self: DeadLetters, at_once: int) -> tuple[list[Letter], float]:
+        letters, now = receive(self, at_once)
+        ahead = minutes_ahead.total_seconds()
+        return [replace(letter, sent_at=letter.sent_at + ahead) for letter in letters], now + ahead
+
+    monkeypatch.setattr(DeadLetters, "_receive", of_a_server_ahead)
+    answer = preview(pipeline, max_age_seconds="60").body
+    assert (len(answer["messages"]), answer["complete"]) == (3, True)
+
+
+# A pass that lasts
+
+
+def letters_of(pipeline: Pipeline) -> DeadLetters:
+    return DeadLetters(pipeline.outputs["dead_letter_queue_url"], EventCauses(pipeline.outputs["table_name"]))
+
+
+def test_a_stopped_pass_shows_all_again_and_says_that_it_is_not_complete(pipeline: Pipeline) -> None:
+    for _ in range(35):
+        bury(pipeline, UNREADABLE)
+    rounds: list[int] = []
+
+    def stop(_: float) -> bool:
+        rounds.append(visible(pipeline))
+        return len(rounds) == 2
+
+    seen, done = letters_of(pipeline).look(Wanted(), 100, 10, Control(wait=stop))
+    assert (rounds, len(seen)) == ([25, 0], 35)
+    assert (done.complete, done.remaining, visible(pipeline)) == (False, 35, 35)
+
+
+def test_many_letters_are_received_several_tens_at_once(pipeline: Pipeline) -> None:
+    for _ in range(100):
+        bury(pipeline, UNREADABLE)
+    assert record(lambda: letters_of(pipeline).look(Wanted(), 100, 10)).count("sqs:ReceiveMessage") == 1 + 4 * 4
+
+
+def test_a_letter_that_two_receives_of_a_round_return_is_seen_once(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury(pipeline, UNREADABLE)
+    receive = DeadLetters._receive
+
+    def doubled(self: DeadLetters, at_once: int) -> tuple[list[Letter], float]:
+        letters, now = receive(self, at_once)
+        return [*letters, *letters], now
+
+    monkeypatch.setattr(DeadLetters, "_receive", doubled)
+    assert len(preview(pipeline).body["messages"]) == 1
+
+
+def test_a_pass_hides_its_letters_for_as_long_as_it_goes_on(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "HIDDEN_SECONDS", 2)
+    monkeypatch.setattr(dead_letters, "RENEWED_SECONDS", 1.5)
+    for _ in range(3):
+        bury(pipeline, UNREADABLE)
+    begun = time.monotonic()
+
+    def wait(_: float) -> bool:
+        # Rounds of a pass that has more to do.
+        while time.monotonic() < begun + 3:
+            time.sleep(0.2)
+            held.renew()
+            assert visible(pipeline) == 0
+        return True
+
+    held = Held(pipeline.outputs["dead_letter_queue_url"])
+    letters = letters_of(pipeline)
+    held.add(letters._receive()[0])
+    assert len(held) == 3
+    assert wait(0)
+    held.show_again()
+    assert visible(pipeline) == 3
+
+
+def test_letters_are_moved_at_the_pace_that_is_asked_for(pipeline: Pipeline) -> None:
+    for number in range(25):
+        bury(pipeline, f"{UNREADABLE} {number}")
+    begun, waited, told = time.monotonic(), list[float](), list[int]()
+
+    def wait(seconds: float) -> bool:
+        waited.append(seconds)
+        time.sleep(seconds)
+        return False
+
+    control = Control(a_second=20, wait=wait, progress=lambda done: told.append(done.done))
+    done = letters_of(pipeline).redrive(pipeline.outputs["queue_url"], Wanted(), 100, 10, control)
+    assert (done.done, done.complete, told) == (25, True, [10, 20, 25])
+    # The last five need no pause after them; with it, a pass ends when all of its time is up.
+    assert time.monotonic() - begun >= 1
+    assert max(waited) <= 1
+
+
+def test_the_whole_backlog_is_moved_also_what_is_hidden_at_first(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "WAIT_SECONDS", 0.1)
+    for number in range(15):
+        bury(pipeline, f"{UNREADABLE} {number}")
+    sqs, url = pipeline.root("sqs"), pipeline.outputs["dead_letter_queue_url"]
+    sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=1)
+    letters, told = letters_of(pipeline), list[int]()
+
+    def redrive(control: Control) -> Pass:
+        return letters.redrive(pipeline.outputs["queue_url"], Wanted(), float("inf"), 10, control)
+
+    done = backlog.whole(redrive, Control(progress=lambda done: told.append(done.done)))
+    assert (done.counts["redriven"], done.complete, done.hidden, done.remaining) == (15, True, 0, 0)
+    assert done.by_error == {"UnreadableMessageError": 15}
+    assert (told[0], told[-1]) == (5, 15)
+    # Letters that do not come back are waited for, not for ever.
+    monkeypatch.setattr(backlog, "PATIENCE_SECONDS", 0.3)
+    bury(pipeline, UNREADABLE)
+    sqs.receive_message(QueueUrl=url, VisibilityTimeout=600)
+    done = backlog.whole(redrive, Control())
+    assert (done.complete, done.hidden, done.done) == (False, 1, 0)
 
 
 # Moving
@@ -257,10 +437,18 @@ def test_a_pass_stops_before_the_function_s_time_is_up_and_counts_the_rest(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kill(pipeline, *["Rejected"] * 25)
-    # The clock is read for the deadline, before each round, and for the visibility timeout: time for two rounds.
-    clock = iter([0, 0, 0, 0, 0, *[100] * 9])
+    rounds: list[int] = []
+    receive = DeadLetters._receive
+
+    def counted(self: DeadLetters, at_once: int) -> tuple[list[Letter], float]:
+        rounds.append(at_once)
+        return receive(self, 1)
+
     with monkeypatch.context() as patched:
-        patched.setattr(dead_letters, "time", SimpleNamespace(time=time.time, monotonic=lambda: next(clock)))
+        patched.setattr(DeadLetters, "_receive", counted)
+        patched.setattr(
+            dead_letters, "time", SimpleNamespace(sleep=time.sleep, monotonic=lambda: 0 if len(rounds) < 2 else 100)
+        )
         partly = start(pipeline).body
     assert (partly["redriven"], partly["remaining"], partly["complete"]) == (20, 5, False)
     assert visible(pipeline) == 5
@@ -320,10 +508,11 @@ def test_a_message_that_sqs_delivers_twice_in_one_pass_is_moved_once(
     # With a visibility timeout of zero it is received again in the next round. The third round ends the pass.
     receive, rounds = DeadLetters._receive, []
 
-    def again(self: DeadLetters, _hidden_seconds: int) -> list[Letter]:
+    def again(self: DeadLetters, at_once: int) -> tuple[list[Letter], float]:
         rounds.append(1)
-        return receive(self, 0) if len(rounds) < 3 else []
+        return receive(self, at_once) if len(rounds) < 3 else ([], 0)
 
+    monkeypatch.setattr(dead_letters, "HIDDEN_SECONDS", 0)
     monkeypatch.setattr(DeadLetters, "_receive", again)
     assert [message["id"] for message in preview(pipeline).body["messages"]] == [event_id]
     assert len(rounds) == 3
@@ -385,10 +574,11 @@ def test_messages_of_a_killed_function_become_visible_after_its_time(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kill(pipeline, "Rejected")
-    monkeypatch.setattr(dead_letters, "ROUND_SECONDS", 0)
-    with patch.object(DeadLetters, "_show_again"):
+    monkeypatch.setattr(dead_letters, "HIDDEN_SECONDS", 2)
+    monkeypatch.setattr(dead_letters, "RENEWED_SECONDS", 1)
+    with patch.object(Held, "show_again"):
         letters = DeadLetters(pipeline.outputs["dead_letter_queue_url"], EventCauses(pipeline.outputs["table_name"]))
-        letters.look(Wanted(), 10, 1.99)
+        letters.look(Wanted(), 10, 10)
     assert visible(pipeline) == 0
     deadline = time.monotonic() + 3
     while not visible(pipeline):
@@ -458,3 +648,26 @@ def test_a_repeated_redrive_empties_a_group_in_order(pipeline: Pipeline, maximum
         passes += 1
     assert passes == 50 // maximum
     assert (letters.depth(), bodies_in_order(pipeline, alive)) == (0, [str(number) for number in range(50)])
+
+
+def test_letters_of_a_group_go_back_in_the_order_in_which_their_events_were_accepted(pipeline: Pipeline) -> None:
+    first, *others = (
+        Envelope(str(uuid.uuid4()), "default", f"2026-11-21T08:00:0{number}.000000Z", "", "", "", "", {})
+        for number in range(9)
+    )
+    # The first one was redriven and failed again. Another group, and what is no event, keep their places.
+    dead, alive = line(pipeline, "again", 2), line(pipeline, "ordered", 0)
+    for group, envelopes in (("b", [*others[:4], first]), ("c", [others[5]]), ("b", others[4:5]), ("c", [others[4]])):
+        for envelope in envelopes:
+            pipeline.root("sqs").send_message(
+                QueueUrl=dead,
+                MessageBody=envelope.to_message(),
+                MessageGroupId=group,
+                MessageDeduplicationId=f"{group}{envelope.id}",
+            )
+    letters = DeadLetters(dead, EventCauses(pipeline.outputs["table_name"]))
+    assert letters.redrive(alive, Wanted(), 100, 10).counts["redriven"] == 10
+    bodies = bodies_in_order(pipeline, alive)
+    assert [body for body in bodies if len(body) == 1] == ["0", "1"]
+    ordered = [first, *others[:5], others[4], others[5]]
+    assert [body for body in bodies if len(body) > 1] == [envelope.to_message() for envelope in ordered]

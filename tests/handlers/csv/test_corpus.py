@@ -409,6 +409,7 @@ def test_a_number_keeps_its_digits() -> None:
     ("column_type", "text"),
     [
         ("number", "1e999"),
+        ("number", "1e-99999999999999999999"),
         ("number", "-1e400"),
         ("number", "9" * 400),
         ("integer", str(2**63)),

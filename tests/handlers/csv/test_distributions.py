@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from datetime import timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -78,6 +79,7 @@ def test_bins_have_equal_widths_and_all_values() -> None:
         ("date", ["0001-01-01", "9999-12-31"]),
         ("date", ["2024-01-01", "2024-01-02"]),
         ("datetime", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]),
+        ("datetime", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]),
         ("datetime", ["2024-01-01 00:00:00.123456789+00", "2024-01-01T00:00:00"]),
     ],
 )
@@ -96,7 +98,10 @@ def test_all_numbers_are_in_bins(numbers: list[float]) -> None:
     json.dumps(found, allow_nan=False)
 
 
-@given(st.lists(st.datetimes(), min_size=1, max_size=20))
+zones = st.integers(-1_439, 1_439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+@given(st.lists(st.datetimes(timezones=st.none() | zones), min_size=1, max_size=20))
 def test_all_times_are_in_bins(times: list[object]) -> None:
     found = distribution("datetime", [str(time) for time in times])
     assert found is not None

@@ -15,9 +15,28 @@ from handlers.csv.text import FileError, OtherEncodingError
 from tests.handlers.csv.reading import read_all
 
 COLUMNS = (Column("a", required=True), Column("b"), Column("n", "integer"))
+# The last column, with options of its own.
+LAST = (
+    Column("n", "integer", unique=True),
+    Column("n", "number", decimal=",", group=".", strip=("€", " ")),
+    Column("n", "date", format=("%d.%m.%Y", "%m/%d/%Y"), min="2000-01-01"),
+    Column("n", "datetime", format=("%d.%m.%Y",), null_values=("1",), unique=True),
+    Column("n", "boolean", true_values=("x",), false_values=("q",)),
+    Column("n", min=1, max=3, choices=("1", "x")),
+)
 TOKENS = [
     *('"', '""', "'", "\\", "x", "é", " ", ",", ",", "\t", "||", "\n", "\n", "\n", "\r\n", "\r", "\0", "1", "#"),
     *("Total", "\\N", "\ufeff", "a,b,n\n", "q,r,1\n", "q||r||1\n", "q\tr\t1\n", "\x1a", "\udcff", "\ufeffa,b,n"),
+    *(
+        "1.234,5 €",
+        "1e308",
+        "01.02.2024",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31",
+        "q,r,-1e308\n",
+        "q,r,5e-324\n",
+        '"1.5"',
+    ),
 ]
 
 
@@ -28,7 +47,7 @@ def format_of(options: dict[str, Any]) -> FileFormat:
 formats = st.fixed_dictionaries(
     {},
     optional={
-        "columns": st.just((*COLUMNS[:2], Column("n", "integer", unique=True))),
+        "columns": st.sampled_from(LAST).map(lambda column: (*COLUMNS[:2], column)),
         "encodings": st.sampled_from([("latin-1",), ("utf-8", "windows-1252")]),
         "header": st.sampled_from(["first", "find", "none"]),
         "skip_lines": st.integers(0, 3),
@@ -76,7 +95,9 @@ def outcome(data: bytes, file_format: FileFormat, size: int, *, resume: bool, po
     assert engine.offset == len(data)
     assert engine.rows == engine.processed + engine.rejected
     assert (processed.count(b"\n"), rejected.count(b"\n")) == (engine.processed, engine.rejected)
-    return processed, rejected, engine.report()
+    report = engine.report()
+    json.dumps(report, allow_nan=False)
+    return processed, rejected, report
 
 
 @given(file_format=formats, head=heads, body=bodies, size=st.integers(1, 50))

@@ -90,6 +90,20 @@ def test_what_can_be_read_in_two_ways_is_left_to_a_person(rows: str, column: str
     assert suggested(HEADER + rows) == {f"columns.{column}": values}
 
 
+def test_nothing_is_suggested_that_would_reject_more_rows_than_it_reads() -> None:
+    assert suggested(HEADER + row(price="1,5") + 2 * row(price="2.5")) == {}
+    assert suggested(HEADER + 2 * row(price="1,5") + row(price="2.5")) == {"columns.price": [{"decimal": ","}]}
+    # Only one of the meanings of 1,234 leaves 2.5 a number.
+    assert suggested(HEADER + row(price="1,234") + row(price="2.5")) == {"columns.price": [{"group": ","}]}
+
+
+def test_nothing_is_suggested_that_the_configuration_refuses() -> None:
+    german = {"decimal": ",", "group": "."}
+    columns = [each | (german if each["name"] == "price" else {}) for each in COLUMNS]
+    report, _ = read((HEADER + row(price="1.5")).encode(), columns)
+    assert (report["rejected"], report["suggestions"]) == (1, [])
+
+
 @pytest.mark.parametrize(
     "rows",
     [row(price="5 kg") + row(price="7 g"), row(price="12-"), row(day="x"), row(number=""), row(day="32.1.2024")],

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from handlers.shared import dead_letters
-from handlers.shared.dead_letters import Pass, Wanted
-from handlers.shared.redrive import PARAMETERS, Redrive
+from handlers.shared.letters import Wanted
+from handlers.shared.passes import Pass
+from handlers.shared.redrive import EVENT_PARAMETERS, PARAMETERS, Redrive
 from handlers.shared.settings import RedriveSettings
 
 SETTINGS = RedriveSettings(table_name="t", queue_url="q", dead_letter_queue_url="d")
 SIGNED = {"iam": {"userArn": "arn:aws:iam::123456789012:user/ann"}}
-KNOWN = f"there are {', '.join(PARAMETERS)}"
+KNOWN = f"there are {', '.join(EVENT_PARAMETERS)}"
 
 
 class Time:
@@ -25,7 +26,15 @@ class Time:
 class Asked(dead_letters.DeadLetters):
     """Records the filter, maximum and time of a pass."""
 
-    def _go_through(self, wanted: Wanted, maximum: int, seconds: float, act: Any, done: Pass) -> Pass:  # noqa: ARG002  as it is called
+    def go_through(  # type: ignore[override]
+        self,
+        wanted: Wanted,
+        maximum: float,
+        seconds: float,
+        act: Any,  # noqa: ARG002  as it is called
+        done: Pass,
+        control: Any,  # noqa: ARG002  as above
+    ) -> Pass:
         self.asked = wanted, maximum, seconds
         return done
 
@@ -33,7 +42,7 @@ class Asked(dead_letters.DeadLetters):
 @pytest.fixture
 def redrive(monkeypatch: pytest.MonkeyPatch) -> Redrive:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    made = Redrive(SETTINGS, lambda _: [])
+    made = Redrive(SETTINGS, lambda _: [], EVENT_PARAMETERS)
     made._dead_letters = Asked("d", lambda _: [])
     return made
 
@@ -73,6 +82,19 @@ def test_parameters_reach_the_pass_unchanged(redrive: Redrive) -> None:
     assert asked(redrive)[:2] == (Wanted("Timeout Error", 60, 90), 1_000)
 
 
+def test_every_filter_reaches_the_pass(redrive: Redrive) -> None:
+    given = {"id": "an id", "type": "order", "field": "customer.id=a=b"}
+    for answer in (preview(redrive, given), start(redrive, json.dumps(given))):
+        assert answer[0] == 200
+        assert asked(redrive)[0] == Wanted(id="an id", type="order", field=("customer.id", "a=b"))
+
+
+def test_a_pipeline_without_events_has_no_filter_of_events(redrive: Redrive) -> None:
+    redrive._parameters = PARAMETERS
+    assert start(redrive, '{"type": "order"}')[1]["error"]["message"].startswith("type is not known; there are ")
+    assert start(redrive, '{"id": "a file"}')[0] == 200
+
+
 @pytest.mark.parametrize("value", ["0", "-1", "abc", "1e9", "1001", "1.0", "", " 1", "1,2", "9" * 5_000, "\u0661"])
 def test_a_query_with_an_invalid_number_is_refused(redrive: Redrive, value: str) -> None:
     status, body = preview(redrive, {"max_messages": value})
@@ -108,9 +130,14 @@ def test_a_whole_number_may_be_written_with_a_fraction_or_exponent(redrive: Redr
     [
         ({"limit": 5}, f"limit is not known; {KNOWN}"),
         ({"": 5}, f" is not known; {KNOWN}"),
-        ({"error_type": ""}, "error_type must be text of 1 to 256 characters"),
-        ({"error_type": None}, "error_type must be text of 1 to 256 characters"),
-        ({"error_type": "x" * 257}, "error_type must be text of 1 to 256 characters"),
+        ({"error_type": ""}, "error_type must be text of 1 to 512 characters"),
+        ({"error_type": None}, "error_type must be text of 1 to 512 characters"),
+        ({"error_type": "x" * 513}, "error_type must be text of 1 to 512 characters"),
+        ({"id": ""}, "id must be text of 1 to 512 characters"),
+        ({"type": 5}, "type must be text of 1 to 512 characters"),
+        ({"field": "customer.id"}, "field must be a path and a value, such as customer.id=42"),
+        ({"field": "=42"}, "field must be a path and a value, such as customer.id=42"),
+        ({"field": "customer.id="}, "field must be a path and a value, such as customer.id=42"),
         ({"min_age_seconds": -1}, "min_age_seconds must be a whole number from 0 to 1209600"),
         ({"max_age_seconds": -1}, "max_age_seconds must be a whole number from 0 to 1209600"),
         ({"max_age_seconds": 59, "min_age_seconds": 60}, "max_age_seconds 59 is below min_age_seconds 60"),

@@ -1,0 +1,128 @@
+"""Files of dead letters, one JSON object a line, and the record of who purged them."""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cli.core.errors import one_line
+from cli.core.json_text import parse_object
+from cli.core.stack import Stack
+from handlers.shared.letters import Found, Wanted
+from handlers.shared.queues import Outgoing
+from local.errors import LocalError
+
+OTHERS_MAY_NOT_READ = 0o600
+
+
+class LetterFile:
+    """A new file of dead letters, which only its owner may read: it holds whole events."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.written = 0
+
+    def write(self, found: Sequence[Found]) -> None:
+        """Write letters, and return when they are on the disk."""
+        for each in found:
+            letter = each.letter
+            line = {
+                **each.described(),
+                "error": each.cause.error,
+                "sent_at": datetime.fromtimestamp(letter.sent_at, UTC).isoformat(timespec="milliseconds"),
+                "group": letter.group,
+                "attributes": dict(letter.attributes),
+                "body": letter.body,
+            }
+            self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.written += len(found)
+
+
+@contextmanager
+def new_letter_file(path: Path) -> Iterator[LetterFile]:
+    """Create a file of dead letters; nothing is overwritten. An empty one is removed. Raises LocalError."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OTHERS_MAY_NOT_READ)
+    except OSError as error:
+        raise LocalError(f"cannot create {path}: {error.strerror}; name another file") from error
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        letters = LetterFile(file)
+        try:
+            yield letters
+        finally:
+            if not letters.written:
+                path.unlink()
+
+
+def export_name(stack: str) -> Path:
+    """Return where a purge keeps what it deletes, if nothing else was said."""
+    return Path(f"dead-letters-{stack}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.jsonl")
+
+
+def read_letters(path: str) -> Iterator[Outgoing]:
+    """Yield the messages of a file of dead letters, as they were. Raises LocalError that names the line."""
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                given = parse_object(line, f"{path}:{number}")
+                try:
+                    yield Outgoing(given["body"], given["attributes"], given["group"], given["message_id"])
+                except KeyError as error:
+                    raise LocalError(f"{path}:{number} is no exported dead letter: it has no {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise LocalError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+class PurgeRecord:
+    """Who purges what, as lines in the worker's log group: `pipeline logs` shows them.
+
+    Rights on AWS: `logs:CreateLogStream` and `logs:PutLogEvents` on that group.
+    """
+
+    def __init__(self, stack: Stack, wanted: Wanted, file: Path | None) -> None:
+        given = {name: value for name, value in asdict(wanted).items() if value}
+        self._facts = {"stack": stack.name, "filter": given, "exported_to": None if file is None else str(file)}
+        groups: Any = stack.outputs.get("log_groups") or {}
+        if "worker" not in groups:
+            raise LocalError(f"stack {stack.name!r} has no output 'log_groups'; deploy it again with this version")
+        self._group = groups["worker"]
+        try:
+            self._caller = str(boto3.client("sts").get_caller_identity()["Arn"])
+            self._logs = boto3.client("logs")
+            self._stream = f"purge/{datetime.now(UTC):%Y-%m-%dT%H.%M.%S.%fZ}"
+            self._logs.create_log_stream(logGroupName=self._group, logStreamName=self._stream)
+        except (BotoCoreError, ClientError) as error:
+            raise LocalError(f"who purges cannot be recorded, so nothing was deleted: {one_line(error)}") from error
+
+    def begins(self) -> None:
+        """Write down that the purge begins. Raises LocalError."""
+        self._write("dead letters are being purged", {})
+
+    def ended(self, counts: Mapping[str, int]) -> None:
+        """Write down what was deleted. Raises LocalError."""
+        self._write("dead letters were purged", counts)
+
+    def _write(self, message: str, facts: Mapping[str, int]) -> None:
+        line = {
+            "level": "WARNING",
+            "message": message,
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "caller": self._caller,
+            **self._facts,
+            **facts,
+        }
+        event: Any = {"timestamp": round(time.time() * 1_000), "message": json.dumps(line)}
+        try:
+            self._logs.put_log_events(logGroupName=self._group, logStreamName=self._stream, logEvents=[event])
+        except (BotoCoreError, ClientError) as error:
+            raise LocalError(f"{message}, which was not recorded: {one_line(error)}") from error
