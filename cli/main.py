@@ -429,6 +429,21 @@ def readings(
 
 
 @command(app)
+def remove_readings(
+    key: Annotated[str, typer.Argument(help="The key of the upload: readings/....")],
+    stack: IotStackOption = "iot",
+    version: Annotated[str | None, typer.Option(help="The version, or the ETag in a bucket without versions.")] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Delete from an iot stack the readings that an upload wrote, unless another upload has written them since."""
+    from cli.remove_readings import run_remove_readings
+
+    return run_remove_readings(stack, key, version, dry_run=dry_run, as_json=as_json)
+
+
+@command(app)
 def replay(stack: IotStackOption = "iot", *, as_json: JsonOption = False) -> int:
     """Invoke an iot stack's worker with its dead letters, and delete those that succeed. Exit 1 if any is left."""
     from cli.replay import run_replay

@@ -62,7 +62,8 @@ def _existing_processor(value: str, info: ValidationInfo) -> str:
     try:
         body = ast.parse(path.read_text(encoding="utf-8")).body
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} is not Python: {error}") from error
+        where, why = (f":{error.lineno}", error.msg) if isinstance(error, SyntaxError) else ("", error)
+        raise ValueError(f"{path}{where} is not Python: {why}") from error
     defined, imported = list(_defined(body)), set(_imported(body))
     if match[2] not in defined and not imported & {match[2], "*"}:
         raise ValueError(f"{path} has no function {match[2]}; it has {', '.join(dict.fromkeys(defined)) or 'none'}")
