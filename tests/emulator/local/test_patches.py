@@ -302,7 +302,9 @@ def test_a_query_of_an_index_answers_as_if_it_had_looked_at_all_items(aws: Clien
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": each, "AttributeType": "S"} for each in ("id", "day", "time")],
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        GlobalSecondaryIndexes=[{"IndexName": "by-day", "KeySchema": key, "Projection": {"ProjectionType": "KEYS_ONLY"}}],
+        GlobalSecondaryIndexes=[
+            {"IndexName": "by-day", "KeySchema": key, "Projection": {"ProjectionType": "KEYS_ONLY"}}
+        ],
     )
     # In no order, with equal times, of two days, and one that is not in the index.
     items = [
