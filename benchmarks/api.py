@@ -19,10 +19,8 @@ from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import boto3
-from botocore.client import BaseClient
 from rich.console import Console
 from rich.table import Table as Grid
 
@@ -35,6 +33,7 @@ from handlers.api.worker import Worker
 from handlers.shared.log import logger
 from local.engine import Running, running
 from local.project import load_project
+from tests.aws_calls import tapped
 
 SAMPLES = Path(__file__).parents[1] / "tests/samples"
 EVENTS = 1_000
@@ -47,15 +46,14 @@ class Cost:
 
     def __init__(self, work: Callable[[], object], events: int) -> None:
         calls = 0
-        original: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]  # noqa: SLF001
 
-        def counted(*arguments: Any) -> Any:
+        def counted(_name: str, _parameters: object, make: Callable[[], Any]) -> Any:
             nonlocal calls
             calls += 1
-            return original(*arguments)
+            return make()
 
         started = time.process_time()
-        with patch.object(BaseClient, "_make_api_call", counted), redirect_stdout(StringIO()):
+        with tapped(counted), redirect_stdout(StringIO()):
             work()
         self.microseconds = (time.process_time() - started) / events * 1_000_000
         self.calls = calls / events

@@ -21,9 +21,7 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-from botocore.client import BaseClient
 from rich.console import Console
 from rich.table import Table as Grid
 
@@ -36,6 +34,7 @@ from handlers.shared import aws
 from handlers.shared.log import logger
 from local.engine import running
 from local.project import load_project
+from tests.aws_calls import tapped
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "tests/samples"
@@ -125,16 +124,15 @@ def megabytes() -> float:
 def cost(work: Callable[[], object]) -> Cost:
     """CPU time, AWS calls and memory of a piece of work."""
     calls = 0
-    original: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]  # noqa: SLF001
 
-    def counted(*arguments: Any) -> Any:
+    def counted(_name: str, _parameters: object, make: Callable[[], Any]) -> Any:
         nonlocal calls
         calls += 1
-        return original(*arguments)
+        return make()
 
     idle = megabytes()
     started = time.process_time()
-    with patch.object(BaseClient, "_make_api_call", counted), redirect_stdout(StringIO()):
+    with tapped(counted), redirect_stdout(StringIO()):
         work()
     return Cost(time.process_time() - started, calls, megabytes(), idle)
 

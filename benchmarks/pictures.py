@@ -104,7 +104,7 @@ class Recording:
 def local_shop(recording: Recording, folder: Path) -> Iterator[Path]:
     """Run the stack shop; yields the file of its live view."""
     seen = folder / "live.txt"
-    command = [sys.executable, "-W", "ignore", "-m", "cli.main", "local", "--stack", "shop"]
+    command = [sys.executable, "-W", "ignore", "-m", "cli.main", "local", "--stack", "shop", "--no-console"]
     with (
         seen.open("w") as live,
         subprocess.Popen(  # noqa: S603  ourselves

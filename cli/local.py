@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
 from rich.console import Console
 
+from cli.console import is_installed
 from cli.core.json_text import write_json
 from cli.core.signals import interrupt_on_signals
 from cli.core.stack import OUTPUTS, Stack, state_file
@@ -32,8 +33,11 @@ STOP_SECONDS = 5
 errors = Console(stderr=True)
 
 
-def run_local(stack: str, port: int, command: str | None, *, as_json: bool) -> int:
-    """Start a stack, then serve it or run a command against it. Return the exit code."""
+def run_local(stack: str, port: int, command: str | None, *, as_json: bool, console: bool) -> int:
+    """Start a stack, then serve it or run a command against it. Return the exit code.
+
+    A person is shown the console's address, unless `console` is off; a program that reads JSON is not.
+    """
     if command is None:
         Stack(stack).refuse_second()
     with brought_up(stack, port) as pipeline:
@@ -43,7 +47,7 @@ def run_local(stack: str, port: int, command: str | None, *, as_json: bool) -> i
             write_json(dict(sorted(pipeline.outputs.items())))
         else:
             show(pipeline)
-        return serve(pipeline)
+        return serve(pipeline, console=console and not as_json)
 
 
 @contextmanager
@@ -90,7 +94,7 @@ def _progress(stack: str) -> Iterator[tuple[Callable[[Registration], None], Call
 
 def show(pipeline: Running) -> None:
     """Print the outputs and a command to try."""
-    write_fields({name: value for name, value in sorted(pipeline.outputs.items()) if not isinstance(value, dict)})
+    write_fields({name: value for name, value in sorted(pipeline.outputs.items()) if isinstance(value, str)})
     project = pipeline.project
     if f"{NAMESPACE}:variant" in project.config:
         with chdir(project.directory):
@@ -100,17 +104,15 @@ def show(pipeline: Running) -> None:
     sys.stdout.flush()
 
 
-def serve(pipeline: Running) -> int:
+def serve(pipeline: Running, *, console: bool = True) -> int:
     """Serve until Ctrl-C or SIGTERM: show what happens, and reload changed handler code. Return the exit code."""
     live = LiveView(pipeline)
-    with state_file(pipeline):
-        write_lines(
-            [
-                f"in the browser: {suggest('console', '--stack', pipeline.project.stack)}",
-                "Ctrl-C stops it and removes everything",
-            ],
-            to_stderr=True,
-        )
+    # A program of another kind has nothing that the console could show.
+    console = console and is_installed() and f"{NAMESPACE}:variant" in pipeline.project.config
+    with state_file(pipeline), _console(pipeline.project.stack) if console else nullcontext():
+        write_lines(["Ctrl-C stops it and removes everything"], to_stderr=True)
+        if not console:
+            write_lines([f"in the browser: {suggest('console', '--stack', pipeline.project.stack)}"], to_stderr=True)
         try:
             while pipeline.emulator.running:
                 time.sleep(RELOAD_SECONDS)
@@ -119,6 +121,37 @@ def serve(pipeline: Running) -> int:
         except KeyboardInterrupt:
             return 0
     raise LocalError("the emulator has stopped unexpectedly; start the pipeline again")
+
+
+@contextmanager
+def _console(stack: str) -> Iterator[None]:
+    """Run the console of a stack in a process of its own for as long as the block, and print its address.
+
+    It is ready a second or two later, and costs the start of the pipeline nothing. It ends when its standard input
+    does, so also when this process is killed; Ctrl-C in the terminal does not reach it.
+    """
+    command = [sys.executable, "-W", "ignore", "-m", "cli", "console", "--stack", stack, "--port", "0", "--beside"]
+    with subprocess.Popen(  # noqa: S603  ourselves
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
+    ) as process:
+
+        def announce() -> None:
+            # It prints one line, or an error on standard error.
+            if address := str(process.stdout and process.stdout.readline()).partition("http")[2].strip():
+                write_lines([f"in the browser: http{address}"], to_stderr=True)
+
+        thread = Thread(target=announce, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            thread.join(STOP_SECONDS)
 
 
 def _execute(command: str, pipeline: Running) -> int:

@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial, wraps
-from importlib.util import find_spec
 from typing import Annotated, NoReturn, ParamSpec
 
 import typer
@@ -25,12 +24,16 @@ app = typer.Typer(
     help="An event-driven data pipeline, on this machine or on AWS.",
 )
 faults_app = typer.Typer(no_args_is_help=True, help="Inject faults into a stack, for game days: docs/faults.md.")
+circuit_app = typer.Typer(
+    no_args_is_help=True, help="Show, open and close the circuit breaker of a stack: docs/circuit-breaker.md."
+)
 csv_app = typer.Typer(no_args_is_help=True, help="Work with CSV files on this disk.")
 dead_letters_app = typer.Typer(no_args_is_help=True, help="List, redrive and purge the dead letters of a stack.")
 webhook_app = typer.Typer(
     no_args_is_help=True, help="Send signed requests to the webhooks of a stack: docs/webhooks.md."
 )
 app.add_typer(faults_app, name="faults")
+app.add_typer(circuit_app, name="circuit")
 app.add_typer(csv_app, name="csv")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(webhook_app, name="webhook")
@@ -127,14 +130,17 @@ def local(
         typer.Option("--exec", help="Run this shell command against the pipeline, stop it, exit with its code."),
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print only the outputs, as one line of JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print only the outputs, as one line of JSON; no console.")
+    ] = False,
+    with_console: Annotated[bool, typer.Option("--console/--no-console", help="Show the stack in the browser.")] = True,
 ) -> int:
     """Run a stack on this machine, in an AWS emulator, until Ctrl-C. Changed handler code is reloaded."""
     # Nothing is to be cleaned up before the start, and an interrupted import can swallow Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from cli.local import run_local
 
-    return run_local(stack, port, shell_command, as_json=as_json)
+    return run_local(stack, port, shell_command, as_json=as_json, console=with_console)
 
 
 @command(app)
@@ -148,9 +154,12 @@ def console(
     writable: Annotated[
         bool, typer.Option("--writable", help="Send, redrive and purge on AWS, too; on this machine it can anyway.")
     ] = False,
+    beside: Annotated[bool, typer.Option(hidden=True, help="End with standard input: `pipeline local` does.")] = False,
 ) -> int:
     """See a stack that runs here or on AWS in the browser, until Ctrl-C."""
-    if find_spec("starlette") is None or find_spec("jinja2") is None:
+    from cli.console import is_installed
+
+    if not is_installed():
         from cli.core.suggestions import program
 
         raise LocalError(
@@ -159,9 +168,8 @@ def console(
     from cli.console.serve import run_console
     from cli.core.http import Access
 
-    return run_console(
-        stack, port, Access.from_options(header or [], sign=sign), read_only=read_only, writable=writable
-    )
+    access = Access.from_options(header or [], sign=sign)
+    return run_console(stack, port, access, read_only=read_only, writable=writable, beside=beside)
 
 
 @command(app)
@@ -421,6 +429,21 @@ def readings(
 
 
 @command(app)
+def remove_readings(
+    key: Annotated[str, typer.Argument(help="The key of the upload: readings/....")],
+    stack: IotStackOption = "iot",
+    version: Annotated[str | None, typer.Option(help="The version, or the ETag in a bucket without versions.")] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Delete from an iot stack the readings that an upload wrote, unless another upload has written them since."""
+    from cli.remove_readings import run_remove_readings
+
+    return run_remove_readings(stack, key, version, dry_run=dry_run, as_json=as_json)
+
+
+@command(app)
 def replay(stack: IotStackOption = "iot", *, as_json: JsonOption = False) -> int:
     """Invoke an iot stack's worker with its dead letters, and delete those that succeed. Exit 1 if any is left."""
     from cli.replay import run_replay
@@ -488,6 +511,44 @@ def csv_report(
     from cli.csv_report import run_csv_report
 
     return run_csv_report(file, as_html=as_html)
+
+
+@command(circuit_app, "show")
+def circuit_show(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
+    """Show the circuit: open or closed, since when and why, and the keys that are held back."""
+    from cli.circuit import run_show
+
+    return run_show(stack, as_json=as_json)
+
+
+@command(circuit_app, "open")
+def circuit_open(
+    stack: StackOption = "dev",
+    length: Annotated[
+        timedelta,
+        typer.Option("--for", parser=duration, metavar="DURATION", show_default="1h", help="At most 12h."),
+    ] = timedelta(hours=1),
+    reason: Annotated[str, typer.Option(help="Why, for whoever looks at it.")] = "",
+    *,
+    as_json: JsonOption = False,
+) -> int:
+    """Open the circuit for a time: the worker takes no messages, which wait in the queue."""
+    from cli.circuit import run_open
+
+    return run_open(stack, length, reason, as_json=as_json)
+
+
+@command(circuit_app, "close")
+def circuit_close(
+    stack: StackOption = "dev",
+    *,
+    at_once: Annotated[bool, typer.Option("--at-once", help="Go on at full speed. Default: slowly at first.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Close the circuit, and hold no key back."""
+    from cli.circuit import run_close
+
+    return run_close(stack, at_once=at_once, as_json=as_json)
 
 
 @command(faults_app, "show")

@@ -58,7 +58,9 @@ def command_reference() -> str:
     ]
     for path, command in _commands(root, "pipeline"):
         lines += ["", f"## {path}", "", _one_line(command.help or ""), "", "```", _usage(path, command), "```"]
-        if rows := [_parameter(each) for each in command.params if each.name != "help"]:
+        if rows := [
+            _parameter(each) for each in command.params if each.name != "help" and not getattr(each, "hidden", False)
+        ]:
             lines += ["", "| argument or option | default | what it is |", "|---|---|---|", *rows]
     return "\n".join(lines) + "\n"
 
@@ -145,7 +147,7 @@ def _argument(parameter: Any) -> str:
 
 
 def _parameter(parameter: Any) -> str:
-    name = _argument(parameter) if _is_argument(parameter) else ", ".join(parameter.opts)
+    name = _argument(parameter) if _is_argument(parameter) else ", ".join([*parameter.opts, *parameter.secondary_opts])
     default = getattr(parameter, "show_default", None)
     value = default if isinstance(default, str) else parameter.default
     shown = "required" if parameter.required else "" if value in (None, False) or callable(value) else f"`{value}`"

@@ -52,10 +52,15 @@ def signed_headers(
     """
     webhook = Webhook(**described_as(options))
     sender = webhook.sender
-    if event_type and not sender.type_header:
-        raise LocalError(f"--type: a webhook of {options.signature!r} has its type in the body ({sender.type_field})")
-    if delivery and not sender.key_header:
-        raise LocalError(f"--id: a webhook of {options.signature!r} has its id in the body ({sender.key_field})")
+    for option, given, what, option_group, header, field in (
+        ("--type", event_type, "type", "type", sender.type_header, sender.type_field),
+        ("--id", delivery, "id", "idempotency", sender.key_header, sender.key_field),
+    ):
+        if given and not header:
+            place = (
+                f"has its {what} in the body ({field})" if field else f"has no {what} unless {option_group} names one"
+            )
+            raise LocalError(f"{option}: a webhook of {options.signature!r} {place}")
     message_id = delivery or str(uuid.uuid4())
     try:
         signed = sign(webhook.rule, secret, body, message_id=message_id, now=int(time.time()))

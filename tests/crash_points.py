@@ -5,7 +5,7 @@
         with broken(point):
             run()          # raises Killed where the function would have died
 
-All variants' functions are tried with it. A call is broken after botocore's own retries, where the code sees it.
+All variants' functions are tried with it. A call is broken after the client's own retries, where the code sees it.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 from handlers.shared import aws
+from tests.aws_calls import tapped
 
 WAYS = ("fails before", "fails after", "dies before", "dies after")
 
@@ -40,14 +40,8 @@ class Point:
 
 @contextmanager
 def _tapped(on_call: Callable[[str, Callable[[], Any]], Any]) -> Iterator[None]:
-    """Hands every call of a botocore client to `on_call(name, make)`; one at a time, so that they have an order."""
-    original: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]  # the stubs leave it out
-
-    def tap(self: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
-        name = f"{self.meta.service_model.service_name}:{operation}"
-        return on_call(name, lambda: original(self, operation, parameters))
-
-    with patch.object(BaseClient, "_make_api_call", tap), patch.object(aws, "CALLS_AT_ONCE", 1):
+    """Hands every call of a client to `on_call(name, make)`; one at a time, so that they have an order."""
+    with tapped(lambda name, _, make: on_call(name, make)), patch.object(aws, "CALLS_AT_ONCE", 1):
         yield
 
 

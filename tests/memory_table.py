@@ -1,4 +1,4 @@
-"""DynamoDB tables in memory, which answer the calls of botocore's clients.
+"""DynamoDB tables in memory, which answer the calls of DynamoDB clients.
 
 They understand the calls that handlers/shared/dynamodb.py and the tests make, and raise NotImplementedError for
 everything else.
@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from unittest.mock import patch
 
 from botocore import xform_name
-from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 
 from handlers.shared.dynamodb import plain, typed
+from tests.aws_calls import tapped
 
 Typed = dict[str, Any]
 Item = dict[str, Typed]
@@ -66,20 +66,19 @@ class MemoryDynamoDB:
     @contextmanager
     def answering(self) -> Iterator[None]:
         """Answer the calls of all DynamoDB clients while the block runs."""
-        original: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]  # the stubs leave it out
 
-        def call(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
-            if client.meta.service_model.service_name != "dynamodb":
-                return original(client, operation, parameters)
+        def call(name: str, parameters: Mapping[str, Any], make: Callable[[], Any]) -> Any:
+            service, _, operation = name.partition(":")
+            if service != "dynamodb":
+                return make()
             try:
                 with self._lock:
                     return getattr(self, xform_name(operation))(**parameters)
             except ConditionFailedError as error:
-                code = "ConditionalCheckFailedException"
-                answer: Any = {"Error": {"Code": code, "Message": ""}}
-                raise client.exceptions.from_code(code)(answer, operation) from error
+                answer: Any = {"Error": {"Code": "ConditionalCheckFailedException", "Message": ""}}
+                raise ClientError(answer, operation) from error
 
-        with patch.object(BaseClient, "_make_api_call", call):
+        with tapped(call):
             yield
 
     # Batches

@@ -105,7 +105,7 @@ def not_refused(calls: Iterable[Call]) -> list[tuple[Call, str]]:
     found = []
     for service, method, arguments in calls:
         try:
-            getattr(aws.client(service), method)(**arguments)
+            getattr(aws.botocore_client(service), method)(**arguments)
             code = "done"
         except ClientError as error:
             code = str(error.response["Error"]["Code"])

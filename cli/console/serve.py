@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
 import socket
 import sys
@@ -72,8 +73,13 @@ def _listener(port: int) -> socket.socket:
     return listener
 
 
-def run_console(stack: str, port: int, access: Access, *, read_only: bool, writable: bool) -> int:
-    """Serve the console of a stack until Ctrl-C, and print its address. On AWS it is read-only unless `writable`."""
+def run_console(stack: str, port: int, access: Access, *, read_only: bool, writable: bool, beside: bool = False) -> int:
+    """Serve the console of a stack until Ctrl-C, and print its address. On AWS it is read-only unless `writable`.
+
+    With `beside` it also ends with its standard input, whose other end `pipeline local` holds.
+    """
+    if beside:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     target = Stack(stack)
     read_only = read_only or not (writable or target.is_local)
     target.aim_aws_clients()
@@ -84,3 +90,9 @@ def run_console(stack: str, port: int, access: Access, *, read_only: bool, writa
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
     return 0
+
+
+def _end_with_stdin() -> None:
+    sys.stdin.buffer.read()
+    # At once: the pipeline is gone, and with it all that a job could leave half done.
+    os._exit(0)

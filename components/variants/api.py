@@ -77,7 +77,6 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         [queue.grant_send_dead_letters(), table.grant_read(), table.grant_complete(), *adds.worker_grants],
         queue=queue,
         table=table,
-        bucket=bucket,
         runtime=runtime_with_packages(f"{name}-processor", config.worker, runtime, bucket),
         environment=_worker_environment(config),
     )

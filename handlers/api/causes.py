@@ -33,7 +33,7 @@ class EventCauses:
         self._table = EventReader(table_name, time_index_shards=0)
 
     def __call__(self, letters: Sequence[Letter]) -> list[Cause]:
-        """Return the causes, in order. Raises OutsideError."""
+        """Return the causes, in order. Raises `outside_errors`."""
         causes = [recorded(letter, "event_id") for letter in letters]
         events = [_event(letter) for letter in letters]
         asked = [

@@ -61,8 +61,8 @@ class Retrying:
 
     attempt: int
     failure: Failure
-    used_none: bool = False
-    """A service of the pipeline's own failed, not the event: the wait grows with the receives."""
+    wait_seconds: int = 0
+    """Until the next attempt; 0: as `worker.backoff` says."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from handlers.api import events, objects
 from handlers.api.entries import Entry, answer_batch, answer_one, envelope_of, outgoing, settle
 from handlers.api.events import Envelope
@@ -27,7 +25,7 @@ from handlers.api.settings import IngestSettings
 from handlers.api.submissions import Submissions
 from handlers.api.table import EventTable
 from handlers.shared import metrics, queues
-from handlers.shared.dynamodb import TableError
+from handlers.shared.dynamodb import outside_errors
 from handlers.shared.errors import NotFoundError, UnavailableError
 from handlers.shared.http import Request, answer, known_parameters, read_route, response
 from handlers.shared.log import logger
@@ -40,8 +38,6 @@ SCHEMAS_FILE = Path(__file__).parents[2] / "schemas.json"
 
 SUBMIT, HEALTH = "POST /events", "GET /health"
 LOGGED_IDS = 20
-
-OutsideError = (BotoCoreError, ClientError, TableError)
 
 
 class Ingest:
@@ -73,7 +69,7 @@ class Ingest:
             unread = ("headers", "multiValueHeaders", "body", "rawQueryString", "multiValueQueryStringParameters")
             event = {**event, **dict.fromkeys(unread)}
         # Errors after sending are handled for each event, so an error of a service here means nothing was sent.
-        return answer(event, self._route, OutsideError, _count_refused_body)
+        return answer(event, self._route, outside_errors, _count_refused_body)
 
     def _route(self, request: Request, facts: dict[str, Any]) -> dict[str, Any]:
         match request.route:
@@ -159,7 +155,7 @@ class Ingest:
             return
         try:
             write([envelope_of(entry) for entry in entries])
-        except OutsideError:
+        except outside_errors():
             # An event in the queue is accepted even without its item, which the worker writes. A claim that was not
             # given up is shown to no client, and the next request with its key takes it over.
             logger.exception("items were not written", extra={"ids": [envelope_of(entry).id for entry in entries]})

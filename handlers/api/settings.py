@@ -65,6 +65,11 @@ class WorkerSettings(EventSettings):
     circuit_failure_threshold: int = 0
     """0: there is no circuit breaker, and what follows is not set."""
     circuit_recovery_seconds: int = 0
+    circuit_key_failure_threshold: int = 0
+    circuit_key_field: str = ""
+    """The path of the field that holds an event's key; empty: nothing is held back alone."""
+    maximum_concurrency: int = 0
+    """Batches that the worker's event source mapping may run at the same time."""
     mapping_parameter: str = ""
     """The SSM parameter with the id of the worker's event source mapping."""
 

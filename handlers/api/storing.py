@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from handlers.api import notices, objects
 from handlers.api.decisions import (
     Conflict,
@@ -34,11 +32,9 @@ from handlers.api.processing import failure_of
 from handlers.api.settings import WorkerSettings
 from handlers.api.table import EventTable
 from handlers.shared import aws, queues
-from handlers.shared.dynamodb import TableError
+from handlers.shared.dynamodb import outside_errors
 from handlers.shared.log import logger
 from handlers.shared.times import timestamp
-
-OutsideError = (BotoCoreError, ClientError, TableError)
 
 # The promise is that finished work is stored within a second; the rest is for the calls. A constant, because nobody
 # has a reason to wait longer, and shorter would cost more than one round of writes for an ordinary batch.
@@ -74,8 +70,8 @@ class Storing:
 
     def delay_seconds(self, delivery: Delivery) -> int:
         """Return the seconds until the next attempt of an event that failed."""
-        if isinstance(delivery.outcome, Retrying) and delivery.outcome.used_none:
-            return self._delays.setdefault(delivery.message_id, self._patient(delivery))
+        if isinstance(delivery.outcome, Retrying) and delivery.outcome.wait_seconds:
+            return delivery.outcome.wait_seconds
         return self._delays.setdefault(delivery.message_id, self._backoff(max(1, delivery.attempts)))
 
     @contextmanager
@@ -108,7 +104,7 @@ class Storing:
                     return
             try:
                 self.store()
-            except OutsideError:
+            except outside_errors():
                 logger.exception("finished events were not stored; the end of the batch tries again")
                 return
 
@@ -118,7 +114,7 @@ class Storing:
         return self._waiting_since + STORE_AFTER_SECONDS - time.monotonic()
 
     def store(self) -> None:
-        """Store every finished event that is not stored yet. Raises OutsideError."""
+        """Store every finished event that is not stored yet. Raises `outside_errors`."""
         with self._one_at_a_time:
             with self._changed:
                 self._waiting_since = None
@@ -143,7 +139,7 @@ class Storing:
             key = objects.result_key(delivery.event)
             try:
                 objects.put_result(self._settings.bucket_name, key, delivery.outcome.result)
-            except OutsideError as error:
+            except outside_errors() as error:
                 logger.warning("a result was not stored; the message returns to the queue", exc_info=True)
                 delivery.outcome = self.unavailable(delivery, error)
 
@@ -151,10 +147,8 @@ class Storing:
 
     def unavailable(self, delivery: Delivery, error: Exception | None = None) -> Returned:
         """A service of AWS did not answer: that is no attempt of the event."""
-        return Returned("unavailable", self._patient(delivery), failure_of(error) if error else None)
-
-    def _patient(self, delivery: Delivery) -> int:
-        return queues.patient_seconds(delivery.receives, self._settings.backoff_base_seconds)
+        wait = queues.patient_seconds(delivery.receives, self._settings.backoff_base_seconds)
+        return Returned("unavailable", wait, failure_of(error) if error else None)
 
     def _give_up(self, dead: Sequence[Delivery]) -> None:
         """Alert, and send messages to the dead letters."""
@@ -189,7 +183,7 @@ class Storing:
                 # One alert for each cause and minute, from whichever worker comes first.
                 if self._table.claim_minute(f"alert#{cause}"):
                     notices.publish_failures(self._settings.alerts_topic_arn, self._service, cause, failures)
-        except OutsideError:
+        except outside_errors():
             # The alarm on the dead letters rings all the same; to fail the batch would help nobody.
             logger.exception("an alert was not published")
 
@@ -249,4 +243,4 @@ class Storing:
                 raise TypeError(f"{outcome} does not complete an event")
 
 
-__all__ = ["Dead", "OutsideError", "Storing"]
+__all__ = ["Dead", "Storing"]

@@ -106,7 +106,8 @@ class Webhooks:
         self._webhooks = {name: Webhook(**fields) for name, fields in given.items()}
         arns = {arn for each in self._webhooks.values() for arn in (*each.secrets, each.token) if arn}
         self._secrets = Secrets({arn: arn for arn in arns})
-        self._doubted_at = time.monotonic()
+        # Of each webhook, so that forged requests to one do not delay a new secret of another.
+        self._doubted_at = dict.fromkeys(self._webhooks, time.monotonic())
 
     def answer(self, request: Request, facts: dict[str, Any], accept: Accept) -> dict[str, Any]:
         """Return the response to a request. Raises ApiError."""
@@ -125,7 +126,7 @@ class Webhooks:
     ) -> dict[str, Any]:
         if len(request.body) > webhook.max_body_bytes:
             raise TooLargeError("body_too_large", f"the body is larger than {webhook.max_body_bytes} bytes")
-        verdict = facts["signature"] = self._verdict(webhook, request)
+        verdict = facts["signature"] = self._verdict(name, webhook, request)
         if verdict != "genuine":
             raise _unauthorized(name, verdict)
         known_parameters(request, ())
@@ -144,15 +145,22 @@ class Webhooks:
             return text_response("")
         return answered
 
-    def _verdict(self, webhook: Webhook, request: Request) -> Verdict:
+    def _verdict(self, name: str, webhook: Webhook, request: Request) -> Verdict:
         """Verify the signature; a forged one again with newly read secrets. Raises UnavailableError as `_verified`."""
-        verdict, now = self._verified(webhook, request), time.monotonic()
-        if verdict != "forged" or now < self._doubted_at + DOUBT_SECONDS:
-            return verdict
-        # The secret may have been rotated under its ARN, and not every sender retries.
-        self._doubted_at = now
-        self._secrets.doubt(webhook.secrets)
-        return self._verified(webhook, request)
+        verdict = self._verified(webhook, request)
+        return self._verified(webhook, request) if verdict == "forged" and self._doubts(name, webhook) else verdict
+
+    def _doubts(self, name: str, webhook: Webhook) -> bool:
+        """Have the secrets of a webhook read again, and return True. Return False if that was done just now.
+
+        They may have been rotated under their ARNs, and not every sender retries.
+        """
+        now = time.monotonic()
+        if now < self._doubted_at[name] + DOUBT_SECONDS:
+            return False
+        self._doubted_at[name] = now
+        self._secrets.doubt([*webhook.secrets, webhook.token])
+        return True
 
     def _verified(self, webhook: Webhook, request: Request) -> Verdict:
         """Verify the signature. Raises UnavailableError if a secret that cannot be read could be the right one."""
@@ -221,11 +229,9 @@ class Webhooks:
         """Answer the challenge with which a sender verifies the URL."""
         parameters = single_parameters(request)
         if webhook.token:
-            token = self._key(PLAIN, webhook.token)
-            if token is None:
-                raise unavailable_error()
             given = parameters.get(webhook.token_parameter, "")
-            if not hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token):
+            is_right = self._is_token(webhook, given)
+            if not (is_right or (self._doubts(name, webhook) and self._is_token(webhook, given))):
                 raise _unauthorized(name, "forged")
         challenge = parameters.get(webhook.challenge_parameter, "")
         if not _is_challenge(challenge):
@@ -234,6 +240,12 @@ class Webhooks:
                 "invalid_parameter", message, [{"path": webhook.challenge_parameter, "message": message}]
             )
         return text_response(challenge)
+
+    def _is_token(self, webhook: Webhook, given: str) -> bool:
+        token = self._key(PLAIN, webhook.token)
+        if token is None:
+            raise unavailable_error()
+        return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token)
 
 
 def _unauthorized(name: str, verdict: Verdict) -> UnauthorizedError:

@@ -16,7 +16,7 @@ class FileCauses:
         self._table = FileTable(table_name)
 
     def __call__(self, letters: Sequence[Letter]) -> list[Cause]:
-        """Return the causes, in order. Raises OutsideError."""
+        """Return the causes, in order. Raises `outside_errors`."""
         return aws.each(lambda letter: recorded(letter, "file_id") or self._of_files(letter), letters)
 
     def _of_files(self, letter: Letter) -> Cause:

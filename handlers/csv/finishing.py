@@ -37,7 +37,7 @@ class Finishing:
         self._service = service
 
     def finish(self, run: Run, message_id: str, status: str, facts: Item) -> Finished:
-        """Store the report and the outcome of a file, then settle it. Raises LostError and OutsideError."""
+        """Store the report and the outcome of a file, then settle it. Raises LostError, and the errors of services."""
         file, engine = run.file, run.engine
         now = datetime.now(UTC)
         seconds = (now - datetime.fromisoformat(run.item["started_at"])).total_seconds()

@@ -6,8 +6,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from handlers.iot.silence import SilenceAlert, SilenceAlertKind
 from handlers.iot.thresholds import Alert
 from handlers.shared import aws
@@ -97,7 +95,7 @@ def _published(topic_arn: str, entries: Sequence[Mapping[str, Any]]) -> list[int
     numbered = [{"Id": str(position), **entry} for position, entry in enumerate(entries)]
     try:
         answer = aws.client("sns").publish_batch(TopicArn=topic_arn, PublishBatchRequestEntries=numbered)
-    except (BotoCoreError, ClientError) as error:
+    except aws.errors() as error:
         # Other calls may go well: the caller is told alert by alert.
         logger.warning("the topic did not take alerts", extra={"topic": topic_arn, "reason": str(error)})
         return []

@@ -23,10 +23,11 @@ from handlers.iot.silence import (
     told,
     watched,
 )
-from handlers.iot.table import OutsideError, ReadingTable, StoredState
+from handlers.iot.table import ReadingTable, StoredState
 from handlers.shared import metrics
 from handlers.shared.backoff import backoff
 from handlers.shared.context import LambdaContext
+from handlers.shared.dynamodb import outside_errors
 from handlers.shared.log import logger
 
 # Longer than a run may take (components/variants/iot.py). The first run after it publishes what a dead run left.
@@ -96,7 +97,7 @@ class Watcher:
                     watch.complete = False
                     break
                 watch.claimed |= self._decide(devices, now)
-        except OutsideError as error:
+        except outside_errors() as error:
             # What is claimed is published nevertheless: a table that throttles each run must not hold alerts back.
             watch.complete, watch.failure = False, error
         return watch
@@ -133,7 +134,7 @@ class Watcher:
                     if hearing != stored.state.hearing:
                         changes[device] = (stored, replace(stored.state, hearing=hearing))
                 left = changes.keys() - self._table.replace_states(changes).keys()
-            except OutsideError:
+            except outside_errors():
                 # An alert that is out must be recorded if at all possible. Conditions find out what was written.
                 logger.warning("the states of silent devices were not written", exc_info=True)
         if left:

@@ -28,11 +28,12 @@ from handlers.iot.objects import Upload
 from handlers.iot.readings import Reading, Rejection, UnusableObjectError, not_after, timestamp_of
 from handlers.iot.settings import IotWorkerSettings
 from handlers.iot.silence import SILENCE_FILE, Silences, heard
-from handlers.iot.table import OutsideError, ReadingTable, StoredState
+from handlers.iot.table import ReadingTable, StoredState
 from handlers.iot.thresholds import Alert, Thresholds
 from handlers.shared import aws, metrics
 from handlers.shared.backoff import backoff
 from handlers.shared.context import LambdaContext
+from handlers.shared.dynamodb import outside_errors
 from handlers.shared.keys import has_suffix
 from handlers.shared.log import logger
 
@@ -103,8 +104,9 @@ class IotWorker:
         rejections_key = ""
         if contents.rejections:
             rejections_key = objects.put_rejections(self._settings.bucket_name, upload, contents.rejections)
-        expires_at = int(upload.arrived_at.timestamp()) + self._settings.readings_expire_after_days * SECONDS_A_DAY
-        self._table.put(contents.readings, expires_at)
+        arrived_at = int(upload.arrived_at.timestamp())
+        expires_at = arrived_at + self._settings.readings_expire_after_days * SECONDS_A_DAY
+        self._table.put(contents.readings, upload.source, arrived_at, expires_at)
         not_before = earliest_told(upload.arrived_at, self._settings.max_alert_age_minutes)
         alerting = Alerting(
             self._table, self._thresholds, self._silences, self._publish, run, upload, expires_at, not_before
@@ -203,7 +205,7 @@ class Alerting:
             try:
                 written, missing = self._round(left)
                 failed = 0
-            except OutsideError:
+            except outside_errors():
                 # An alert that is out must be marked as such if at all possible. Conditions find out what was written.
                 failed += 1
                 if failed == FAILED_ROUNDS:

@@ -17,15 +17,11 @@ from collections.abc import Callable, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from handlers.shared import aws, queues
-from handlers.shared.dynamodb import TableError
+from handlers.shared.dynamodb import outside_errors
 from handlers.shared.letters import Explain, Found, Letter, Wanted, in_order
 from handlers.shared.log import logger
 from handlers.shared.passes import UNCONTROLLED, Act, Control, Pass, keep_nothing
-
-OutsideError = (BotoCoreError, ClientError, TableError)
 
 # The longest time of a round, unless a service hangs. No round begins with less time left.
 ROUND_SECONDS = 8
@@ -135,7 +131,7 @@ class DeadLetters:
         """Return the approximate numbers of visible and of hidden letters, None if SQS does not answer."""
         try:
             answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=[VISIBLE, HIDDEN])
-        except OutsideError:
+        except outside_errors():
             # The result of a pass is worth reporting without this number, too.
             logger.exception("the dead letters were not counted")
             return None
@@ -156,7 +152,7 @@ class DeadLetters:
         try:
             try:
                 seen_all = self._rounds(wanted, maximum, seconds, act, done, control, held)
-            except OutsideError as error:
+            except outside_errors() as error:
                 logger.exception("a service did not answer; the pass over the dead letters ends here")
                 done.error, seen_all = error, False
             counts = self._counts()
@@ -273,7 +269,7 @@ class Held:
         del self._handles[letter.message_id]
 
     def renew(self) -> None:
-        """Hide all for longer, when it is time to. Raises OutsideError."""
+        """Hide all for longer, when it is time to. Raises `outside_errors`."""
         if self._handles and time.monotonic() >= self._renew_at:
             queues.return_after(self._url, dict.fromkeys(self._handles.values(), HIDDEN_SECONDS))
             self._renew_at = time.monotonic() + HIDDEN_SECONDS - RENEWED_SECONDS
@@ -282,7 +278,7 @@ class Held:
         """Make all visible."""
         try:
             queues.return_after(self._url, dict.fromkeys(self._handles.values(), 0))
-        except OutsideError:
+        except outside_errors():
             # They become visible by themselves after the time that they were hidden for.
             logger.exception("the visibility of messages was not changed")
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from botocore.exceptions import ClientError
-
 from handlers.shared import aws
 from handlers.shared.backoff import backoff
 
@@ -49,6 +47,11 @@ CONDITION_FAILED = ("ConditionalCheckFailed", "DuplicateItem")
 
 class TableError(Exception):
     """DynamoDB refused an entry for a reason other than its condition, or throttled it at every attempt."""
+
+
+def outside_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of services, for an `except`: botocore's, and TableError."""
+    return (*aws.errors(), TableError)
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,9 @@ class Table:
                 ConditionExpression=condition,
                 ExpressionAttributeValues=typed({f":{name}": value for name, value in values.items()}),
             )
-        except self._client.exceptions.ConditionalCheckFailedException:
+        except aws.errors() as error:
+            if not _is_refusal(error):
+                raise
             return False
         return True
 
@@ -210,7 +215,9 @@ class Table:
                 ExpressionAttributeValues=typed({f":{name}": value for name, value in values.items()}),
                 ReturnValues="ALL_NEW",
             )
-        except self._client.exceptions.ConditionalCheckFailedException:
+        except aws.errors() as error:
+            if not _is_refusal(error):
+                raise
             return None
         return self._plain(answer["Attributes"])
 
@@ -277,8 +284,8 @@ class Table:
         while True:
             try:
                 left = call(pending)
-            except ClientError as error:
-                if error.response["Error"]["Code"] not in THROTTLED_CALLS or fruitless == ATTEMPTS - 1:
+            except aws.errors() as error:
+                if aws.code(error) not in THROTTLED_CALLS or fruitless == ATTEMPTS - 1:
                     raise
                 left = pending
             if not left:
@@ -289,6 +296,10 @@ class Table:
                 raise TableError(f"{self.name}: DynamoDB throttled {len(left)} entries at each of {ATTEMPTS} attempts")
             time.sleep(backoff(fruitless, PAUSE_SECONDS, MAXIMUM_PAUSE_SECONDS))
             pending = left
+
+
+def _is_refusal(error: Exception) -> bool:
+    return aws.code(error) == "ConditionalCheckFailedException"
 
 
 def _where(key: Item, conditions: Sequence[Condition]) -> tuple[str, list[Typed]]:

@@ -58,13 +58,13 @@ Route = Callable[[Request, dict[str, Any]], dict[str, Any]]
 def answer(
     event: Mapping[str, Any],
     route: Route,
-    outside_errors: tuple[type[Exception], ...],
+    outside_errors: Callable[[], tuple[type[Exception], ...]],
     refused: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Return the response of `route` to a request, or that of the error it raises.
 
-    `outside_errors` are errors of services, raised before anything was accepted: they become a 503. `refused` is called
-    for a refused request, and may add facts to its log line.
+    `outside_errors` returns the errors of services, raised before anything was accepted: they become a 503. `refused`
+    is called for a refused request, and may add facts to its log line.
     """
     # For a request that cannot be read. The logger keeps the id until the next request.
     logger.set_correlation_id(event["requestContext"]["requestId"])
@@ -76,7 +76,7 @@ def answer(
     except ApiError as error:
         refused(facts)
         answered = response(error.status, error_body(error))
-    except outside_errors:
+    except outside_errors():
         logger.exception("a service did not answer")
         unavailable = unavailable_error()
         answered = response(unavailable.status, error_body(unavailable))

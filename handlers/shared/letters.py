@@ -66,7 +66,7 @@ class Cause:
     """Returns the text or number at a path of its event."""
 
 
-# Returns the causes of messages, in order. Raises OutsideError.
+# Returns the causes of messages, in order. Raises `outside_errors`.
 Explain = Callable[[Sequence[Letter]], list[Cause]]
 
 

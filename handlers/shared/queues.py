@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from handlers.shared import aws
 from handlers.shared.backoff import backoff, patient
 from handlers.shared.log import logger
@@ -102,7 +100,7 @@ def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
         entries = [_entry(position, messages[position]) for position in positions]
         try:
             answer = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
-        except (BotoCoreError, ClientError) as error:
+        except aws.errors() as error:
             # The other calls may have succeeded, so the result says it for each message.
             logger.warning("the queue did not take messages", extra={"queue": queue_url, "reason": str(error)})
             return []
@@ -121,6 +119,25 @@ def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
     return sent
 
 
+def receive(queue_url: str, hidden_seconds: int) -> dict[str, Any] | None:
+    """Return one message as Lambda delivers it, hidden from others for a time; None if no message is visible."""
+    answer = aws.client("sqs").receive_message(
+        QueueUrl=queue_url,
+        VisibilityTimeout=hidden_seconds,
+        # Without a wait SQS asks some of its servers only.
+        WaitTimeSeconds=1,
+        MessageSystemAttributeNames=["ApproximateReceiveCount", "MessageGroupId"],
+    )
+    for message in answer.get("Messages", []):
+        return {
+            "messageId": message["MessageId"],
+            "receiptHandle": message["ReceiptHandle"],
+            "body": message["Body"],
+            "attributes": message["Attributes"],
+        }
+    return None
+
+
 def delete(queue_url: str, handles: Sequence[str]) -> list[bool]:
     """Delete messages by receipt handle. Returns for each whether SQS has confirmed it."""
     client = aws.client("sqs")
@@ -131,7 +148,7 @@ def delete(queue_url: str, handles: Sequence[str]) -> list[bool]:
                 QueueUrl=queue_url,
                 Entries=[{"Id": str(position), "ReceiptHandle": handle} for position, handle in entries],
             )
-        except (BotoCoreError, ClientError) as error:
+        except aws.errors() as error:
             logger.warning("messages were not deleted", extra={"queue": queue_url, "reason": str(error)})
             return []
         return [int(entry["Id"]) for entry in answer.get("Successful", [])]

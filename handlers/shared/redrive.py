@@ -10,7 +10,8 @@ from typing import Any
 
 from handlers.shared.bodies import json_text
 from handlers.shared.context import LambdaContext
-from handlers.shared.dead_letters import ROUND_SECONDS, DeadLetters, OutsideError
+from handlers.shared.dead_letters import ROUND_SECONDS, DeadLetters
+from handlers.shared.dynamodb import outside_errors
 from handlers.shared.errors import BadRequestError, ForbiddenError, NotFoundError
 from handlers.shared.http import (
     Request,
@@ -66,7 +67,7 @@ class Redrive:
     def handle(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Return the response to a request of API Gateway."""
         seconds = context.get_remaining_time_in_millis() / 1_000 - STOPPING_SECONDS
-        return answer(event, lambda request, facts: self._route(request, seconds, facts), OutsideError)
+        return answer(event, lambda request, facts: self._route(request, seconds, facts), outside_errors)
 
     def _route(self, request: Request, seconds: float, facts: dict[str, Any]) -> dict[str, Any]:
         # The routes require AWS_IAM. This check keeps dead letters private even if they are opened by mistake.

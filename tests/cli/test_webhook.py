@@ -190,6 +190,14 @@ def test_what_cannot_be_sent_is_an_error(
     assert received == []
 
 
+def test_a_webhook_without_type_and_id_says_which_option_names_them() -> None:
+    options = WebhookOptions.model_validate({"signature": "hmac", "hmac": {"header": "X-Sig"}, "secrets": [ARN]})
+    with pytest.raises(LocalError, match="--id: a webhook of 'hmac' has no id unless idempotency names one"):
+        signed_headers(options, DUMMY, BODY, delivery="1")
+    with pytest.raises(LocalError, match="--type: a webhook of 'hmac' has no type unless type names one"):
+        signed_headers(options, DUMMY, BODY, event_type="a")
+
+
 @pytest.mark.parametrize("secret", ["", "no base64"])
 def test_a_secret_that_cannot_sign_is_an_error_that_does_not_repeat_it(secret: str) -> None:
     options = WebhookOptions.model_validate({"signature": "standard", "secrets": [ARN]})

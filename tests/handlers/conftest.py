@@ -16,7 +16,8 @@ ENVIRONMENT = {
     # Tests purge a queue as often as they like.
     "MOTO_SQS_ENFORCE_STRICT_QUEUE_PURGE_BEHAVIOUR": "false",
 }
-_make = aws.client.__wrapped__
+# moto answers botocore's clients only.
+_make = aws.botocore_client
 
 
 @cache

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.client import BaseClient
 
 from cli.cost_model import ingest_calls, report_calls, worker_calls
 from components.config import load
@@ -17,6 +16,7 @@ from handlers.api.report import Reporter, keep, publish
 from handlers.api.settings import ReportSettings
 from handlers.api.summary import Window
 from tests.api_pipeline import Pipeline, Time
+from tests.aws_calls import tapped
 
 
 def _reads(wanted: Any) -> tuple[str, int]:
@@ -41,15 +41,13 @@ UNITS: dict[str, Callable[[Any], tuple[str, int]]] = {
 def counted() -> Iterator[Counter[str]]:
     """Count the calls of the block in billed units. An unknown kind of call is an error."""
     calls: Counter[str] = Counter()
-    original = BaseClient._make_api_call  # type: ignore[attr-defined]
 
-    def make(client: BaseClient, operation: str, parameters: Any) -> Any:
-        unit, quantity = UNITS[operation](parameters)
+    def count(name: str, parameters: Any, make: Callable[[], Any]) -> Any:
+        unit, quantity = UNITS[name.partition(":")[2]](parameters)
         calls[unit] += quantity
-        return original(client, operation, parameters)
+        return make()
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BaseClient, "_make_api_call", make)
+    with tapped(count):
         yield calls
 
 

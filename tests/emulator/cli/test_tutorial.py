@@ -1,13 +1,18 @@
 """docs/tutorial.md: an own processor, a failure in the live view, its fix, a redrive, a green test."""
 
+import re
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
+
+import pytest
 
 from tests.code_blocks import code_blocks
 from tests.graphs import ROOT
-from tests.processes import happens
+from tests.processes import happens, living
 
 from .conftest import arguments, environment, user_project
 
@@ -47,8 +52,19 @@ def test_the_tutorial_works_as_pasted(tmp_path: Path) -> None:
             assert happens(lambda: "reloaded" in seen.read_text(), seconds=20), seen.read_text()
             paste(redrive)
             assert happens(lambda: seen.read_text().count("succeeded shop") == 2, seconds=20), seen.read_text()
+            # The console runs beside it, asks for its token, and ends with it, even if it is killed.
+            assert happens(lambda: "in the browser: http" in seen.read_text(), seconds=40), seen.read_text()
+            address = re.search(r"in the browser: (http://127\.0\.0\.1:\d+/)\?token=\S{32}\n", seen.read_text())
+            assert address is not None, seen.read_text()
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(address[1], timeout=20)
+            consoles = [
+                process.pid for process in living() if process.parent == local.pid and "--beside" in process.command
+            ]
+            assert len(consoles) == 1
         finally:
-            local.terminate()
+            local.kill()
+    assert happens(lambda: consoles[0] not in [process.pid for process in living()])
     test = tmp_path / "tests" / "processors" / "test_shop.py"
     test.write_text(test.read_text().replace('"amount": 0}', '"amount": -1}'))
     paste(create.splitlines()[-1])

@@ -110,7 +110,7 @@ class Iot:
 
     def items(self) -> list[Json]:
         pages = (
-            aws.client("dynamodb")
+            aws.botocore_client("dynamodb")
             .get_paginator("scan")
             .paginate(TableName=self.outputs["table_name"], ConsistentRead=True)
         )
@@ -122,7 +122,7 @@ class Iot:
 
     def readings(self) -> list[tuple[str, str, dict[str, str]]]:
         """Device, time and metrics of every stored reading, in order."""
-        return sorted(
+        found = (
             (
                 item["device_id"]["S"],
                 item["time_key"]["S"].partition("#")[0],
@@ -131,6 +131,7 @@ class Iot:
             for item in self.items()
             if "metrics" in item
         )
+        return sorted(found, key=lambda each: (*each[:2], sorted(each[2].items())))
 
     def states(self) -> dict[str, Json]:
         return {item["device_id"]["S"]: json.loads(item["state"]["S"]) for item in self.items() if "state" in item}
@@ -170,10 +171,12 @@ class Iot:
     def clear(self) -> None:
         """Leaves nothing for the next test."""
         for url in (self.outputs["dead_letter_queue_url"], self.inbox_url):
-            aws.client("sqs").purge_queue(QueueUrl=url)
+            aws.botocore_client("sqs").purge_queue(QueueUrl=url)
+        # The handlers' own client has only the calls that they make.
+        dynamodb = aws.botocore_client("dynamodb")
         for item in self.items():
             key = {name: item[name] for name in ("device_id", "time_key")}
-            aws.client("dynamodb").delete_item(TableName=self.outputs["table_name"], Key=key)
+            dynamodb.delete_item(TableName=self.outputs["table_name"], Key=key)
         s3 = aws.client("s3")
         for name in self.keys():
             s3.delete_object(Bucket=self.bucket, Key=name)

@@ -7,7 +7,7 @@ from handlers.shared import aws
 
 
 def queue(arn: str) -> dict[str, str]:
-    return {"QueueUrl": "/".join([aws.client("sqs").meta.endpoint_url, *arn.split(":")[4:]])}
+    return {"QueueUrl": "/".join([aws.botocore_client("sqs").meta.endpoint_url, *arn.split(":")[4:]])}
 
 
 def table(arn: str) -> str:

@@ -312,7 +312,7 @@ def test_whatever_a_sender_signs_is_an_event_or_refused_with_a_reason(
     def route(request: Request, facts: dict[str, Any]) -> dict[str, Any]:
         return known.answer(request, facts, lambda entries, _: messages.extend(each.message for each in entries))
 
-    answered = answer(event, route, ())
+    answered = answer(event, route, tuple)
     assert answered["statusCode"] in (202, 400, 415)
     assert (answered["statusCode"] == 202) == bool(messages)
     for message in messages:
@@ -503,6 +503,40 @@ def test_a_new_value_under_the_same_arn_is_right_at_once_and_forged_requests_cau
     now[0] += webhooks.DOUBT_SECONDS
     monkeypatch.setattr(aws.client("secretsmanager"), "get_secret_value", unreadable("GetSecretValue", 500))
     assert (status("forged"), status(OTHER)) == (401, 202)
+
+
+def test_forged_requests_to_one_webhook_do_not_delay_the_new_secret_of_another(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender.configured("github")
+    (shop,) = json.loads(sender.pipeline.settings["webhooks"]).values()
+    attacked = {**shop, "secrets": sender.arns[1:]}
+    challenge = {"challenge_parameter": "c", "token_parameter": "t", "token": sender.arns[0]}
+    sender.pipeline.settings["webhooks"] = json.dumps({"shop": {**shop, **challenge}, "attacked": attacked})
+    now = [1_000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    ingest = sender.pipeline.ingest()
+
+    def status(name: str, secret: str) -> int:
+        common = {"rawPath": "/", "requestContext": {"requestId": "r", "http": {}}}
+        if secret.startswith("token "):
+            query = {"c": "1", "t": secret.removeprefix("token ")}
+            return int(
+                ingest.handle({**common, "routeKey": f"GET /webhooks/{name}", "queryStringParameters": query})[
+                    "statusCode"
+                ]
+            )
+        signed = {"headers": sender.headers(secret=secret), "body": BODY.decode()}
+        return int(ingest.handle({**common, "routeKey": f"POST /webhooks/{name}", **signed})["statusCode"])
+
+    assert (status("shop", SECRET), status("shop", f"token {SECRET}")) == (202, 200)
+    new = "a new value"
+    sender.pipeline.root("secretsmanager").put_secret_value(SecretId="hook", SecretString=new)
+    now[0] += webhooks.DOUBT_SECONDS
+    assert status("attacked", "forged") == 401
+    # Nor do forged challenges delay the secret with which requests are signed.
+    assert status("shop", "token forged") == 401
+    assert (status("shop", new), status("shop", f"token {new}")) == (202, 200)
 
 
 def unreadable(service: str, status: int = 400) -> Callable[..., Any]:

@@ -12,7 +12,6 @@ from itertools import count
 from typing import Any
 from unittest.mock import patch
 
-from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 from handlers.iot.contents import STANDARD_FORM
@@ -22,6 +21,7 @@ from handlers.iot.table import DEVICE_INDEX, DUE_INDEX, ReadingTable
 from handlers.iot.thresholds import Thresholds
 from handlers.iot.watcher import Watcher
 from handlers.iot.worker import IotWorker
+from tests.aws_calls import tapped
 from tests.memory_table import MemoryDynamoDB, MemoryTable
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
@@ -69,16 +69,16 @@ class Fleet:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        def call(client: Any, operation: str, parameters: Mapping[str, Any]) -> Any:
+        def call(name: str, parameters: Mapping[str, Any], _make: Callable[[], Any]) -> Any:
             answers: dict[str, Callable[..., Json]] = {
                 "sns:PublishBatch": self._publish,
                 "s3:GetObject": self._get,
                 "s3:PutObject": self._put,
             }
-            return answers[f"{client.meta.service_model.service_name}:{operation}"](**parameters)
+            return answers[name](**parameters)
 
         with (
-            patch.object(BaseClient, "_make_api_call", call),
+            tapped(call),
             patch.object(time, "time", lambda: START + self.minutes * SECONDS_A_MINUTE),
             patch.object(time, "sleep", lambda _seconds: None),
             self.memory.answering(),
@@ -188,21 +188,19 @@ def etag_of(body: bytes) -> str:
 @contextmanager
 def before_each_call(act: Callable[[str, int], None]) -> Iterator[list[str]]:
     """Call `act(name, position)` before each AWS call of the block, but not before those that `act` makes itself."""
-    original: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]  # the stubs leave it out
     calls: list[str] = []
     acting = False
 
-    def tap(client: Any, operation: str, parameters: Mapping[str, Any]) -> Any:
+    def tap(name: str, _parameters: object, make: Callable[[], Any]) -> Any:
         nonlocal acting
         if not acting:
-            name = f"{client.meta.service_model.service_name}:{operation}"
             calls.append(name)
             acting = True
             try:
                 act(name, len(calls) - 1)
             finally:
                 acting = False
-        return original(client, operation, parameters)
+        return make()
 
-    with patch.object(BaseClient, "_make_api_call", tap):
+    with tapped(tap):
         yield calls

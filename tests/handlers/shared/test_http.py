@@ -198,9 +198,9 @@ def test_head_is_answered_as_get_without_a_body(payload_format: str) -> None:
     def route(request: Request, _facts: object) -> dict[str, Any]:
         return response(200, {"route": request.route})
 
-    answered = answer(event, route, ())
+    answered = answer(event, route, tuple)
     assert (answered["statusCode"], answered["body"]) == (200, "")
-    got = answer(lambda_event(payload_format), route, ())
+    got = answer(lambda_event(payload_format), route, tuple)
     assert (got["statusCode"], got["body"]) == (200, '{"route":"GET /events/{id}"}')
 
 
