@@ -17,7 +17,7 @@ import pytest
 from handlers.api.signatures import Rule, sign
 from handlers.processor import Rejected
 from handlers.shared import dead_letters, queues
-from handlers.shared.dead_letters import OutsideError
+from handlers.shared.dynamodb import outside_errors
 from tests.api_pipeline import SECRET_VALUES, Pipeline, Time
 from tests.decisions import FAULTS, LOGS, POLLER, denied, recorded, unused
 from tests.roles import Call, Role, not_refused
@@ -184,7 +184,7 @@ def reconciler_does_all_it_does(pipeline: Pipeline) -> None:
         function = pipeline.reconciler()
         try:
             function.run(Time(60))
-        except OutsideError as error:
+        except outside_errors() as error:
             raise AssertionError from error
         assert function._looked, "it does not know how many there are"
     assert [pipeline.items().get(each, {}).get("status") for each in (tracked, untracked)] == ["failed", "failed"]
