@@ -126,6 +126,7 @@ RUN_IN = {
     "circuit": "tests/cli/test_circuit.py",
     "console": "tests/emulator/stacks/test_console.py",
     "cost": "tests/test_readme.py",
+    "csv": "tests/cli/test_csv_schema.py",
     "dead-letters": "tests/cli/test_dead_letters.py",
     "diff": "tests/cli/test_diff.py",
     "faults": "tests/emulator/stacks/test_game_day.py",
