@@ -72,18 +72,17 @@ def generate(path: Path, rows: int, seed: int = 1) -> dict[str, Any]:
 
 def engine(path: Path) -> dict[str, Any]:
     """Read a file as the worker does, without S3."""
-    from isal import igzip  # noqa: PLC0415  each process measures its own imports
-
-    from handlers.csv.columns import FileFormat  # noqa: PLC0415
+    from handlers.csv.columns import FileFormat  # noqa: PLC0415  each process measures its own imports
     from handlers.csv.content import Content  # noqa: PLC0415
     from handlers.csv.engine import CsvEngine, blocks  # noqa: PLC0415
+    from handlers.csv.gzip_stream import GzipStream  # noqa: PLC0415
 
     file_format = FileFormat.from_json(_columns())
-    reader = CsvEngine(file_format)
+    reader, processed, rejected = CsvEngine(file_format), GzipStream(), GzipStream()
     with path.open("rb") as file:
         for block in blocks(reader, Content(file.read, file_format.max_expansion).read):
-            igzip.compress(block.processed, 1, mtime=0)
-            igzip.compress(block.rejected, 1, mtime=0)
+            processed.write(block.processed)
+            rejected.write(block.rejected)
     return _found(reader.report())
 
 

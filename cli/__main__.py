@@ -12,6 +12,9 @@ def main() -> None:
     except KeyboardInterrupt:
         # The exit code of shells for a program ended by Ctrl-C.
         sys.exit(130)
+    except OSError as error:
+        # Help goes to a disk that is full, for instance: no command has begun that could say it.
+        sys.exit(f"error: {error.strerror or error}")
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def _progress(stack: str) -> Iterator[tuple[Callable[[Registration], None], Call
 
 def show(pipeline: Running) -> None:
     """Print the outputs and a command to try."""
-    write_fields({name: value for name, value in sorted(pipeline.outputs.items()) if not isinstance(value, dict)})
+    write_fields({name: value for name, value in sorted(pipeline.outputs.items()) if isinstance(value, str)})
     project = pipeline.project
     if f"{NAMESPACE}:variant" in project.config:
         with chdir(project.directory):

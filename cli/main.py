@@ -24,12 +24,16 @@ app = typer.Typer(
     help="An event-driven data pipeline, on this machine or on AWS.",
 )
 faults_app = typer.Typer(no_args_is_help=True, help="Inject faults into a stack, for game days: docs/faults.md.")
+circuit_app = typer.Typer(
+    no_args_is_help=True, help="Show, open and close the circuit breaker of a stack: docs/circuit-breaker.md."
+)
 csv_app = typer.Typer(no_args_is_help=True, help="Work with CSV files on this disk.")
 dead_letters_app = typer.Typer(no_args_is_help=True, help="List, redrive and purge the dead letters of a stack.")
 webhook_app = typer.Typer(
     no_args_is_help=True, help="Send signed requests to the webhooks of a stack: docs/webhooks.md."
 )
 app.add_typer(faults_app, name="faults")
+app.add_typer(circuit_app, name="circuit")
 app.add_typer(csv_app, name="csv")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(webhook_app, name="webhook")
@@ -425,6 +429,21 @@ def readings(
 
 
 @command(app)
+def remove_readings(
+    key: Annotated[str, typer.Argument(help="The key of the upload: readings/....")],
+    stack: IotStackOption = "iot",
+    version: Annotated[str | None, typer.Option(help="The version, or the ETag in a bucket without versions.")] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count them.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Delete from an iot stack the readings that an upload wrote, unless another upload has written them since."""
+    from cli.remove_readings import run_remove_readings
+
+    return run_remove_readings(stack, key, version, dry_run=dry_run, as_json=as_json)
+
+
+@command(app)
 def replay(stack: IotStackOption = "iot", *, as_json: JsonOption = False) -> int:
     """Invoke an iot stack's worker with its dead letters, and delete those that succeed. Exit 1 if any is left."""
     from cli.replay import run_replay
@@ -482,6 +501,18 @@ def csv_infer(
     return run_csv_infer(file, rows, as_json=as_json)
 
 
+@command(csv_app, "schema")
+def csv_schema(
+    reader: Annotated[str, typer.Option("--for", help="athena, duckdb, spark, pyarrow or polars.")],
+    stack: CsvStackOption = "csv",
+    location: Annotated[str, typer.Option(help="Where processed/ is.")] = "s3://OUTPUT_BUCKET/processed",
+) -> int:
+    """Print how a reader reads a stack's processed rows with the types of their columns."""
+    from cli.csv_schema import run_csv_schema
+
+    return run_csv_schema(stack, reader, location)
+
+
 @command(csv_app, "report")
 def csv_report(
     file: Annotated[str, typer.Argument(help="A report: of reports/ in the output bucket, or of check --json.")],
@@ -492,6 +523,44 @@ def csv_report(
     from cli.csv_report import run_csv_report
 
     return run_csv_report(file, as_html=as_html)
+
+
+@command(circuit_app, "show")
+def circuit_show(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
+    """Show the circuit: open or closed, since when and why, and the keys that are held back."""
+    from cli.circuit import run_show
+
+    return run_show(stack, as_json=as_json)
+
+
+@command(circuit_app, "open")
+def circuit_open(
+    stack: StackOption = "dev",
+    length: Annotated[
+        timedelta,
+        typer.Option("--for", parser=duration, metavar="DURATION", show_default="1h", help="At most 12h."),
+    ] = timedelta(hours=1),
+    reason: Annotated[str, typer.Option(help="Why, for whoever looks at it.")] = "",
+    *,
+    as_json: JsonOption = False,
+) -> int:
+    """Open the circuit for a time: the worker takes no messages, which wait in the queue."""
+    from cli.circuit import run_open
+
+    return run_open(stack, length, reason, as_json=as_json)
+
+
+@command(circuit_app, "close")
+def circuit_close(
+    stack: StackOption = "dev",
+    *,
+    at_once: Annotated[bool, typer.Option("--at-once", help="Go on at full speed. Default: slowly at first.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Close the circuit, and hold no key back."""
+    from cli.circuit import run_close
+
+    return run_close(stack, at_once=at_once, as_json=as_json)
 
 
 @command(faults_app, "show")

@@ -3,6 +3,8 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from keyword import iskeyword
+from pathlib import Path
 
 from cli.core.stack import Stack
 from cli.core.suggestions import is_installed, program, suggest
@@ -12,12 +14,16 @@ from local.errors import LocalError
 from local.project import region_of
 
 _name = re.compile(r"[a-z][a-z0-9_]{0,39}").fullmatch
+# Words that YAML reads as something else than text.
+_VALUES = ("true", "false", "yes", "no", "on", "off", "null")
 
 
 def run_new(name: str, variant: str, webhook: str = "") -> int:
     """Write the files of a stack and print them with the next steps. Raises LocalError before it would replace one."""
     if not _name(name):
         raise LocalError(f"{name!r}: a name is a lower-case letter, then letters, digits and underscores, 40 at most")
+    if iskeyword(name) or name in _VALUES:
+        raise LocalError(f"{name!r} has a meaning of its own in Python or YAML; choose another name, like my_{name}")
     if variant not in VARIANTS:
         raise LocalError(f"--variant {variant}: must be one of {', '.join(VARIANTS)}")
     if webhook and (variant != "api" or webhook not in SAMPLES):
@@ -26,14 +32,29 @@ def run_new(name: str, variant: str, webhook: str = "") -> int:
     files = webhook_files(name, webhook, region_of(directory)) if webhook else VARIANTS[variant](name)
     if existing := [path for path in files if (directory / path).exists()]:
         raise LocalError(f"{', '.join(existing)} exists already; choose another name")
-    for path, content in files.items():
-        (directory / path).parent.mkdir(parents=True, exist_ok=True)
-        (directory / path).write_text(content, encoding="utf-8")
+    _write(directory, files)
     test = next(path for path in files if path.startswith("tests/"))
     steps = webhook_steps(name, webhook) if webhook else [suggest("local", "--stack", name)]
     tools = [] if is_installed("pytest") else ["make dev"]
     write_lines([*(f"wrote {path}" for path in files), "", *steps, *tools, f"{program('pytest')} {test}"])
     return 0
+
+
+def _write(directory: Path, files: Files) -> None:
+    """Write all files, or none. Raises LocalError."""
+    begun: list[Path] = []
+    try:
+        for path, content in files.items():
+            file = directory / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            begun.append(file)
+            file.write_text(content, encoding="utf-8")
+    except OSError as error:
+        for file in begun:
+            file.unlink(missing_ok=True)
+        raise LocalError(
+            f"cannot write {error.filename or begun[-1]}: {error.strerror}; nothing was written"
+        ) from error
 
 
 def _api(name: str) -> Files:

@@ -16,10 +16,11 @@ from cli.core.terminal import write_lines
 from cli.readings_plot import as_plot
 from components.options.iot import IotPipelineConfig
 from handlers.iot.alerting import DeviceState
-from handlers.iot.readings import Reading, timestamp_of
-from handlers.iot.table import ReadingTable
+from handlers.iot.readings import timestamp_of
+from handlers.iot.table import ReadingTable, StoredReading
 from handlers.iot.thresholds import Thresholds
 from handlers.shared import aws
+from handlers.shared.times import timestamp
 from local.errors import LocalError
 
 Output = Literal["table", "plot", "csv", "json"]
@@ -76,18 +77,20 @@ def run_readings(stack: str, device: str, since: datetime | None, metric: str | 
 
 def readings_of_device(
     table: ReadingTable, device: str, since: datetime | None, metric: str | None, output: Output
-) -> list[Reading]:
+) -> list[StoredReading]:
     """Return a device's readings since a time, or its newest ones."""
     newest = NEWEST if output == "table" else NEWEST_PLOTTED
     return [reading for reading in _newest(table, device, since, newest) if metric is None or metric in reading.metrics]
 
 
-def readings_of_group(table: ReadingTable, pattern: str, since: datetime | None, metric: str | None) -> list[Reading]:
+def readings_of_group(
+    table: ReadingTable, pattern: str, since: datetime | None, metric: str | None
+) -> list[StoredReading]:
     """Return readings of the devices that match a pattern, which an index finds; the table is not scanned."""
     (prefix,) = WILDCARD.split(pattern)[:1]
     devices = sorted(device for device in table.devices(prefix) if fnmatchcase(device, pattern))
 
-    def of_device(device: str) -> list[Reading]:
+    def of_device(device: str) -> list[StoredReading]:
         # The newest reading need not have the metric.
         found = _newest(table, device, since, NEWEST if metric else 1)
         found = [reading for reading in found if metric is None or metric in reading.metrics]
@@ -96,7 +99,7 @@ def readings_of_group(table: ReadingTable, pattern: str, since: datetime | None,
     return [reading for found in aws.each(of_device, devices) for reading in found]
 
 
-def _newest(table: ReadingTable, device: str, since: datetime | None, count: int) -> list[Reading]:
+def _newest(table: ReadingTable, device: str, since: datetime | None, count: int) -> list[StoredReading]:
     """Return a device's readings since a time, or a number of the newest ones; oldest first."""
     if since is not None:
         return list(table.between(device, since))
@@ -128,7 +131,7 @@ def output_of(flags: Mapping[Output, bool]) -> Output:
     return chosen[0] if chosen else "table"
 
 
-def rows(readings: Sequence[Reading], names: Sequence[str], *, with_device: bool = False) -> list[list[str]]:
+def rows(readings: Sequence[StoredReading], names: Sequence[str], *, with_device: bool = False) -> list[list[str]]:
     """Return a header, and a row for each reading: its time and its metrics, empty where it has none."""
     found = [[*(["device"] if with_device else []), "time", *names]]
     for reading in readings:
@@ -143,10 +146,18 @@ def with_column(cells: Sequence[Sequence[str]], name: str, column: Sequence[str]
     return [[*row, value] for row, value in zip(cells, [name, *column], strict=True)]
 
 
-def as_json(reading: Reading, names: Sequence[str]) -> Mapping[str, Any]:
-    """Return a reading for JSON, with exact numbers as text."""
+def as_json(reading: StoredReading, names: Sequence[str]) -> Mapping[str, Any]:
+    """Return a reading for JSON, with exact numbers as text. `object`: the upload that wrote it last."""
     metrics = {name: f"{reading.metrics[name]:f}" for name in names if name in reading.metrics}
-    return {"device_id": reading.device_id, "timestamp": timestamp_of(reading.time_key), "metrics": metrics}
+    key, _, version = reading.upload.rpartition("#")
+    return {
+        "device_id": reading.device_id,
+        "timestamp": timestamp_of(reading.time_key),
+        "metrics": metrics,
+        "object": key or None,
+        "version": version or None,
+        "arrived_at": timestamp(datetime.fromtimestamp(reading.arrived_at, UTC)) if reading.arrived_at else None,
+    }
 
 
 def as_table(cells: Sequence[Sequence[str]]) -> list[str]:

@@ -90,7 +90,7 @@ def _show(counts: Counts) -> None:
     if len(counts.ids) > SHOWN_IDS:
         write_lines([f"... and {len(counts.ids) - SHOWN_IDS} more ids; --json prints all"])
     accepted = f"{counts.accepted} accepted ({counts.duplicate} duplicate)"
-    write_lines([f"{counts.sent} events: {accepted}, {counts.rejected} rejected"])
+    write_lines([f"{counts.sent} event{'' if counts.sent == 1 else 's'}: {accepted}, {counts.rejected} rejected"])
 
 
 def _batches(events: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -6,7 +6,6 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Input, ResourceOptions
 
-from components.bucket import Bucket
 from components.function import Size
 from components.grants import Grant, policy_document
 from components.observability import Alarm, counts_panel, own_metric
@@ -19,10 +18,10 @@ from components.table import Table
 from components.worker import Worker
 
 HANDLER = "handlers.api.worker.handler"
-# The item and the object that handlers/api/circuit.py keeps.
+# The item that handlers/api/circuit.py keeps.
 CIRCUIT_ITEM = "circuit#processor"
-CIRCUIT = "circuit/"
-CIRCUIT_PROBES = "circuit/probes.json"
+
+KEY_COUNTS = ("CircuitKeysOpened", "CircuitKeysHeld")
 
 # Allowed by the policy that CircuitBreaker creates later; the worker's network must lead to both services before.
 CALLED_BY_WORKER = Grant(("ssm:GetParameter", "lambda:UpdateEventSourceMapping"), (), in_later_policy=True)
@@ -109,7 +108,6 @@ def guarded_worker(
     *,
     queue: Queue,
     table: Table,
-    bucket: Bucket,
     runtime: Runtime,
     environment: Mapping[str, Input[str]],
 ) -> tuple[Worker, Part]:
@@ -134,6 +132,9 @@ def guarded_worker(
         **environment,
         "CIRCUIT_FAILURE_THRESHOLD": str(breaker.failure_threshold),
         "CIRCUIT_RECOVERY_SECONDS": str(breaker.recovery_seconds),
+        "CIRCUIT_KEY_FAILURE_THRESHOLD": str(breaker.key_failure_threshold),
+        **({} if breaker.key_field is None else {"CIRCUIT_KEY_FIELD": breaker.key_field}),
+        "MAXIMUM_CONCURRENCY": str(config.worker.maximum_concurrency),
         "MAPPING_PARAMETER": parameter_name,
     }
     keeps = table.grant_keep(CIRCUIT_ITEM)
@@ -142,7 +143,7 @@ def guarded_worker(
         queue,
         handler=HANDLER,
         runtime=runtime,
-        grants=[*grants, keeps, bucket.grant_put(CIRCUIT_PROBES), CALLED_BY_WORKER],
+        grants=[*grants, keeps, CALLED_BY_WORKER],
         environment=environment,
         opts=runtime.opts,
     )
@@ -152,8 +153,8 @@ def guarded_worker(
         worker=worker,
         parameter_name=parameter_name,
         runtime=runtime,
-        grants=[*grants, keeps, bucket.grant_keep(CIRCUIT_PROBES), bucket.grant_see_missing()],
-        environment={**environment, "QUEUE_URL": queue.url},
+        grants=[queue.grant_consume(), *grants, keeps],
+        environment=environment,
         opts=runtime.opts,
     )
     return worker, _breaker_part(circuit.scheduled, config, service=runtime.service)
@@ -168,10 +169,11 @@ def _breaker_part(scheduled: ScheduledFunction, config: ApiPipelineConfig, *, se
         period_seconds=60,
         latched=True,
     )
+    keys = (
+        () if config.worker.circuit_breaker is None or config.worker.circuit_breaker.key_field is None else KEY_COUNTS
+    )
     return Part(
         functions=[scheduled.function],
         alarms={"circuit-open": opened, **scheduled.alarms("breaker", config.alarms)},
-        panels=[counts_panel("Circuit", service, "CircuitOpened", "CircuitClosed")],
-        # Copies of messages in the queue, which keeps them no longer.
-        expiries={CIRCUIT: config.queue.retention_days},
+        panels=[counts_panel("Circuit", service, "CircuitOpened", "CircuitClosed", *keys)],
     )

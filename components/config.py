@@ -58,6 +58,7 @@ ENVIRONMENT_DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 _maybe_secret = re.compile(
     r"""(secret|passw|token|credential|endpoint)[\w.\[\]-]*["']?\s*:|://[^/?#]*@""", re.IGNORECASE
 ).search
+_dictionary = re.compile(r"Input should be a valid dictionary( or instance of \w+)?")
 # Nor do messages repeat values of unknown keys, or values in place of a group or a list: they may be anything.
 _NOT_SHOWN = ("extra_forbidden", "model_type", "dict_type", "tuple_type")
 
@@ -151,9 +152,9 @@ def _lines(error: ValidationError, file: str, model: type[BaseModel]) -> list[st
             location = (*location[:2], "[key]")
         path = [str(part) for part in location if not str(part).startswith("kind:")]
         key = f"{NAMESPACE}:{'.'.join(path)}" if path else NAMESPACE
-        message = (
-            problem["msg"].removeprefix("Value error, ").replace("Input should be a valid tuple", "must be a list")
-        )
+        message = problem["msg"].removeprefix("Value error, ")
+        message = message.replace("Input should be a valid tuple", "must be a list")
+        message = _dictionary.sub("must hold keys and values, indented below it", message)
         given = problem["input"]
         # A value of the processor's environment, or of a webhook, may be a secret in the wrong place.
         near_secrets = location[:2] == ("worker", "environment") or location[:1] == ("webhooks",)

@@ -98,7 +98,7 @@ class Table(pulumi.ComponentResource):
         https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
         """
         return Grant(
-            ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"),
+            ("dynamodb:GetItem", "dynamodb:PutItem"),
             (self.arn,),
             {"TABLE_NAME": self.name},
             condition={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [item_id]}},

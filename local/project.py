@@ -46,46 +46,72 @@ def load_project(directory: Path, stack: str) -> Project:
     """Return the project in `directory` with the config of `stack`. Raises LocalError when one is missing."""
     settings = _read(directory / "Pulumi.yaml")
     name = str(settings["name"]) if settings.get("name") else directory.name
-    stack_file = directory / f"Pulumi.{stack}.yaml"
-    if not stack_file.is_file():
-        stacks = sorted(path.name.split(".")[1] for path in directory.glob("Pulumi.*.yaml"))
-        raise LocalError(
-            f"there is no stack {stack!r} (no file {stack_file.name}); there are: {', '.join(stacks) or 'none'}"
-        )
+    file = stack_file(directory, stack)
     defaults = {
         _full_key(name, key): value
-        for key, declared in (settings.get("config") or {}).items()
+        for key, declared in _config(settings, "Pulumi.yaml").items()
         if (value := _default(declared)) is not None
     }
-    given = _read(stack_file)
+    given = _read(file)
     if unknown := next((key for key in given if key not in _STACK_KEYS), None):
-        raise LocalError(f"{stack_file.name}: {unknown}: unknown key; a stack's values go under config:")
-    own = {_full_key(name, key): value for key, value in (given.get("config") or {}).items()}
+        raise LocalError(f"{file.name}: {unknown}: unknown key; a stack's values go under config:")
+    own = {_full_key(name, key): value for key, value in _config(given, file.name).items()}
     if secret := next((found for key, value in own.items() if (found := _encrypted(key, value))), None):
-        raise LocalError(f"{stack_file.name}: {secret} is encrypted; only the Pulumi CLI can read it")
+        raise LocalError(f"{file.name}: {secret} is encrypted; only the Pulumi CLI can read it")
     config = {key: _as_text(value) for key, value in {**defaults, **own}.items()}
     return Project(name, stack, directory, config)
 
 
+def stack_file(directory: Path, stack: str) -> Path:
+    """Return the path of a stack's file. Raises LocalError that lists the stacks when there is none."""
+    file = directory / f"Pulumi.{stack}.yaml"
+    if not file.is_file():
+        stacks = sorted(path.name.split(".")[1] for path in directory.glob("Pulumi.*.yaml"))
+        raise LocalError(
+            f"there is no stack {stack!r} (no file Pulumi.{stack}.yaml); there are: {', '.join(stacks) or 'none'}"
+        )
+    return file
+
+
 def region_of(directory: Path) -> str:
     """Return the region of a project's stacks, unless a stack file says another one."""
-    declared = (_read(directory / "Pulumi.yaml").get("config") or {}).get("aws:region")
+    declared = _config(_read(directory / "Pulumi.yaml"), "Pulumi.yaml").get("aws:region")
     return str(_default(declared) or DEFAULT_REGION)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  it is a SafeLoader
     except FileNotFoundError:
         raise LocalError(
             f"there is no {path.name} in {path.parent}: this is not the folder of a Pulumi project"
         ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise LocalError(f"cannot read {path.name}: {getattr(error, 'strerror', None) or error}") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise LocalError(f"{path.name}:{line} is not YAML: {error.problem}") from error
     if not isinstance(content, dict):
         raise LocalError(f"{path.name} must hold keys and values")
     return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a duplicate key, as Pulumi does: the last one would replace the others without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002  as in yaml
+        """Return the mapping of a node."""
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        if twice := next((key for number, key in enumerate(keys) if key in keys[:number]), None):
+            raise yaml.constructor.ConstructorError(None, None, f"{twice} is a duplicate key", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _config(content: Mapping[str, Any], file: str) -> Mapping[str, Any]:
+    config = content.get("config") or {}
+    if not isinstance(config, dict):
+        raise LocalError(f"{file}: config must hold keys and values, indented below it")
+    return config
 
 
 def _encrypted(key: str, value: object) -> str | None:

@@ -19,7 +19,7 @@ from handlers.csv.files import FAILED, SUCCEEDED, File, FileTable, LostError, Po
 from handlers.iot.alerting import DeviceState
 from handlers.iot.readings import Reading, first_key
 from handlers.iot.silence import Hearing
-from handlers.iot.table import ReadingTable, StoredState
+from handlers.iot.table import ReadingTable, StoredReading, StoredState
 from handlers.iot.thresholds import State
 from handlers.shared.dynamodb import Table, TableError
 
@@ -310,18 +310,33 @@ def readings(device: str, count: int) -> list[Reading]:
 def readings_are_stored_exactly_and_read_by_time_in_either_order() -> None:
     table, sent = ReadingTable(READINGS), readings("order", 60)
     future = int(time.time()) + 60
-    table.put(sent, future)
-    table.put(sent, future)
-    assert list(table.between("order")) == sent
-    assert list(table.between("order", START + timedelta(minutes=1), START + timedelta(minutes=3))) == sent[1:3]
-    assert next(table.between("order", newest_first=True)) == sent[-1]
+    table.put(sent, "a#1", 1, future)
+    table.put(sent, "b#1", 2, future)
+    stored = [StoredReading(each.device_id, each.time_key, each.metrics, "b#1", 2) for each in sent]
+    assert list(table.between("order")) == stored
+    assert list(table.between("order", START + timedelta(minutes=1), START + timedelta(minutes=3))) == stored[1:3]
+    assert next(table.between("order", newest_first=True)) == stored[-1]
     assert list(table.between("another")) == []
 
 
 def expired_readings_are_left_out() -> None:
     table = ReadingTable(READINGS)
-    table.put(readings("expired", 2), int(time.time()) - 1)
+    table.put(readings("expired", 2), "a#1", 1, int(time.time()) - 1)
     assert list(table.between("expired")) == []
+
+
+def readings_of_an_upload_are_found_and_removed_unless_another_wrote_them_since() -> None:
+    table, sent = ReadingTable(READINGS), readings("removed", 60)
+    table.put(sent, "readings/a#1.json#v1", 1, 9_999)
+    table.put(sent[:10], "readings/a#1.json#v2", 2, 9_999)
+    first, last = sent[5].time_key, sent[19].time_key
+    keys = table.written_by("readings/a#1.json#v1", "removed", first, last)
+    assert [key["time_key"] for key in keys] == [each.time_key for each in sent[10:20]]
+    table.put(sent[10:11], "readings/a#1.json#v2", 2, 9_999)
+    assert table.remove(keys, "readings/a#1.json#v1") == 9
+    assert table.written_by("readings/a#1.json#v1", "removed", first, last) == []
+    assert len(table.written_by("readings/a#1.json#v1", "removed", first, sent[-1].time_key)) == 40
+    assert len(table.written_by("readings/a#1.json#v2", "removed", sent[0].time_key, last)) == 11
 
 
 def a_state_is_replaced_only_from_the_one_it_was_made_from() -> None:
@@ -352,7 +367,7 @@ def of_due(due_at: int | None) -> DeviceState:
 def devices_are_found_by_the_beginning_of_their_ids_and_readings_are_not() -> None:
     table, new = ReadingTable(READINGS), StoredState(DeviceState())
     ids = [f"found-{number}" for number in range(12)]
-    table.put(readings("found-0", 3), 9_999)
+    table.put(readings("found-0", 3), "a#1", 1, 9_999)
     table.replace_states({each: (new, DeviceState()) for each in [*ids, "lost-1"]}, 9_999)
     assert sorted(table.devices("found-")) == sorted(ids)
     assert list(table.devices("found-11")) == ["found-11"]
@@ -421,6 +436,7 @@ SCENARIOS: list[Callable[[], None]] = [
     a_file_is_read_again_only_after_it_was_superseded,
     readings_are_stored_exactly_and_read_by_time_in_either_order,
     expired_readings_are_left_out,
+    readings_of_an_upload_are_found_and_removed_unless_another_wrote_them_since,
     a_state_is_replaced_only_from_the_one_it_was_made_from,
     states_of_many_devices_take_several_calls,
     devices_are_found_by_the_beginning_of_their_ids_and_readings_are_not,

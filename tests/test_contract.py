@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from components import reports
 from components import table as deployed_table
 from components.api import ROUTES, WEBHOOKS
-from components.circuit_breaker import CIRCUIT, CIRCUIT_ITEM, CIRCUIT_PROBES
+from components.circuit_breaker import CIRCUIT_ITEM, KEY_COUNTS
 from components.observability import METRICS_NAMESPACE
 from components.options import csv_columns as csv_options
 from components.options.csv_columns import ColumnOptions
@@ -28,7 +28,7 @@ from handlers.api import breaker, circuit, counts, ingest, items, objects, reade
 from handlers.api.events import Envelope, received_times
 from handlers.api.identity import new_id
 from handlers.api.ingest import Ingest
-from handlers.api.settings import IngestSettings, ReportSettings, WorkerSettings
+from handlers.api.settings import IngestSettings, ReconcilerSettings, ReportSettings, WorkerSettings
 from handlers.api.signatures import Algorithm, Encoding, Rule, Scheme, sign
 from handlers.api.summary import window_before
 from handlers.api.webhooks import Webhook
@@ -47,10 +47,11 @@ from tests.graphs import SAMPLES, graph_of
 ROOT = Path(__file__).parents[1]
 POWERTOOLS = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE", "POWERTOOLS_LOG_LEVEL"}
 
-CIRCUIT_COUNTS = {"CircuitOpened", "CircuitClosed", counts.CIRCUIT_OPEN}
+CIRCUIT_COUNTS = {"CircuitOpened", "CircuitClosed", *KEY_COUNTS, counts.CIRCUIT_OPEN}
 
 FUNCTIONS: dict[str, type[Settings]] = {"pipeline-ingest": IngestSettings, "pipeline-worker": WorkerSettings}
 REPORTING = {"pipeline-report": ReportSettings}
+RECONCILING = {"pipeline-reconciler": ReconcilerSettings}
 METRIC_ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 
 WEBHOOK = {"signature": "github", "secrets": ["arn:aws:ssm:us-east-1:123456789012:parameter/shop/hook"]}
@@ -80,13 +81,15 @@ def environment(graph: Graph, function: str) -> dict[str, str]:
     [
         *((function, config) for config in CONFIGS for function in FUNCTIONS),
         *((function, {"reports": {"schedules": ["hourly"]}}) for function in FUNCTIONS | REPORTING),
+        ("pipeline-reconciler", {"queue": {"reconciler": {}}}),
+        ("pipeline-reconciler", {"queue": {"reconciler": {}}, "outcomes": {}}),
     ],
 )
 def test_a_function_s_deployed_environment_is_exactly_what_its_settings_read(
     function: str,
     config: dict[str, Any],
 ) -> None:
-    kind = (FUNCTIONS | REPORTING)[function]
+    kind = (FUNCTIONS | REPORTING | RECONCILING)[function]
     deployed = environment(graph_of(config=config), function)
     fields = {field.name.upper(): field for field in dataclasses.fields(kind)}
     required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
@@ -102,10 +105,8 @@ def test_the_breaker_function_runs_the_workers_code_in_the_workers_environment()
     assert environment(graph, "pipeline-breaker") == environment(graph, "pipeline-worker")
 
 
-def test_items_and_object_that_are_no_events_are_those_that_the_rights_name() -> None:
+def test_items_that_are_no_events_are_those_that_the_rights_name() -> None:
     assert (CIRCUIT_ITEM, variant.ID_SECRET) == (circuit.NAME, items.ID_SECRET)
-    assert circuit.PROBES_KEY == CIRCUIT_PROBES
-    assert CIRCUIT_PROBES.startswith(CIRCUIT)
 
 
 @pytest.mark.parametrize("stack", ["dev", "csv"])
@@ -354,7 +355,9 @@ def counts_used(source: Callable[..., object]) -> set[str]:
 def test_the_functions_count_what_the_lists_of_metrics_say() -> None:
     assert counts_used(ingest.handler) - {"Location"} == set(counts.INGEST_COUNTS)
     assert counts_used(reporting.report) == {*counts.WORKER_COUNTS, *counts.OUTCOME_COUNTS}
-    assert counts_used(circuit.Circuit.call) | counts_used(breaker.handler) == CIRCUIT_COUNTS
+    used = counts_used(circuit.Circuit.call) | counts_used(breaker.handler)
+    # The other one is a field of a request to Lambda.
+    assert used - {"MaximumConcurrency"} == CIRCUIT_COUNTS
 
 
 def test_the_column_types_of_the_options_are_those_of_the_engine() -> None:

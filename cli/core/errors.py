@@ -6,6 +6,8 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import NoReturn
 
+import typer
+
 from cli.core.terminal import inert
 from local.errors import LocalError
 
@@ -20,8 +22,11 @@ def exit_with(command: Callable[[], int]) -> NoReturn:
         code = command()
     except LocalError as error:
         code = _failed(str(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has ended, as `head` does: Typer exits without a message.
+        raise
     except Exception as error:  # noqa: BLE001  the user's own program can raise anything; the line names its place
         code = _failed(_described(error))
     raise SystemExit(code)
@@ -42,6 +47,8 @@ def _described(error: Exception) -> str:
     if any(kind.__name__ == "RunError" for kind in type(error).__mro__):
         # Pulumi shows the message of its RunError as it is; our ConfigError names file, key, value and what is allowed.
         return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'the output'}: {error.strerror}"
     own = [
         (path.relative_to(Path.cwd()), frame.lineno)
         for frame in extract_tb(error.__traceback__)

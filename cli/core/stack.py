@@ -6,20 +6,20 @@ stack.aim_aws_clients()
 queue_url = stack.output("queue_url")
 """
 
-import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cli.core.json_text import parse_object
+from cli.core.state import kept_state, read_state, running_stacks, state_path
 from cli.core.suggestions import suggest
 from local.errors import LocalError
-from local.project import Project, find_project, load_project
+from local.project import Project, find_project, load_project, stack_file
 
 if TYPE_CHECKING:
     from components.config import PipelineConfig
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 # `pipeline local --exec` hands the outputs to its command in this variable.
 OUTPUTS = "PIPELINE_OUTPUTS"
-FOLDER = ".pipeline"
 PULUMI_SECONDS = 60
 
 
@@ -117,19 +116,8 @@ class Stack:
 
     @cached_property
     def _running(self) -> Mapping[str, Any] | None:
-        """The state file of the local pipeline; None when none is running."""
-        path = _state_file(self.directory, self.name)
-        if not path.is_file():
-            return None
-        state = parse_object(path.read_text(encoding="utf-8"), path.name)
-        try:
-            os.kill(state["pid"], 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            # The number belongs to a process of another user by now.
-            return None
-        return state
+        """The state of the local pipeline; None when none is running."""
+        return read_state(state_path(self.directory, self.name))
 
     @cached_property
     def deployed_ids(self) -> Mapping[tuple[str, str], str]:
@@ -146,10 +134,13 @@ class Stack:
 
     def _pulumi(self, *arguments: str) -> str:
         """Return what the Pulumi CLI prints about the stack. Raises LocalError."""
-        absent = f"stack {self.name!r} does not run here (`{suggest('local', '--stack', self.name)}` starts it)"
+        others = ", ".join(running_stacks(self.directory))
+        absent = f"stack {self.name!r} does not run here (`{suggest('local', '--stack', self.name)}` starts it"
+        absent += f"; these run: {others})" if others else ")"
         named = f"`pulumi {' '.join(each for each in arguments if not each.startswith('-'))}`"
         pulumi = shutil.which("pulumi")
         if pulumi is None:
+            stack_file(self.directory, self.name)
             raise LocalError(f"{absent}, and there is no Pulumi CLI to ask for it on AWS")
         try:
             result = subprocess.run(  # noqa: S603  the user's own Pulumi
@@ -168,26 +159,7 @@ class Stack:
         return result.stdout
 
 
-@contextmanager
-def state_file(pipeline: "Running") -> Iterator[None]:
-    """Keep a state file as long as a local pipeline runs, so that other commands find it.
-
-    It holds the emulator's keys, so nobody else may read it.
-    """
-    path = _state_file(pipeline.project.directory, pipeline.project.stack)
-    path.parent.mkdir(exist_ok=True)
-    path.parent.chmod(0o700)
+def state_file(pipeline: "Running") -> AbstractContextManager[None]:
+    """Keep a state file as long as a local pipeline runs, so that other commands find it."""
     state = {"pid": os.getpid(), "environment": pipeline.environment(), "outputs": pipeline.outputs}
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_text(json.dumps(state), encoding="utf-8")
-    try:
-        yield
-    finally:
-        # Another pipeline of the same stack may have replaced the file.
-        if path.is_file() and parse_object(path.read_text(encoding="utf-8"), path.name).get("pid") == os.getpid():
-            path.unlink()
-
-
-def _state_file(directory: Path, stack: str) -> Path:
-    return directory / FOLDER / f"local-{stack}.json"
+    return kept_state(state_path(pipeline.project.directory, pipeline.project.stack), state)

@@ -124,7 +124,7 @@ def worker_of_the_queue(stack: Stack) -> str:
     if stopped := [state for state in states if state not in ("Enabled", "Updating", "Creating", "Enabling")]:
         raise LocalError(
             f"no function takes its messages: its event source mapping is {', '.join(stopped)}; {waiting}. "
-            "With worker.circuit_breaker the circuit may be open"
+            "With worker.circuit_breaker the circuit may be open: pipeline circuit show"
         )
     return f"its worker takes messages; {waiting}"
 

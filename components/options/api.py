@@ -157,10 +157,17 @@ class ApiOptions(StageOptions, StartOptions):
 class CircuitBreakerOptions(Options):
     """A circuit breaker that pauses the worker while its processor reports an outage (docs/circuit-breaker.md)."""
 
-    failure_threshold: Annotated[int, Field(ge=1, le=100)] = 5
-    """Distinct events in a row that must fail in one worker because of an outage before the circuit opens."""
+    failure_threshold: Annotated[int, Field(ge=1, le=100)] = 10
+    """Distinct events that must fail in one worker because of an outage before the circuit opens. They must be 80 % of
+    the last ones, of which twice as many are counted."""
     recovery_seconds: Annotated[int, Field(ge=1, le=3_600)] = 60
-    """Time until the first probe, and after each failed one. Probes start on the minute."""
+    """Time until the first probe. After a failed one it grows to a tenth of the outage, one hour at most. Probes start
+    on the minute."""
+    key_field: FieldPath | None = None
+    """Path of the field that names what an event depends on, such as `customer.id`: while nothing of one key succeeds,
+    only its events are held back. Default: none, one circuit for all events."""
+    key_failure_threshold: Annotated[int, Field(ge=1, le=100)] = 3
+    """Attempts at events of one key, two at least, that must fail in a row in one worker before it is held back."""
 
 
 class WorkerOptions(PolledOptions, StartOptions):
@@ -229,6 +236,10 @@ class FifoOptions(Options):
 class EventQueueOptions(QueueOptions):
     """The queue between API and worker, and its dead letters."""
 
+    reconciler: Feature | None = None
+    """A function that looks each five minutes at what SQS itself moved to the dead letters, and makes those events
+    `failed`: a worker that cannot start cannot say so (docs/dead-letters.md). Default: off. Its alarms cost 0.60
+    USD a month."""
     fifo: FifoOptions | None = None
     """Process events in order. Default: a standard queue, without ordering."""
 

@@ -22,6 +22,8 @@ RESERVED_VARIABLES = frozenset(
         "BACKOFF_MAXIMUM_SECONDS",
         "BUCKET_NAME",
         "CIRCUIT_FAILURE_THRESHOLD",
+        "CIRCUIT_KEY_FAILURE_THRESHOLD",
+        "CIRCUIT_KEY_FIELD",
         "CIRCUIT_RECOVERY_SECONDS",
         "DEAD_LETTER_QUEUE_URL",
         "EVENT_BUS_NAME",
@@ -29,6 +31,7 @@ RESERVED_VARIABLES = frozenset(
         "FAULT_PARAMETER_NAME",
         "ITEMS_EXPIRE_AFTER_DAYS",
         "MAPPING_PARAMETER",
+        "MAXIMUM_CONCURRENCY",
         "MAX_ATTEMPTS",
         "PROCESSOR",
         "QUEUE_URL",
@@ -59,7 +62,8 @@ def _existing_processor(value: str, info: ValidationInfo) -> str:
     try:
         body = ast.parse(path.read_text(encoding="utf-8")).body
     except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{path} is not Python: {error}") from error
+        where, why = (f":{error.lineno}", error.msg) if isinstance(error, SyntaxError) else ("", error)
+        raise ValueError(f"{path}{where} is not Python: {why}") from error
     defined, imported = list(_defined(body)), set(_imported(body))
     if match[2] not in defined and not imported & {match[2], "*"}:
         raise ValueError(f"{path} has no function {match[2]}; it has {', '.join(dict.fromkeys(defined)) or 'none'}")

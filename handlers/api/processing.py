@@ -38,7 +38,11 @@ class ProcessingTimeoutError(BaseException):
 
 
 class CircuitOpenError(Exception):
-    """The circuit is open: the user's function was not called."""
+    """The circuit is open: the user's function was not called. The event returns after `seconds`."""
+
+    def __init__(self, text: str, seconds: int = 0) -> None:
+        super().__init__(text)
+        self.seconds = seconds
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Answer:
     error: BaseException | None = None
     cut_short: bool = False
     """The time limit ended it early: other events of the batch had used the time. It says nothing about the event."""
+    trial_wait_seconds: int = 0
+    """Not 0: the call was to find out whether an outage is over. If not, the event returns after so many seconds."""
 
     @property
     def is_permanent(self) -> bool:
@@ -62,9 +68,9 @@ class Answer:
         return self.error is not None and not self.cut_short and is_outage(self.error)
 
     @property
-    def is_ours(self) -> bool:
-        """Return True if the pipeline's own services failed: that is no attempt of the event."""
-        return isinstance(self.error, SecretError)
+    def is_attempt(self) -> bool:
+        """Return False for a failure that is not the event's: of the pipeline's own services, or of a trial."""
+        return not (isinstance(self.error, SecretError) or (self.trial_wait_seconds and self.is_outage))
 
 
 def is_outage(error: BaseException) -> bool:

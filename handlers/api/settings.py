@@ -65,6 +65,11 @@ class WorkerSettings(EventSettings):
     circuit_failure_threshold: int = 0
     """0: there is no circuit breaker, and what follows is not set."""
     circuit_recovery_seconds: int = 0
+    circuit_key_failure_threshold: int = 0
+    circuit_key_field: str = ""
+    """The path of the field that holds an event's key; empty: nothing is held back alone."""
+    maximum_concurrency: int = 0
+    """Batches that the worker's event source mapping may run at the same time."""
     mapping_parameter: str = ""
     """The SSM parameter with the id of the worker's event source mapping."""
 
@@ -79,3 +84,16 @@ class ReportSettings(Settings):
     dead_letter_queue_url: str
     bucket_name: str
     reports_topic_arn: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconcilerSettings(Settings):
+    """Of handlers/api/reconciler.py."""
+
+    table_name: str
+    time_index_shards: int
+    items_expire_after_days: int
+    dead_letter_queue_url: str
+    alerts_topic_arn: str
+    event_bus_name: str = ""
+    """Of outcome events; empty when there are none."""

@@ -70,8 +70,8 @@ class Storing:
 
     def delay_seconds(self, delivery: Delivery) -> int:
         """Return the seconds until the next attempt of an event that failed."""
-        if isinstance(delivery.outcome, Retrying) and delivery.outcome.used_none:
-            return self._delays.setdefault(delivery.message_id, self._patient(delivery))
+        if isinstance(delivery.outcome, Retrying) and delivery.outcome.wait_seconds:
+            return delivery.outcome.wait_seconds
         return self._delays.setdefault(delivery.message_id, self._backoff(max(1, delivery.attempts)))
 
     @contextmanager
@@ -147,10 +147,8 @@ class Storing:
 
     def unavailable(self, delivery: Delivery, error: Exception | None = None) -> Returned:
         """A service of AWS did not answer: that is no attempt of the event."""
-        return Returned("unavailable", self._patient(delivery), failure_of(error) if error else None)
-
-    def _patient(self, delivery: Delivery) -> int:
-        return queues.patient_seconds(delivery.receives, self._settings.backoff_base_seconds)
+        wait = queues.patient_seconds(delivery.receives, self._settings.backoff_base_seconds)
+        return Returned("unavailable", wait, failure_of(error) if error else None)
 
     def _give_up(self, dead: Sequence[Delivery]) -> None:
         """Alert, and send messages to the dead letters."""

@@ -11,10 +11,10 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from handlers.api.decisions import (
     FULL_TIME_SHARE,
@@ -55,13 +55,19 @@ from handlers.shared.dynamodb import outside_errors
 from handlers.shared.log import logger
 
 if TYPE_CHECKING:
-    from handlers.api.circuit import Circuit, Probe
     from handlers.api.faults import Faults
 
 # Reserved for storing results at the end of the function's time; the timeout is at least 10 seconds.
 STORING_SECONDS = 5
 # DynamoDB's items take 400 KB: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 INLINE_RESULT_BYTES = 350_000
+
+
+class Guard(Protocol):
+    """What decides whether the user's function is called: the circuit, or the breaker function's probes."""
+
+    def call(self, delivery: Delivery, process: Callable[[], Answer], seconds: float, /) -> Answer:
+        """Return what `process` returns, within `seconds`. Raises CircuitOpenError instead of calling it."""
 
 
 class Clock:
@@ -101,9 +107,7 @@ class Clock:
 class Worker:
     """`process` is the user's function; `service` names the pipeline in alerts."""
 
-    def __init__(
-        self, settings: WorkerSettings, process: Process, service: str, circuit: "Circuit | None" = None
-    ) -> None:
+    def __init__(self, settings: WorkerSettings, process: Process, service: str, circuit: Guard | None = None) -> None:
         self._settings = settings
         self._faults: Faults | None = None
         if settings.fault_parameter_name:
@@ -145,16 +149,6 @@ class Worker:
         report(deliveries, returning, undelivered, bus=bool(self._settings.event_bus_name))
         return queues.batch_response(delivery.message_id for delivery in returning)
 
-    def probe(self, probe: "Probe", context: LambdaContext) -> Outcome | None:
-        """Work on one message that was not received just now. Returns what it comes to."""
-        delivery = Delivery(probe.message_id, "", probe.body, probe.receives, group=probe.group)
-        self._read([delivery])
-        storing = Storing(self._settings, self._table, self._service, [delivery], self._backoff_seconds)
-        self._run([delivery], storing, context, probing=True)
-        undelivered = tell(self._settings.event_bus_name, self._service, [delivery])
-        report([delivery], [], undelivered, bus=bool(self._settings.event_bus_name))
-        return delivery.outcome
-
     def _read(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             body = self._faults.received(delivery.message_id, delivery.body) if self._faults else delivery.body
@@ -163,9 +157,7 @@ class Worker:
             except UnreadableMessageError as error:
                 delivery.outcome = Unreadable(failure_of(error))
 
-    def _run(
-        self, deliveries: Sequence[Delivery], storing: Storing, context: LambdaContext, *, probing: bool = False
-    ) -> None:
+    def _run(self, deliveries: Sequence[Delivery], storing: Storing, context: LambdaContext) -> None:
         items = self._table.read(delivery.envelope.id for delivery in deliveries if delivery.envelope)
         storing.knows(list(items))
         for leader in leaders(deliveries, items):
@@ -180,9 +172,9 @@ class Worker:
             for delivery in in_order([each for each in deliveries if each.open]):
                 behind(deliveries)
                 if delivery.open:
-                    self._take(delivery, storing, clock, probing=probing)
+                    self._take(delivery, storing, clock)
 
-    def _take(self, delivery: Delivery, storing: Storing, clock: Clock, *, probing: bool) -> None:
+    def _take(self, delivery: Delivery, storing: Storing, clock: Clock) -> None:
         start, seconds = delivery.start, clock.seconds()
         if start is None or not clock.is_enough(seconds) or (start.alone and not clock.is_full(seconds)):
             delivery.outcome = Returned("not its turn")
@@ -195,21 +187,23 @@ class Worker:
                 until = clock.deadline()
                 self._table.mark(delivery.event, start.attempt, until, delivery.message_id, delivery.receives)
                 storing.knows([delivery.event.id])
-            answer = self._call(delivery, start, min(seconds, clock.seconds()))
+            # Less than before: the event was marked, or the circuit let it wait for its turn.
+            limit = min(seconds, clock.seconds())
+            answer = self._call(delivery, start, limit)
             timed_out = isinstance(answer.error, ProcessingTimeoutError)
-            return replace(answer, cut_short=timed_out and not clock.is_full(seconds))
+            return replace(answer, cut_short=timed_out and not clock.is_full(limit))
 
         # For what the user's function logs, and what is logged of it.
         logger.set_correlation_id(delivery.event.correlation_id)
         try:
-            answer = self._circuit.call(delivery, process) if self._circuit else process()
+            answer = self._circuit.call(delivery, process, seconds) if self._circuit else process()
         except CircuitOpenError as error:
-            delivery.outcome = Returned("circuit open", self._settings.circuit_recovery_seconds, failure_of(error))
+            delivery.outcome = Returned("circuit open", error.seconds, failure_of(error))
             return
         finally:
             logger.set_correlation_id(None)
         clock.ran(answer.seconds)
-        delivery.outcome = self._judged(delivery, start, answer, probing=probing)
+        delivery.outcome = self._judged(delivery, start, answer)
         storing.finished()
         if start.marked:
             storing.store()
@@ -236,7 +230,7 @@ class Worker:
             return Answer(answer.seconds, error=ResultError(size))
         return answer
 
-    def _judged(self, delivery: Delivery, start: Start, answer: Answer, *, probing: bool) -> Outcome:
+    def _judged(self, delivery: Delivery, start: Start, answer: Answer) -> Outcome:
         if answer.error is None:
             return Succeeded(start.attempt, answer.result)
         failure = failure_of(answer.error)
@@ -249,11 +243,9 @@ class Worker:
                 "attempt": start.attempt,
             },
         )
-        if probing and not answer.is_permanent:
-            # The breaker called the processor, to find out whether the outage is over: that is no attempt.
-            return Returned("probe", failure=failure)
-        if answer.is_ours:
-            return Retrying(start.attempt - 1, failure, used_none=True)
+        if not answer.is_attempt:
+            patient = queues.patient_seconds(delivery.receives, self._settings.backoff_base_seconds)
+            return Retrying(start.attempt - 1, failure, answer.trial_wait_seconds or patient)
         return judge(start, failure, self._settings, permanent=answer.is_permanent, cut_short=answer.cut_short)
 
     def _schedule(self, returning: Sequence[Delivery], storing: Storing) -> None:
@@ -297,9 +289,11 @@ def _worker() -> Worker:
     process = load_processor(settings.processor)
     if not settings.circuit_failure_threshold:
         return Worker(settings, process, service)
-    from handlers.api.circuit import Circuit, Pause  # noqa: PLC0415  see there what it costs
+    from handlers.api.circuit import Circuit, CircuitStore, Pause  # noqa: PLC0415  as above
+    from handlers.shared.dynamodb import Table  # noqa: PLC0415
 
-    return Worker(settings, process, service, Circuit(settings, service, Pause(settings).begin))
+    store = CircuitStore(Table(settings.table_name))
+    return Worker(settings, process, service, Circuit(settings, service, store, Pause(settings).begin))
 
 
 def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:

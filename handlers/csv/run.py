@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isal import igzip
-
 from handlers.csv import objects
 from handlers.csv.columns import FileFormat
 from handlers.csv.content import Content
 from handlers.csv.engine import CsvEngine, blocks
 from handlers.csv.files import File, Item
+from handlers.csv.gzip_stream import GzipStream
 from handlers.csv.json_lines import json_lines
 from handlers.csv.objects import ObjectWriter, Source
 from handlers.csv.parquet import ParquetWriter
@@ -21,7 +20,8 @@ from handlers.shared.context import LambdaContext
 # What is left of the function's time when it stops reading: for storing outputs and state.
 # CsvWorkerOptions.timeout_seconds is at least twice this.
 STORING_SECONDS = 20
-COMPRESSION = 1
+# Raise it when outputs or states change: files are then begun anew that a worker before the change has not finished.
+FORMAT_OF_CHECKPOINTS = 2
 
 PROCESSED, REJECTED, REPORTS, STATE = "processed/", "rejected/", "reports/", "state/"
 
@@ -60,6 +60,7 @@ class Run:
         self.item = item
         self._kinds = KINDS[settings.output_format]
         self._outputs = self._writers()
+        self._gzips = self._streams()
         self._parquet = ParquetWriter() if settings.output_format == "parquet" else None
         self.engine = self._engine()
         self._must_be_skipped = False
@@ -79,6 +80,9 @@ class Run:
             )
             for prefix, kind, *saved in zip((PROCESSED, REJECTED), self._kinds, states, rests, strict=True)
         ]
+
+    def _streams(self, states: Sequence[Any] = (None, None)) -> list[GzipStream | None]:
+        return [GzipStream(state) if kind.is_gzip else None for kind, state in zip(self._kinds, states, strict=True)]
 
     def output_key(self, prefix: str, ending: str) -> str:
         """Return the key of an output of the file."""
@@ -100,9 +104,8 @@ class Run:
     def _read_blocks(self, context: LambdaContext) -> bool:
         content = self._open()
         for block in blocks(self.engine, content.read):
-            for output, kind, data in zip(self._outputs, self._kinds, (block.processed, block.rejected), strict=True):
-                if data:
-                    output.write(igzip.compress(data, COMPRESSION, mtime=0) if kind.is_gzip else data)
+            for output, stream, data in zip(self._outputs, self._gzips, (block.processed, block.rejected), strict=True):
+                output.write(stream.write(data) if stream else data)
             if context.get_remaining_time_in_millis() < STORING_SECONDS * 1_000:
                 return False
         self.engine.counts.trailing_bytes = content.trailing_bytes
@@ -112,6 +115,7 @@ class Run:
         """Start again with the next encoding."""
         self.abort()
         self._outputs = self._writers()
+        self._gzips = self._streams()
         self._parquet = ParquetWriter() if self._parquet else None
         self.engine = self._engine(encoding_position=self.engine.encoding_position + 1)
         self._must_be_skipped = False
@@ -132,9 +136,10 @@ class Run:
         if key := self.item.get("state_key"):
             state, rests = objects.get_state(self._bucket, key)
             if state.get("made_with") != self._made_with:
-                raise StaleCheckpointError("the stack's columns or its output format have changed since the checkpoint")
+                raise StaleCheckpointError("the worker, the stack's columns or its output format have changed since")
             count = len(self._outputs)
             self._outputs = self._writers(state["outputs"], rests[:count])
+            self._gzips = self._streams(state["gzips"])
             if self._parquet:
                 self._parquet = ParquetWriter(state["parquet"], rests[count:])
             self.engine = self._engine(state["engine"])
@@ -143,7 +148,7 @@ class Run:
     @property
     def _made_with(self) -> str:
         """Fingerprint that a run must share with the run it resumes."""
-        return repr((self._settings.output_format, self._format))
+        return repr((FORMAT_OF_CHECKPOINTS, self._settings.output_format, self._format))
 
     @property
     def has_progressed(self) -> bool:
@@ -163,6 +168,7 @@ class Run:
         state = {
             "engine": self.engine.state(),
             "outputs": [output.state() for output in self._outputs],
+            "gzips": [stream and stream.state() for stream in self._gzips],
             "parquet": self._parquet.state() if self._parquet else None,
             "must_be_skipped": self._must_be_skipped,
             "made_with": self._made_with,
@@ -174,7 +180,9 @@ class Run:
     def store_outputs(self) -> dict[str, str | None]:
         """Makes the outputs visible; returns their keys, None for one without rows."""
         columns = [check.column for check in self.engine.checks]
-        ends = (self._parquet.finish(columns) if self._parquet else b"", b"")
+        ends = [stream.finish() if stream else b"" for stream in self._gzips]
+        if self._parquet:
+            ends[0] = self._parquet.finish(columns)
         keys = [output.key if output.finish(end) else None for output, end in zip(self._outputs, ends, strict=True)]
         return {"processed_key": keys[0], "rejected_key": keys[1]}
 

@@ -43,6 +43,11 @@ class Upload:
     arrived_at: datetime
     id: str
 
+    @property
+    def source(self) -> str:
+        """As readings keep it: the key, `#`, and the version, or the ETag in a bucket without versions."""
+        return f"{self.key}#{self.version or self.etag}"
+
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """Of one record of a notification."""

@@ -37,6 +37,10 @@ class ReadingItem(TypedDict):
     """The time in UTC and a hash of the metrics."""
     metrics: Mapping[str, Decimal]
     """Exact numbers."""
+    upload: str
+    """The source of the upload that wrote the item last: key, `#`, version or ETag."""
+    arrived_at: int
+    """Epoch seconds at which that upload arrived."""
     expires_at: int
     """Epoch seconds, from when the object arrived."""
 
@@ -63,6 +67,17 @@ class StateItem(TypedDict):
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
 _BETWEEN = "device_id = :device AND time_key BETWEEN :since AND :until"
 _NOT_EXPIRED = "expires_at > :now"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReading(Reading):
+    """A reading, the source of the upload that wrote it last, and when that arrived, in epoch seconds.
+
+    Items of earlier versions have neither: the source is empty and the time 0.
+    """
+
+    upload: str
+    arrived_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +108,17 @@ class ReadingTable:
 
     # Readings
 
-    def put(self, readings: Sequence[Reading], expires_at: int) -> None:
-        """Store readings. Raises TableError."""
+    def put(self, readings: Sequence[Reading], upload: str, arrived_at: int, expires_at: int) -> None:
+        """Store readings of an upload. Raises TableError."""
 
         def item_of(reading: Reading) -> Mapping[str, object]:
             return ReadingItem(
-                device_id=reading.device_id, time_key=reading.time_key, metrics=reading.metrics, expires_at=expires_at
+                device_id=reading.device_id,
+                time_key=reading.time_key,
+                metrics=reading.metrics,
+                upload=upload,
+                arrived_at=arrived_at,
+                expires_at=expires_at,
             )
 
         self._table.put(readings, item_of)
@@ -111,7 +131,7 @@ class ReadingTable:
         *,
         newest_first: bool = False,
         page_size: int | None = None,
-    ) -> Iterator[Reading]:
+    ) -> Iterator[StoredReading]:
         """Yield a device's readings by time, `since` (included) to `until` (excluded).
 
         This is a query of one partition, whose pages are read when they are asked for. `page_size` is for a caller that
@@ -131,7 +151,39 @@ class ReadingTable:
         )
         for page in pages:
             for item in cast("list[ReadingItem]", page):
-                yield Reading(item["device_id"], item["time_key"], dict(item["metrics"]))
+                yield StoredReading(
+                    item["device_id"],
+                    item["time_key"],
+                    dict(item["metrics"]),
+                    # Items of earlier versions have neither.
+                    item.get("upload", ""),
+                    int(item.get("arrived_at", 0)),
+                )
+
+    def written_by(self, upload: str, device_id: str, first: str, last: str) -> list[Item]:
+        """Return the keys of a device's readings that an upload wrote last, among those from one time to another.
+
+        `first` and `last` are keys of readings, both included. Expired items count, too.
+        """
+        pages = self._table.query(
+            KeyConditionExpression=_BETWEEN,
+            FilterExpression="upload = :upload",
+            ProjectionExpression="device_id, time_key",
+            # The time alone: what the metrics were called may have changed since.
+            values={
+                "device": device_id,
+                "since": first.partition("#")[0],
+                "until": f"{last.partition('#')[0]}$",
+                "upload": upload,
+            },
+            ConsistentRead=True,
+        )
+        return [item for page in pages for item in page]
+
+    def remove(self, keys: Sequence[Item], upload: str) -> int:
+        """Delete readings that an upload still is the last writer of; return their number. Raises TableError."""
+        statements = [self._table.delete_statement(key, ("upload", "=", upload)) for key in keys]
+        return sum(refusal is None for refusal in self._table.execute(statements))
 
     # States
 

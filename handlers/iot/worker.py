@@ -104,8 +104,9 @@ class IotWorker:
         rejections_key = ""
         if contents.rejections:
             rejections_key = objects.put_rejections(self._settings.bucket_name, upload, contents.rejections)
-        expires_at = int(upload.arrived_at.timestamp()) + self._settings.readings_expire_after_days * SECONDS_A_DAY
-        self._table.put(contents.readings, expires_at)
+        arrived_at = int(upload.arrived_at.timestamp())
+        expires_at = arrived_at + self._settings.readings_expire_after_days * SECONDS_A_DAY
+        self._table.put(contents.readings, upload.source, arrived_at, expires_at)
         not_before = earliest_told(upload.arrived_at, self._settings.max_alert_age_minutes)
         alerting = Alerting(
             self._table, self._thresholds, self._silences, self._publish, run, upload, expires_at, not_before

@@ -122,6 +122,25 @@ def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
     return sent
 
 
+def receive(queue_url: str, hidden_seconds: int) -> dict[str, Any] | None:
+    """Return one message as Lambda delivers it, hidden from others for a time; None if no message is visible."""
+    answer = aws.client("sqs").receive_message(
+        QueueUrl=queue_url,
+        VisibilityTimeout=hidden_seconds,
+        # Without a wait SQS asks some of its servers only.
+        WaitTimeSeconds=1,
+        MessageSystemAttributeNames=["ApproximateReceiveCount", "MessageGroupId"],
+    )
+    for message in answer.get("Messages", []):
+        return {
+            "messageId": message["MessageId"],
+            "receiptHandle": message["ReceiptHandle"],
+            "body": message["Body"],
+            "attributes": message["Attributes"],
+        }
+    return None
+
+
 def delete(queue_url: str, handles: Sequence[str]) -> list[bool]:
     """Delete messages by receipt handle. Returns for each whether SQS has confirmed it."""
     client = aws.client("sqs")

@@ -170,7 +170,7 @@ def test_a_permission_names_its_function_resource_and_condition(pipeline: Comman
     assert {
         ("ssm:GetParameter", "Parameter pipeline-breaker", ""),
         (
-            "dynamodb:UpdateItem",
+            "dynamodb:PutItem",
             "Table pipeline-table",
             "ForAllValues:StringEquals dynamodb:LeadingKeys circuit#processor",
         ),

@@ -1,8 +1,6 @@
 """The command itself: usage, errors in one line, exit codes."""
 
 import gzip
-import json
-import os
 import re
 import subprocess
 import sys
@@ -11,10 +9,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
 
 from cli.__main__ import main as entry_point
 from cli.core.errors import exit_with
 from cli.core.stack import Stack
+from cli.core.state import kept_state, state_path
 from cli.simulation import recent_start, uploads
 from components.config import ConfigError, load
 from local.errors import LocalError
@@ -58,6 +58,14 @@ def test_a_folder_without_a_project_is_an_error(pipeline: Command, tmp_path: Pat
         (LocalError("a server sent \x1b[2J"), 1, "error: a server sent \\x1b[2J\n"),
         (ValueError("several\nlines"), 1, "error: ValueError: several lines\n"),
         (KeyboardInterrupt(), 130, ""),
+        # Ctrl-C or Ctrl-D at a question.
+        (typer.Abort(), 130, ""),
+        (
+            PermissionError(13, "Permission denied", "Pulumi.shop.yaml"),
+            1,
+            "error: Pulumi.shop.yaml: Permission denied\n",
+        ),
+        (OSError(28, "No space left on device"), 1, "error: the output: No space left on device\n"),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(
@@ -78,6 +86,40 @@ def test_an_error_is_one_line_and_an_exit_code(
         exit_with(fail)
     assert ended.value.code == code
     assert capsys.readouterr() == ("", line)
+
+
+SCRIPT = str(Path(sys.executable).with_name("pipeline"))
+
+
+@pytest.mark.parametrize("command", ["check --stack dev", "permissions --stack dev", "openapi --stack dev", "--help"])
+def test_a_reader_that_ends_early_is_no_error(command: str) -> None:
+    with subprocess.Popen(
+        [SCRIPT, *command.split()],
+        cwd=ROOT / "tests/samples",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert said == ""
+
+
+@pytest.mark.parametrize("command", ["check --stack dev", "cost --stack dev", "openapi --stack dev", "--help"])
+def test_a_full_disk_below_the_output_is_one_line(command: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [SCRIPT, *command.split()],
+            cwd=ROOT / "tests/samples",
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ran.stderr.splitlines()[0].endswith("No space left on device")
+    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
@@ -103,19 +145,14 @@ def test_ctrl_c_while_the_command_is_imported_ends_it_quietly(monkeypatch: pytes
     assert ended.value.code == 130
 
 
-def _runs_already(project: Path, pid: int) -> None:
-    state = project / ".pipeline" / "local-dev.json"
-    state.parent.mkdir()
-    state.write_text(json.dumps({"pid": pid, "environment": {}, "outputs": {"api_url": "u"}}))
+RUNNING = {"pid": 4711, "environment": {}, "outputs": {"api_url": "u"}}
 
 
 def test_a_second_local_of_a_stack_is_refused(pipeline: Command, small_project: Path) -> None:
-    _runs_already(small_project, os.getpid())
-    failed = pipeline("local", cwd=small_project)
+    with kept_state(state_path(small_project, "dev"), RUNNING):
+        failed = pipeline("local", cwd=small_project)
     assert failed.exit_code == 1
-    assert failed.stderr.startswith(
-        f"error: stack 'dev' already runs here (process {os.getpid()}); stop it with Ctrl-C"
-    )
+    assert failed.stderr.startswith("error: stack 'dev' already runs here (process 4711); stop it with Ctrl-C")
 
 
 def test_the_config_of_a_running_stack_is_read_while_its_function_has_a_syntax_error(

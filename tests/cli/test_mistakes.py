@@ -50,7 +50,7 @@ NAME_A_FILE = "which the function does not have: name a requirements file with i
         (STACK, "processors.shop:", "processors.shp:", "there is no file processors/shp.py"),
         (STACK, "shop:process", "shop:proces", "processors/shop.py has no function proces; it has process"),
         (PROCESSOR, "from typing", "import requests\nfrom typing", "shop.py:4: imports requests, " + NAME_A_FILE),
-        (PROCESSOR, "def process(", "def process(:", "processors/shop.py is not Python: "),
+        (PROCESSOR, "def process(", "def process(:", "processors/shop.py:9 is not Python: "),
     ],
     ids=["wrong key", "wrong module", "missing function", "missing package", "syntax error"],
 )  # fmt: skip

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from keyword import iskeyword
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cli.new_webhook import DUMMY, SAMPLES
 
@@ -81,6 +83,8 @@ def test_nothing_of_the_user_is_replaced(pipeline: Command, clone: Path) -> None
     ("arguments", "message"),
     [
         (["My-Shop"], "error: 'My-Shop': a name is a lower-case letter"),
+        (["class"], "error: 'class' has a meaning of its own in Python or YAML; choose another name, like my_class"),
+        (["null"], "error: 'null' has a meaning of its own in Python or YAML"),
         (["shop", "--variant", "kafka"], "error: --variant kafka: must be one of api, csv, iot"),
         (["shop", "--webhook", "gitlab"], "error: --webhook gitlab: must be one of github, stripe"),
         (["shop", "--variant", "csv", "--webhook", "github"], "error: --webhook github: must be one of"),
@@ -90,3 +94,19 @@ def test_a_wrong_name_or_variant_is_an_error(
     arguments: list[str], message: str, pipeline: Command, clone: Path
 ) -> None:
     assert pipeline("new", *arguments, cwd=clone).stderr.startswith(message)
+
+
+def test_a_name_that_yaml_reads_as_something_else_is_refused(pipeline: Command, clone: Path) -> None:
+    for name in ("true", "yes", "on", "null", "import", "none", "test", "json"):
+        made = pipeline("new", name, cwd=clone)
+        reads = yaml.safe_load(name)
+        assert (made.exit_code == 0) == (reads == name and not iskeyword(name)), name
+
+
+def test_nothing_is_left_of_files_that_could_not_all_be_written(pipeline: Command, clone: Path) -> None:
+    (clone / "tests" / "processors").symlink_to("/proc")
+    failed = pipeline("new", "shop", cwd=clone)
+    assert failed.stderr.startswith(f"error: cannot write {clone}/tests/processors/test_shop.py: ")
+    assert failed.stderr.endswith("; nothing was written\n")
+    assert not (clone / "Pulumi.shop.yaml").exists()
+    assert not (clone / "processors" / "shop.py").exists()

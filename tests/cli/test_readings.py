@@ -17,8 +17,9 @@ from cli.simulation import Expectation, Summary, Upload, uploads
 from handlers.iot.alerting import DeviceState
 from handlers.iot.contents import read
 from handlers.iot.forms import Form
-from handlers.iot.readings import Reading, first_key
+from handlers.iot.readings import first_key
 from handlers.iot.silence import Hearing, Silences
+from handlers.iot.table import StoredReading
 from handlers.iot.thresholds import State, Threshold, Thresholds
 from local.errors import LocalError
 from tests.graphs import SAMPLES
@@ -26,9 +27,10 @@ from tests.graphs import SAMPLES
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
-def reading(minute: int, **metrics: str) -> Reading:
+def reading(minute: int, **metrics: str) -> StoredReading:
     key = f"{first_key(NOW + timedelta(minutes=minute))}#0"
-    return Reading("d1", key, {name: Decimal(value) for name, value in metrics.items()})
+    numbers = {name: Decimal(value) for name, value in metrics.items()}
+    return StoredReading("d1", key, numbers, "readings/a.json#v1", int(NOW.timestamp()))
 
 
 def test_a_table_leaves_room_for_metrics_that_a_reading_has_not() -> None:
@@ -219,6 +221,9 @@ def test_readings_are_csv_and_json_with_exact_numbers() -> None:
         "device_id": "d1",
         "timestamp": "2026-11-21T12:00:00Z",
         "metrics": {"a": "100"},
+        "object": "readings/a.json",
+        "version": "v1",
+        "arrived_at": "2026-11-21T12:00:00.000000Z",
     }
 
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from cli import send
 from cli.core.http import Access
+from cli.core.state import kept_state
 from cli.core.suggestions import suggest
 from cli.main import app
 from local.errors import LocalError
@@ -234,11 +235,13 @@ def _fake_pulumi(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> 
 
 def test_a_local_pipeline_is_found_by_its_state_file(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = _project(tmp_path, monkeypatch) / ".pipeline" / "local-dev.json"
-    state.parent.mkdir()
-    state.write_text(json.dumps({"pid": os.getpid(), "environment": {}, "outputs": {"api_url": api.url}}))
     _fake_pulumi(tmp_path, monkeypatch, "exit 1")
-    assert _run("send", "-", text="[1]").exit_code == 0
-    assert _run("send", "-", "--stack", "other", text="[1]").exit_code == 1
+    with kept_state(state, {"pid": os.getpid(), "environment": {}, "outputs": {"api_url": api.url}}):
+        assert _run("send", "-", text="[1]").exit_code == 0
+        other = _run("send", "-", "--stack", "other", text="[1]")
+        assert "stack 'other' does not run here" in other.stderr
+        assert "; these run: dev), and" in other.stderr
+    assert _run("send", "-", text="[1]").exit_code == 1
 
 
 def test_a_deployed_stack_is_asked_for_its_outputs(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,6 +264,8 @@ def test_an_error_of_pulumi_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
 def test_without_pulumi_the_error_says_how_to_start_the_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _project(tmp_path, monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path))
+    assert _run("status", "x").stderr.startswith("error: there is no stack 'dev' (no file Pulumi.dev.yaml)")
+    (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n")
     assert f"`{suggest('local', '--stack', 'dev')}` starts it" in _run("status", "x").stderr
 
 

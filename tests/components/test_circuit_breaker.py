@@ -13,7 +13,7 @@ from .test_roles import COMPLETE, CONSUME, LOGS, READ, arns
 
 ACCOUNT = "us-east-1:123456789012"
 OWN_ITEM = {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["circuit#processor"]}}
-KEEP = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
+KEEP = ["dynamodb:GetItem", "dynamodb:PutItem"]
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +31,12 @@ def statements(graph: Graph, policy: str) -> list[tuple[Any, ...]]:
 
 
 def more_arns(graph: Graph) -> dict[str, str]:
-    bucket = graph.find("aws:s3/bucket:Bucket", "pipeline-bucket").physical_name
     dead_letters = graph.find("aws:sqs/queue:Queue", "pipeline-breaker-dead-letters").physical_name
     log_group = graph.find("aws:cloudwatch/logGroup:LogGroup", "pipeline-breaker").physical_name
     mapping = graph.find("aws:ssm/parameter:Parameter", "pipeline-breaker").inputs["value"]
     worker = graph.find("aws:lambda/function:Function", "pipeline-worker").physical_name
     return {
         **arns(graph),
-        "bucket": f"arn:aws:s3:::{bucket}",
-        "probes": f"arn:aws:s3:::{bucket}/circuit/probes.json",
         "parameter": f"arn:aws:ssm:{ACCOUNT}:parameter/datapipeline/datapipeline-dev/pipeline/event-source-mapping",
         "worker": f"arn:aws:lambda:{ACCOUNT}:function:{worker}",
         "mapping": f"arn:aws:lambda:{ACCOUNT}:event-source-mapping:{mapping}",
@@ -63,7 +60,6 @@ def test_the_worker_may_keep_the_circuit_and_pause_itself_and_no_more(graph: Gra
         (["s3:PutObject"], [arn["results"]]),
         (["sns:Publish"], [arn["alerts"]]),
         (KEEP, [arn["table"]], OWN_ITEM),
-        (["s3:PutObject"], [arn["probes"]]),
         (LOGS, [arn["worker logs"]]),
     ]
     assert statements(graph, "pipeline-breaker-pause") == [
@@ -78,14 +74,13 @@ def test_the_breaker_function_may_do_to_events_what_the_worker_may_and_look_afte
     arn = more_arns(graph)
     assert statements(graph, "pipeline-breaker") == [
         (["sqs:SendMessage"], [arn["breaker dead letters"]]),
+        (CONSUME, [arn["queue"]]),
         (["sqs:SendMessage"], [arn["dead letters"]]),
         (READ, [arn["table"]]),
         (COMPLETE, [arn["table"]]),
         (["s3:PutObject"], [arn["results"]]),
         (["sns:Publish"], [arn["alerts"]]),
         (KEEP, [arn["table"]], OWN_ITEM),
-        (["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], [arn["probes"]]),
-        (["s3:ListBucket"], [arn["bucket"]]),
         (["ssm:GetParameter"], [arn["parameter"]]),
         (["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"], [arn["mapping"]], of_the_worker(arn)),
         (LOGS, [arn["breaker logs"]]),
@@ -100,6 +95,9 @@ def test_the_parameter_names_the_workers_mapping_to_both_functions(graph: Graph)
         variables = graph.find("aws:lambda/function:Function", name).inputs["environment"]["variables"]
         assert variables["MAPPING_PARAMETER"] == parameter["name"]
         assert (variables["CIRCUIT_FAILURE_THRESHOLD"], variables["CIRCUIT_RECOVERY_SECONDS"]) == ("7", "90")
+        assert (variables["CIRCUIT_KEY_FAILURE_THRESHOLD"], "CIRCUIT_KEY_FIELD" in variables) == ("3", False)
+        mapped = graph.find("aws:lambda/eventSourceMapping:EventSourceMapping", "pipeline-worker").inputs
+        assert int(variables["MAXIMUM_CONCURRENCY"]) == mapped["scalingConfig"]["maximumConcurrency"]
 
 
 def test_the_breaker_function_runs_each_minute_and_is_as_large_as_the_worker(graph: Graph) -> None:
@@ -112,13 +110,6 @@ def test_the_breaker_function_runs_each_minute_and_is_as_large_as_the_worker(gra
     for key in ("timeout", "memorySize", "ephemeralStorage"):
         assert breaker[key] == worker[key]
     assert worker["ephemeralStorage"] == {"size": 2_048}
-
-
-def test_the_probes_are_kept_no_longer_than_the_messages(graph: Graph) -> None:
-    rules = graph.find("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", "pipeline-bucket").inputs
-    days = {rule["filter"]["prefix"]: rule["expiration"]["days"] for rule in rules["rules"] if "expiration" in rule}
-    kept = graph.find("aws:sqs/queue:Queue", "pipeline-queue").inputs["messageRetentionSeconds"]
-    assert days["circuit/"] * 86_400 == kept
 
 
 def test_an_open_circuit_rings_within_a_minute_and_the_breaker_function_is_watched(graph: Graph, dev: Graph) -> None:

@@ -452,7 +452,7 @@ def test_an_unknown_key_at_any_level_is_refused_with_the_known_keys(variant: str
         ({"api": {"stage_name": "a/b"}}, "datapipeline:api.stage_name = 'a/b': String should match pattern "),
         (
             {"encryption": {"customer_key": "maybe"}},
-            "datapipeline:encryption.customer_key: Input should be a valid dictionary",
+            "datapipeline:encryption.customer_key: must hold keys and values",
         ),
         (
             {"encryption": {"customer_key": {"users": ["arn:aws:iam::123456789012:role/ops"]}}},
@@ -462,7 +462,7 @@ def test_an_unknown_key_at_any_level_is_refused_with_the_known_keys(variant: str
             {"encryption": {"customer_key": {"deployers": ["role/*"]}}},
             "datapipeline:encryption.customer_key.deployers.0 = 'role/*': String should match pattern",
         ),
-        ({"network": {"vpc": "mine"}}, "datapipeline:network.vpc: Input should be a valid dictionary"),
+        ({"network": {"vpc": "mine"}}, "datapipeline:network.vpc: must hold keys and values"),
         (
             {"network": {"vpc": {"subnet_ids": ["vpc-0a"], "security_group_ids": ["sg-0a"]}}},
             "datapipeline:network.vpc.subnet_ids.0 = 'vpc-0a': String should match pattern",
@@ -542,9 +542,7 @@ def test_a_stack_without_a_variant_is_refused() -> None:
 @pytest.mark.parametrize("value", ['{"kind":', "text", "5", "[]", "[1"])
 def test_a_group_that_is_no_map_or_broken_json_is_one_line(group: str, value: str) -> None:
     (line,) = lines(**{group: value})
-    reason = (
-        "begins like JSON but is not valid" if value in ('{"kind":', "[1") else "Input should be a valid dictionary"
-    )
+    reason = "begins like JSON but is not valid" if value in ('{"kind":', "[1") else "must hold keys and values"
     assert line.startswith(f"{FILE}: datapipeline:{group}: {reason}")
 
 
@@ -597,14 +595,14 @@ def test_what_is_no_arn_of_a_secret_is_refused_and_never_shown(given: str) -> No
     [
         ({"worker": {"secrets": {"payments_token": 12345678}}}, "secrets.payments_token.arn: Input should be a valid"),
         ({"worker": {"secrets": {"token": {"arn": TOKEN, "value": "12345678"}}}}, "token.value: unknown key; allowed"),
-        ({"worker": {"secrets": "12345678"}}, "worker.secrets: Input should be a valid dictionary"),
-        ({"worker": {"secrets": ["12345678"]}}, "worker.secrets: Input should be a valid dictionary"),
+        ({"worker": {"secrets": "12345678"}}, "worker.secrets: must hold keys and values"),
+        ({"worker": {"secrets": ["12345678"]}}, "worker.secrets: must hold keys and values"),
         (
             {"worker": {"environment": {"PAY_KEY": 12345678}}},
             "worker.environment.PAY_KEY: Input should be a valid string",
         ),
         ({"worker": {"environment": {"PAY-KEY": "12345678"}}}, "worker.environment.PAY-KEY.[key]: String should match"),
-        ({"worker": {"environment": "12345678"}}, "worker.environment: Input should be a valid dictionary"),
+        ({"worker": {"environment": "12345678"}}, "worker.environment: must hold keys and values"),
         ({"worker": {"secret": {"token": "12345678"}}}, "worker.secret: unknown key; allowed here: backoff"),
         ({"worker": {"password": "12345678"}}, "worker.password: unknown key; allowed here: backoff"),
         ({"shop": {"password": "12345678"}}, "datapipeline:shop: unknown key; allowed here: accepted_findings"),
@@ -623,16 +621,16 @@ def test_what_is_no_arn_of_a_secret_is_refused_and_never_shown(given: str) -> No
         ({"variant": {"pay_key": "12345678"}}, "datapipeline:variant: Input should be 'api' or 'csv' or 'iot'"),
         ({"variant": '{"pay_key": 12345678'}, "datapipeline:variant: Input should be 'api' or 'csv' or 'iot'"),
         ({"pay_key": "12345678"}, "datapipeline:pay_key: unknown key; allowed here: accepted_findings"),
-        ({"worker": "12345678"}, "datapipeline:worker: Input should be a valid dictionary"),
-        ({"worker": ["12345678"]}, "datapipeline:worker: Input should be a valid dictionary"),
+        ({"worker": "12345678"}, "datapipeline:worker: must hold keys and values"),
+        ({"worker": ["12345678"]}, "datapipeline:worker: must hold keys and values"),
         ({"tracing": '["12345678"'}, "datapipeline:tracing: begins like JSON but is not valid"),
-        ({"api": {"cors": "12345678"}}, "datapipeline:api.cors: Input should be a valid dictionary"),
-        ({"tags": "12345678"}, "datapipeline:tags: Input should be a valid dictionary"),
+        ({"api": {"cors": "12345678"}}, "datapipeline:api.cors: must hold keys and values"),
+        ({"tags": "12345678"}, "datapipeline:tags: must hold keys and values"),
         (
             {"notifications": {"subscriptions": "12345678"}},
             "notifications.subscriptions: must be a list",
         ),
-        ({"notifications": {"subscriptions": ["12345678"]}}, "subscriptions.0: Input should be a valid dictionary"),
+        ({"notifications": {"subscriptions": ["12345678"]}}, "subscriptions.0: must hold keys and values"),
     ],
 )
 def test_a_secret_in_the_wrong_place_is_not_shown(options: dict[str, Any], words: str) -> None:

@@ -63,7 +63,10 @@ def test_the_names_that_a_processor_may_not_use_are_those_that_the_pipeline_uses
 ) -> None:
     graphs = [
         graph_of(
-            worker={"circuit_breaker": {}, "secrets": {"key": f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/key"}},
+            worker={
+                "circuit_breaker": {"key_field": "id"},
+                "secrets": {"key": f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/key"},
+            },
             outcomes={},
             fault_injection={},
             storage={"results": results},

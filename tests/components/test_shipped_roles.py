@@ -67,7 +67,7 @@ CONNECT: Statement = (
 KEY: Statement = (["kms:Decrypt", "kms:GenerateDataKey"], ["the stack's key"])
 
 KEEP_CIRCUIT: Statement = (
-    ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"],
+    ["dynamodb:GetItem", "dynamodb:PutItem"],
     ["table pipeline-table"],
     {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["circuit#processor"]}},
 )
@@ -123,7 +123,6 @@ ROLE_POLICIES: Mapping[str, Mapping[str, list[Statement] | Elsewhere]] = {
             (["sns:Publish"], ["topic pipeline-alerts"]),
             (["events:PutEvents"], ["bus pipeline-outcomes"]),
             KEEP_CIRCUIT,
-            (["s3:PutObject"], ["bucket pipeline-bucket/circuit/probes.json"]),
             (LOGS, ["logs pipeline-worker:*"]),
             CONNECT,
             KEY,
@@ -135,6 +134,7 @@ ROLE_POLICIES: Mapping[str, Mapping[str, list[Statement] | Elsewhere]] = {
         ],
         "pipeline-breaker": [
             (["sqs:SendMessage"], ["queue pipeline-breaker-dead-letters"]),
+            (CONSUME, ["queue pipeline-queue"]),
             (["sqs:SendMessage"], ["queue pipeline-queue-dead-letters"]),
             (READ, ["table pipeline-table"]),
             (COMPLETE, ["table pipeline-table"]),
@@ -142,8 +142,6 @@ ROLE_POLICIES: Mapping[str, Mapping[str, list[Statement] | Elsewhere]] = {
             (["sns:Publish"], ["topic pipeline-alerts"]),
             (["events:PutEvents"], ["bus pipeline-outcomes"]),
             KEEP_CIRCUIT,
-            (["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], ["bucket pipeline-bucket/circuit/probes.json"]),
-            (["s3:ListBucket"], ["bucket pipeline-bucket"]),
             FIND_MAPPING,
             (
                 ["lambda:GetEventSourceMapping", "lambda:UpdateEventSourceMapping"],

@@ -84,3 +84,28 @@ def test_the_project_is_found_from_a_folder_below_it(tmp_path: Path) -> None:
     assert find_project(below) == tmp_path.resolve()
     with pytest.raises(LocalError, match="in the project's folder"):
         find_project(Path("/"))
+
+
+@pytest.mark.parametrize(
+    ("stack", "message"),
+    [
+        ("config: text\n", r"^Pulumi.dev.yaml: config must hold keys and values, indented below it$"),
+        ("config:\n- a\n", r"^Pulumi.dev.yaml: config must hold keys and values, indented below it$"),
+        ("config:\n  a: 1\n  b: 1\n  a: 2\n", r"^Pulumi.dev.yaml:2 is not YAML: a is a duplicate key$"),
+        ("config:\n  a: {b: 1, b: 2}\n", r"^Pulumi.dev.yaml:2 is not YAML: b is a duplicate key$"),
+    ],
+)
+def test_a_malformed_stack_file_is_an_error_that_says_where(stack: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match=message):
+        load_project(_project(tmp_path, stack=stack), "dev")
+
+
+def test_keys_can_be_merged_from_an_anchor(tmp_path: Path) -> None:
+    stack = "config:\n  a: &a {x: 1}\n  b: {<<: *a, y: 2}\n"
+    assert load_project(_project(tmp_path, stack=stack), "dev").config["shop:b"] == '{"x": 1, "y": 2}'
+
+
+def test_a_stack_file_that_is_no_text_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (_project(tmp_path) / "Pulumi.dev.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(LocalError, match=r"^cannot read Pulumi.dev.yaml: "):
+        load_project(tmp_path, "dev")

@@ -19,7 +19,7 @@ class Listening:
 
     answers: list[Answer] = field(default_factory=list)
 
-    def call(self, _delivery: Delivery, process: Callable[[], Answer]) -> Answer:
+    def call(self, _delivery: Delivery, process: Callable[[], Answer], _seconds: float) -> Answer:
         self.answers.append(process())
         return self.answers[-1]
 

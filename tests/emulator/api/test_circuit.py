@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_lambda_powertools.utilities.circuit_breaker import base
 from botocore.exceptions import ClientError
 
 from handlers.api import circuit
-from handlers.api.breaker import PROBE_FAILURES, Breaker
-from handlers.api.circuit import NAME, PROBES_KEY, Circuit, Pause
-from handlers.api.decisions import Returned
+from handlers.api.breaker import Breaker
+from handlers.api.circuit import NAME, Circuit, CircuitStore, Pause
+from handlers.api.circuit_state import FEWEST_WORKERS, State
 from handlers.api.events import Envelope, received_times
 from handlers.api.identity import new_id
 from handlers.api.ingest import Ingest
@@ -31,6 +30,7 @@ from handlers.api.settings import IngestSettings, WorkerSettings
 from handlers.api.worker import Worker
 from handlers.processor import Rejected, Unavailable
 from handlers.shared import aws
+from handlers.shared.dynamodb import Table
 from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
@@ -81,26 +81,21 @@ class Guarded:
     # The functions; each is one that has just started
 
     def worker(self) -> Worker:
-        self.forget_counts()
-        guard = Circuit(self.settings, "test", Pause(self.settings).begin)
+        guard = Circuit(self.settings, "test", self.store(), Pause(self.settings).begin)
         return Worker(self.settings, adapted(self.downstream.process), "test", guard)
 
-    def minute(self) -> None:
+    def minute(self, **other: int) -> None:
         """What the schedule does."""
-        self.forget_counts()
-        settings = WorkerSettings.from_environment(self.environments["breaker"])
-        Breaker(settings, adapted(self.downstream.process), "test").run(Time())
+        settings = dataclasses.replace(WorkerSettings.from_environment(self.environments["breaker"]), **other)  # type: ignore[arg-type]
+        Breaker(settings, adapted(self.downstream.process), "test", self.store()).run(Time())
 
-    def try_minute(self) -> None:
+    def try_minute(self, **other: int) -> None:
         """What the schedule does, which goes on when it fails."""
         with contextlib.suppress(ClientError):
-            self.minute()
+            self.minute(**other)
 
-    def forget_counts(self) -> None:
-        """Powertools counts by process; here two functions share one."""
-        for counts in (base._LOCAL_FAILURES, base._LOCAL_SUCCESSES, base._LAST_OBSERVED_STATE):
-            counts.clear()
-        base._PROBE_OWNER.pid = None
+    def store(self) -> CircuitStore:
+        return CircuitStore(Table(self.settings.table_name))
 
     # Messages
 
@@ -149,15 +144,28 @@ class Guarded:
     def takes_messages(self) -> bool:
         return bool(self.root("lambda").get_event_source_mapping(UUID=self.mapping)["State"] == "Enabled")
 
-    def switch(self, *, on: bool) -> None:
-        self.root("lambda").update_event_source_mapping(UUID=self.mapping, Enabled=on)
+    def workers(self) -> int:
+        mapping = self.root("lambda").get_event_source_mapping(UUID=self.mapping)
+        return int(mapping["ScalingConfig"]["MaximumConcurrency"])
 
-    def kept(self) -> list[str] | None:
-        """The ids of the messages kept as probes, None where there is no pause."""
-        with contextlib.suppress(ClientError):
-            found = self.root("s3").get_object(Bucket=self.outputs["bucket_name"], Key=PROBES_KEY)
-            return [probe["message_id"] for probe in json.loads(found["Body"].read())]
-        return None
+    def put(self, message: Json) -> Json:
+        """Put a message into the queue, where the breaker function finds it."""
+        self.root("sqs").send_message(QueueUrl=self.outputs["queue_url"], MessageBody=message["body"])
+        return message
+
+    def visible(self) -> int:
+        names = ["ApproximateNumberOfMessages"]
+        answer = self.root("sqs").get_queue_attributes(QueueUrl=self.outputs["queue_url"], AttributeNames=names)
+        return int(answer["Attributes"][names[0]])
+
+    def depth(self) -> int:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = self.root("sqs").get_queue_attributes(QueueUrl=self.outputs["queue_url"], AttributeNames=names)
+        return sum(int(answer["Attributes"][name]) for name in names)
+
+    def switch(self, *, on: bool) -> None:
+        most = {"MaximumConcurrency": self.settings.maximum_concurrency}
+        self.root("lambda").update_event_source_mapping(UUID=self.mapping, Enabled=on, ScalingConfig=most)
 
     def dead_letters(self) -> list[Json]:
         answer = self.root("sqs").receive_message(
@@ -185,15 +193,17 @@ class Guarded:
     # Time
 
     def recovered(self) -> None:
-        """The recovery time, and the lease of a probe, are over."""
-        names = [name for name in ("opened_at", "probe_lease_expiry") if name in self.item(NAME)]
-        if names:
-            self.root("dynamodb").update_item(
-                TableName=self.outputs["table_name"],
-                Key={"id": {"S": NAME}},
-                UpdateExpression="SET " + ", ".join(f"{name} = :past" for name in names),
-                ExpressionAttributeValues={":past": {"N": str(int(time.time()) - 1_000)}},
-            )
+        """It is time for a probe."""
+        self.root("dynamodb").update_item(
+            TableName=self.outputs["table_name"],
+            Key={"id": {"S": NAME}},
+            UpdateExpression="SET #until = :past",
+            ExpressionAttributeNames={"#until": "until"},
+            ExpressionAttributeValues={":past": {"N": "1"}},
+        )
+
+    def change(self, transition: Callable[[State], State | None]) -> None:
+        self.store().change(transition)
 
     def clear_circuit(self) -> None:
         """Closed, as if nothing had been."""
@@ -202,13 +212,12 @@ class Guarded:
     def clear(self) -> None:
         self.downstream.out = False
         self.downstream.runs.clear()
-        table, bucket = self.outputs["table_name"], self.outputs["bucket_name"]
+        table = self.outputs["table_name"]
         for found in self.root("dynamodb").scan(TableName=table)["Items"]:
             self.root("dynamodb").delete_item(TableName=table, Key={"id": found["id"]})
-        self.root("s3").delete_object(Bucket=bucket, Key=PROBES_KEY)
-        self.root("sqs").purge_queue(QueueUrl=self.outputs["dead_letter_queue_url"])
-        if not self.takes_messages():
-            self.switch(on=True)
+        for url in (self.outputs["queue_url"], self.outputs["dead_letter_queue_url"]):
+            self.root("sqs").purge_queue(QueueUrl=url)
+        self.switch(on=True)
 
 
 @pytest.fixture(scope="module")
@@ -250,15 +259,11 @@ def guarded(resources: Callable[[], Guarded]) -> Iterator[Guarded]:
 # What opens it
 
 
-def test_different_events_in_a_row_that_fail_by_an_outage_open_the_circuit_and_pause_the_worker(
-    guarded: Guarded,
-) -> None:
+def test_events_that_fail_by_an_outage_open_the_circuit_and_pause_the_worker(guarded: Guarded) -> None:
     guarded.downstream.out = True
     messages = [guarded.message() for _ in range(5)]
     assert guarded.handle(*messages) == [message["messageId"] for message in messages]
-    assert guarded.state() == "OPEN"
-    assert not guarded.takes_messages()
-    assert guarded.kept() == [message["messageId"] for message in messages[:3]]
+    assert (guarded.state(), guarded.takes_messages(), guarded.workers()) == ("OPEN", False, FEWEST_WORKERS)
     assert len(guarded.downstream.runs) == 3, "the others were not tried"
     assert [guarded.event(message).get("attempts") for message in messages] == ["1", "1", "1", None, None]
 
@@ -279,42 +284,6 @@ def test_events_that_fail_by_their_own_fault_do_not_open_it(guarded: Guarded, do
     assert (guarded.state(), guarded.takes_messages()) == ("CLOSED", True)
 
 
-def test_an_event_that_succeeds_ends_the_row(guarded: Guarded) -> None:
-    worker = guarded.worker()
-    for _ in range(4):
-        guarded.downstream.out = True
-        guarded.handle(guarded.message(), guarded.message(), worker=worker)
-        guarded.downstream.out = False
-        guarded.handle(guarded.message(), worker=worker)
-    assert guarded.state() == "CLOSED"
-
-
-@pytest.mark.parametrize("ended_by", ["a success", "an open circuit"])
-def test_after_a_row_has_ended_the_same_events_count_again(
-    guarded: Guarded,
-    monkeypatch: pytest.MonkeyPatch,
-    ended_by: str,
-) -> None:
-    monkeypatch.setattr(circuit, "STATE_CACHE_SECONDS", 0)
-    worker, messages = guarded.worker(), [guarded.message() for _ in range(3)]
-    guarded.downstream.out = True
-    guarded.handle(*messages[:2], worker=worker)
-    if ended_by == "a success":
-        guarded.downstream.out = False
-        guarded.handle(guarded.message(), worker=worker)
-    else:
-        # Another worker opened it, and it was closed again.
-        opened = {"id": {"S": NAME}, "state": {"S": "OPEN"}, "opened_at": {"N": str(int(time.time()))}}
-        guarded.root("dynamodb").put_item(TableName=guarded.outputs["table_name"], Item=opened)
-        guarded.handle(guarded.message(), worker=worker)
-        guarded.clear_circuit()
-    guarded.downstream.out = True
-    guarded.handle(*messages, worker=worker)
-    assert guarded.state() == "OPEN"
-    # The one that has not failed before ran first.
-    assert sorted(guarded.kept() or []) == [message["messageId"] for message in messages]
-
-
 def test_two_workers_that_open_it_at_once_do_no_harm(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
     # However slow this machine is, neither learns of the other in time.
     monkeypatch.setattr(circuit, "STATE_CACHE_SECONDS", 600)
@@ -330,15 +299,12 @@ def test_two_workers_that_open_it_at_once_do_no_harm(guarded: Guarded, monkeypat
 
     guarded.downstream.out = True
     second._process = adapted(overtaken)
-    # Their counts are one here: the first spent three, the second has its own three to go.
-    messages = [guarded.message() for _ in range(3)]
-    guarded.handle(*messages, worker=second)
+    guarded.handle(*(guarded.message() for _ in range(3)), worker=second)
     assert (guarded.state(), guarded.takes_messages()) == ("OPEN", False)
-    assert guarded.kept() == [message["messageId"] for message in messages]
     guarded.downstream.out = False
     guarded.recovered()
     guarded.minute()
-    assert (guarded.state(), guarded.takes_messages(), guarded.kept()) == ("CLOSED", True, None)
+    assert (guarded.state(), guarded.takes_messages()) == ("CLOSED", True)
 
 
 # What is refused
@@ -355,7 +321,9 @@ def test_a_refused_delivery_is_no_attempt_however_often_and_comes_back_after_the
     for receives in range(1, 21):
         message["attributes"]["ApproximateReceiveCount"] = str(receives)
         assert guarded.handle(message) == [message["messageId"]]
-    assert delays == [{message["receiptHandle"]: 60}] * 20
+    # Up to half the recovery time more, so that not all come back at once.
+    assert all(60 <= delay[message["receiptHandle"]] <= 92 for delay in delays)
+    assert len(delays) == 20
     assert (guarded.downstream.runs, guarded.event(message)) == ([], {})
     guarded.clear_circuit()
     guarded.downstream.out = False
@@ -410,28 +378,6 @@ def test_wherever_a_refusal_fails_or_dies_a_last_attempt_that_was_not_made_is_st
         assert guarded.event(last)["status"] == "succeeded", f"{point}: {guarded.event(last)}"
 
 
-def test_poison_that_opens_the_circuit_is_given_up_as_a_probe_and_the_next_message_closes_it(guarded: Guarded) -> None:
-    # Any client whose input makes the downstream answer 500 can open it.
-    healthy, poison = guarded.downstream.process, guarded.open()
-    names = {json.loads(message["body"])["data"]["n"] for message in poison}
-
-    def process(event: Mapping[str, Any]) -> dict[str, Any]:
-        guarded.downstream.out = event["n"] in names
-        return healthy(event)
-
-    guarded.downstream.process = process  # type: ignore[method-assign]
-    minutes = 0
-    while not guarded.takes_messages():
-        guarded.recovered()
-        guarded.minute()
-        minutes += 1
-    assert minutes == len(poison) * PROBE_FAILURES
-    assert {guarded.event(message)["attempts"] for message in poison} == {"1"}, "a probe is no attempt"
-    guarded.recovered()
-    assert guarded.handle(guarded.message()) == []
-    assert guarded.state() == "CLOSED"
-
-
 def test_of_two_events_with_one_key_in_one_batch_the_one_that_was_tried_before_is_not_in_conflict_too(
     guarded: Guarded,
 ) -> None:
@@ -455,149 +401,92 @@ def test_of_two_events_with_one_key_in_one_batch_the_one_that_was_tried_before_i
 # The minutes
 
 
-def test_while_nothing_is_wrong_a_minute_changes_nothing_and_leaves_a_mapping_that_somebody_switched_off(
-    guarded: Guarded,
-) -> None:
+def test_while_nothing_is_wrong_a_minute_changes_nothing(guarded: Guarded) -> None:
     guarded.minute()
-    assert guarded.takes_messages()
+    assert (guarded.state(), guarded.takes_messages(), guarded.item(NAME)) == ("CLOSED", True, {})
+
+
+def test_a_mapping_that_somebody_else_switched_off_is_on_again_a_minute_later(guarded: Guarded) -> None:
+    # As when the table was restored while the circuit was open. `pipeline circuit open` is the way to pause.
     guarded.switch(on=False)
     guarded.minute()
-    assert not guarded.takes_messages()
+    assert guarded.takes_messages()
 
 
 def test_before_the_recovery_time_is_over_nothing_is_tried(guarded: Guarded) -> None:
     guarded.open()
-    guarded.downstream.out = False
+    guarded.put(guarded.message())
     guarded.minute()
-    assert guarded.downstream.runs == []
-    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", False)
+    assert (guarded.downstream.runs, guarded.state(), guarded.takes_messages()) == ([], "OPEN", False)
 
 
-def test_a_probe_that_fails_leaves_it_open_for_another_recovery_time(guarded: Guarded) -> None:
-    messages = guarded.open()
+def test_a_probe_that_fails_leaves_it_open_and_is_no_attempt(guarded: Guarded) -> None:
+    guarded.open()
+    message = guarded.put(guarded.message())
     guarded.recovered()
     guarded.minute()
     assert len(guarded.downstream.runs) == 1
+    assert (guarded.state(), guarded.takes_messages(), guarded.depth()) == ("OPEN", False, 1)
+    assert (guarded.event(message)["status"], guarded.event(message)["attempts"]) == ("retrying", "0")
     guarded.minute()
-    assert len(guarded.downstream.runs) == 1
-    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", False)
-    assert sorted(guarded.kept() or []) == [message["messageId"] for message in messages]
-    assert guarded.dead_letters() == []
+    assert len(guarded.downstream.runs) == 1, "not before another recovery time"
 
 
-def test_a_probe_that_succeeds_closes_it_is_done_and_its_message_has_no_second_effect(guarded: Guarded) -> None:
-    messages = guarded.open()
+def test_a_probe_that_succeeds_closes_it_and_is_done_and_the_worker_begins_slowly(guarded: Guarded) -> None:
+    guarded.open()
+    message = guarded.put(guarded.message())
     guarded.downstream.out = False
     guarded.recovered()
     guarded.minute()
-    assert (guarded.state(), guarded.takes_messages(), guarded.kept()) == ("CLOSED", True, None)
-    (run,) = guarded.downstream.runs
-    (probed,) = [message for message in messages if json.loads(message["body"])["data"]["n"] == run]
-    assert json.loads(guarded.event(probed)["result"]) == {"n": run}
-    for message in messages:
-        message["attributes"]["ApproximateReceiveCount"] = "2"
-    assert guarded.handle(*messages) == []
-    assert len(guarded.downstream.runs) == 3, "each once"
-    assert {guarded.event(message)["status"] for message in messages} == {"succeeded"}
+    assert (guarded.state(), guarded.takes_messages(), guarded.workers()) == ("CLOSED", True, FEWEST_WORKERS)
+    assert (guarded.event(message)["status"], guarded.depth()) == ("succeeded", 0)
+    for _ in range(4):
+        # Nobody has changed the pace for a minute.
+        guarded.change(lambda state: dataclasses.replace(state, paced_at=1))
+        guarded.minute()
+    assert guarded.workers() == guarded.settings.maximum_concurrency
+    assert guarded.store().read().pace == 0
 
 
-def test_probes_that_tell_nothing_give_way_to_the_next(guarded: Guarded) -> None:
-    third = guarded.open()[-1]
-    probes = [circuit.Probe(each["messageId"], each["body"], 1) for each in (guarded.message(does="fail"), third)]
-    rejected = guarded.message(does="reject")
-    probes.append(circuit.Probe(rejected["messageId"], rejected["body"], 1))
-    put_probes(guarded, probes)
+def test_a_probe_that_fails_for_a_reason_of_its_own_gives_way_to_the_next(guarded: Guarded) -> None:
+    guarded.open()
+    for does in ("reject", "reject", "succeed"):
+        guarded.put(guarded.message(does=does))
     guarded.downstream.out = False
     guarded.recovered()
     guarded.minute()
     assert (guarded.state(), guarded.takes_messages()) == ("CLOSED", True)
-    assert guarded.event(third)["status"] == "succeeded"
 
 
-def test_probes_that_fail_for_reasons_of_their_own_leave_the_turn_to_the_worker_at_once(guarded: Guarded) -> None:
+def test_poison_that_looks_like_an_outage_does_not_keep_it_open(guarded: Guarded) -> None:
+    # Any client whose input makes the downstream answer 500 can open it.
+    healthy = guarded.downstream.process
+
+    def process(event: Mapping[str, Any]) -> dict[str, Any]:
+        guarded.downstream.out = bool(event.get("poison"))
+        return healthy(event)
+
     guarded.open()
-    rejected = guarded.message(does="reject")
-    put_probes(guarded, [circuit.Probe(rejected["messageId"], rejected["body"], 1)])
-    guarded.downstream.out = False
+    guarded.downstream.process = process  # type: ignore[method-assign]
+    for poison in (True, True, False, False):
+        guarded.put(guarded.message(**({"poison": True} if poison else {})))
     guarded.recovered()
     guarded.minute()
-    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", True)
-    # Without waiting for the lease of the probe that told nothing.
-    assert guarded.handle(guarded.message()) == []
-    assert guarded.state() == "CLOSED"
+    assert (guarded.state(), guarded.takes_messages()) == ("CLOSED", True)
 
 
-def test_a_probe_that_is_refused_uses_no_attempt(guarded: Guarded) -> None:
-    message = guarded.open()[-1]
-    before = guarded.event(message)
-    probe = circuit.Probe(message["messageId"], message["body"], 2)
-    outcome = guarded.worker().probe(probe, Time())
-    assert isinstance(outcome, Returned)
-    assert (outcome.reason, guarded.event(message)) == ("circuit open", before)
-
-
-def put_probes(guarded: Guarded, probes: Sequence[circuit.Probe]) -> None:
-    body = json.dumps([dataclasses.asdict(probe) for probe in probes]).encode()
-    guarded.root("s3").put_object(Bucket=guarded.outputs["bucket_name"], Key=PROBES_KEY, Body=body)
-
-
-@pytest.mark.parametrize("kept", ["none", "done", "no object"])
-def test_without_a_probe_the_workers_next_message_is_one(guarded: Guarded, kept: str) -> None:
-    messages = guarded.open()
-    if kept == "no object":
-        guarded.root("s3").delete_object(Bucket=guarded.outputs["bucket_name"], Key=PROBES_KEY)
-    elif kept == "none":
-        put_probes(guarded, [])
-    else:
-        for message in messages:
-            event = json.loads(message["body"])["id"]
-            guarded.root("dynamodb").put_item(
-                TableName=guarded.outputs["table_name"],
-                Item={
-                    "id": {"S": event},
-                    "status": {"S": "succeeded"},
-                    "attempts": {"N": "1"},
-                    "expires_at": {"N": str(int(time.time()) + 100)},
-                },
-            )
-    guarded.minute()
-    assert not guarded.takes_messages(), "not before its time"
+def test_without_a_message_that_could_tell_it_closes_when_none_waits_and_only_then(guarded: Guarded) -> None:
+    guarded.open()
+    guarded.put(guarded.message())
+    url = guarded.outputs["queue_url"]
+    (hidden,) = guarded.root("sqs").receive_message(QueueUrl=url, VisibilityTimeout=600)["Messages"]
     guarded.recovered()
     guarded.minute()
-    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", True)
-    failing = [guarded.message(), guarded.message()]
-    assert len(guarded.handle(*failing)) == 2
-    assert len(guarded.downstream.runs) == 1, "the other one was refused"
-    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", False)
-    assert guarded.kept() == [failing[0]["messageId"]]
+    assert (guarded.state(), guarded.downstream.runs) == ("OPEN", [])
+    guarded.root("sqs").delete_message(QueueUrl=url, ReceiptHandle=hidden["ReceiptHandle"])
     guarded.recovered()
-    put_probes(guarded, [])
     guarded.minute()
-    guarded.downstream.out = False
-    assert guarded.handle(guarded.message()) == []
-    assert guarded.state() == "CLOSED"
-    guarded.minute()
-    assert (guarded.takes_messages(), guarded.kept()) == (True, None)
-
-
-@pytest.mark.parametrize("before", ["state", "probes"])
-def test_a_minute_that_a_worker_opens_the_circuit_in_leaves_it_paused_with_its_probes(
-    guarded: Guarded,
-    monkeypatch: pytest.MonkeyPatch,
-    before: str,
-) -> None:
-    owner = {"state": Circuit, "probes": Pause}[before]
-    look = getattr(owner, before)
-
-    def opened_meanwhile(self: object) -> Any:
-        monkeypatch.setattr(owner, before, look)
-        guarded.open()
-        return look(self)
-
-    monkeypatch.setattr(owner, before, opened_meanwhile)
-    guarded.minute()
-    assert (guarded.state(), guarded.takes_messages()) == ("OPEN", False)
-    assert len(guarded.kept() or []) == 3
+    assert (guarded.state(), guarded.takes_messages()) == ("CLOSED", True)
 
 
 @pytest.mark.parametrize("code", circuit.CHANGING)
@@ -607,7 +496,6 @@ def test_a_mapping_that_is_still_changing_is_switched_a_minute_later(
     code: str,
 ) -> None:
     guarded.open()
-    guarded.downstream.out = False
     guarded.recovered()
 
     def busy(**_: object) -> None:
@@ -617,40 +505,37 @@ def test_a_mapping_that_is_still_changing_is_switched_a_minute_later(
         patch.setattr(aws.client("lambda"), "update_event_source_mapping", busy)
         guarded.minute()
     assert (guarded.state(), guarded.takes_messages()) == ("CLOSED", False)
-    assert guarded.kept() is not None
     guarded.minute()
-    assert (guarded.takes_messages(), guarded.kept()) == (True, None)
+    assert guarded.takes_messages()
 
 
 def test_each_transition_is_on_the_bus_and_counted(guarded: Guarded, capsys: pytest.CaptureFixture[str]) -> None:
     heard = guarded.subscribe("Circuit Opened", "Circuit Closed")
     guarded.open()
-    opened_at = int(guarded.item(NAME)["opened_at"])
+    opened_at = int(guarded.item(NAME)["since"])
+    guarded.put(guarded.message())
     guarded.recovered()
     guarded.minute()
+    guarded.put(guarded.message())
     guarded.recovered()
     guarded.downstream.out = False
     guarded.minute()
-    guarded.minute()
     told = heard()
     first = datetime.fromtimestamp(opened_at, UTC).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
-    assert (told[0]["source"], told[0]["detail-type"]) == ("test", "Circuit Opened")
     reason = "Unavailable: come back later"
-    assert told[0]["detail"] == {"from": "CLOSED", "to": "OPEN", "opened_at": first, "reason": reason}
-    assert [(each["detail-type"], each["detail"]["from"], each["detail"]["to"]) for each in told[1:]] == [
-        ("Circuit Opened", "HALF_OPEN", "OPEN"),
-        ("Circuit Closed", "HALF_OPEN", "CLOSED"),
+    assert [(each["source"], each["detail-type"], each["detail"]) for each in told] == [
+        ("test", "Circuit Opened", {"from": "CLOSED", "to": "OPEN", "opened_at": first, "reason": reason}),
+        ("test", "Circuit Closed", {"from": "OPEN", "to": "CLOSED", "opened_at": first, "reason": reason}),
     ]
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"Circuit' in line]
     counted = [{name: line[name] for name in line if name.startswith("Circuit")} for line in lines if "_aws" in line]
     assert counted == [
         {"CircuitOpened": [1.0], "CircuitOpen": [1.0]},
-        # Before and after each probe.
+        # Before and after the probes of each minute.
         {"CircuitOpen": [1.0]},
         {"CircuitOpen": [1.0]},
         {"CircuitOpen": [1.0]},
         {"CircuitClosed": [1.0]},
-        {"CircuitOpen": [0.0]},
         {"CircuitOpen": [0.0]},
     ]
 
@@ -676,14 +561,11 @@ def consistent(guarded: Guarded, point: Point) -> None:
     agree = guarded.takes_messages() == (guarded.state() == "CLOSED")
     assert agree, f"{point}: {guarded.state()}, the worker takes messages: {guarded.takes_messages()}"
     guarded.downstream.out = False
-    for _ in range(3):
-        if (guarded.state(), guarded.takes_messages(), guarded.kept()) == ("CLOSED", True, None):
-            return
-        guarded.recovered()
-        guarded.minute()
-        if guarded.state() != "CLOSED" and guarded.takes_messages():
-            guarded.handle(guarded.message())
-    raise AssertionError(f"{point}: {guarded.state()}, {guarded.takes_messages()}, {guarded.kept()}")
+    # A message that the function had received is hidden for as long as it may run.
+    guarded.root("sqs").purge_queue(QueueUrl=guarded.outputs["queue_url"])
+    guarded.recovered()
+    guarded.minute()
+    assert (guarded.state(), guarded.takes_messages()) == ("CLOSED", True), point
 
 
 def test_wherever_the_worker_fails_or_dies_while_it_opens_the_circuit_the_next_minute_mends_it(
@@ -695,14 +577,13 @@ def test_wherever_the_worker_fails_or_dies_while_it_opens_the_circuit_the_next_m
 
     calls = record(lambda: opens([guarded.message() for _ in range(4)]))
     first = calls.index("dynamodb:PutItem")
-    assert calls[first : first + 4] == [
+    assert calls[first : first + 3] == [
         "dynamodb:PutItem",  # the state
-        "s3:PutObject",
         "ssm:GetParameter",
         "lambda:UpdateEventSourceMapping",
     ]
     # What comes before and after is the worker's as it is without a circuit: test_crash_points.py.
-    for point in points(calls)[4 * first : 4 * (first + 5)]:
+    for point in points(calls)[4 * first : 4 * (first + 4)]:
         guarded.clear()
         messages = [guarded.message() for _ in range(4)]
         with contextlib.suppress(Killed), broken(point):
@@ -717,13 +598,11 @@ def test_wherever_the_worker_fails_or_dies_while_it_opens_the_circuit_the_next_m
 def test_wherever_the_breaker_function_fails_or_dies_the_next_minute_mends_it(guarded: Guarded, *, out: bool) -> None:
     def due() -> list[Json]:
         # As an opened circuit leaves it, in fewer calls.
-        messages = [guarded.message() for _ in range(3)]
-        opened = {"id": {"S": NAME}, "state": {"S": "OPEN"}, "opened_at": {"N": "1"}, "expires_at": {"N": "9999999999"}}
-        guarded.root("dynamodb").put_item(TableName=guarded.outputs["table_name"], Item=opened)
-        put_probes(guarded, [circuit.Probe(each["messageId"], each["body"], 1) for each in messages])
+        guarded.clear()
+        guarded.store().change(lambda state: state.opened(1, 1, "out"))
         guarded.switch(on=False)
         guarded.downstream.out = out
-        return messages
+        return [guarded.put(guarded.message()) for _ in range(2)]
 
     due()
     # What raises ends this function, as dying does: two ways of the four.
@@ -734,8 +613,8 @@ def test_wherever_the_breaker_function_fails_or_dies_the_next_minute_mends_it(gu
         guarded.recovered()
         consistent(guarded, point)
         assert guarded.handle(*messages) == [], point
-    assert {item["status"] for item in guarded.items() if "status" in item} == {"succeeded"}
-    assert guarded.dead_letters() == []
+        assert {item["status"] for item in guarded.items() if "attempts" in item} == {"succeeded"}, point
+        assert guarded.dead_letters() == [], point
 
 
 # Rights. What the worker's code does with events is granted to both; that the worker needs it: test_permissions.py.
@@ -743,25 +622,22 @@ def test_wherever_the_breaker_function_fails_or_dies_the_next_minute_mends_it(gu
 CIRCUIT_OF_WORKER = [
     "dynamodb:GetItem",
     "dynamodb:PutItem",
-    "dynamodb:UpdateItem",
-    "s3:PutObject",
     "ssm:GetParameter",
     "lambda:UpdateEventSourceMapping",
 ]
 CIRCUIT_OF_BREAKER = [
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "sqs:ChangeMessageVisibility",
     "dynamodb:GetItem",
     "dynamodb:PutItem",
-    "dynamodb:UpdateItem",
-    "s3:PutObject",
-    "s3:GetObject",
-    "s3:DeleteObject",
     "ssm:GetParameter",
     "lambda:GetEventSourceMapping",
     "lambda:UpdateEventSourceMapping",
 ]
-UNSEEN = {"worker": POLLER | LOGS, "breaker": FAILURES | {"s3:ListBucket"} | LOGS}
+UNSEEN = {"worker": POLLER | LOGS, "breaker": FAILURES | LOGS}
 ON_EVENTS = {
-    "sqs:ChangeMessageVisibility",
     "sqs:SendMessage",
     "dynamodb:BatchGetItem",
     "dynamodb:PartiQLInsert",
@@ -769,6 +645,7 @@ ON_EVENTS = {
     "sns:Publish",
     "events:PutEvents",
 }
+OF_THE_WORKERS_QUEUE = POLLER | {"sqs:ChangeMessageVisibility"}
 
 
 def worker_does_all_of_the_circuit(guarded: Guarded) -> None:
@@ -777,29 +654,37 @@ def worker_does_all_of_the_circuit(guarded: Guarded) -> None:
         guarded.downstream.out = True
         guarded.handle(*(guarded.message() for _ in range(3)))
         assert (guarded.state(), guarded.takes_messages()) == ("OPEN", False)
-        assert len(guarded.kept() or []) == 3
         guarded.downstream.runs.clear()
         guarded.handle(guarded.message())
         assert guarded.downstream.runs == []
-        guarded.recovered()
-        guarded.downstream.out = False
-        guarded.handle(guarded.message())
-        assert guarded.state() == "CLOSED"
 
 
 def breaker_does_all_of_the_circuit(guarded: Guarded) -> None:
     """Raises AssertionError when it does not."""
-    message = guarded.open()[0]
-    probe = circuit.Probe(message["messageId"], message["body"], 1)
-    guarded.root("s3").delete_object(Bucket=guarded.outputs["bucket_name"], Key=PROBES_KEY)
+    guarded.open()
+    guarded.switch(on=True)
     with Role(guarded.root, guarded.names["breaker"]).acting():
         guarded.try_minute()
-        assert guarded.kept() == [], "the pause was to be taken down"
-        put_probes(guarded, [probe])
+        assert not guarded.takes_messages(), "it was to be paused"
+        guarded.recovered()
+        failing = guarded.put(guarded.message())
+        guarded.try_minute(circuit_recovery_seconds=1)
+        assert guarded.event(failing).get("status") == "retrying"
+        for _ in range(30):
+            time.sleep(0.1)
+            if guarded.visible():
+                break
+        assert guarded.visible(), "it was to come back in a second"
         guarded.recovered()
         guarded.downstream.out = False
         guarded.try_minute()
-        assert (guarded.state(), guarded.takes_messages(), guarded.kept()) == ("CLOSED", True, None)
+        assert (guarded.state(), guarded.takes_messages(), guarded.depth()) == ("CLOSED", True, 0)
+    guarded.clear()
+    guarded.open()
+    guarded.recovered()
+    with Role(guarded.root, guarded.names["breaker"]).acting():
+        guarded.try_minute()
+    assert guarded.state() == "CLOSED", "no message is left"
 
 
 DOES_ALL = {
@@ -820,16 +705,14 @@ def worker_does_all_it_does(guarded: Guarded) -> None:
 
 def breaker_does_all_it_does(guarded: Guarded) -> None:
     """Raises AssertionError when it does not."""
-    breaker_does_all_of_the_circuit(guarded)
     guarded.open()
-    events = [guarded.message(does="reject"), guarded.message(does="fail"), guarded.message(does="reject")]
-    put_probes(guarded, [circuit.Probe(each["messageId"], each["body"], 1) for each in events])
-    guarded.downstream.out = False
+    rejected = guarded.put(guarded.message(does="reject"))
     guarded.recovered()
     with Role(guarded.root, guarded.names["breaker"]).acting():
         guarded.minute()
-        assert (guarded.state(), guarded.takes_messages()) == ("OPEN", True), "none told: the next is to"
-    assert [guarded.event(each).get("status") for each in events] == ["failed", None, "failed"]
+    assert guarded.event(rejected)["status"] == "failed"
+    guarded.clear()
+    breaker_does_all_of_the_circuit(guarded)
 
 
 @pytest.mark.parametrize(
@@ -846,8 +729,8 @@ def test_all_that_is_granted_is_used_where_it_is_granted_and_nothing_is_denied(
     assert sorted(action for action, _ in unused(role.document, recording.of(role.name))) == sorted(UNSEEN[function])
 
 
-def of_the_circuit(role: Role) -> list[tuple[int, str]]:
-    others = ON_EVENTS.union(*UNSEEN.values())
+def of_the_circuit(role: Role, function: str) -> list[tuple[int, str]]:
+    others = ON_EVENTS | UNSEEN[function] | (OF_THE_WORKERS_QUEUE if function == "worker" else set())
     return [(position, action) for position, action in role.actions if action not in others]
 
 
@@ -857,7 +740,7 @@ def test_the_lists_above_are_all_that_is_granted_for_the_circuit_and_with_it_all
     function: str,
 ) -> None:
     does_all, listed = DOES_ALL[function]
-    assert [action for _, action in of_the_circuit(Role(guarded.root, guarded.names[function]))] == listed
+    assert [action for _, action in of_the_circuit(Role(guarded.root, guarded.names[function]), function)] == listed
     does_all(guarded)
 
 

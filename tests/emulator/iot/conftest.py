@@ -122,7 +122,7 @@ class Iot:
 
     def readings(self) -> list[tuple[str, str, dict[str, str]]]:
         """Device, time and metrics of every stored reading, in order."""
-        return sorted(
+        found = (
             (
                 item["device_id"]["S"],
                 item["time_key"]["S"].partition("#")[0],
@@ -131,6 +131,7 @@ class Iot:
             for item in self.items()
             if "metrics" in item
         )
+        return sorted(found, key=lambda each: (*each[:2], sorted(each[2].items())))
 
     def states(self) -> dict[str, Json]:
         return {item["device_id"]["S"]: json.loads(item["state"]["S"]) for item in self.items() if "state" in item}

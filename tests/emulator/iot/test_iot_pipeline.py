@@ -163,6 +163,30 @@ def test_the_simulator_says_exactly_what_the_pipeline_then_makes_of_it(iot: Iot,
     assert dead_letters(iot) == 0
 
 
+def test_what_an_upload_wrote_is_removed_by_its_key(iot: Iot, command: Callable[..., Any]) -> None:
+    iot.put("readings/good.json", lines(reading("d1", 1), reading("d1", 3)))
+    bad = iot.put("readings/a b#ü.json", lines(reading("d1", 2, 99), reading("d2", 2, 99)))
+    assert eventually(lambda: len(iot.readings()) == 4)
+    shown = json.loads(command("readings", "d2", "--json").stdout)
+    assert (shown[0]["object"], shown[0]["version"]) == ("readings/a b#ü.json", bad)
+    counted = command("remove-readings", "readings/a b#ü.json", "--dry-run")
+    assert (counted.returncode, counted.stdout) == (0, "2 readings of 2 devices would be removed\n")
+    # The corrected file does not bring the bad one back, nor hide it.
+    iot.put("readings/a b#ü.json", lines(reading("d1", 2, 21), reading("d2", 2, 21)))
+    assert eventually(lambda: len(iot.readings()) == 6)
+    removed = command("remove-readings", "readings/a b#ü.json", "--version", bad, "--json")
+    assert json.loads(removed.stdout)["removed"] == 2
+    assert [(device, values["temperature"]) for device, _, values in iot.readings()] == [
+        ("d1", "20"),
+        ("d1", "21"),
+        ("d1", "20"),
+        ("d2", "21"),
+    ]
+    none = command("remove-readings", "readings/none.json")
+    assert none.returncode == 1
+    assert none.stderr.startswith("error: there is no object 'readings/none.json' in the bucket")
+
+
 def test_readings_are_shown_as_a_table_and_as_a_plot(iot: Iot, command: Callable[..., Any]) -> None:
     iot.take(lines(*[reading("d1", minute, 20 + minute / 2) for minute in range(30)]))
     shown = command("readings", "d1")

@@ -158,8 +158,9 @@ def test_an_outage_under_load_pauses_the_queue_and_in_the_end_every_event_succee
         assert not pipeline.takes_messages()
     assert downstream.calls - calls < 20, "the outage is hammered on"
     received = pipeline.waiting()
-    assert {received[event_id] for event_id in later} == {1}, "only by this test"
-    assert max(received.values()) <= 3, received
+    # By this test, and by the breaker function's probes.
+    assert set(later) <= set(received)
+    assert max(received.values()) <= 9, received
 
     downstream.out = False
     pipeline.minutes_until(pipeline.takes_messages)
@@ -169,9 +170,9 @@ def test_an_outage_under_load_pauses_the_queue_and_in_the_end_every_event_succee
     def states() -> Counter[str]:
         return Counter(item["status"] for item in client.items().values() if "status" in item)
 
-    client.until(lambda: not {"queued", "retrying"} & states().keys())
+    # It begins slowly.
+    client.until(lambda: not {"queued", "retrying"} & states().keys(), 120)
     assert states() == {"succeeded": len(ids)}
     results = Counter(key.rsplit("/", 1)[1].removesuffix(".json") for key in client.objects("results/"))
     assert results == dict.fromkeys(ids, 1)
     assert client.depth(client.outputs["dead_letter_queue_url"]) == 0
-    assert client.objects("circuit/") == []

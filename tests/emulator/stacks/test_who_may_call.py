@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.graphs import SAMPLES
 
-from .conftest import ROOT, Client, Start
+from .conftest import ROOT, WEBHOOKS, Client, Start
 
 Json = Any
 BODY = b'{"n": 1}'
@@ -51,7 +51,9 @@ class Signed:
 
 @pytest.fixture(scope="module", params=["http", "rest"])
 def signed(start: Start, request: pytest.FixtureRequest) -> Iterator[Signed]:
-    with start(api={"kind": request.param, "auth": "iam", "throttling": {"rate_per_second": 1, "burst": 30}}) as client:
+    api = {"kind": request.param, "auth": "iam", "throttling": {"rate_per_second": 1, "burst": 30}}
+    webhooks = {"shop": {**WEBHOOKS["shop"], "throttling": {"rate_per_second": 1, "burst": 4}}}
+    with start(api=api, webhooks=webhooks) as client:
         iam = client.aws("iam")
         iam.create_user(UserName="client")
         key = iam.create_access_key(UserName="client")["AccessKey"]
@@ -128,6 +130,14 @@ def test_over_the_rate_a_rest_api_answers_429_in_the_shape_of_the_pipelines_own_
     assert {status for status, _ in answers} == {200, 429}
     refusal = next(body for status, body in answers if status == 429)
     assert set(refusal["error"]) == {"code", "message", "details"}
+
+
+@pytest.mark.parametrize("signed", ["rest"], indirect=True)  # as above
+def test_a_webhook_of_a_rest_api_has_a_rate_of_its_own(signed: Signed) -> None:
+    started = time.monotonic()
+    answers = [signed.client.request("GET", "/webhooks/shop?challenge=1")[0] for _ in range(20)]
+    assert set(answers) == {200, 429}
+    assert answers.count(200) <= 4 + (time.monotonic() - started) + 1
 
 
 def test_over_its_keys_rate_a_client_is_refused_on_every_route_and_nothing_of_that_is_stored(start: Start) -> None:

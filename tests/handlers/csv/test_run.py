@@ -2,8 +2,9 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
@@ -61,14 +62,17 @@ def upload() -> Callable[[bytes], File]:
     return put
 
 
-def read(file: File, file_format: FileFormat, blocks: int) -> tuple[list[Any], dict[str, Any], int]:
+def read(
+    file: File, file_format: FileFormat, blocks: int, settings: CsvWorkerSettings = SETTINGS
+) -> tuple[list[Any], dict[str, Any], int]:
     """Read a file in runs of some blocks each. Return the processed rows, the report and the number of runs."""
     item: dict[str, Any] = {"owner": "run"}
     for number in range(1, 100):
-        run = Run(SETTINGS, file_format, file, item)
+        run = Run(settings, file_format, file, item)
         if run.read(Clock(blocks)):
             key = run.store_outputs()["processed_key"]
             lines = aws.client("s3").get_object(Bucket="outputs", Key=key)["Body"].read()
+            lines = gzip.decompress(lines) if settings.output_format == "jsonl.gz" else lines
             return [list(json.loads(line).values()) for line in lines.splitlines()], run.engine.report(), number
         assert run.has_progressed
         item |= run.save()
@@ -102,3 +106,19 @@ def test_a_converted_file_is_continued(
 def test_bytes_after_a_gzip_file_are_in_the_report(upload: Callable[[bytes], File]) -> None:
     file = upload(gzip.compress(b"a,b\n1,x\n") + b"\0" * 9)
     assert read(file, FileFormat(COLUMNS), 1_000)[1]["trailing_bytes"] == 9
+
+
+def test_compressed_rows_of_several_runs_are_one_gzip_member(upload: Callable[[bytes], File]) -> None:
+    data = b"a,b\n" + b"".join(b"%d,xy\n" % number for number in range(2_000)) + b"1,2,3\n"
+    file, outputs = upload(data), []
+    with patch.object(engine_module, "BLOCK_BYTES", 512):
+        for blocks in (3, 1_000):
+            read(file, FileFormat(COLUMNS), blocks, replace(SETTINGS, output_format="jsonl.gz"))
+            objects = aws.client("s3").list_objects_v2(Bucket="outputs", Prefix="")["Contents"]
+            keys = sorted(each["Key"] for each in objects if each["Key"].endswith(".jsonl.gz"))
+            outputs.append([aws.client("s3").get_object(Bucket="outputs", Key=key)["Body"].read() for key in keys])
+    assert outputs[0] == outputs[1]
+    for compressed, lines in zip(outputs[0], (2_000, 1), strict=True):
+        member = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        assert member.decompress(compressed).count(b"\n") == lines
+        assert (member.eof, member.unused_data) == (True, b"")

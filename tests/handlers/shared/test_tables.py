@@ -133,7 +133,7 @@ def test_a_file_that_is_throttled_is_retried_after_a_pause(
 
 def test_readings_that_are_throttled_are_written_after_a_pause(memory: MemoryDynamoDB, pauses: list[float]) -> None:
     throttled = Throttled(memory, "batch_write_item", 20, 10)
-    ReadingTable(READINGS).put(readings("d", 30), 9_999)
+    ReadingTable(READINGS).put(readings("d", 30), "a#1", 1, 9_999)
     assert throttled.entries == [25, 20, 10, 5]
     assert len(pauses) == 2
     assert len(memory.tables[READINGS].items) == 30
@@ -172,7 +172,7 @@ def test_a_call_that_is_throttled_as_a_whole_is_given_up_with_its_own_error(
 
 def test_a_batch_that_makes_progress_is_not_given_up(memory: MemoryDynamoDB) -> None:
     throttled = Throttled(memory, "batch_write_item", *range(24, 0, -1))
-    ReadingTable(READINGS).put(readings("d", 25), 9_999)
+    ReadingTable(READINGS).put(readings("d", 25), "a#1", 1, 9_999)
     assert len(throttled.entries) == 25
 
 

@@ -1,0 +1,98 @@
+"""What one worker counts to find an outage, an overload, or a key that is out. It contains no AWS code."""
+
+from dataclasses import dataclass, field
+
+# Of the last events. 30 % of failures, however long, do not look like an outage then.
+OUTAGE_SHARE = 0.8
+# A second failure of an event tells nothing new of the whole while others succeed: a part may be out, and only its
+# events come again.
+SUCCESS_IS_RECENT_SECONDS = 10
+# Keys that a worker counts failures of: the memory of a worker is bounded.
+MAXIMUM_KEYS_COUNTED = 1_000
+
+# Attempts before their share of failures is taken for what the pace does.
+LEAST_ATTEMPTS = 10
+LEAST_FAILURES = 3
+OVERLOAD_SHARE = 0.1
+
+
+class Window:
+    """The last outcomes of different events or, `by_key`, of different keys."""
+
+    def __init__(self, threshold: int, *, by_key: bool) -> None:
+        self._threshold = threshold
+        self._by_key = by_key
+        self._failed: dict[str, bool] = {}
+        self._succeeded_at = float("-inf")
+
+    def count(self, name: str, now: float, *, failed: bool, again: bool) -> None:
+        """Take note of an outcome. `again`: it is not the event's first attempt."""
+        if not failed:
+            self._succeeded_at = now
+        elif again and now - self._succeeded_at < SUCCESS_IS_RECENT_SECONDS:
+            return
+        self._failed.pop(name, None)
+        self._failed[name] = failed
+        if len(self._failed) > 2 * self._threshold:
+            del self._failed[next(iter(self._failed))]
+
+    def is_outage(self, *, paced: bool) -> bool:
+        """Return True if nearly nothing succeeds.
+
+        Where keys are held back one by one, and where the worker can go slower, it takes that nothing does.
+        """
+        failed = sum(self._failed.values())
+        share = 1.0 if self._by_key or paced else OUTAGE_SHARE
+        return failed >= self._threshold and failed >= share * len(self._failed)
+
+    def clear(self) -> None:
+        """Forget all outcomes."""
+        self._failed.clear()
+
+
+class KeyFailures:
+    """The events of each key that failed since one of it succeeded, and at which attempt."""
+
+    def __init__(self, threshold: int) -> None:
+        self._threshold = threshold
+        self._failing: dict[str, dict[str, int]] = {}
+
+    def succeeded(self, key: str) -> None:
+        """Forget the failures of a key."""
+        self._failing.pop(key, None)
+
+    def is_outage(self, key: str, event_id: str, attempt: int) -> bool:
+        """Take note of a failure. Return True if the key is out.
+
+        An event's earlier attempts count, which other workers may have made. But one event alone may be poison.
+        """
+        failing = self._failing.setdefault(key, {})
+        failing[event_id] = attempt
+        if len(self._failing) > MAXIMUM_KEYS_COUNTED:
+            del self._failing[next(iter(self._failing))]
+        return len(failing) >= min(2, self._threshold) and sum(failing.values()) >= self._threshold
+
+
+@dataclass
+class Paced:
+    """Attempts since the pace changed."""
+
+    paced_at: int = 0
+    attempts: int = field(default=0)
+    failed: int = field(default=0)
+
+    def count(self, paced_at: int, *, failed: bool) -> None:
+        """Take note of an attempt. `paced_at`: when the pace changed."""
+        if paced_at != self.paced_at:
+            self.paced_at, self.attempts, self.failed = paced_at, 0, 0
+        self.attempts += 1
+        self.failed += failed
+
+    def failures(self) -> float | None:
+        """Return the share of attempts that failed, None if there were too few."""
+        return self.failed / self.attempts if self.attempts >= LEAST_ATTEMPTS else None
+
+    def is_overload(self, usual_failures: float) -> bool:
+        """Return True if more fail than usual."""
+        share = self.failures()
+        return share is not None and self.failed >= LEAST_FAILURES and share > usual_failures + OVERLOAD_SHARE
