@@ -56,7 +56,7 @@ def shown(message: str) -> Iterator[str]:
         return
     for text in _told(line):
         yield f"{at} {text}"
-    yield from _own_part(line.get("exception", "")).splitlines()
+    yield from own_part(line.get("exception", "")).splitlines()
 
 
 def _told(line: Line) -> Iterator[str]:
@@ -107,7 +107,7 @@ def _fields(alert: Line) -> str:
     return " ".join(str(alert[name]) for name in names if alert.get(name))
 
 
-def _own_part(traceback: str) -> str:
+def own_part(traceback: str) -> str:
     """Return a traceback from where the user's function begins, with paths below the project."""
     text = _CODE_FOLDER.sub('"', traceback)
     own = [match.end() for match in _CALLER.finditer(text)]

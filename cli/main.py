@@ -511,6 +511,18 @@ def csv_infer(
     return run_csv_infer(file, rows, as_json=as_json)
 
 
+@command(csv_app, "schema")
+def csv_schema(
+    reader: Annotated[str, typer.Option("--for", help="athena, duckdb, spark, pyarrow or polars.")],
+    stack: CsvStackOption = "csv",
+    location: Annotated[str, typer.Option(help="Where processed/ is.")] = "s3://OUTPUT_BUCKET/processed",
+) -> int:
+    """Print how a reader reads a stack's processed rows with the types of their columns."""
+    from cli.csv_schema import run_csv_schema
+
+    return run_csv_schema(stack, reader, location)
+
+
 @command(csv_app, "report")
 def csv_report(
     file: Annotated[str, typer.Argument(help="A report: of reports/ in the output bucket, or of check --json.")],

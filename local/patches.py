@@ -27,7 +27,7 @@ from ministack.core import (  # type: ignore[import-untyped]
 )
 from ministack.services import apigateway, eventbridge, lambda_svc, s3, scheduler  # type: ignore[import-untyped]
 
-from local import request_bodies
+from local import index_queries, request_bodies
 from local.gate import Checks, Gate
 
 IAM_LOG_VARIABLE = "PIPELINE_IAM_LOG"
@@ -67,6 +67,7 @@ def apply() -> None:
     _match_line_breaks_with_wildcards()
     _keep_trailing_slashes()
     request_bodies.apply()
+    index_queries.apply()
     _forbid_what_is_gone()
     _queue_asynchronous_invocations()
     _fill_in_scheduled_times()

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -173,6 +173,9 @@ class Console:
     def _error(self, request: Request, error: Exception) -> Response:
         is_own = isinstance(error, LocalError | ApiError | ValueError)
         said = str(error) if is_own else f"{type(error).__name__}: {error}"
+        if isinstance(error, EndpointConnectionError) and self._stack.is_local:
+            name = self._stack.name
+            said = f"stack {name!r} does not answer; if its pipeline was stopped, start it and the console again"
         values = {"title": "That did not work", "message": one_line(Exception(said))}
         return self._rendered(request, "error.html", values, 400 if isinstance(error, ApiError | ValueError) else 502)
 

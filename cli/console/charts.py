@@ -71,7 +71,7 @@ def bar_chart(title: str, counts: Sequence[tuple[str, float]]) -> Markup:
             _text(268 + count / most * (WIDTH - 330), top + 16, _number(count), "start"),
         ]
     said = f"{title}: {', '.join(f'{name} {_number(count)}' for name, count in counts)}"
-    return _svg("chart", WIDTH, max(24, 24 * len(counts)), said, parts)
+    return _svg("bars", WIDTH, max(24, 24 * len(counts)), said, parts)
 
 
 @dataclass(frozen=True)

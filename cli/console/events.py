@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 
-from cli.console.story import Moment, about, correlation_ids, moments, time_of
+from cli.console.story import Moment, about, correlation_ids, is_under, moments, time_of
 from cli.console.texts import pretty
 from cli.console.traffic import entry_of
 from cli.core.logs import Line, LogReader
@@ -110,7 +110,8 @@ class Events:
         named = self._matching(event_id, since)
         found = dict.fromkeys(named)
         for correlation_id in correlation_ids(named, event_id):
-            found |= dict.fromkeys(self._matching(correlation_id, since))
+            under = self._matching(correlation_id, since)
+            found |= dict.fromkeys(line for line in under if is_under(line, correlation_id, event_id))
         return sorted(found, key=lambda line: line.time_ms)
 
     def _matching(self, text: str, since: datetime) -> list[Line]:

@@ -81,7 +81,7 @@ class Overview:
         return {
             "title": "Overview",
             "graph": self._drawn(now, {"queue": queue, "letters": letters}, ringing),
-            "charts": _charts(now, minutes),
+            "charts": _charts(now),
             "totals": now.totals,
             "queue": queue,
             "letters": letters,
@@ -217,14 +217,14 @@ class Overview:
         return ""
 
 
-def _charts(now: Picture, minutes: int) -> list[Values]:
+def _charts(now: Picture) -> list[Values]:
     counts = [
         Series("accepted", "accepted", now.accepted),
         Series("succeeded", "succeeded", now.succeeded),
         Series("failed", "failed", now.failed),
     ]
     times = [Series("median", "accepted", now.median_ms), Series("95 %", "retrying", now.p95_ms)]
-    labels = (f"{minutes} min ago", "now")
+    labels = (f"{max(1, now.seconds // 60)} min ago", "now")
     return [
         {"title": "Events a second", "series": counts, "svg": line_chart("Events a second", counts, *labels, {})},
         {

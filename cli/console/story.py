@@ -8,6 +8,7 @@ from typing import Any
 
 from cli.console.traffic import done_in, entry_of
 from cli.core.logs import Line
+from cli.live import own_part
 
 ACCEPTED = 202
 # The outcomes of an attempt. Any other outcome of a delivery is a reason why there was no attempt.
@@ -32,8 +33,9 @@ def moments(item: Mapping[str, Any], lines: Sequence[Line]) -> list[Moment]:
     """
     told = sorted((each for line in lines for each in _told(line, item["id"])), key=lambda each: each.time)
     found = [Moment(item["received_at"], "received", "queued", f"type {item['type']}")]
-    if not any(each.title == "queued" for each in told):
-        told = [Moment(item["received_at"], "queued", "queued"), *told]
+    # A fast worker has begun before the request's line is written.
+    queued = next((each for each in told if each.title == "queued"), Moment(item["received_at"], "queued", "queued"))
+    told = [queued, *(each for each in told if each is not queued)]
     found += _with_redrives(_with_tracebacks(told))
     status = item["status"]
     last = next((each.style for each in reversed(found) if each.style in ("succeeded", "failed")), "")
@@ -49,6 +51,12 @@ def correlation_ids(lines: Iterable[Line], event_id: str) -> set[str]:
     """Return the ids of the requests that submitted an event alone: what is logged under one is about this event."""
     entries = [entry_of(line.message) or {} for line in lines]
     return {each["correlation_id"] for each in entries if each.get("ids") == [event_id] and "correlation_id" in each}
+
+
+def is_under(line: Line, correlation_id: str, event_id: str) -> bool:
+    """Return True if a line was logged under a request's id, and not about another event of the same batch."""
+    entry = entry_of(line.message) or {}
+    return entry.get("correlation_id") == correlation_id and entry.get("id", event_id) == event_id
 
 
 def about(message: str, event_id: str) -> str:
@@ -72,10 +80,9 @@ def _told(line: Line, event_id: str) -> Iterator[Moment]:
     if event_id in entry.get("ids", []) and entry.get("status") == ACCEPTED:
         repeated = entry.get("accepted") == 0
         yield Moment(time, "repeated request" if repeated else "queued", "queued", str(entry.get("route", "")))
-    elif entry.get("message") == "an attempt failed":
-        yield Moment(
-            time, f"attempt {entry.get('attempt')} failed", "retrying", traceback=str(entry.get("exception", ""))
-        )
+    elif entry.get("message") == "an attempt failed" and entry.get("id") == event_id:
+        traceback = own_part(str(entry.get("exception", "")))
+        yield Moment(time, f"attempt {entry.get('attempt')} failed", "retrying", traceback=traceback)
     for each in done_in(entry):
         if each.get("id") == event_id:
             took = f"{each['latency_ms']:,} ms after it was received" if "latency_ms" in each else ""
@@ -95,12 +102,15 @@ def _outcome(time: str, outcome: str, attempts: int | None, said: str) -> Iterat
 def _with_tracebacks(told: Iterable[Moment]) -> list[Moment]:
     """Put the traceback of each failed attempt beside its outcome, which is logged after it."""
     found: list[Moment] = []
+    alone: dict[str, int] = {}
     for each in told:
-        before = found[-1] if found else None
-        if before is not None and before.traceback and before.title == each.title:
-            found[-1] = replace(each, time=before.time, traceback=before.traceback)
-        else:
-            found.append(each)
+        place = alone.pop(each.title, None)
+        if place is not None and not each.traceback:
+            found[place] = replace(each, time=found[place].time, traceback=found[place].traceback)
+            continue
+        if each.traceback:
+            alone[each.title] = len(found)
+        found.append(each)
     return found
 
 

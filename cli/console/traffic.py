@@ -13,6 +13,7 @@ from cli.core.logs import Line, LogReader
 
 BUCKET_SECONDS = 10
 KEPT_SECONDS = 15 * 60
+LEAST_SECONDS = 2 * 60
 # An edge of the graph is lit for so long after something passed.
 ACTIVE_SECONDS = 4
 SHOWN_LINES = 200
@@ -30,8 +31,13 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Picture:
-    """The traffic as pages show it: a value for each bucket, oldest first, and the counts of all of them."""
+    """The traffic as pages show it: a value for each bucket, oldest first, and the counts of all of them.
 
+    The buckets begin with the first traffic: a pipeline that has just been started has no quarter of an hour to show.
+    """
+
+    seconds: int
+    """The time that the buckets span."""
     accepted: list[float]
     succeeded: list[float]
     failed: list[float]
@@ -79,7 +85,8 @@ class Traffic:
             return self._picture(last, now)
 
     def _picture(self, last: int, now: float) -> Picture:
-        places = range(last - KEPT_SECONDS // BUCKET_SECONDS + 1, last + 1)
+        oldest, latest = last - KEPT_SECONDS // BUCKET_SECONDS + 1, last - LEAST_SECONDS // BUCKET_SECONDS + 1
+        places = range(min(latest, max(oldest, min(self._buckets, default=latest) - 1)), last + 1)
         buckets = [self._buckets.get(at, Bucket()) for at in places]
         totals = {
             "accepted": sum(each.accepted for each in buckets),
@@ -89,6 +96,7 @@ class Traffic:
             for outcome, count in bucket.outcomes.items():
                 totals[outcome] = totals.get(outcome, 0) + count
         return Picture(
+            seconds=len(places) * BUCKET_SECONDS,
             accepted=[each.accepted / BUCKET_SECONDS for each in buckets],
             succeeded=[each.outcomes.get("succeeded", 0) / BUCKET_SECONDS for each in buckets],
             failed=[each.outcomes.get("failed", 0) / BUCKET_SECONDS for each in buckets],

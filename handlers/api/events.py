@@ -24,8 +24,10 @@ DEFAULT_TYPE = "default"
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 KEY_FIELD = "idempotency_key"
 
-# In characters, for each of the server's fields in a message. The longest is the user agent.
+# In characters, for each of the server's fields in a message. The longest is the user agent, but for the key: that of a
+# CloudEvent is its source and its id.
 MAXIMUM_FIELD_LENGTH = 512
+MAXIMUM_CLOUD_KEY_LENGTH = 1_024 + 1 + 256
 
 ID_PATTERN = "[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html (MessageGroupId)
@@ -95,10 +97,7 @@ class Envelope:
         """Return why ingest cannot have sent this. Such a message must not fail its batch."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in _USABLE:
-                usable = _USABLE[field.name](value)
-            else:
-                usable = isinstance(value, str) and len(value) <= MAXIMUM_FIELD_LENGTH and value.isprintable()
+            usable = _USABLE.get(field.name, _is_short_text)(value)
             if not usable:
                 return f"{field.name} has the wrong type, is too long, or is not printable"
         forms = (is_id(self.id), is_type(self.type), is_timestamp(self.received_at), _fingerprint(self.fingerprint))
@@ -107,12 +106,17 @@ class Envelope:
         return None
 
 
+def _is_short_text(value: object, maximum: int = MAXIMUM_FIELD_LENGTH) -> bool:
+    return isinstance(value, str) and len(value) <= maximum and value.isprintable()
+
+
 def _are_headers(value: object) -> bool:
     return value is None or (isinstance(value, dict) and all(isinstance(each, str) for each in value.values()))
 
 
 _USABLE: Mapping[str, Callable[[object], bool]] = {
     "data": lambda value: isinstance(value, dict),
+    "idempotency_key": lambda value: _is_short_text(value, MAXIMUM_CLOUD_KEY_LENGTH),
     "headers": _are_headers,
     "body": lambda value: value is None or (isinstance(value, str) and is_packed(value)),
 }

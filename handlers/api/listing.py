@@ -78,8 +78,9 @@ def _described(
 def _wanted(parameters: Mapping[str, str], kept_days: int) -> Wanted:
     now = datetime.now(UTC)
     kept_since = timestamp(now - timedelta(days=kept_days))
-    # A little ahead of now: the times of a large batch are a microsecond apart.
-    until = min(_time(parameters, "until", "9999"), timestamp(now + timedelta(minutes=1)))
+    # A little ahead of now: the times of a large batch are a microsecond apart, and the clock of a command that lists
+    # events may be five minutes slow, which AWS still accepts.
+    until = min(_time(parameters, "until", "9999"), timestamp(now + timedelta(minutes=6)))
     week_before = timestamp(datetime.fromisoformat(max(until, kept_since)) - timedelta(days=DEFAULT_DAYS))
     status = parameters.get("status")
     if status is not None and status not in STATUSES:

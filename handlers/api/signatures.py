@@ -85,11 +85,12 @@ class _Signed:
 
 
 def key_of(rule: Rule, secret: str) -> bytes:
-    """Return the key of the HMAC.
+    """Return the key of the HMAC. Line breaks at its end came with the file that it was read from.
 
     Raises ValueError for an empty one, with which anybody could sign, and for a secret of Standard Webhooks that is not
     base64.
     """
+    secret = secret.rstrip("\r\n")
     if rule.scheme == "standard":
         text = secret.removeprefix(STANDARD_SECRET_PREFIX)
         # Some senders leave out the padding.

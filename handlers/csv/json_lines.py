@@ -25,10 +25,12 @@ def json_lines(checks: Sequence[Check], columns: Sequence[Cells], count: int, *,
             before += "null,"
             continue
         cells, after = column, ","
+        if check.column.type == "number":
+            cells = _decimals(column)
         quoted = COLUMN_TYPES[check.column.type].quoted
         if "" in column:
             text: Callable[[str], str] = encode_basestring if quoted else str
-            cells = [text(cell) if cell else "null" for cell in column]
+            cells = [text(cell) if cell else "null" for cell in cells]
         elif quoted:
             if not is_plain and _needs_escape("".join(column)):
                 cells = list(map(encode_basestring, column))
@@ -41,6 +43,13 @@ def json_lines(checks: Sequence[Check], columns: Sequence[Cells], count: int, *,
     for position, part in enumerate(parts):
         interleaved[position :: len(parts) + 1] = part
     return "".join(interleaved).encode()
+
+
+def _decimals(cells: Sequence[str]) -> Sequence[str]:
+    """Return numbers with a point or an exponent. Readers infer integers if the first ones of a file have neither."""
+    if "".join(cells).count(".") == len(cells):
+        return cells
+    return [cell if not cell or "." in cell or "e" in cell or "E" in cell else f"{cell}.0" for cell in cells]
 
 
 def rejected_line(row: int, line: int, problems: Sequence[Problem], raw: str) -> bytes:

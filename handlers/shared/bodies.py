@@ -74,7 +74,10 @@ def json_text(body: bytes, headers: Mapping[str, str]) -> str:
     """
     if not is_json_type(media_type(headers)):
         raise _unsupported_type(headers, JSON_TYPE)
-    return _text(body, headers, "utf-8-sig", "invalid_json")
+    try:
+        return _text(body, headers, "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRequestError("invalid_json", "the body is not UTF-8 text") from error
 
 
 def form_fields(body: bytes, headers: Mapping[str, str]) -> dict[str, str | list[str]]:
@@ -84,7 +87,10 @@ def form_fields(body: bytes, headers: Mapping[str, str]) -> dict[str, str | list
 
     Parts of no length are ignored: https://url.spec.whatwg.org/#urlencoded-parsing
     """
-    given = _text(body, headers, "utf-8", "invalid_form")
+    try:
+        given = _text(body, headers, "utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRequestError("invalid_form", "the body is not UTF-8 text") from error
     # Each field and each escape takes far more memory than its text.
     if len(given) > MAXIMUM_FORM_BYTES or given.count("&") >= MAXIMUM_FORM_FIELDS:
         limits = f"{MAXIMUM_FORM_FIELDS} fields and {MAXIMUM_FORM_BYTES} bytes"
@@ -140,12 +146,9 @@ def _unsupported_type(headers: Mapping[str, str], *supported: str) -> Unsupporte
     )
 
 
-def _text(body: bytes, headers: Mapping[str, str], codec: str, code: str) -> str:
+def _text(body: bytes, headers: Mapping[str, str], codec: str) -> str:
     check_charset(headers)
-    try:
-        return expanded(body, headers).decode(codec)
-    except UnicodeDecodeError as error:
-        raise BadRequestError(code, "the body is not UTF-8 text") from error
+    return expanded(body, headers).decode(codec)
 
 
 def check_charset(headers: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ import signal
 import stat
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,12 @@ from moto import mock_aws
 
 from cli import dead_letters as cli_dead_letters
 from cli.dead_letters import show_pass
-from handlers.shared import backlog, dead_letters
+from handlers.shared import aws, backlog, dead_letters
 from handlers.shared.dead_letters import DeadLetters
 from handlers.shared.letters import Letter
 from handlers.shared.passes import Pass
 from tests.graphs import SAMPLES
 from tests.handlers.conftest import ENVIRONMENT
-from tests.roles import forget_clients
 
 from .conftest import Command
 
@@ -113,10 +113,10 @@ def make_box(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Box]]:
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(dead_letters, "POLL_SECONDS", 0)
-    forget_clients()
+    # moto answers botocore's clients only.
+    monkeypatch.setattr(aws, "client", cache(aws.botocore_client))
     with mock_aws():
         yield Box
-    forget_clients()
 
 
 @pytest.fixture

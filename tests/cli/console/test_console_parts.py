@@ -106,10 +106,14 @@ def test_traffic_counts_what_functions_log_and_forgets_what_is_old() -> None:
     assert picture.active == {"worker"}
     assert len(picture.lines) == 3
     assert picture.has_failed
+    # A pipeline that has just begun has a short chart, and one with an old bucket the whole quarter of an hour.
+    assert (picture.seconds, len(picture.accepted)) == (120, 12)
     now += 0.5
     assert traffic.now().totals == picture.totals
     assert logs.reads == 1
-    now += 1_000
+    now += 700
+    assert traffic.now().seconds == 730
+    now += 300
     assert traffic.now().totals == {"accepted": 0, "rejected": 0}
     assert traffic.now().active == frozenset()
     assert not traffic.now().has_failed

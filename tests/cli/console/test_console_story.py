@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from cli.console.story import about, correlation_ids, moments
+from cli.console.story import about, correlation_ids, is_under, moments
 from cli.core.logs import Line
 
 ID, OTHER = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
@@ -63,6 +63,12 @@ def test_each_attempt_of_a_retried_event_has_its_error_and_traceback() -> None:
     assert (told[2].style, told[2].detail, told[2].traceback) == ("retrying", "ValueError: no", "Traceback: no")
 
 
+def test_a_worker_that_is_faster_than_the_line_of_the_request_confuses_nothing() -> None:
+    told = moments(item("failed"), [failure(0, 1), request(1), batch(2, "failed", 1, error="not this")])
+    assert [each.title for each in told] == ["received", "queued", "attempt 1 failed", "dead-lettered"]
+    assert (told[2].detail, told[2].traceback) == ("not this", "Traceback: no")
+
+
 def test_while_it_is_retried_the_next_attempt_is_named() -> None:
     waiting = item("retrying", next_attempt_at="2026-11-27T06:05:00Z")
     assert titles(waiting, failure(1, 1))[-2:] == ["attempt 1 failed", "next attempt"]
@@ -96,6 +102,14 @@ def test_the_item_tells_the_outcome_where_no_line_does() -> None:
 def test_lines_of_a_request_belong_to_an_event_only_if_it_was_alone() -> None:
     assert correlation_ids([request(0)], ID) == {"c"}
     assert correlation_ids([request(0, 2, (ID, OTHER)), batch(1, "succeeded", 1)], ID) == set()
+
+
+def test_what_other_events_of_the_batch_came_to_is_not_told() -> None:
+    other = line(1, message="an attempt failed", id=OTHER, attempt=1, exception="of another", correlation_ids=["c"])
+    assert titles(item("succeeded"), request(0), other, batch(1, "succeeded", 1))[2:] == ["attempt 1 succeeded"]
+    assert not is_under(other, "c", ID)
+    assert not is_under(line(1, message="priced", correlation_id="c", id=OTHER), "c", ID)
+    assert is_under(line(1, message="priced", correlation_id="c"), "c", ID)
 
 
 def test_a_line_says_nothing_of_other_events() -> None:

@@ -292,3 +292,50 @@ def test_a_request_for_a_parameter_by_arn_is_authorised_on_that_arn(
     for refused in (other, f"/{name}/other"):
         with _denied():
             reader.get_parameter(Name=refused, WithDecryption=True)
+
+
+def test_a_query_of_an_index_answers_as_if_it_had_looked_at_all_items(aws: Clients) -> None:
+    client, name = aws("dynamodb"), f"table-{uuid.uuid4().hex}"
+    key = [{"AttributeName": "day", "KeyType": "HASH"}, {"AttributeName": "time", "KeyType": "RANGE"}]
+    client.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": each, "AttributeType": "S"} for each in ("id", "day", "time")],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        GlobalSecondaryIndexes=[
+            {"IndexName": "by-day", "KeySchema": key, "Projection": {"ProjectionType": "KEYS_ONLY"}}
+        ],
+    )
+    # In no order, with equal times, of two days, and one that is not in the index.
+    items = [
+        {"id": f"{number * 7 % 40:02}", "day": f"d{number % 2}", "time": f"{number // 3:02}"} for number in range(40)
+    ]
+    for item in [*items, {"id": "bare"}]:
+        client.put_item(TableName=name, Item={each: {"S": value} for each, value in item.items()})
+
+    def asked(**more: Any) -> list[str]:
+        values = {":d": {"S": "d0"}, ":a": {"S": "02"}, ":b": {"S": "11"}}
+        condition = "#d = :d AND #t BETWEEN :a AND :b"
+        names = {"#d": "day", "#t": "time"}
+        found: list[str] = []
+        while True:
+            answer = client.query(
+                TableName=name,
+                IndexName="by-day",
+                KeyConditionExpression=condition,
+                ExpressionAttributeValues=values,
+                ExpressionAttributeNames=names,
+                **more,
+            )
+            found += [each["id"]["S"] for each in answer["Items"]]
+            if "LastEvaluatedKey" not in answer:
+                return found
+            more["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    wanted = sorted(
+        (each["time"], each["id"]) for each in items if each["day"] == "d0" and "02" <= each["time"] <= "11"
+    )
+    ids = [each for _, each in wanted]
+    for limit in (1, 2, 7, len(ids), 100):
+        assert asked(Limit=limit) == ids, limit
+        assert asked(Limit=limit, ScanIndexForward=False) == ids[::-1], limit

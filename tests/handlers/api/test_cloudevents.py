@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from handlers.api.cloudevents import canonical, from_binary, key_of, mode_of
 from handlers.api.events import InvalidEventError
 from handlers.api.identity import Key
+from handlers.processor import Context
 from tests.api_pipeline import Answer, Pipeline
 from tests.strategies import json_values
 
@@ -60,6 +61,21 @@ def test_a_batch_with_both_kinds_of_data(pipeline: Pipeline) -> None:
     assert (answer.status, answer.body["accepted"]) == (202, 2)
     data = [json.loads(record["body"])["data"]["data"] for record in pipeline.receive()]
     assert sorted(each["n"] for each in data) == [1, 2]
+
+
+def test_what_is_as_long_as_it_may_be_reaches_the_processor(pipeline: Pipeline) -> None:
+    event = {**EVENT, "id": "i" * 256, "source": "/" + "s" * 1_023, "type": "ü" * 1_024, "subject": "x" * 1_024}
+    assert post(pipeline, event).status == 202
+    calls: list[tuple[Any, Context]] = []
+
+    def process(given: Any, context: Context) -> None:
+        calls.append((given, context))
+
+    pipeline.drain(pipeline.worker(process))
+    ((given, context),) = calls
+    assert given == event
+    assert context.idempotency_key == f"{event['source']} {event['id']}"
+    assert pipeline.dead_letters() == []
 
 
 def test_a_key_in_a_header_must_be_one_and_changes_nothing(pipeline: Pipeline) -> None:

@@ -155,7 +155,14 @@ def test_no_request_without_the_secret_is_genuine_or_an_error(headers: dict[str,
     assert {verdict(name, headers, body=body) for name in RULES} == {"forged"}
 
 
-@pytest.mark.parametrize(("name", "secret"), [("github", ""), ("standard", "whsec_"), ("standard", "whsec_no base64")])
+@each_rule
+def test_a_secret_may_have_come_with_the_line_break_of_its_file(name: str) -> None:
+    assert verdict(name, signed(name), secrets=(f"{KEY}\r\n",)) == "genuine"
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"), [("github", ""), ("github", "\n"), ("standard", "whsec_"), ("standard", "whsec_no base64")]
+)
 def test_a_secret_with_which_anybody_could_sign_is_refused(name: str, secret: str) -> None:
     with pytest.raises(ValueError, match=r"empty|base64|padding|data"):
         key_of(RULES[name], secret)

@@ -24,7 +24,7 @@ CELLS: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
     "number": (".50", 0.5, 0.5, {"sum": 0.5, "avg": 0.5, "min": 0.5, "max": 0.5}),
     "boolean": ("Yes", True, True, {}),
     "date": ("2024-02-29", "2024-02-29", date(2024, 2, 29), {"min": "2024-02-29", "max": "2024-02-29"}),
-    "datetime": ("2024-02-29T12:00:00Z", "2024-02-29T12:00:00Z", datetime(2024, 2, 29, 12, tzinfo=UTC), {}),
+    "datetime": ("2024-02-29T12:00:00Z", "2024-02-29T12:00:00.000000Z", datetime(2024, 2, 29, 12, tzinfo=UTC), {}),
 }
 
 

@@ -402,7 +402,21 @@ def test_a_number_keeps_its_digits() -> None:
     data = f"a,b\n0.1000000000000000055511151231257827,1\n{10**17 + 1},2\n".encode()
     processed, _ = read_all(CsvEngine(FileFormat((Column("a", "number"), Column("b")))), io.BytesIO(data).read)
     assert b'"a":0.1000000000000000055511151231257827,' in processed
-    assert b'"a":100000000000000001,' in processed
+    assert b'"a":100000000000000001.0,' in processed
+
+
+def test_every_number_is_written_so_that_readers_infer_no_integers() -> None:
+    data = b"a,b\n40,1\n-0,2\n1E5,3\n,4\n2.50,5\n"
+    processed, _ = read_all(
+        CsvEngine(FileFormat((Column("a", "number"), Column("b", "integer")))), io.BytesIO(data).read
+    )
+    assert [line.split(b",")[0] for line in processed.splitlines()] == [
+        b'{"a":40.0',
+        b'{"a":-0.0',
+        b'{"a":1E5',
+        b'{"a":null',
+        b'{"a":2.50',
+    ]
 
 
 @pytest.mark.parametrize(
@@ -436,13 +450,25 @@ def test_invalid_dates_are_rejected(text: str) -> None:
     assert cell("date", text) == "not_a_date"
 
 
-def test_dates_and_times_keep_their_text() -> None:
+def test_times_have_one_spelling_and_keep_their_digits() -> None:
     assert cell("date", "2024-02-29") == "2024-02-29"
-    for text in ("2024-02-29T23:59:59Z", "2024-02-29 10:00", "2024-02-29T10:00:00.123456+05:30"):
-        assert cell("datetime", text) == text
+    for text, written in {
+        "2024-02-29T23:59:59Z": "2024-02-29T23:59:59.000000Z",
+        "2024-02-29 10:00": "2024-02-29T10:00:00.000000Z",
+        "2024-02-29T10:00:00.123456+05:30": "2024-02-29T04:30:00.123456Z",
+        "2024-02-29 10:00:00.5+00": "2024-02-29T10:00:00.500000Z",
+        "2024-02-29 10:00+0530": "2024-02-29T04:30:00.000000Z",
+        "2024-02-29T10:00:00.123456789-03:00": "2024-02-29T13:00:00.123456789Z",
+        "2024-02-29T10:00:00.123456700Z": "2024-02-29T10:00:00.1234567Z",
+        "2024-02-29T10:00:00.123456Z": "2024-02-29T10:00:00.123456Z",
+        "0001-01-01T00:00:00Z": "0001-01-01T00:00:00.000000Z",
+    }.items():
+        assert cell("datetime", text) == written
+        assert cell("datetime", written) == written
     for text in ("2024-02-29 10:00:00+00", "2024-02-29 10:00+0530", "2024-02-29T10:00:00.123456789-03:00"):
-        assert cell("datetime", text) == text
         assert cell("datetime", text, max="2024-02-29T03:00:00Z") == "too_large"
+    for text in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-00:01"):
+        assert cell("datetime", text) == "out_of_range"
     for text in (
         "2024-02-29T10:00:00.1234567890Z",
         "2024-02-29T10:00:00+1",

@@ -128,7 +128,11 @@ CASES: dict[str, Case] = {
         [[1, "Lamp", 12.5, None, "a", "b", "c"]], options={"unknown_columns": "keep"}
     ),
     "times-of-databases.csv": Case(
-        [[1, "2024-03-01 10:00:00+00"], [2, "2024-03-01T10:00:00.123456789Z"], [3, "2024-03-01 10:00-0330"]],
+        [
+            [1, "2024-03-01T10:00:00.000000Z"],
+            [2, "2024-03-01T10:00:00.123456789Z"],
+            [3, "2024-03-01T13:30:00.000000Z"],
+        ],
         [(4, "not_a_datetime"), (5, "not_a_datetime")],
         options={"columns": [{"name": "id", "type": "integer"}, {"name": "at", "type": "datetime"}]},
     ),

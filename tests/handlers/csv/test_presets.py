@@ -118,7 +118,7 @@ def test_excels_dates_may_have_a_time_of_midnight_and_no_other(preset: str, cell
 )
 def test_a_time_that_is_written_as_a_date_is_its_midnight(preset: str, cell: str, delimiter: str) -> None:
     form = file_format(preset, columns=[{"name": "at", "type": "datetime"}, {"name": "note"}])
-    assert values(f"at{delimiter}note\n{cell}{delimiter}x\n".encode(), form) == [["2024-01-31T00:00:00", "x"]]
+    assert values(f"at{delimiter}note\n{cell}{delimiter}x\n".encode(), form) == [["2024-01-31T00:00:00.000000Z", "x"]]
 
 
 def test_keys_that_are_set_replace_those_of_the_preset() -> None:

@@ -69,9 +69,9 @@ def test_a_date_that_two_formats_read_differently_is_rejected() -> None:
 
 def test_a_time_in_a_format_is_written_in_iso_8601() -> None:
     column = Column("t", "datetime", format=("%d.%m.%Y %H:%M",), min="2024-01-01T00:00:00Z")
-    assert read_cell(column, "31.01.2024 10:30") == "2024-01-31T10:30:00"
+    assert read_cell(column, "31.01.2024 10:30") == "2024-01-31T10:30:00.000000Z"
     assert read_cell(column, "31.01.2023 10:30") == "<too_small>"
-    assert read_cell(column, "2024-01-31T10:30Z") == "2024-01-31T10:30Z"
+    assert read_cell(column, "2024-01-31T10:30Z") == "2024-01-31T10:30:00.000000Z"
 
 
 def test_words_for_booleans_add_to_the_usual_ones() -> None:

@@ -1,0 +1,118 @@
+"""`pipeline csv schema`: readers read what the engine wrote, with the same types from every file."""
+
+import io
+import json
+import subprocess
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.csv_schema import TYPES, schema
+from handlers.csv.column_types import COLUMN_TYPES
+from handlers.csv.columns import Column, FileFormat
+from handlers.csv.engine import CsvEngine, blocks
+from handlers.csv.gzip_stream import GzipStream
+from handlers.csv.parquet import ParquetWriter
+
+from .conftest import Command
+
+PEERS_PYTHON = Path(__file__).parents[2] / ".build/peers/bin/python"
+COLUMNS = dict(zip(("na`me", "it's", 'pri"ce', "ok", "day", "at"), COLUMN_TYPES, strict=True))
+# The numbers of the first begin with an integer, the second has nothing but nulls.
+FILES = [
+    "n,i,p,o,d,a\nAda,9007199254740993,40,yes,2024-01-31,2024-01-31 12:30+02\nBob,,2.5,,,2024-01-31T10:30:00.25Z\n",
+    "n,i,p,o,d,a\nEve,,,,,\n",
+    "n,i,p,o,d,a\nKim,1,1e3,no,9999-12-31,1999-12-31 00:00\n",
+]
+ROWS = [
+    ["Ada", 9007199254740993, 40.0, True, date(2024, 1, 31), datetime(2024, 1, 31, 10, 30, tzinfo=UTC)],
+    ["Bob", None, 2.5, None, None, datetime(2024, 1, 31, 10, 30, 0, 250_000, tzinfo=UTC)],
+    ["Eve", None, None, None, None, None],
+    ["Kim", 1, 1000.0, False, date(9999, 12, 31), datetime(1999, 12, 31, tzinfo=UTC)],
+]
+# What a reader's rows are printed with.
+RUN = {
+    "duckdb": "import duckdb, sys\nduckdb.sql(\"SET TimeZone = 'UTC'\")\nrows = duckdb.sql(sys.argv[1]).fetchall()\n",
+    "polars": "import sys\nexec(sys.argv[1])\nrows = frame.rows()\n",
+    "pyarrow": "import sys\nexec(sys.argv[1])\nrows = [list(row.values()) for row in table.to_pylist()]\n",
+}
+PRINT = "import json\nprint(json.dumps(sorted(map(list, rows)), default=lambda each: each.isoformat()))"
+
+
+def write(folder: Path, output_format: str) -> None:
+    """Write the outputs of the files as the worker does."""
+    columns = tuple(
+        Column(name, kind, aliases=(alias,)) for (name, kind), alias in zip(COLUMNS.items(), "nipoda", strict=True)
+    )
+    for number, text in enumerate(FILES):
+        target = folder / f"date={number}.csv" / f"{number}.{output_format}"
+        target.parent.mkdir(parents=True)
+        parquet, stream = ParquetWriter(), GzipStream()
+        form = FileFormat(columns, numbers="double" if output_format == "parquet" else "text")
+        engine = CsvEngine(form, encode=parquet.encode) if output_format == "parquet" else CsvEngine(form)
+        data = b"".join(block.processed for block in blocks(engine, io.BytesIO(text.encode()).read))
+        if output_format == "parquet":
+            data += parquet.finish([check.column for check in engine.checks])
+        elif output_format == "jsonl.gz":
+            data = stream.write(data) + stream.finish()
+        target.write_bytes(data)
+
+
+@pytest.mark.parametrize("output_format", ["jsonl.gz", "jsonl", "parquet"])
+@pytest.mark.parametrize("reader", RUN)
+@pytest.mark.skipif(not PEERS_PYTHON.exists(), reason="`make peers` installs the readers")
+def test_a_reader_reads_every_value_from_every_file(tmp_path: Path, reader: Any, output_format: str) -> None:
+    folder = tmp_path / "it's"
+    write(folder, output_format)
+    text = "\n".join(schema(reader, COLUMNS, output_format, str(folder)))
+    command = [str(PEERS_PYTHON), "-c", RUN[reader] + PRINT, text]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for row in found:
+        row[4], row[5] = row[4] and date.fromisoformat(row[4]), row[5] and datetime.fromisoformat(row[5])
+    assert found == ROWS
+
+
+def test_every_reader_has_every_type() -> None:
+    assert {reader: set(types) for reader, types in TYPES.items()} == {reader: set(COLUMN_TYPES) for reader in TYPES}
+
+
+def test_names_are_quoted_for_athena_and_spark() -> None:
+    athena = schema("athena", COLUMNS, "jsonl.gz", "s3://b/processed")
+    assert athena[1:5] == ["  `na``me` string,", "  `it's` bigint,", '  `pri"ce` double,', "  `ok` boolean,"]
+    assert athena[6:] == [
+        "  `at` string",
+        ") ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe'",
+        "LOCATION 's3://b/processed/';",
+        '-- A time: from_iso8601_timestamp("at")',
+    ]
+    assert schema("athena", {"at": "datetime"}, "parquet", "s3://b/processed")[1:] == [
+        "  `at` timestamp",
+        ") STORED AS PARQUET",
+        "LOCATION 's3://b/processed/';",
+    ]
+    assert schema("spark", {'a`"b': "number"}, "jsonl", "s3://b/processed") == [
+        'schema = "`a``\\"b` DOUBLE"',
+        'reader = spark.read.schema(schema).option("recursiveFileLookup", "true")',
+        'frame = reader.json("s3://b/processed")',
+    ]
+
+
+def test_the_command_prints_the_columns_of_the_stack(pipeline: Command) -> None:
+    done = pipeline("csv", "schema", "--for", "duckdb")
+    assert done.exit_code == 0
+    first, second = done.stdout.splitlines()
+    assert first == (
+        "SELECT * FROM read_json('s3://OUTPUT_BUCKET/processed/**/*.jsonl.gz', format = 'newline_delimited', "
+        "hive_partitioning = false,"
+    )
+    types = "'name': 'VARCHAR', 'email': 'VARCHAR', 'amount': 'DOUBLE', 'date': 'DATE', 'quantity': 'BIGINT'"
+    assert second == f"  columns = {{{types}}});"
+    done = pipeline("csv", "schema", "--for", "excel")
+    assert (done.exit_code, done.stderr) == (
+        1,
+        "error: --for excel: choose one of athena, duckdb, spark, pyarrow, polars\n",
+    )
