@@ -3,9 +3,9 @@
 With 100,000 events in a table, a page of its newest ones took ten seconds.
 """
 
-import heapq
 import re
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,11 @@ from ministack.services import dynamodb  # type: ignore[import-untyped]
 Item = Mapping[str, Mapping[str, Any]]
 # The keys of an item in the table.
 Place = tuple[str, str]
+# The value of a sort key, and where its item is.
+Member = tuple[str, Place]
+# Greater than every place.
+_AFTER = ("\U0010ffff",)
+_SORTED = "_sorted_members"
 
 _between = re.compile(
     r"\s*\S+\s*=\s*:\w+\s+AND\s+(?P<name>[#\w]+)\s+BETWEEN\s+(?P<low>:\w+)\s+AND\s+(?P<high>:\w+)\s*", re.IGNORECASE
@@ -47,29 +52,47 @@ class Range:
         name = names.get(found["name"], found["name"])
         return cls(name, ends[0], ends[1], limit if is_limit else None, query.get("ScanIndexForward") is False)
 
-    def places(self, items: Iterator[tuple[Place, Item]]) -> list[Place]:
-        """Return the places of the items in the range: of the first ones, one more than the limit, and their equals."""
-        inside = [
-            (value, place) for place, item in items if self.low <= (value := item[self.name].get("S", "")) <= self.high
-        ]
-        if self.limit is None or len(inside) <= self.limit:
-            return [place for _, place in inside]
-        pick = heapq.nlargest if self.newest_first else heapq.nsmallest
-        last = pick(self.limit + 1, (value for value, _ in inside))[-1]
-        return [place for value, place in inside if (value >= last if self.newest_first else value <= last)]
+    def places(self, members: Sequence[Member]) -> list[Place]:
+        """Return the places of the members in the range: of the first ones, one more than the limit.
+
+        `members` are sorted by value; those with the value of the last one are returned, too.
+        """
+        first = bisect_left(members, (self.low,))
+        last = bisect_right(members, (self.high, _AFTER))
+        if self.limit is not None and last - first > self.limit:
+            if self.newest_first:
+                first = bisect_left(members, (members[last - self.limit - 1][0],))
+            else:
+                last = bisect_right(members, (members[first + self.limit][0], _AFTER))
+        return [place for _, place in members[first:last]]
 
 
 class _Members:
     """The members of an index, of which `get` returns only those in a range."""
 
-    def __init__(self, partitions: Mapping[Any, Mapping[Place, None]], bucket: Any, wanted: Range) -> None:
-        self._partitions, self._bucket, self._wanted = partitions, bucket, wanted
+    def __init__(self, table: Any, index: str, partitions: Mapping[Any, Mapping[Place, None]], wanted: Range) -> None:
+        self._table, self._index, self._partitions, self._wanted = table, index, partitions, wanted
 
     def get(self, partition: Any, _default: object = ()) -> list[Place]:
-        known = self._partitions.get(partition, {})
-        return self._wanted.places(
-            ((pk, sk), self._bucket[pk][sk]) for pk, sk in known if sk in self._bucket.get(pk, ())
-        )
+        kept = _kept(self._table)
+        key = (self._index, partition, self._wanted.name)
+        if key not in kept:
+            items = self._table["items"]
+            known = self._partitions.get(partition, {})
+            kept[key] = sorted((_value(items[pk][sk], self._wanted.name), (pk, sk)) for pk, sk in known)
+        return self._wanted.places(kept[key])
+
+
+def _kept(table: Any) -> dict[tuple[str, Any, str], list[Member]]:
+    """Return the sorted members of a table's partitions. They go when MiniStack makes its own members anew."""
+    current = table.get("_index_members")
+    if table.get(_SORTED, (None, {}))[0] is not current:
+        table[_SORTED] = (current, {})
+    return table[_SORTED][1]  # type: ignore[no-any-return]
+
+
+def _value(item: Item, name: str) -> str:
+    return str(item.get(name, {}).get("S", ""))
 
 
 _asked: ContextVar[Range | None] = ContextVar("asked", default=None)
@@ -77,7 +100,7 @@ _asked: ContextVar[Range | None] = ContextVar("asked", default=None)
 
 def apply() -> None:
     """Let queries of an index look only at the items in their range. Their answers are the same."""
-    query, members = dynamodb._query, dynamodb._index_members  # noqa: SLF001
+    query, members, index_item = dynamodb._query, dynamodb._index_members, dynamodb._index_item  # noqa: SLF001
 
     def query_range(data: Mapping[str, Any]) -> Any:
         token = _asked.set(Range.of(data))
@@ -90,6 +113,22 @@ def apply() -> None:
         found, wanted = members(table), _asked.get()
         if wanted is None:
             return found  # type: ignore[no-any-return]
-        return {name: _Members(each, table["items"], wanted) for name, each in found.items()}
+        return {name: _Members(table, name, each, wanted) for name, each in found.items()}
+
+    def index_item_sorted(table: Any, pk: str, sk: str, item: Item, add: bool) -> None:  # noqa: FBT001  as MiniStack calls it
+        index_item(table, pk, sk, item, add)
+        for (index, partition, name), kept in table.get(_SORTED, (None, {}))[1].items():
+            definition = dynamodb._index_def(table, index)  # noqa: SLF001
+            keys = dynamodb._index_key_lists(definition) if definition else ((), ())  # noqa: SLF001
+            if dynamodb._index_partition(item, *keys) != partition:  # noqa: SLF001
+                continue
+            member = (_value(item, name), (pk, sk))
+            at = bisect_left(kept, member)
+            is_there = at < len(kept) and kept[at] == member
+            if add and not is_there:
+                insort(kept, member)
+            elif is_there and not add:
+                del kept[at]
 
     dynamodb._query, dynamodb._index_members = query_range, index_members  # noqa: SLF001
+    dynamodb._index_item = index_item_sorted  # noqa: SLF001

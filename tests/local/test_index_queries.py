@@ -15,8 +15,7 @@ QUERY = {
 def places(count: int, **more: Any) -> list[str]:
     wanted = Range.of({**QUERY, **more})
     assert wanted is not None
-    items = (((f"{number:06}", "-"), {"time": {"S": f"{number:05}"}}) for number in range(count))
-    return [place for place, _ in wanted.places(items)]
+    return [place for place, _ in wanted.places([(f"{number:05}", (f"{number:06}", "-")) for number in range(count)])]
 
 
 def test_a_limited_query_of_a_hundred_thousand_items_takes_a_fraction_of_a_second() -> None:

@@ -339,3 +339,17 @@ def test_a_query_of_an_index_answers_as_if_it_had_looked_at_all_items(aws: Clien
     for limit in (1, 2, 7, len(ids), 100):
         assert asked(Limit=limit) == ids, limit
         assert asked(Limit=limit, ScanIndexForward=False) == ids[::-1], limit
+    # The sorted members follow what is put, moved to another partition or time, and deleted.
+    first, second, third = ({"id": {"S": each}} for each in ids[:3])
+    client.delete_item(TableName=name, Key=first)
+    client.put_item(TableName=name, Item={**second, "day": {"S": "d1"}, "time": {"S": "05"}})
+    client.update_item(
+        TableName=name,
+        Key=third,
+        UpdateExpression="SET #t = :t",
+        ExpressionAttributeNames={"#t": "time"},
+        ExpressionAttributeValues={":t": {"S": "11"}},
+    )
+    client.put_item(TableName=name, Item={"id": {"S": "new"}, "day": {"S": "d0"}, "time": {"S": "02"}})
+    changed = [("02", "new"), *((time, each) for time, each in wanted[3:]), ("11", ids[2])]
+    assert asked(Limit=3) == [each for _, each in sorted(changed)]
