@@ -26,7 +26,7 @@ PEERS := .build/peers/.installed
 SBOM := .build/sbom.cdx.json
 
 .DEFAULT_GOAL := help
-.PHONY: help environment dev run test quick simulate drill engine check secrets audit sbom bench-api bench-csv bench-iot docs peers pictures format generate layer requirements clean
+.PHONY: help environment dev run test quick simulate drill engine check secrets audit sbom bench-api bench-console bench-csv bench-iot docs peers pictures format generate layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,8 +74,12 @@ drill: $(RUN) ## a game day: 20,000 orders, faults on and off, workers killed; t
 engine: $(RUN) ## every stack through Pulumi's real engine, with a recorded provider (needs the Pulumi CLI; five minutes)
 	@$(BIN)/python -W ignore -m benchmarks.engine
 
-pictures: $(DEV) ## the pictures of the docs, from real runs (a minute)
+pictures: $(DEV) ## the pictures of the docs, from real runs; screenshots where Chromium is installed (four minutes)
 	@$(BIN)/python -W ignore -m benchmarks.pictures
+	@$(BIN)/python -W ignore -m benchmarks.console_pictures
+
+bench-console: $(DEV) ## the console with 100,000 events, and a page's memory at 100 events a second (fifteen minutes)
+	@$(BIN)/python -W ignore -m benchmarks.console
 
 quick: $(DEV) ## the tests that need no emulator: the loop to work in
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore tests/emulator --hypothesis-profile quick

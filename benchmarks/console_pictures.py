@@ -157,9 +157,8 @@ def report(browser: Browser, root: str, folder: Path) -> bytes:
     return browser.screenshot()
 
 
-def console_pictures() -> dict[str, bytes]:
-    """Return the screenshots by file name. Needs Chromium and its driver."""
-    taken: dict[str, bytes] = {}
+def console_pictures() -> Iterator[tuple[str, bytes]]:
+    """Yield the screenshots with their file names. Needs Chromium and its driver."""
     with (
         tempfile.TemporaryDirectory() as name,
         tempfile.TemporaryDirectory() as profile,
@@ -167,18 +166,18 @@ def console_pictures() -> dict[str, bytes]:
     ):
         folder = Path(name)
         project(folder)
-        with local(folder, "shop") as (address, outputs):
-            browser.open(address)
-            browser.show_on(WIDTH, HEIGHT, "light")
-            taken["console-overview.png"] = overview(browser, outputs["api_url"])
-            browser.show_on(WIDTH, HEIGHT, "dark")
-            root, processor = address.partition("/?")[0], folder / "processors/shop.py"
-            taken["console-story.png"] = story(browser, root, outputs["api_url"], processor)
         with local(folder, "csv") as (address, _):
             browser.open(address)
             browser.show_on(WIDTH, HEIGHT, "light")
-            taken["console-report.png"] = report(browser, address.partition("/?")[0], folder)
-    return taken
+            yield "console-report.png", report(browser, address.partition("/?")[0], folder)
+        with local(folder, "shop") as (address, outputs):
+            browser.open(address)
+            browser.show_on(WIDTH, HEIGHT, "dark")
+            root, processor = address.partition("/?")[0], folder / "processors/shop.py"
+            yield "console-story.png", story(browser, root, outputs["api_url"], processor)
+            browser.open(root)
+            browser.show_on(WIDTH, HEIGHT, "light")
+            yield "console-overview.png", overview(browser, outputs["api_url"])
 
 
 def main() -> int:
@@ -186,7 +185,7 @@ def main() -> int:
     if not (BROWSER and DRIVER):
         sys.stderr.write("no screenshots of the console: chromium and chromedriver are not installed\n")
         return 0
-    for name, picture in console_pictures().items():
+    for name, picture in console_pictures():
         (IMAGES / name).write_bytes(picture)
     return 0
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from components.options.api import ApiPipelineConfig
 from components.options.common import FREE_STORAGE_MB
+from components.reconciler import EVERY_MINUTES
 from components.reports import SIZE as REPORT_SIZE
 from handlers.api.counts import CIRCUIT_OPEN, INGEST_COUNTS, OUTCOME_COUNTS, WORKER_COUNTS
 from handlers.api.reader import INDEX_PAGE
@@ -72,10 +73,11 @@ def _sum(*parts: Usage) -> Usage:
 def monthly_usage(config: ApiPipelineConfig, graph: Graph, traffic: Traffic) -> Usage:
     """Return what a stack uses in a month, by the units of prices.json."""
     events = traffic.events_a_month
-    at_rest = _sum(_standing(graph), _schedules(graph))
+    at_rest = _sum(_standing(graph), _schedules(graph), _reconciling(config))
     schedules = config.reports.schedules if config.reports else ()
     if events == 0:
-        return _sum(at_rest, {_sqs_requests(config): IDLE_POLLS})
+        at_rest = _sum(at_rest, {"sqs.requests": IDLE_POLLS})
+        return {_sqs_requests(config) if unit == "sqs.requests" else unit: each for unit, each in at_rest.items()}
     usage = _sum(
         at_rest,
         _accepting(config, events / traffic.events_a_request, traffic),
@@ -136,6 +138,12 @@ def _schedules(graph: Graph) -> Usage:
             _runs(runs, memory[name], WORKER_MS),
         )
     return usage
+
+
+def _reconciling(config: ApiPipelineConfig) -> Usage:
+    """Counts of the dead letters. Without any there is no other call."""
+    runs = 0 if config.queue.reconciler is None else HOURS_A_MONTH * 60 / EVERY_MINUTES
+    return {"sqs.requests": runs} if runs else {}
 
 
 def runs_a_month(expression: str) -> float:

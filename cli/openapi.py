@@ -399,7 +399,10 @@ def _redrive_schemas(parameters: Mapping[str, Json]) -> Json:
     }
     counts = dict.fromkeys(("redriven", "not_sent", "not_deleted"), COUNT)
     return {
-        "Redrive": _object({}, parameters),
+        "Redrive": _object(
+            {},
+            {**parameters, "max_messages": {**parameters["max_messages"], "maximum": redrive.MAXIMUM_REDRIVEN}},
+        ),
         "Redriven": _object({**counts, **left}, {"error": ERROR}),
         "DeadLetters": _object({"messages": _list_of(_object(letter)), **left}, {"error": ERROR}),
     }

@@ -9,6 +9,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from cli.core.json_text import write_json
+from cli.core.signals import interrupt_on_signals
 from cli.core.stack import Stack
 from cli.core.terminal import write_lines
 
@@ -23,6 +24,7 @@ def run_replay(stack: str, *, as_json: bool) -> int:
     """Invoke the worker with each dead letter and delete those that succeed. Return 1 if any is left."""
     target = Stack(stack)
     target.aim_aws_clients()
+    interrupt_on_signals()
     session = botocore.session.get_session()
     # Not tried again by the client: whether a run that was cut off has done its work, the message itself will show.
     config = Config(read_timeout=LONGEST_RUN_SECONDS + 10, retries={"total_max_attempts": 1})
@@ -47,26 +49,28 @@ class Replay:
     def run(self, *, as_json: bool) -> int:
         """Print what was done, and the reason of each message that is left. Return the exit code."""
         done = 0
-        left: list[Message] = []
+        hidden: dict[str, Message] = {}
         reasons: dict[str, str] = {}
         try:
             while messages := self._receive():
+                # Before the first is tried: a signal must not leave the others of the ten hidden for hours.
+                hidden |= {message["MessageId"]: message for message in messages}
                 for message in messages:
                     reason = self._refusal(message)
                     if reason is None:
                         self._sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
+                        del hidden[message["MessageId"]]
                         done += 1
                     else:
-                        left.append(message)
                         reasons[message["MessageId"]] = reason
         finally:
-            self._show_again(left)
+            self._show_again(list(hidden.values()))
         if as_json:
             write_json({"replayed": done, "left": reasons})
         else:
             write_lines((f"left: message {each}: {reason}" for each, reason in reasons.items()), to_stderr=True)
-            write_lines([f"{done + len(left)} dead letters: {done} replayed and deleted, {len(left)} left"])
-        return 1 if left else 0
+            write_lines([f"{done + len(reasons)} dead letters: {done} replayed and deleted, {len(reasons)} left"])
+        return 1 if reasons else 0
 
     def _receive(self) -> list[Message]:
         answer = self._sqs.receive_message(

@@ -89,6 +89,7 @@ def outcomes_part(name: str, options: Feature | None, runtime: Runtime, *, paren
     outcomes = Outcomes(name, runtime.key, opts=ResourceOptions(parent=parent))
     return Part(
         worker_grants=[outcomes.grant_put()],
+        outcome_grants=[outcomes.grant_put()],
         alarms=outcomes.alarms(runtime.service),
         outputs={"event_bus_name": outcomes.name},
     )

@@ -26,6 +26,8 @@ class Part:
     """Rights and environment of the function that accepts events."""
     worker_grants: Sequence[Grant] = ()
     """Rights and environment of the functions that process events."""
+    outcome_grants: Sequence[Grant] = ()
+    """Rights and environment of every function that tells what became of events."""
     functions: Sequence[Function] = ()
     """Functions of its own: they are on the dashboard and in the saved queries."""
     backends: Sequence[Backend] = ()

@@ -133,6 +133,15 @@ class Queue(pulumi.ComponentResource):
         both = (self.arn, self.dead_letters_arn)
         return Grant(("sqs:GetQueueAttributes",), both, urls, why="count messages and dead letters")
 
+    def grant_look_at_dead_letters(self) -> Grant:
+        """To look at dead letters, to leave them there, and to count them."""
+        return Grant(
+            ("sqs:ReceiveMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"),
+            (self.dead_letters_arn,),
+            {"DEAD_LETTER_QUEUE_URL": self.dead_letters_url},
+            why="look at dead letters",
+        )
+
     def grant_take_dead_letters(self) -> Grant:
         """To look at dead letters, to leave them there or delete them, and to count them."""
         return Grant(

@@ -16,14 +16,15 @@ from urllib.parse import parse_qsl, urlencode
 from handlers.api.causes import EventCauses
 from handlers.api.ingest import Ingest
 from handlers.api.processing import adapted
-from handlers.api.settings import IngestSettings, WorkerSettings
+from handlers.api.reconciler import Reconciler
+from handlers.api.settings import IngestSettings, ReconcilerSettings, WorkerSettings
 from handlers.api.worker import Worker
 from handlers.shared.redrive import EVENT_PARAMETERS, Redrive
 from handlers.shared.settings import RedriveSettings
 
 # Options that only add something are on, so that all tests run with them.
 CONFIG: dict[str, Any] = {
-    "queue": {"redrive_api": {}},
+    "queue": {"redrive_api": {}, "reconciler": {}},
     "worker": {"max_attempts": 3},
     "storage": {"archive": {}},
     "outcomes": {},
@@ -107,6 +108,9 @@ class Pipeline:
     def redrive(self) -> Redrive:
         settings = self._settings(RedriveSettings, "redrive")
         return Redrive(settings, EventCauses(settings.table_name), EVENT_PARAMETERS)
+
+    def reconciler(self) -> Reconciler:
+        return Reconciler(self._settings(ReconcilerSettings, "reconciler"), "test")
 
     # The client's side
 

@@ -11,7 +11,8 @@ from benchmarks.plot import Chart
 from tests.graphs import ROOT
 
 IMAGES = sorted((ROOT / "docs/images").glob("*.svg"))
-LARGEST_BYTES = 40_000
+SCREENSHOTS = sorted((ROOT / "docs/images").glob("*.png"))
+LARGEST_BYTES, LARGEST_SCREENSHOT_BYTES = 40_000, 150_000
 
 
 def test_the_cost_chart_is_what_the_model_says() -> None:
@@ -26,9 +27,16 @@ def test_a_picture_is_small_and_loads_nothing(image: Path) -> None:
     assert ET.fromstring(text).tag.endswith("svg")  # noqa: S314  our own file
 
 
+@pytest.mark.parametrize("image", SCREENSHOTS, ids=lambda image: image.name)
+def test_a_screenshot_is_small(image: Path) -> None:
+    content = image.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n")
+    assert len(content) < LARGEST_SCREENSHOT_BYTES
+
+
 def test_every_picture_is_shown_in_a_document_that_names_its_command() -> None:
     texts = [path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]]
-    for image in IMAGES:
+    for image in [*IMAGES, *SCREENSHOTS]:
         shown = [text for text in texts if f"images/{image.name}" in text]
         assert any("make pictures" in text for text in shown), image.name
 

@@ -14,7 +14,7 @@ from cli.new import VARIANTS
 from components.config import ConfigError, load
 from handlers.processor import Rejected
 from local.diagram import mermaid
-from tests.code_blocks import code_blocks
+from tests.code_blocks import PASTED, code_blocks, pasted
 from tests.graphs import ROOT, SAMPLES, graph_of
 
 README = (ROOT / "README.md").read_text()
@@ -44,6 +44,7 @@ def test_the_stack_file_and_the_function_in_the_readme_are_those_that_new_writes
 def test_the_commands_of_the_readme_are_run_with_the_tutorial_and_the_demo() -> None:
     run = [line for block in code_blocks(TUTORIAL) for line in block.splitlines()]
     shown = [line for block in code_blocks(README) for line in block.splitlines() if "pulumi" not in line.lower()]
+    shown += re.findall(r"`(\.venv/bin/[^`]+)`", README)
     assert [line for line in shown if line not in (*run, "make run")] == []
     assert len(shown) > 8
 
@@ -118,6 +119,58 @@ def test_the_command_line_accepts_every_pipeline_command_of_the_documents() -> N
             assert [option for option in sorted(named) if option not in result.output] == [], (document, line)
             accepted += 1
     assert accepted > 30
+
+
+# Commands that are not pasted, by the test that runs them: they serve until Ctrl-C, ask, need dead letters or a stack
+# of another kind, and most have a name or an id to fill in.
+RUN_IN = {
+    "circuit": "tests/cli/test_circuit.py",
+    "console": "tests/emulator/stacks/test_console.py",
+    "cost": "tests/test_readme.py",
+    "csv": "tests/cli/test_csv_schema.py",
+    "dead-letters": "tests/cli/test_dead_letters.py",
+    "diff": "tests/cli/test_diff.py",
+    "faults": "tests/emulator/stacks/test_game_day.py",
+    "local": "tests/emulator/cli/test_local.py",
+    "remove-readings": "tests/emulator/iot/test_iot_pipeline.py",
+    "verify": "tests/emulator/stacks/test_verify.py",
+    "webhook": "tests/emulator/cli/test_local.py",
+}
+# Run below, on the samples.
+HERE = ("check --stack ingestion", "permissions --stack csv")
+
+
+def test_every_pipeline_command_of_the_documents_runs_in_a_test() -> None:
+    pages = [(stack, page, line) for stack, blocks in PASTED.items() for page, line in blocks.items()]
+    run = {each for stack, page, line in pages for each in pasted((ROOT / page).read_text(), line, stack)}
+    run |= {line for block in code_blocks(TUTORIAL) for line in block.splitlines()}
+    run |= {f".venv/bin/pipeline {command}" for command in HERE}
+    # The reference lists each command with its options, without a value to run it with.
+    shown = [(name, line) for name, line in shell_lines() if "pipeline " in line and name != "commands.md"]
+    others = [
+        (name, line)
+        for name, line in shown
+        if line not in run and line.partition("  #")[0].strip() not in run and ".venv/bin/pipeline" in line
+    ]
+    commands = [re.findall(r"\.venv/bin/pipeline ([a-z-]+)", line)[0] for _, line in others]
+    missing = [other for other, command in zip(others, commands, strict=True) if command not in RUN_IN]
+    assert missing == []
+    assert sorted(RUN_IN.keys() - set(commands)) == []
+    for command, test in RUN_IN.items():
+        assert re.search(rf"\b{command}\b", (ROOT / test).read_text()), (command, test)
+    assert len(run) > 20
+
+
+@pytest.mark.parametrize("command", HERE)
+def test_the_commands_that_need_no_running_stack_work_as_shown(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(SAMPLES)
+    assert f".venv/bin/pipeline {command}" in "\n".join(line for _, line in shell_lines())
+    assert printed(command)
+
+
+def test_every_pipeline_command_of_the_documents_works_in_an_environment_that_is_not_active() -> None:
+    bare = [(name, line) for name, line in shell_lines() if line.startswith("pipeline ") and name != "commands.md"]
+    assert bare == []
 
 
 def test_make_has_every_target_that_the_documents_name() -> None:

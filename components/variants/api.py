@@ -23,6 +23,7 @@ from components.part import Part, total
 from components.processor import processor_part, runtime_with_packages
 from components.queries import EVENT_QUERIES, SavedQueries
 from components.queue import Queue, queue_metric
+from components.reconciler import reconciler_part
 from components.redrive import redrive_part
 from components.reports import reports_part
 from components.runtime import shared_runtime
@@ -80,8 +81,11 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         environment=_worker_environment(config),
     )
     redrive = redrive_part(f"{name}-redrive", config, queue=queue, read_table=table.grant_read(), runtime=runtime)
+    reconciler = reconciler_part(
+        f"{name}-reconciler", config, queue=queue, table=table, alerts=alerts, adds=adds, runtime=runtime
+    )
     reports = reports_part(f"{name}-report", config, table=table, queue=queue, bucket=bucket, runtime=runtime)
-    parts = total(adds, Part(functions=[ingest, worker.function]), redrive, reports, guard)
+    parts = total(adds, Part(functions=[ingest, worker.function]), redrive, reconciler, reports, guard)
     make_api = HttpApi if config.api.kind == "http" else RestApi
     api = make_api(
         f"{name}-api", config.api, config.logs, [accepting_backend(ingest, config.webhooks), *parts.backends], opts=opts

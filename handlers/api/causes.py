@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from handlers.api.decisions import NOT_PROCESSED, NOT_PROCESSED_TYPE
 from handlers.api.events import Envelope, UnreadableMessageError
 from handlers.api.items import EventItem, description
 from handlers.api.paths import text_of, value_at
@@ -19,6 +20,7 @@ class _Event:
     received_at: str
     fingerprint: str
     body: str
+    moved_by_sqs: bool
 
     def value_at(self, path: str) -> str | None:
         return text_of(value_at(Envelope.from_message(self.body).data, path))
@@ -33,7 +35,7 @@ class EventCauses:
     def __call__(self, letters: Sequence[Letter]) -> list[Cause]:
         """Return the causes, in order. Raises `outside_errors`."""
         causes = [recorded(letter, "event_id") for letter in letters]
-        events = [_event(letter.body) for letter in letters]
+        events = [_event(letter) for letter in letters]
         asked = [
             event.id for cause, event in zip(causes, events, strict=True) if cause is None and isinstance(event, _Event)
         ]
@@ -41,12 +43,14 @@ class EventCauses:
         return [_cause(cause, event, items) for cause, event in zip(causes, events, strict=True)]
 
 
-def _event(body: str) -> _Event | Cause:
+def _event(letter: Letter) -> _Event | Cause:
     try:
-        envelope = Envelope.from_message(body)
+        envelope = Envelope.from_message(letter.body)
     except UnreadableMessageError as error:
         return Cause(None, type(error).__name__, str(error))
-    return _Event(envelope.id, envelope.type, envelope.received_at, envelope.fingerprint, body)
+    return _Event(
+        envelope.id, envelope.type, envelope.received_at, envelope.fingerprint, letter.body, letter.moved_by_sqs
+    )
 
 
 def _cause(known: Cause | None, event: _Event | Cause, items: Mapping[str, EventItem]) -> Cause:
@@ -57,11 +61,14 @@ def _cause(known: Cause | None, event: _Event | Cause, items: Mapping[str, Event
 
 
 def _of_event(event: _Event, item: EventItem | None) -> Cause:
+    unknown = (NOT_PROCESSED_TYPE, NOT_PROCESSED) if event.moved_by_sqs else (UNKNOWN, None)
     if item is None:
-        return Cause(event.id, UNKNOWN, None)
+        return Cause(event.id, *unknown)
     if item.get("fingerprint", "") != event.fingerprint:
         # The worker sent this letter: a large message has no room for attributes.
         return Cause(event.id, "ConflictError", "the idempotency key was used with another event, which came first")
     if item["status"] == "succeeded":
         return Cause(event.id, UNKNOWN, SUCCEEDED_SINCE)
-    return Cause(event.id, item.get("error_type") or UNKNOWN, description(item)["error"], item["attempts"])
+    known = item.get("error_type")
+    error_type, error = (known, description(item)["error"]) if known else unknown
+    return Cause(event.id, error_type, error, item["attempts"])

@@ -1,5 +1,6 @@
 """What one worker counts to find an outage, an overload, or a key that is out. It contains no AWS code."""
 
+import math
 from dataclasses import dataclass, field
 
 # Of the last events. 30 % of failures, however long, do not look like an outage then.
@@ -23,13 +24,14 @@ class Window:
         self._threshold = threshold
         self._by_key = by_key
         self._failed: dict[str, bool] = {}
-        self._succeeded_at = float("-inf")
+        self._succeeded_at: float | None = None
 
     def count(self, name: str, now: float, *, failed: bool, again: bool) -> None:
         """Take note of an outcome. `again`: it is not the event's first attempt."""
-        if not failed:
+        # A worker that has just started may get nothing but a part's retries at first: its start counts as a success.
+        if not failed or self._succeeded_at is None:
             self._succeeded_at = now
-        elif again and now - self._succeeded_at < SUCCESS_IS_RECENT_SECONDS:
+        if failed and again and now - self._succeeded_at < SUCCESS_IS_RECENT_SECONDS:
             return
         self._failed.pop(name, None)
         self._failed[name] = failed
@@ -93,6 +95,9 @@ class Paced:
         return self.failed / self.attempts if self.attempts >= LEAST_ATTEMPTS else None
 
     def is_overload(self, usual_failures: float) -> bool:
-        """Return True if more fail than usual."""
+        """Return True if more fail than usual, and than chance explains with so few attempts."""
         share = self.failures()
-        return share is not None and self.failed >= LEAST_FAILURES and share > usual_failures + OVERLOAD_SHARE
+        if share is None or self.failed < LEAST_FAILURES:
+            return False
+        by_chance = 2 * math.sqrt(usual_failures * (1 - usual_failures) / self.attempts)
+        return share > usual_failures + max(OVERLOAD_SHARE, by_chance)

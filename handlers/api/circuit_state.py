@@ -104,7 +104,7 @@ class State:
             pace=max(LEAST_PACE, pace) if pace > 0 else 0.0,
             paced_at=int(number("paced_at")),
             workers=max(FEWEST_WORKERS, int(number("workers"))) if pace > 0 else 0,
-            usual_failures=float(number("usual_failures")),
+            usual_failures=min(1.0, max(0.0, float(number("usual_failures")))),
             overloaded=item.get("overloaded") is True,
             keys={digest: Held(**held) for digest, held in (item.get("keys") or {}).items()},
         )

@@ -8,3 +8,5 @@ OUTCOME_COUNTS = ("OutcomesUndelivered",)
 CIRCUIT_OPEN = "CircuitOpen"
 # With the dimension `webhook`, by what a request turned out to be.
 WEBHOOK_COUNTS = {"genuine": "WebhookAccepted", "forged": "WebhookForged", "stale": "WebhookStale"}
+# Written by the reconciler, every few minutes while there are dead letters.
+OLDEST_LETTER = "OldestDeadLetterSeconds"

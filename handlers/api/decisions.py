@@ -21,6 +21,11 @@ FULL_TIME_SHARE = 0.95
 CONFLICT = "the idempotency key was used with another event, which came first"
 DIED = "the worker died while it processed the event: out of memory, os._exit, a crash, or the function's timeout"
 TIMEOUT = "ProcessingTimeoutError"
+NOT_PROCESSED_TYPE = "NotProcessedError"
+NOT_PROCESSED = (
+    "SQS moved the message to the dead letters before any attempt was recorded: the worker did not start, or could not "
+    "reach its table; its log says why"
+)
 
 
 @dataclass(frozen=True)

@@ -159,9 +159,12 @@ def is_expired(item: CountedItem) -> bool:
     return item["expires_at"] <= time.time()
 
 
-def alert_minute(now: int) -> tuple[dict[str, Any], Condition]:
-    """Return the attributes of an item `alert#{cause}` at a time (epoch seconds), and that it holds another minute."""
-    minute = str(now // 60)
+def alert_minute(now: int, minutes: int = 1) -> tuple[dict[str, Any], Condition]:
+    """Return the attributes of an item `alert#{cause}` at a time (epoch seconds), and that it holds another minute.
+
+    `minutes` of more than one make an alert rarer: one in each span of so many.
+    """
+    minute = str(now // (60 * minutes))
     return {"received_at": minute, "expires_at": now + SECONDS_A_DAY}, ("received_at", "<>", minute)
 
 

@@ -84,3 +84,16 @@ class ReportSettings(Settings):
     dead_letter_queue_url: str
     bucket_name: str
     reports_topic_arn: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconcilerSettings(Settings):
+    """Of handlers/api/reconciler.py."""
+
+    table_name: str
+    time_index_shards: int
+    items_expire_after_days: int
+    dead_letter_queue_url: str
+    alerts_topic_arn: str
+    event_bus_name: str = ""
+    """Of outcome events; empty when there are none."""

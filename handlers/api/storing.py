@@ -41,6 +41,10 @@ from handlers.shared.times import timestamp
 STORE_AFTER_SECONDS = 0.7
 
 
+def _of(deliveries: Sequence[Delivery], *kinds: type) -> list[Delivery]:
+    return [each for each in deliveries if isinstance(each.outcome, kinds)]
+
+
 class Storing:
     """Stores the events of one batch. `backoff` returns the seconds until the next attempt."""
 
@@ -118,19 +122,18 @@ class Storing:
         with self._one_at_a_time:
             with self._changed:
                 self._waiting_since = None
-            self._store_results()
+            # The worker goes on meanwhile: an event that finishes now takes all steps in the next round, or none of its
+            # result would be stored, or its message would be dead-lettered twice.
+            now = [each for each in self._deliveries if not each.recorded and each.outcome]
+            self._store_results(_of(now, Succeeded))
             behind(self._deliveries)
-            finished = self._unrecorded(Succeeded, Retrying, Failed)
-            done = [each for each in finished if not isinstance(each.outcome, Retrying)]
+            done = _of(now, Succeeded, Failed)
             if self._settings.archive and done:
                 objects.archive(self._settings.bucket_name, [each.event for each in done])
-            self._give_up(self._unrecorded(Failed, Conflict, Unreadable))
-            self._complete([each for each in finished if isinstance(each.outcome, Succeeded | Retrying | Failed)])
+            self._give_up(_of(now, Failed, Conflict, Unreadable))
+            self._complete(_of(now, Succeeded, Retrying, Failed))
 
-    def _unrecorded(self, *kinds: type) -> list[Delivery]:
-        return [each for each in self._deliveries if not each.recorded and isinstance(each.outcome, kinds)]
-
-    def _store_results(self) -> None:
+    def _store_results(self, succeeded: Sequence[Delivery]) -> None:
         if self._settings.results != "object":
             return
 
@@ -143,7 +146,7 @@ class Storing:
                 logger.warning("a result was not stored; the message returns to the queue", exc_info=True)
                 delivery.outcome = self.unavailable(delivery, error)
 
-        aws.each(store, self._unrecorded(Succeeded))
+        aws.each(store, succeeded)
 
     def unavailable(self, delivery: Delivery, error: Exception | None = None) -> Returned:
         """A service of AWS did not answer: that is no attempt of the event."""

@@ -1,6 +1,6 @@
 """Writes to the table of events, 25 statements to a call, each with its own condition and answer."""
 
-import secrets
+import os
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,7 +40,7 @@ class EventTable(EventReader):
         for _ in range(2):
             for item in self._table.get([key_of(ID_SECRET)]):
                 return bytes.fromhex(item["secret"])
-            made = {**key_of(ID_SECRET), "secret": secrets.token_hex(32)}
+            made = {**key_of(ID_SECRET), "secret": os.urandom(32).hex()}
             self._table.put_if(made, IS_FREE, {"now": int(time.time())})
         raise TableError(f"{self._table.name}: the item {ID_SECRET} came and went while it was made")
 
@@ -92,14 +92,19 @@ class EventTable(EventReader):
         }
         self._upsert([self._insert(envelope, "queued", note)], [self._update(envelope, note)], insert_first=[False])
 
-    def claim_minute(self, name: str) -> bool:
-        """Return True for the first caller of a minute, whichever function it is in."""
-        minute, another = alert_minute(int(time.time()))
+    def claim_minute(self, name: str, *, minutes: int = 1) -> bool:
+        """Return True for the first caller of a minute, or of more, whichever function it is in."""
+        minute, another = alert_minute(int(time.time()), minutes)
         (refusal,) = self._table.execute([self._table.insert_statement({**key_of(name), **minute})])
         if refusal is None:
             return True
         (refusal,) = self._table.execute([self._table.update_statement(key_of(name), minute, another)])
         return refusal is None
+
+    def is_claimed(self, name: str, *, minutes: int) -> bool:
+        """Return True if `claim_minute` has been called in this span of so many minutes."""
+        minute, _ = alert_minute(int(time.time()), minutes)
+        return any(item["received_at"] == minute["received_at"] for item in self._table.get([key_of(name)]))
 
     def complete(self, completions: Sequence[Completion], known: Iterable[str]) -> list[EventItem | None]:
         """Record the outcomes of events; `known` are the ids that have an item.
@@ -118,6 +123,43 @@ class EventTable(EventReader):
         envelope = completion.envelope
         changes = {"status": completion.status, **completion.attributes(), **self._index_keys(envelope)}
         return self._update(envelope, changes, NOT_SUCCEEDED, *same_event(envelope))
+
+    def give_up(self, completions: Sequence[tuple[Completion, EventItem | None]]) -> list[bool]:
+        """Record failed events, where their items are still as they were read; none for an event that has no item.
+
+        Returns for each whether it is recorded. The items do not name their letters yet: `name_letters` does.
+        """
+        return [
+            refusal is None
+            for refusal in self._table.execute(
+                [
+                    self._insert(each.envelope, each.status, _without_letter(each))
+                    if item is None
+                    else self._update(
+                        each.envelope,
+                        {"status": each.status, **_without_letter(each), **self._index_keys(each.envelope)},
+                        ("status", "=", item["status"]),
+                        ("attempts", "=", item["attempts"]),
+                        *same_event(each.envelope),
+                    )
+                    for each, item in completions
+                ]
+            )
+        ]
+
+    def name_letters(self, completions: Sequence[Completion]) -> None:
+        """Record which letters events that `give_up` recorded have, unless something else has become of them."""
+        self._table.execute(
+            [
+                self._update(
+                    each.envelope,
+                    {"rejected_message_id": each.rejected_message_id},
+                    ("status", "=", "failed"),
+                    ("completed_at", "=", each.completed_at),
+                )
+                for each in completions
+            ]
+        )
 
     # Statements
 
@@ -165,3 +207,7 @@ class EventTable(EventReader):
         if open_positions:
             raise TableError(f"{self._table.name}: {len(open_positions)} items came and went while they were written")
         return refusals
+
+
+def _without_letter(completion: Completion) -> dict[str, Any]:
+    return {**completion.attributes(), "rejected_message_id": None}

@@ -29,8 +29,10 @@ from handlers.shared.settings import RedriveSettings
 from handlers.shared.strict_json import without_repeated_names
 
 DEFAULT_MESSAGES = 100
-# A pass over as many takes some seconds. Clients repeat the request for more.
+# Of a preview: its answer is limited to 6 MB.
 MAXIMUM_MESSAGES = 1_000
+# Of a start, which moves as many as it has time for.
+MAXIMUM_REDRIVEN = 100_000
 # SQS keeps messages for 14 days at most.
 MAXIMUM_AGE_SECONDS = 1_209_600
 MAXIMUM_TEXT_LENGTH = 512
@@ -76,22 +78,26 @@ class Redrive:
         facts["caller"] = request.caller
         match request.route:
             case "GET /redrive/preview":
-                messages, done = self._dead_letters.look(*self._asked(_numbers(single_parameters(request))), seconds)
+                messages, done = self._dead_letters.look(
+                    *self._asked(_numbers(single_parameters(request)), MAXIMUM_MESSAGES), seconds
+                )
                 return _answered(done, {"messages": messages})
             case "POST /redrive/start":
                 known_parameters(request, ())
                 done = self._dead_letters.redrive(
-                    self._queue_url, *self._asked(_object(json_text(request.body, request.headers))), seconds
+                    self._queue_url,
+                    *self._asked(_object(json_text(request.body, request.headers)), MAXIMUM_REDRIVEN),
+                    seconds,
                 )
                 facts.update(done.described())
                 return _answered(done, {})
             case _:
                 raise NotFoundError("no_such_route", "there is no such route")
 
-    def _asked(self, given: Mapping[str, Any]) -> tuple[Wanted, int]:
+    def _asked(self, given: Mapping[str, Any], maximum: int) -> tuple[Wanted, int]:
         """Return the filter and the maximum number of messages. Raises BadRequestError."""
         given = {name: _whole(value) for name, value in given.items()}
-        problems = {name: message for name, value in given.items() if (message := self._problem(name, value))}
+        problems = {name: message for name, value in given.items() if (message := self._problem(name, value, maximum))}
         if problems:
             raise invalid_parameters(problems)
         wanted = Wanted(
@@ -107,11 +113,11 @@ class Redrive:
             raise invalid_parameters({"max_age_seconds": below})
         return wanted, given.get("max_messages", DEFAULT_MESSAGES)
 
-    def _problem(self, name: str, value: object) -> str | None:
+    def _problem(self, name: str, value: object, maximum: int) -> str | None:
         if name not in self._parameters:
             return f"is not known; there are {', '.join(self._parameters)}"
         if name in NUMBERS:
-            lowest, highest = NUMBERS[name]
+            lowest, highest = (1, maximum) if name == "max_messages" else NUMBERS[name]
             # In Python, True is an int.
             fits = isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
             return None if fits else f"must be a whole number from {lowest} to {highest}"

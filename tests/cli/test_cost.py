@@ -60,6 +60,26 @@ def test_a_stack_at_rest_pays_for_alarms_dashboard_and_polling(quantities: Quant
     assert counted["cloudwatch.alarm_metrics"] == 16
 
 
+def test_the_reconciler_costs_its_alarms_and_one_run_each_five_minutes() -> None:
+    def at_rest(**config: Any) -> dict[str, float]:
+        graph, loaded = graph_of(config=config), load_project(SAMPLES, "dev").with_config(config)
+        options = load(loaded.config, file="Pulumi.dev.yaml", check_processor=False)
+        assert isinstance(options, ApiPipelineConfig)
+        return dict(monthly_usage(options, graph, Traffic(0, 1, 500)))
+
+    plain, reconciled = at_rest(), at_rest(queue={"reconciler": {}})
+    more = {unit: reconciled[unit] - plain.get(unit, 0) for unit in reconciled}
+    assert {unit: quantity for unit, quantity in more.items() if quantity} == {
+        "lambda.requests": 8_760,
+        "lambda.gb_seconds": 219,
+        "sqs.requests": 8_760,
+        "eventbridge.scheduler_invocations": 8_760,
+        "cloudwatch.log_gb": pytest.approx(0.014016),
+        # Five alarms, of which one watches the rate of two metrics.
+        "cloudwatch.alarm_metrics": 6,
+    }
+
+
 def test_larger_requests_save_on_requests_but_not_on_writes(quantities: Quantities) -> None:
     single = quantities("--stack", "analytics")
     many = quantities("--stack", "analytics", "--events-per-request", "100")

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 # What no shipped stack has.
 MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "rest": ("dev", {"api": {"kind": "rest"}}),
+    "reconciler": ("dev", {"queue": {"reconciler": {}}}),
     "csv with redrive": ("csv", {"queue": {"redrive_api": {}}}),
 }
 
@@ -42,6 +43,7 @@ OWN_COUNTS = {
     "CircuitOpened",
     "CircuitClosed",
     counts.CIRCUIT_OPEN,
+    counts.OLDEST_LETTER,
     *CSV_COUNTS,
     *(
         "Objects",
@@ -79,6 +81,7 @@ EMITTED: dict[tuple[str, str], Emitted] = {
     },
     ("AWS/Logs", "IncomingBytes"): ([{"LogGroupName"}], {"Sum"}),
     **{("DataPipeline", name): ([{"service"}], {"Sum"}) for name in OWN_COUNTS},
+    ("DataPipeline", counts.OLDEST_LETTER): ([{"service"}], {"Maximum"}),
     ("DataPipeline", counts.CIRCUIT_OPEN): ([{"service"}], {"Maximum"}),
     ("DataPipeline", "Latency"): ([{"service"}], DURATIONS),
 }

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from components.queue import MAXIMUM_RECEIVES
 from handlers.api import circuit_counts
 from handlers.api.circuit import CircuitStore, digest_of
-from handlers.api.circuit_counts import KeyFailures, Window
+from handlers.api.circuit_counts import KeyFailures, Paced, Window
 from handlers.api.circuit_state import (
     FEWEST_WORKERS,
     MAXIMUM_HOLD_SECONDS,
@@ -304,6 +304,35 @@ def test_any_key_or_none_is_taken(key: object) -> None:
         usable = key in (7, 1.5) or (isinstance(key, str) and bool(key))
         assert len(outage.state().keys) in ((0, 1) if usable else (0,))
         assert outage.finished() >= 180
+
+
+def test_more_keys_than_can_be_held_back_stop_no_other_key() -> None:
+    def every_other_is_down(_outage: Outage, data: Mapping[str, Any]) -> None:
+        if data["customer"]["id"] % 2 == 0:
+            refuse()
+
+    with playing(Outage(every_other_is_down, settings=BY_CUSTOMER)) as outage:
+        outage.arrive(30, lambda _: {"customer": {"id": outage.chance.randrange(500)}})
+        outage.clock.run(90)
+        healthy_events = sum(data["customer"]["id"] % 2 for data in outage.data.values())
+        assert outage.finished() >= healthy_events - 20
+        assert outage.counts["CircuitOpened"] == 0
+        assert 20 < len(outage.state().keys) <= MAXIMUM_KEYS
+
+
+def test_a_worker_that_starts_with_retries_of_a_part_does_not_take_them_for_an_outage() -> None:
+    window = Window(10, by_key=False)
+    for second in range(20):
+        window.count(f"e{second}", second, failed=True, again=True)
+        assert window.is_outage(paced=False) == (second >= 19)
+
+
+def test_chance_is_no_overload() -> None:
+    paced = Paced()
+    for number in range(10):
+        paced.count(1, failed=number < 7)
+    assert not paced.is_overload(usual_failures=0.5)
+    assert paced.is_overload(usual_failures=0.2)
 
 
 def test_one_event_that_looks_like_an_outage_holds_its_key_not_back() -> None:

@@ -17,11 +17,18 @@ import pytest
 from handlers.api.signatures import Rule, sign
 from handlers.processor import Rejected
 from handlers.shared import dead_letters, queues
+from handlers.shared.dynamodb import outside_errors
 from tests.api_pipeline import SECRET_VALUES, Pipeline, Time
 from tests.decisions import FAULTS, LOGS, POLLER, denied, recorded, unused
 from tests.roles import Call, Role, not_refused
 
-UNSEEN = {"ingest": LOGS | FAULTS, "worker": POLLER | LOGS | FAULTS, "redrive": LOGS}
+UNSEEN = {
+    "ingest": LOGS | FAULTS,
+    "worker": POLLER | LOGS | FAULTS,
+    "redrive": LOGS,
+    # Lambda itself keeps runs that fail.
+    "reconciler": LOGS | {"sqs:SendMessage"},
+}
 
 # Every statement of a role, and its actions that can be seen, in the order of components/variants/api.py.
 INGEST = [
@@ -54,6 +61,17 @@ REDRIVE = [
     (1, "sqs:SendMessage"),
     (2, "dynamodb:BatchGetItem"),
 ]
+RECONCILER = [
+    (1, "sqs:ReceiveMessage"),
+    (1, "sqs:GetQueueAttributes"),
+    (1, "sqs:ChangeMessageVisibility"),
+    (2, "dynamodb:BatchGetItem"),
+    (3, "dynamodb:PartiQLInsert"),
+    (3, "dynamodb:PartiQLUpdate"),
+    (4, "sns:Publish"),
+    (5, "events:PutEvents"),
+]
+LISTS = {"ingest": INGEST, "worker": WORKER, "redrive": REDRIVE, "reconciler": RECONCILER}
 
 
 def role_of(pipeline: Pipeline, function: str) -> Role:
@@ -148,15 +166,42 @@ def redrive_does_all_it_does(pipeline: Pipeline) -> None:
     assert [json.loads(record["body"])["id"] for record in pipeline.receive()] == [event_id]
 
 
+def reconciler_does_all_it_does(pipeline: Pipeline) -> None:
+    """Use each right. Raises AssertionError if one is missing."""
+    sqs, url = pipeline.root("sqs"), pipeline.outputs["queue_url"]
+    policy = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])["Attributes"]["RedrivePolicy"]
+    tracked = pipeline.post({"n": 1}).body["id"]
+    pipeline.settings = {"track": False}
+    untracked = pipeline.post({"n": 2}).body["id"]
+    try:
+        lowered = json.dumps({**json.loads(policy), "maxReceiveCount": 1})
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"RedrivePolicy": lowered})
+        for _ in range(2):
+            pipeline.show_again(pipeline.receive())
+    finally:
+        sqs.set_queue_attributes(QueueUrl=url, Attributes={"RedrivePolicy": policy})
+    with role_of(pipeline, "reconciler").acting(), patch.object(dead_letters, "POLL_SECONDS", 0):
+        function = pipeline.reconciler()
+        try:
+            function.run(Time(60))
+        except outside_errors() as error:
+            raise AssertionError from error
+        assert function._looked, "it does not know how many there are"
+    assert [pipeline.items().get(each, {}).get("status") for each in (tracked, untracked)] == ["failed", "failed"]
+    assert (len(pipeline.told()), len(pipeline.alerts())) == (2, 1)
+    assert len(pipeline.dead_letters()) == 2, "they were not made visible again"
+
+
 DOES_ALL = {
     "ingest": ingest_does_all_it_does,
     "worker": worker_does_all_it_does,
     "redrive": redrive_does_all_it_does,
+    "reconciler": reconciler_does_all_it_does,
 }
 
 
 def test_the_lists_above_are_the_whole_grant(pipeline: Pipeline) -> None:
-    for function, listed in (("ingest", INGEST), ("worker", WORKER), ("redrive", REDRIVE)):
+    for function, listed in LISTS.items():
         granted = role_of(pipeline, function).actions
         assert [each for each in granted if each[1] not in UNSEEN[function]] == listed
 
@@ -174,11 +219,7 @@ def test_all_that_is_granted_is_used_where_it_is_granted_and_nothing_is_denied(
 
 @pytest.mark.parametrize(
     ("function", "statement", "action"),
-    [
-        *(("ingest", *each) for each in INGEST),
-        *(("worker", *each) for each in WORKER),
-        *(("redrive", *each) for each in REDRIVE),
-    ],
+    [(function, *each) for function, listed in LISTS.items() for each in listed],
 )
 def test_without_any_one_action_something_breaks(
     pipeline: Pipeline, function: str, statement: int, action: str

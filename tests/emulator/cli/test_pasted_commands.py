@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.code_blocks import code_blocks
+from tests.code_blocks import PASTED, pasted
 from tests.graphs import ROOT, SAMPLES
 
 from .conftest import Command
@@ -20,34 +20,26 @@ print(json.load(urllib.request.urlopen(request))["id"])')
 """
 
 
-def commands(document: str, line: str) -> list[str]:
-    """The commands of the code block with a line, without those that start a pipeline that goes on running."""
-    (block,) = (each for each in code_blocks((ROOT / document).read_text()) if line in each)
-    return [each for each in block.splitlines() if "pipeline local" not in each or "--exec" in each]
-
-
 @pytest.mark.parametrize(
-    ("stack", "blocks", "expected"),
+    ("stack", "expected"),
     [
-        ("dev", {"docs/local.md": "pipeline status EVENT_ID"}, ["1 accepted"]),
-        (
-            "csv",
-            {"docs/local.md": "pipeline upload orders.csv", "docs/csv.md": "pipeline upload orders.csv"},
-            ["1 processed (100.00%)", "sent              100 objects of 50 devices"],
-        ),
-        ("iot", {"docs/iot.md": "pipeline readings"}, ["temperature of sim-7-0003"]),
+        ("dev", ["1 accepted", "stack 'dev': all is well"]),
+        ("csv", ["1 processed (100.00%)", "sent              100 objects of 50 devices"]),
+        ("iot", ["temperature of sim-7-0003"]),
     ],
 )
-def test_the_commands_work_as_pasted(
-    stack: str, blocks: dict[str, str], expected: list[str], tmp_path: Path, pipeline: Command
-) -> None:
+def test_the_commands_work_as_pasted(stack: str, expected: list[str], tmp_path: Path, pipeline: Command) -> None:
     for file in [*SAMPLES.iterdir(), *ROOT.iterdir()]:
         if not file.name.startswith((".", "__py")) and not (tmp_path / file.name).exists():
             (tmp_path / file.name).symlink_to(file)
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    lines = [command for document, line in blocks.items() for command in commands(document, line)]
-    pasted = "\n".join(lines).replace("EVENT_ID", "$EVENT_ID")
-    script = f"set -e\n{SUBMIT if stack == 'dev' else ''}\n{pasted}"
+    lines = [
+        command
+        for document, line in PASTED[stack].items()
+        for command in pasted((ROOT / document).read_text(), line, stack)
+    ]
+    script = "\n".join(lines).replace("EVENT_ID", "$EVENT_ID")
+    script = f"set -e\n{SUBMIT if stack == 'dev' else ''}\n{script}"
     # A port of its own: other pipelines may use the default one.
     ran = pipeline("local", "--stack", stack, "--port", "0", "--exec", script, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr

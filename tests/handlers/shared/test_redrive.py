@@ -112,11 +112,11 @@ def test_a_query_with_an_invalid_number_is_refused(redrive: Redrive, value: str)
 
 
 @pytest.mark.parametrize(
-    "value", ["0", "-1", "true", "1.5", "0.0", "1e9", "1e999", '"5"', "null", "[1]", "1001", "NaN"]
+    "value", ["0", "-1", "true", "1.5", "0.0", "1e9", "1e999", '"5"', "null", "[1]", "100001", "NaN"]
 )
 def test_a_body_with_an_invalid_number_is_refused(redrive: Redrive, value: str) -> None:
     status, body = start(redrive, f'{{"max_messages": {value}}}')
-    assert (status, body["error"]["message"]) == (400, "max_messages must be a whole number from 1 to 1000")
+    assert (status, body["error"]["message"]) == (400, "max_messages must be a whole number from 1 to 100000")
 
 
 @pytest.mark.parametrize("value", ["50", "50.0", "5e1", "500e-1"])
@@ -190,3 +190,9 @@ def test_the_log_has_the_caller_and_the_result(redrive: Redrive, caplog: pytest.
     start(redrive, "{}")
     (line,) = caplog.records
     assert (line.caller, line.redriven, line.complete) == (SIGNED["iam"]["userArn"], 0, False)  # type: ignore[attr-defined]
+
+
+def test_a_start_moves_more_than_a_preview_can_show(redrive: Redrive) -> None:
+    assert start(redrive, '{"max_messages": 100000}')[0] == 200
+    assert asked(redrive)[1] == 100_000
+    assert preview(redrive, {"max_messages": "1001"})[0] == 400

@@ -1,0 +1,66 @@
+"""The reconciler as it is deployed: its schedule, its rights, its alarms, its bill."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from components.reconciler import EVERY_MINUTES, SIZE, STOPPED_AFTER_SECONDS
+from handlers.api.reconciler import STOPPING_SECONDS
+from local.recording import Graph
+
+from .test_roles import COMPLETE, LOGS, READ, arns, statements
+
+NAME = "pipeline-reconciler"
+ON: dict[str, Any] = {"queue": {"reconciler": {}}}
+
+
+def test_without_the_option_there_is_none(graph_of: Callable[..., Graph]) -> None:
+    assert not {resource.name for resource in graph_of() if "reconciler" in resource.name}
+
+
+def test_it_runs_each_five_minutes_and_one_run_ends_before_the_next(graph_of: Callable[..., Graph]) -> None:
+    (schedule,) = graph_of(**ON).of_type("aws:scheduler/schedule:Schedule")
+    assert schedule.inputs["scheduleExpression"] == "rate(5 minutes)"
+    assert STOPPING_SECONDS < SIZE.timeout_seconds < EVERY_MINUTES * 60 < STOPPED_AFTER_SECONDS
+
+
+def test_it_may_do_exactly_this_and_delete_no_letter(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of(**ON, outcomes={})
+    arn, account = arns(graph), "us-east-1:123456789012"
+    failures = graph.find("aws:sqs/queue:Queue", f"{NAME}-dead-letters").physical_name
+    bus = graph.find("aws:cloudwatch/eventBus:EventBus", "pipeline-outcomes").physical_name
+    logs = graph.find("aws:cloudwatch/logGroup:LogGroup", NAME).physical_name
+    assert statements(graph, NAME) == [
+        (["sqs:SendMessage"], [f"arn:aws:sqs:{account}:{failures}"]),
+        (
+            ["sqs:ReceiveMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
+            [arn["dead letters"]],
+        ),
+        (READ, [arn["table"]]),
+        (COMPLETE, [arn["table"]]),
+        (["sns:Publish"], [arn["alerts"]]),
+        (["events:PutEvents"], [f"arn:aws:events:{account}:event-bus/{bus}"]),
+        (LOGS, [f"arn:aws:logs:{account}:log-group:{logs}:*"]),
+    ]
+    document = json.loads(graph.find("aws:iam/rolePolicy:RolePolicy", NAME).inputs["policy"])
+    assert "sqs:DeleteMessage" not in str(document)
+
+
+def test_its_alarms_watch_its_runs_and_the_age_of_letters_that_its_looks_hide_from_sqs(
+    graph_of: Callable[..., Graph],
+) -> None:
+    kind = "aws:cloudwatch/metricAlarm:MetricAlarm"
+    with_it, without = (
+        {alarm.name: alarm.inputs for alarm in graph.of_type(kind)} for graph in (graph_of(**ON), graph_of())
+    )
+    assert {name.removeprefix("pipeline-watch-") for name in with_it.keys() - without.keys()} == {
+        "reconciler-errors",
+        "reconciler-throttles",
+        "reconciler-duration",
+        "reconciler-stopped",
+        "reconciler-dead-letters",
+    }
+    oldest = with_it["pipeline-watch-oldest-dead-letter"]
+    assert (oldest["namespace"], oldest["metricName"]) == ("DataPipeline", "OldestDeadLetterSeconds")
+    assert oldest["threshold"] == without["pipeline-watch-oldest-dead-letter"]["threshold"] == 14 * 86_400 * 0.75
+    assert without["pipeline-watch-oldest-dead-letter"]["metricName"] == "ApproximateAgeOfOldestMessage"
