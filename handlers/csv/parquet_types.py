@@ -7,7 +7,7 @@ https://github.com/apache/parquet-format/blob/master/Encodings.md
 import struct
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from handlers.csv import thrift
 from handlers.csv.checks import instant_of
@@ -18,10 +18,14 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class ParquetType(NamedTuple):
-    """A physical type, the encoder of its values, the converted type (for old readers) and the logical type."""
+    """A physical type, its values, their encoders, the converted type (for old readers) and the logical type."""
 
     physical: int
-    values: Callable[[Sequence[str]], bytes]
+    values: Callable[[Sequence[str]], Sequence[Any]]
+    """The values of cells, which Python orders as Parquet does."""
+    plain: Callable[[Sequence[Any]], bytes]
+    bound: Callable[[Any], bytes]
+    """The encoding of a smallest or largest value."""
     converted: int | None = None
     logical: thrift.Value | None = None
 
@@ -32,40 +36,44 @@ def bits(flags: Sequence[bool]) -> bytes:
     return int(digits or b"0", 2).to_bytes((len(flags) + 7) // 8, "little")
 
 
-def _strings(cells: Sequence[str]) -> bytes:
-    texts = list(map(str.encode, cells))
-    interleaved = [b""] * (2 * len(texts))
-    interleaved[::2] = map(struct.Struct("<I").pack, map(len, texts))
-    interleaved[1::2] = texts
+def _byte_arrays(texts: Sequence[str]) -> bytes:
+    data = list(map(str.encode, texts))
+    interleaved = [b""] * (2 * len(data))
+    interleaved[::2] = map(struct.Struct("<I").pack, map(len, data))
+    interleaved[1::2] = data
     return b"".join(interleaved)
 
 
-def _integers(cells: Sequence[str]) -> bytes:
-    return struct.pack(f"<{len(cells)}q", *map(int, cells))
+def _booleans(cells: Sequence[str]) -> list[bool]:
+    return [cell == "true" for cell in cells]
 
 
-def _doubles(cells: Sequence[str]) -> bytes:
-    return struct.pack(f"<{len(cells)}d", *map(float, cells))
-
-
-def _booleans(cells: Sequence[str]) -> bytes:
-    return bits([cell == "true" for cell in cells])
-
-
-def _dates(cells: Sequence[str]) -> bytes:
+def _days(cells: Sequence[str]) -> list[int]:
     days = {cell: date.fromisoformat(cell).toordinal() - _FIRST_DAY for cell in set(cells)}
-    return struct.pack(f"<{len(cells)}i", *map(days.__getitem__, cells))
+    return list(map(days.__getitem__, cells))
 
 
-def _datetimes(cells: Sequence[str]) -> bytes:
-    return struct.pack(f"<{len(cells)}q", *((instant_of(cell) - _FIRST_INSTANT) // _MICROSECOND for cell in cells))
+def _microseconds(cells: Sequence[str]) -> list[int]:
+    return [(instant_of(cell) - _FIRST_INSTANT) // _MICROSECOND for cell in cells]
+
+
+def _fixed(physical: int, values: Callable[[Sequence[str]], Sequence[Any]], code: str, *more: Any) -> ParquetType:
+    """Return a type whose values struct packs with a code."""
+    return ParquetType(
+        physical,
+        values,
+        lambda found: struct.pack(f"<{len(found)}{code}", *found),
+        lambda value: struct.pack(f"<{code}", value),
+        *more,
+    )
 
 
 _UTC_MICROSECONDS = thrift.struct({1: thrift.TRUE, 2: thrift.struct({2: thrift.EMPTY})})
 
-STRING = ParquetType(6, _strings, 0, thrift.struct({1: thrift.EMPTY}))
-INT64 = ParquetType(2, _integers)
-DOUBLE = ParquetType(5, _doubles)
-BOOLEAN = ParquetType(0, _booleans)
-DATE = ParquetType(1, _dates, 6, thrift.struct({6: thrift.EMPTY}))
-TIMESTAMP = ParquetType(2, _datetimes, 10, thrift.struct({8: _UTC_MICROSECONDS}))
+# The order of UTF-8's bytes is that of characters.
+STRING = ParquetType(6, list, _byte_arrays, str.encode, 0, thrift.struct({1: thrift.EMPTY}))
+INT64 = _fixed(2, lambda cells: list(map(int, cells)), "q")
+DOUBLE = _fixed(5, lambda cells: list(map(float, cells)), "d")
+BOOLEAN = ParquetType(0, _booleans, bits, lambda value: bytes([value]))
+DATE = _fixed(1, _days, "i", 6, thrift.struct({6: thrift.EMPTY}))
+TIMESTAMP = _fixed(2, _microseconds, "q", 10, thrift.struct({8: _UTC_MICROSECONDS}))

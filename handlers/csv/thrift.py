@@ -35,7 +35,11 @@ def i64(value: int) -> Value:
 
 def text(value: str) -> Value:
     """Encode a string."""
-    data = value.encode()
+    return binary(value.encode())
+
+
+def binary(data: bytes) -> Value:
+    """Encode bytes."""
     return Value(8, unsigned(len(data)) + data)
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -13,10 +14,11 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyarrow import parquet
+from pyarrow import dataset, parquet
 
 from handlers.csv import engine as engine_module
 from handlers.csv import parquet as parquet_module
+from handlers.csv import parquet_chunks
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.engine import CsvEngine, blocks
 from handlers.csv.parquet import ParquetWriter
@@ -191,6 +193,89 @@ def test_the_first_and_last_dates_and_times_are_written() -> None:
     first = datetime(1970, 1, 1, tzinfo=UTC)
     limits = [datetime.min.replace(tzinfo=UTC) - first, datetime.max.replace(tzinfo=UTC) - first]
     assert found["time"].cast(pa.int64()).to_pylist() == [limit // timedelta(microseconds=1) for limit in limits]
+
+
+# Dictionaries and bounds
+
+
+@settings(deadline=None)  # pyarrow imports parts of itself on first use
+@given(
+    table=st.lists(rows_with_nulls, min_size=1, max_size=8),
+    order=st.lists(st.integers(0, 7), min_size=20, max_size=80),
+    room=st.sampled_from([2, 5, 4_096]),
+    size=st.integers(200, 2_000),
+)
+def test_values_that_repeat_are_preserved_whatever_fits_the_dictionary(
+    table: list[tuple[Any, ...]], order: list[int], room: int, size: int
+) -> None:
+    rows = [table[number % len(table)] for number in order]
+    with (
+        patch.object(engine_module, "BLOCK_BYTES", size),
+        patch.object(parquet_module, "ROW_GROUP_BYTES", 2 * size),
+        patch.object(parquet_chunks, "MOST_TEXTS", room),
+    ):
+        data, reader = converted(written(rows), file_format(OPTIONAL))
+        assert continued(written(rows), file_format(OPTIONAL)) == data
+    assert reader.processed == len(rows)
+    assert [tuple(row.values()) for row in read(data).to_pylist()] == rows
+    in_bounds(data)
+
+
+def in_bounds(data: bytes) -> None:
+    """Assert that each chunk's bounds and number of nulls are those of its values."""
+    file = parquet.ParquetFile(io.BytesIO(data))
+    for group in range(file.num_row_groups):
+        values = file.read_row_group(group)
+        for position, name in enumerate(values.column_names):
+            found = file.metadata.row_group(group).column(position).statistics
+            cells = [cell for cell in values[name].to_pylist() if cell is not None]
+            assert found.null_count == len(values) - len(cells)
+            if cells and all(len(cell) <= 64 for cell in cells if isinstance(cell, str)):
+                low, high = min(cells), max(cells)
+                assert (found.min, found.max) == (low, high)
+                if name == "number":
+                    # Both zeros are within the bounds.
+                    assert low or math.copysign(1, found.min) < 0
+                    assert high or math.copysign(1, found.max) > 0
+            else:
+                assert not found.has_min_max
+
+
+def encodings(rows: int, different: int) -> tuple[set[str], int]:
+    text = "text,number\n" + "".join(f"value {number % different},{number % different}\n" for number in range(rows))
+    data, _ = converted(text.encode(), file_format((Column("text"), Column("number", "number"))))
+    assert read(data)["text"].to_pylist() == [f"value {number % different}" for number in range(rows)]
+    assert read(data)["number"].to_pylist() == [number % different for number in range(rows)]
+    in_bounds(data)
+    return set(parquet.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(0).encodings), len(data)
+
+
+def test_few_different_values_are_written_once() -> None:
+    few, small = encodings(40_000, 3)
+    more, _ = encodings(40_000, 1_000)
+    all_different, large = encodings(40_000, 40_000)
+    assert "RLE_DICTIONARY" in few
+    assert "RLE_DICTIONARY" in more
+    assert "RLE_DICTIONARY" not in all_different
+    assert small * 20 < large
+
+
+def test_a_long_value_has_no_bounds_and_no_dictionary() -> None:
+    text = "text\n" + ("x" * 65 + "\n") * 10
+    data, _ = converted(text.encode(), file_format((Column("text"),)))
+    chunk = parquet.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(0)
+    assert (chunk.statistics.has_min_max, "RLE_DICTIONARY" in chunk.encodings) == (False, False)
+    assert read(data)["text"].to_pylist() == ["x" * 65] * 10
+
+
+def test_a_reader_skips_row_groups_by_their_bounds() -> None:
+    text = "text,number\n" + "".join(f"{number:06},{number}\n" for number in range(20_000))
+    with patch.object(engine_module, "BLOCK_BYTES", 2**14), patch.object(parquet_module, "ROW_GROUP_BYTES", 2**13):
+        data, _ = converted(text.encode(), file_format((Column("text"), Column("number", "number"))))
+    fragment = dataset.ParquetFileFormat().make_fragment(pa.BufferReader(data))
+    assert len(fragment.row_groups) > 5
+    assert len(fragment.subset(dataset.field("number") == 19_999).row_groups) == 1
+    assert len(fragment.subset(dataset.field("text") == "000001").row_groups) == 1
 
 
 # Numbers that a double does not preserve
