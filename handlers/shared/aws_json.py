@@ -33,7 +33,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
-CONNECT_SECONDS, READ_SECONDS, ATTEMPTS, KEPT_CONNECTIONS = 1, 3, 4, 8
+from handlers.shared.aws import ATTEMPTS, CALLS_AT_ONCE, CONNECT_SECONDS, READ_SECONDS
 
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 MAXIMUM_BACKOFF_SECONDS = 20
@@ -181,7 +181,7 @@ class JsonClient:
                 connection.request("POST", "/", body, self._headers(operation, body))
             response = connection.getresponse()
             content = response.read()
-            reusable = not response.will_close and len(self._idle) < KEPT_CONNECTIONS
+            reusable = not response.will_close and len(self._idle) < CALLS_AT_ONCE
         except (OSError, http.client.HTTPException) as error:
             return self._failed(error, connected=connected)
         finally:
