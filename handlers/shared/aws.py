@@ -88,7 +88,8 @@ def errors() -> tuple[type[Exception], ...]:
 
 def code(error: Exception) -> str:
     """Return the code with which a service refused a call, such as `ThrottlingException`; empty for another error."""
-    response: dict[str, Any] = getattr(error, "response", {})
+    # botocore's errors of a connection have one that is None.
+    response: dict[str, Any] = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
 
