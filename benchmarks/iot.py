@@ -191,7 +191,7 @@ def measure() -> list[tuple[Case, Cost]]:
                 raise RuntimeError(done.stderr)
             measured.append((case, Cost(**json.loads(done.stdout))))
         found = 0
-        for page in aws.client("dynamodb").get_paginator("scan").paginate(TableName=up.outputs["table_name"]):
+        for page in aws.botocore_client("dynamodb").get_paginator("scan").paginate(TableName=up.outputs["table_name"]):
             found += sum("metrics" in item for item in page["Items"])
         rejected = 0
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=up.outputs["input_bucket"], Prefix="rejected/"):

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial, wraps
+from pathlib import Path
 from typing import Annotated, NoReturn, ParamSpec
 
 import typer
@@ -390,7 +391,7 @@ def simulate(
         timedelta,
         typer.Option("--duration", parser=duration, metavar="DURATION", show_default="10s", help="Like 30s or 2m."),
     ] = timedelta(seconds=10),
-    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same data.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=10**18, help="The same seed gives the same data.")] = None,
     bad_share: Annotated[float, typer.Option(min=0, max=1, help="Malformed payloads for each good reading.")] = 0.05,
     bucket: Annotated[str | None, typer.Option(help="Upload to this bucket instead of the stack's own.")] = None,
     *,
@@ -413,19 +414,28 @@ def simulate(
 
 @command(app)
 def readings(
-    device: Annotated[str, typer.Argument(help="The id of the device, or a pattern of several: 'sim-*'.")],
+    device: Annotated[str, typer.Argument(help="The id of the device, or a pattern of several: 'sim-*'.")] = "*",
     stack: IotStackOption = "iot",
     since: SinceOption = None,
     metric: Annotated[str | None, typer.Option(help="Show this metric only.")] = None,
+    every: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=duration, metavar="DURATION", help="Show count, minimum, mean and maximum of each period: 1h."
+        ),
+    ] = None,
+    parquet: Annotated[str | None, typer.Option(metavar="FILE", help="Write a Parquet file instead.")] = None,
     *,
     plot: Annotated[bool, typer.Option("--plot", help="Draw a chart, with limits and alerts.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Show readings of an iot stack: of a device, or the newest one of each device of a group."""
-    from cli.readings import output_of, run_readings
+    from cli.readings import Wanted, output_of, run_readings
 
-    return run_readings(stack, device, since, metric, output_of({"plot": plot, "csv": as_csv, "json": as_json}))
+    output = output_of({"plot": plot, "csv": as_csv, "json": as_json})
+    file = None if parquet is None else Path(parquet)
+    return run_readings(stack, Wanted(device, since, metric, every, output, file))
 
 
 @command(app)

@@ -5,18 +5,29 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 from cli.core.json_text import write_json
 from cli.core.stack import Stack
 from cli.core.terminal import write_lines
+from cli.readings_export import (
+    Period,
+    period_json,
+    period_rows,
+    periods,
+    start_of,
+    write_periods,
+    write_readings,
+)
 from cli.readings_plot import as_plot
 from components.options.iot import IotPipelineConfig
 from handlers.iot.alerting import DeviceState
-from handlers.iot.readings import timestamp_of
+from handlers.iot.readings import EARLIEST, timestamp_of
 from handlers.iot.table import ReadingTable, StoredReading
 from handlers.iot.thresholds import Thresholds
 from handlers.shared import aws
@@ -29,11 +40,49 @@ Output = Literal["table", "plot", "csv", "json"]
 NEWEST = 20
 NEWEST_PLOTTED = 500
 
+# Of a device, if a metric is wanted that not every reading has.
+LOOKED_AT = 1_000
+
 # No device id has one.
-WILDCARD = re.compile(r"[*?]")
+WILDCARD = re.compile(r"[*?\[]")
 
 
-def run_readings(stack: str, device: str, since: datetime | None, metric: str | None, output: Output) -> int:
+@dataclass(frozen=True)
+class Wanted:
+    """What to show: of which devices, since when, of which metric (None: all), by reading or by period, and how."""
+
+    device: str
+    since: datetime | None = None
+    metric: str | None = None
+    every: timedelta | None = None
+    output: Output = "table"
+    parquet: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raise LocalError for options that do not fit together."""
+        if not self.device:
+            raise LocalError("name a device, or a pattern of several such as 'sim-*'")
+        if self.every is not None and not self.every:
+            raise LocalError("--every needs a period longer than 0")
+        if self.every and self.since is None:
+            raise LocalError("--every needs --since, the time from which on readings count: --since 1d")
+        if self.output == "plot" and (self.every or self.is_group):
+            raise LocalError("--plot draws the readings of one device: name it, without a pattern and without --every")
+        if self.parquet and self.output != "table":
+            raise LocalError(f"choose one of --{self.output}, --parquet")
+
+    @property
+    def is_group(self) -> bool:
+        """Whether `device` is a pattern."""
+        return bool(WILDCARD.search(self.device))
+
+    @property
+    def start(self) -> datetime | None:
+        """When to begin: the first period is a whole one."""
+        return start_of(self.since, self.every) if self.since and self.every else self.since
+
+
+def run_readings(stack: str, wanted: Wanted) -> int:
     """Print the readings of a device, or of the devices that a pattern matches. Raises LocalError if there are none.
 
     Without `since` these are the newest ones of a device, and the newest one of each device of a group.
@@ -42,25 +91,23 @@ def run_readings(stack: str, device: str, since: datetime | None, metric: str | 
     thresholds = Thresholds.from_json(source.config_as(IotPipelineConfig).thresholds_json())
     source.aim_aws_clients()
     table = ReadingTable(source.output("table_name"))
-    is_group = bool(WILDCARD.search(device))
-    if is_group and output == "plot":
-        raise LocalError("--plot draws one device: name it instead of a pattern")
-    readings = (
-        readings_of_group(table, device, since, metric)
-        if is_group
-        else readings_of_device(table, device, since, metric, output)
-    )
+    if wanted.every:
+        _show_periods(periods_of(table, wanted, wanted.every), wanted)
+        return 0
+    readings = readings_of_group(table, wanted) if wanted.is_group else readings_of_device(table, wanted)
     if not readings:
-        what = f"readings of {metric!r}" if metric else "readings"
-        whose = f"a device that matches {device!r}" if is_group else f"device {device!r}"
-        raise LocalError(f"there are no {what} of {whose}{f' since {since:%Y-%m-%d %H:%M:%S %Z}' if since else ''}")
-    names = sorted({name for reading in readings for name in reading.metrics if metric in (None, name)})
-    match output:
+        raise _nothing(wanted)
+    names = sorted({name for reading in readings for name in reading.metrics if wanted.metric in (None, name)})
+    if wanted.parquet:
+        write_readings(wanted.parquet, readings, names)
+        write_lines([f"{len(readings)} readings in {wanted.parquet}"])
+        return 0
+    match wanted.output:
         case "csv":
-            csv.writer(sys.stdout, lineterminator="\n").writerows(rows(readings, names, with_device=is_group))
+            _write_csv(rows(readings, names, with_device=wanted.is_group))
         case "json":
             write_json([as_json(reading, names) for reading in readings])
-        case "table" if is_group:
+        case "table" if wanted.is_group:
             states = table.states({reading.device_id for reading in readings})
             open_alerts = [alerts_in(states[reading.device_id].state) for reading in readings]
             write_lines(as_table(with_column(rows(readings, names, with_device=True), "alerts", open_alerts)))
@@ -70,40 +117,75 @@ def run_readings(stack: str, device: str, since: datetime | None, metric: str | 
             if len(names) > 1:
                 raise LocalError(f"choose a metric with --metric: one of {', '.join(names)}")
             width = min(shutil.get_terminal_size().columns, 120)
-            state = table.states([device])[device].state
+            state = table.states([wanted.device])[wanted.device].state
             write_lines([*as_plot(readings, names[0], thresholds, width), *silence_of(state)])
     return 0
 
 
-def readings_of_device(
-    table: ReadingTable, device: str, since: datetime | None, metric: str | None, output: Output
-) -> list[StoredReading]:
+def _show_periods(found: Sequence[Period], wanted: Wanted) -> None:
+    if not found:
+        raise _nothing(wanted)
+    if wanted.parquet:
+        write_periods(wanted.parquet, found)
+        write_lines([f"{len(found)} rows in {wanted.parquet}"])
+    elif wanted.output == "json":
+        write_json([period_json(each) for each in found])
+    elif wanted.output == "csv":
+        _write_csv(period_rows(found))
+    else:
+        write_lines(as_table(period_rows(found)))
+
+
+def _nothing(wanted: Wanted) -> LocalError:
+    what = f"readings of {wanted.metric!r}" if wanted.metric else "readings"
+    # The newest ones of a device need not have the metric.
+    where = f" among the newest {LOOKED_AT:,}; use --since to look further" if wanted.metric else ""
+    whose = f"a device that matches {wanted.device!r}" if wanted.is_group else f"device {wanted.device!r}"
+    when = f" since {wanted.start:%Y-%m-%d %H:%M:%S %Z}" if wanted.start else where
+    return LocalError(f"there are no {what} of {whose}{when}")
+
+
+def readings_of_device(table: ReadingTable, wanted: Wanted) -> list[StoredReading]:
     """Return a device's readings since a time, or its newest ones."""
-    newest = NEWEST if output == "table" else NEWEST_PLOTTED
-    return [reading for reading in _newest(table, device, since, newest) if metric is None or metric in reading.metrics]
+    is_shown = wanted.output == "table" and not wanted.parquet
+    return _readings(table, wanted.device, wanted, NEWEST if is_shown else NEWEST_PLOTTED)
 
 
-def readings_of_group(
-    table: ReadingTable, pattern: str, since: datetime | None, metric: str | None
-) -> list[StoredReading]:
+def readings_of_group(table: ReadingTable, wanted: Wanted) -> list[StoredReading]:
     """Return readings of the devices that match a pattern, which an index finds; the table is not scanned."""
+    each = aws.each(lambda device: _readings(table, device, wanted, 1), devices_of(table, wanted.device))
+    return [reading for found in each for reading in found]
+
+
+def periods_of(table: ReadingTable, wanted: Wanted, every: timedelta) -> list[Period]:
+    """Return what the readings of a device, or of those that a pattern matches, say of each period."""
+
+    def of_device(device: str) -> list[Period]:
+        return periods(table.between(device, wanted.start or EARLIEST), every, wanted.metric)
+
+    devices = devices_of(table, wanted.device) if wanted.is_group else [wanted.device]
+    return [period for found in aws.each(of_device, devices) for period in found]
+
+
+def devices_of(table: ReadingTable, pattern: str) -> list[str]:
+    """Return the ids of the devices that a pattern matches."""
     (prefix,) = WILDCARD.split(pattern)[:1]
-    devices = sorted(device for device in table.devices(prefix) if fnmatchcase(device, pattern))
-
-    def of_device(device: str) -> list[StoredReading]:
-        # The newest reading need not have the metric.
-        found = _newest(table, device, since, NEWEST if metric else 1)
-        found = [reading for reading in found if metric is None or metric in reading.metrics]
-        return found if since is not None else found[-1:]
-
-    return [reading for found in aws.each(of_device, devices) for reading in found]
+    return sorted(device for device in table.devices(prefix) if fnmatchcase(device, pattern))
 
 
-def _newest(table: ReadingTable, device: str, since: datetime | None, count: int) -> list[StoredReading]:
+def _readings(table: ReadingTable, device: str, wanted: Wanted, count: int) -> list[StoredReading]:
     """Return a device's readings since a time, or a number of the newest ones; oldest first."""
-    if since is not None:
-        return list(table.between(device, since))
-    return list(islice(table.between(device, newest_first=True, page_size=count), count))[::-1]
+    metric = wanted.metric
+    if wanted.start is not None:
+        found = table.between(device, wanted.start)
+        return [reading for reading in found if metric is None or metric in reading.metrics]
+    looked_at = LOOKED_AT if metric else count
+    newest = islice(table.between(device, newest_first=True, page_size=looked_at), looked_at)
+    return list(islice((each for each in newest if metric is None or metric in each.metrics), count))[::-1]
+
+
+def _write_csv(cells: Sequence[Sequence[str]]) -> None:
+    csv.writer(sys.stdout, lineterminator="\n").writerows(cells)
 
 
 def alerts_in(state: DeviceState) -> str:

@@ -46,7 +46,7 @@ class MemoryPipeline:
         """Check an event as the API does and process it as the worker does, with all its attempts and no waits."""
         api = self._config.api
         try:
-            event_type = check(
+            event_type, _ = check(
                 dict(event), max_depth=api.max_depth, type_field=api.type_field, validators=self._validators
             )
         except InvalidEventError as error:

@@ -193,6 +193,8 @@ class MemoryDynamoDB:
         condition = request.get("FilterExpression")
         shown = [item for item in page if condition is None or _holds(condition, item, values, {})]
         last = {"LastEvaluatedKey": page[-1]} if len(page) < len(every) else {}
+        if projection := request.get("ProjectionExpression"):
+            shown = [{name: item[name] for name in _listed(projection) if name in item} for item in shown]
         return {"Items": shown, **last}
 
 

@@ -44,6 +44,7 @@ def test_the_stack_file_and_the_function_in_the_readme_are_those_that_new_writes
 def test_the_commands_of_the_readme_are_run_with_the_tutorial_and_the_demo() -> None:
     run = [line for block in code_blocks(TUTORIAL) for line in block.splitlines()]
     shown = [line for block in code_blocks(README) for line in block.splitlines() if "pulumi" not in line.lower()]
+    shown += re.findall(r"`(\.venv/bin/[^`]+)`", README)
     assert [line for line in shown if line not in (*run, "make run")] == []
     assert len(shown) > 8
 

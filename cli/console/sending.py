@@ -62,7 +62,11 @@ class Sending:
             return {**values, "problems": problems[:SHOWN_PROBLEMS]}
         if not send:
             return {**values, "notes": self._notes(entries, original)}
-        answer = request("POST", f"{self._stack.output('api_url')}/events", body, access=self._access)
+        try:
+            answer = request("POST", f"{self._stack.output('api_url')}/events", body, access=self._access)
+        except LocalError as error:
+            # The form keeps what was written.
+            return {**values, "problems": [f"{error}; whether the API accepted it is not known"]}
         sent = answer.json if isinstance(answer.json, dict) else {}
         ids = [sent["id"]] if "id" in sent else [each["id"] for each in sent.get("results", []) if "id" in each]
         return {**values, "answer": answer, "answer_text": pretty(answer.text), "ids": ids}

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,8 +11,8 @@ from urllib.parse import quote
 from handlers.api.paths import text_of, value_at
 from handlers.shared.bodies import is_packed
 from handlers.shared.errors import BadRequestError, TooLargeError
+from handlers.shared.problems import MAXIMUM_PROBLEM_LENGTH, Problem, Validate
 from handlers.shared.queues import MAXIMUM_MESSAGE_BYTES
-from handlers.shared.schemas import MAXIMUM_PROBLEM_LENGTH, Problem, Validate
 from handlers.shared.strict_json import without_repeated_names
 from handlers.shared.times import is_timestamp, timestamp
 
@@ -33,7 +33,15 @@ ID_PATTERN = "[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html (MessageGroupId)
 GROUP_PATTERN = "[!-~]{1,128}"
 
+MICROSECONDS = 1_000_000
+_CONTAINERS = (dict, list)
+
+# Made once: `json.dumps` makes an encoder for each call.
+as_text = json.JSONEncoder(separators=(",", ":")).encode
+
 is_id = re.compile(ID_PATTERN).fullmatch
+# What is not percent-encoded.
+_is_plain = re.compile(rf"[A-Za-z0-9_.~-]{{1,{MAXIMUM_TYPE_BYTES}}}").fullmatch
 _is_group = re.compile(GROUP_PATTERN).fullmatch
 _fingerprint = re.compile(r"([0-9a-f]{64})?").fullmatch
 
@@ -70,9 +78,13 @@ class Envelope:
     body: str | None = None
     """Of a webhook's request: its exact bytes, compressed, in base64."""
 
-    def to_message(self) -> str:
-        """Return the body of the event's message: JSON in ASCII, so that SQS accepts every character."""
-        return _compact({name: value for name, value in vars(self).items() if value is not None})
+    def to_message(self, data_text: str = "") -> str:
+        """Return the body of the event's message: JSON in ASCII, so that SQS accepts every character.
+
+        `data_text` is `data` as `as_text` writes it, where that is known already.
+        """
+        rest = {name: value for name, value in vars(self).items() if value is not None and name != "data"}
+        return f'{as_text(rest)[:-1]},"data":{data_text or as_text(self.data)}}}'
 
     @classmethod
     def from_message(cls, body: str) -> "Envelope":
@@ -81,12 +93,7 @@ class Envelope:
             given = json.loads(body)
             # Unknown fields are ignored, and those with a default may be missing: while a deployment is under way,
             # ingest and worker are of different versions.
-            known = {
-                field.name: given[field.name]
-                for field in fields(cls)
-                if field.default is MISSING or field.name in given
-            }
-            envelope = cls(**known)
+            envelope = cls(**{name: given[name] for name in _NAMES if name in given or name in _NEEDED})
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise UnreadableMessageError(f"the message is not an event of this pipeline: {error}"[:300]) from error
         if problem := envelope.problem():
@@ -95,11 +102,10 @@ class Envelope:
 
     def problem(self) -> str | None:
         """Return why ingest cannot have sent this. Such a message must not fail its batch."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            usable = _USABLE.get(field.name, _is_short_text)(value)
+        for name, value in vars(self).items():
+            usable = _USABLE.get(name, _is_short_text)(value)
             if not usable:
-                return f"{field.name} has the wrong type, is too long, or is not printable"
+                return f"{name} has the wrong type, is too long, or is not printable"
         forms = (is_id(self.id), is_type(self.type), is_timestamp(self.received_at), _fingerprint(self.fingerprint))
         if not all(forms):
             return "id, type, received_at or fingerprint has the wrong format"
@@ -114,6 +120,9 @@ def _are_headers(value: object) -> bool:
     return value is None or (isinstance(value, dict) and all(isinstance(each, str) for each in value.values()))
 
 
+# Of Envelope. Read once: `fields` is slow, and each message asks.
+_NAMES = tuple(field.name for field in fields(Envelope))
+_NEEDED = frozenset(field.name for field in fields(Envelope) if field.default is MISSING)
 _USABLE: Mapping[str, Callable[[object], bool]] = {
     "data": lambda value: isinstance(value, dict),
     "idempotency_key": lambda value: _is_short_text(value, MAXIMUM_CLOUD_KEY_LENGTH),
@@ -193,28 +202,42 @@ def _kind(value: object) -> str:
     return names.get(type(value), "an object")
 
 
-def check(event: object, *, max_depth: int, type_field: str, validators: Mapping[str, Validate]) -> str:
-    """Return the type of a valid event. Raises InvalidEventError with all problems of the first check that fails.
+def check(event: object, *, max_depth: int, type_field: str, validators: Mapping[str, Validate]) -> tuple[str, str]:
+    """Return the type of a valid event, and the event as text.
+
+    Raises InvalidEventError with all problems of the first check that fails.
 
     `validators` has a function for each type, or one for all types under `""`. Without any, each object is valid.
     """
     if not isinstance(event, dict):
         raise InvalidEventError([{"path": "", "message": f"an event is a JSON object, not {_kind(event)}"}])
-    check_form(event, max_depth)
-    return _checked_type(event, type_field, validators)
+    text = check_form(event, max_depth)
+    return _checked_type(event, type_field, validators), text
 
 
-def check_form(event: Mapping[str, Any], max_depth: int) -> None:
-    """Raise InvalidEventError for an object that is too deep or too large, or cannot be stored as text."""
+def check_form(event: Mapping[str, Any], max_depth: int) -> str:
+    """Return an object as text, as it stands in its message.
+
+    Raises InvalidEventError for one that is too deep or too large, or cannot be stored as text.
+    """
     if not _is_at_most(event, max_depth):
         raise InvalidEventError([{"path": "", "message": f"is nested more than {max_depth} levels deep"}])
-    try:
-        size = len(json.dumps(event, ensure_ascii=False).encode())
-    except UnicodeEncodeError as error:
-        raise InvalidEventError([{"path": "", "message": "has text with half a surrogate pair"}]) from error
-    if size > MAXIMUM_MESSAGE_BYTES:
+    text = as_text(event)
+    # Surrogates are escaped, whole pairs as well as halves.
+    if "\\ud" in text and _has_half_a_pair(event):
+        raise InvalidEventError([{"path": "", "message": "has text with half a surrogate pair"}])
+    if len(text) > MAXIMUM_MESSAGE_BYTES:
         # Checked before the schema, which would read all of it.
-        raise _too_large(size)
+        raise _too_large(len(text))
+    return text
+
+
+def _has_half_a_pair(event: Mapping[str, Any]) -> bool:
+    try:
+        json.dumps(event, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def group(event: Mapping[str, Any], path: str) -> str:
@@ -250,24 +273,24 @@ def satisfy(event: Mapping[str, Any], validate: Validate) -> None:
         raise InvalidEventError(problems)
 
 
-def _is_at_most(value: object, max_depth: int) -> bool:
-    level = [value]
-    for _ in range(max_depth + 1):
-        level = [inner for outer in level for inner in _inside(outer)]
+def _is_at_most(event: Mapping[str, Any], max_depth: int) -> bool:
+    # Objects and lists with something in them; what parses JSON makes no subclasses.
+    level: list[Any] = [event]
+    for _ in range(max_depth):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) in _CONTAINERS and inner
+        ]
         if not level:
             return True
     return False
 
 
-def _inside(value: object) -> Iterator[object]:
-    if isinstance(value, dict):
-        return iter(value.values())
-    return iter(value if isinstance(value, list) else ())
-
-
-def message_of(envelope: Envelope) -> str:
+def message_of(envelope: Envelope, data_text: str = "") -> str:
     """Return the envelope's message. Raises EventTooLargeError if it exceeds the limit of SQS."""
-    message = envelope.to_message()
+    message = envelope.to_message(data_text)
     if len(message) > MAXIMUM_MESSAGE_BYTES:
         raise _too_large(len(message))
     return message
@@ -280,14 +303,15 @@ def _too_large(size: int) -> EventTooLargeError:
 
 def is_type(text: str) -> bool:
     """Return True if a text can be the type of an event."""
-    return text.isprintable() and text != NULL_PARTITION and 0 < len(quote(text, safe="")) <= MAXIMUM_TYPE_BYTES
+    if text == NULL_PARTITION or _is_plain(text):
+        return text != NULL_PARTITION
+    return text.isprintable() and 0 < len(quote(text, safe="")) <= MAXIMUM_TYPE_BYTES
 
 
 def received_times(count: int) -> list[str]:
     """Return the times of a request's events, a microsecond apart, so that they keep their order."""
     now = datetime.now(UTC)
-    return [timestamp(now + timedelta(microseconds=position)) for position in range(count)]
-
-
-def _compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    if now.microsecond + count > MICROSECONDS:
+        return [timestamp(now + timedelta(microseconds=position)) for position in range(count)]
+    second = timestamp(now)[: -len("123456Z")]
+    return [f"{second}{now.microsecond + position:06}Z" for position in range(count)]

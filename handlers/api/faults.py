@@ -19,8 +19,6 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from handlers.api.processing import Process
 from handlers.processor import Context
 from handlers.shared import aws
@@ -80,7 +78,7 @@ class Faults:
     def _read(self) -> tuple[str, float]:
         try:
             answer = aws.client("ssm").get_parameter(Name=self._parameter_name)
-        except (BotoCoreError, ClientError):
+        except aws.errors():
             logger.exception("the fault parameter could not be read; nothing is injected")
             return NONE, CACHE_SECONDS_AFTER_ERROR
         mode: str = answer["Parameter"]["Value"]

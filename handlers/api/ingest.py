@@ -12,17 +12,16 @@ The order of writes ensures, wherever the function dies, that no accepted event 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from handlers.api import events, objects
+from handlers.api import events
 from handlers.api.entries import Entry, answer_batch, answer_one, envelope_of, outgoing, settle
 from handlers.api.events import Envelope
 from handlers.api.items import description, result_of
 from handlers.api.listing import PARAMETERS, list_events
 from handlers.api.settings import IngestSettings
-from handlers.api.submissions import Submissions
 from handlers.api.table import EventTable
 from handlers.shared import metrics, queues
 from handlers.shared.dynamodb import outside_errors
@@ -32,6 +31,7 @@ from handlers.shared.log import logger
 
 if TYPE_CHECKING:
     from handlers.api.faults import Faults
+    from handlers.api.submissions import Submissions
     from handlers.api.webhooks import Webhooks
 
 SCHEMAS_FILE = Path(__file__).parents[2] / "schemas.json"
@@ -50,17 +50,31 @@ class Ingest:
             from handlers.api import faults  # noqa: PLC0415  not imported unless it is on
 
             self._faults = faults.Faults(settings.fault_parameter_name)
-        self._table = EventTable(
-            settings.table_name,
-            time_index_shards=settings.time_index_shards,
-            items_expire_after_days=settings.items_expire_after_days,
-        )
-        self._submissions = Submissions(settings, schemas, self._table.id_secret)
-        self._webhooks: Webhooks | None = None
-        if settings.webhooks:
-            from handlers.api import webhooks  # noqa: PLC0415  as above
+        self._schemas = schemas
 
-            self._webhooks = webhooks.Webhooks(settings, self._submissions)
+    # Not before a request asks for them: GET /health reads no events, and needs nothing of AWS.
+
+    @cached_property
+    def _submissions(self) -> "Submissions":
+        from handlers.api.submissions import Submissions  # noqa: PLC0415  as said above
+
+        return Submissions(self._settings, self._schemas, self._table.id_secret)
+
+    @cached_property
+    def _webhooks(self) -> "Webhooks | None":
+        if not self._settings.webhooks:
+            return None
+        from handlers.api.webhooks import Webhooks  # noqa: PLC0415  most stacks have none
+
+        return Webhooks(self._settings, self._submissions)
+
+    @cached_property
+    def _table(self) -> EventTable:
+        return EventTable(
+            self._settings.table_name,
+            time_index_shards=self._settings.time_index_shards,
+            items_expire_after_days=self._settings.items_expire_after_days,
+        )
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return the response to a request of API Gateway."""
@@ -97,6 +111,8 @@ class Ingest:
             raise NotFoundError("no_such_event", "there is no event with this id")
         shown = description(item)
         if key := item.get("result_key"):
+            from handlers.api import objects  # noqa: PLC0415  only such a result needs S3
+
             shown["result_url"] = objects.result_url(self._settings.bucket_name, key)
         elif item.get("result"):
             shown["result"] = result_of(item)

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from handlers.shared import aws
 from handlers.shared.backoff import backoff
 from handlers.shared.log import logger
@@ -44,7 +42,7 @@ def publish(bus_name: str, service: str, outcomes: Sequence[Outcome]) -> list[bo
         """Return the refused ones."""
         try:
             answer = client.put_events(Entries=[_entry(bus_name, service, outcomes[each]) for each in positions])
-        except (BotoCoreError, ClientError) as error:
+        except aws.errors() as error:
             # The other calls may have succeeded, so the result says it for each event.
             logger.warning("the bus did not take events", extra={"bus": bus_name, "reason": str(error)})
             return []

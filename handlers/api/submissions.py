@@ -14,7 +14,7 @@ from handlers.api.settings import IngestSettings
 from handlers.shared.bodies import FORM_TYPE, form_fields, json_text, media_type
 from handlers.shared.errors import ApiError, BadRequestError, TooLargeError
 from handlers.shared.http import Request
-from handlers.shared.schemas import Validate, compile_schemas
+from handlers.shared.problems import Validate
 
 
 class Submissions:
@@ -30,7 +30,11 @@ class Submissions:
 
     @cached_property
     def _validators(self) -> dict[str, Validate]:
-        # Compiled at the first event, not for requests that only read.
+        if not self._schemas:
+            return {}
+        # At the first event, not for requests that only read.
+        from handlers.shared.schemas import compile_schemas  # noqa: PLC0415
+
         return compile_schemas(self._schemas)
 
     @cached_property
@@ -70,7 +74,7 @@ class Submissions:
         settings = self._settings
         try:
             event = cloudevents.canonical(event) if cloud else event
-            event_type = events.check(
+            event_type, text = events.check(
                 event,
                 max_depth=settings.max_depth,
                 type_field="type" if cloud else settings.type_field,
@@ -91,7 +95,7 @@ class Submissions:
                 data=event,
                 idempotency_key=key.text if key else "",
             )
-            return Entry(envelope, events.message_of(envelope), group, sends=True)
+            return Entry(envelope, events.message_of(envelope, text), group, sends=True)
         except InvalidEventError as error:
             return Entry(refusal=refusal_of(error))
 

@@ -1,6 +1,6 @@
 """Writes to the table of events, 25 statements to a call, each with its own condition and answer."""
 
-import secrets
+import os
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,7 +40,7 @@ class EventTable(EventReader):
         for _ in range(2):
             for item in self._table.get([key_of(ID_SECRET)]):
                 return bytes.fromhex(item["secret"])
-            made = {**key_of(ID_SECRET), "secret": secrets.token_hex(32)}
+            made = {**key_of(ID_SECRET), "secret": os.urandom(32).hex()}
             self._table.put_if(made, IS_FREE, {"now": int(time.time())})
         raise TableError(f"{self._table.name}: the item {ID_SECRET} came and went while it was made")
 

@@ -186,7 +186,7 @@ class Webhooks:
     def _entry(self, name: str, webhook: Webhook, request: Request, data: dict[str, Any]) -> Entry:
         """Return the event. Raises InvalidEventError."""
         settings, sender = self._settings, webhook.sender
-        events.check_form(data, settings.max_depth)
+        text = events.check_form(data, settings.max_depth)
         named = text_of(_at(request, data, sender.type_header, sender.type_field))
         event_type = named if named is not None and events.is_type(named) else events.DEFAULT_TYPE
         self._submissions.check_delivery(event_type, data)
@@ -216,7 +216,7 @@ class Webhooks:
             },
             body=packed(request.body),
         )
-        return Entry(envelope, events.message_of(envelope), self._group(name, data), sends=True)
+        return Entry(envelope, events.message_of(envelope, text), self._group(name, data), sends=True)
 
     def _group(self, name: str, data: Mapping[str, Any]) -> str:
         """Return the group in a FIFO queue: that of the event, or one for all events of the webhook without any."""

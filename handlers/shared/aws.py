@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from handlers.shared.aws_json import ATTEMPTS, CONNECT_SECONDS, KEPT_CONNECTIONS, READ_SECONDS, json_client
-
 if TYPE_CHECKING:
     from botocore.config import Config
     from botocore.session import Session
@@ -20,7 +18,9 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-CALLS_AT_ONCE = KEPT_CONNECTIONS
+CALLS_AT_ONCE = 8
+# With retries these stay below the API's 29 seconds: if a service hangs, the function still answers itself.
+CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 1, 3, 4
 # A subject must be shorter than 100 characters: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 SUBJECT_CHARACTERS = 99
 
@@ -32,6 +32,8 @@ logging.getLogger("botocore").setLevel(logging.WARNING)
 @cache
 def client(service: str) -> Any:
     """Return the client of a service, such as `sqs`. Call this before starting threads that use it."""
+    from handlers.shared.aws_json import json_client  # noqa: PLC0415  HTTP and TLS are half of what is imported
+
     return json_client(service) or botocore_client(service)
 
 
@@ -51,7 +53,6 @@ def _config(service: str) -> "Config":
     from botocore.config import Config  # noqa: PLC0415  as above
 
     config = Config(
-        # With retries these stay below the API's 29 seconds: if a service hangs, the function still answers itself.
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
@@ -87,7 +88,8 @@ def errors() -> tuple[type[Exception], ...]:
 
 def code(error: Exception) -> str:
     """Return the code with which a service refused a call, such as `ThrottlingException`; empty for another error."""
-    response: dict[str, Any] = getattr(error, "response", {})
+    # botocore's errors of a connection have one that is None.
+    response: dict[str, Any] = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
 

@@ -33,7 +33,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
-CONNECT_SECONDS, READ_SECONDS, ATTEMPTS, KEPT_CONNECTIONS = 1, 3, 4, 8
+from handlers.shared.aws import ATTEMPTS, CALLS_AT_ONCE, CONNECT_SECONDS, READ_SECONDS
 
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 MAXIMUM_BACKOFF_SECONDS = 20
@@ -49,7 +49,7 @@ _RETRIED_CODES = """
 # Any other variable of the SDKs may change what botocore does.
 _KNOWN_VARIABLES = """
     AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_REGION AWS_DEFAULT_REGION AWS_CA_BUNDLE
-    AWS_ENDPOINT_URL AWS_EXECUTION_ENV AWS_EC2_METADATA_DISABLED
+    AWS_ENDPOINT_URL AWS_EXECUTION_ENV AWS_EC2_METADATA_DISABLED AWS_ACCESS_KEY AWS_SECRET_KEY
 """
 _KNOWN_PREFIXES = ("AWS_LAMBDA_", "AWS_XRAY_", "AWS_ENDPOINT_URL_")
 # Regions whose endpoints end in amazonaws.com.
@@ -181,7 +181,7 @@ class JsonClient:
                 connection.request("POST", "/", body, self._headers(operation, body))
             response = connection.getresponse()
             content = response.read()
-            reusable = not response.will_close and len(self._idle) < KEPT_CONNECTIONS
+            reusable = not response.will_close and len(self._idle) < CALLS_AT_ONCE
         except (OSError, http.client.HTTPException) as error:
             return self._failed(error, connected=connected)
         finally:

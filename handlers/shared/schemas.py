@@ -8,15 +8,11 @@ from typing import Any
 import fastjsonschema
 from fastjsonschema.draft04 import CodeGeneratorDraft04
 
+from handlers.shared.problems import MAXIMUM_PATH_LENGTH, MAXIMUM_PROBLEM_LENGTH, Problem, Validate
+
 FULLY_EXPLAINED_BYTES = 16_384
 LISTED_PROBLEMS = 20
-# In characters, each of which can take 14 bytes of a response: an escape within an escape.
-MAXIMUM_PATH_LENGTH = 200
-MAXIMUM_PROBLEM_LENGTH = 500
 _list_place = re.compile(r"\[([0-9]+)\]").match
-
-Problem = dict[str, str]
-Validate = Callable[[Mapping[str, Any]], list[Problem]]
 
 
 def _is_idn_email(text: str) -> bool:

@@ -13,8 +13,10 @@ def timestamp(moment: datetime) -> str:
 
 def is_timestamp(text: str) -> bool:
     """Return True if a text is a time in the format of `timestamp`."""
+    if not _timestamp(text):
+        return False
     try:
         datetime.fromisoformat(text)
     except ValueError:
         return False
-    return _timestamp(text) is not None
+    return True

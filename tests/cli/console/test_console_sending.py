@@ -11,10 +11,12 @@ from cli.console.sending import Sending
 from cli.core.http import Access, Answer
 from cli.core.stack import Stack
 from local.project import load_project
-from local.recording import synthesise
+from local.recording import Graph, synthesise
 from tests.graphs import SAMPLES
 
 SENT: list[str] = []
+# The graph of a stack with some options takes half a second.
+GRAPHS: dict[str, Graph] = {}
 
 
 @pytest.fixture
@@ -33,7 +35,9 @@ def of(monkeypatch: pytest.MonkeyPatch) -> Any:
         found = Stack(stack)
         found.__dict__["project"] = load_project(SAMPLES, stack).with_config(config or {})
         found.__dict__["outputs"] = {"api_url": "http://127.0.0.1:1"}
-        return Sending(found, synthesise(SAMPLES, stack, config), Access())
+        name = f"{stack} {config}"
+        GRAPHS[name] = GRAPHS.get(name) or synthesise(SAMPLES, stack, config)
+        return Sending(found, GRAPHS[name], Access())
 
     return made
 

@@ -166,14 +166,14 @@ def test_the_simulator_says_exactly_what_the_pipeline_then_makes_of_it(iot: Iot,
 def test_what_an_upload_wrote_is_removed_by_its_key(iot: Iot, command: Callable[..., Any]) -> None:
     iot.put("readings/good.json", lines(reading("d1", 1), reading("d1", 3)))
     bad = iot.put("readings/a b#ü.json", lines(reading("d1", 2, 99), reading("d2", 2, 99)))
-    assert eventually(lambda: len(iot.readings()) == 4)
+    assert eventually(lambda: len(iot.readings()) == 4, seconds=60)
     shown = json.loads(command("readings", "d2", "--json").stdout)
     assert (shown[0]["object"], shown[0]["version"]) == ("readings/a b#ü.json", bad)
     counted = command("remove-readings", "readings/a b#ü.json", "--dry-run")
     assert (counted.returncode, counted.stdout) == (0, "2 readings of 2 devices would be removed\n")
     # The corrected file does not bring the bad one back, nor hide it.
     iot.put("readings/a b#ü.json", lines(reading("d1", 2, 21), reading("d2", 2, 21)))
-    assert eventually(lambda: len(iot.readings()) == 6)
+    assert eventually(lambda: len(iot.readings()) == 6, seconds=60)
     removed = command("remove-readings", "readings/a b#ü.json", "--version", bad, "--json")
     assert json.loads(removed.stdout)["removed"] == 2
     assert [(device, values["temperature"]) for device, _, values in iot.readings()] == [
@@ -187,7 +187,7 @@ def test_what_an_upload_wrote_is_removed_by_its_key(iot: Iot, command: Callable[
     assert none.stderr.startswith("error: there is no object 'readings/none.json' in the bucket")
 
 
-def test_readings_are_shown_as_a_table_and_as_a_plot(iot: Iot, command: Callable[..., Any]) -> None:
+def test_readings_are_shown_as_a_table_and_as_a_plot(iot: Iot, command: Callable[..., Any], tmp_path: Path) -> None:
     iot.take(lines(*[reading("d1", minute, 20 + minute / 2) for minute in range(30)]))
     shown = command("readings", "d1")
     assert shown.returncode == 0, shown.stderr
@@ -215,7 +215,19 @@ def test_readings_are_shown_as_a_table_and_as_a_plot(iot: Iot, command: Callable
     as_csv = command("readings", "d*", "--csv").stdout
     assert as_csv.splitlines()[::2] == ["device,time,temperature", "d2,2026-11-20T00:40:00Z,21"]
     refused = command("readings", "d*", "--plot")
-    assert (refused.returncode, refused.stderr) == (1, "error: --plot draws one device: name it instead of a pattern\n")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: --plot draws the readings of one device")
+    hours = command("readings", "--since", "2026-11-20T00:30:00Z", "--every", "1h").stdout.splitlines()
+    assert [line.split() for line in hours] == [
+        ["device", "time", "metric", "count", "min", "mean", "max"],
+        ["d1", "2026-11-20T00:00:00Z", "temperature", "30", "20", "27.25", "34.5"],
+        ["d2", "2026-11-20T00:00:00Z", "temperature", "1", "21", "21", "21"],
+        ["e1", "2026-11-20T00:00:00Z", "temperature", "1", "20", "20", "20"],
+    ]
+    file = str(tmp_path / "readings.parquet")
+    written = command("readings", "--since", "2026-11-20T00:00:00Z", "--parquet", file)
+    assert (written.returncode, written.stdout) == (0, f"32 readings in {file}\n")
+    assert Path(file).read_bytes()[:4] == b"PAR1"
     none = command("readings", "nobody*")
     assert (none.returncode, none.stderr) == (1, "error: there are no readings of a device that matches 'nobody*'\n")
     none = command("readings", "nobody")

@@ -290,3 +290,26 @@ def test_axe_finds_nothing_on_any_page_of_an_iot_stack(fleet: Client, opened: Op
         fleet.until(lambda: "d-1" in pages.get("/devices"))
         node = "/nodes/pipeline-worker-Function"
         check_pages(browser, pages, ["/", "/devices", "/devices?id=d-1", "/letters", "/send", node])
+
+
+def test_a_page_that_stays_open_while_two_thousand_events_pass_does_not_grow(
+    shop: Client, opened: Open, browser: Browser
+) -> None:
+    def nodes() -> int:
+        browser.command("HeapProfiler.collectGarbage", {})
+        metrics = browser.command("Performance.getMetrics", {})["metrics"]
+        return int(next(each["value"] for each in metrics if each["name"] == "Nodes"))
+
+    with opened(shop) as pages:
+        browser.open(pages.address)
+        browser.open(f"{pages.root}/events")
+        browser.command("Performance.enable", {})
+        newest = ""
+        counts = []
+        for _ in range(10):
+            newest = shop.post([{"good": number} for number in range(200)])[1]["results"][-1]["id"]
+            browser.until(newest)
+            counts.append(nodes())
+    # A page of the list, and no more of them.
+    assert counts[0] > 1_000
+    assert max(counts[1:]) < 1.2 * counts[0]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from fastjsonschema.draft07 import CodeGeneratorDraft07
 
-from handlers.shared.schemas import LINEAR_FORMATS, Validate, compile_schemas
+from handlers.shared.problems import Validate
+from handlers.shared.schemas import LINEAR_FORMATS, compile_schemas
 
 FOLDER = Path(__file__).parents[2] / "samples" / "schemas"
 ORDER: dict[str, Any] = {"orderId": "A-17", "amount": 9.5}

@@ -25,8 +25,9 @@ from handlers.api.events import (
 )
 from handlers.shared.bodies import packed, unpacked
 from handlers.shared.errors import BadRequestError, TooLargeError
+from handlers.shared.problems import Problem, Validate
 from handlers.shared.queues import MAXIMUM_MESSAGE_BYTES
-from handlers.shared.schemas import Problem, Validate, compile_schemas
+from handlers.shared.schemas import compile_schemas
 from tests.strategies import JsonObject, json_objects, json_values
 
 MAX_BATCH = 500
@@ -53,7 +54,7 @@ BY_TYPE = compile_schemas({"purchase": PURCHASE, "page_view": PAGE_VIEW})
 
 
 def checked(event: object, validators: Mapping[str, Validate] | None = None, max_depth: int = MAX_DEPTH) -> str:
-    return check(event, max_depth=max_depth, type_field="event_type", validators=validators or {})
+    return check(event, max_depth=max_depth, type_field="event_type", validators=validators or {})[0]
 
 
 def problems(
@@ -232,7 +233,7 @@ def test_without_schemas_the_type_is_the_value_of_the_field_if_that_is_valid(eve
 
 
 def test_the_type_is_read_from_the_configured_field() -> None:
-    assert check({"kind": "a", "event_type": "b"}, max_depth=1, type_field="kind", validators={}) == "a"
+    assert check({"kind": "a", "event_type": "b"}, max_depth=1, type_field="kind", validators={})[0] == "a"
 
 
 def test_a_schema_for_all_types_checks_every_type() -> None:

@@ -188,7 +188,7 @@ HOSTILE_TYPES = {
 
 @pytest.mark.parametrize("named", HOSTILE_TYPES)
 def test_a_type_takes_one_line_of_limited_length(named: str) -> None:
-    event_type = events.check({"kind": named}, max_depth=1, type_field="kind", validators={})
+    event_type, _ = events.check({"kind": named}, max_depth=1, type_field="kind", validators={})
     lines = text(report(item("failed", event_type, error_type="Rejected"))).split("\n")
     assert lines[4:] == [
         "",

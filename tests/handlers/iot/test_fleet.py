@@ -4,11 +4,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from cli.readings import readings_of_device, readings_of_group
+from cli.readings import Wanted, periods_of, readings_of_device, readings_of_group
 from cli.simulation import Expectation, Summary, recent_start, uploads
 from handlers.iot.forms import Form
 from handlers.iot.silence import Silences
@@ -108,16 +109,17 @@ def test_the_newest_reading_of_each_device_of_a_group_is_found_by_the_index_and_
     fleet.minutes = 3
     fleet.hear("sim-2")
     table = ReadingTable(TABLE)
-    calls = record(lambda: readings_of_group(table, "sim-*", None, None))
+    calls = record(lambda: readings_of_group(table, Wanted("sim-*")))
     assert calls == ["dynamodb:Query"] * (8 + 2)
-    newest = readings_of_group(table, "sim-*", None, None)
+    newest = readings_of_group(table, Wanted("sim-*"))
     assert [(each.device_id, each.time_key[11:16]) for each in newest] == [("sim-1", "12:02"), ("sim-2", "12:03")]
     every = datetime.fromtimestamp(START, UTC)
     found = {
-        pattern: len(readings_of_group(table, pattern, every, None)) for pattern in ("*-1", "sim-?", "none-*", "*")
+        pattern: len(readings_of_group(table, Wanted(pattern, every)))
+        for pattern in ("*-1", "sim-?", "sim-[2-9]", "none-*", "*")
     }
-    assert found == {"*-1": 6, "sim-?": 7, "none-*": 0, "*": 10}
-    assert readings_of_group(table, "sim-*", None, "humidity") == []
+    assert found == {"*-1": 6, "sim-?": 7, "sim-[2-9]": 4, "none-*": 0, "*": 10}
+    assert readings_of_group(table, Wanted("sim-*", metric="humidity")) == []
 
 
 def test_a_few_readings_of_a_device_are_asked_for_as_a_small_page(
@@ -134,9 +136,39 @@ def test_a_few_readings_of_a_device_are_asked_for_as_a_small_page(
 
     monkeypatch.setattr(fleet.memory, "query", query)
     monkeypatch.setattr("cli.readings.NEWEST", 2)
-    found = readings_of_device(ReadingTable(TABLE), "d1", None, None, "table")
+    found = readings_of_device(ReadingTable(TABLE), Wanted("d1"))
     assert [each.time_key[11:16] for each in found] == ["12:03", "12:04"]
     assert asked == [2]
+
+
+def test_the_newest_readings_that_have_a_metric_are_found_behind_those_that_have_not(fleet: Fleet) -> None:
+    moment = datetime.fromtimestamp(START, UTC)
+    lines = [
+        json.dumps({"device_id": "d1", "timestamp": (moment - timedelta(minutes=minute)).isoformat(), name: minute})
+        for minute in range(100)
+        for name in (["temperature"] if minute % 50 else ["temperature", "humidity"])
+    ]
+    fleet.take(fleet.upload_bytes("\n".join(lines).encode(), moment))
+    table = ReadingTable(TABLE)
+    found = readings_of_device(table, Wanted("d1", metric="humidity"))
+    assert [int(each.metrics["humidity"]) for each in found] == [50, 0]
+    (newest,) = readings_of_group(table, Wanted("d*", metric="humidity"))
+    assert int(newest.metrics["humidity"]) == 0
+
+
+def test_periods_of_devices_are_whole_and_read_by_the_index(fleet: Fleet) -> None:
+    for minute in range(0, 120, 20):
+        fleet.minutes = minute
+        fleet.hear("sim-1", "sim-2")
+    table = ReadingTable(TABLE)
+    wanted = Wanted("sim-*", since=datetime.fromtimestamp(START + 90 * 60, UTC), every=timedelta(hours=1))
+    calls = record(lambda: periods_of(table, wanted, timedelta(hours=1)))
+    assert calls == ["dynamodb:Query"] * (8 + 2)
+    found = periods_of(table, wanted, timedelta(hours=1))
+    assert [(each.device_id, each.start.hour, each.count, each.mean) for each in found] == [
+        ("sim-1", 13, 3, Decimal(20)),
+        ("sim-2", 13, 3, Decimal(20)),
+    ]
 
 
 def test_of_a_large_file_with_a_bad_metric_in_each_hundredth_reading_exactly_these_metrics_are_recorded(

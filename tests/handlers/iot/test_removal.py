@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.readings import as_json, readings_of_device
+from cli.readings import Wanted, as_json, readings_of_device
 from cli.remove_readings import Removal, chosen, remove
 from components.config import load
 from components.options.iot import IotPipelineConfig
@@ -92,7 +92,7 @@ def test_an_upload_that_was_overwritten_is_removed_by_the_devices_and_times_of_t
     found = chosen([corrected], KEY, bad.etag)
     assert found == (corrected, bad.source)
     assert remove(ReadingTable(TABLE), config(), *found, dry_run=False) == Removal(3, 3, 3, 1)
-    (reading, *_) = readings_of_device(ReadingTable(TABLE), "a", None, None, "table")
+    (reading, *_) = readings_of_device(ReadingTable(TABLE), Wanted("a"))
     assert (str(reading.metrics["temperature"]), reading.upload) == ("21", corrected.source)
 
 
@@ -105,7 +105,7 @@ def test_metrics_may_have_other_names_now(fleet: Fleet) -> None:
 
 def test_a_reading_says_which_upload_wrote_it_and_when_that_arrived(fleet: Fleet) -> None:
     upload = take(fleet, body("a", range(1)), "readings/a#b.json")
-    (reading,) = readings_of_device(ReadingTable(TABLE), "a", None, None, "table")
+    (reading,) = readings_of_device(ReadingTable(TABLE), Wanted("a"))
     shown = as_json(reading, ["temperature"])
     assert (shown["object"], shown["version"], shown["arrived_at"]) == (
         "readings/a#b.json",
@@ -116,7 +116,7 @@ def test_a_reading_says_which_upload_wrote_it_and_when_that_arrived(fleet: Fleet
     for item in fleet.memory.tables[TABLE].items.values():
         for name in ("upload", "arrived_at"):
             item.pop(name, None)
-    (reading,) = readings_of_device(ReadingTable(TABLE), "a", None, None, "table")
+    (reading,) = readings_of_device(ReadingTable(TABLE), Wanted("a"))
     shown = as_json(reading, ["temperature"])
     assert (shown["object"], shown["version"], shown["arrived_at"]) == (None, None, None)
 

@@ -24,7 +24,8 @@ LIMIT = {"min": None, "max": "30", "hysteresis": "1", "cooldown_minutes": 0}
 def fleet(aws_in_process: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:  # noqa: ARG001  credentials
     monkeypatch.setattr(aws, "CALLS_AT_ONCE", 1)
     made = Fleet({})
-    made.thresholds = Thresholds.from_json(json.dumps({"temperature": {"": {"critical": LIMIT}}}))
+    limits = {metric: {"": {"critical": LIMIT}} for metric in ("temperature", "humidity")}
+    made.thresholds = Thresholds.from_json(json.dumps(limits))
     with made.running():
         # A run that waits takes time, as it does elsewhere.
         monkeypatch.setattr(time, "sleep", lambda seconds: setattr(made, "minutes", made.minutes + seconds / 60))
@@ -53,11 +54,16 @@ def expires_in_days(fleet: Fleet) -> float:
 
 
 def test_an_upload_that_is_taken_late_does_not_shorten_the_memory_of_its_device(fleet: Fleet) -> None:
-    late = upload(fleet, 20)
+    moment = datetime.fromtimestamp(START, UTC)
+    reading = {"device_id": "d1", "timestamp": moment.isoformat(), "humidity": 20}
+    # Of another metric, so that it changes the state.
+    late = fleet.upload_bytes(json.dumps(reading).encode(), moment)
     fleet.minutes = 13 * DAY
     fleet.take(upload(fleet, 45))
     assert expires_in_days(fleet) == 90
+    before = ReadingTable(TABLE).states(["d1"])["d1"].revision
     fleet.take(late)
+    assert ReadingTable(TABLE).states(["d1"])["d1"].revision != before
     assert expires_in_days(fleet) == 90
 
 
