@@ -72,7 +72,10 @@ class Recording:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1"}
+        # As in an activated environment: messages suggest commands by their names, not by paths of this machine.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        own = {"PYTHONPATH": str(folder), "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1", "PATH": path}
+        self.environment = {**os.environ, **own}
         self._console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115, PTH123  as long as the process
 
     def show(self, text: str) -> None:
@@ -86,9 +89,8 @@ class Recording:
     def run(self, command: str) -> None:
         """Run a shell command and add it with its output."""
         self._console.print(Text.assemble(("$ ", "green"), (command, "bold")))
-        own = {**self.environment, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         done = subprocess.run(  # noqa: S602  our own commands
-            command, shell=True, cwd=self._folder, env=own, capture_output=True, text=True, check=True
+            command, shell=True, cwd=self._folder, env=self.environment, capture_output=True, text=True, check=True
         )
         if done.stdout.strip():
             self.show(done.stdout)
@@ -144,7 +146,7 @@ def redrive_session() -> str:
             wait_for(seen, "Rejected: amount must be above 0")
             wait_for(seen, "failed    shop")
             recording.comment("The live view shows the failure with its traceback:")
-            recording.show(seen.read_text().split("removes everything", 1)[1].strip("\n"))
+            recording.show(seen.read_text().partition("console --stack shop\n")[2].strip("\n"))
             recording.run("pipeline dead-letters list --stack shop")
             before = len(seen.read_text())
             recording.comment("Fix the function. It is reloaded on save.")

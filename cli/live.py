@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from cli.core.logs import LogReader
@@ -26,21 +27,40 @@ class LiveView:
     def __init__(self, pipeline: Running) -> None:
         groups = {function.name: function.log_group for function in pipeline.engine.functions}
         self._reader = LogReader(Clients(pipeline.emulator)("logs"), groups, since_ms=0)
-        self._directory = pipeline.project.directory
-        self._watched = ("Pulumi.yaml", f"Pulumi.{pipeline.project.stack}.yaml", "schemas/**/*.json")
-        self._states = self._changed_at()
+        self._project = pipeline.project
+        self._states = watched(self._project.directory, self._project.stack)
 
     def lines(self) -> Iterator[str]:
         """Yield the lines to show, oldest first."""
         for line in self._reader.read():
             yield from shown(line.message)
-        before, self._states = self._states, self._changed_at()
-        for path in sorted({path for path, _ in before.items() ^ self._states.items()}):
-            yield f"warning   {path} has changed: stop with Ctrl-C and start again to use it"
+        before, self._states = self._states, watched(self._project.directory, self._project.stack)
+        yield from changes(before, self._states)
 
-    def _changed_at(self) -> dict[str, int]:
-        files = [path for pattern in self._watched for path in self._directory.glob(pattern)]
-        return {str(path.relative_to(self._directory)): path.stat().st_mtime_ns for path in files}
+
+def watched(directory: Path, stack: str) -> dict[str, int]:
+    """Return the files that need a new start when they change, with their states.
+
+    Code is reloaded, but the list of its files is made at the start: a new file and one that is gone need another one.
+    """
+    files = [directory / "Pulumi.yaml", directory / f"Pulumi.{stack}.yaml", *directory.glob("schemas/**/*.json")]
+    states = {str(path.relative_to(directory)): _changed_at(path) for path in files}
+    code = [path for path in directory.glob("processors/**/*") if "__pycache__" not in path.parts and path.is_file()]
+    return states | {str(path.relative_to(directory)): 0 for path in code if not path.name.startswith(".")}
+
+
+def _changed_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return -1
+
+
+def changes(before: Mapping[str, int], after: Mapping[str, int]) -> Iterator[str]:
+    """Yield a line for each file that differs."""
+    for path in sorted({path for path, _ in before.items() ^ after.items()}):
+        done = "is new" if path not in before else "is gone" if path not in after else "has changed"
+        yield f"warning   {path} {done}: stop with Ctrl-C and start again to use it"
 
 
 def shown(message: str) -> Iterator[str]:

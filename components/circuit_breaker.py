@@ -169,11 +169,22 @@ def _breaker_part(scheduled: ScheduledFunction, config: ApiPipelineConfig, *, se
         period_seconds=60,
         latched=True,
     )
-    keys = (
-        () if config.worker.circuit_breaker is None or config.worker.circuit_breaker.key_field is None else KEY_COUNTS
+    held = Alarm(
+        "Events of a key are held back: what the processor calls for it is out.",
+        own_metric("CircuitKeysHeld", service, "Maximum"),
+        threshold=1,
+        section="circuit-keys",
+        periods=3,
+        latched=True,
     )
+    breaker = config.worker.circuit_breaker
+    by_key = breaker is not None and breaker.key_field is not None
     return Part(
         functions=[scheduled.function],
-        alarms={"circuit-open": opened, **scheduled.alarms("breaker", config.alarms)},
-        panels=[counts_panel("Circuit", service, "CircuitOpened", "CircuitClosed", *keys)],
+        alarms={
+            "circuit-open": opened,
+            **({"circuit-keys": held} if by_key else {}),
+            **scheduled.alarms("breaker", config.alarms),
+        },
+        panels=[counts_panel("Circuit", service, "CircuitOpened", "CircuitClosed", *(KEY_COUNTS if by_key else ()))],
     )

@@ -30,7 +30,7 @@ _BOOLEANS = {"true": "true", "1": "true", "yes": "true", "false": "false", "0": 
 }
 _is_date = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
 _has_nanoseconds = re.compile(r"\.[0-9]{6}[0-9]*[1-9]").search
-_nanoseconds = re.compile(r"\.[0-9]{6}([0-9]+)").search
+_fraction = re.compile(r"\.([0-9]+)").search
 _is_datetime = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?",
 ).fullmatch
@@ -64,15 +64,17 @@ class Check:
         """Check the cells of the column."""
         reading = Reading()
         for position in self._suspects_by_value(cells):
-            cell = cells[position]
-            try:
-                text = self.text(cell)
-            except CellError as error:
-                reading.problems[position] = Problem(self.column.name, error.reason, str(error), cell)
-            else:
-                if text != cell:
-                    reading.changed[position] = text
+            self._read_cell(position, cells[position], reading)
         return reading
+
+    def _read_cell(self, position: int, cell: str, reading: Reading) -> None:
+        try:
+            text = self.text(cell)
+        except CellError as error:
+            reading.problems[position] = Problem(self.column.name, error.reason, str(error), cell)
+        else:
+            if text != cell:
+                reading.changed[position] = text
 
     def text(self, cell: str) -> str:
         """Return a cell's text in the output. Raises CellError."""
@@ -134,25 +136,34 @@ class RememberingCheck(Check):
         self._changed: dict[str, str] = {}
         """Texts of valid cells that differ from them."""
 
-    def text(self, cell: str) -> str:  # noqa: D102
-        known = self._changed.get(cell)
-        return super().text(cell) if known is None else known
+    def read(self, cells: Sequence[str]) -> Reading:  # noqa: D102
+        positions = self._suspects_by_value(cells)
+        reading, known = Reading(), self._changed
+        for position in positions:
+            cell = cells[position]
+            if (text := known.get(cell)) is not None:
+                reading.changed[position] = text
+            else:
+                self._read_cell(position, cell, reading)
+        return reading
 
     def _suspects(self, cells: Sequence[str]) -> Iterable[int]:
         if len(self._good) + len(self._changed) > REMEMBERED_CELLS:
             self._good, self._changed = set(), {}
         suspects: set[str] = set()
         for cell in set(cells) - self._good:
+            suspects.add(cell)
+            if cell in self._changed:
+                continue
             try:
                 text = self.text(cell)
             except CellError:
-                suspects.add(cell)
                 continue
-            if text == cell:
-                self._good.add(cell)
-            else:
+            if text != cell:
                 self._changed[cell] = text
-                suspects.add(cell)
+                continue
+            self._good.add(cell)
+            suspects.discard(cell)
         return _positions(suspects, cells)
 
 
@@ -234,12 +245,18 @@ class DatetimeCheck(RememberingCheck):
 
 def _in_utc(cell: str, instant: datetime) -> str:
     """Return the text of a time in UTC with the digits of its cell. Raises CellError."""
-    try:
-        text = instant.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
-    except OverflowError:
-        raise CellError("out_of_range", f"{shown(cell)} is not in the years 1 to 9999 of UTC") from None
-    nanoseconds = _nanoseconds(cell)
-    return f"{text}{nanoseconds[1].rstrip('0') if nanoseconds else ''}Z"
+    # Most times are in UTC, and their text is quicker than their datetime. Some versions of Python read 24:00.
+    if instant.tzinfo is UTC and not cell.startswith("24", 11):
+        text = f"{cell[:10]}T{cell[11:16]}:{cell[17:19] or '00'}"
+    else:
+        try:
+            text = instant.astimezone(UTC).isoformat()[:19]
+        except OverflowError:
+            raise CellError("out_of_range", f"{shown(cell)} is not in the years 1 to 9999 of UTC") from None
+    if "." not in cell:
+        return text + ".000000Z"
+    digits = _fraction(cell)[1]  # type: ignore[index]  # there is a point
+    return f"{text}.{digits[:6]:0<6}{digits[6:].rstrip('0')}Z"
 
 
 class MicrosecondCheck(DatetimeCheck):

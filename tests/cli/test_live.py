@@ -1,11 +1,13 @@
 """The live view of `pipeline local`."""
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli.live import shown
+from cli.live import changes, shown, watched
 
 FOLDER = "/tmp/pipeline-local-1/code"
 TRACEBACK = f"""Traceback (most recent call last):
@@ -109,3 +111,32 @@ def test_what_says_nothing_about_events_is_not_shown(entry: str) -> None:
 def test_what_is_written_around_the_logger_is_shown_as_it_is() -> None:
     for entry in ("Task timed out after 3 seconds", "[1, 2]", '{"message": "no time"}'):
         assert list(shown(entry)) == [entry]
+
+
+def test_files_that_need_a_new_start_are_told(tmp_path: Path) -> None:
+    for name in ("Pulumi.yaml", "Pulumi.shop.yaml", "schemas/shop.json", "processors/shop.py", "processors/old.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
+    before = watched(tmp_path, "shop")
+    assert list(changes(before, watched(tmp_path, "shop"))) == []
+    os.utime(tmp_path / "Pulumi.shop.yaml", (1, 1))
+    # Changed code is reloaded.
+    os.utime(tmp_path / "processors/shop.py", (1, 1))
+    (tmp_path / "processors/old.py").unlink()
+    (tmp_path / "processors/tax.py").write_text("RATE = 1.19")
+    for ignored in ("processors/__pycache__/tax.pyc", "processors/.tax.py.swp", "Pulumi.other.yaml"):
+        (tmp_path / ignored).parent.mkdir(exist_ok=True)
+        (tmp_path / ignored).write_text("1")
+    assert [line.partition(":")[0] for line in changes(before, watched(tmp_path, "shop"))] == [
+        "warning   Pulumi.shop.yaml has changed",
+        "warning   processors/old.py is gone",
+        "warning   processors/tax.py is new",
+    ]
+
+
+def test_a_stack_file_that_is_gone_is_told(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.shop.yaml").write_text("1")
+    before = watched(tmp_path, "shop")
+    (tmp_path / "Pulumi.shop.yaml").unlink()
+    (line,) = changes(before, watched(tmp_path, "shop"))
+    assert line.startswith("warning   Pulumi.shop.yaml has changed: stop with Ctrl-C")

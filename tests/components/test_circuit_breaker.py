@@ -133,6 +133,15 @@ def test_an_open_circuit_rings_within_a_minute_and_the_breaker_function_is_watch
             assert set(dimensions.values()) <= known_values(graph)
 
 
+def test_a_key_that_is_held_back_for_a_while_rings(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of(worker={"circuit_breaker": {"key_field": "customer.id"}})
+    rings = graph.find("aws:cloudwatch/metricAlarm:MetricAlarm", "pipeline-watch-circuit-keys").inputs
+    assert watched(rings) == [("DataPipeline", "CircuitKeysHeld", {"service": "datapipeline-dev"}, "Maximum")]
+    assert (rings["threshold"], rings["period"], rings["evaluationPeriods"]) == (1, 300, 3)
+    assert rings["treatMissingData"] == "ignore"
+    assert rings["alarmDescription"].endswith("docs/alarms.md#circuit-keys")
+
+
 def test_without_one_nothing_of_it_is_there(dev: Graph) -> None:
     assert not [resource for resource in dev if "breaker" in resource.name or "Parameter" in resource.type]
     assert not [each for each in dev.of_type("aws:iam/rolePolicy:RolePolicy") if "circuit" in each.inputs["policy"]]

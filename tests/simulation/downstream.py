@@ -197,6 +197,10 @@ class Outage:
         """The number of events that succeeded."""
         return sum(of(self.data[event_id]) for event_id in self.done)
 
+    def attempts(self) -> int:
+        """The attempts that events have used which have not succeeded."""
+        return sum(item["attempts"] for item in self.items.values() if item["status"] != "succeeded")
+
     # The queue
 
     def receive(self, most: int, hidden_seconds: float = VISIBILITY_SECONDS) -> list[dict[str, Any]]:

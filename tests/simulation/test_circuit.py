@@ -80,7 +80,12 @@ def test_it_finds_a_circuit_that_takes_five_failures_in_a_row_for_an_outage(monk
 def test_with_a_key_only_its_events_are_held_back_and_they_use_no_attempt() -> None:
     with playing(Outage(one_in_ten_is_down, settings=BY_CUSTOMER)) as outage:
         outage.arrive(10, of_customer)
-        outage.clock.run(240)
+        outage.clock.run(120)
+        attempts, failed = outage.attempts(), outage.calls["failed"]
+        outage.clock.run(120)
+        # Each failure since then was a trial.
+        assert outage.calls["failed"] > failed
+        assert outage.attempts() == attempts
         assert outage.finished(is_healthy) >= 2_150
         assert sorted(held.name for held in outage.state().keys.values()) == ["0", "10", "20", "30", "40"]
         # Without a circuit it were 1,200: each of 240 events five times.
@@ -130,7 +135,13 @@ def test_a_backlog_is_worked_off_at_the_pace_that_is_taken() -> None:
         for _ in range(1_500):
             outage.send({})
         outage.arrive(10, nothing)
-        outage.clock.run(320)
+        outage.clock.run(58)
+        calls, failed = outage.calls["calls"], outage.calls["failed"]
+        outage.clock.run(10)
+        # 5 a second at first, after five seconds 10.
+        assert 20 <= outage.calls["calls"] - calls <= 80
+        assert outage.calls["failed"] == failed
+        outage.clock.run(252)
         assert outage.finished() >= 4_600
         # It is paused once, when all workers began at once.
         assert (outage.dead, outage.counts["CircuitOpened"]) == ([], 1)

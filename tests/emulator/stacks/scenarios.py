@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from cli.circuit import run_close, run_open
 from handlers.api.events import KEY_FIELD, Envelope
 from handlers.csv import engine, objects
 from tests.emulator.csv.conftest import HEADER, Files, rows
@@ -228,6 +229,13 @@ def circuit_does_all_it_does(circuit: CircuitOfOrders) -> None:
     assert (circuit.state(), status_of(circuit.client, rejected)) == ("OPEN", "failed")
     done = circuit.probes(circuit.order(), waiting)
     assert (circuit.state(), circuit.takes_messages(), status_of(circuit.client, done)) == ("CLOSED", True, "succeeded")
+    # As an operator does it.
+    assert run_open("ingestion", timedelta(minutes=5), "a test", as_json=True) == 0
+    run(circuit.client, "breaker", {})
+    assert (circuit.state(), circuit.takes_messages()) == ("OPEN", False)
+    assert run_close("ingestion", at_once=True, as_json=True) == 0
+    run(circuit.client, "breaker", {})
+    assert (circuit.state(), circuit.takes_messages()) == ("CLOSED", True)
 
 
 def redrive_does_all_it_does(client: Client, keyed_id: str) -> None:

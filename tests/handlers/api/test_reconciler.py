@@ -234,6 +234,27 @@ def test_an_item_that_changes_meanwhile_wins(pipeline: Pipeline, monkeypatch: py
     assert (pipeline.alerts(), [each["detail-type"] for each in pipeline.told()]) == ([], ["Event Succeeded"])
 
 
+def test_another_attempt_meanwhile_wins(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline.settings = {"max_attempts": 9}
+    (event_id,) = post(pipeline, {"fails": "TimeoutError"})
+    first = pipeline.receive()
+    pipeline.deliver(pipeline.worker(process), first)
+    pipeline.show_again(first)
+    second = pipeline.receive()
+    pipeline.show_again(second)
+    sqs_gives_up(pipeline)
+    moved = reconciler._moved
+
+    def late(*given: Any) -> Any:
+        pipeline.worker(process).handle(second, Time())
+        return moved(*given)
+
+    monkeypatch.setattr(reconciler, "_moved", late)
+    reconcile(pipeline)
+    shown = pipeline.shown(event_id).body
+    assert (shown["status"], shown["attempts"], pipeline.alerts()) == ("retrying", 2, [])
+
+
 # When it looks
 
 

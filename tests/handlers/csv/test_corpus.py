@@ -7,10 +7,14 @@ import io
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from handlers.csv.checks import DatetimeCheck, instant_of
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.content import Content
 from handlers.csv.engine import BLOCK_BYTES, CsvEngine, blocks
@@ -480,6 +484,30 @@ def test_times_have_one_spelling_and_keep_their_digits() -> None:
         "2024-02-29T10:00:00+99:00",
     ):
         assert cell("datetime", text) == "not_a_datetime"
+
+
+offsets = st.sampled_from(["", "Z", "+00", "-00:00", "+0000", "+05:30", "-11", "+1245"])
+
+
+@given(
+    moment=st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(str),  # noqa: DTZ001  with any offset in UTC
+    offset=offsets,
+    more=st.sampled_from(["", "1", "120"]),
+    separator=st.sampled_from("T "),
+    seconds=st.booleans(),
+)
+def test_a_time_is_the_same_instant_in_its_spelling(
+    *, moment: str, offset: str, more: str, separator: str, seconds: bool
+) -> None:
+    digits = more if "." in moment else ""
+    text = (moment + digits if seconds else moment[:16]).replace(" ", separator) + offset
+    reading = DatetimeCheck(Column("t", "datetime")).read([text, text])
+    assert reading.problems == {}
+    written = reading.changed.get(0, text)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.(\d{6}|\d{6,8}[1-9])Z", written)
+    assert instant_of(written) == instant_of(text)
+    assert written[26:-1] == (digits.rstrip("0") if seconds else "")
+    assert DatetimeCheck(Column("t", "datetime")).read([written]).changed == {}
 
 
 def test_booleans_are_read() -> None:

@@ -334,6 +334,21 @@ def test_a_shared_configuration_file_is_left_to_botocore(tmp_path: Any, monkeypa
     assert json_client("sqs", ENVIRONMENT) is None
 
 
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+SET_BY_LAMBDA = (
+    "_HANDLER _X_AMZN_TRACE_ID AWS_DEFAULT_REGION AWS_REGION AWS_EXECUTION_ENV AWS_LAMBDA_FUNCTION_NAME "
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE AWS_LAMBDA_FUNCTION_VERSION AWS_LAMBDA_INITIALIZATION_TYPE "
+    "AWS_LAMBDA_LOG_GROUP_NAME AWS_LAMBDA_LOG_STREAM_NAME AWS_ACCESS_KEY AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY "
+    "AWS_SESSION_TOKEN AWS_LAMBDA_RUNTIME_API LAMBDA_TASK_ROOT LAMBDA_RUNTIME_DIR LANG PATH LD_LIBRARY_PATH NODE_PATH "
+    "PYTHONPATH AWS_XRAY_CONTEXT_MISSING AWS_XRAY_DAEMON_ADDRESS TZ"
+)
+
+
+def test_what_lambda_sets_is_all_known() -> None:
+    environment = {**dict.fromkeys(SET_BY_LAMBDA.split(), "x"), **ENVIRONMENT}
+    assert None not in [json_client(service, environment) for service in SERVICES]
+
+
 def test_every_other_service_is_left_to_botocore() -> None:
     assert json_client("s3", ENVIRONMENT) is None
 
