@@ -1,4 +1,4 @@
-"""The items of the table of events, one for each event: every attribute name is written here.
+"""The items of the events table, one per event, and the names of their attributes.
 
 `status` is
 
