@@ -1,6 +1,7 @@
 """Alerts to people, by way of the alerts topic."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from handlers.shared.log import logger
 ALERTS_A_CALL = 10
 # A message about more devices names the first of them; a message has room for 256 KB.
 NAMED_DEVICES = 100
+NAMED_ALERTS = 50
 NAMED_IN_SUMMARY = 5
 
 
@@ -23,20 +25,44 @@ class NotPublishedError(Exception):
 
 
 def publish_alerts(topic_arn: str, service: str, alerts: Sequence[Alert]) -> list[Alert]:
-    """Publishes at most ten threshold alerts, a message each; returns those that the topic took.
+    """Publish the threshold alerts of an upload; return those that the topic took.
 
-    A message is JSON: a `summary` for people, and the alert's fields. Its attributes `kind`, `severity`, `device_id`
-    and `metric` are for subscribers' filters.
+    They are a message each, or one message per kind and severity if there are more than ten: one upload never sends
+    more than ten messages, whatever an uploader writes into it. A message is JSON: a `summary` for people, and the
+    alert's fields, or the `count` and the first alerts in `alerts`. Its attributes are for subscribers' filters:
+    `kind`, `severity` and, of one alert, `device_id` and `metric`.
     """
-    entries = [
-        _entry(
-            service,
-            f"{alert.device_id} {alert.metric} {alert.kind} {alert.severity}",
-            {"summary": _summary(alert), **asdict(alert)},
-        )
-        for alert in alerts
-    ]
-    return [alerts[position] for position in _published(topic_arn, entries)]
+    if len(alerts) <= ALERTS_A_CALL:
+        groups = [[alert] for alert in alerts]
+        entries = [_entry_of_alert(service, alert) for alert in alerts]
+    else:
+        alike: defaultdict[tuple[str, str], list[Alert]] = defaultdict(list)
+        for alert in alerts:
+            alike[alert.kind, alert.severity].append(alert)
+        groups = list(alike.values())
+        entries = [_entry_of_alerts(service, group) for group in groups]
+    return [alert for position in _published(topic_arn, entries) for alert in groups[position]]
+
+
+def _entry_of_alert(service: str, alert: Alert) -> dict[str, Any]:
+    subject = f"{alert.device_id} {alert.metric} {alert.kind} {alert.severity}"
+    return _entry(service, subject, {"summary": _summary(alert), **asdict(alert)})
+
+
+def _entry_of_alerts(service: str, alerts: Sequence[Alert]) -> dict[str, Any]:
+    """Return one message about alerts of one kind and severity."""
+    first = alerts[0]
+    devices = list(dict.fromkeys(alert.device_id for alert in alerts))
+    more = f" and {len(devices) - NAMED_IN_SUMMARY} more" if len(devices) > NAMED_IN_SUMMARY else ""
+    what = f"{len(alerts)} limits ({first.severity}) {'crossed' if first.kind == 'crossed' else 'no longer crossed'}"
+    fields = {
+        "summary": f"{what} by {', '.join(devices[:NAMED_IN_SUMMARY])}{more}",
+        "kind": first.kind,
+        "severity": first.severity,
+        "count": len(alerts),
+        "alerts": [asdict(alert) for alert in alerts[:NAMED_ALERTS]],
+    }
+    return _entry(service, f"{len(alerts)} limits {first.kind} {first.severity}", fields)
 
 
 def publish_silences(

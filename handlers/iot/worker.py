@@ -30,7 +30,7 @@ from handlers.iot.settings import IotWorkerSettings
 from handlers.iot.silence import SILENCE_FILE, Silences, heard
 from handlers.iot.table import ReadingTable, StoredState
 from handlers.iot.thresholds import Alert, Thresholds
-from handlers.shared import aws, metrics
+from handlers.shared import metrics
 from handlers.shared.backoff import backoff
 from handlers.shared.context import LambdaContext
 from handlers.shared.dynamodb import outside_errors
@@ -272,13 +272,9 @@ class Alerting:
                 left[device] = ()
             else:
                 del left[device]
-        self._publish_all(claimed, now + PUBLISH_SECONDS)
+        if claimed and time.time() < now + PUBLISH_SECONDS:
+            self._published.update(self._publish(claimed))
         return len(written), len([alert for alert in claimed if alert not in self._published])
-
-    def _publish_all(self, alerts: list[Alert], until: float) -> None:
-        for part in aws.chunks(alerts, notices.ALERTS_A_CALL):
-            if time.time() < until:
-                self._published.update(self._publish(part))
 
 
 def _report(upload: Upload, run: str, outcome: Outcome) -> None:

@@ -57,3 +57,23 @@ def test_an_alert_names_the_failed_events_the_first_fifty_of_many(aws_in_process
     assert second["Subject"] == "shop: 60 events failed: Rejected"
     alert = json.loads(second["Message"])
     assert (alert["failed"], len(alert["events"])) == (60, 50)
+
+
+def test_more_than_ten_alerts_of_an_upload_are_one_message_a_kind_and_severity(aws_in_process: None) -> None:  # noqa: ARG001  moto answers
+    """However many devices an uploader invents, an upload never sends more than ten messages."""
+    topic = aws.client("sns").create_topic(Name="many")["TopicArn"]
+    url = aws.client("sqs").create_queue(QueueName="many")["QueueUrl"]
+    aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint="arn:aws:sqs:us-east-1:123456789012:many")
+    crossed = [Alert("crossed", f"d-{n}", "t", "9", "max", "8", "critical", "now") for n in range(5_000)]
+    recovered = [Alert("recovered", "d-1", "t", "1", "max", "8", "warning", "now")]
+    assert publish_alerts(topic, "shop", [*crossed, *recovered]) == [*crossed, *recovered]
+    messages = aws.client("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    many, one = sorted((json.loads(message["Body"]) for message in messages), key=lambda body: body["Subject"])[::-1]
+    alert = json.loads(many["Message"])
+    assert alert["summary"] == "5000 limits (critical) crossed by d-0, d-1, d-2, d-3, d-4 and 4995 more"
+    assert (alert["count"], len(alert["alerts"]), alert["alerts"][0]["device_id"]) == (5_000, 50, "d-0")
+    assert {name: each["Value"] for name, each in many["MessageAttributes"].items()} == {
+        "kind": "crossed",
+        "severity": "critical",
+    }
+    assert json.loads(one["Message"])["count"] == 1
