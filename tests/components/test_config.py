@@ -119,6 +119,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "retention_days": 4,
             "dead_letter_retention_days": 14,
             "redrive_api": None,
+            "reconciler": None,
             "fifo": None,
         },
         "webhooks": {},

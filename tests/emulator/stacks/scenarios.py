@@ -11,7 +11,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -298,7 +298,9 @@ def iot(client: Client, _folder: Path) -> None:
     client.aws("lambda").invoke(
         FunctionName=client.outputs["worker_name"], InvocationType="Event", Payload=b'{"Records": [{}]}'
     )
-    hot = {"device_id": "d1", "timestamp": "2026-11-20T00:00:00Z", "metrics": {"temperature": 40}}
+    # A minute ago: an old crossing causes no alert.
+    at = f"{datetime.now(UTC) - timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}"
+    hot = {"device_id": "d1", "timestamp": at, "metrics": {"temperature": 40}}
     told = client.inbox()
     s3.put_object(Bucket=bucket, Key="readings/2026/hot.jsonl", Body=f"{json.dumps(hot)}\nnone\n".encode())
     client.until(lambda: client.depth(told) == 1)

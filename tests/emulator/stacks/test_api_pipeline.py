@@ -180,7 +180,15 @@ def test_a_long_key_and_a_header_with_control_characters_are_refused(dev: Client
     assert answer.split()[1] == b"400"
 
 
-EMPTY = {"messages": [], "not_matching": 0, "remaining": 0, "complete": True, "held_back": False}
+EMPTY = {
+    "messages": [],
+    "not_matching": 0,
+    "by_error": {},
+    "remaining": 0,
+    "complete": True,
+    "hidden": 0,
+    "held_back": False,
+}
 
 
 def test_a_rest_api_with_keys_serves_the_same_events_and_nobody_without_a_key(start: Start) -> None:

@@ -4,6 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -293,7 +294,8 @@ def test_no_line_of_the_functions_of_an_iot_stack_has_anything_of_a_reading_but_
             client, "readings/lines.jsonl", "".join(json.dumps(each) + "\n" for each in [good, *bad]) + f'{{"{MARKER}\n'
         )
         client.until(counted)
-        crossing = {"device_id": "d1", "timestamp": "2026-11-20T00:01:00Z", "metrics": {MARKER: 5, "temperature": 35}}
+        at = f"{datetime.now(UTC) - timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}"
+        crossing = {"device_id": "d1", "timestamp": at, "metrics": {MARKER: 5, "temperature": 35}}
         put(client, "readings/crossing.jsonl", json.dumps(crossing))
         client.until(lambda: len(counted()) == 2)
         text, (alert,) = logs.text(), logs.lines("worker")[-1]["alerts"]

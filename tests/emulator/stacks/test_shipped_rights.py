@@ -159,8 +159,19 @@ class Shipped:
         return {resource for resource in allowed if fnmatchcase(resource, pattern)}
 
 
+@pytest.fixture(scope="module")
+def own_clients() -> Iterator[None]:
+    """Also when a scenario fails: the next module has another emulator."""
+    yield
+    forget_clients()
+
+
 @pytest.fixture(scope="module", params=STACKS)
-def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shipped]:
+def shipped(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    own_clients: None,  # noqa: ARG001  forgets them
+) -> Iterator[Shipped]:
     stack = request.param
     folder = tmp_path_factory.mktemp(stack)
     log = folder / "decisions.jsonl"
@@ -184,7 +195,6 @@ def shipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         roles = {re.sub("-[0-9a-f]{7}$", "", name): Role(client.aws, name=name) for name in found}
         decisions = {name: recording.of(role.name) for name, role in roles.items()}
         yield Shipped(stack, client, log, roles, decisions, verified, left)
-    forget_clients()
 
 
 def verify(stack: str) -> list[Check]:

@@ -19,7 +19,7 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 from botocore.model import ListShape, MapShape, Shape, StructureShape
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.shared import aws, queues
@@ -217,6 +217,7 @@ def our_clients() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", USES)
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_the_handlers_ask_for_is_sent_as_botocore_sends_it(name: str, data: st.DataObject) -> None:
     calls: list[tuple[str, Mapping[str, Any]]] = []
@@ -391,6 +392,7 @@ def parsed_by_botocore(name: str, status: int, headers: Mapping[str, str], conte
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
+@settings(deadline=None)
 @given(st.data())
 def test_an_answer_is_read_as_botocore_reads_it(name: str, data: st.DataObject) -> None:
     service, _, operation = name.partition(":")
@@ -415,6 +417,7 @@ pages = st.sampled_from([b"", b" ", b"<html>503</html>", b"<!DOCTYPE html>", b"u
 errors_of_sqs = st.sampled_from(["", "AWS.SimpleQueueService.NonExistentQueue;Sender", "A;", ";B", "A;B;C", "A"])
 
 
+@settings(deadline=None)
 @given(st.sampled_from([301, 400, 403, 404, 413, 429, 500, 502, 503]), error_bodies | pages, errors_of_sqs)
 def test_an_error_is_read_as_botocore_reads_it(status: int, content: bytes, of_sqs: str) -> None:
     headers = {"x-amzn-requestid": "r", **({"x-amzn-query-error": of_sqs} if of_sqs else {})}
