@@ -84,7 +84,7 @@ def read_letters(path: str) -> Iterator[Outgoing]:
 
 
 class PurgeRecord:
-    """Who purges what, as lines in the worker's log group: `pipeline logs` shows them.
+    """Records of purges in the worker's log group, with the caller: `pipeline logs` shows them.
 
     Rights on AWS: `logs:CreateLogStream` and `logs:PutLogEvents` on that group.
     """

@@ -49,7 +49,7 @@ WILDCARD = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to show: of which devices, since when, of which metric (None: all), by reading or by period, and how."""
+    """Selection and layout of readings: devices, start, metric (None: all), single readings or periods, output."""
 
     device: str
     since: datetime | None = None

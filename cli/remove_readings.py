@@ -30,7 +30,7 @@ NO_VERSION = "null"
 
 @dataclass(frozen=True)
 class Removal:
-    """What an upload stored: `readings` counts those in the object, `found` those that no other upload wrote since."""
+    """Readings of an upload: `readings` counts those in the object, `found` those that no later upload overwrote."""
 
     readings: int
     found: int

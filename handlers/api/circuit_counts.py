@@ -1,4 +1,4 @@
-"""What one worker counts to find an outage, an overload, or a key that is out. It contains no AWS code."""
+"""Counts of one worker that detect an outage, an overload or a failing key. It contains no AWS code."""
 
 import math
 from dataclasses import dataclass, field

@@ -153,7 +153,7 @@ class State:
         return replace(self, until=now + wait_seconds(recovery_seconds, self.since, now))
 
     def closed(self, now: int, *, at_once: bool = False) -> "State | None":
-        """What was out is back: go on slowly, or `at_once` with all there is. None if it is closed."""
+        """Close the circuit: resume slowly, or at full speed with `at_once`. Return None if it is closed already."""
         if not self.open and not (at_once and self.pace):
             return None
         if at_once:

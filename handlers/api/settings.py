@@ -61,7 +61,7 @@ class WorkerSettings(EventSettings):
     event_timeout_seconds: int = 0
     """The longest that one event may take; 0: all the time that the function has left."""
     event_bus_name: str = ""
-    """Of outcome events; empty when there are none."""
+    """The bus for outcome events; empty without them."""
     circuit_failure_threshold: int = 0
     """0: there is no circuit breaker, and what follows is not set."""
     circuit_recovery_seconds: int = 0
@@ -88,7 +88,7 @@ class ReportSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ReconcilerSettings(Settings):
-    """Of handlers/api/reconciler.py."""
+    """Settings of handlers/api/reconciler.py."""
 
     table_name: str
     time_index_shards: int
@@ -96,4 +96,4 @@ class ReconcilerSettings(Settings):
     dead_letter_queue_url: str
     alerts_topic_arn: str
     event_bus_name: str = ""
-    """Of outcome events; empty when there are none."""
+    """The bus for outcome events; empty without them."""

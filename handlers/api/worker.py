@@ -64,7 +64,7 @@ INLINE_RESULT_BYTES = 350_000
 
 
 class Guard(Protocol):
-    """What decides whether the user's function is called: the circuit, or the breaker function's probes."""
+    """Gate before the user's function: the circuit, or the breaker function's probes."""
 
     def call(self, delivery: Delivery, process: Callable[[], Answer], seconds: float, /) -> Answer:
         """Return what `process` returns, within `seconds`. Raises CircuitOpenError instead of calling it."""
