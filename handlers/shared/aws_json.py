@@ -125,17 +125,18 @@ class JsonClient:
         self._idle: list[http.client.HTTPConnection] = []
         self._quota, self._lock = QUOTA, Lock()
         self._context: Any = None
-        for operation in service.operations.split():
-            method = re.sub("(?<=.)([A-Z])", r"_\1", operation).lower()
-            setattr(self, method, partial(self._method, operation))
+        self._operations = {re.sub("(?<=.)([A-Z])", r"_\1", each).lower(): each for each in service.operations.split()}
+
+    def __getattr__(self, method: str) -> Any:
+        """Return the method of an operation, anew: a client that kept it would refer to itself, and need collecting."""
+        if operation := vars(self).get("_operations", {}).get(method):
+            return lambda **parameters: self.call(operation, parameters)
+        raise AttributeError(method)
 
     def __del__(self) -> None:
         """Close the connections."""
         for connection in self._idle:
             connection.close()
-
-    def _method(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        return self.call(operation, parameters)
 
     def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to an operation, retried as botocore's standard mode does."""
@@ -221,10 +222,9 @@ class JsonClient:
         if isinstance(error, TimeoutError):
             kind = exceptions.ReadTimeoutError if connected else exceptions.ConnectTimeoutError
             return _Attempt(failure=kind(endpoint_url=self._url, error=error), cost=TIMEOUT_COST)
-        if isinstance(error, ssl.SSLError):
-            return _Attempt(failure=exceptions.SSLError(endpoint_url=self._url, error=error))
         lost = exceptions.ConnectionClosedError if connected else exceptions.EndpointConnectionError
-        return _Attempt(failure=lost(endpoint_url=self._url, error=error))
+        reason = exceptions.SSLError if isinstance(error, ssl.SSLError) else lost
+        return _Attempt(failure=reason(endpoint_url=self._url, error=error))
 
     def _headers(self, operation: str, body: bytes) -> dict[str, str]:
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

@@ -1,5 +1,6 @@
 """Our client of SQS and DynamoDB copes with faults as botocore does: both meet a server that injects them."""
 
+import gc
 import json
 import os
 import random
@@ -328,6 +329,27 @@ def test_a_connection_that_the_service_has_closed_is_renewed_and_nothing_is_sent
             assert closed.wait(5)
             closed.clear()
         assert (len(server.requests), server.connections) == (3, 3)
+
+
+def test_a_client_closes_its_connections_when_nobody_holds_it_any_more() -> None:
+    """At once: sockets that wait for the garbage collector stay open, and warn when it finds them first."""
+    with Server(good("sqs")) as server, patch.object(aws_json, "READ_SECONDS", READ_SECONDS):
+        client: Any = json_client("sqs", environment_of(server))
+        assert client.receive_message(QueueUrl="q")["Messages"] == ANSWERS["sqs"]["Messages"]
+        (connection,) = client._idle
+        gc.disable()
+        try:
+            del client
+            assert connection.sock is None
+        finally:
+            gc.enable()
+
+
+def test_a_client_has_no_methods_but_the_operations_of_its_service() -> None:
+    with Server(good("sqs")) as server:
+        client: Any = json_client("sqs", environment_of(server))
+        with pytest.raises(AttributeError, match="get_item"):
+            client.get_item(TableName="t")
 
 
 def test_threads_share_a_client_and_its_connections() -> None:
