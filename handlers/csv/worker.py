@@ -138,7 +138,8 @@ class CsvWorker:
         """A message that nobody will ever be able to read: an alert, and it goes to the dead letters."""
         logger.error("a message is not a notification of S3", extra={"message_id": message.id, "reason": error})
         try:
-            notices.publish_refusal(self._settings.alerts_topic_arn, self._service, message.id, error)
+            if self._table.claim_alert("unreadable", message.id):
+                notices.publish_refusal(self._settings.alerts_topic_arn, self._service, message.id)
             notices.send_dead_letter(self._settings.dead_letter_queue_url, message.body, "", "unreadable", error)
         except OutsideError:
             logger.exception("a service did not answer; the message returns to the queue")
