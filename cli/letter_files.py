@@ -8,25 +8,24 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.core.errors import one_line
 from cli.core.json_text import parse_object
+from cli.core.private_file import private_file
 from cli.core.stack import Stack
 from handlers.shared.letters import Found, Wanted
 from handlers.shared.queues import Outgoing
 from local.errors import LocalError
 
-OTHERS_MAY_NOT_READ = 0o600
-
 
 class LetterFile:
-    """A new file of dead letters, which only its owner may read: it holds whole events."""
+    """A new file of dead letters: it holds whole events."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.written = 0
 
@@ -42,7 +41,7 @@ class LetterFile:
                 "attributes": dict(letter.attributes),
                 "body": letter.body,
             }
-            self._file.write(json.dumps(line) + "\n")
+            self._file.write(f"{json.dumps(line)}\n".encode())
         self._file.flush()
         os.fsync(self._file.fileno())
         self.written += len(found)
@@ -51,11 +50,7 @@ class LetterFile:
 @contextmanager
 def new_letter_file(path: Path) -> Iterator[LetterFile]:
     """Create a file of dead letters; nothing is overwritten. An empty one is removed. Raises LocalError."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OTHERS_MAY_NOT_READ)
-    except OSError as error:
-        raise LocalError(f"cannot create {path}: {error.strerror}; name another file") from error
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    with private_file(path) as file:
         letters = LetterFile(file)
         try:
             yield letters
@@ -91,6 +86,9 @@ class PurgeRecord:
 
     def __init__(self, stack: Stack, wanted: Wanted, file: Path | None) -> None:
         given = {name: value for name, value in asdict(wanted).items() if value}
+        if wanted.field:
+            # Its value is of an event, and may be a person's name.
+            given["field"] = wanted.field[0]
         self._facts = {"stack": stack.name, "filter": given, "exported_to": None if file is None else str(file)}
         groups: Any = stack.outputs.get("log_groups") or {}
         if "worker" not in groups:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import stat
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -171,6 +172,7 @@ def test_a_file_without_rows_has_a_page(tmp_path: Path, pipeline: Command) -> No
     (tmp_path / "a.json").write_text(checked.stdout)
     done = pipeline("csv", "report", str(tmp_path / "a.json"), "--html")
     assert (done.exit_code, done.stdout) == (1, f"{tmp_path / 'a.html'}\n")
+    assert stat.S_IMODE((tmp_path / "a.html").stat().st_mode) == 0o600
     assert "not_csv: the file is not CSV; it is a PDF document" in Elements((tmp_path / "a.html").read_text()).words
 
 
