@@ -157,6 +157,11 @@ def report(browser: Browser, root: str, folder: Path) -> bytes:
     return browser.screenshot()
 
 
+def root_of(browser: Browser) -> str:
+    """Return the address below which the pages of the console are, of the first page that it led to."""
+    return str(browser.run("return location.href")).removesuffix("/")
+
+
 def console_pictures() -> Iterator[tuple[str, bytes]]:
     """Yield the screenshots with their file names. Needs Chromium and its driver."""
     with (
@@ -169,11 +174,11 @@ def console_pictures() -> Iterator[tuple[str, bytes]]:
         with local(folder, "csv") as (address, _):
             browser.open(address)
             browser.show_on(WIDTH, HEIGHT, "light")
-            yield "console-report.png", report(browser, address.partition("/?")[0], folder)
+            yield "console-report.png", report(browser, root_of(browser), folder)
         with local(folder, "shop") as (address, outputs):
             browser.open(address)
             browser.show_on(WIDTH, HEIGHT, "dark")
-            root, processor = address.partition("/?")[0], folder / "processors/shop.py"
+            root, processor = root_of(browser), folder / "processors/shop.py"
             yield "console-story.png", story(browser, root, outputs["api_url"], processor)
             browser.open(root)
             browser.show_on(WIDTH, HEIGHT, "light")

@@ -78,7 +78,7 @@ class Console:
         """Return the ASGI application."""
         letters = self._letters
         routes = [
-            Route("/", self._page("overview.html", lambda _: self._overview.page())),
+            Route("/", self._page("overview.html", lambda asked: self._overview.page(_root(asked)))),
             Route("/nodes/{key}", self._page("node.html", lambda asked: self._overview.node(asked.path_params["key"]))),
             Route("/letters", self._page("letters.html", self._letter_list)),
             Route("/letters/{id}", self._page("letter.html", lambda asked: letters.one(asked.path_params["id"]))),
@@ -131,7 +131,9 @@ class Console:
 
         def find(request: Request) -> Response:
             wanted = request.query_params.get("id", "").strip()
-            return RedirectResponse(f"/events/{quote(wanted, safe='')}", 303) if wanted else show(request)
+            return (
+                RedirectResponse(f"{_root(request)}/events/{quote(wanted, safe='')}", 303) if wanted else show(request)
+            )
 
         return find
 
@@ -153,13 +155,13 @@ class Console:
                 await run_in_threadpool(action, request, await _fields(request))
             except SHOWN_ERRORS as error:
                 return self._error(request, error)
-            return RedirectResponse("/letters", status_code=303)
+            return RedirectResponse(f"{_root(request)}/letters", status_code=303)
 
         return act
 
     def _rendered(self, request: Request, template: str, values: Values, status: int = 200) -> Response:
         whole = {"stack": self._stack.name, "variant": self._variant, "read_only": self._read_only, **values}
-        whole |= {"path": request.url.path, "every_ms": round(self._every_seconds * 1_000)}
+        whole |= {"root": _root(request), "path": _path(request), "every_ms": round(self._every_seconds * 1_000)}
         whole["is_local"] = self._stack.is_local
         page = self._templates.get_template(template)
         if "live" not in page.blocks or "x-live" not in request.headers:
@@ -180,7 +182,7 @@ class Console:
         return self._rendered(request, "error.html", values, 400 if isinstance(error, ApiError | ValueError) else 502)
 
     async def _not_found(self, request: Request, _error: Exception) -> Response:
-        values = {"title": "Not found", "message": f"there is nothing at {request.url.path}"}
+        values = {"title": "Not found", "message": f"there is nothing at {_path(request)}"}
         return self._rendered(request, "error.html", values, 404)
 
     # Events
@@ -286,6 +288,15 @@ class Console:
         device = self._devices.device(device_id) if device_id else None
         names = [] if device else self._devices.names(device_id)
         return {"title": "Devices", "device": device, "device_id": device_id, "names": names}
+
+
+def _root(request: Request) -> str:
+    """Return what the path of each page begins with: a secret of the run, see cli/console/gate.py."""
+    return str(request.scope["root_path"])
+
+
+def _path(request: Request) -> str:
+    return str(request.scope["path"]).removeprefix(_root(request))
 
 
 async def _fields(request: Request) -> dict[str, str]:

@@ -84,7 +84,7 @@ class FileItem(FileKeys):
     generation: NotRequired[int]
     """How often the file was read again because its object was put again after another one of the same key."""
     replaces: NotRequired[list[str]]
-    """The outputs of older versions that this one replaces."""
+    """Outputs that no longer apply: those of older versions, or those of a file that did not succeed."""
     superseded_by: NotRequired[str]
     """The file of the same key whose outputs are current. Empty: this one is current again."""
     missing_columns: NotRequired[list[str]]
@@ -209,7 +209,7 @@ class FileTable:
             {"status": PROCESSING, "owner": owner, "lease_until": until, "attempts": 1, "started_at": started_at},
             "#status = :failed AND failed_message_id = :failed_message_id",
             {"failed": FAILED, "failed_message_id": failed_message_id},
-            remove=("completed_at", "reason", "error", "failed_message_id", "settled", *_CHECKPOINT),
+            remove=("completed_at", "reason", "error", "failed_message_id", "replaces", "settled", *_CHECKPOINT),
         )
 
     def read_again(self, file: File, owner: str, *, until: int, started_at: str) -> FileItem | None:

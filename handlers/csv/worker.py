@@ -237,6 +237,7 @@ class CsvWorker:
         except Exception as error:  # noqa: BLE001  whatever it is, the next attempt must not wait for the lease to end
             if attempts >= self._settings.max_attempts:
                 said = f"{attempts} runs ended without progress: {described(error)}"
+                run.abort()
                 self._finish(run, message, outcome, FAILED, {"reason": "gave_up", "error": said})
                 return "done", 0
             _log_failure(error, file)

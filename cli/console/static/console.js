@@ -60,7 +60,7 @@ for (const form of document.querySelectorAll("[data-upload]")) {
     if (!file) { output.textContent = "Choose a file first."; return; }
     output.textContent = "Uploading ...";
     try {
-      const answer = await fetch(`/send?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+      const answer = await fetch(`${location.pathname}?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
       output.textContent = answer.ok ? `Uploaded as ${await answer.text()}` : `Refused: HTTP ${answer.status}`;
     } catch {
       output.textContent = "Not uploaded: the console does not answer.";

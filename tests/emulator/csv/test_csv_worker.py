@@ -17,7 +17,7 @@ from handlers.csv import objects, run
 from handlers.csv.files import File, UnreadableNotificationError, read_notification
 from handlers.shared import aws
 
-from .conftest import HEADER, Files, Time, rows
+from .conftest import HEADER, Files, Json, Time, rows
 
 
 def notification(**facts: Any) -> str:
@@ -456,8 +456,30 @@ def test_a_file_that_kills_the_function_each_time_is_given_up(files: Files) -> N
         with patch.object(objects, "put_report", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
             files.deliver(records)
         files.show_again(records)
+    # It came as far as to store its outputs.
+    assert len(files.objects("processed/")) == len(files.objects("rejected/")) == 1
     assert files.drain() == 1
     assert (files.item()["status"], files.item()["reason"]) == ("failed", "gave_up")
+    assert {key.partition("/")[0] for key in files.objects("")} == {"reports"}
+    (told,) = files.told()
+    for counts in (files.report(), told):
+        assert (counts["rows"], counts["processed"], counts["rejected"]) == (0, 0, 0)
+
+
+def test_a_file_that_fails_or_is_skipped_counts_no_rows_and_says_how_many_were_read(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.upload("raw/cut.csv.gz", gzip.compress((HEADER + rows(4_000)).encode())[:-1_000])
+    files.drain()
+    report, item = files.report(), files.item()
+    assert (report["status"], report["reason"]) == ("failed", "gzip_truncated")
+    nothing: Json = {"rows": 0, "processed": 0, "rejected": 0, "success_rate": None, "reasons": [], "columns": {}}
+    assert {name: report[name] for name in nothing} == nothing
+    assert 0 < report["rows_read"] < 4_000
+    assert (item["rows"], item["processed"], item["rejected"], item["success_rate"]) == ("0", "0", "0", True)
+    (counted,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "RowsProcessed" in line]
+    assert (counted["FilesFailed"], counted["RowsProcessed"], counted["RowsRejected"]) == ([1], [0], [0])
+    assert (files.uploads(), set(files.objects(""))) == ([], {item["report_key"]})
 
 
 def test_a_checkpoint_whose_upload_is_gone_is_started_anew(files: Files) -> None:

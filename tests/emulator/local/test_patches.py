@@ -6,6 +6,7 @@ import sys
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -196,6 +197,34 @@ def test_five_batches_of_a_queue_are_processed_at_once_whatever_its_mapping_allo
 
     assert happens(lambda: len(done()) == 12, 60)
     assert max(done()) == 5
+
+
+FRAIL = """
+import os, time
+if os.path.exists("{folder}/busy"):
+    os._exit(1)
+def handler(event, context):
+    open("{folder}/busy", "w").close()
+    while not os.path.exists("{folder}/go"):
+        time.sleep(0.05)
+    return "done"
+"""
+
+
+def test_a_process_that_does_not_start_leaves_the_others_alone(aws: Clients, tmp_path: Path) -> None:
+    function = _function(aws, FRAIL.format(folder=tmp_path), Timeout=60)
+
+    def invoke() -> Any:
+        return json.load(aws("lambda").invoke(FunctionName=function)["Payload"])
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(invoke)
+        try:
+            assert happens((tmp_path / "busy").exists, 30)
+            assert "exited immediately" in invoke()["errorMessage"]
+        finally:
+            (tmp_path / "go").touch()
+        assert first.result() == "done"
 
 
 def _function(aws: Clients, code: str, **more: Any) -> str:

@@ -4,6 +4,9 @@ import json
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import ClassVar
 
 import pytest
 
@@ -193,6 +196,8 @@ def test_a_browser_shows_what_happens_within_two_seconds_and_runs_nothing_of_an_
     with opened(shop) as pages:
         browser.open(f"{pages.root}/events")
         assert "open the address" in browser.text()
+        browser.open(pages.address.replace("token=", "token=x"))
+        assert "this token is not the console's" in browser.text()
         browser.open(pages.address)
         assert browser.run("return location.href") == f"{pages.root}/"
         browser.until("The last 15 minutes")
@@ -201,10 +206,10 @@ def test_a_browser_shows_what_happens_within_two_seconds_and_runs_nothing_of_an_
         event_id = shop.post({"bad": HOSTILE})[1]["id"]
         browser.until(event_id, seconds=2)
         browser.until("failed")
-        browser.click(f'a[href="/events/{event_id}"]')
+        browser.click(f'a[href$="/events/{event_id}"]')
         browser.until("Story")
         assert browser.run("return document.title") == f"Event {event_id} · dev"
-        browser.click(f'a[href="/letters/{event_id}"]')
+        browser.click(f'a[href$="/letters/{event_id}"]')
         browser.until("Edit and send")
         browser.write("textarea[name=event]", '{"good": 2}')
         browser.click("button[value=check]")
@@ -220,6 +225,44 @@ def test_a_browser_shows_what_happens_within_two_seconds_and_runs_nothing_of_an_
         assert browser.complaints() == []
 
 
+class Neighbour(BaseHTTPRequestHandler):
+    """Another server of this host, which links and posts to itself and takes down the cookies that it gets."""
+
+    cookies: ClassVar[dict[str, str]] = {}
+
+    def do_GET(self) -> None:
+        self.cookies[f"{self.command} {self.path}"] = self.headers.get("Cookie", "none")
+        self.send_response(200)
+        self.send_header("Set-Cookie", "pipeline-console=theirs; Path=/")
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b'<a href="/events">go</a><form method="post" action="/letters"><button>post</button></form>')
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_no_other_server_of_the_host_gets_the_cookie(shop: Client, opened: Open, browser: Browser) -> None:
+    with opened(shop) as pages, ThreadingHTTPServer(("127.0.0.1", 0), Neighbour) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        browser.open(pages.address)
+        browser.until("The last 15 minutes")
+        neighbour = f"http://127.0.0.1:{server.server_port}"
+        browser.open(neighbour)
+        browser.click("a")
+        browser.click("button")
+        browser.run("return fetch('/send', {credentials: 'include'}).then(() => 1)")
+        server.shutdown()
+        # It sees what it has set itself. That does not lock out the console's page, and its posts are refused.
+        wanted = dict.fromkeys(("GET /events", "POST /letters", "GET /send"), "pipeline-console=theirs")
+        assert {name: Neighbour.cookies[name] for name in wanted} == wanted
+        assert Neighbour.cookies["GET /"] == "none"
+        browser.open(f"{pages.root}/letters")
+        browser.until("Dead letters")
+
+
 def test_an_event_is_edited_and_a_letter_redriven_by_keyboard_alone(
     shop: Client, opened: Open, browser: Browser
 ) -> None:
@@ -230,13 +273,13 @@ def test_an_event_is_edited_and_a_letter_redriven_by_keyboard_alone(
         # The keyboard reaches the content first, then the pages.
         browser.press(TAB)
         assert browser.run("return document.activeElement.className") == "skip"
-        browser.tab_to('nav a[href="/letters"]')
+        browser.tab_to('nav a[href$="/letters"]')
         browser.press(ENTER)
         browser.until("not this: keys")
-        browser.tab_to(f'a[href="/events/{event_id}"]')
+        browser.tab_to(f'a[href$="/events/{event_id}"]')
         browser.press(ENTER)
         browser.until("Its dead letter")
-        browser.tab_to(f'a[href="/letters/{event_id}"]')
+        browser.tab_to(f'a[href$="/letters/{event_id}"]')
         browser.press(ENTER)
         browser.until("Edit and send")
         browser.tab_to("textarea[name=event]")
