@@ -36,7 +36,7 @@ async function refresh() {
   try {
     const answer = await fetch(location.href, { headers: { "X-Live": tag } });
     const text = answer.status === 200 ? await answer.text() : "";
-    say(answer.ok || answer.status === 304 ? "" : `The console answered ${answer.status}; what you see may be old.`);
+    say(answer.ok || answer.status === 304 ? "" : `The console answered ${answer.status}; what you see is old. Reload to see why.`);
     if (answer.status !== 200 || busy()) return;
     tag = answer.headers.get("X-Live") || "none";
     replace(text);

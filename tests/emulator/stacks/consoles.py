@@ -83,6 +83,10 @@ def console_of(client: Client, patch: pytest.MonkeyPatch, *, read_only: bool = F
     stack.__dict__["project"] = project
     with console(stack, Access(), 0, read_only=read_only) as address:
         yield Pages(address)
+    # The pages refer to each other, and the garbage collector may find the sockets before the clients.
+    for service in ("sqs", "dynamodb"):
+        for connection in aws.client(service)._idle:
+            connection.close()
     aws._session.cache_clear()
     aws.client.cache_clear()
 

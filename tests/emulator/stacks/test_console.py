@@ -203,7 +203,7 @@ def test_a_browser_shows_what_happens_within_two_seconds_and_runs_nothing_of_an_
         browser.until("The last 15 minutes")
         browser.complaints()
         browser.open(f"{pages.root}/events")
-        event_id = shop.post({"bad": HOSTILE})[1]["id"]
+        event_id = shop.post({"bad": HOSTILE}, {"X-Correlation-Id": 'a"b\\c'})[1]["id"]
         browser.until(event_id, seconds=2)
         browser.until("failed")
         browser.click(f'a[href$="/events/{event_id}"]')
