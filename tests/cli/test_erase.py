@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ class Stack:
         for bucket in ("inputs", "outputs"):
             listed = self.s3.list_object_versions(Bucket=bucket)
             for each in listed.get("Versions", []):
-                name = {"Bucket": bucket, "Key": each["Key"], "VersionId": each["VersionId"]}
+                name: Any = {"Bucket": bucket, "Key": each["Key"], "VersionId": each["VersionId"]}
                 body = self.s3.get_object(**name)["Body"].read()
                 text = gzip.decompress(body) if each["Key"].endswith(".gz") else body
                 found[f"{bucket} {each['Key']} {each['VersionId']}"] = text.decode("latin-1")
@@ -297,7 +298,7 @@ def test_a_device_is_erased_and_uploads_with_other_devices_are_named(make: Calla
     stack = make("device_id", "time_key")
     table = ReadingTable("t")
     for device in ("ann", "ann-2"):
-        table.put([Reading(device, f"{first_key(NOW)}#0", {"t": 1})], "readings/x#1", 1, 2**40)
+        table.put([Reading(device, f"{first_key(NOW)}#0", {"t": Decimal(1)})], "readings/x#1", 1, 2**40)
         stack.dynamodb.put_item(TableName="t", Item={"device_id": {"S": device}, "time_key": {"S": "state"}})
     for key, body in {
         "readings/1.jsonl": readings("ann") + b'\n{"device_id": "ann", "timestamp": "then"}',
