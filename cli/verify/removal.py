@@ -11,13 +11,19 @@ from handlers.shared.letters import UNKNOWN, Cause, Letter, Wanted
 LETTERS, SECONDS = 1_000, 30
 
 
-def remove_objects(bucket: str, key: str, *, below: bool = False) -> None:
-    """Delete an object, or with `below` all objects whose keys begin with `key`, in all versions."""
+def remove_objects(bucket: str, key: str, *, below: bool = False) -> bool:
+    """Delete an object, or with `below` all objects whose keys begin with `key`, in all versions.
+
+    Returns True if there was any.
+    """
     s3 = boto3.client("s3")
+    found = False
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
         for each in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
             if below or each["Key"] == key:
                 s3.delete_object(Bucket=bucket, Key=each["Key"], VersionId=each["VersionId"])
+                found = True
+    return found
 
 
 def remove_item(table: str, key: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from handlers.api import archive
 from handlers.api.decisions import (
     FULL_TIME_SHARE,
     Covered,
@@ -143,6 +144,8 @@ class Worker:
                 if not delivery.recorded and not isinstance(delivery.outcome, Covered):
                     delivery.outcome = storing.unavailable(delivery, error)
         undelivered = tell(self._settings.event_bus_name, self._service, deliveries)
+        if self._settings.archive:
+            archive.keep(self._settings.bucket_name, deliveries)
         returning = [delivery for delivery in deliveries if delivery.returns]
         self._schedule(returning, storing)
         logger.remove_keys(["correlation_ids"])
