@@ -73,6 +73,8 @@ def object_name(completions: Sequence[tuple[str, str]]) -> str:
 
 def lines(body: bytes) -> Iterator[Archived]:
     """Return the lines of an object, of this release or of an earlier one. Raises UnreadableObjectError."""
+    if not body:
+        raise UnreadableObjectError("it is empty")
     try:
         for text in gzip.decompress(body).splitlines():
             line = json.loads(text)

@@ -327,6 +327,7 @@ def test_no_event_stays_queued_and_no_letter_goes_wherever_it_fails_or_dies(
         "dynamodb:BatchGetItem",
         "dynamodb:BatchExecuteStatement",
         "events:PutEvents",
+        "s3:PutObject",
         "sqs:ReceiveMessage",
         "sqs:GetQueueAttributes",
         "sqs:ChangeMessageVisibilityBatch",
