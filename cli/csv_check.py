@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cli.core.json_text import write_json
+from cli.core.private_file import private_file
 from cli.core.stack import Stack
 from cli.core.terminal import label
 from cli.csv_rows import RejectedRows
@@ -36,9 +37,11 @@ def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: 
     with ExitStack() as stack_of_files:
         try:
             source = stack_of_files.enter_context(path.open("rb"))
-            rejected = stack_of_files.enter_context(Path(rejected_file).open("wb")) if rejected_file else None
         except OSError as problem:
             raise LocalError(f"{problem.filename}: {problem.strerror}") from problem
+        rejected = None
+        if rejected_file:
+            rejected = stack_of_files.enter_context(private_file(Path(rejected_file), overwrite=True))
         progress = stack_of_files.enter_context(
             Progress(console=errors, transient=True, disable=not errors.is_terminal),
         )
@@ -56,7 +59,7 @@ def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: 
         "reason": reason,
         "error": error,
         "duration_seconds": round(time.perf_counter() - started, 3),
-        **engine.report(),
+        **engine.report(has_outputs=status != "failed"),
     }
     if as_json:
         write_json(report)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 
 from cli.core.json_text import STDIN, parse_object, read_text
+from cli.core.private_file import private_file
 from cli.core.terminal import write_lines
 from cli.csv_page import page
 from cli.file_report import show_report
@@ -97,6 +98,7 @@ class FileReport(_Model):
     processed: Count
     rejected: Count
     success_rate: Share | None
+    rows_read: Count | None = None
     duration_seconds: float = 0
     completed_at: str | None = None
     reason: str | None = None
@@ -137,10 +139,8 @@ def _write_page(report: FileReport, file: str) -> Path:
     path = Path("report.html" if file == STDIN else file).with_suffix(".html")
     if path == Path(file):
         raise LocalError(f"{file}: the page would overwrite the report; rename the report")
-    try:
-        path.write_text(page(report), encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise LocalError(f"{path}: {error.strerror}") from error
+    with private_file(path, overwrite=True) as html:
+        html.write(page(report).encode(errors="backslashreplace"))
     return path
 
 

@@ -2,31 +2,26 @@
 
 import json
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import BinaryIO
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
-
-from cli.core.errors import one_line
 from cli.core.json_text import parse_object
+from cli.core.private_file import private_file
+from cli.core.record import Record
 from cli.core.stack import Stack
 from handlers.shared.letters import Found, Wanted
 from handlers.shared.queues import Outgoing
 from local.errors import LocalError
 
-OTHERS_MAY_NOT_READ = 0o600
-
 
 class LetterFile:
-    """A new file of dead letters, which only its owner may read: it holds whole events."""
+    """A new file of dead letters: it holds whole events."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.written = 0
 
@@ -42,7 +37,7 @@ class LetterFile:
                 "attributes": dict(letter.attributes),
                 "body": letter.body,
             }
-            self._file.write(json.dumps(line) + "\n")
+            self._file.write(f"{json.dumps(line)}\n".encode())
         self._file.flush()
         os.fsync(self._file.fileno())
         self.written += len(found)
@@ -51,11 +46,7 @@ class LetterFile:
 @contextmanager
 def new_letter_file(path: Path) -> Iterator[LetterFile]:
     """Create a file of dead letters; nothing is overwritten. An empty one is removed. Raises LocalError."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OTHERS_MAY_NOT_READ)
-    except OSError as error:
-        raise LocalError(f"cannot create {path}: {error.strerror}; name another file") from error
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+    with private_file(path) as file:
         letters = LetterFile(file)
         try:
             yield letters
@@ -83,46 +74,13 @@ def read_letters(path: str) -> Iterator[Outgoing]:
         raise LocalError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-class PurgeRecord:
-    """Records of purges in the worker's log group, with the caller: `pipeline logs` shows them.
-
-    Rights on AWS: `logs:CreateLogStream` and `logs:PutLogEvents` on that group.
-    """
+class PurgeRecord(Record):
+    """Records of a purge."""
 
     def __init__(self, stack: Stack, wanted: Wanted, file: Path | None) -> None:
         given = {name: value for name, value in asdict(wanted).items() if value}
-        self._facts = {"stack": stack.name, "filter": given, "exported_to": None if file is None else str(file)}
-        groups: Any = stack.outputs.get("log_groups") or {}
-        if "worker" not in groups:
-            raise LocalError(f"stack {stack.name!r} has no output 'log_groups'; deploy it again with this version")
-        self._group = groups["worker"]
-        try:
-            self._caller = str(boto3.client("sts").get_caller_identity()["Arn"])
-            self._logs = boto3.client("logs")
-            self._stream = f"purge/{datetime.now(UTC):%Y-%m-%dT%H.%M.%S.%fZ}"
-            self._logs.create_log_stream(logGroupName=self._group, logStreamName=self._stream)
-        except (BotoCoreError, ClientError) as error:
-            raise LocalError(f"who purges cannot be recorded, so nothing was deleted: {one_line(error)}") from error
-
-    def begins(self) -> None:
-        """Write down that the purge begins. Raises LocalError."""
-        self._write("dead letters are being purged", {})
-
-    def ended(self, counts: Mapping[str, int]) -> None:
-        """Write down what was deleted. Raises LocalError."""
-        self._write("dead letters were purged", counts)
-
-    def _write(self, message: str, facts: Mapping[str, int]) -> None:
-        line = {
-            "level": "WARNING",
-            "message": message,
-            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "caller": self._caller,
-            **self._facts,
-            **facts,
-        }
-        event: Any = {"timestamp": round(time.time() * 1_000), "message": json.dumps(line)}
-        try:
-            self._logs.put_log_events(logGroupName=self._group, logStreamName=self._stream, logEvents=[event])
-        except (BotoCoreError, ClientError) as error:
-            raise LocalError(f"{message}, which was not recorded: {one_line(error)}") from error
+        if wanted.field:
+            # Its value is of an event, and may be a person's name.
+            given["field"] = wanted.field[0]
+        facts = {"filter": given, "exported_to": None if file is None else str(file)}
+        super().__init__(stack, "purge", ("dead letters are being purged", "dead letters were purged"), facts)

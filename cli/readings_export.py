@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from cli.core.private_file import private_file
 from handlers.csv.checks import Check
 from handlers.csv.columns import Column
 from handlers.csv.parquet import ParquetWriter
@@ -118,11 +119,8 @@ def write_periods(path: Path, found: Sequence[Period]) -> None:
 
 def _write(path: Path, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     writer, checks, left = ParquetWriter(), [Check(column) for column in columns], iter(rows)
-    try:
-        with path.open("wb") as file:
-            while page := list(islice(left, ROWS_A_PAGE)):
-                cells: list[Sequence[str]] = list(zip(*page, strict=True))
-                file.write(writer.encode(checks, cells, len(page), is_plain=False))
-            file.write(writer.finish(columns))
-    except OSError as error:
-        raise LocalError(f"cannot write {path}: {error.strerror}") from error
+    with private_file(path, overwrite=True) as file:
+        while page := list(islice(left, ROWS_A_PAGE)):
+            cells: list[Sequence[str]] = list(zip(*page, strict=True))
+            file.write(writer.encode(checks, cells, len(page), is_plain=False))
+        file.write(writer.finish(columns))

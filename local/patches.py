@@ -31,6 +31,7 @@ from local import index_queries, request_bodies
 from local.gate import Checks, Gate
 
 IAM_LOG_VARIABLE = "PIPELINE_IAM_LOG"
+BATCHES_AT_ONCE = 5
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-iam.html
 _PARTIQL = (
@@ -70,6 +71,8 @@ def apply() -> None:
     index_queries.apply()
     _forbid_what_is_gone()
     _queue_asynchronous_invocations()
+    _limit_batches_at_once()
+    _let_a_process_fail_alone()
     _fill_in_scheduled_times()
     _show_functions_their_own_packages()
     # MiniStack looks every ten seconds, which is slow for a developer who waits for a schedule.
@@ -306,6 +309,33 @@ def _queue_asynchronous_invocations() -> None:
 
     lambda_svc.invoke_async_with_retry = invoke_async_with_retry
     lambda_svc._execute_function = execute_function  # noqa: SLF001
+
+
+def _limit_batches_at_once() -> None:
+    """Process a few batches of a queue at a time, whatever its event source mapping allows.
+
+    Each is a process of this machine. Dozens of them time out, are killed and start again without end.
+    """
+    allowed = lambda_svc._sqs_esm_concurrency  # noqa: SLF001
+    lambda_svc._sqs_esm_concurrency = lambda *mapping: min(allowed(*mapping), BATCHES_AT_ONCE)  # noqa: SLF001
+
+
+def _let_a_process_fail_alone() -> None:
+    """End only the process that did not start.
+
+    MiniStack ends all processes of its function. Those that were starting fail too, and end the others again: on a slow
+    machine a function may never work again after one process was killed while it started.
+    """
+    original = lambda_runtime.Worker.invoke
+
+    def invoke(self: Any, *event: Any, **context: Any) -> Any:
+        try:
+            return original(self, *event, **context)
+        except (RuntimeError, OSError) as error:
+            lambda_runtime.kill_workers([self])
+            return {"status": "error", "error": str(error)}
+
+    lambda_runtime.Worker.invoke = invoke
 
 
 def _forbid_what_is_gone() -> None:

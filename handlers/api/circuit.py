@@ -171,12 +171,12 @@ class Circuit:
             self._keys.succeeded(digest)
             if digest in self._store.read(STATE_CACHE_SECONDS).keys:
                 self._store.change(lambda state: state.key_closed(digest))
-                logger.warning("events of a key are no longer held back", extra={"key": key[:64]})
+                logger.warning("events of a key are no longer held back", extra={"key_digest": digest})
         elif self._keys.is_outage(digest, delivery.event.id, delivery.start.attempt if delivery.start else 1):
             now, recovery = int(time.time()), self._settings.circuit_recovery_seconds
             if self._store.change(lambda state: state.key_opened(digest, key, now, recovery)):
                 self._keys.succeeded(digest)
-                logger.warning("events of a key are held back: nothing of it succeeds", extra={"key": key[:64]})
+                logger.warning("events of a key are held back: nothing of it succeeds", extra={"key_digest": digest})
                 metrics.emit({"CircuitKeysOpened": 1})
 
     def _try_key(self, digest: str, seconds: float) -> bool:

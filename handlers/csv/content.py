@@ -16,6 +16,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 COMPRESSED_BYTES_PER_READ = 2**17
 # The limit of expansion does not apply below this size.
 EXPANSION_FREE_BYTES = 64 * 2**20
+# A gzip can hold little for its size (empty members and blocks, padding): above this, at least half its size.
+OVERHEAD_FREE_BYTES = 16 * 2**20
 _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_ERROR: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # isal's stubs say object
 
@@ -83,15 +85,17 @@ class Content:
     def _next_member(self) -> bytes:
         """Return the start of the next member of a gzip file; b"" at the end. Anything else is counted, not read."""
         rest: bytes = self._member.unused_data
-        start = rest.lstrip(b"\0")
-        while not start and (piece := self._more()):
-            rest += piece
-            start = piece.lstrip(b"\0")
-        while 0 < len(start) < len(GZIP_MAGIC) and (piece := self._more()):
-            rest, start = rest + piece, start + piece
-        if start.startswith(GZIP_MAGIC):
-            return start
-        self.trailing_bytes = len(rest)
+        self.trailing_bytes = 0
+        while True:
+            start = rest.lstrip(b"\0")
+            self.trailing_bytes += len(rest) - len(start)
+            if start.startswith(GZIP_MAGIC):
+                return start
+            # Half of the magic number may still become a whole one.
+            if start not in (b"", GZIP_MAGIC[:1]) or not (piece := self._more()):
+                break
+            rest = start + piece
+        self.trailing_bytes += len(start)
         while piece := self._more():
             self.trailing_bytes += len(piece)
         self._ended = True
@@ -114,4 +118,7 @@ class Content:
     def _more(self) -> bytes:
         piece = self._source(COMPRESSED_BYTES_PER_READ)
         self._compressed_bytes += len(piece)
+        if self._compressed_bytes > OVERHEAD_FREE_BYTES + 2 * self._bytes:
+            said = "the gzip file holds less than half of its own size: it has many empty or tiny parts, or padding"
+            raise FileError("gzip_corrupt", f"{said}; compress the content as a whole")
         return piece

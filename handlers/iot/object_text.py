@@ -10,12 +10,15 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
+from itertools import chain
 
 from handlers.iot.readings import InvalidReadingError, UnusableObjectError, shown
 
 _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = "\ufeff"
 _READ_BYTES = 1_048_576
+# What lies behind a member is copied for each member: small pieces keep that linear.
+_PIECE_BYTES = 16_384
 _SMALLEST_WINDOW = 65_536
 
 _blank = re.compile(r"[ \t\r\n]*")
@@ -24,15 +27,20 @@ _blank = re.compile(r"[ \t\r\n]*")
 def decoded(chunks: Iterable[bytes], maximum_bytes: int) -> str:
     """Return the text of an object, gunzipped if it is gzipped. Raises UnusableObjectError.
 
-    Reading stops at `maximum_bytes`, counted after unzipping. A byte that is not UTF-8 becomes half a
-    surrogate pair, which no field of a reading may hold: it costs its own reading only.
+    Reading stops at `maximum_bytes`, counted before and after unzipping, as members of a gzip may hold nothing.
+    A byte that is not UTF-8 becomes half a surrogate pair, which no field of a reading may hold: it costs its own
+    reading only.
     """
     data = bytearray()
     for part in _gunzipped(chunks, maximum_bytes):
         data += part
-        if len(data) > maximum_bytes:
-            raise UnusableObjectError(f"the object holds more than {maximum_bytes} bytes (readings.max_object_mb)")
+        _check_size(len(data), maximum_bytes)
     return data.decode("utf-8", "surrogateescape").removeprefix(_BYTE_ORDER_MARK)
+
+
+def _check_size(size: int, maximum_bytes: int) -> None:
+    if size > maximum_bytes:
+        raise UnusableObjectError(f"the object holds more than {maximum_bytes} bytes (readings.max_object_mb)")
 
 
 def _gunzipped(chunks: Iterable[bytes], maximum_bytes: int) -> Iterator[bytes]:
@@ -46,15 +54,24 @@ def _gunzipped(chunks: Iterable[bytes], maximum_bytes: int) -> Iterator[bytes]:
         yield head
         yield from iterator
         return
-    yield from _members(head, iterator, maximum_bytes)
+    yield from _members(_pieces(head, iterator, maximum_bytes), maximum_bytes)
 
 
-def _members(head: bytes, rest: Iterator[bytes], maximum_bytes: int) -> Iterator[bytes]:
+def _pieces(head: bytes, rest: Iterator[bytes], maximum_bytes: int) -> Iterator[bytes]:
+    size = 0
+    for chunk in chain((head,), rest):
+        size += len(chunk)
+        _check_size(size, maximum_bytes)
+        for start in range(0, len(chunk), _PIECE_BYTES):
+            yield chunk[start : start + _PIECE_BYTES]
+
+
+def _members(pieces: Iterator[bytes], maximum_bytes: int) -> Iterator[bytes]:
     """Yield the unzipped bytes of a gzip in pieces; several members in a row are one text, as in gzip itself."""
     unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    pending = head
+    pending = b""
     try:
-        while pending or (pending := next(rest, b"")):
+        while pending or (pending := next(pieces, b"")):
             if unzip.eof:
                 unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
             yield unzip.decompress(pending, min(_READ_BYTES, maximum_bytes + 1))

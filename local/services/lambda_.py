@@ -7,9 +7,6 @@ from local.code import zip_bytes
 from local.monitor import Created
 from local.services import Clients, Inputs, creates
 
-# Each is a process of this machine.
-CONCURRENT_BATCHES = 5
-
 
 @creates(
     "aws:lambda/function:Function",
@@ -85,8 +82,7 @@ def event_source_mapping(aws: Clients, _name: str, inputs: Inputs) -> Created:
         MaximumBatchingWindowInSeconds="maximumBatchingWindowInSeconds",
     )
     if "scalingConfig" in inputs:
-        limit = min(inputs["scalingConfig"]["maximumConcurrency"], CONCURRENT_BATCHES)
-        request["ScalingConfig"] = {"MaximumConcurrency": limit}
+        request["ScalingConfig"] = {"MaximumConcurrency": inputs["scalingConfig"]["maximumConcurrency"]}
     if "filterCriteria" in inputs:
         filters = [{"Pattern": entry["pattern"]} for entry in inputs["filterCriteria"]["filters"]]
         request["FilterCriteria"] = {"Filters": filters}

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import stat
 from pathlib import Path
 
 import yaml
@@ -19,17 +20,19 @@ def test_a_valid_file_is_reported_and_exits_with_0(pipeline: Command, tmp_path: 
     path.write_bytes(gzip.compress((HEADER + GOOD).encode()))
     done = pipeline("csv", "check", str(path))
     assert (done.exit_code, done.stderr) == (0, "")
-    assert "1 rows: 1 processed (100.00%), 0 rejected" in done.stdout
+    assert "1 rows: 1 processed (100 %), 0 rejected" in done.stdout
 
 
 def test_rejected_rows_are_counted_and_written_and_exit_with_1(pipeline: Command, tmp_path: Path) -> None:
     path, rejected = tmp_path / "a.csv", tmp_path / "rejected.jsonl"
+    rejected.write_text("of the last run, for everybody to read")
     path.write_text(HEADER + GOOD + "Bob,bob@example.com,1_000,2024-01-02,3\n")
     done = pipeline("csv", "check", str(path), "--rejected", str(rejected), "--json")
     assert done.exit_code == 1
     report = json.loads(done.stdout)
     assert report["reasons"] == [{"column": "amount", "reason": "not_a_number", "count": 1}]
     assert json.loads(rejected.read_text())["raw"] == "Bob,bob@example.com,1_000,2024-01-02,3"
+    assert stat.S_IMODE(rejected.stat().st_mode) == 0o600
 
 
 def test_rejected_rows_are_not_written_over_the_file_itself(pipeline: Command, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import stat
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -108,6 +109,8 @@ def test_a_page_has_charts_of_reasons_nulls_and_distributions() -> None:
     for heading in ("Rejected for", "Nulls in the processed rows", "Distributions", "Columns of the processed rows"):
         assert heading in found.words
     assert "201 rows: 200 processed (99.5 %), 1 rejected, in 1.50 s" in found.words
+    # A stored report may have a rate that was rounded up.
+    assert "(99.5 %)" in page_of(full() | {"success_rate": 1.0}).words
     assert "Suggestion: input.columns.day: {format: ['%d.%m.%Y']}" in found.words
     assert "p5 9, p25 49, p50 99, p75 149, p95 189" in found.words
     # A bar for each reason, null column, bin of price, day and at, and value of size and sold; and the rows' two.
@@ -169,6 +172,7 @@ def test_a_file_without_rows_has_a_page(tmp_path: Path, pipeline: Command) -> No
     (tmp_path / "a.json").write_text(checked.stdout)
     done = pipeline("csv", "report", str(tmp_path / "a.json"), "--html")
     assert (done.exit_code, done.stdout) == (1, f"{tmp_path / 'a.html'}\n")
+    assert stat.S_IMODE((tmp_path / "a.html").stat().st_mode) == 0o600
     assert "not_csv: the file is not CSV; it is a PDF document" in Elements((tmp_path / "a.html").read_text()).words
 
 

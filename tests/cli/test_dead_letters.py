@@ -247,6 +247,13 @@ def test_purged_letters_are_in_a_file_of_their_owner_s_and_the_log_says_who_purg
     assert {letter["id"] for letter in listed["messages"]} == {each["id"] for each in kept}
 
 
+def test_the_record_of_a_purge_names_the_field_of_its_filter_and_not_the_value(pipeline: Command, box: Box) -> None:
+    pipeline("dead-letters", "purge", "--yes", "--no-export", "--field", "who=ann@example.com", env=box.environment)
+    messages = [event["message"] for event in box.logs.filter_log_events(logGroupName="worker")["events"]]
+    assert [json.loads(message)["filter"] for message in messages] == [{"field": "who"}] * 2
+    assert "ann@example.com" not in "".join(messages)
+
+
 def test_a_purge_without_a_record_deletes_nothing(pipeline: Command, box: Box) -> None:
     box.bury(2)
     box.logs.delete_log_group(logGroupName="worker")

@@ -1,5 +1,6 @@
 """Readings by period, and as Parquet read by pyarrow."""
 
+import stat
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -67,6 +68,7 @@ def test_readings_are_parquet_with_a_column_for_each_metric(tmp_path: Path) -> N
     count = 25_000
     many = [reading(number / 60, t=f"{number}.25", **({"h": "-1"} if number % 2 else {})) for number in range(count)]
     write_readings(file, many, ["h", "t"])
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
     table = parquet.read_table(file)
     assert [(field.name, str(field.type)) for field in table.schema] == [
         ("device_id", "string"),
@@ -92,7 +94,7 @@ def test_periods_are_parquet_with_a_row_each(tmp_path: Path) -> None:
 def test_what_cannot_be_written_says_why(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="the metric timestamp has the name of another column; choose one with"):
         write_readings(tmp_path / "x", [reading(0, timestamp="1")], ["timestamp"])
-    with pytest.raises(LocalError, match=r"cannot write .*: Is a directory"):
+    with pytest.raises(LocalError, match=r"cannot create .*: File exists; name another"):
         write_readings(tmp_path, [reading(0, t="1")], ["t"])
 
 

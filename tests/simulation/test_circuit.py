@@ -24,6 +24,7 @@ from handlers.api.circuit_state import (
     State,
     wait_seconds,
 )
+from handlers.shared.log import logger
 from tests.simulation.downstream import SETTINGS, Limited, Outage, playing, refuse
 
 BY_CUSTOMER = replace(SETTINGS, circuit_key_field="customer.id")
@@ -88,6 +89,11 @@ def test_with_a_key_only_its_events_are_held_back_and_they_use_no_attempt() -> N
         assert outage.attempts() == attempts
         assert outage.finished(is_healthy) >= 2_150
         assert sorted(held.name for held in outage.state().keys.values()) == ["0", "10", "20", "30", "40"]
+        # A key can be a person's address: the log has its digest, as the item has, and `pipeline circuit show` the key.
+        logged = [call.kwargs["extra"] for call in vars(logger)["warning"].call_args_list]
+        held_back = [extra for extra in logged if "key_digest" in extra]
+        assert {extra["key_digest"] for extra in held_back} == set(outage.state().keys)
+        assert all(extra.keys() == {"key_digest"} for extra in held_back)
         # Without a circuit it were 1,200: each of 240 events five times.
         assert outage.calls["failed"] < 120
         assert (outage.state().open, outage.dead) == (False, [])

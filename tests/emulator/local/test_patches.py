@@ -6,6 +6,7 @@ import sys
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from local.emulator import Emulator, Keys
 from local.services import Clients
+from tests.processes import happens
 
 Allow = list[tuple[str, str]]
 
@@ -161,6 +163,68 @@ def test_a_layer_comes_before_the_sdk_of_the_runtime(aws: Clients, tmp_path: Pat
     code = "import six, urllib3\ndef handler(event, context):\n    return six.__version__"
     function = _function(aws, code, Layers=[layer["LayerVersionArn"]])
     assert json.load(aws("lambda").invoke(FunctionName=function)["Payload"]) == "of the layer"
+
+
+# Waits until five have begun, so that as many run at once as may.
+CROWD = """
+import os, time
+def handler(event, context):
+    name = event["Records"][0]["messageId"]
+    begun = f"{folder}/{{name}}.running"
+    open(begun, "w").close()
+    until = time.monotonic() + 30
+    while len(os.listdir("{folder}")) < 5 and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    running = sum(each.endswith(".running") for each in os.listdir("{folder}"))
+    os.rename(begun, f"{folder}/{{name}}.beside-{{running}}")
+"""
+
+
+def test_five_batches_of_a_queue_are_processed_at_once_whatever_its_mapping_allows(
+    aws: Clients, queue: str, tmp_path: Path
+) -> None:
+    """The circuit breaker changes what the mapping allows while the pipeline runs."""
+    function = _function(aws, CROWD.format(folder=tmp_path), Timeout=60)
+    source = aws.arn("sqs", queue.rpartition("/")[2])
+    mapping = aws("lambda").create_event_source_mapping(FunctionName=function, EventSourceArn=source, BatchSize=1)
+    aws("lambda").update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": 50})
+    for name in range(12):
+        aws("sqs").send_message(QueueUrl=queue, MessageBody=str(name))
+
+    def done() -> list[int]:
+        return [int(path.suffix.rpartition("-")[2]) for path in tmp_path.glob("*.beside-*")]
+
+    assert happens(lambda: len(done()) == 12, 60)
+    assert max(done()) == 5
+
+
+FRAIL = """
+import os, time
+if os.path.exists("{folder}/busy"):
+    os._exit(1)
+def handler(event, context):
+    open("{folder}/busy", "w").close()
+    while not os.path.exists("{folder}/go"):
+        time.sleep(0.05)
+    return "done"
+"""
+
+
+def test_a_process_that_does_not_start_leaves_the_others_alone(aws: Clients, tmp_path: Path) -> None:
+    function = _function(aws, FRAIL.format(folder=tmp_path), Timeout=60)
+
+    def invoke() -> Any:
+        return json.load(aws("lambda").invoke(FunctionName=function)["Payload"])
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(invoke)
+        try:
+            assert happens((tmp_path / "busy").exists, 30)
+            assert "exited immediately" in invoke()["errorMessage"]
+        finally:
+            (tmp_path / "go").touch()
+        assert first.result() == "done"
 
 
 def _function(aws: Clients, code: str, **more: Any) -> str:

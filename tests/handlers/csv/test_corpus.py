@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handlers.csv import content as content_module
 from handlers.csv.checks import DatetimeCheck, instant_of
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.content import Content
@@ -33,6 +34,11 @@ SHIPPED = FileFormat(
 ANYTHING = FileFormat(columns=(Column("a"), Column("b")))
 HEADER = "name,email,amount,date,quantity\n"
 GOOD = "Ann,ann@example.com,12.50,2024-01-02,3\n"
+FILE = gzip.compress((HEADER + GOOD).encode())
+# https://www.rfc-editor.org/rfc/rfc1952 (2.3), https://www.rfc-editor.org/rfc/rfc1951 (3.2.4)
+GZIP_START = b"\x1f\x8b\x08" + bytes(7)
+GZIP_START_WITH_NAME = b"\x1f\x8b\x08\x08" + bytes(6)
+EMPTY_BLOCK = b"\0\0\0\xff\xff"
 GOOD_ROW = {"name": "Ann", "email": "ann@example.com", "amount": 12.5, "date": "2024-01-02", "quantity": 3}
 
 
@@ -603,6 +609,34 @@ def test_bytes_after_a_gzip_file_are_reported_and_cost_no_row(rest: bytes) -> No
 def test_a_gzip_bomb_fails() -> None:
     bomb = gzip.compress((HEADER + GOOD).encode() + (b"x" * 999 + b"\n") * 100_000, 9)
     assert refusal(bomb) == "expands_too_much"
+
+
+@pytest.mark.parametrize(
+    ("start", "repeated"),
+    [
+        (FILE, gzip.compress(b"")),
+        (FILE, gzip.compress(b"\n")),
+        (FILE, bytes(999)),
+        (FILE, b"x" * 999),
+        (FILE + GZIP_START, EMPTY_BLOCK),
+        (FILE + GZIP_START_WITH_NAME, b"x" * 999),
+    ],
+    ids=["empty members", "tiny members", "padding", "other bytes", "empty blocks", "a long name"],
+)
+def test_a_gzip_that_holds_next_to_nothing_fails_before_it_is_read_to_its_end(
+    start: bytes, repeated: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content_module, "OVERHEAD_FREE_BYTES", 2**18)
+    source = io.BytesIO(start + repeated * (2**22 // len(repeated)))
+    content = Content(source.read, SHIPPED.max_expansion)
+    with pytest.raises(FileError, match="less than half of its own size") as refused:
+        content.skip(2**22)
+    assert refused.value.reason == "gzip_corrupt"
+    assert source.tell() < 2**20
+
+
+def test_rows_that_are_compressed_one_by_one_are_read() -> None:
+    assert len(Result(gzip.compress(HEADER.encode()) + gzip.compress(GOOD.encode()) * 9_000).rows) == 9_000
 
 
 # Line ends

@@ -172,6 +172,33 @@ def test_a_gzip_that_grows_beyond_the_limit_is_refused_before_it_has_grown() -> 
         decoded([bomb], 1_000)
 
 
+@pytest.mark.parametrize(
+    ("start", "repeated"),
+    [
+        (b"", gzip.compress(b"")),
+        (b"", gzip.compress(b" ")),
+        (b"\x1f\x8b\x08" + bytes(7), b"\0\0\0\xff\xff"),
+        (b"\x1f\x8b\x08\x08" + bytes(6), b"x"),
+    ],
+    ids=["empty members", "tiny members", "empty blocks", "a long name"],
+)
+def test_a_gzip_that_holds_next_to_nothing_is_read_up_to_the_limit_and_no_further(
+    start: bytes, repeated: bytes
+) -> None:
+    taken = 0
+
+    def chunks() -> Any:
+        nonlocal taken
+        yield start
+        for _ in range(10):
+            taken += 1
+            yield repeated * 5_000
+
+    with pytest.raises(UnusableObjectError, match="more than 10000 bytes"):
+        decoded(chunks(), 10_000)
+    assert taken <= 3
+
+
 def test_bytes_that_are_not_utf_8_cost_their_own_reading_only() -> None:
     found = contents(decoded([GOOD.encode() + b"\n" + GOOD.encode().replace(b"d1", b"d\xff") + b"\n"], 10_000))
     assert found.readings == [reading(GOOD)]
