@@ -1,4 +1,4 @@
-"""Devices of a stack of the variant iot: their newest readings, with limits."""
+"""Devices of a stack of the variant iot: their newest readings, with limits and alerts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,13 +9,16 @@ from markupsafe import Markup
 
 from cli.console.charts import Series, line_chart
 from cli.core.stack import Stack
+from cli.readings import alerts_in, silence_of
+from cli.readings_plot import MARKS, alerts_of
 from components.options.iot import IotPipelineConfig
 from handlers.iot.readings import timestamp_of
 from handlers.iot.table import ReadingTable
-from handlers.iot.thresholds import BOUNDS, Thresholds
+from handlers.iot.thresholds import BOUNDS, Alert, Thresholds
 
 SHOWN = 500
 LISTED = 200
+LISTED_ALERTS = 20
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Device:
     charts: Mapping[str, Markup]
     names: list[str]
     rows: list[list[str]]
+    now: list[str]
+    """What rings now: alerts that have not ended, and silence."""
+    alerts: list[Alert]
+    """Those that the readings cause, newest first."""
 
 
 class Devices:
@@ -48,6 +55,9 @@ class Devices:
         first, last = (
             f"{datetime.fromisoformat(each.time_key[:19]):%Y-%m-%d %H:%M}" for each in (readings[0], readings[-1])
         )
+        alerts = alerts_of(readings, self._thresholds)
+        places = {timestamp_of(each.time_key): place for place, each in enumerate(readings)}
+        state = self._table.states([device_id])[device_id].state
         charts = {}
         for name in names:
             values = [float(reading.metrics[name]) if name in reading.metrics else None for reading in readings]
@@ -57,7 +67,13 @@ class Devices:
                 for bound in BOUNDS
                 if (limit := level.limit(bound)) is not None
             }
-            charts[name] = line_chart(f"{name} of {device_id}", [Series(name, "accepted", values)], first, last, limits)
+            marks = {
+                places[each.timestamp]: (MARKS[each.kind, each.bound], f"{each.severity} {each.kind} at {each.value}")
+                for each in alerts
+                if each.metric == name and each.timestamp in places
+            }
+            series = [Series(name, "accepted", values)]
+            charts[name] = line_chart(f"{name} of {device_id}", series, first, last, limits, marks)
         rows = [
             [
                 timestamp_of(each.time_key),
@@ -65,4 +81,7 @@ class Devices:
             ]
             for each in reversed(readings)
         ]
-        return Device(device_id, charts, names, rows[:100])
+        now = [alerts_in(state), *silence_of(state)]
+        return Device(
+            device_id, charts, names, rows[:100], [each for each in now if each], alerts[::-1][:LISTED_ALERTS]
+        )

@@ -5,6 +5,7 @@ import re
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import ClassVar
@@ -20,7 +21,9 @@ HOSTILE = "<script>document.title='run'</script><img src=x onerror=alert(1)>\u20
 
 
 ROWS = b"name,email,amount,date,quantity\nA,a@b.example,1.5,2026-01-02,3\nB,b,x,2026-01-02,3\n"
-READING = b'{"device_id": "d-1", "timestamp": "2026-11-20T10:00:00Z", "metrics": {"temperature": 99}}\n'
+# Old ones cause no alert.
+NOW = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+READING = json.dumps({"device_id": "d-1", "timestamp": NOW, "metrics": {"temperature": 99}}).encode()
 
 # With 5,000 this test takes two minutes.
 LETTERS = 100
@@ -189,6 +192,11 @@ def test_a_device_is_found_and_its_readings_drawn_with_their_limits(fleet: Clien
         fleet.until(lambda: "d-1" in pages.get("/devices"))
         page = pages.get("/devices?id=d-1")
         assert "temperature of d-1" in page
+        # It is above its limit, which is seen on the chart, in the list and in its state.
+        fleet.until(lambda: "Now: temperature" in pages.get("/devices?id=d-1"))
+        assert '<text class="mark"' in page
+        assert "Alerts that these readings cause" in page
+        assert "critical crossed at 99" in page
         assert "<td" in page
         assert "pipeline replay" in pages.get("/letters")
         assert pages.ask("/letters", {"kind": "redrive", "a_second": "5"})[0] == 400
