@@ -251,7 +251,9 @@ class Console:
         return self._stack.config_as(CsvPipelineConfig).input.prefix if self._files else READINGS
 
     def _upload_form(self, _request: Request) -> Values:
-        return {"title": "Send", "prefix": self._prefix(), "is_csv": self._files is not None}
+        sample, suffix = self._devices.sample() if self._devices else ("", "")
+        values = {"title": "Send", "prefix": self._prefix(), "is_csv": self._files is not None}
+        return {**values, "sample": sample, "suffix": suffix}
 
     async def _upload(self, request: Request) -> Response:
         """Take a file as the body of a request, and put it into the bucket."""

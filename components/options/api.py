@@ -210,7 +210,8 @@ class StorageOptions(ProtectionOptions):
     results: Literal["object", "inline"] = "object"
     """`object`: in S3, `results/YYYY/MM/DD/{id}.json`. `inline`: in the event's item, 350 KB at most."""
     archive: Feature | None = None
-    """Append each batch's events as gzipped JSON Lines to `archive/type=…/dt=…/hour=…/`. Default: off."""
+    """Append what became of each batch's events, with the events, as gzipped JSON Lines to
+    `archive/type=…/dt=…/hour=…/` (docs/archive.md). Default: off."""
     time_index: bool = True
     """Serve `GET /events`. `false` saves one index write per event; the route then answers 404."""
     time_index_shards: Annotated[int, Field(ge=1, le=64)] = 8

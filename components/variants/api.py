@@ -161,6 +161,7 @@ def _storage_part(storage: StorageOptions, bucket: Bucket) -> Part:
     return Part(
         ingest_grants=[bucket.grant_read(RESULTS)] if in_bucket else [],
         worker_grants=[*([bucket.grant_write(RESULTS)] if in_bucket else []), *archives],
+        outcome_grants=archives,
         expiries={RESULTS: storage.results_expire_after_days, ARCHIVE: storage.archive_expires_after_days},
     )
 

@@ -97,3 +97,5 @@ class ReconcilerSettings(Settings):
     alerts_topic_arn: str
     event_bus_name: str = ""
     """The bus for outcome events; empty without them."""
+    bucket_name: str = ""
+    """Of the archive; empty without one."""

@@ -69,7 +69,8 @@ RECONCILER = [
     (3, "dynamodb:PartiQLInsert"),
     (3, "dynamodb:PartiQLUpdate"),
     (4, "sns:Publish"),
-    (5, "events:PutEvents"),
+    (5, "s3:PutObject"),  # the archive
+    (6, "events:PutEvents"),
 ]
 LISTS = {"ingest": INGEST, "worker": WORKER, "redrive": REDRIVE, "reconciler": RECONCILER}
 
