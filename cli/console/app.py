@@ -117,6 +117,10 @@ class Console:
         handlers: Any = {404: self._not_found, 405: self._not_found, Exception: self._unforeseen}
         return Starlette(routes=routes, exception_handlers=handlers)
 
+    def stop(self) -> None:
+        """End what goes on without a page."""
+        self._letters.stop()
+
     # How pages are answered
 
     def _page(self, template: str, view: Callable[[Request], Values]) -> Callable[[Request], Response]:
