@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "rest": ("dev", {"api": {"kind": "rest"}}),
     "reconciler": ("dev", {"queue": {"reconciler": {}}}),
+    "compactor": ("dev", {"storage": {"archive": {"compaction": {}}}}),
     "csv with redrive": ("csv", {"queue": {"redrive_api": {}}}),
 }
 
