@@ -1,8 +1,9 @@
 """Devices of a stack of the variant iot: their newest readings, with limits and alerts."""
 
+import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from markupsafe import Markup
@@ -11,7 +12,9 @@ from cli.console.charts import Series, line_chart
 from cli.core.stack import Stack
 from cli.readings import alerts_in, silence_of
 from cli.readings_plot import MARKS, alerts_of
+from cli.simulation import uploads
 from components.options.iot import IotPipelineConfig
+from handlers.iot.forms import Form
 from handlers.iot.readings import timestamp_of
 from handlers.iot.table import ReadingTable
 from handlers.iot.thresholds import BOUNDS, Alert, Thresholds
@@ -39,8 +42,25 @@ class Devices:
     """The readings of devices. The stack's AWS clients must be aimed already."""
 
     def __init__(self, stack: Stack) -> None:
-        self._thresholds = Thresholds.from_json(stack.config_as(IotPipelineConfig).thresholds_json())
+        config = stack.config_as(IotPipelineConfig)
+        self._options, self._form = config.readings, config.form_json()
+        self._thresholds = Thresholds.from_json(config.thresholds_json())
         self._table = ReadingTable(stack.output("table_name"))
+
+    def sample(self) -> tuple[str, str]:
+        """Return readings to begin with, as the stack accepts them, and a suffix for their object.
+
+        Both are empty if the stack takes compressed objects only.
+        """
+        suffixes = self._options.suffixes or (".jsonl",)
+        suffix = next((each for each in suffixes if not each.endswith(".gz")), "")
+        if not suffix:
+            return "", ""
+        form = Form.from_json(self._form)
+        start = datetime.now(UTC) - timedelta(hours=1)
+        upload = next(uploads(devices=1, count=1, seed=1, bad_share=0, form=form, start=start))
+        body = gzip.decompress(upload.body) if upload.key.endswith(".gz") else upload.body
+        return body.decode().replace("}, {", "},\n {"), suffix
 
     def names(self, prefix: str) -> list[str]:
         """Return the ids of devices that begin with a text, from an index."""

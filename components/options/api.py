@@ -247,7 +247,7 @@ class EventQueueOptions(QueueOptions):
 
     reconciler: Feature | None = None
     """A function that looks each five minutes at what SQS itself moved to the dead letters, and makes those events
-    `failed`: a worker that cannot start cannot say so (docs/dead-letters.md). Default: off. Its alarms cost 0.60
+    `failed`: a worker that cannot start cannot say so (docs/dead-letters.md). Default: off. Its alarms cost 0.70
     USD a month."""
     fifo: FifoOptions | None = None
     """Process events in order. Default: a standard queue, without ordering."""
