@@ -209,7 +209,7 @@ class ArchiveOptions(Options):
 
     compaction: Feature | None = None
     """Merge the small objects of hours that are over, in a function that runs each hour and may delete from the
-    archive. Default: off. Its alarms cost 0.60 USD a month."""
+    archive. Default: off. Its alarms cost 0.70 USD a month."""
 
 
 class StorageOptions(ProtectionOptions):

@@ -75,7 +75,7 @@ def test_compaction_costs_its_alarms_and_a_read_of_each_object() -> None:
         "lambda.gb_seconds": 36.5,
         "eventbridge.scheduler_invocations": 730,
         "cloudwatch.log_gb": 0.0012,
-        "cloudwatch.alarm_metrics": 6,
+        "cloudwatch.alarm_metrics": 7,
         "s3.get_requests": 1_000_000,
         "s3.put_requests": 3_920,
     }
