@@ -1,6 +1,7 @@
 """The compactor as it is deployed: its schedule, its rights, its alarms."""
 
 from collections.abc import Callable
+from typing import Any
 
 from components.compactor import SIZE, STOPPED_AFTER_SECONDS
 from handlers.api.compactor import STOPPING_SECONDS
@@ -9,7 +10,7 @@ from local.recording import Graph
 from .test_roles import LOGS, statements
 
 NAME = "pipeline-compactor"
-ON = {"archive": {"compaction": {}}}
+ON: dict[str, Any] = {"archive": {"compaction": {}}}
 
 
 def test_there_is_none_unless_asked_for(graph_of: Callable[..., Graph]) -> None:
