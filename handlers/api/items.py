@@ -19,6 +19,7 @@ from handlers.api.events import Envelope
 from handlers.shared.dynamodb import Condition
 
 SECONDS_A_DAY = 86_400
+KEPT_SECONDS = 15 * SECONDS_A_DAY
 
 
 class CountedItem(TypedDict):
@@ -53,6 +54,8 @@ class EventItem(CountedItem):
     rejected_message_id: NotRequired[str | None]
     """The message that the worker put with the dead letters."""
     result_key: NotRequired[str | None]
+    replay: NotRequired[str | None]
+    """The last replay that began the event anew."""
 
 
 class EventItemWithResult(EventItem):
@@ -102,8 +105,20 @@ class Completion:
         retried = ("next_attempt_at", "noted_message_id", "noted_receives")
         omitted = ("envelope", "status", *(() if self.status == "retrying" else retried))
         stored = {name: value for name, value in vars(self).items() if name not in omitted}
-        return {**stored, "running_until": None} if self.status == "retrying" else stored
+        return stored if self.status == "succeeded" else {**stored, "running_until": None}
 
+
+# What a replay takes from the item of an event that it begins anew. Its result stays until there is another one.
+RENEWED = (
+    "completed_at",
+    "error",
+    "error_type",
+    "next_attempt_at",
+    "noted_message_id",
+    "noted_receives",
+    "rejected_message_id",
+    "running_until",
+)
 
 # Conditions and keys
 
@@ -136,16 +151,20 @@ def same_event(envelope: Envelope) -> list[Condition]:
 
 def new_item(envelope: Envelope, status: str, expire_seconds: int) -> EventItem:
     """Return the item of an event that is not in the time index."""
+    expires_at = int(datetime.fromisoformat(envelope.received_at).timestamp()) + expire_seconds
     item = EventItem(
         id=envelope.id,
         type=envelope.type,
         status=status,
         received_at=envelope.received_at,
         attempts=0,
-        expires_at=int(datetime.fromisoformat(envelope.received_at).timestamp()) + expire_seconds,
+        # An event may come long after it was received, as a redrive or a replay. SQS keeps no message longer than this.
+        expires_at=max(expires_at, int(time.time()) + min(expire_seconds, KEPT_SECONDS)),
     )
     if envelope.fingerprint:
         item["fingerprint"] = envelope.fingerprint
+    if envelope.replay:
+        item["replay"] = envelope.replay
     return item
 
 
