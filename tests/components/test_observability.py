@@ -22,6 +22,7 @@ SECRET_ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:github-AbCdEf
 MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "rest": ("dev", {"api": {"kind": "rest"}}),
     "reconciler": ("dev", {"queue": {"reconciler": {}}}),
+    "compactor": ("dev", {"storage": {"archive": {"compaction": {}}}}),
     "csv with redrive": ("csv", {"queue": {"redrive_api": {}}}),
 }
 
