@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -71,19 +70,26 @@ def project(folder: Path) -> None:
 
 @contextmanager
 def local(folder: Path, stack: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Run a stack with its console; yields the console's address and the outputs of the stack."""
-    seen = folder / f"{stack}.txt"
-    command = [sys.executable, "-W", "ignore", "-m", "cli", "local", "--stack", stack]
+    """Run a stack and its console; yields the console's address and the outputs of the stack."""
+    seen, state = folder / f"{stack}.txt", folder / f".pipeline/local-{stack}.json"
+    command = [sys.executable, "-W", "ignore", "-m", "cli"]
+    own: dict[str, Any] = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": str(folder)}}
     with (
         seen.open("w") as live,
         subprocess.Popen(  # noqa: S603  ourselves
-            command, cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, stdout=subprocess.DEVNULL, stderr=live
+            [*command, "local", "--stack", stack], stdout=subprocess.DEVNULL, stderr=live, **own
         ) as process,
     ):
         try:
-            address = until(lambda: re.search(r"in the browser: (http\S+)\n", seen.read_text()))[1]
-            state = json.loads((folder / f".pipeline/local-{stack}.json").read_text())
-            yield address, state["outputs"]
+            until(lambda: "Ctrl-C stops it" in seen.read_text())
+            with subprocess.Popen(  # noqa: S603  ourselves
+                [*command, "console", "--stack", stack], stdout=subprocess.PIPE, text=True, **own
+            ) as pages:
+                try:
+                    line = str(pages.stdout and pages.stdout.readline())
+                    yield line.partition(": ")[2].strip(), json.loads(state.read_text())["outputs"]
+                finally:
+                    pages.terminate()
         finally:
             process.terminate()
 
@@ -157,6 +163,11 @@ def report(browser: Browser, root: str, folder: Path) -> bytes:
     return browser.screenshot()
 
 
+def root_of(browser: Browser) -> str:
+    """Return the address below which the pages of the console are, of the first page that it led to."""
+    return str(browser.run("return location.href")).removesuffix("/")
+
+
 def console_pictures() -> Iterator[tuple[str, bytes]]:
     """Yield the screenshots with their file names. Needs Chromium and its driver."""
     with (
@@ -169,11 +180,11 @@ def console_pictures() -> Iterator[tuple[str, bytes]]:
         with local(folder, "csv") as (address, _):
             browser.open(address)
             browser.show_on(WIDTH, HEIGHT, "light")
-            yield "console-report.png", report(browser, address.partition("/?")[0], folder)
+            yield "console-report.png", report(browser, root_of(browser), folder)
         with local(folder, "shop") as (address, outputs):
             browser.open(address)
             browser.show_on(WIDTH, HEIGHT, "dark")
-            root, processor = address.partition("/?")[0], folder / "processors/shop.py"
+            root, processor = root_of(browser), folder / "processors/shop.py"
             yield "console-story.png", story(browser, root, outputs["api_url"], processor)
             browser.open(root)
             browser.show_on(WIDTH, HEIGHT, "light")

@@ -59,7 +59,7 @@ def run_csv_check(file: str, stack: str, rejected_file: str | None, *, as_json: 
         "reason": reason,
         "error": error,
         "duration_seconds": round(time.perf_counter() - started, 3),
-        **engine.report(),
+        **engine.report(has_outputs=status != "failed"),
     }
     if as_json:
         write_json(report)

@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from cli.core.terminal import inert
-from cli.file_report import notes
+from cli.file_report import notes, percent
 
 if TYPE_CHECKING:
     from cli.csv_report import ColumnReport, Distribution, FileReport
@@ -64,7 +64,7 @@ def page(report: "FileReport") -> str:
 
 
 def _summary(report: "FileReport") -> Iterator[str]:
-    rate = "" if report.success_rate is None else f" ({_percent(report.success_rate)})"
+    rate = f" ({percent(report.processed / report.rows)})" if report.rows else ""
     yield f"<h1>{_text(report.key)}: {_text(report.status)}</h1>"
     if report.error:
         yield f"<p>{_text(report.reason or '')}: {_text(report.error)}</p>"
@@ -114,7 +114,7 @@ def _nulls(report: "FileReport") -> Iterator[str]:
     shares = [(name, column.nulls, column.nulls / (column.count + column.nulls)) for name, column in counted]
     shares.sort(key=lambda each: -each[2])
     rows = (
-        [_cell(name), _number_cell(f"{nulls:,}"), _number_cell(_percent(share)), f"<td>{_bar(share, 'bar')}</td>"]
+        [_cell(name), _number_cell(f"{nulls:,}"), _number_cell(percent(share)), f"<td>{_bar(share, 'bar')}</td>"]
         for name, nulls, share in shares[:SHOWN_COLUMNS]
     )
     yield "<h2>Nulls in the processed rows</h2>"
@@ -140,11 +140,11 @@ def _distributions(report: "FileReport") -> Iterator[str]:
 def _chart(distribution: "Distribution") -> str:
     if distribution.bins:
         ends = f"{_shown(distribution.bins[0].start)} to {_shown(distribution.bins[-1].end)}"
-        titles = [f"{_shown(each.start)} to {_shown(each.end)}: {_percent(each.share)}" for each in distribution.bins]
+        titles = [f"{_shown(each.start)} to {_shown(each.end)}: {percent(each.share)}" for each in distribution.bins]
         bars = _histogram([each.share for each in distribution.bins], titles, ends)
         return f'{bars}<p class="soft">{ends}</p>'
     rows = (
-        [_cell(each.value or "(empty)"), _number_cell(_percent(each.share)), f"<td>{_bar(each.share, 'bar', 100)}</td>"]
+        [_cell(each.value or "(empty)"), _number_cell(percent(each.share)), f"<td>{_bar(each.share, 'bar', 100)}</td>"]
         for each in distribution.values
     )
     return "".join(_table([], rows))
@@ -187,11 +187,6 @@ def _shown(value: Any) -> str:
     if value is None:
         return ""
     return _text(f"{value:.10g}" if isinstance(value, float) else str(value))
-
-
-def _percent(share: float) -> str:
-    # Rounded down: only what is all of it is 100 %.
-    return f"{int(share * 10_000) / 100:g} %"
 
 
 def _cell(text: str) -> str:

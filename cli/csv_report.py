@@ -98,6 +98,7 @@ class FileReport(_Model):
     processed: Count
     rejected: Count
     success_rate: Share | None
+    rows_read: Count | None = None
     duration_seconds: float = 0
     completed_at: str | None = None
     reason: str | None = None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 import yaml
@@ -25,10 +26,10 @@ def show_report(report: Mapping[str, Any], console: Console, rejected_rows: Tabl
     console.print(f"{inert(report['key'])}: {report['status']}", markup=False, highlight=False)
     if report.get("error"):
         console.print(f"{report['reason']}: {inert(report['error'])}", markup=False, highlight=False, soft_wrap=True)
-    rate = report["success_rate"]
-    share = "" if rate is None else f" ({rate:.2%})"
+    rows = report["rows"]
+    share = f" ({percent(report['processed'] / rows)})" if rows else ""
     console.print(
-        f"{report['rows']} rows: {report['processed']} processed{share}, {report['rejected']} rejected, "
+        f"{rows} rows: {report['processed']} processed{share}, {report['rejected']} rejected, "
         f"in {report['duration_seconds']:.2f} s",
         highlight=False,
     )
@@ -49,8 +50,16 @@ def show_report(report: Mapping[str, Any], console: Console, rejected_rows: Tabl
         console.print(_columns(report["columns"]))
 
 
+def percent(share: float) -> str:
+    """Return a share as a percentage, rounded down: only all of it is 100 %."""
+    # Its shortest text, as 0.29 * 10,000 is below 2,900.
+    return f"{int(Decimal(repr(share)) * 10_000) / 100:g} %"
+
+
 def notes(report: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a report says in words: what was left out or assumed, and what may help."""
+    if report["status"] != "succeeded" and (read := report.get("rows_read")):
+        yield f"{read} rows were read; none of them is in an output"
     no_rows = [f"{count} {name.replace('_', ' ')}" for name in NO_ROWS if (count := report.get(name))]
     if no_rows:
         yield f"Not rows: {', '.join(no_rows)}"

@@ -454,6 +454,23 @@ def remove_readings(
 
 
 @command(app)
+def erase(
+    name: Annotated[
+        str, typer.Argument(metavar="ID|KEY", help="An event's id, a device's id (iot) or an upload's key (csv).")
+    ],
+    stack: StackOption = "dev",
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what there is.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Erase all that a stack keeps of an event, a device or an upload, after asking. Exit 1 if anything is left."""
+    from cli.erase.run import run_erase
+
+    return run_erase(stack, name, dry_run=dry_run, sure=yes, as_json=as_json)
+
+
+@command(app)
 def replay(stack: IotStackOption = "iot", *, as_json: JsonOption = False) -> int:
     """Invoke an iot stack's worker with its dead letters, and delete those that succeed. Exit 1 if any is left."""
     from cli.replay import run_replay

@@ -139,7 +139,7 @@ class Bucket(pulumi.ComponentResource):
     def grant_remove(self, *prefixes: str) -> Grant:
         """To delete objects below prefixes."""
         resources = tuple(Output.concat(self.arn, "/", prefix, "*") for prefix in prefixes)
-        return Grant(("s3:DeleteObject",), resources, why="remove what newer versions replace")
+        return Grant(("s3:DeleteObject",), resources, why="remove outputs that no longer apply")
 
     def grant_read(self, prefix: str) -> Grant:
         """To read objects below a prefix, also by a signed URL that the function hands out."""

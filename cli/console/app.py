@@ -62,7 +62,11 @@ class Console:
         self._overview = Overview(stack, graph, letters, every_seconds=every_seconds)
         # An iot stack's letters are records of invocations, which `pipeline replay` uploads again.
         self._letters = Letters(
-            letters, stack.outputs.get("queue_url"), self._variant, lambda wanted: PurgeRecord(stack, wanted, None)
+            letters,
+            stack.outputs.get("queue_url"),
+            self._variant,
+            lambda wanted: PurgeRecord(stack, wanted, None),
+            stack.refuse_ended,
         )
         is_api = self._variant == "api"
         self._events = Events(stack) if is_api else None
@@ -78,7 +82,7 @@ class Console:
         """Return the ASGI application."""
         letters = self._letters
         routes = [
-            Route("/", self._page("overview.html", lambda _: self._overview.page())),
+            Route("/", self._page("overview.html", lambda asked: self._overview.page(_root(asked)))),
             Route("/nodes/{key}", self._page("node.html", lambda asked: self._overview.node(asked.path_params["key"]))),
             Route("/letters", self._page("letters.html", self._letter_list)),
             Route("/letters/{id}", self._page("letter.html", lambda asked: letters.one(asked.path_params["id"]))),
@@ -110,7 +114,8 @@ class Console:
                 Route("/send", self._page("upload.html", self._upload_form)),
                 Route("/send", self._upload, methods=["POST"]),
             ]
-        return Starlette(routes=routes, exception_handlers={404: self._not_found, 405: self._not_found})
+        handlers: Any = {404: self._not_found, 405: self._not_found, Exception: self._unforeseen}
+        return Starlette(routes=routes, exception_handlers=handlers)
 
     # How pages are answered
 
@@ -119,6 +124,7 @@ class Console:
 
         def show(request: Request) -> Response:
             try:
+                self._stack.refuse_ended()
                 values = view(request)
             except SHOWN_ERRORS as error:
                 return self._error(request, error)
@@ -131,13 +137,16 @@ class Console:
 
         def find(request: Request) -> Response:
             wanted = request.query_params.get("id", "").strip()
-            return RedirectResponse(f"/events/{quote(wanted, safe='')}", 303) if wanted else show(request)
+            return (
+                RedirectResponse(f"{_root(request)}/events/{quote(wanted, safe='')}", 303) if wanted else show(request)
+            )
 
         return find
 
     def _form_page(self, template: str, view: Callable[[Values], Values]) -> Callable[[Request], Any]:
         async def show(request: Request) -> Response:
             try:
+                self._stack.refuse_ended()
                 values = await run_in_threadpool(view, await _fields(request))
             except SHOWN_ERRORS as error:
                 return self._error(request, error)
@@ -150,16 +159,17 @@ class Console:
 
         async def act(request: Request) -> Response:
             try:
+                self._stack.refuse_ended()
                 await run_in_threadpool(action, request, await _fields(request))
             except SHOWN_ERRORS as error:
                 return self._error(request, error)
-            return RedirectResponse("/letters", status_code=303)
+            return RedirectResponse(f"{_root(request)}/letters", status_code=303)
 
         return act
 
     def _rendered(self, request: Request, template: str, values: Values, status: int = 200) -> Response:
         whole = {"stack": self._stack.name, "variant": self._variant, "read_only": self._read_only, **values}
-        whole |= {"path": request.url.path, "every_ms": round(self._every_seconds * 1_000)}
+        whole |= {"root": _root(request), "path": _path(request), "every_ms": round(self._every_seconds * 1_000)}
         whole["is_local"] = self._stack.is_local
         page = self._templates.get_template(template)
         if "live" not in page.blocks or "x-live" not in request.headers:
@@ -180,8 +190,14 @@ class Console:
         return self._rendered(request, "error.html", values, 400 if isinstance(error, ApiError | ValueError) else 502)
 
     async def _not_found(self, request: Request, _error: Exception) -> Response:
-        values = {"title": "Not found", "message": f"there is nothing at {request.url.path}"}
+        values = {"title": "Not found", "message": f"there is nothing at {_path(request)}"}
         return self._rendered(request, "error.html", values, 404)
+
+    async def _unforeseen(self, request: Request, error: Exception) -> Response:
+        """Answer for a fault of the console itself, which the server prints with its traceback, too."""
+        said = f"the console failed: {type(error).__name__}: {error}"
+        message = f"{one_line(Exception(said))}; the traceback is in the terminal where it runs. Other pages may work."
+        return self._rendered(request, "error.html", {"title": "A fault of the console", "message": message}, 500)
 
     # Events
 
@@ -240,6 +256,7 @@ class Console:
     async def _upload(self, request: Request) -> Response:
         """Take a file as the body of a request, and put it into the bucket."""
         try:
+            self._stack.refuse_ended()
             name = request.query_params.get("name", "")
             if not name or "/" in name or not name.isprintable():
                 raise ValueError("the file needs a name without /")
@@ -257,7 +274,8 @@ class Console:
 
     def _letter_list(self, request: Request) -> Values:
         wanted = request.query_params.get("error_type") or None
-        return self._letters.list(wanted, looks="x-live" not in request.headers)
+        looks = "x-live" not in request.headers
+        return self._letters.list(wanted, looks=looks, counts_all=request.query_params.get("count") == "all")
 
     def _file_list(self, request: Request) -> Values:
         assert self._files is not None  # noqa: S101  as above
@@ -286,6 +304,15 @@ class Console:
         device = self._devices.device(device_id) if device_id else None
         names = [] if device else self._devices.names(device_id)
         return {"title": "Devices", "device": device, "device_id": device_id, "names": names}
+
+
+def _root(request: Request) -> str:
+    """Return what the path of each page begins with: a secret of the run, see cli/console/gate.py."""
+    return str(request.scope["root_path"])
+
+
+def _path(request: Request) -> str:
+    return str(request.scope["path"]).removeprefix(_root(request))
 
 
 async def _fields(request: Request) -> dict[str, str]:

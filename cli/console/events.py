@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -115,6 +116,21 @@ class Events:
         return sorted(found, key=lambda line: line.time_ms)
 
     def _matching(self, text: str, since: datetime) -> list[Line]:
-        groups = self._stack.outputs.get("log_groups", {})
-        reader = LogReader(boto3.client("logs"), groups, round(since.timestamp() * 1_000), pattern=f'"{text}"')
-        return [line for line in reader.read() if text in line.message and entry_of(line.message)]
+        """Return the log entries that contain a text."""
+        groups, pattern = self._stack.outputs.get("log_groups", {}), _pattern(text)
+        if not pattern:
+            return []
+        reader = LogReader(boto3.client("logs"), groups, round(since.timestamp() * 1_000), pattern=pattern)
+        logged = json.dumps(text)[1:-1]
+        return [line for line in reader.read() if logged in line.message and entry_of(line.message)]
+
+
+def _pattern(text: str) -> str:
+    """Return a filter pattern for the log entries that may contain a text; empty if none can be written.
+
+    A client chooses its correlation id. A pattern has no escape for quotation marks, and JSON escapes them in the line,
+    and backslashes, too. So the longest part without either is looked for:
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
+    """
+    longest = max(re.split(r'["\\]', text), key=len)
+    return f'"{longest}"' if longest.strip() else ""

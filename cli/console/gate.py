@@ -4,8 +4,8 @@ The console listens on 127.0.0.1, which other users of the machine and every web
 """
 
 import hmac
+import secrets
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from local.gate import Application, Message, Receive, Send, headers_of, is_foreign, misdirected
@@ -25,19 +25,20 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _READING = ("GET", "HEAD")
+_COOKIE = "pipeline-console"
 
 
 class Gate:
     """An ASGI application in front of the console's.
 
-    The address with `?token=` sets a cookie, which every page needs.
+    The address with `?token=` sets a cookie, which every page needs. A browser sends a cookie to all ports of a host,
+    also to servers of other users. So it belongs to a path that nobody else knows, below which all pages are.
     """
 
     def __init__(self, application: Application, port: int, token: str, *, read_only: bool) -> None:
         self._application = application
         self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-        # Cookies are shared by all ports of a host.
-        self._cookie = f"pipeline-console-{port}"
+        self._root = f"/{secrets.token_hex(16)}"
         self._token = token
         self._read_only = read_only
 
@@ -53,10 +54,10 @@ class Gate:
         if reason is not None:
             await _answer(send, 403, [], reason)
         elif (token := self._given(scope)) is None:
-            await self._application(scope, receive, _with_headers(send))
+            await self._application({**scope, "root_path": self._root}, receive, _with_headers(send))
         elif self._is_token(token):
-            cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict"
-            await _answer(send, 303, [("Location", "/"), ("Set-Cookie", cookie)], "")
+            cookie = f"{_COOKIE}={self._token}; Path={self._root}/; HttpOnly; SameSite=Strict"
+            await _answer(send, 303, [("Location", f"{self._root}/"), ("Set-Cookie", cookie)], "")
         else:
             await _answer(send, 403, [], "this token is not the console's; open the address that it printed")
 
@@ -66,7 +67,8 @@ class Gate:
             return reason
         if is_foreign(headers, self._hosts):
             return "the request comes from a page of another origin"
-        if self._given(scope) is None and not self._has_cookie(headers):
+        is_own_page = scope["path"].startswith(f"{self._root}/") and self._has_cookie(headers)
+        if self._given(scope) is None and not is_own_page:
             return "open the address that the console printed, with its token"
         return None if scope["method"] in _READING else self._refusal_of_change(headers)
 
@@ -85,11 +87,9 @@ class Gate:
         return found[0] if found else None
 
     def _has_cookie(self, headers: Mapping[str, str]) -> bool:
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return False
-        return cookie is not None and self._is_token(cookie.value)
+        # Any of them: another server of this host can add a cookie of the same name.
+        pairs = (each.strip().partition("=") for each in headers.get("cookie", "").split(";"))
+        return any(name == _COOKIE and self._is_token(value) for name, _, value in pairs)
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self._token.encode())

@@ -71,8 +71,8 @@ class Overview:
         groups = stack.outputs.get("log_groups", {})
         self._traffic = Traffic(LogReader(boto3.client("logs"), groups, since_ms), every_seconds=every_seconds)
 
-    def page(self) -> Values:
-        """Return what the first page shows. Raises botocore's errors."""
+    def page(self, root: str) -> Values:
+        """Return what the first page shows, with links to paths below `root`. Raises botocore's errors."""
         now, alarms = self._traffic.now(), self._alarms()
         queue, letters = self._queue_url and queues.depth(self._queue_url), self._letters.depth()
         ringing = [each for each in alarms if each.rings]
@@ -80,7 +80,7 @@ class Overview:
         lines = [f"{line.function}  {text}" for line in now.lines[-SHOWN_LINES:] for text in shown(line.message)]
         return {
             "title": "Overview",
-            "graph": self._drawn(now, {"queue": queue, "letters": letters}, ringing),
+            "graph": self._drawn(now, {"queue": queue, "letters": letters}, ringing, f"{root}/nodes/{{}}"),
             "charts": _charts(now),
             "totals": now.totals,
             "queue": queue,
@@ -165,7 +165,7 @@ class Overview:
             if f'"{resource.physical_name}"' in metrics:
                 yield key
 
-    def _drawn(self, now: Picture, depths: Mapping[str, int | None], ringing: list[Alarm]) -> Any:
+    def _drawn(self, now: Picture, depths: Mapping[str, int | None], ringing: list[Alarm], href: str) -> Any:
         alarmed = {key for alarm in ringing for key in alarm.watched}
         active = {key for key in self._nodes if self._function_of(key) in now.active}
         edges = [
@@ -184,7 +184,7 @@ class Overview:
             )
             for key, resource in self._nodes.items()
         ]
-        return graph(nodes, edges, "/nodes/{}")
+        return graph(nodes, edges, href)
 
     def _is_lit(self, source: str, target: str, active: set[str], now: Picture) -> bool:
         """Return True if something passes: where a function works; to alerts and dead letters only after a failure."""

@@ -12,9 +12,9 @@ import boto3
 
 from cli.core.http import Access, Answer, request
 from cli.core.json_text import parse_object, read_text
+from cli.core.removal import remove_dead_letters, remove_item, remove_objects
 from cli.core.stack import Stack
 from cli.core.suggestions import suggest
-from cli.verify.removal import remove_dead_letters, remove_item, remove_objects
 from cli.verify.samples import put, value_of
 from components.options.api import ApiOptions, ApiPipelineConfig
 from components.options.schemas import read_event_schema

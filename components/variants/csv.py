@@ -56,7 +56,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             alerts.grant_publish(),
             notifications.grant_publish("NOTIFICATIONS_TOPIC_ARN"),
             outputs.grant_see_missing("an output"),
-            *([outputs.grant_remove(PROCESSED, REJECTED)] if config.output.versions == "latest" else []),
+            outputs.grant_remove(PROCESSED, REJECTED),
         ],
         environment={
             "INPUT_PREFIX": config.input.prefix,

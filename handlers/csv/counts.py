@@ -37,7 +37,8 @@ class Counts:
             "rows": self.rows,
             "processed": self.processed,
             "rejected": self.rejected,
-            "success_rate": round(self.processed / self.rows, 6) if self.rows else None,
+            # Rounded down: only where all rows were processed it is 1.
+            "success_rate": self.processed * 10**6 // self.rows / 10**6 if self.rows else None,
             "blank_lines": self.skipped["blank"],
             "comment_lines": self.skipped["comment"],
             "footer_rows": self.skipped["footer"],

@@ -294,11 +294,10 @@ class CsvEngine:
 
     # Report and state
 
-    def report(self) -> dict[str, Any]:
-        """Return the counts, the statistics and the reasons of rejections so far."""
-        return file_report(
-            self._format, self.table, self.counts, self._evidence, self.encoding.name, self.encoding_position
-        )
+    def report(self, *, has_outputs: bool = True) -> dict[str, Any]:
+        """Return the counts, the statistics and the reasons of rejections so far; `has_outputs` as in `file_report`."""
+        read = self.table, self.counts, self._evidence, self.encoding.name, self.encoding_position
+        return file_report(self._format, *read, has_outputs=has_outputs)
 
     def state(self) -> dict[str, Any]:
         """Return the state that lets another engine continue at `offset`. JSON can represent it."""

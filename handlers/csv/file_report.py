@@ -19,13 +19,19 @@ def file_report(
     evidence: Evidence,
     encoding: str,
     encoding_position: int,
+    *,
+    has_outputs: bool,
 ) -> dict[str, Any]:
-    """Return the counts, the statistics, the reasons of rejections and what may help. `table` None: no header yet."""
+    """Return the counts, the statistics, the reasons of rejections and what may help. `table` None: no header yet.
+
+    Without outputs nothing is counted but `rows_read`: the rows are nowhere.
+    """
     plan = table.plan if table else None
     # Before the columns, which name what failed.
-    distributions = table.distributions() if table else {}
+    distributions = table.distributions() if table and has_outputs else {}
     return {
-        **counts.report(),
+        **(counts if has_outputs else Counts()).report(),
+        "rows_read": counts.rows,
         "encoding": encoding,
         "delimiter": table.delimiter if table else None,
         "header_line": table.header_line if table else None,
@@ -33,7 +39,7 @@ def file_report(
         "missing_columns": plan.missing if plan else [],
         "unknown_columns": plan.unknown if plan else [],
         **_suggestions(file_format, table, counts, evidence),
-        "columns": table.report() if table else {},
+        "columns": table.report() if table and has_outputs else {},
         "distributions": distributions,
     }
 

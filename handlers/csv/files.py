@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict, cast
@@ -15,6 +16,7 @@ PROCESSING, SUCCEEDED, FAILED, SKIPPED = "processing", "succeeded", "failed", "s
 READABLE_BYTES = 800
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAXIMUM_OBJECT_BYTES = 50 * 1024**4
+ALERTS_KEPT_SECONDS = 86_400
 
 
 class FileKeys(TypedDict):
@@ -82,7 +84,7 @@ class FileItem(FileKeys):
     generation: NotRequired[int]
     """How often the file was read again because its object was put again after another one of the same key."""
     replaces: NotRequired[list[str]]
-    """The outputs of older versions that this one replaces."""
+    """Outputs that no longer apply: those of older versions, or those of a file that did not succeed."""
     superseded_by: NotRequired[str]
     """The file of the same key whose outputs are current. Empty: this one is current again."""
     missing_columns: NotRequired[list[str]]
@@ -207,7 +209,7 @@ class FileTable:
             {"status": PROCESSING, "owner": owner, "lease_until": until, "attempts": 1, "started_at": started_at},
             "#status = :failed AND failed_message_id = :failed_message_id",
             {"failed": FAILED, "failed_message_id": failed_message_id},
-            remove=("completed_at", "reason", "error", "failed_message_id", "settled", *_CHECKPOINT),
+            remove=("completed_at", "reason", "error", "failed_message_id", "replaces", "settled", *_CHECKPOINT),
         )
 
     def read_again(self, file: File, owner: str, *, until: int, started_at: str) -> FileItem | None:
@@ -249,6 +251,13 @@ class FileTable:
     def note(self, file_id: str, facts: Item) -> None:
         """Record facts about a file that is done, if its item has not expired."""
         self._update(file_id, facts, "attribute_exists(id)", {})
+
+    def claim_alert(self, cause: str, claimant: str) -> bool:
+        """Claim the one alert of a cause and minute, for a file or a message; again, for one whose run died since."""
+        now = int(time.time())
+        minute = {"minute": now // 60, "file_id": claimant, "expires_at": now + ALERTS_KEPT_SECONDS}
+        condition = "attribute_not_exists(id) OR #minute < :minute OR file_id = :file_id"
+        return self._update(f"alert#{cause}", minute, condition, {}) is not None
 
     def pointer(self, file: File) -> Pointer | None:
         """Return the pointer to the current outputs of a file's key, strongly consistent."""

@@ -45,7 +45,7 @@ class Finishing:
             **self._described(run, status, facts),
             "completed_at": timestamp(now),
             "duration_seconds": round(seconds, 3),
-            **engine.report(),
+            **engine.report(has_outputs=status == SUCCEEDED),
         }
         report_key = run.output_key(REPORTS, ".json")
         objects.put_report(self._settings.bucket_name, report_key, report)
@@ -59,13 +59,19 @@ class Finishing:
                 **({"error": notices.shown(facts["error"])} if "error" in facts else {}),
                 **counts,
                 **({"failed_message_id": message_id} if status == FAILED else {}),
+                # An earlier run may have come as far as to make them.
+                **({"replaces": run.output_keys} if status != SUCCEEDED else {}),
                 **_told(report),
                 "completed_at": report["completed_at"],
                 "report_key": report_key,
             },
         )
         self.settle(file, item)
-        counted = {f"Files{status.capitalize()}": 1, "RowsProcessed": engine.processed, "RowsRejected": engine.rejected}
+        counted = {
+            f"Files{status.capitalize()}": 1,
+            "RowsProcessed": report["processed"],
+            "RowsRejected": report["rejected"],
+        }
         return Finished(
             Counter(counted),
             [seconds * 1_000] if status == SUCCEEDED else [],
@@ -93,13 +99,19 @@ class Finishing:
         }
 
     def settle(self, file: File, item: FileItem) -> None:
-        """Make the outputs current, tell of the file, and record that. A step that was done before is done again."""
+        """Make the outputs current, tell of the file, and record that. A step that was done before is done again.
+
+        A file that did not succeed leaves no outputs.
+        """
         settings = self._settings
         if item["status"] == SUCCEEDED:
             item = self._versions.make_current(file, item)
+        else:
+            objects.remove(settings.bucket_name, item.get("replaces", ()))
         notices.publish_file(settings.notifications_topic_arn, self._service, item, settings.bucket_name)
         if item["status"] == FAILED:
-            notices.publish_file(settings.alerts_topic_arn, self._service, item, settings.bucket_name)
+            if self._table.claim_alert(item["reason"], file.id):
+                notices.publish_failure(settings.alerts_topic_arn, self._service, item)
             body = json.dumps({"Records": [file.record]})
             notices.send_dead_letter(
                 settings.dead_letter_queue_url, body, file.id, item["reason"], item["error"] or "", item.get("attempts")

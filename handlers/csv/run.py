@@ -89,6 +89,11 @@ class Run:
         generation = self.item.get("generation", 0)
         return self.file.output_key(prefix, self._settings.input_prefix, ending, generation)
 
+    @property
+    def output_keys(self) -> list[str]:
+        """The keys of the outputs, whether they are there or not."""
+        return [output.key for output in self._outputs]
+
     def read(self, context: LambdaContext) -> bool:
         """Reads until the file ends (True) or the time does (False).
 

@@ -138,7 +138,8 @@ class CsvWorker:
         """A message that nobody will ever be able to read: an alert, and it goes to the dead letters."""
         logger.error("a message is not a notification of S3", extra={"message_id": message.id, "reason": error})
         try:
-            notices.publish_refusal(self._settings.alerts_topic_arn, self._service, message.id, error)
+            if self._table.claim_alert("unreadable", message.id):
+                notices.publish_refusal(self._settings.alerts_topic_arn, self._service, message.id)
             notices.send_dead_letter(self._settings.dead_letter_queue_url, message.body, "", "unreadable", error)
         except OutsideError:
             logger.exception("a service did not answer; the message returns to the queue")
@@ -236,6 +237,7 @@ class CsvWorker:
         except Exception as error:  # noqa: BLE001  whatever it is, the next attempt must not wait for the lease to end
             if attempts >= self._settings.max_attempts:
                 said = f"{attempts} runs ended without progress: {described(error)}"
+                run.abort()
                 self._finish(run, message, outcome, FAILED, {"reason": "gave_up", "error": said})
                 return "done", 0
             _log_failure(error, file)

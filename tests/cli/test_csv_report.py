@@ -109,6 +109,8 @@ def test_a_page_has_charts_of_reasons_nulls_and_distributions() -> None:
     for heading in ("Rejected for", "Nulls in the processed rows", "Distributions", "Columns of the processed rows"):
         assert heading in found.words
     assert "201 rows: 200 processed (99.5 %), 1 rejected, in 1.50 s" in found.words
+    # A stored report may have a rate that was rounded up.
+    assert "(99.5 %)" in page_of(full() | {"success_rate": 1.0}).words
     assert "Suggestion: input.columns.day: {format: ['%d.%m.%Y']}" in found.words
     assert "p5 9, p25 49, p50 99, p75 149, p95 189" in found.words
     # A bar for each reason, null column, bin of price, day and at, and value of size and sold; and the rows' two.

@@ -36,7 +36,7 @@ async function refresh() {
   try {
     const answer = await fetch(location.href, { headers: { "X-Live": tag } });
     const text = answer.status === 200 ? await answer.text() : "";
-    say(answer.ok || answer.status === 304 ? "" : `The console answered ${answer.status}; what you see may be old.`);
+    say(answer.ok || answer.status === 304 ? "" : `The console answered ${answer.status}; what you see is old. Reload to see why.`);
     if (answer.status !== 200 || busy()) return;
     tag = answer.headers.get("X-Live") || "none";
     replace(text);
@@ -60,7 +60,7 @@ for (const form of document.querySelectorAll("[data-upload]")) {
     if (!file) { output.textContent = "Choose a file first."; return; }
     output.textContent = "Uploading ...";
     try {
-      const answer = await fetch(`/send?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+      const answer = await fetch(`${location.pathname}?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
       output.textContent = answer.ok ? `Uploaded as ${await answer.text()}` : `Refused: HTTP ${answer.status}`;
     } catch {
       output.textContent = "Not uploaded: the console does not answer.";

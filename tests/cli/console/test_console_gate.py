@@ -10,19 +10,31 @@ from local.gate import Message, Receive, Send
 
 TOKEN = "the-token"
 OWN = "http://127.0.0.1:8080"
-COOKIE = {"cookie": f"pipeline-console-8080={TOKEN}"}
+COOKIE = {"cookie": f"pipeline-console={TOKEN}"}
 HEADERS = {"host": "127.0.0.1:8080"}
 
 
-async def pages(_scope: Message, _receive: Receive, send: Send) -> None:
+async def pages(scope: Message, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"page"})
+    await send({"type": "http.response.body", "body": scope["path"].removeprefix(scope["root_path"]).encode()})
+
+
+GATES = {read_only: Gate(pages, 8080, TOKEN, read_only=read_only) for read_only in (False, True)}
 
 
 def ask(
     method: str = "GET", path: str = "/", *more: tuple[str, str], read_only: bool = False, **headers: str
 ) -> tuple[int, dict[str, str], str]:
-    """Status, headers and body of the answer to a request with the cookie, unless it is given as empty."""
+    """Status, headers and body of the answer to a request for a page, with the cookie unless it is given as empty."""
+    gate = GATES[read_only]
+    root = answered(gate, "GET", f"/?token={TOKEN}")[1]["location"].removesuffix("/")
+    return answered(gate, method, root + path, *more, **{**COOKIE, **headers})
+
+
+def answered(
+    gate: Gate, method: str, path: str, *more: tuple[str, str], **headers: str
+) -> tuple[int, dict[str, str], str]:
+    """Status, headers and body of the answer to a request."""
     sent: list[Any] = []
 
     async def send(message: Message) -> None:
@@ -31,7 +43,7 @@ def ask(
     async def receive() -> Message:
         return {"type": "http.request", "body": b""}
 
-    given = {**HEADERS, **COOKIE, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    given = {**HEADERS, **{name.replace("_", "-"): value for name, value in headers.items()}}
     lines = [*((name, value) for name, value in given.items() if value), *more]
     path, _, query = path.partition("?")
     scope = {
@@ -41,23 +53,45 @@ def ask(
         "query_string": query.encode(),
         "headers": [(name.encode(), value.encode()) for name, value in lines],
     }
-    asyncio.run(Gate(pages, 8080, TOKEN, read_only=read_only)(scope, receive, send))
+    asyncio.run(gate(scope, receive, send))
     start, body = sent
-    answered = {name.decode(): value.decode() for name, value in start["headers"]}
-    return start["status"], answered, body["body"].decode()
+    found = {name.decode(): value.decode() for name, value in start["headers"]}
+    return start["status"], found, body["body"].decode()
 
 
 def test_the_token_in_the_address_becomes_a_cookie_and_leaves_the_address() -> None:
-    status, headers, _ = ask("GET", f"/?token={TOKEN}", cookie="")
-    assert (status, headers["location"]) == (303, "/")
-    assert headers["set-cookie"] == f"pipeline-console-8080={TOKEN}; Path=/; HttpOnly; SameSite=Strict"
-    assert ask()[0] == 200
+    status, headers, _ = answered(GATES[False], "GET", f"/?token={TOKEN}")
+    root = headers["location"]
+    assert status == 303
+    assert headers["set-cookie"] == f"pipeline-console={TOKEN}; Path={root}; HttpOnly; SameSite=Strict"
+    assert ask("GET", "/events")[::2] == (200, "/events")
 
 
-@pytest.mark.parametrize("path", ["/", "/events", "/static/console.js", "/letters?token=the-token", "/?token=wrong"])
+def test_each_run_has_a_path_of_its_own_which_nobody_can_guess() -> None:
+    roots = [answered(GATES[read_only], "GET", f"/?token={TOKEN}")[1]["location"] for read_only in (False, True)]
+    assert [len(root) for root in roots] == [34, 34]
+    assert roots[0] != roots[1]
+    for path in ("/", "/events", roots[1], roots[0].removesuffix("/"), f"/{roots[0]}", "/static/console.js"):
+        assert answered(GATES[False], "GET", path, **COOKIE)[0] == 403, path
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/events", "/static/console.js", "/letters?token=the-token", "/?token=the-token"]
+)
 def test_without_the_token_nothing_is_shown(path: str) -> None:
-    assert ask("GET", path, cookie="")[0] == 403
-    assert ask("GET", path, cookie="pipeline-console-8080=wrong")[0] == 403 or path == "/letters"
+    for cookie in ("", "pipeline-console=wrong", "pipeline-console=", f"other={TOKEN}", f"x{COOKIE['cookie']}", ";=;"):
+        assert ask("GET", path, cookie=cookie)[0] == 403
+
+
+def test_a_wrong_token_in_the_address_is_refused() -> None:
+    for path in ("/?token=wrong", "/?token=", "/?token=%ff", "/events?token=the-token"):
+        assert answered(GATES[False], "GET", path)[0] == 403
+
+
+def test_a_cookie_that_another_server_of_the_host_added_locks_nobody_out() -> None:
+    own = COOKIE["cookie"]
+    for cookie in (f"{own}; pipeline-console=theirs", f"pipeline-console=theirs; {own}", f'@ = "; {own}; a={{}}'):
+        assert ask("GET", "/", cookie=cookie)[0] == 200
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def overview(
 
 def test_an_alarm_that_rings_marks_the_box_that_it_watches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pages, cloudwatch, stack = overview(monkeypatch, tmp_path)
-    page = pages.page()
+    page = pages.page("/root")
     assert [each.name for each in page["ringing"]] == ["watch-worker-errors"]
     drawn = str(page["graph"])
     alarmed = [part.split('aria-label="')[1].split('"')[0] for part in drawn.split("<a ")[1:] if "alarmed" in part]

@@ -17,7 +17,7 @@ from handlers.csv import objects, run
 from handlers.csv.files import File, UnreadableNotificationError, read_notification
 from handlers.shared import aws
 
-from .conftest import HEADER, Files, Time, rows
+from .conftest import HEADER, Files, Json, Time, rows
 
 
 def notification(**facts: Any) -> str:
@@ -95,15 +95,16 @@ def test_the_names_of_a_file_and_its_columns_are_text_in_its_report_and_its_noti
     assert (report["status"], report["reason"], report["key"]) == ("failed", "missing_columns", key)
     assert hostile.strip() in report["error"]
     assert set(files.objects("")) == {files.item()["report_key"]}
-    for topic in ("notifications", "alerts"):
-        ((subject, text),) = files.published(topic)
-        # What SNS takes, and a mail program with it: one line that begins with a letter.
-        assert re.fullmatch("[A-Za-z][ -~]{0,98}", subject), subject
-        assert text.isascii()
-        assert set(json.loads(text)) == {"service", "file"}
-        told = json.loads(text)["file"]
-        assert (told["status"], told["key"], told["report_key"]) == ("failed", key, files.item()["report_key"])
-        assert told["error"].isprintable()
+    ((subject, text),) = files.published()
+    ((alert_subject, alert),) = files.published("alerts")
+    assert subject == alert_subject
+    assert subject.endswith(": a file failed: missing_columns")
+    assert text.isascii()
+    told = json.loads(text)["file"]
+    assert (told["status"], told["key"], told["report_key"]) == ("failed", key, files.item()["report_key"])
+    assert told["error"].isprintable()
+    assert json.loads(alert)["file"]["reason"] == "missing_columns"
+    assert json.dumps(hostile)[1:-1] not in alert
     (letter,) = files.dead_letters()
     assert letter["MessageAttributes"]["error"]["StringValue"].isprintable()
 
@@ -189,8 +190,8 @@ def test_a_message_that_is_no_notification_goes_to_the_dead_letters_at_once_with
     assert letter["Body"] == record["body"]
     assert letter["MessageAttributes"]["error_type"]["StringValue"] == "unreadable"
     (alert,) = files.told("alerts")
-    assert alert["id"] == "m"
-    assert alert["error"].startswith("the message is not ")
+    assert alert == {"id": "m"}
+    assert letter["MessageAttributes"]["error"]["StringValue"].startswith("the message is not ")
 
 
 def test_an_object_that_was_deleted_is_skipped(files: Files) -> None:
@@ -455,8 +456,30 @@ def test_a_file_that_kills_the_function_each_time_is_given_up(files: Files) -> N
         with patch.object(objects, "put_report", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
             files.deliver(records)
         files.show_again(records)
+    # It came as far as to store its outputs.
+    assert len(files.objects("processed/")) == len(files.objects("rejected/")) == 1
     assert files.drain() == 1
     assert (files.item()["status"], files.item()["reason"]) == ("failed", "gave_up")
+    assert {key.partition("/")[0] for key in files.objects("")} == {"reports"}
+    (told,) = files.told()
+    for counts in (files.report(), told):
+        assert (counts["rows"], counts["processed"], counts["rejected"]) == (0, 0, 0)
+
+
+def test_a_file_that_fails_or_is_skipped_counts_no_rows_and_says_how_many_were_read(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.upload("raw/cut.csv.gz", gzip.compress((HEADER + rows(4_000)).encode())[:-1_000])
+    files.drain()
+    report, item = files.report(), files.item()
+    assert (report["status"], report["reason"]) == ("failed", "gzip_truncated")
+    nothing: Json = {"rows": 0, "processed": 0, "rejected": 0, "success_rate": None, "reasons": [], "columns": {}}
+    assert {name: report[name] for name in nothing} == nothing
+    assert 0 < report["rows_read"] < 4_000
+    assert (item["rows"], item["processed"], item["rejected"], item["success_rate"]) == ("0", "0", "0", True)
+    (counted,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "RowsProcessed" in line]
+    assert (counted["FilesFailed"], counted["RowsProcessed"], counted["RowsRejected"]) == ([1], [0], [0])
+    assert (files.uploads(), set(files.objects(""))) == ([], {item["report_key"]})
 
 
 def test_a_checkpoint_whose_upload_is_gone_is_started_anew(files: Files) -> None:

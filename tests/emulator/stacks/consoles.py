@@ -37,21 +37,29 @@ class Pages:
         self.opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(), KeepRedirects()
         )
-        self.root = self.address.partition("/?")[0]
-        assert self.ask("/?" + self.address.partition("?")[2])[0] == 303
+        self.origin = self.address.partition("/?")[0]
+        with pytest.raises(urllib.error.HTTPError) as redirect:
+            self.opener.open(self.address)
+        with redirect.value as answer:
+            assert answer.code == 303
+            self.root = self.origin + answer.headers["Location"].removesuffix("/")
 
     def ask(
         self, path: str, fields: dict[str, str] | None = None, *, body: bytes | None = None, **headers: str
     ) -> tuple[int, str]:
         data = body if fields is None else urllib.parse.urlencode(fields).encode()
-        given = {"Origin": self.root, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        request = urllib.request.Request(self.root + path, data=data, headers=given)
+        given = {"Origin": self.origin, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        request = urllib.request.Request(self.of(path), data=data, headers=given)
         try:
             with self.opener.open(request, timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
+
+    def of(self, path: str) -> str:
+        """The address of a page, also by the path that a link has."""
+        return (self.origin if path.startswith(self.root.removeprefix(self.origin)) else self.root) + path
 
     def get(self, path: str) -> str:
         status, text = self.ask(path)
@@ -74,7 +82,12 @@ def console_of(client: Client, patch: pytest.MonkeyPatch, *, read_only: bool = F
     stack = Stack(project.stack)
     stack.__dict__["project"] = project
     with console(stack, Access(), 0, read_only=read_only) as address:
+        clients = [aws.client(service) for service in ("sqs", "dynamodb")]
         yield Pages(address)
+    # The pages refer to each other, and the garbage collector may find the sockets before the clients.
+    for each in clients:
+        while each._idle:
+            each._idle.pop().close()
     aws._session.cache_clear()
     aws.client.cache_clear()
 
@@ -84,7 +97,7 @@ def check_pages(browser: Browser, pages: Pages, paths: Sequence[str]) -> None:
     browser.open(pages.address)
     for path in paths:
         browser.show_on(1280, 900, "light")
-        browser.open(pages.root + path)
+        browser.open(pages.of(path))
         wide = browser.violations()
         browser.show_on(360, 800, "dark")
         found = [*wide, *(f"narrow and dark: {each}" for each in browser.violations())]

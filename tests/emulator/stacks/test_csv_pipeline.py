@@ -168,7 +168,7 @@ def test_upload_waits_for_the_report_and_prints_it(files: Client, tmp_path: Path
     done = command(files, "upload", str(path))
     assert (done.returncode, done.stderr.replace("waiting for the worker", "").strip()) == (0, "")
     assert "raw/good.csv: succeeded" in done.stdout
-    assert "1 rows: 1 processed (100.00%), 0 rejected" in done.stdout
+    assert "1 rows: 1 processed (100 %), 0 rejected" in done.stdout
     path.write_text(HEADER + GOOD + "x\n")
     done = command(files, "upload", str(path), "--key", "raw/other name.csv", "--json")
     assert done.returncode == 1
