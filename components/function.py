@@ -11,7 +11,7 @@ from pulumi import Input, Output, ResourceOptions
 
 from components.encryption import Key
 from components.grants import Grant, merged_environment, policy_document, services_called
-from components.observability import METRICS_NAMESPACE, Alarm, Metric, Panel, Rate
+from components.observability import METRICS_NAMESPACE, Alarm, Metric, Panel, rate_of
 from components.options.common import FREE_STORAGE_MB, FunctionAlarmOptions, LogOptions, PolledOptions, StartOptions
 from components.package import ARCHITECTURE, RUNTIME
 from components.runtime import Runtime
@@ -124,7 +124,7 @@ class Function(pulumi.ComponentResource):
         return {
             f"{label}-errors": Alarm(
                 f"Too many runs of the {label} function end in an error.",
-                Rate(self.metric("Errors", "Sum"), self.metric("Invocations", "Sum")),
+                rate_of(self.metric("Errors", "Sum"), self.metric("Invocations", "Sum")),
                 threshold=options.error_rate_percent,
                 section="errors",
             ),

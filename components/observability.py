@@ -16,8 +16,12 @@ import pulumi
 import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
+from components.options.common import MINUTES_A_DAY
+
 METRICS_NAMESPACE = "DataPipeline"
 PERIOD_SECONDS = 300
+# Fewer events or requests in a period are no share to speak of: one client's mistake, or a scanner at night.
+FEWEST_FOR_A_SHARE = 10
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,38 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Rate:
-    """`part` in percent of `whole`; 0 when `whole` is 0."""
+class Formula:
+    """Metric math over metrics, which it names by their keys. `name` and `label` are those of its result.
 
-    part: Metric
-    whole: Metric
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
+    """
+
+    name: str
+    label: str
+    expression: str
+    metrics: Mapping[str, Metric]
+
+
+def rate_of(part: Metric, whole: Metric, *, minimum: int = 1) -> Formula:
+    """`part` in percent of `whole`; 0 while `whole` is less than `minimum`."""
+    return Formula(
+        "rate",
+        f"{part.name} in percent of {whole.name}",
+        f"IF(whole >= {minimum}, 100 * part / whole, 0)",
+        {"part": part, "whole": whole},
+    )
+
+
+def share(part: Metric, *others: Metric, minimum: int) -> Formula:
+    """`part` in percent of itself and `others` together; 0 while all are less than `minimum`."""
+    metrics = {"part": part, **{f"other{number}": each for number, each in enumerate(others, 1)}}
+    whole = f"({' + '.join(metrics)})"
+    return Formula(
+        "share",
+        f"{part.name} in percent of {', '.join(each.name for each in metrics.values())}",
+        f"IF({whole} >= {minimum}, 100 * part / {whole}, 0)",
+        metrics,
+    )
 
 
 @dataclass(frozen=True)
@@ -47,7 +78,7 @@ class Alarm:
     """
 
     description: str
-    watched: Metric | Rate
+    watched: Metric | Formula
     threshold: float
     section: str
     """The section of docs/alarms.md that says what to do: its heading, as GitHub links to it."""
@@ -56,6 +87,26 @@ class Alarm:
     heartbeat: bool = False
     latched: bool = False
     """Without data it stays as it is: what writes the metric may be what failed."""
+
+
+def heartbeat_alarm(description: str, counted: Metric, minutes: int | None) -> dict[str, Alarm]:
+    """An alarm on traffic that stops: nothing was counted for this long. Without `minutes` there is none."""
+    if minutes is None:
+        return {}
+    # Periods below an hour cover a day at most:
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html (Period)
+    period_seconds = 60 if minutes <= MINUTES_A_DAY else 3_600
+    return {
+        "heartbeat": Alarm(
+            description,
+            counted,
+            threshold=1,
+            section="heartbeat",
+            periods=minutes * 60 // period_seconds,
+            period_seconds=period_seconds,
+            heartbeat=True,
+        )
+    }
 
 
 @dataclass(frozen=True)
@@ -136,18 +187,11 @@ def _watched(alarm: Alarm) -> _Watched:
             if statistic.startswith("p"):
                 return {**watched, "extended_statistic": statistic}
             return {**watched, "statistic": statistic}
-        case Rate(part, whole):
-            # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html (IF)
+        case Formula(name, label, expression, metrics):
             return {
                 "metric_queries": [
-                    {
-                        "id": "rate",
-                        "expression": "IF(whole > 0, 100 * part / whole, 0)",
-                        "label": f"{part.name} in percent of {whole.name}",
-                        "return_data": True,
-                    },
-                    _query("part", part, alarm.period_seconds),
-                    _query("whole", whole, alarm.period_seconds),
+                    {"id": name, "expression": expression, "label": label, "return_data": True},
+                    *(_query(key, metric, alarm.period_seconds) for key, metric in metrics.items()),
                 ],
             }
 

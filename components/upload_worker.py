@@ -12,7 +12,14 @@ from components.function import Function, Size
 from components.grants import Grant
 from components.observability import Alarm, Panel
 from components.options.iot import ReadingAlarmOptions, ReadingWorkerOptions
-from components.queue import VISIBLE, DeadLetterQueue, dead_letters_alarm, oldest_dead_letter_alarm, queue_metric
+from components.queue import (
+    VISIBLE,
+    DeadLetterQueue,
+    dead_letters_alarm,
+    more_dead_letters_alarm,
+    oldest_dead_letter_alarm,
+    queue_metric,
+)
 from components.runtime import Runtime
 
 
@@ -106,6 +113,7 @@ class UploadWorker(pulumi.ComponentResource):
         """The function's alarms, and alarms of its asynchronous invocation."""
         return {
             "dead-letters": dead_letters_alarm(self._dead_letters.name),
+            "more-dead-letters": more_dead_letters_alarm(self._dead_letters.name),
             "oldest-dead-letter": oldest_dead_letter_alarm(
                 self._dead_letters.name, self._dead_letters.retention_days, options
             ),

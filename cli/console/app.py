@@ -117,6 +117,10 @@ class Console:
         handlers: Any = {404: self._not_found, 405: self._not_found, Exception: self._unforeseen}
         return Starlette(routes=routes, exception_handlers=handlers)
 
+    def stop(self) -> None:
+        """End what goes on without a page."""
+        self._letters.stop()
+
     # How pages are answered
 
     def _page(self, template: str, view: Callable[[Request], Values]) -> Callable[[Request], Response]:
@@ -251,7 +255,9 @@ class Console:
         return self._stack.config_as(CsvPipelineConfig).input.prefix if self._files else READINGS
 
     def _upload_form(self, _request: Request) -> Values:
-        return {"title": "Send", "prefix": self._prefix(), "is_csv": self._files is not None}
+        sample, suffix = self._devices.sample() if self._devices else ("", "")
+        values = {"title": "Send", "prefix": self._prefix(), "is_csv": self._files is not None}
+        return {**values, "sample": sample, "suffix": suffix}
 
     async def _upload(self, request: Request) -> Response:
         """Take a file as the body of a request, and put it into the bucket."""

@@ -13,6 +13,7 @@ from handlers.shared.passes import Control, Pass
 
 ALL = float("inf")
 KEPT_JOBS = 20
+STOP_SECONDS = 20
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Jobs:
         self._queue_url = queue_url
         self._refuse_ended = refuse_ended
         self._jobs: list[Job] = []
+        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def all(self) -> list[Job]:
@@ -60,7 +62,9 @@ class Jobs:
             number = self._jobs[0].number + 1 if self._jobs else 1
             job = Job(number, kind, error_type, a_second, total=self._letters.depth() or 0)
             self._jobs = [job, *self._jobs][:KEPT_JOBS]
-        threading.Thread(target=self._run, args=[job, ended], daemon=True, name=f"console-job-{job.number}").start()
+            name = f"console-job-{job.number}"
+            self._thread = threading.Thread(target=self._run, args=[job, ended], daemon=True, name=name)
+            self._thread.start()
         return job
 
     def cancel(self, number: int) -> None:
@@ -68,6 +72,13 @@ class Jobs:
         for job in self.all():
             if job.number == number:
                 job.cancelled.set()
+
+    def stop(self) -> None:
+        """Cancel the job that runs, and wait until it has made the letters visible again that it holds."""
+        for job in self.all():
+            job.cancelled.set()
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
 
     def _run(self, job: Job, ended: Callable[[int], None]) -> None:
         def progress(done: Pass) -> None:

@@ -122,6 +122,10 @@ class Letters:
         """Cancel a job."""
         self._jobs.cancel(number)
 
+    def stop(self) -> None:
+        """Cancel the job that runs, at the end of the console."""
+        self._jobs.stop()
+
     def _move_one(self, kind: str, message_id: str) -> None:
         wanted = Wanted(id=message_id)
         if kind == "redrive":

@@ -55,11 +55,15 @@ def versions_of(bucket: str, prefix: str) -> Iterator[Version]:
             yield Version(bucket, mark["Key"], mark["VersionId"], is_latest=mark["IsLatest"], is_marker=True)
 
 
-def remove_objects(bucket: str, key: str, *, below: bool = False) -> None:
-    """Delete an object, or with `below` all objects whose keys begin with `key`, in all versions."""
-    for version in versions_of(bucket, key):
-        if below or version.key == key:
-            version.remove()
+def remove_objects(bucket: str, key: str, *, below: bool = False) -> bool:
+    """Delete an object, or with `below` all objects whose keys begin with `key`, in all versions.
+
+    Returns True if there was any.
+    """
+    found = [version for version in versions_of(bucket, key) if below or version.key == key]
+    for version in found:
+        version.remove()
+    return bool(found)
 
 
 def remove_item(table: str, key: Mapping[str, Any]) -> None:

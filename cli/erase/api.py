@@ -9,7 +9,7 @@ import boto3
 from cli.core.removal import versions_of
 from cli.core.stack import Stack
 from cli.erase.plan import Plan, items_step, letters_step, lines_step, objects_step
-from handlers.api.objects import archive_folder
+from handlers.api import archive
 from handlers.shared.dynamodb import plain
 from local.errors import LocalError
 
@@ -28,7 +28,7 @@ def plan(stack: Stack, event_id: str) -> Plan:
         raise LocalError(f"event {event_id} is {item['status']}: its message is in the queue; erase it when it is done")
     day = f"{item['received_at'][:10].replace('-', '/')}/{event_id}.json" if item else ""
     results = [each for each in versions_of(bucket, f"results/{day}") if each.key.endswith(f"/{event_id}.json")]
-    folder = f"{archive_folder(item)}/" if item else "archive/"
+    folder = f"{archive.folder(item)}/" if item else archive.PREFIX
     letters, left = letters_step(stack.output("dead_letter_queue_url"), lambda letter: event_id in letter.body)
     return Plan(
         [

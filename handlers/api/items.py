@@ -53,6 +53,8 @@ class EventItem(CountedItem):
     rejected_message_id: NotRequired[str | None]
     """The message that the worker put with the dead letters."""
     result_key: NotRequired[str | None]
+    replay: NotRequired[str | None]
+    """The last replay that began the event anew."""
 
 
 class EventItemWithResult(EventItem):
@@ -102,8 +104,20 @@ class Completion:
         retried = ("next_attempt_at", "noted_message_id", "noted_receives")
         omitted = ("envelope", "status", *(() if self.status == "retrying" else retried))
         stored = {name: value for name, value in vars(self).items() if name not in omitted}
-        return {**stored, "running_until": None} if self.status == "retrying" else stored
+        return stored if self.status == "succeeded" else {**stored, "running_until": None}
 
+
+# What a replay takes from the item of an event that it begins anew. Its result stays until there is another one.
+RENEWED = (
+    "completed_at",
+    "error",
+    "error_type",
+    "next_attempt_at",
+    "noted_message_id",
+    "noted_receives",
+    "rejected_message_id",
+    "running_until",
+)
 
 # Conditions and keys
 
@@ -164,6 +178,8 @@ def new_item(envelope: Envelope, status: str, expire_seconds: int) -> EventItem:
     )
     if envelope.fingerprint:
         item["fingerprint"] = envelope.fingerprint
+    if envelope.replay:
+        item["replay"] = envelope.replay
     return item
 
 

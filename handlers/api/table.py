@@ -13,6 +13,7 @@ from handlers.api.items import (
     IS_ACCEPTING,
     IS_FREE,
     NOT_SUCCEEDED,
+    RENEWED,
     SECONDS_A_DAY,
     Completion,
     CountedItem,
@@ -94,6 +95,36 @@ class EventTable(EventReader):
             ],
             insert_first=[not envelope.fingerprint for envelope in envelopes],
         )
+
+    # Replaying
+
+    def reopen(self, events: Sequence[tuple[Envelope, EventItem | None]]) -> dict[str, EventItem]:
+        """Begin replayed events anew: each with the item that was read, None if there was none.
+
+        From then on they are like events that were just accepted. Their messages are in the caller's hands, so no item
+        claims one that does not exist. Returns the items as they are now: another worker may have been faster.
+        """
+        refusals = self._upsert(
+            [self._reopening(envelope, item) for envelope, item in events],
+            insert_first=[item is None for _, item in events],
+        )
+        return {
+            envelope.id: cast("EventItem", refusal.item) if refusal else self._new(envelope)
+            for (envelope, _), refusal in zip(events, refusals, strict=True)
+        }
+
+    def _reopening(self, envelope: Envelope, item: EventItem | None) -> _Write:
+        insert, renew = self._insert(envelope, "queued"), self._renew(envelope, "queued", {})
+        if item is None:
+            return _Write(insert, renew, renew)
+        changes: dict[str, Any] = {**dict.fromkeys(RENEWED), **self._new(envelope), **self._index_keys(envelope)}
+        del changes["id"]
+        as_read = ("status", "attempts", "completed_at")
+        update = self._update(envelope, changes, *((name, "=", item.get(name)) for name in as_read))
+        return _Write(insert, update, renew)
+
+    def _new(self, envelope: Envelope) -> EventItem:
+        return new_item(envelope, "queued", self._expire_seconds)
 
     # Completing
 

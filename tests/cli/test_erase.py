@@ -17,7 +17,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from handlers.api import archive
 from handlers.api import objects as api_objects
+from handlers.api.decisions import Delivery
 from handlers.api.events import Envelope
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.files import File
@@ -133,9 +135,10 @@ def shop(make: Callable[..., Stack]) -> tuple[Stack, list[str]]:
     """A stack with events in each place: the first two were archived together, and again by themselves."""
     stack, ids = make("id"), [str(uuid.uuid4()) for _ in range(3)]
     events = [event(each) for each in ids]
-    api_objects.archive("outputs", events[:2])
-    api_objects.archive("outputs", events[:1])
-    api_objects.archive("outputs", events[2:])
+    done = {"status": "succeeded", "completed_at": events[0].received_at}
+    deliveries = [Delivery("m", "r", "", 1, envelope=each, stored=done) for each in events]
+    for batch in (deliveries[:2], deliveries[:1], deliveries[2:]):
+        archive.keep("outputs", batch)
     for each in events:
         key = api_objects.result_key(each)
         for _ in range(2):

@@ -55,7 +55,8 @@ if (live) setTimeout(again, Number(live.dataset.live));
 for (const form of document.querySelectorAll("[data-upload]")) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const file = form.querySelector("input[type=file]").files[0];
+    const text = form.querySelector("textarea");
+    const file = text ? new File([text.value], `console-${Date.now()}${form.dataset.upload}`) : form.querySelector("input").files[0];
     const output = form.querySelector("output");
     if (!file) { output.textContent = "Choose a file first."; return; }
     output.textContent = "Uploading ...";

@@ -237,6 +237,19 @@ def test_a_job_that_could_not_see_all_letters_does_not_say_that_it_is_done(monke
         assert (ended(job), job.error) == ("incomplete", why)
 
 
+def test_a_job_ends_with_its_console_after_the_letters_that_it_is_moving() -> None:
+    letters = Letters(1_000)
+    jobs = Jobs(letters, "queue")  # type: ignore[arg-type]
+    jobs.stop()
+    job = jobs.start("redrive", None, 10)
+    stopping = threading.Thread(target=jobs.stop)
+    stopping.start()
+    assert job.cancelled.wait(60)
+    letters.gate.set()
+    stopping.join()
+    assert (job.state, job.done, letters.count) == ("cancelled", 10, 990)
+
+
 def test_a_job_ends_with_its_pipeline() -> None:
     def ends() -> None:
         raise LocalError("the pipeline has ended")

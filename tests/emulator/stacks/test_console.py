@@ -5,7 +5,9 @@ import re
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import ClassVar
 
@@ -20,7 +22,9 @@ HOSTILE = "<script>document.title='run'</script><img src=x onerror=alert(1)>\u20
 
 
 ROWS = b"name,email,amount,date,quantity\nA,a@b.example,1.5,2026-01-02,3\nB,b,x,2026-01-02,3\n"
-READING = b'{"device_id": "d-1", "timestamp": "2026-11-20T10:00:00Z", "metrics": {"temperature": 99}}\n'
+# Old ones cause no alert.
+NOW = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+READING = json.dumps({"device_id": "d-1", "timestamp": NOW, "metrics": {"temperature": 99}}).encode()
 
 # With 5,000 this test takes two minutes.
 LETTERS = 100
@@ -189,6 +193,11 @@ def test_a_device_is_found_and_its_readings_drawn_with_their_limits(fleet: Clien
         fleet.until(lambda: "d-1" in pages.get("/devices"))
         page = pages.get("/devices?id=d-1")
         assert "temperature of d-1" in page
+        # It is above its limit, which is seen on the chart, in the list and in its state.
+        fleet.until(lambda: "Now: temperature" in pages.get("/devices?id=d-1"))
+        assert '<text class="mark"' in page
+        assert "Alerts that these readings cause" in page
+        assert "critical crossed at 99" in page
         assert "<td" in page
         assert "pipeline replay" in pages.get("/letters")
         assert pages.ask("/letters", {"kind": "redrive", "a_second": "5"})[0] == 400
@@ -229,6 +238,48 @@ def test_a_browser_shows_what_happens_by_itself_and_runs_nothing_of_an_event(
         browser.reload()
         browser.until("Story")
         assert browser.complaints() == []
+
+
+def test_events_are_searched_and_filtered_and_letters_purged_in_the_browser(
+    shop: Client, opened: Open, browser: Browser
+) -> None:
+    good = shop.post({"event_type": "search", "good": 1})[1]["id"]
+    bad = shop.post({"event_type": "search", "bad": "purge me"})[1]["id"]
+    assert [shop.finished(each)["status"] for each in (good, bad)] == ["succeeded", "failed"]
+    with opened(shop) as pages:
+        browser.open(pages.address)
+        browser.open(f"{pages.root}/events?type=search")
+        assert bad in browser.until(good)
+        browser.run("document.querySelector('select[name=status]').value = 'failed'")
+        browser.click(".filters form:first-child button")
+        browser.until("purge me")
+        assert good not in browser.text()
+        assert browser.run("return document.querySelector('input[name=type]').value") == "search"
+        browser.back()
+        browser.until(good)
+        browser.write("input[name=id]", good)
+        browser.click(".filters form:last-child button")
+        browser.until("attempt 1 succeeded")
+        assert browser.run("return location.href") == f"{pages.root}/events/{good}"
+        # One letter after a click on the question, and the others after a word.
+        browser.open(f"{pages.root}/letters/{bad}")
+        browser.click("summary")
+        browser.click("details button.danger")
+        browser.until("Look again")
+        assert bad not in browser.text()
+        other = shop.post({"bad": "purge me, too"})[1]["id"]
+        assert shop.finished(other)["status"] == "failed"
+        browser.open(f"{pages.root}/letters")
+        browser.until(other)
+        browser.click("section button.danger")
+        browser.until("write purge into the field")
+        browser.back()
+        browser.write("section input[name=sure]", "purge")
+        browser.click("section button.danger")
+        browser.until("purge 1")
+        browser.until("The job has ended")
+        browser.click("main p a")
+        browser.until("No dead letters.")
 
 
 class Neighbour(BaseHTTPRequestHandler):
@@ -367,18 +418,43 @@ def test_axe_finds_nothing_on_any_page_of_an_api_stack(shop: Client, opened: Ope
         assert browser.violations() == []
 
 
-def test_axe_finds_nothing_on_any_page_of_a_csv_stack(files: Client, opened: Open, browser: Browser) -> None:
+def test_a_file_is_uploaded_in_the_browser_and_axe_finds_nothing_on_any_page_of_a_csv_stack(
+    files: Client, opened: Open, browser: Browser, tmp_path: Path
+) -> None:
     with opened(files) as pages:
-        pages.ask("/send?name=b.csv", body=ROWS)
-        listed = files.until(lambda: "b.csv" in (found := pages.get("/files")) and found)
-        report = listed.split('<td><a href="')[1].split('"')[0]
+        file = tmp_path / "b.csv"
+        file.write_bytes(ROWS)
+        browser.open(pages.address)
+        browser.open(f"{pages.root}/send")
+        browser.write("input[type=file]", str(file))
+        browser.click("form button")
+        browser.until("Uploaded as raw/b.csv")
+        browser.open(f"{pages.root}/files")
+        browser.until("b.csv")
+        browser.write("input[name=name]", "b.csv")
+        browser.click("form button")
+        browser.click("tbody a")
+        browser.until("Rejected rows by reason")
+        report = browser.run("return location.pathname")
         check_pages(browser, pages, ["/", "/files", report, "/letters", "/send", "/nodes/pipeline-worker-Function"])
 
 
-def test_axe_finds_nothing_on_any_page_of_an_iot_stack(fleet: Client, opened: Open, browser: Browser) -> None:
+def test_readings_are_sent_in_the_browser_and_axe_finds_nothing_on_any_page_of_an_iot_stack(
+    fleet: Client, opened: Open, browser: Browser
+) -> None:
     with opened(fleet) as pages:
-        pages.ask("/send?name=b.jsonl", body=READING)
-        fleet.until(lambda: "d-1" in pages.get("/devices"))
+        browser.open(pages.address)
+        browser.open(f"{pages.root}/send")
+        browser.click("form[data-upload='.json'] button")
+        browser.until("Uploaded as readings/console-")
+        browser.open(f"{pages.root}/devices")
+        browser.until("sim-1-0000")
+        browser.write("input[name=id]", "sim-1-0000")
+        browser.click("form button")
+        browser.until("Newest readings")
+        browser.until("humidity")
+        assert pages.ask("/send?name=b.jsonl", body=READING)[0] == 200
+        fleet.until(lambda: "Alerts" in pages.get("/devices?id=d-1"))
         node = "/nodes/pipeline-worker-Function"
         check_pages(browser, pages, ["/", "/devices", "/devices?id=d-1", "/letters", "/send", node])
 
