@@ -84,6 +84,7 @@ def monthly_usage(config: ApiPipelineConfig, graph: Graph, traffic: Traffic) -> 
         _processing(config, events / traffic.batch(config), traffic),
         *(_reporting(config, RUNS_A_MONTH[period], traffic) for period in schedules),
         _keeping(config, traffic),
+        _compacting(config, events / traffic.batch(config)),
     )
     return {_sqs_requests(config) if unit == "sqs.requests" else unit: quantity for unit, quantity in usage.items()}
 
@@ -144,6 +145,13 @@ def _reconciling(config: ApiPipelineConfig) -> Usage:
     """Counts of the dead letters. Without any there is no other call."""
     runs = 0 if config.queue.reconciler is None else HOURS_A_MONTH * 60 / EVERY_MINUTES
     return {"sqs.requests": runs} if runs else {}
+
+
+def _compacting(config: ApiPipelineConfig, objects: float) -> Usage:
+    """Reads of archived objects, in pages of 1,000, and each hour two lists, a third one and the merged object."""
+    if config.storage.archive is None or config.storage.archive.compaction is None:
+        return {}
+    return {"s3.get_requests": objects, "s3.put_requests": 4 * HOURS_A_MONTH + objects / 1_000}
 
 
 def runs_a_month(expression: str) -> float:

@@ -204,12 +204,20 @@ class WorkerOptions(PolledOptions, StartOptions):
         return self
 
 
+class ArchiveOptions(Options):
+    """The archive: what became of each event, with the event (docs/archive.md)."""
+
+    compaction: Feature | None = None
+    """Merge the small objects of hours that are over, in a function that runs each hour and may delete from the
+    archive. Default: off. Its alarms cost 0.70 USD a month."""
+
+
 class StorageOptions(ProtectionOptions):
     """Storage and retention of events, results, the archive and reports."""
 
     results: Literal["object", "inline"] = "object"
     """`object`: in S3, `results/YYYY/MM/DD/{id}.json`. `inline`: in the event's item, 350 KB at most."""
-    archive: Feature | None = None
+    archive: ArchiveOptions | None = None
     """Append what became of each batch's events, with the events, as gzipped JSON Lines to
     `archive/type=…/dt=…/hour=…/` (docs/archive.md). Default: off."""
     time_index: bool = True

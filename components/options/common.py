@@ -171,7 +171,8 @@ class LogOptions(Options):
     """The functions' logs."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Lowest level that is logged."""
+    """Lowest level that is logged. The pipeline's record of each request, batch, upload, watch and report, which saved
+    queries read, is written at any level."""
     retention_days: LogRetentionDays
     """Days that CloudWatch keeps log events. `environment` sets the default."""
 

@@ -11,6 +11,7 @@ from pulumi import Input, Output
 from components.api import HttpApi, RestApi
 from components.bucket import Bucket
 from components.circuit_breaker import guarded_worker
+from components.compactor import compactor_part
 from components.faults import faults_part
 from components.function import Function, Size, functions_panel, log_groups
 from components.grants import Grant
@@ -96,7 +97,8 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         f"{name}-reconciler", config, queue=queue, table=table, alerts=alerts, adds=adds, runtime=runtime
     )
     reports = reports_part(f"{name}-report", config, table=table, queue=queue, bucket=bucket, runtime=runtime)
-    parts = total(adds, Part(functions=[ingest, worker.function]), redrive, reconciler, reports, guard)
+    compactor = compactor_part(f"{name}-compactor", config, bucket=bucket, prefix=ARCHIVE, runtime=runtime)
+    parts = total(adds, Part(functions=[ingest, worker.function]), redrive, reconciler, reports, compactor, guard)
     make_api = HttpApi if config.api.kind == "http" else RestApi
     api = make_api(
         f"{name}-api", config.api, config.logs, [accepting_backend(ingest, config.webhooks), *parts.backends], opts=opts
@@ -221,6 +223,7 @@ def _traffic_alarms(service: str, options: ApiAlarmOptions) -> dict[str, Alarm]:
         share(rejected, *others, minimum=FEWEST_FOR_A_SHARE),
         threshold=options.rejected_rate_percent,
         section="rejected-events",
+        step="ingest",
         periods=2,
     )
     accepted = own_metric("Accepted", service, "Sum")

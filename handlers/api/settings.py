@@ -99,3 +99,10 @@ class ReconcilerSettings(Settings):
     """The bus for outcome events; empty without them."""
     bucket_name: str = ""
     """Of the archive; empty without one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactorSettings(Settings):
+    """Settings of handlers/api/compactor.py."""
+
+    bucket_name: str

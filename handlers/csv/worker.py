@@ -50,7 +50,7 @@ from handlers.shared import metrics, queues
 from handlers.shared.context import LambdaContext
 from handlers.shared.dynamodb import TableError
 from handlers.shared.keys import has_suffix
-from handlers.shared.log import logger
+from handlers.shared.log import logger, write_record
 from handlers.shared.places import described
 from handlers.shared.queues import Message, backoff_seconds, batch_response
 from handlers.shared.times import timestamp
@@ -279,7 +279,7 @@ class CsvWorker:
             {name: counts[name] for name in COUNTS},
             [latency for outcome in outcomes for latency in outcome.latencies_ms],
         )
-        logger.info("batch", extra={"files": [file for outcome in outcomes for file in outcome.files]})
+        write_record("batch", files=[file for outcome in outcomes for file in outcome.files])
 
 
 def _log_failure(error: Exception, file: File) -> None:

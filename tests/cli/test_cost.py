@@ -60,6 +60,27 @@ def test_a_stack_at_rest_pays_for_alarms_dashboard_and_polling(quantities: Quant
     assert counted["cloudwatch.alarm_metrics"] == 24
 
 
+def test_compaction_costs_its_alarms_and_a_read_of_each_object() -> None:
+    def used(archive: dict[str, Any]) -> dict[str, float]:
+        config = {"storage": {"archive": archive}}
+        graph, loaded = graph_of(config=config), load_project(SAMPLES, "dev").with_config(config)
+        options = load(loaded.config, file="Pulumi.dev.yaml", check_processor=False)
+        assert isinstance(options, ApiPipelineConfig)
+        return dict(monthly_usage(options, graph, Traffic(1_000_000, 1, 500)))
+
+    plain, compacted = used({}), used({"compaction": {}})
+    more = {unit: round(compacted[unit] - plain.get(unit, 0), 4) for unit in compacted}
+    assert {unit: quantity for unit, quantity in more.items() if quantity} == {
+        "lambda.requests": 730,
+        "lambda.gb_seconds": 36.5,
+        "eventbridge.scheduler_invocations": 730,
+        "cloudwatch.log_gb": 0.0012,
+        "cloudwatch.alarm_metrics": 7,
+        "s3.get_requests": 1_000_000,
+        "s3.put_requests": 3_920,
+    }
+
+
 def test_the_reconciler_costs_its_alarms_and_one_run_each_five_minutes() -> None:
     def at_rest(**config: Any) -> dict[str, float]:
         graph, loaded = graph_of(config=config), load_project(SAMPLES, "dev").with_config(config)

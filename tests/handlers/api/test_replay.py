@@ -232,8 +232,12 @@ def test_a_type_that_the_archive_does_not_have_is_refused_and_an_empty_time_is_n
         replay("a")
     post(pipeline, "a1")
     pipeline.drain(pipeline.worker(Runs().process))
-    with pytest.raises(LocalError, match=r"no events of type 'z'; it has a$"):
+    pipeline.post({"event_type": "x/ü%", "name": "x"})
+    pipeline.drain(pipeline.worker(Runs().process))
+    with pytest.raises(LocalError, match=r"no events of type 'z'; it has a, x/ü%$"):
         replay("z")
+    assert replay("x/ü%") == 0
+    assert len(pipeline.receive()) == 1
     long_ago = datetime.now(UTC) - 90 * 24 * HOUR
     nothing = selection(long_ago, long_ago + HOUR, ())
     assert run_replay_archive(stack, nothing, rate=1, dry_run=False, sure=False, as_json=False) == 0
