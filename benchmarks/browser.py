@@ -19,7 +19,7 @@ _FLAGS = (
 )  # fmt: skip
 # https://www.w3.org/TR/webdriver2/#keyboard-actions
 TAB, ENTER, CONTROL = "\ue004", "\ue007", "\ue009"
-START_SECONDS, WAIT_SECONDS = 30, 10
+START_SECONDS, WAIT_SECONDS = 60, 60
 PHONE_WIDTH = 500
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"

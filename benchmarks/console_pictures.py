@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -71,19 +70,26 @@ def project(folder: Path) -> None:
 
 @contextmanager
 def local(folder: Path, stack: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Run a stack with its console; yields the console's address and the outputs of the stack."""
-    seen = folder / f"{stack}.txt"
-    command = [sys.executable, "-W", "ignore", "-m", "cli", "local", "--stack", stack]
+    """Run a stack and its console; yields the console's address and the outputs of the stack."""
+    seen, state = folder / f"{stack}.txt", folder / f".pipeline/local-{stack}.json"
+    command = [sys.executable, "-W", "ignore", "-m", "cli"]
+    own: dict[str, Any] = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": str(folder)}}
     with (
         seen.open("w") as live,
         subprocess.Popen(  # noqa: S603  ourselves
-            command, cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, stdout=subprocess.DEVNULL, stderr=live
+            [*command, "local", "--stack", stack], stdout=subprocess.DEVNULL, stderr=live, **own
         ) as process,
     ):
         try:
-            address = until(lambda: re.search(r"in the browser: (http\S+)\n", seen.read_text()))[1]
-            state = json.loads((folder / f".pipeline/local-{stack}.json").read_text())
-            yield address, state["outputs"]
+            until(lambda: "Ctrl-C stops it" in seen.read_text())
+            with subprocess.Popen(  # noqa: S603  ourselves
+                [*command, "console", "--stack", stack], stdout=subprocess.PIPE, text=True, **own
+            ) as pages:
+                try:
+                    line = str(pages.stdout and pages.stdout.readline())
+                    yield line.partition(": ")[2].strip(), json.loads(state.read_text())["outputs"]
+                finally:
+                    pages.terminate()
         finally:
             process.terminate()
 

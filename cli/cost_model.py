@@ -13,7 +13,7 @@ from components.options.api import ApiPipelineConfig
 from components.options.common import FREE_STORAGE_MB
 from components.reconciler import EVERY_MINUTES
 from components.reports import SIZE as REPORT_SIZE
-from handlers.api.counts import CIRCUIT_OPEN, INGEST_COUNTS, OUTCOME_COUNTS, WORKER_COUNTS
+from handlers.api.counts import CIRCUIT_KEYS_HELD, CIRCUIT_OPEN, INGEST_COUNTS, OUTCOME_COUNTS, WORKER_COUNTS
 from handlers.api.reader import INDEX_PAGE
 from handlers.shared.metrics import LATENCY
 from local.errors import LocalError
@@ -84,6 +84,7 @@ def monthly_usage(config: ApiPipelineConfig, graph: Graph, traffic: Traffic) -> 
         _processing(config, events / traffic.batch(config), traffic),
         *(_reporting(config, RUNS_A_MONTH[period], traffic) for period in schedules),
         _keeping(config, traffic),
+        _compacting(config, events / traffic.batch(config)),
     )
     return {_sqs_requests(config) if unit == "sqs.requests" else unit: quantity for unit, quantity in usage.items()}
 
@@ -146,6 +147,13 @@ def _reconciling(config: ApiPipelineConfig) -> Usage:
     return {"sqs.requests": runs} if runs else {}
 
 
+def _compacting(config: ApiPipelineConfig, objects: float) -> Usage:
+    """Reads of archived objects, in pages of 1,000, and each hour two lists, a third one and the merged object."""
+    if config.storage.archive is None or config.storage.archive.compaction is None:
+        return {}
+    return {"s3.get_requests": objects, "s3.put_requests": 4 * HOURS_A_MONTH + objects / 1_000}
+
+
 def runs_a_month(expression: str) -> float:
     """Return how often a schedule runs: `rate(5 minutes)`, or a `cron(...)` that is hourly or daily."""
     kind, _, rest = expression.partition("(")
@@ -188,12 +196,20 @@ def _processing(config: ApiPipelineConfig, batches: float, traffic: Traffic) -> 
             "cloudwatch.log_gb": batches * (LOG_BYTES_A_RUN + LOG_BYTES_AN_EVENT * size) / GB,
             "cloudwatch.custom_metrics": EMF_METRICS
             + (0 if config.outcomes is None else len(OUTCOME_COUNTS))
-            # Published each minute; the other two only during an outage.
-            + (0 if config.worker.circuit_breaker is None else len((CIRCUIT_OPEN,))),
+            # Published each minute; the others only during an outage.
+            + _circuit_metrics(config),
         },
         _runs(batches, config.worker.memory_mb, WORKER_MS + WORKER_MS_AN_EVENT * size),
         _billed(worker_calls(config, whole), batches * size / whole, ITEM_BYTES + inline),
     )
+
+
+def _circuit_metrics(config: ApiPipelineConfig) -> int:
+    match config.worker.circuit_breaker:
+        case None:
+            return 0
+        case breaker:
+            return len((CIRCUIT_OPEN,) if breaker.key_field is None else (CIRCUIT_OPEN, CIRCUIT_KEYS_HELD))
 
 
 def _reporting(config: ApiPipelineConfig, runs: float, traffic: Traffic) -> Usage:

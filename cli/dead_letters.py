@@ -127,7 +127,7 @@ def run_show(stack: str, wanted_id: str, *, as_json: bool) -> int:
         found, done = letters.find(wanted_id, ALL, control)
     _check(done)
     if found is None:
-        raise LocalError(f"there is no dead letter {wanted_id!r} in stack {stack!r}{_not_seen(done)}")
+        raise LocalError(f"there is no dead letter {wanted_id!r} in stack {stack!r}{not_seen(done)}")
     cause = found.cause
     shown = {**found.described(), "error_type": cause.error_type, "error": cause.error, "body": found.letter.body}
     if as_json:
@@ -329,7 +329,8 @@ def _check(done: Pass) -> None:
         raise LocalError(f"{type(done.error).__name__}: {one_line(done.error)}")
 
 
-def _not_seen(done: Pass) -> str:
+def not_seen(done: Pass) -> str:
+    """Return why a pass has not seen all dead letters, to be appended to its result; empty if it has."""
     if done.hidden:
         return f"; about {done.hidden} are hidden: another command, a console or the reconciler looks at them"
     if done.held_back:
@@ -339,7 +340,7 @@ def _not_seen(done: Pass) -> str:
 
 def _rest(done: Pass) -> str:
     rest = f"; {done.not_matching} others left alone" if done.not_matching else ""
-    rest += _not_seen(done)
+    rest += not_seen(done)
     return rest if done.remaining is None else f"{rest}; about {done.remaining} are there now"
 
 

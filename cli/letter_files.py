@@ -2,20 +2,16 @@
 
 import json
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
-
-from cli.core.errors import one_line
 from cli.core.json_text import parse_object
 from cli.core.private_file import private_file
+from cli.core.record import Record
 from cli.core.stack import Stack
 from handlers.shared.letters import Found, Wanted
 from handlers.shared.queues import Outgoing
@@ -78,49 +74,13 @@ def read_letters(path: str) -> Iterator[Outgoing]:
         raise LocalError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-class PurgeRecord:
-    """Records of purges in the worker's log group, with the caller: `pipeline logs` shows them.
-
-    Rights on AWS: `logs:CreateLogStream` and `logs:PutLogEvents` on that group.
-    """
+class PurgeRecord(Record):
+    """Records of a purge."""
 
     def __init__(self, stack: Stack, wanted: Wanted, file: Path | None) -> None:
         given = {name: value for name, value in asdict(wanted).items() if value}
         if wanted.field:
             # Its value is of an event, and may be a person's name.
             given["field"] = wanted.field[0]
-        self._facts = {"stack": stack.name, "filter": given, "exported_to": None if file is None else str(file)}
-        groups: Any = stack.outputs.get("log_groups") or {}
-        if "worker" not in groups:
-            raise LocalError(f"stack {stack.name!r} has no output 'log_groups'; deploy it again with this version")
-        self._group = groups["worker"]
-        try:
-            self._caller = str(boto3.client("sts").get_caller_identity()["Arn"])
-            self._logs = boto3.client("logs")
-            self._stream = f"purge/{datetime.now(UTC):%Y-%m-%dT%H.%M.%S.%fZ}"
-            self._logs.create_log_stream(logGroupName=self._group, logStreamName=self._stream)
-        except (BotoCoreError, ClientError) as error:
-            raise LocalError(f"who purges cannot be recorded, so nothing was deleted: {one_line(error)}") from error
-
-    def begins(self) -> None:
-        """Write down that the purge begins. Raises LocalError."""
-        self._write("dead letters are being purged", {})
-
-    def ended(self, counts: Mapping[str, int]) -> None:
-        """Write down what was deleted. Raises LocalError."""
-        self._write("dead letters were purged", counts)
-
-    def _write(self, message: str, facts: Mapping[str, int]) -> None:
-        line = {
-            "level": "WARNING",
-            "message": message,
-            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "caller": self._caller,
-            **self._facts,
-            **facts,
-        }
-        event: Any = {"timestamp": round(time.time() * 1_000), "message": json.dumps(line)}
-        try:
-            self._logs.put_log_events(logGroupName=self._group, logStreamName=self._stream, logEvents=[event])
-        except (BotoCoreError, ClientError) as error:
-            raise LocalError(f"{message}, which was not recorded: {one_line(error)}") from error
+        facts = {"filter": given, "exported_to": None if file is None else str(file)}
+        super().__init__(stack, "purge", ("dead letters are being purged", "dead letters were purged"), facts)

@@ -36,7 +36,7 @@ errors = Console(stderr=True)
 def run_local(stack: str, port: int, command: str | None, *, as_json: bool, console: bool) -> int:
     """Start a stack, then serve it or run a command against it. Return the exit code.
 
-    A person is shown the console's address, unless `console` is off; a program that reads JSON is not.
+    A person at a terminal is shown the console's address, unless `console` is off; a log or a program is not.
     """
     if command is None:
         Stack(stack).refuse_second()
@@ -107,8 +107,9 @@ def show(pipeline: Running) -> None:
 def serve(pipeline: Running, *, console: bool = True) -> int:
     """Serve until Ctrl-C or SIGTERM: show what happens, and reload changed handler code. Return the exit code."""
     live = LiveView(pipeline)
-    # A program of another kind has nothing that the console could show.
-    console = console and is_installed() and f"{NAMESPACE}:variant" in pipeline.project.config
+    # Its address lets its reader in, so it is for a terminal, not for a log file. A program of another kind has nothing
+    # that the console could show.
+    console = console and sys.stderr.isatty() and is_installed() and f"{NAMESPACE}:variant" in pipeline.project.config
     with state_file(pipeline), _console(pipeline.project.stack) if console else nullcontext():
         write_lines(["Ctrl-C stops it and removes everything"], to_stderr=True)
         if not console:

@@ -291,11 +291,20 @@ def logs(
 
 
 @command(app)
-def report(stack: StackOption = "dev", since: SinceOption = None, *, as_json: JsonOption = False) -> int:
-    """Count recent events by status, type and error, as scheduled reports do. Default: those of the last hour."""
+def report(
+    stack: StackOption = "dev",
+    since: SinceOption = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(parser=moment, metavar="TIME", show_default="now", help="End before this time, or so long ago."),
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+) -> int:
+    """Count events by status, type and error, as scheduled reports do. Default: those of the last hour."""
     from cli.report import run_report
 
-    return run_report(stack, since, as_json=as_json)
+    return run_report(stack, since, until, as_json=as_json)
 
 
 @command(app)
@@ -454,11 +463,73 @@ def remove_readings(
 
 
 @command(app)
-def replay(stack: IotStackOption = "iot", *, as_json: JsonOption = False) -> int:
-    """Invoke an iot stack's worker with its dead letters, and delete those that succeed. Exit 1 if any is left."""
-    from cli.replay import run_replay
+def erase(
+    name: Annotated[
+        str, typer.Argument(metavar="ID|KEY", help="An event's id, a device's id (iot) or an upload's key (csv).")
+    ],
+    stack: StackOption = "dev",
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what there is.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Erase all that a stack keeps of an event, a device or an upload, after asking. Exit 1 if anything is left."""
+    from cli.erase.run import run_erase
 
-    return run_replay(stack, as_json=as_json)
+    return run_erase(stack, name, dry_run=dry_run, sure=yes, as_json=as_json)
+
+
+@command(app)
+def replay(
+    stack: Annotated[str, typer.Option(envvar="PIPELINE_STACK", help="The stack, of the variant api or iot.")] = "iot",
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--from", parser=moment, metavar="TIME", help="api: events received from this time, or so long ago."
+        ),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option("--to", parser=moment, metavar="TIME", show_default="now", help="api: events received before it."),
+    ] = None,
+    event_types: Annotated[
+        list[str] | None, typer.Option("--type", help="api: only events of this type; may be given several times.")
+    ] = None,
+    rate: Annotated[int, typer.Option(min=1, help="api: at most so many events a second.")] = 50,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="api: say what would be done, and send nothing.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="api: continue a replay that was ended early.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="api: do not ask for confirmation.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Send archived events of an api stack through it again (docs/archive.md), or give an iot worker its dead letters.
+
+    The events of an api stack keep their ids, and those that are done are processed again. Exit 1 if any is left out.
+
+    An iot stack takes no options but --json: its worker is invoked with each dead letter, and those that succeed are
+    deleted. Exit 1 if any is left.
+    """
+    from cli.core.stack import Stack
+    from local.errors import LocalError
+
+    target = Stack(stack)
+    selects = since or until or event_types or dry_run or resume or yes
+    match target.config.variant:
+        case "iot" if not selects:
+            from cli.replay import run_replay
+
+            return run_replay(stack, as_json=as_json)
+        case "api" if (since is None) is resume and not (resume and (until or event_types)):
+            from cli.replay_archive import run_replay_archive, selection
+
+            wanted = None if since is None else selection(since, until, event_types or [])
+            return run_replay_archive(target, wanted, rate=rate, dry_run=dry_run, sure=yes, as_json=as_json)
+        case "api":
+            raise LocalError("name what to replay with --from (and --to, --type), as --from 2d; or give --resume alone")
+        case variant:
+            raise LocalError(
+                f"stack {stack!r} is of the variant {variant!r}; only an api stack has an archive to replay"
+            )
 
 
 @command(app)

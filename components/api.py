@@ -11,7 +11,7 @@ from pulumi import Input, Output, ResourceOptions
 
 from components.function import Function
 from components.names import service_name
-from components.observability import Alarm, Metric, Panel, Rate
+from components.observability import FEWEST_FOR_A_SHARE, Alarm, Metric, Panel, rate_of
 from components.options.api import ApiOptions
 from components.options.common import AlarmOptions, LogOptions
 from components.options.requests import ThrottlingOptions
@@ -106,7 +106,7 @@ class Backend:
 
 @dataclass(frozen=True)
 class ApiMetrics:
-    """An API's CloudWatch dimensions, and its metric for server errors.
+    """An API's CloudWatch dimensions, and its metrics for errors of the server and of clients.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
     https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-metrics-and-dimensions.html
@@ -114,25 +114,39 @@ class ApiMetrics:
 
     dimensions: Mapping[str, Input[str]]
     server_errors: str
+    client_errors: str
 
     def metric(self, name: str, statistic: str) -> Metric:
         """One of API Gateway's metrics of the API."""
         return Metric("AWS/ApiGateway", name, self.dimensions, statistic)
 
     def alarms(self, options: AlarmOptions) -> dict[str, Alarm]:
-        """Alarms on server errors and latency."""
+        """Alarms on errors and latency."""
         return {
             "api-errors": Alarm(
                 "The API answers too many requests with a server error.",
-                Rate(self.metric(self.server_errors, "Sum"), self.metric("Count", "Sum")),
+                rate_of(self.metric(self.server_errors, "Sum"), self.metric("Count", "Sum")),
                 threshold=options.api_error_rate_percent,
                 section="api-errors",
+                step="api",
+                severity="critical",
+            ),
+            "api-refusals": Alarm(
+                "The API refuses too many requests with a status of 400 to 499.",
+                rate_of(
+                    self.metric(self.client_errors, "Sum"), self.metric("Count", "Sum"), minimum=FEWEST_FOR_A_SHARE
+                ),
+                threshold=options.api_refusal_rate_percent,
+                section="api-refusals",
+                step="api",
+                periods=2,
             ),
             "api-latency": Alarm(
                 "The API is slow: 95 of 100 requests take less than this, 5 take longer.",
                 self.metric("Latency", "p95"),
                 threshold=options.api_latency_p95_ms,
                 section="api-latency",
+                step="api",
                 periods=3,
             ),
         }
@@ -193,7 +207,7 @@ class HttpApi(pulumi.ComponentResource):
             opts=ResourceOptions(parent=self, depends_on=routes),
         )
         self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
-        self.metrics = ApiMetrics({"ApiId": api.id}, "5xx")
+        self.metrics = ApiMetrics({"ApiId": api.id}, "5xx", "4xx")
         self.key_id: Output[str] | None = None
         self.register_outputs({"url": self.url})
 
@@ -307,7 +321,7 @@ class RestApi(pulumi.ComponentResource):
             )
         self.key_id = self._key(name, options, api, stage) if options.auth == "api_key" else None
         self.url = stage.invoke_url.apply(lambda url: url.rstrip("/"))
-        self.metrics = ApiMetrics({"ApiName": api.name, "Stage": stage.stage_name}, "5XXError")
+        self.metrics = ApiMetrics({"ApiName": api.name, "Stage": stage.stage_name}, "5XXError", "4XXError")
         self.register_outputs({"url": self.url})
 
     def _error_answers(self, name: str, api: aws.apigateway.RestApi) -> list[pulumi.Resource]:

@@ -141,6 +141,14 @@ class Bucket(pulumi.ComponentResource):
         resources = tuple(Output.concat(self.arn, "/", prefix, "*") for prefix in prefixes)
         return Grant(("s3:DeleteObject",), resources, why="remove outputs that no longer apply")
 
+    def grant_list(self) -> Grant:
+        """To list the objects."""
+        return Grant(("s3:ListBucket",), (self.arn,), why="find objects")
+
+    def grant_merge(self, prefix: str) -> Grant:
+        """To delete objects below a prefix that were merged into another one."""
+        return Grant(("s3:DeleteObject",), (Output.concat(self.arn, "/", prefix, "*"),), why="delete what was merged")
+
     def grant_read(self, prefix: str) -> Grant:
         """To read objects below a prefix, also by a signed URL that the function hands out."""
         return Grant(

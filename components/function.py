@@ -11,7 +11,7 @@ from pulumi import Input, Output, ResourceOptions
 
 from components.encryption import Key
 from components.grants import Grant, merged_environment, policy_document, services_called
-from components.observability import METRICS_NAMESPACE, Alarm, Metric, Panel, Rate
+from components.observability import METRICS_NAMESPACE, Alarm, Metric, Panel, rate_of
 from components.options.common import FREE_STORAGE_MB, FunctionAlarmOptions, LogOptions, PolledOptions, StartOptions
 from components.package import ARCHITECTURE, RUNTIME
 from components.runtime import Runtime
@@ -124,21 +124,26 @@ class Function(pulumi.ComponentResource):
         return {
             f"{label}-errors": Alarm(
                 f"Too many runs of the {label} function end in an error.",
-                Rate(self.metric("Errors", "Sum"), self.metric("Invocations", "Sum")),
+                rate_of(self.metric("Errors", "Sum"), self.metric("Invocations", "Sum")),
                 threshold=options.error_rate_percent,
                 section="errors",
+                step=label,
+                severity="critical",
             ),
             f"{label}-throttles": Alarm(
                 f"Lambda refuses to run the {label} function: the concurrency limit is reached.",
                 self.metric("Throttles", "Sum"),
                 threshold=1,
                 section="throttles",
+                step=label,
+                severity="critical",
             ),
             f"{label}-duration": Alarm(
                 f"Runs of the {label} function come near its timeout.",
                 self.metric("Duration", "Maximum"),
                 threshold=self.timeout_seconds * 1_000 * options.duration_percent_of_timeout / 100,
                 section="duration",
+                step=label,
             ),
         }
 

@@ -10,14 +10,18 @@ API Gateway: see ApiMetrics.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import pulumi
 import pulumi_aws as aws
 from pulumi import Input, Output, ResourceOptions
 
+from components.options.common import MINUTES_A_DAY
+
 METRICS_NAMESPACE = "DataPipeline"
 PERIOD_SECONDS = 300
+# Fewer events or requests in a period are no share to speak of: one client's mistake, or a scanner at night.
+FEWEST_FOR_A_SHARE = 10
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,38 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Rate:
-    """`part` in percent of `whole`; 0 when `whole` is 0."""
+class Formula:
+    """Metric math over metrics, which it names by their keys. `name` and `label` are those of its result.
 
-    part: Metric
-    whole: Metric
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
+    """
+
+    name: str
+    label: str
+    expression: str
+    metrics: Mapping[str, Metric]
+
+
+def rate_of(part: Metric, whole: Metric, *, minimum: int = 1) -> Formula:
+    """`part` in percent of `whole`; 0 while `whole` is less than `minimum`."""
+    return Formula(
+        "rate",
+        f"{part.name} in percent of {whole.name}",
+        f"IF(whole >= {minimum}, 100 * part / whole, 0)",
+        {"part": part, "whole": whole},
+    )
+
+
+def share(part: Metric, *others: Metric, minimum: int) -> Formula:
+    """`part` in percent of itself and `others` together; 0 while all are less than `minimum`."""
+    metrics = {"part": part, **{f"other{number}": each for number, each in enumerate(others, 1)}}
+    whole = f"({' + '.join(metrics)})"
+    return Formula(
+        "share",
+        f"{part.name} in percent of {', '.join(each.name for each in metrics.values())}",
+        f"IF({whole} >= {minimum}, 100 * part / {whole}, 0)",
+        metrics,
+    )
 
 
 @dataclass(frozen=True)
@@ -47,15 +78,41 @@ class Alarm:
     """
 
     description: str
-    watched: Metric | Rate
+    watched: Metric | Formula
     threshold: float
     section: str
     """The section of docs/alarms.md that says what to do: its heading, as GitHub links to it."""
+    step: str
+    """The step of the pipeline that has the trouble, or a function."""
+    severity: Literal["critical", "warning"] = "warning"
+    """`critical`: data is lost, waits or will be lost unless somebody acts."""
     periods: int = 1
     period_seconds: int = PERIOD_SECONDS
     heartbeat: bool = False
     latched: bool = False
     """Without data it stays as it is: what writes the metric may be what failed."""
+
+
+def heartbeat_alarm(description: str, counted: Metric, minutes: int | None) -> dict[str, Alarm]:
+    """An alarm on traffic that stops: nothing was counted for this long. Without `minutes` there is none."""
+    if minutes is None:
+        return {}
+    # Periods below an hour cover a day at most:
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html (Period)
+    period_seconds = 60 if minutes <= MINUTES_A_DAY else 3_600
+    return {
+        "heartbeat": Alarm(
+            description,
+            counted,
+            threshold=1,
+            section="heartbeat",
+            step="source",
+            severity="critical",
+            periods=minutes * 60 // period_seconds,
+            period_seconds=period_seconds,
+            heartbeat=True,
+        )
+    }
 
 
 @dataclass(frozen=True)
@@ -81,7 +138,7 @@ class Observability(pulumi.ComponentResource):
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Observability", name, None, opts)
-        self._runbook = runbook
+        self._service, self._runbook = service, runbook
         made = [self._alarm(f"{name}-{label}", alarm, alarms_arn) for label, alarm in alarms.items()]
         self.alarm_names: Output[list[str]] = Output.all(*(alarm.name for alarm in made)).apply(sorted)
         aws.cloudwatch.Dashboard(
@@ -95,7 +152,12 @@ class Observability(pulumi.ComponentResource):
     def _alarm(self, name: str, alarm: Alarm, alarms_arn: Input[str]) -> aws.cloudwatch.MetricAlarm:
         return aws.cloudwatch.MetricAlarm(
             name,
-            alarm_description=f"{alarm.description} What to do: {self._runbook}#{alarm.section}",
+            # Mails have it as their subject, and alarms of many stacks come to one address.
+            name=f"{self._service}-{name}",
+            alarm_description=(
+                f"{self._service}, {alarm.step}, {alarm.severity}: {alarm.description} "
+                f"What to do: {self._runbook}#{alarm.section}"
+            ),
             comparison_operator="LessThanThreshold" if alarm.heartbeat else "GreaterThanOrEqualToThreshold",
             threshold=alarm.threshold,
             evaluation_periods=alarm.periods,
@@ -110,7 +172,8 @@ class Observability(pulumi.ComponentResource):
             alarm_actions=[alarms_arn],
             ok_actions=[alarms_arn],
             **_watched(alarm),
-            opts=ResourceOptions(parent=self),
+            # An alarm that has another name stays: a new one would forget whether it rings.
+            opts=ResourceOptions(parent=self, ignore_changes=["name"]),
         )
 
 
@@ -136,18 +199,11 @@ def _watched(alarm: Alarm) -> _Watched:
             if statistic.startswith("p"):
                 return {**watched, "extended_statistic": statistic}
             return {**watched, "statistic": statistic}
-        case Rate(part, whole):
-            # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html (IF)
+        case Formula(name, label, expression, metrics):
             return {
                 "metric_queries": [
-                    {
-                        "id": "rate",
-                        "expression": "IF(whole > 0, 100 * part / whole, 0)",
-                        "label": f"{part.name} in percent of {whole.name}",
-                        "return_data": True,
-                    },
-                    _query("part", part, alarm.period_seconds),
-                    _query("whole", whole, alarm.period_seconds),
+                    {"id": name, "expression": expression, "label": label, "return_data": True},
+                    *(_query(key, metric, alarm.period_seconds) for key, metric in metrics.items()),
                 ],
             }
 

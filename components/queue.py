@@ -8,7 +8,7 @@ from pulumi import Input, Output, ResourceOptions
 
 from components.bucket import Bucket
 from components.grants import Grant
-from components.observability import Alarm, Metric, Panel, Rate, own_metric
+from components.observability import Alarm, Formula, Metric, Panel, own_metric, rate_of
 from components.options.common import SECONDS_A_DAY, AlarmOptions, FunctionAlarmOptions, PolledOptions, QueueOptions
 from components.policies import deny_plain_http
 
@@ -18,6 +18,7 @@ MAXIMUM_MESSAGE_BYTES = 1_048_576
 MAXIMUM_RECEIVES = 1_000
 
 VISIBLE = "ApproximateNumberOfMessagesVisible"
+HIDDEN = "ApproximateNumberOfMessagesNotVisible"
 
 
 class _Fifo(TypedDict, total=False):
@@ -58,7 +59,9 @@ class Queue(pulumi.ComponentResource):
         child = ResourceOptions(parent=self)
         kind = _FIFO if options.is_fifo else _Fifo()
         self.consumer = consumer
-        self._retention_days = options.dead_letter_retention_days
+        # SQS leaves a message its age when it moves it here, which may be all that the queue allows. What the worker
+        # puts here itself is kept for longer.
+        self._dead_letters_kept_days = options.dead_letter_retention_days - options.retention_days
         dead_letters = aws.sqs.Queue(
             f"{name}-dead-letters",
             message_retention_seconds=options.dead_letter_retention_days * SECONDS_A_DAY,
@@ -155,19 +158,25 @@ class Queue(pulumi.ComponentResource):
         """Alarms of the queue, and of its worker, which counts `Messages` and `BatchItemFailures`."""
         return {
             "dead-letters": dead_letters_alarm(self.dead_letters_name),
-            "oldest-dead-letter": oldest_dead_letter_alarm(self.dead_letters_name, self._retention_days, options),
+            "more-dead-letters": more_dead_letters_alarm(self.dead_letters_name),
+            "oldest-dead-letter": oldest_dead_letter_alarm(
+                self.dead_letters_name, self._dead_letters_kept_days, options
+            ),
             "oldest-message": Alarm(
                 "The worker does not keep up: the oldest message waits too long.",
                 queue_metric("ApproximateAgeOfOldestMessage", self.name),
                 threshold=options.oldest_message_seconds,
                 section="oldest-message",
+                step="queue",
+                severity="critical",
             ),
             # Lambda's Errors does not include partial batch failures, so the worker counts them itself.
             "failed-messages": Alarm(
                 "Too many messages fail and return to the queue.",
-                Rate(own_metric("BatchItemFailures", service, "Sum"), own_metric("Messages", service, "Sum")),
+                rate_of(own_metric("BatchItemFailures", service, "Sum"), own_metric("Messages", service, "Sum")),
                 threshold=options.failed_message_rate_percent,
                 section="failed-messages",
+                step="worker",
                 periods=2,
             ),
         }
@@ -225,19 +234,54 @@ def dead_letters_alarm(
     queue_name: Input[str],
     description: str = "Messages lie with the dead letters: look at them and redrive or delete them.",
     section: str = "dead-letters",
+    *,
+    step: str = "dead letters",
 ) -> Alarm:
     """An alarm that rings while a dead-letter queue holds a message."""
-    # Visible depth, not NumberOfMessagesSent: SQS does not count messages that it moves there itself.
-    return Alarm(description, queue_metric(VISIBLE, queue_name), threshold=1, section=section, period_seconds=60)
+    # Depth, not NumberOfMessagesSent: SQS does not count messages that it moves there itself. And all of them: whoever
+    # looks at dead letters hides them for a while.
+    return Alarm(
+        description,
+        Formula("depth", "Dead letters", "visible + hidden", _depth(queue_name)),
+        threshold=1,
+        section=section,
+        step=step,
+        severity="critical",
+        period_seconds=60,
+    )
 
 
-def oldest_dead_letter_alarm(queue_name: Input[str], retention_days: int, options: FunctionAlarmOptions) -> Alarm:
-    """An alarm that rings before SQS deletes a dead letter."""
+def more_dead_letters_alarm(queue_name: Input[str]) -> Alarm:
+    """An alarm that rings for dead letters that join others: the alarm on the first of them rings already."""
+    return Alarm(
+        "New dead letters have joined those that lie there already.",
+        Formula(
+            "increase",
+            "New dead letters",
+            # The depth of the period before, and what has been added since.
+            "IF(visible + hidden - DIFF(visible + hidden) >= 1, DIFF(visible + hidden), 0)",
+            _depth(queue_name),
+        ),
+        threshold=1,
+        section="more-dead-letters",
+        step="dead letters",
+        severity="critical",
+    )
+
+
+def _depth(queue_name: Input[str]) -> dict[str, Metric]:
+    return {"visible": queue_metric(VISIBLE, queue_name), "hidden": queue_metric(HIDDEN, queue_name)}
+
+
+def oldest_dead_letter_alarm(queue_name: Input[str], kept_days: int, options: FunctionAlarmOptions) -> Alarm:
+    """An alarm that rings before SQS deletes a dead letter, which it does after `kept_days` at the earliest."""
     return Alarm(
         "A dead letter expires soon, and its data is lost: redrive it.",
         queue_metric("ApproximateAgeOfOldestMessage", queue_name),
-        threshold=retention_days * SECONDS_A_DAY * options.dead_letter_age_percent_of_retention / 100,
+        threshold=kept_days * SECONDS_A_DAY * options.dead_letter_age_percent_of_retention / 100,
         section="oldest-dead-letter",
+        step="dead letters",
+        severity="critical",
     )
 
 

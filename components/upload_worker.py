@@ -12,7 +12,14 @@ from components.function import Function, Size
 from components.grants import Grant
 from components.observability import Alarm, Panel
 from components.options.iot import ReadingAlarmOptions, ReadingWorkerOptions
-from components.queue import VISIBLE, DeadLetterQueue, dead_letters_alarm, oldest_dead_letter_alarm, queue_metric
+from components.queue import (
+    VISIBLE,
+    DeadLetterQueue,
+    dead_letters_alarm,
+    more_dead_letters_alarm,
+    oldest_dead_letter_alarm,
+    queue_metric,
+)
 from components.runtime import Runtime
 
 
@@ -106,6 +113,7 @@ class UploadWorker(pulumi.ComponentResource):
         """The function's alarms, and alarms of its asynchronous invocation."""
         return {
             "dead-letters": dead_letters_alarm(self._dead_letters.name),
+            "more-dead-letters": more_dead_letters_alarm(self._dead_letters.name),
             "oldest-dead-letter": oldest_dead_letter_alarm(
                 self._dead_letters.name, self._dead_letters.retention_days, options
             ),
@@ -114,6 +122,8 @@ class UploadWorker(pulumi.ComponentResource):
                 self.function.metric("AsyncEventAge", "Maximum"),
                 threshold=options.event_age_seconds * 1_000,
                 section="event-age",
+                step="worker",
+                severity="critical",
             ),
             # These events are neither processed nor dead-lettered: this number is the only trace of them.
             "undelivered": Alarm(
@@ -122,6 +132,8 @@ class UploadWorker(pulumi.ComponentResource):
                 self.function.metric("DestinationDeliveryFailures", "Sum"),
                 threshold=1,
                 section="undelivered",
+                step="worker",
+                severity="critical",
             ),
             **self.function.alarms("worker", options),
         }

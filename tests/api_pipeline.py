@@ -26,7 +26,7 @@ from handlers.shared.settings import RedriveSettings
 CONFIG: dict[str, Any] = {
     "queue": {"redrive_api": {}, "reconciler": {}},
     "worker": {"max_attempts": 3},
-    "storage": {"archive": {}},
+    "storage": {"archive": {"compaction": {}}},
     "outcomes": {},
     "fault_injection": {},
     "reports": {},

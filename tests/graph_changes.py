@@ -182,16 +182,47 @@ def dead_letters_of_a_stream(graph: Graph) -> Iterator[Registration]:
     return reading(STREAM, destinationConfig={"onFailure": {"destinationArn": arn_of(graph, "Queue queue")}})(graph)
 
 
+ALARM_ON_DEAD_LETTERS = "MetricAlarm watch-dead-letters"
+
+
 def alarm(**inputs: Any) -> Change:
-    """The alarm on the dead letters with other inputs."""
-    return given("MetricAlarm watch-dead-letters", **inputs)
+    """An alarm on the visible dead letters only, in place of the stack's, with other inputs."""
+
+    def change(graph: Graph) -> Iterator[Registration]:
+        plain = {
+            "metricQueries": None,
+            "namespace": "AWS/SQS",
+            "metricName": "ApproximateNumberOfMessagesVisible",
+            "dimensions": {"QueueName": graph.find(QUEUE, "pipeline-queue-dead-letters").physical_name},
+            "period": 60,
+            "statistic": "Maximum",
+        }
+        return given(ALARM_ON_DEAD_LETTERS, **{**plain, **inputs})(graph)
+
+    return change
+
+
+def alarm_on_a_sum(expression: str = "visible + hidden", *, of: str = "hidden", **metric: Any) -> Change:
+    """The alarm on the dead letters, which watches a sum, with another expression, or another metric in it."""
+
+    def edit(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        result, *others = inputs["metricQueries"]
+        queries = [
+            {**each, "metric": {**each["metric"], **metric}} if each["id"] == of or of == "both" else each
+            for each in others
+        ]
+        return {**inputs, "metricQueries": [{**result, "expression": expression}, *queries]}
+
+    return edited(ALARM_ON_DEAD_LETTERS, edit)
 
 
 def alarm_of_the_queue(graph: Graph) -> Iterator[Registration]:
     """Add an alarm like that on the dead letters, on the queue that they come from."""
     one = graph.find("aws:cloudwatch/metricAlarm:MetricAlarm", "pipeline-watch-dead-letters")
     queue = graph.find(QUEUE, "pipeline-queue").physical_name
-    return added(one.type, "watch-queue", {**one.inputs, "dimensions": {"QueueName": queue}})(graph)
+    letters = graph.find(QUEUE, "pipeline-queue-dead-letters").physical_name
+    inputs = json.loads(json.dumps(one.inputs).replace(f'"{letters}"', f'"{queue}"'))
+    return added(one.type, "watch-queue", inputs)(graph)
 
 
 def policy_with_the_queue(graph: Graph) -> Iterator[Registration]:

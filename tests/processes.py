@@ -1,9 +1,13 @@
 """The living processes of this machine, to see that none is left."""
 
+import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
 
 
 @dataclass(frozen=True)
@@ -37,3 +41,25 @@ def happens(condition: Callable[[], bool], seconds: float = 5) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+@contextmanager
+def terminal(seen: Path) -> Iterator[int]:
+    """A terminal for processes to print to, as a file descriptor; what they print is in a file at once."""
+    screen, own = os.openpty()
+
+    def record() -> None:
+        # Reading from a terminal without a process is an error.
+        with seen.open("wb", buffering=0) as file, suppress(OSError):
+            while shown := os.read(screen, 4_096):
+                file.write(shown)
+
+    seen.touch()
+    reader = Thread(target=record)
+    reader.start()
+    try:
+        yield own
+    finally:
+        os.close(own)
+        reader.join()
+        os.close(screen)

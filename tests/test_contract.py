@@ -28,7 +28,7 @@ from handlers.api import breaker, circuit, counts, ingest, items, objects, reade
 from handlers.api.events import Envelope, received_times
 from handlers.api.identity import new_id
 from handlers.api.ingest import Ingest
-from handlers.api.settings import IngestSettings, ReconcilerSettings, ReportSettings, WorkerSettings
+from handlers.api.settings import CompactorSettings, IngestSettings, ReconcilerSettings, ReportSettings, WorkerSettings
 from handlers.api.signatures import Algorithm, Encoding, Rule, Scheme, sign
 from handlers.api.summary import window_before
 from handlers.api.webhooks import Webhook
@@ -51,7 +51,7 @@ CIRCUIT_COUNTS = {"CircuitOpened", "CircuitClosed", *KEY_COUNTS, counts.CIRCUIT_
 
 FUNCTIONS: dict[str, type[Settings]] = {"pipeline-ingest": IngestSettings, "pipeline-worker": WorkerSettings}
 REPORTING = {"pipeline-report": ReportSettings}
-RECONCILING = {"pipeline-reconciler": ReconcilerSettings}
+RECONCILING = {"pipeline-reconciler": ReconcilerSettings, "pipeline-compactor": CompactorSettings}
 METRIC_ALARM = "aws:cloudwatch/metricAlarm:MetricAlarm"
 
 WEBHOOK = {"signature": "github", "secrets": ["arn:aws:ssm:us-east-1:123456789012:parameter/shop/hook"]}
@@ -83,6 +83,7 @@ def environment(graph: Graph, function: str) -> dict[str, str]:
         *((function, {"reports": {"schedules": ["hourly"]}}) for function in FUNCTIONS | REPORTING),
         ("pipeline-reconciler", {"queue": {"reconciler": {}}}),
         ("pipeline-reconciler", {"queue": {"reconciler": {}}, "outcomes": {}}),
+        ("pipeline-compactor", {"storage": {"archive": {"compaction": {}}}}),
     ],
 )
 def test_a_function_s_deployed_environment_is_exactly_what_its_settings_read(

@@ -129,6 +129,7 @@ RUN_IN = {
     "cost": "tests/test_readme.py",
     "csv": "tests/cli/test_csv_schema.py",
     "dead-letters": "tests/cli/test_dead_letters.py",
+    "erase": "tests/cli/test_erase.py",
     "diff": "tests/cli/test_diff.py",
     "faults": "tests/emulator/stacks/test_game_day.py",
     "local": "tests/emulator/cli/test_local.py",

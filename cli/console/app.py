@@ -62,7 +62,11 @@ class Console:
         self._overview = Overview(stack, graph, letters, every_seconds=every_seconds)
         # An iot stack's letters are records of invocations, which `pipeline replay` uploads again.
         self._letters = Letters(
-            letters, stack.outputs.get("queue_url"), self._variant, lambda wanted: PurgeRecord(stack, wanted, None)
+            letters,
+            stack.outputs.get("queue_url"),
+            self._variant,
+            lambda wanted: PurgeRecord(stack, wanted, None),
+            stack.refuse_ended,
         )
         is_api = self._variant == "api"
         self._events = Events(stack) if is_api else None
@@ -110,7 +114,12 @@ class Console:
                 Route("/send", self._page("upload.html", self._upload_form)),
                 Route("/send", self._upload, methods=["POST"]),
             ]
-        return Starlette(routes=routes, exception_handlers={404: self._not_found, 405: self._not_found})
+        handlers: Any = {404: self._not_found, 405: self._not_found, Exception: self._unforeseen}
+        return Starlette(routes=routes, exception_handlers=handlers)
+
+    def stop(self) -> None:
+        """End what goes on without a page."""
+        self._letters.stop()
 
     # How pages are answered
 
@@ -119,6 +128,7 @@ class Console:
 
         def show(request: Request) -> Response:
             try:
+                self._stack.refuse_ended()
                 values = view(request)
             except SHOWN_ERRORS as error:
                 return self._error(request, error)
@@ -140,6 +150,7 @@ class Console:
     def _form_page(self, template: str, view: Callable[[Values], Values]) -> Callable[[Request], Any]:
         async def show(request: Request) -> Response:
             try:
+                self._stack.refuse_ended()
                 values = await run_in_threadpool(view, await _fields(request))
             except SHOWN_ERRORS as error:
                 return self._error(request, error)
@@ -152,6 +163,7 @@ class Console:
 
         async def act(request: Request) -> Response:
             try:
+                self._stack.refuse_ended()
                 await run_in_threadpool(action, request, await _fields(request))
             except SHOWN_ERRORS as error:
                 return self._error(request, error)
@@ -184,6 +196,12 @@ class Console:
     async def _not_found(self, request: Request, _error: Exception) -> Response:
         values = {"title": "Not found", "message": f"there is nothing at {_path(request)}"}
         return self._rendered(request, "error.html", values, 404)
+
+    async def _unforeseen(self, request: Request, error: Exception) -> Response:
+        """Answer for a fault of the console itself, which the server prints with its traceback, too."""
+        said = f"the console failed: {type(error).__name__}: {error}"
+        message = f"{one_line(Exception(said))}; the traceback is in the terminal where it runs. Other pages may work."
+        return self._rendered(request, "error.html", {"title": "A fault of the console", "message": message}, 500)
 
     # Events
 
@@ -237,11 +255,14 @@ class Console:
         return self._stack.config_as(CsvPipelineConfig).input.prefix if self._files else READINGS
 
     def _upload_form(self, _request: Request) -> Values:
-        return {"title": "Send", "prefix": self._prefix(), "is_csv": self._files is not None}
+        sample, suffix = self._devices.sample() if self._devices else ("", "")
+        values = {"title": "Send", "prefix": self._prefix(), "is_csv": self._files is not None}
+        return {**values, "sample": sample, "suffix": suffix}
 
     async def _upload(self, request: Request) -> Response:
         """Take a file as the body of a request, and put it into the bucket."""
         try:
+            self._stack.refuse_ended()
             name = request.query_params.get("name", "")
             if not name or "/" in name or not name.isprintable():
                 raise ValueError("the file needs a name without /")
@@ -259,7 +280,8 @@ class Console:
 
     def _letter_list(self, request: Request) -> Values:
         wanted = request.query_params.get("error_type") or None
-        return self._letters.list(wanted, looks="x-live" not in request.headers)
+        looks = "x-live" not in request.headers
+        return self._letters.list(wanted, looks=looks, counts_all=request.query_params.get("count") == "all")
 
     def _file_list(self, request: Request) -> Values:
         assert self._files is not None  # noqa: S101  as above

@@ -21,8 +21,18 @@ class Series:
     values: Sequence[float | None]
 
 
-def line_chart(title: str, series: Sequence[Series], first: str, last: str, limits: Mapping[str, float]) -> Markup:
-    """Return lines over time, with limits as dashed lines. `first` and `last` are the labels of the time axis."""
+def line_chart(
+    title: str,
+    series: Sequence[Series],
+    first: str,
+    last: str,
+    limits: Mapping[str, float],
+    marks: Mapping[int, tuple[str, str]] | None = None,
+) -> Markup:
+    """Return lines over time, with limits as dashed lines. `first` and `last` are the labels of the time axis.
+
+    `marks` are signs on the first line, by their places there, each with what it says.
+    """
     known = [value for each in series for value in each.values if value is not None] + list(limits.values())
     high, low = max([*known, 0.0]), min([*known, 0.0])
     span = (high - low) or 1.0
@@ -53,6 +63,13 @@ def line_chart(title: str, series: Sequence[Series], first: str, last: str, limi
             points = " ".join(f"{x(place, len(each.values)):.1f},{y(value):.1f}" for place, value in run)
             shape = '<polyline class="{}" points="{}"/>' if len(run) > 1 else '<polyline class="{} dot" points="{}"/>'
             parts.append(Markup(shape).format(f"line {each.style}", points if len(run) > 1 else f"{points} {points}"))  # noqa: S704  a constant
+    for place, (sign, words) in (marks or {}).items():
+        if (at := series[0].values[place]) is not None:
+            parts += [
+                Markup(
+                    '<text class="mark" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}<title>{}</title></text>'
+                ).format(x(place, len(series[0].values)), y(at) + 4, sign, words)
+            ]
     said = f"{title}: {', '.join(f'{each.name} {_last(each.values)}' for each in series)}"
     return _svg("chart", WIDTH, HEIGHT, said, parts)
 

@@ -1,21 +1,27 @@
-"""Devices of a stack of the variant iot: their newest readings, with limits."""
+"""Devices of a stack of the variant iot: their newest readings, with limits and alerts."""
 
+import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from markupsafe import Markup
 
 from cli.console.charts import Series, line_chart
 from cli.core.stack import Stack
+from cli.readings import alerts_in, silence_of
+from cli.readings_plot import MARKS, alerts_of
+from cli.simulation import uploads
 from components.options.iot import IotPipelineConfig
+from handlers.iot.forms import Form
 from handlers.iot.readings import timestamp_of
 from handlers.iot.table import ReadingTable
-from handlers.iot.thresholds import BOUNDS, Thresholds
+from handlers.iot.thresholds import BOUNDS, Alert, Thresholds
 
 SHOWN = 500
 LISTED = 200
+LISTED_ALERTS = 20
 
 
 @dataclass(frozen=True)
@@ -26,14 +32,35 @@ class Device:
     charts: Mapping[str, Markup]
     names: list[str]
     rows: list[list[str]]
+    now: list[str]
+    """What rings now: alerts that have not ended, and silence."""
+    alerts: list[Alert]
+    """Those that the readings cause, newest first."""
 
 
 class Devices:
     """The readings of devices. The stack's AWS clients must be aimed already."""
 
     def __init__(self, stack: Stack) -> None:
-        self._thresholds = Thresholds.from_json(stack.config_as(IotPipelineConfig).thresholds_json())
+        config = stack.config_as(IotPipelineConfig)
+        self._options, self._form = config.readings, config.form_json()
+        self._thresholds = Thresholds.from_json(config.thresholds_json())
         self._table = ReadingTable(stack.output("table_name"))
+
+    def sample(self) -> tuple[str, str]:
+        """Return readings to begin with, as the stack accepts them, and a suffix for their object.
+
+        Both are empty if the stack takes compressed objects only.
+        """
+        suffixes = self._options.suffixes or (".jsonl",)
+        suffix = next((each for each in suffixes if not each.endswith(".gz")), "")
+        if not suffix:
+            return "", ""
+        form = Form.from_json(self._form)
+        start = datetime.now(UTC) - timedelta(hours=1)
+        upload = next(uploads(devices=1, count=1, seed=1, bad_share=0, form=form, start=start))
+        body = gzip.decompress(upload.body) if upload.key.endswith(".gz") else upload.body
+        return body.decode().replace("}, {", "},\n {"), suffix
 
     def names(self, prefix: str) -> list[str]:
         """Return the ids of devices that begin with a text, from an index."""
@@ -48,6 +75,9 @@ class Devices:
         first, last = (
             f"{datetime.fromisoformat(each.time_key[:19]):%Y-%m-%d %H:%M}" for each in (readings[0], readings[-1])
         )
+        alerts = alerts_of(readings, self._thresholds)
+        places = {timestamp_of(each.time_key): place for place, each in enumerate(readings)}
+        state = self._table.states([device_id])[device_id].state
         charts = {}
         for name in names:
             values = [float(reading.metrics[name]) if name in reading.metrics else None for reading in readings]
@@ -57,7 +87,13 @@ class Devices:
                 for bound in BOUNDS
                 if (limit := level.limit(bound)) is not None
             }
-            charts[name] = line_chart(f"{name} of {device_id}", [Series(name, "accepted", values)], first, last, limits)
+            marks = {
+                places[each.timestamp]: (MARKS[each.kind, each.bound], f"{each.severity} {each.kind} at {each.value}")
+                for each in alerts
+                if each.metric == name and each.timestamp in places
+            }
+            series = [Series(name, "accepted", values)]
+            charts[name] = line_chart(f"{name} of {device_id}", series, first, last, limits, marks)
         rows = [
             [
                 timestamp_of(each.time_key),
@@ -65,4 +101,7 @@ class Devices:
             ]
             for each in reversed(readings)
         ]
-        return Device(device_id, charts, names, rows[:100])
+        now = [alerts_in(state), *silence_of(state)]
+        return Device(
+            device_id, charts, names, rows[:100], [each for each in now if each], alerts[::-1][:LISTED_ALERTS]
+        )

@@ -1,7 +1,7 @@
 """Events of a stack of the variant api: the list, and the story of one."""
 
-import gzip
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,10 +16,10 @@ from cli.core.logs import Line, LogReader
 from cli.core.stack import Stack
 from cli.live import shown
 from components.options.api import ApiPipelineConfig
+from handlers.api import archive
 from handlers.api.events import is_id
 from handlers.api.items import description, result_of
 from handlers.api.listing import list_events
-from handlers.api.objects import archive_folder
 from handlers.api.reader import EventReader
 
 # A result in a page; the whole one is in the bucket.
@@ -74,14 +74,14 @@ class Events:
     def body(self, event_id: str) -> dict[str, Any] | None:
         """Return the client's event as it was submitted, from the archive; None if it is not there.
 
-        The archive has an object for each batch, written just before the items of the batch are completed.
+        The archive has an object for each batch, written just after the items of the batch are completed.
         """
         item = self._reader.read([event_id]).get(event_id) if is_id(event_id) else None
         if item is None or self._config.storage.archive is None or not item.get("completed_at"):
             return None
         completed = datetime.fromisoformat(str(item["completed_at"]))
         s3, bucket = boto3.client("s3"), self._stack.output("bucket_name")
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{archive_folder(item)}/")
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{archive.folder(item)}/")
         near = [
             (abs(each["LastModified"] - completed), each["Key"]) for page in pages for each in page.get("Contents", [])
         ]
@@ -89,9 +89,9 @@ class Events:
             if distance > ARCHIVED_WITHIN:
                 return None
             stored = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-            for line in gzip.decompress(stored).splitlines():
-                if event_id.encode() in line and (event := json.loads(line))["id"] == event_id:
-                    data: dict[str, Any] = event["data"]
+            for line in archive.lines(stored):
+                if line.envelope["id"] == event_id:
+                    data: dict[str, Any] = line.envelope["data"]
                     return data
         return None
 
@@ -115,6 +115,21 @@ class Events:
         return sorted(found, key=lambda line: line.time_ms)
 
     def _matching(self, text: str, since: datetime) -> list[Line]:
-        groups = self._stack.outputs.get("log_groups", {})
-        reader = LogReader(boto3.client("logs"), groups, round(since.timestamp() * 1_000), pattern=f'"{text}"')
-        return [line for line in reader.read() if text in line.message and entry_of(line.message)]
+        """Return the log entries that contain a text."""
+        groups, pattern = self._stack.outputs.get("log_groups", {}), _pattern(text)
+        if not pattern:
+            return []
+        reader = LogReader(boto3.client("logs"), groups, round(since.timestamp() * 1_000), pattern=pattern)
+        logged = json.dumps(text)[1:-1]
+        return [line for line in reader.read() if logged in line.message and entry_of(line.message)]
+
+
+def _pattern(text: str) -> str:
+    """Return a filter pattern for the log entries that may contain a text; empty if none can be written.
+
+    A client chooses its correlation id. A pattern has no escape for quotation marks, and JSON escapes them in the line,
+    and backslashes, too. So the longest part without either is looked for:
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html
+    """
+    longest = max(re.split(r'["\\]', text), key=len)
+    return f'"{longest}"' if longest.strip() else ""

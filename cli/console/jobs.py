@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cli.core.errors import one_line
+from cli.dead_letters import not_seen
 from handlers.shared.backlog import whole
 from handlers.shared.dead_letters import DeadLetters
 from handlers.shared.letters import Wanted
@@ -12,11 +13,12 @@ from handlers.shared.passes import Control, Pass
 
 ALL = float("inf")
 KEPT_JOBS = 20
+STOP_SECONDS = 20
 
 
 @dataclass
 class Job:
-    """A redrive or a purge. `state` is running, done, cancelled or failed."""
+    """A redrive or a purge. `state` is running, done, incomplete, cancelled or failed."""
 
     number: int
     kind: str
@@ -32,10 +34,14 @@ class Job:
 class Jobs:
     """The jobs of a console, the newest first. They belong to the console, not to a page: a reload shows them again."""
 
-    def __init__(self, letters: DeadLetters, queue_url: str | None) -> None:
+    def __init__(
+        self, letters: DeadLetters, queue_url: str | None, refuse_ended: Callable[[], None] = lambda: None
+    ) -> None:
         self._letters = letters
         self._queue_url = queue_url
+        self._refuse_ended = refuse_ended
         self._jobs: list[Job] = []
+        self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
     def all(self) -> list[Job]:
@@ -56,7 +62,9 @@ class Jobs:
             number = self._jobs[0].number + 1 if self._jobs else 1
             job = Job(number, kind, error_type, a_second, total=self._letters.depth() or 0)
             self._jobs = [job, *self._jobs][:KEPT_JOBS]
-        threading.Thread(target=self._run, args=[job, ended], daemon=True, name=f"console-job-{job.number}").start()
+            name = f"console-job-{job.number}"
+            self._thread = threading.Thread(target=self._run, args=[job, ended], daemon=True, name=name)
+            self._thread.start()
         return job
 
     def cancel(self, number: int) -> None:
@@ -65,9 +73,17 @@ class Jobs:
             if job.number == number:
                 job.cancelled.set()
 
+    def stop(self) -> None:
+        """Cancel the job that runs, and wait until it has made the letters visible again that it holds."""
+        for job in self.all():
+            job.cancelled.set()
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
+
     def _run(self, job: Job, ended: Callable[[int], None]) -> None:
         def progress(done: Pass) -> None:
             job.done = done.done
+            self._refuse_ended()
 
         def run(control: Control) -> Pass:
             if job.kind == "redrive":
@@ -83,10 +99,10 @@ class Jobs:
                 job.error = one_line(done.error) if done.error else f"{done.failed} letters could not be moved"
                 job.state = "failed"
                 return
-            if done.held_back:
-                job.error = "the rest is behind others of its groups"
-            elif done.hidden:
-                job.error = f"about {done.hidden} are hidden: another command or console looks at them"
-            job.state = "cancelled" if job.cancelled.is_set() else "done"
+            if job.cancelled.is_set() or done.complete:
+                job.state = "cancelled" if job.cancelled.is_set() else "done"
+                return
+            job.error = "the rest is behind others of its groups" if done.held_back else not_seen(done).strip("; ")
+            job.state = "incomplete"
         except Exception as error:  # noqa: BLE001  the page shows it; nobody waits for this thread
             job.error, job.state = f"{type(error).__name__}: {one_line(error)}", "failed"

@@ -8,6 +8,7 @@ from cli.console.texts import editable, pretty
 from cli.core.errors import one_line
 from cli.core.json_text import parse_object
 from cli.core.terminal import inert
+from cli.dead_letters import ORDER, not_seen
 from cli.letter_files import PurgeRecord
 from handlers.shared.dead_letters import DeadLetters
 from handlers.shared.letters import Found, Wanted
@@ -16,6 +17,7 @@ from local.errors import LocalError
 
 # Dead letters in a page. The command lists more.
 SHOWN_LETTERS = 500
+ALL = float("inf")
 LETTER_SECONDS = 60
 # A body in a page. The text to edit is whole.
 SHOWN_CHARACTERS = 200_000
@@ -27,7 +29,7 @@ Values = dict[str, Any]
 class Letters:
     """The dead letters of a stack. `queue_url` is where they go back to, None where they cannot (variant iot).
 
-    `record` makes the record of who purges letters.
+    `record` makes the record of who purges letters. `refuse_ended` raises LocalError when the stack has ended.
     """
 
     def __init__(
@@ -36,15 +38,16 @@ class Letters:
         queue_url: str | None,
         variant: str,
         record: Callable[[Wanted], PurgeRecord],
+        refuse_ended: Callable[[], None] = lambda: None,
     ) -> None:
         self._letters = letters
         self._record = record
         self._queue_url = queue_url
         self._variant = variant
-        self._jobs = Jobs(letters, queue_url)
+        self._jobs = Jobs(letters, queue_url, refuse_ended)
 
-    def list(self, wanted: str | None, *, looks: bool) -> Values:
-        """Return the list, of one type of error or of all.
+    def list(self, wanted: str | None, *, looks: bool, counts_all: bool = False) -> Values:
+        """Return the list, of one type of error or of all; with `counts_all` all letters are counted, some shown.
 
         A look hides letters for a moment, from a job too: only a person looks, and not while a job runs.
         """
@@ -54,15 +57,22 @@ class Letters:
         letters: list[dict[str, Any]] = []
         done = Pass({})
         if looks:
-            letters, done = self._letters.look(Wanted(wanted), SHOWN_LETTERS, LETTER_SECONDS)
+            letters, done = self._letters.look(Wanted(wanted), ALL if counts_all else SHOWN_LETTERS, LETTER_SECONDS)
         if done.error is not None:
             raise LocalError(one_line(done.error))
         groups: dict[str, list[Mapping[str, Any]]] = {}
-        for letter in letters:
-            groups.setdefault(letter["error_type"], []).append(letter)
+        counts: dict[str, int] = {}
+        for number, letter in enumerate(letters):
+            name = letter["error_type"]
+            counts[name] = counts.get(name, 0) + 1
+            groups.setdefault(name, []).extend([letter] if number < SHOWN_LETTERS else [])
         return {
             "title": "Dead letters",
-            "groups": sorted(groups.items(), key=lambda group: -len(group[1])),
+            "groups": sorted(((name, counts[name], some) for name, some in groups.items()), key=lambda row: -row[1]),
+            "counted": len(letters),
+            "shown": min(len(letters), SHOWN_LETTERS),
+            "not_seen": not_seen(done),
+            "order": ORDER if self._letters.is_fifo else "",
             "done": done,
             "wanted": wanted,
             "jobs": jobs,
@@ -73,9 +83,9 @@ class Letters:
 
     def one(self, wanted_id: str) -> Values:
         """Return one letter, by its id or by that of its event or file. Raises LocalError."""
-        found, _done = self._letters.find(wanted_id, LETTER_SECONDS)
+        found, done = self._letters.find(wanted_id, LETTER_SECONDS)
         if found is None:
-            raise LocalError(f"there is no dead letter {inert(wanted_id)!r}; it may be on its way again")
+            raise _missing(wanted_id, done)
         body = pretty(found.letter.body)
         return {
             "title": "Dead letter",
@@ -83,6 +93,7 @@ class Letters:
             "body": body[:SHOWN_CHARACTERS],
             "left_out": max(0, len(body) - SHOWN_CHARACTERS),
             "event": event_of(found) if self._variant == "api" else None,
+            "order": ORDER if self._letters.is_fifo else "",
             "can_redrive": self._queue_url is not None,
         }
 
@@ -111,6 +122,10 @@ class Letters:
         """Cancel a job."""
         self._jobs.cancel(number)
 
+    def stop(self) -> None:
+        """Cancel the job that runs, at the end of the console."""
+        self._jobs.stop()
+
     def _move_one(self, kind: str, message_id: str) -> None:
         wanted = Wanted(id=message_id)
         if kind == "redrive":
@@ -123,7 +138,13 @@ class Letters:
         if done.error is not None or done.failed:
             raise LocalError(one_line(done.error) if done.error else "SQS refused to move the message; try again")
         if not any(done.counts.values()):
-            raise LocalError(f"there is no dead letter {inert(message_id)!r}; it may be on its way again")
+            raise _missing(message_id, done)
+
+
+def _missing(wanted_id: str, done: Pass) -> LocalError:
+    """Return the error for a letter that a pass has not found: others may hide it."""
+    reason = not_seen(done) or "; it may be on its way again"
+    return LocalError(f"there is no dead letter {inert(wanted_id)!r} to be seen{reason}")
 
 
 def event_of(found: Found) -> str | None:

@@ -56,6 +56,7 @@ def console(stack: Stack, access: Access, port: int, *, read_only: bool) -> Iter
     finally:
         loop.call_soon_threadsafe(stopped.set)
         thread.join(timeout=5)
+        pages.stop()
 
 
 def _listener(port: int) -> socket.socket:

@@ -100,6 +100,14 @@ class Stack:
         else:
             os.environ.setdefault("AWS_DEFAULT_REGION", self.project.region)
 
+    def refuse_ended(self) -> None:
+        """Raise LocalError when the local pipeline has ended since: its port may be another program's by now."""
+        if OUTPUTS in os.environ or not self._running:
+            return
+        # The state has the keys of the run, and its file is locked for as long as the pipeline lives.
+        if read_state(state_path(self.directory, self.name)) != self._running:
+            raise LocalError(f"the pipeline of stack {self.name!r} has ended; start it and this command again")
+
     @property
     def is_local(self) -> bool:
         """Return True if it runs on this machine."""

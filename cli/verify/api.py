@@ -1,6 +1,5 @@
 """The probe of an api stack: one event, accepted, processed, readable, and recognised when it is sent again."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,16 +11,19 @@ import boto3
 
 from cli.core.http import Access, Answer, request
 from cli.core.json_text import parse_object, read_text
+from cli.core.removal import remove_dead_letters, remove_item, remove_objects
 from cli.core.stack import Stack
 from cli.core.suggestions import suggest
-from cli.verify.removal import remove_dead_letters, remove_item, remove_objects
 from cli.verify.samples import put, value_of
 from components.options.api import ApiOptions, ApiPipelineConfig
 from components.options.schemas import read_event_schema
+from handlers.api import archive
 from handlers.shared.schemas import compile_schemas
 from local.errors import LocalError
 
 POLL_SECONDS = 0.5
+# What is archived alone is there by then.
+ARCHIVED_SECONDS = 5
 OK, ACCEPTED, NOT_FOUND, FORBIDDEN = 200, 202, 404, (401, 403)
 
 
@@ -61,11 +63,12 @@ class ApiProbe:
         if "S" in item.get("result_key", {}):
             remove_objects(bucket, item["result_key"]["S"])
         if self._config.storage.archive:
-            # Archived alone, its object is named after its id; with others, its line stays in theirs.
-            name = hashlib.sha256(self._id.encode()).hexdigest()[:32]
-            received = item["received_at"]["S"]
-            hour = f"dt={received[:10]}/hour={received[11:13]}"
-            remove_objects(bucket, f"archive/type={quote(item['type']['S'], safe='')}/{hour}/{name}.jsonl.gz")
+            # Archived alone, its object is named after it; with others, its line stays in theirs. It follows the item.
+            name = archive.object_name([(self._id, item["completed_at"]["S"])])
+            described = {each: item[each]["S"] for each in ("type", "received_at")}
+            line, deadline = f"{archive.folder(described)}/{name}.jsonl.gz", time.monotonic() + ARCHIVED_SECONDS
+            while not remove_objects(bucket, line) and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
         remove_item(table, key)
 
     def _made(self, sample: str | None) -> dict[str, Any]:

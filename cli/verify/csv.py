@@ -8,9 +8,9 @@ from typing import Any
 
 import boto3
 
+from cli.core.removal import remove_dead_letters, remove_item, remove_objects
 from cli.core.stack import Stack
 from cli.core.suggestions import suggest
-from cli.verify.removal import remove_dead_letters, remove_item, remove_objects
 from cli.verify.samples import csv_file
 from components.options.csv import CsvPipelineConfig
 from handlers.csv.files import PROCESSING, SUCCEEDED, File

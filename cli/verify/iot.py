@@ -8,9 +8,9 @@ from pathlib import Path
 
 import boto3
 
+from cli.core.removal import remove_dead_letters, remove_item, remove_objects
 from cli.core.stack import Stack
 from cli.core.suggestions import suggest
-from cli.verify.removal import remove_dead_letters, remove_item, remove_objects
 from cli.verify.samples import reading
 from components.options.iot import IotPipelineConfig
 from handlers.iot.table import ReadingTable

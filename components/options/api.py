@@ -204,19 +204,28 @@ class WorkerOptions(PolledOptions, StartOptions):
         return self
 
 
+class ArchiveOptions(Options):
+    """The archive: what became of each event, with the event (docs/archive.md)."""
+
+    compaction: Feature | None = None
+    """Merge the small objects of hours that are over, in a function that runs each hour and may delete from the
+    archive. Default: off. Its alarms cost 0.70 USD a month."""
+
+
 class StorageOptions(ProtectionOptions):
     """Storage and retention of events, results, the archive and reports."""
 
     results: Literal["object", "inline"] = "object"
     """`object`: in S3, `results/YYYY/MM/DD/{id}.json`. `inline`: in the event's item, 350 KB at most."""
-    archive: Feature | None = None
-    """Append each batch's events as gzipped JSON Lines to `archive/type=…/dt=…/hour=…/`. Default: off."""
+    archive: ArchiveOptions | None = None
+    """Append what became of each batch's events, with the events, as gzipped JSON Lines to
+    `archive/type=…/dt=…/hour=…/` (docs/archive.md). Default: off."""
     time_index: bool = True
     """Serve `GET /events`. `false` saves one index write per event; the route then answers 404."""
     time_index_shards: Annotated[int, Field(ge=1, le=64)] = 8
     """Partitions that the events of a day are spread over; each takes about 1,000 events a second."""
     items_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
-    """Days that an event's item is kept, and duplicates are detected."""
+    """Days that an event's item is kept after its last change, and duplicates are detected."""
     results_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
     """Days that results in S3 are kept."""
     archive_expires_after_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
@@ -238,7 +247,7 @@ class EventQueueOptions(QueueOptions):
 
     reconciler: Feature | None = None
     """A function that looks each five minutes at what SQS itself moved to the dead letters, and makes those events
-    `failed`: a worker that cannot start cannot say so (docs/dead-letters.md). Default: off. Its alarms cost 0.60
+    `failed`: a worker that cannot start cannot say so (docs/dead-letters.md). Default: off. Its alarms cost 0.70
     USD a month."""
     fifo: FifoOptions | None = None
     """Process events in order. Default: a standard queue, without ordering."""

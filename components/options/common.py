@@ -4,7 +4,16 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 # Retention periods that CloudWatch Logs accepts, up to a year:
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -12,6 +21,7 @@ LogRetentionDays = Literal[1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365]
 
 
 SECONDS_A_DAY = 86_400
+MINUTES_A_DAY = 1_440
 
 
 class Options(BaseModel):
@@ -161,7 +171,8 @@ class LogOptions(Options):
     """The functions' logs."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Lowest level that is logged."""
+    """Lowest level that is logged. The pipeline's record of each request, batch, upload, watch and report, which saved
+    queries read, is written at any level."""
     retention_days: LogRetentionDays
     """Days that CloudWatch keeps log events. `environment` sets the default."""
 
@@ -232,7 +243,18 @@ class FunctionAlarmOptions(Options):
     """Where the descriptions of alarms say what to do: the address of your copy of docs/alarms.md, for a link that mail
     programs open. Each alarm adds its section."""
     dead_letter_age_percent_of_retention: Annotated[int, Field(ge=1, le=99)] = 75
-    """Age of the oldest dead letter, relative to the retention of dead letters. SQS then deletes it."""
+    """Age of the oldest dead letter, relative to the time after which SQS deletes it: the retention of dead letters,
+    less that of the queue, whose time counts for what SQS moves."""
+    heartbeat_minutes: Annotated[int, Field(ge=5, le=2_880)] | None = None
+    """Ring when nothing came in for so long: no event accepted, file read or reading stored. Whole hours above a day.
+    Default: no traffic is no alarm."""
+
+    @field_validator("heartbeat_minutes")
+    @classmethod
+    def _whole_hours_above_a_day(cls, minutes: int | None) -> int | None:
+        if minutes is not None and minutes > MINUTES_A_DAY and minutes % 60:
+            raise ValueError(f"{minutes} is above a day ({MINUTES_A_DAY}) and not a whole number of hours")
+        return minutes
 
 
 class AlarmOptions(FunctionAlarmOptions):
@@ -246,6 +268,10 @@ class AlarmOptions(FunctionAlarmOptions):
     """Share of requests answered with a 5xx status."""
     api_latency_p95_ms: Annotated[int, Field(ge=1)] = 2_000
     """95th percentile of the API's latency."""
+    api_refusal_rate_percent: Annotated[float, Field(gt=0, le=100)] = 25
+    """Share of requests answered with a 4xx status, of at least 10 in 5 minutes, twice."""
+    rejected_rate_percent: Annotated[float, Field(gt=0, le=100)] = 25
+    """Share of events that are rejected, of at least 10 in 5 minutes, twice; in a csv stack of rows, once."""
 
 
 def _own_tags(tags: Mapping[str, str]) -> Mapping[str, str]:

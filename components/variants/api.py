@@ -11,12 +11,24 @@ from pulumi import Input, Output
 from components.api import HttpApi, RestApi
 from components.bucket import Bucket
 from components.circuit_breaker import guarded_worker
+from components.compactor import compactor_part
 from components.faults import faults_part
 from components.function import Function, Size, functions_panel, log_groups
 from components.grants import Grant
 from components.notifications import Notifications
-from components.observability import Metric, Observability, Panel, counts_panel, latency_panel
-from components.options.api import ApiOptions, ApiPipelineConfig, StorageOptions
+from components.observability import (
+    FEWEST_FOR_A_SHARE,
+    Alarm,
+    Metric,
+    Observability,
+    Panel,
+    counts_panel,
+    heartbeat_alarm,
+    latency_panel,
+    own_metric,
+    share,
+)
+from components.options.api import ApiAlarmOptions, ApiOptions, ApiPipelineConfig, StorageOptions
 from components.options.schemas import read_event_schema
 from components.outcomes import outcomes_part
 from components.part import Part, total
@@ -85,7 +97,8 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         f"{name}-reconciler", config, queue=queue, table=table, alerts=alerts, adds=adds, runtime=runtime
     )
     reports = reports_part(f"{name}-report", config, table=table, queue=queue, bucket=bucket, runtime=runtime)
-    parts = total(adds, Part(functions=[ingest, worker.function]), redrive, reconciler, reports, guard)
+    compactor = compactor_part(f"{name}-compactor", config, bucket=bucket, prefix=ARCHIVE, runtime=runtime)
+    parts = total(adds, Part(functions=[ingest, worker.function]), redrive, reconciler, reports, compactor, guard)
     make_api = HttpApi if config.api.kind == "http" else RestApi
     api = make_api(
         f"{name}-api", config.api, config.logs, [accepting_backend(ingest, config.webhooks), *parts.backends], opts=opts
@@ -98,6 +111,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
         alarms={
             **queue.alarms(runtime.service, config.alarms),
             **api.metrics.alarms(config.alarms),
+            **_traffic_alarms(runtime.service, config.alarms),
             **ingest.alarms("ingest", config.alarms),
             **worker.function.alarms("worker", config.alarms),
             **parts.alarms,
@@ -149,6 +163,7 @@ def _storage_part(storage: StorageOptions, bucket: Bucket) -> Part:
     return Part(
         ingest_grants=[bucket.grant_read(RESULTS)] if in_bucket else [],
         worker_grants=[*([bucket.grant_write(RESULTS)] if in_bucket else []), *archives],
+        outcome_grants=archives,
         expiries={RESULTS: storage.results_expire_after_days, ARCHIVE: storage.archive_expires_after_days},
     )
 
@@ -198,6 +213,22 @@ def _worker_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         "BACKOFF_MAXIMUM_SECONDS": str(config.worker.backoff.maximum_seconds),
         "ARCHIVE": json.dumps(config.storage.archive is not None),
     }
+
+
+def _traffic_alarms(service: str, options: ApiAlarmOptions) -> dict[str, Alarm]:
+    """Alarms on events that are rejected, also those in a batch that is answered with 200, and on none at all."""
+    rejected, *others = (own_metric(name, service, "Sum") for name in ("Rejected", "Accepted", "Duplicate"))
+    rejections = Alarm(
+        "Too many events are rejected: the answers to the clients say why.",
+        share(rejected, *others, minimum=FEWEST_FOR_A_SHARE),
+        threshold=options.rejected_rate_percent,
+        section="rejected-events",
+        step="ingest",
+        periods=2,
+    )
+    accepted = own_metric("Accepted", service, "Sum")
+    description = "No event was accepted for too long."
+    return {"rejected-events": rejections, **heartbeat_alarm(description, accepted, options.heartbeat_minutes)}
 
 
 def _flow_panels(service: str, queue: Queue) -> list[Panel]:

@@ -10,8 +10,17 @@ from components.bucket import Bucket
 from components.files import FileTable, Uploads
 from components.function import functions_panel, log_groups
 from components.notifications import Notifications
-from components.observability import Observability, counts_panel, latency_panel
-from components.options.csv import CsvPipelineConfig
+from components.observability import (
+    FEWEST_FOR_A_SHARE,
+    Alarm,
+    Observability,
+    counts_panel,
+    heartbeat_alarm,
+    latency_panel,
+    own_metric,
+    share,
+)
+from components.options.csv import CsvAlarmOptions, CsvPipelineConfig
 from components.part import Part, total
 from components.queue import Queue
 from components.redrive import redrive_part
@@ -78,6 +87,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         service=service,
         alarms={
             **queue.alarms(service, config.alarms),
+            **_traffic_alarms(service, config.alarms),
             **worker.function.alarms("worker", config.alarms),
             **alerts.alarms("alerts"),
             **alarms.alarms("alarms"),
@@ -109,6 +119,24 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
         "log_groups": log_groups(name, parts.functions),
         **parts.outputs,
     }
+
+
+def _traffic_alarms(service: str, options: CsvAlarmOptions) -> dict[str, Alarm]:
+    """Alarms on rows that are rejected, and on files that do not come."""
+    rejected = Alarm(
+        "Too many rows are rejected: the reports of the files say why.",
+        share(
+            own_metric("RowsRejected", service, "Sum"),
+            own_metric("RowsProcessed", service, "Sum"),
+            minimum=FEWEST_FOR_A_SHARE,
+        ),
+        threshold=options.rejected_rate_percent,
+        section="rejected-rows",
+        step="worker",
+    )
+    succeeded = own_metric("FilesSucceeded", service, "Sum")
+    description = "No file succeeded for too long."
+    return {"rejected-rows": rejected, **heartbeat_alarm(description, succeeded, options.heartbeat_minutes)}
 
 
 def _buckets(name: str, config: CsvPipelineConfig, opts: ResourceOptions | None) -> tuple[Bucket, Bucket]:

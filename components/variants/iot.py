@@ -10,7 +10,15 @@ from pulumi import Input, Output
 from components.bucket import Bucket
 from components.function import functions_panel, log_groups
 from components.notifications import Notifications
-from components.observability import Alarm, Observability, Rate, counts_panel, latency_panel, own_metric
+from components.observability import (
+    Alarm,
+    Observability,
+    counts_panel,
+    heartbeat_alarm,
+    latency_panel,
+    own_metric,
+    rate_of,
+)
 from components.options.iot import IotPipelineConfig
 from components.options.schemas import read_event_schema
 from components.queue import DeadLetterQueue
@@ -59,21 +67,24 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
     functions = [worker.function, *silence.functions]
     rejections = Alarm(
         "Too much of what is uploaded is refused; rejected/ says what and why.",
-        Rate(own_metric("Rejected", service, "Sum"), own_metric("Received", service, "Sum")),
+        rate_of(own_metric("Rejected", service, "Sum"), own_metric("Received", service, "Sum")),
         threshold=config.alarms.rejected_rate_percent,
         section="rejected-readings",
+        step="worker",
     )
     bad_metrics = Alarm(
         "Too many devices send metrics that cannot be used; rejected/ says which and why.",
-        Rate(own_metric("DevicesWithBadMetrics", service, "Sum"), own_metric("Devices", service, "Sum")),
+        rate_of(own_metric("DevicesWithBadMetrics", service, "Sum"), own_metric("Devices", service, "Sum")),
         threshold=config.alarms.bad_metric_devices_percent,
         section="bad-metrics",
+        step="worker",
     )
     skipped = Alarm(
         "Objects are not read because of their keys; the worker's log names them. See readings.suffixes.",
         own_metric("Skipped", service, "Sum"),
         threshold=config.alarms.skipped_objects,
         section="skipped-objects",
+        step="worker",
     )
     watch = Observability(
         f"{name}-watch",
@@ -83,6 +94,11 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
             "bad-metrics": bad_metrics,
             "skipped-objects": skipped,
             **worker.alarms(config.alarms),
+            **heartbeat_alarm(
+                "No reading was stored for too long.",
+                own_metric("Stored", service, "Sum"),
+                config.alarms.heartbeat_minutes,
+            ),
             **silence.alarms,
             **alerts.alarms("alerts"),
             **alarms.alarms("alarms"),

@@ -6,6 +6,8 @@ WORKER_COUNTS = ("Messages", "Processed", "Failed", "Repeated", "BatchItemFailur
 OUTCOME_COUNTS = ("OutcomesUndelivered",)
 # 0 or 1, written each minute where there is a circuit breaker.
 CIRCUIT_OPEN = "CircuitOpen"
+# Written each minute where the circuit breaker has a key.
+CIRCUIT_KEYS_HELD = "CircuitKeysHeld"
 # With the dimension `webhook`, by what a request turned out to be.
 WEBHOOK_COUNTS = {"genuine": "WebhookAccepted", "forged": "WebhookForged", "stale": "WebhookStale"}
 # Written by the reconciler, every few minutes while there are dead letters.

@@ -179,12 +179,26 @@ def plan(delivery: Delivery, item: Mapping[str, Any] | None, limits: Limits, now
     dead_before = item["status"] == "failed" and item.get("rejected_message_id") == delivery.message_id
     if item["status"] == "succeeded" or dead_before:
         return Covered(item)
-    if item["status"] == "failed":
+    # Not by the message that failed: an attempt of a redriven message was begun since.
+    marked = item.get("running_until") is not None and item.get("noted_message_id") != item.get("rejected_message_id")
+    if item["status"] == "failed" and not marked:
         # A redriven message begins anew.
         return Start(1, marked=delivery.receives > 1)
     if (until := item.get("running_until")) is not None:
         return _after_a_mark(delivery, item, limits, now, until)
     return _next_attempt(delivery, item, limits)
+
+
+def begins_anew(envelope: Envelope, item: Mapping[str, Any] | None) -> bool:
+    """Return True if a replay has an event processed that is done, or that has no item any more.
+
+    A copy of its message finds the replay in the item. So does one of an earlier replay, whose time is over.
+    """
+    if not envelope.replay or item is None:
+        return envelope.replay is not None
+    done = item["status"] in ("succeeded", "failed")
+    same = item.get("fingerprint", "") == envelope.fingerprint
+    return done and same and (item.get("replay") or "") < envelope.replay
 
 
 def _next_attempt(delivery: Delivery, item: Mapping[str, Any], limits: Limits) -> Start | Outcome:

@@ -54,7 +54,8 @@ def outgoing(entry: Entry) -> queues.Outgoing:
 
 def settle(group: Sequence[Entry], holder: EventItem | None) -> None:
     """Decide about the entries of one idempotency key, in the order of the request. `holder` is its item."""
-    owner = holder["fingerprint"] if holder else envelope_of(group[0]).fingerprint
+    # An item without one is of an event that was replayed from an archive which does not have it.
+    owner = (holder and holder.get("fingerprint")) or envelope_of(group[0]).fingerprint
     leader: Entry | None = None
     for entry in group:
         envelope = envelope_of(entry)

@@ -77,6 +77,8 @@ class Envelope:
     """Of a webhook's request: those that the processor is given, by lower-case name."""
     body: str | None = None
     """Of a webhook's request: its exact bytes, compressed, in base64."""
+    replay: str | None = None
+    """When the replay began that sends the event again, to have it processed even if it is done."""
 
     def to_message(self, data_text: str = "") -> str:
         """Return the body of the event's message: JSON in ASCII, so that SQS accepts every character.
@@ -128,6 +130,7 @@ _USABLE: Mapping[str, Callable[[object], bool]] = {
     "idempotency_key": lambda value: _is_short_text(value, MAXIMUM_CLOUD_KEY_LENGTH),
     "headers": _are_headers,
     "body": lambda value: value is None or (isinstance(value, str) and is_packed(value)),
+    "replay": lambda value: value is None or (isinstance(value, str) and is_timestamp(value)),
 }
 
 

@@ -53,6 +53,8 @@ class EventItem(CountedItem):
     rejected_message_id: NotRequired[str | None]
     """The message that the worker put with the dead letters."""
     result_key: NotRequired[str | None]
+    replay: NotRequired[str | None]
+    """The last replay that began the event anew."""
 
 
 class EventItemWithResult(EventItem):
@@ -102,8 +104,20 @@ class Completion:
         retried = ("next_attempt_at", "noted_message_id", "noted_receives")
         omitted = ("envelope", "status", *(() if self.status == "retrying" else retried))
         stored = {name: value for name, value in vars(self).items() if name not in omitted}
-        return {**stored, "running_until": None} if self.status == "retrying" else stored
+        return stored if self.status == "succeeded" else {**stored, "running_until": None}
 
+
+# What a replay takes from the item of an event that it begins anew. Its result stays until there is another one.
+RENEWED = (
+    "completed_at",
+    "error",
+    "error_type",
+    "next_attempt_at",
+    "noted_message_id",
+    "noted_receives",
+    "rejected_message_id",
+    "running_until",
+)
 
 # Conditions and keys
 
@@ -111,7 +125,7 @@ ID_SECRET = "secret#ids"  # noqa: S105  its key
 
 IS_ACCEPTING: Condition = ("status", "=", "accepting")
 NOT_SUCCEEDED: Condition = ("status", "<>", "succeeded")
-# The id is not taken by an item that counts.
+# The id is not taken by an item that counts: DynamoDB deletes expired ones up to days late.
 IS_FREE = "attribute_not_exists(id) OR expires_at <= :now"
 IN_PARTITION = "day_shard = :partition AND time_key BETWEEN :first AND :last"
 
@@ -134,6 +148,24 @@ def same_event(envelope: Envelope) -> list[Condition]:
 # Items
 
 
+def expires_at(expire_seconds: int) -> int:
+    """Return when an item that is written now expires. Each later write puts it off.
+
+    A dead letter that is sent back for the third time is older than `storage.items_expire_after_days`.
+    """
+    return int(time.time()) + expire_seconds
+
+
+def is_live() -> Condition:
+    """Return the condition that an item has not expired."""
+    return ("expires_at", ">", int(time.time()))
+
+
+def has_expired() -> Condition:
+    """Return the condition that DynamoDB should have deleted an item by now."""
+    return ("expires_at", "<=", int(time.time()))
+
+
 def new_item(envelope: Envelope, status: str, expire_seconds: int) -> EventItem:
     """Return the item of an event that is not in the time index."""
     item = EventItem(
@@ -142,10 +174,12 @@ def new_item(envelope: Envelope, status: str, expire_seconds: int) -> EventItem:
         status=status,
         received_at=envelope.received_at,
         attempts=0,
-        expires_at=int(datetime.fromisoformat(envelope.received_at).timestamp()) + expire_seconds,
+        expires_at=expires_at(expire_seconds),
     )
     if envelope.fingerprint:
         item["fingerprint"] = envelope.fingerprint
+    if envelope.replay:
+        item["replay"] = envelope.replay
     return item
 
 

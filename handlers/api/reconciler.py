@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from handlers.api import notices
+from handlers.api import archive, notices
 from handlers.api.counts import OLDEST_LETTER
 from handlers.api.decisions import DIED, NOT_PROCESSED, NOT_PROCESSED_TYPE, Delivery, Failed, Failure
 from handlers.api.events import Envelope, UnreadableMessageError
@@ -113,6 +113,8 @@ class Reconciler:
         written = self._table.give_up([(each.completion, each.item) for each in moved])
         moved = [each for each, is_written in zip(moved, written, strict=True) if is_written]
         tell(self._settings.event_bus_name, self._service, [each.delivery for each in moved])
+        if self._settings.bucket_name:
+            archive.keep(self._settings.bucket_name, [each.delivery for each in moved])
         return [each for each in moved if not each.delivery.untold]
 
     def _alert(self, dead: Sequence[Delivery]) -> None:

@@ -18,7 +18,7 @@ from handlers.api.settings import ReportSettings
 from handlers.api.summary import Report, Tally, Window, summary, text, title, window_before
 from handlers.shared import aws
 from handlers.shared.context import LambdaContext
-from handlers.shared.log import logger
+from handlers.shared.log import write_record
 from handlers.shared.queues import depth
 from handlers.shared.times import timestamp
 
@@ -97,4 +97,4 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> None:
     keep(report, window, settings.bucket_name)
     publish(report, settings.reports_topic_arn)
     logged = ("period", "since", "until", "complete", "events", "by_status", "latency_ms")
-    logger.info("report", extra={"key": window.key, **{name: report[name] for name in logged}})
+    write_record("report", key=window.key, **{name: report[name] for name in logged})

@@ -8,7 +8,7 @@ from typing import Any
 from handlers.api import notices, outcomes
 from handlers.api.decisions import Conflict, Covered, Delivery, Failed, Retrying, Returned, Succeeded, Unreadable
 from handlers.shared import aws, metrics
-from handlers.shared.log import logger
+from handlers.shared.log import logger, write_record
 
 EVENTS_A_LOG_LINE = 100
 # Item fields copied into outcome events.
@@ -54,7 +54,7 @@ def report(deliveries: Sequence[Delivery], returning: Sequence[Delivery], undeli
         [_latency_ms(delivery, now) for delivery in deliveries if isinstance(delivery.outcome, Succeeded)],
     )
     for part in aws.chunks(list(deliveries), EVENTS_A_LOG_LINE):
-        logger.info("batch", extra={"events": [_logged(delivery, now) for delivery in part]})
+        write_record("batch", events=[_logged(delivery, now) for delivery in part])
 
 
 def correlation_ids(deliveries: Sequence[Delivery]) -> list[str]:

@@ -97,3 +97,12 @@ class ReconcilerSettings(Settings):
     alerts_topic_arn: str
     event_bus_name: str = ""
     """The bus for outcome events; empty without them."""
+    bucket_name: str = ""
+    """Of the archive; empty without one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactorSettings(Settings):
+    """Settings of handlers/api/compactor.py."""
+
+    bucket_name: str

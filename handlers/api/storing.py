@@ -1,6 +1,6 @@
 """Stores what became of a batch's events, in an order that loses nothing wherever the function dies.
 
-Results and archive are written first, alerts go out, messages that will not be tried again go to the dead letters, and
+Results are written first, alerts go out, messages that will not be tried again go to the dead letters, and
 only then the items say what became of the events. A batch that comes again finds what is done, and repeats the rest.
 
 Finished work is stored while the batch goes on, so that a neighbour which kills the worker does not take it along. A
@@ -127,9 +127,6 @@ class Storing:
             now = [each for each in self._deliveries if not each.recorded and each.outcome]
             self._store_results(_of(now, Succeeded))
             behind(self._deliveries)
-            done = _of(now, Succeeded, Failed)
-            if self._settings.archive and done:
-                objects.archive(self._settings.bucket_name, [each.event for each in done])
             self._give_up(_of(now, Failed, Conflict, Unreadable))
             self._complete(_of(now, Succeeded, Retrying, Failed))
 

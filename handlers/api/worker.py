@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from handlers.api import archive
 from handlers.api.decisions import (
     FULL_TIME_SHARE,
     Covered,
@@ -26,6 +27,7 @@ from handlers.api.decisions import (
     Start,
     Succeeded,
     Unreadable,
+    begins_anew,
     behind,
     in_order,
     judge,
@@ -33,6 +35,7 @@ from handlers.api.decisions import (
     plan,
 )
 from handlers.api.events import Envelope, UnreadableMessageError
+from handlers.api.items import EventItem
 from handlers.api.processing import (
     Answer,
     CircuitOpenError,
@@ -143,6 +146,8 @@ class Worker:
                 if not delivery.recorded and not isinstance(delivery.outcome, Covered):
                     delivery.outcome = storing.unavailable(delivery, error)
         undelivered = tell(self._settings.event_bus_name, self._service, deliveries)
+        if self._settings.archive:
+            archive.keep(self._settings.bucket_name, deliveries)
         returning = [delivery for delivery in deliveries if delivery.returns]
         self._schedule(returning, storing)
         logger.remove_keys(["correlation_ids"])
@@ -158,7 +163,10 @@ class Worker:
                 delivery.outcome = Unreadable(failure_of(error))
 
     def _run(self, deliveries: Sequence[Delivery], storing: Storing, context: LambdaContext) -> None:
-        items = self._table.read(delivery.envelope.id for delivery in deliveries if delivery.envelope)
+        envelopes = [delivery.envelope for delivery in deliveries if delivery.envelope]
+        items = self._table.read(envelope.id for envelope in envelopes)
+        if replayed := [each for each in envelopes if each.replay]:
+            items |= self._reopened(replayed, items)
         storing.knows(list(items))
         for leader in leaders(deliveries, items):
             planned = plan(leader, items.get(leader.event.id), self._settings, time.time())
@@ -173,6 +181,12 @@ class Worker:
                 behind(deliveries)
                 if delivery.open:
                     self._take(delivery, storing, clock)
+
+    def _reopened(self, replayed: Sequence[Envelope], items: Mapping[str, EventItem]) -> dict[str, EventItem]:
+        """Begin events anew that a replay sends again. Of two replays, the later one counts."""
+        by_age = sorted(replayed, key=lambda each: each.replay or "")
+        anew = {each.id: each for each in by_age if begins_anew(each, items.get(each.id))}
+        return self._table.reopen([(each, items.get(each.id)) for each in anew.values()]) if anew else {}
 
     def _take(self, delivery: Delivery, storing: Storing, clock: Clock) -> None:
         start, seconds = delivery.start, clock.seconds()

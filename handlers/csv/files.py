@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict, cast
@@ -17,6 +18,7 @@ READABLE_BYTES = 800
 REPROCESS = "reprocess_as_generation"
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAXIMUM_OBJECT_BYTES = 50 * 1024**4
+ALERTS_KEPT_SECONDS = 86_400
 
 
 class Upload(TypedDict, total=False):
@@ -98,10 +100,7 @@ class FileItem(FileKeys, Upload):
     supersedes: NotRequired[str]
     """The file of the same key whose outputs were current before."""
     removes: NotRequired[list[str]]
-    """Outputs that no longer apply: those of older versions, or those of a file that did not succeed.
-
-    Older items have `replaces`, which also names outputs that are kept.
-    """
+    """Outputs that no longer apply. Older items have `replaces`, which also names outputs that are kept."""
     superseded_by: NotRequired[str]
     """The file of the same key whose outputs are current. Empty: this one is current again."""
     missing_columns: NotRequired[list[str]]
@@ -234,21 +233,13 @@ class FileTable:
     ) -> FileItem | None:
         """Claim a file that is done as its next generation. Returns None if another run was quicker."""
         generation = seen.get("generation", 0)
-        # Items of before generations were recorded have none.
         as_seen = "generation = :seen" if "generation" in seen else "attribute_not_exists(generation)"
+        previous = sorted({*seen.get("previous_outputs", ()), *outputs_of(seen)})
+        begun = {"status": PROCESSING, "owner": owner, "lease_until": until, "attempts": 1, "started_at": started_at}
+        kept = {"generation": generation + 1, "previous_outputs": previous, **_keys(file), **upload}
         return self._update(
             file.id,
-            {
-                "status": PROCESSING,
-                "owner": owner,
-                "lease_until": until,
-                "attempts": 1,
-                "started_at": started_at,
-                "generation": generation + 1,
-                "previous_outputs": sorted({*seen.get("previous_outputs", ()), *outputs_of(seen)}),
-                **_keys(file),
-                **upload,
-            },
+            {**begun, **kept},
             f"#status = :before AND settled = :true AND {as_seen}",
             {"before": seen["status"], "true": True, **({"seen": generation} if "generation" in seen else {})},
             remove=_OF_THE_END,
@@ -282,6 +273,13 @@ class FileTable:
     def note(self, file_id: str, facts: Item) -> None:
         """Record facts about a file that is done, if its item has not expired."""
         self._update(file_id, facts, "attribute_exists(id)", {})
+
+    def claim_alert(self, cause: str, claimant: str) -> bool:
+        """Claim the one alert of a cause and minute, for a file or a message; again, for one whose run died since."""
+        now = int(time.time())
+        minute = {"minute": now // 60, "file_id": claimant, "expires_at": now + ALERTS_KEPT_SECONDS}
+        condition = "attribute_not_exists(id) OR #minute < :minute OR file_id = :file_id"
+        return self._update(f"alert#{cause}", minute, condition, {}) is not None
 
     def pointer(self, file: File) -> Pointer | None:
         """Return the pointer to the current outputs of a file's key, strongly consistent."""

@@ -119,7 +119,8 @@ class Finishing:
             objects.remove(settings.bucket_name, item.get("removes", ()))
         notices.publish_file(settings.notifications_topic_arn, self._service, item, settings.bucket_name)
         if item["status"] == FAILED:
-            notices.publish_file(settings.alerts_topic_arn, self._service, item, settings.bucket_name)
+            if self._table.claim_alert(item["reason"], file.id):
+                notices.publish_failure(settings.alerts_topic_arn, self._service, item)
             body = json.dumps({"Records": [file.record]})
             notices.send_dead_letter(
                 settings.dead_letter_queue_url, body, file.id, item["reason"], item["error"] or "", item.get("attempts")

@@ -1,10 +1,11 @@
 """Notifications about files: one per file, and for a failed file an alert and a dead letter.
 
-An alert, too, for a message that announces no file.
+An alert, too, for a message that announces no file. Programs are told the names that an uploader chose. Alerts and
+mails are not, because whoever may upload must not be able to write mails: they have ids, counts and the reason's code.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from handlers.csv.files import FAILED
@@ -21,34 +22,68 @@ TOLD = (
 )  # fmt: skip
 
 
+# What an uploader cannot write.
+ALERTED = (
+    "id", "status", "bucket", "size", "rows", "processed", "rejected", "success_rate", "reason", "started_at",
+    "completed_at",
+)  # fmt: skip
+FOR_PEOPLE = ("email", "email-json", "sms")
+MORE = "Others that fail for this reason within the same minute are not told of: see the dead letters, which name them."
+
+
 class NotSentError(Exception):
     """SQS did not take a dead letter."""
 
 
 def publish_file(topic_arn: str, service: str, item: Mapping[str, Any], output_bucket: str) -> None:
-    """Tells of a file: `{"service", "file": {...}}` with its status, counts and where its outputs are."""
-    told = {name: item[name] for name in TOLD if item.get(name) not in (None, "")}
-    name = item["key"].rsplit("/", 1)[-1]
-    subject = f"{service}: {item['status']}: {name}".encode("ascii", "replace").decode()
-    aws.client("sns").publish(
-        TopicArn=topic_arn,
-        Subject=printable(subject, aws.SUBJECT_CHARACTERS),
-        Message=json.dumps({"service": service, "file": {**told, "output_bucket": output_bucket}}, indent=2),
-        MessageAttributes={
-            "kind": {"DataType": "String", "StringValue": "file_failed" if item["status"] == FAILED else "file_done"},
-            "status": {"DataType": "String", "StringValue": item["status"]},
-        },
+    """Notify of a file: `{"service", "file": {...}}` with its status, counts and where its outputs are.
+
+    A mail has what an alert has:
+    https://docs.aws.amazon.com/sns/latest/api/API_Publish.html (MessageStructure)
+    """
+    told = {**_known(item, TOLD), "output_bucket": output_bucket}
+    short = _text(service, "file", _known(item, ALERTED))
+    _publish(
+        topic_arn,
+        _subject(service, item),
+        json.dumps({"default": _text(service, "file", told), **dict.fromkeys(FOR_PEOPLE, short)}),
+        {"kind": "file_failed" if item["status"] == FAILED else "file_done", "status": item["status"]},
+        MessageStructure="json",
     )
 
 
-def publish_refusal(topic_arn: str, service: str, message_id: str, error: str) -> None:
-    """Tells of a message that announces no file: `{"service", "message": {"id", "error"}}`."""
+def publish_failure(topic_arn: str, service: str, item: Mapping[str, Any]) -> None:
+    """Alert of a failed file: `{"service", "file": {"id", "status", "reason", ...}, "more"}`."""
+    text = _text(service, "file", _known(item, ALERTED), more=MORE)
+    _publish(topic_arn, _subject(service, item), text, {"kind": "file_failed", "status": item["status"]})
+
+
+def publish_refusal(topic_arn: str, service: str, message_id: str) -> None:
+    """Alert of a message that announces no file: `{"service", "message": {"id"}, "more"}`."""
+    text = _text(service, "message", {"id": message_id}, more=MORE)
+    _publish(topic_arn, f"{service}: a message that nobody can read", text, {"kind": "message_unreadable"})
+
+
+def _publish(topic_arn: str, subject: str, message: str, attributes: Mapping[str, str], **structure: str) -> None:
     aws.client("sns").publish(
         TopicArn=topic_arn,
-        Subject=f"{service}: a message that nobody can read"[: aws.SUBJECT_CHARACTERS],
-        Message=json.dumps({"service": service, "message": {"id": message_id, "error": shown(error)}}, indent=2),
-        MessageAttributes={"kind": {"DataType": "String", "StringValue": "message_unreadable"}},
+        Subject=subject[: aws.SUBJECT_CHARACTERS],
+        Message=message,
+        MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
+        **structure,
     )
+
+
+def _subject(service: str, item: Mapping[str, Any]) -> str:
+    return ": ".join([service, f"a file {item['status']}", *([item["reason"]] if item.get("reason") else [])])
+
+
+def _text(service: str, of_what: str, facts: Mapping[str, Any], **more: str) -> str:
+    return json.dumps({"service": service, of_what: facts, **more}, indent=2)
+
+
+def _known(item: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: item[name] for name in names if item.get(name) not in (None, "")}
 
 
 def send_dead_letter(

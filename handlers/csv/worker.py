@@ -52,7 +52,7 @@ from handlers.shared import metrics, queues
 from handlers.shared.context import LambdaContext
 from handlers.shared.dynamodb import TableError
 from handlers.shared.keys import has_suffix
-from handlers.shared.log import logger
+from handlers.shared.log import logger, write_record
 from handlers.shared.places import described
 from handlers.shared.queues import Message, backoff_seconds, batch_response
 from handlers.shared.times import timestamp
@@ -140,7 +140,8 @@ class CsvWorker:
         """A message that nobody will ever be able to read: an alert, and it goes to the dead letters."""
         logger.error("a message is not a notification of S3", extra={"message_id": message.id, "reason": error})
         try:
-            notices.publish_refusal(self._settings.alerts_topic_arn, self._service, message.id, error)
+            if self._table.claim_alert("unreadable", message.id):
+                notices.publish_refusal(self._settings.alerts_topic_arn, self._service, message.id)
             notices.send_dead_letter(self._settings.dead_letter_queue_url, message.body, "", "unreadable", error)
         except OutsideError:
             logger.exception("a service did not answer; the message returns to the queue")
@@ -286,7 +287,7 @@ class CsvWorker:
             {name: counts[name] for name in COUNTS},
             [latency for outcome in outcomes for latency in outcome.latencies_ms],
         )
-        logger.info("batch", extra={"files": [file for outcome in outcomes for file in outcome.files]})
+        write_record("batch", files=[file for outcome in outcomes for file in outcome.files])
 
 
 def _is_to_reprocess(file: File, item: FileItem) -> bool:

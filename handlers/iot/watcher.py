@@ -28,7 +28,7 @@ from handlers.shared import metrics
 from handlers.shared.backoff import backoff
 from handlers.shared.context import LambdaContext
 from handlers.shared.dynamodb import outside_errors
-from handlers.shared.log import logger
+from handlers.shared.log import logger, write_record
 
 # Longer than a run may take (components/variants/iot.py). The first run after it publishes what a dead run left.
 LEASE_SECONDS = 120
@@ -162,7 +162,7 @@ def _report(run_id: str, watch: Watch, published: Mapping[str, SilenceAlert]) ->
     )
     alerts = [{"kind": alert.kind, "device_id": device} for device, alert in islice(published.items(), LOGGED)]
     facts = {"complete": watch.complete, "alerts": alerts, "more_alerts": len(published) - len(alerts)}
-    logger.info("watch", extra={"correlation_id": run_id, **facts})
+    write_record("watch", correlation_id=run_id, **facts)
 
 
 @cache

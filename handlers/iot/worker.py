@@ -35,7 +35,7 @@ from handlers.shared.backoff import backoff
 from handlers.shared.context import LambdaContext
 from handlers.shared.dynamodb import outside_errors
 from handlers.shared.keys import has_suffix
-from handlers.shared.log import logger
+from handlers.shared.log import logger, write_record
 
 THRESHOLDS_FILE = Path(__file__).parents[2] / "thresholds.json"
 SCHEMA_FILE = Path(__file__).parents[2] / "schema.json"
@@ -293,19 +293,17 @@ def _report(upload: Upload, run: str, outcome: Outcome) -> None:
         },
         [(datetime.now(UTC) - upload.arrived_at).total_seconds() * 1_000],
     )
-    logger.info(
+    write_record(
         "object",
-        extra={
-            "correlation_id": run,
-            "object": upload.key,
-            "version": upload.version,
-            "readings": len(contents.readings),
-            "repeated": contents.repeated,
-            "rejected": contents.rejected_readings,
-            "partial": contents.partial_readings,
-            "rejections": outcome.rejections_key,
-            "alerts": [asdict(alert) for alert in outcome.alerts[:LOGGED]],
-        },
+        correlation_id=run,
+        object=upload.key,
+        version=upload.version,
+        readings=len(contents.readings),
+        repeated=contents.repeated,
+        rejected=contents.rejected_readings,
+        partial=contents.partial_readings,
+        rejections=outcome.rejections_key,
+        alerts=[asdict(alert) for alert in outcome.alerts[:LOGGED]],
     )
 
 

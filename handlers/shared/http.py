@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 from handlers.shared.bodies import was_expanded
 from handlers.shared.errors import ApiError, BadRequestError, UnavailableError
-from handlers.shared.log import logger
+from handlers.shared.log import logger, write_record
 from handlers.shared.text import printable
 
 USER_AGENT_LENGTH = 512
@@ -80,7 +80,7 @@ def answer(
         logger.exception("a service did not answer")
         unavailable = unavailable_error()
         answered = response(unavailable.status, error_body(unavailable))
-    logger.info("request", extra={**facts, "status": answered["statusCode"]})
+    write_record("request", **facts, status=answered["statusCode"])
     return {**answered, "body": ""} if _sent_route(event).startswith(_HEAD) else answered
 
 

@@ -1,6 +1,7 @@
 """The logger of all functions: one JSON object a line, `service` and level from the environment (Powertools)."""
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,3 +42,13 @@ def _parsed(text: Any) -> Any:
 
 # Without Powertools' second copy of each traceback.
 logger = Logger(json_serializer=_line, json_deserializer=_parsed, serialize_stacktrace=False)
+
+
+def write_record(message: str, **fields: Any) -> None:
+    """Write a line, of level INFO, at any `logs.level`.
+
+    For what saved queries, reports on requests and the `pipeline` command read: one line a request, batch or run.
+    """
+    plain = logging.getLogger(logger.name)
+    file, number, function, _ = plain.findCaller(stacklevel=2)
+    plain.handle(plain.makeRecord(plain.name, logging.INFO, file, number, message, (), None, function, fields))

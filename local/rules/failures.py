@@ -25,6 +25,7 @@ from local.rules.rule import (
 # The time in which a dead letter must trigger an alarm. SQS publishes the metric once a minute; five minutes is a
 # common period.
 RINGS_WITHIN_SECONDS = 300
+VISIBLE = "ApproximateNumberOfMessagesVisible"
 # What handlers/api/worker.py keeps of the function's time, and what a message should have of the rest: what it lacks
 # sends messages back before their turn, or cuts them short.
 STORING_SECONDS = 5
@@ -133,7 +134,8 @@ def _kept(target: Mapping[str, Any]) -> bool:
     why="https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html",
 )
 def _dead_letter_alarm(graph: Graph) -> Iterator[Problem]:
-    watched = [alarm.inputs.get("dimensions") for alarm in graph.of_type(ALARM) if _rings_at_first_message(alarm)]
+    alarms = [_of_one_queue(alarm) for alarm in graph.of_type(ALARM)]
+    watched = [inputs.get("dimensions") for inputs in alarms if _rings_at_first_message(inputs)]
     targets = set(dead_letter_targets(graph))
     for queue in graph.of_type(QUEUE):
         # SQS has no metric with more dimensions.
@@ -141,9 +143,24 @@ def _dead_letter_alarm(graph: Graph) -> Iterator[Problem]:
             yield queue, "no alarm watches it for the first dead letter"
 
 
-def _rings_at_first_message(alarm: Registration) -> bool:
-    inputs = alarm.inputs
-    if (inputs.get("namespace"), inputs.get("metricName")) != ("AWS/SQS", "ApproximateNumberOfMessagesVisible"):
+def _of_one_queue(alarm: Registration) -> Mapping[str, Any]:
+    """Return an alarm's inputs; for a sum of a queue's messages, as if it watched the visible ones alone."""
+    queries = {each["id"]: each for each in alarm.inputs.get("metricQueries", [])}
+    sums = [each["expression"] for each in queries.values() if each.get("returnData") and "expression" in each]
+    watched = [each["metric"] for each in queries.values() if "metric" in each]
+    terms = sums[0].split(" + ") if len(sums) == 1 else []
+    if not watched or sorted(terms) != sorted(key for key, each in queries.items() if "metric" in each):
+        return alarm.inputs
+    # The least of what it watches decides: all must be of the same queue, over the same time.
+    first = next((each for each in watched if each["metricName"] == VISIBLE), watched[0])
+    same = ("namespace", "dimensions", "period", "stat", "unit")
+    if any(each.get(key) != first.get(key) for each in watched for key in same):
+        return alarm.inputs
+    return {**alarm.inputs, **first, "statistic": first["stat"]}
+
+
+def _rings_at_first_message(inputs: Mapping[str, Any]) -> bool:
+    if (inputs.get("namespace"), inputs.get("metricName")) != ("AWS/SQS", VISIBLE):
         return False
     # SampleCount counts data points, Minimum misses a message that has just arrived, and SQS uses no other unit:
     # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html

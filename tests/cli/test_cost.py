@@ -56,8 +56,29 @@ def test_a_stack_at_rest_pays_for_alarms_dashboard_and_polling(quantities: Quant
     counted = quantities("--events-per-month", "0")
     assert counted.keys() == {"cloudwatch.alarm_metrics", "cloudwatch.dashboards", "sqs.requests"}
     assert counted["cloudwatch.dashboards"] == 1
-    # Twelve alarms, of which four watch the rate of two metrics.
-    assert counted["cloudwatch.alarm_metrics"] == 16
+    # Fifteen alarms, of which seven watch two metrics, and one three.
+    assert counted["cloudwatch.alarm_metrics"] == 24
+
+
+def test_compaction_costs_its_alarms_and_a_read_of_each_object() -> None:
+    def used(archive: dict[str, Any]) -> dict[str, float]:
+        config = {"storage": {"archive": archive}}
+        graph, loaded = graph_of(config=config), load_project(SAMPLES, "dev").with_config(config)
+        options = load(loaded.config, file="Pulumi.dev.yaml", check_processor=False)
+        assert isinstance(options, ApiPipelineConfig)
+        return dict(monthly_usage(options, graph, Traffic(1_000_000, 1, 500)))
+
+    plain, compacted = used({}), used({"compaction": {}})
+    more = {unit: round(compacted[unit] - plain.get(unit, 0), 4) for unit in compacted}
+    assert {unit: quantity for unit, quantity in more.items() if quantity} == {
+        "lambda.requests": 730,
+        "lambda.gb_seconds": 36.5,
+        "eventbridge.scheduler_invocations": 730,
+        "cloudwatch.log_gb": 0.0012,
+        "cloudwatch.alarm_metrics": 7,
+        "s3.get_requests": 1_000_000,
+        "s3.put_requests": 3_920,
+    }
 
 
 def test_the_reconciler_costs_its_alarms_and_one_run_each_five_minutes() -> None:
@@ -75,9 +96,25 @@ def test_the_reconciler_costs_its_alarms_and_one_run_each_five_minutes() -> None
         "sqs.requests": 8_760,
         "eventbridge.scheduler_invocations": 8_760,
         "cloudwatch.log_gb": pytest.approx(0.014016),
-        # Five alarms, of which one watches the rate of two metrics.
-        "cloudwatch.alarm_metrics": 6,
+        # Five alarms, of which two watch two metrics.
+        "cloudwatch.alarm_metrics": 7,
     }
+
+
+def test_metrics_that_are_written_each_minute_are_paid_for() -> None:
+    def metrics(**worker: Any) -> float:
+        graph, loaded = (
+            graph_of(config={"worker": worker}),
+            load_project(SAMPLES, "dev").with_config({"worker": worker}),
+        )
+        options = load(loaded.config, file="Pulumi.dev.yaml", check_processor=False)
+        assert isinstance(options, ApiPipelineConfig)
+        return dict(monthly_usage(options, graph, Traffic(1_000, 1, 500)))["cloudwatch.custom_metrics"]
+
+    plain = metrics()
+    assert metrics(circuit_breaker={}) == plain + 1
+    # Beside whether the circuit is open, how many keys are held back.
+    assert metrics(circuit_breaker={"key_field": "customer.id"}) == plain + 2
 
 
 def test_larger_requests_save_on_requests_but_not_on_writes(quantities: Quantities) -> None:

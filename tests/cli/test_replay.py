@@ -1,4 +1,7 @@
-"""`pipeline replay` that a signal ends; tests/emulator/iot/test_iot_pipeline.py has the rest."""
+"""`pipeline replay`: what it refuses, and for iot a signal.
+
+tests/handlers/api/test_replay.py and tests/emulator/iot/test_iot_pipeline.py have the rest.
+"""
 
 import io
 import json
@@ -10,6 +13,8 @@ import pytest
 
 from cli.core.signals import ENDING, interrupt_on_signals
 from cli.replay import Replay
+
+from .conftest import Command
 
 
 class Sqs:
@@ -60,3 +65,29 @@ def test_a_signal_shows_all_letters_that_are_left_again(number: signal.Signals) 
         for each, handler in before.items():
             signal.signal(each, handler)
     assert (sqs.deleted, sqs.shown) == (["0"], [str(each) for each in range(1, 10)])
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (["--stack", "dev"], "name what to replay with --from"),
+        (["--stack", "dev", "--to", "1d"], "name what to replay with --from"),
+        (["--stack", "dev", "--resume", "--from", "2d"], "name what to replay with --from"),
+        (["--stack", "dev", "--resume", "--type", "order"], "name what to replay with --from"),
+        (["--stack", "dev", "--from", "1d", "--to", "2d"], "is not before --to"),
+        (["--stack", "csv", "--from", "2d"], "only an api stack has an archive"),
+        (["--stack", "iot", "--from", "2d"], "only an api stack has an archive"),
+    ],
+)
+def test_a_replay_that_makes_no_sense_is_refused_in_one_line(pipeline: Command, given: list[str], reason: str) -> None:
+    refused = pipeline("replay", *given)
+    assert refused.exit_code == 1
+    assert reason in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("time", ["yesterday", "2026-11-21", "2026-11-21T08:00:00", "2026-13-01T00:00:00Z", ""])
+def test_a_time_that_cannot_be_read_is_a_usage_error(pipeline: Command, time: str) -> None:
+    refused = pipeline("replay", "--stack", "dev", "--from", time)
+    assert refused.exit_code == 2
+    assert "is not a point in time" in " ".join(refused.stderr.replace("│", " ").split())

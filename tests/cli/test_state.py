@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.core.stack import OUTPUTS, Stack
 from cli.core.state import kept_state, read_state, running_stacks, state_path
 from local.errors import LocalError
 from tests.graphs import ROOT
@@ -47,6 +48,26 @@ def test_a_file_that_was_left_behind_is_no_pipeline_and_is_replaced(left: str, t
     with kept_state(path, STATE):
         assert read_state(path) == STATE
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_command_that_goes_on_refuses_a_pipeline_that_has_ended_or_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(OUTPUTS, raising=False)
+    path, stack = state_path(tmp_path, "shop"), Stack("shop")
+    stack.__dict__["directory"] = tmp_path
+    with kept_state(path, STATE):
+        assert stack.is_local
+        stack.refuse_ended()
+    # Whatever listens at its address now is another program; a new pipeline has other keys.
+    with pytest.raises(LocalError, match="the pipeline of stack 'shop' has ended"):
+        stack.refuse_ended()
+    with kept_state(path, {**STATE, "environment": {"KEY": "other"}}):
+        with pytest.raises(LocalError, match="has ended"):
+            stack.refuse_ended()
+        # A command of `pipeline local --exec` ends with its pipeline.
+        monkeypatch.setenv(OUTPUTS, "{}")
+        stack.refuse_ended()
 
 
 def test_a_killed_pipeline_is_not_found(tmp_path: Path) -> None:

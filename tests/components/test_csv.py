@@ -113,7 +113,7 @@ def column(**more: Any) -> dict[str, Any]:
         ({"redrive_api": {}}, "datapipeline: redrive_api needs the API that queue.redrive_api adds"),
         *(
             ({"alarms": {name: 1}}, f"datapipeline: alarms.{name} needs the API that queue.redrive_api adds")
-            for name in ("api_error_rate_percent", "api_latency_p95_ms")
+            for name in ("api_error_rate_percent", "api_latency_p95_ms", "api_refusal_rate_percent")
         ),
     ],
 )  # fmt: skip
@@ -299,7 +299,9 @@ def test_alarms_and_dashboard_watch_what_is_there(graph: Graph, capsys: pytest.C
     }
     assert set(alarms) == {
         "dead-letters",
+        "more-dead-letters",
         "oldest-dead-letter",
+        "rejected-rows",
         "oldest-message",
         "failed-messages",
         "worker-errors",

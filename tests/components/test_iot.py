@@ -293,6 +293,10 @@ def test_the_alarms_are_these(iot: Graph) -> None:
     unwatched = {"QueueName": name_of(iot, "aws:sqs/queue:Queue", "pipeline-watcher-dead-letters")}
     queue = {"QueueName": name_of(iot, "aws:sqs/queue:Queue", "pipeline-dead-letters")}
     own = {"service": "datapipeline-iot"}
+
+    def depth(of: dict[str, str]) -> list[tuple[str, str, dict[str, str]]]:
+        return [("AWS/SQS", f"ApproximateNumberOfMessages{kind}", of) for kind in ("Visible", "NotVisible")]
+
     found = {}
     for alarm in iot.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):
         inputs = alarm.inputs
@@ -303,7 +307,8 @@ def test_the_alarms_are_these(iot: Graph) -> None:
             inputs["threshold"],
         )
     assert found == {
-        "dead-letters": ([("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue)], 1),
+        "dead-letters": (depth(queue), 1),
+        "more-dead-letters": (depth(queue), 1),
         "oldest-dead-letter": ([("AWS/SQS", "ApproximateAgeOfOldestMessage", queue)], 14 * 86_400 * 0.75),
         "rejected-readings": ([("DataPipeline", "Rejected", own), ("DataPipeline", "Received", own)], 5),
         "bad-metrics": ([("DataPipeline", "DevicesWithBadMetrics", own), ("DataPipeline", "Devices", own)], 5),
@@ -316,7 +321,7 @@ def test_the_alarms_are_these(iot: Graph) -> None:
         "worker-duration": ([("AWS/Lambda", "Duration", function)], 300_000 * 0.8),
         "watcher-incomplete": ([("DataPipeline", "IncompleteWatches", own)], 1),
         "watcher-stopped": ([("AWS/Lambda", "Invocations", watcher)], 1),
-        "watcher-dead-letters": ([("AWS/SQS", "ApproximateNumberOfMessagesVisible", unwatched)], 1),
+        "watcher-dead-letters": (depth(unwatched), 1),
         "watcher-errors": ([("AWS/Lambda", "Errors", watcher), ("AWS/Lambda", "Invocations", watcher)], 5),
         "watcher-throttles": ([("AWS/Lambda", "Throttles", watcher)], 1),
         "watcher-duration": ([("AWS/Lambda", "Duration", watcher)], 60_000 * 0.8),

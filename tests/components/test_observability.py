@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from components.names import LONGEST_LAYER_NAME
 from components.table import TIME_INDEX
 from handlers.api import counts
 from handlers.csv.worker import COUNTS as CSV_COUNTS
@@ -16,10 +17,12 @@ from tests import graphs
 from tests.graphs import STACKS
 
 ROOT = Path(__file__).parents[2]
+SECRET_ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:github-AbCdEf"  # pragma: allowlist secret
 # What no shipped stack has.
 MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "rest": ("dev", {"api": {"kind": "rest"}}),
     "reconciler": ("dev", {"queue": {"reconciler": {}}}),
+    "compactor": ("dev", {"storage": {"archive": {"compaction": {}}}}),
     "csv with redrive": ("csv", {"queue": {"redrive_api": {}}}),
 }
 
@@ -33,6 +36,7 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
 # Own: handlers/shared/metrics.py; tests/test_contract.py looks at what is really written.
 Emitted = tuple[list[set[str]], set[str]]
 
+DEPTH = ("ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible")
 DURATIONS = {"p50", "p95", "Maximum"}
 OF_HTTP_API, OF_REST_API = [{"ApiId"}, {"ApiId", "Stage"}], [{"ApiName"}, {"ApiName", "Stage"}]
 OF_TABLE = [{"TableName"}, {"TableName", "GlobalSecondaryIndexName"}]
@@ -62,7 +66,7 @@ OWN_COUNTS = {
     ),
 }
 EMITTED: dict[tuple[str, str], Emitted] = {
-    ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): ([{"QueueName"}], {"Maximum"}),
+    **{("AWS/SQS", name): ([{"QueueName"}], {"Maximum"}) for name in DEPTH},
     ("AWS/SQS", "ApproximateAgeOfOldestMessage"): ([{"QueueName"}], {"Maximum"}),
     ("AWS/SQS", "NumberOfMessagesSent"): ([{"QueueName"}], {"Sum"}),
     **{
@@ -96,6 +100,11 @@ def watched(inputs: Any) -> list[Watched]:
         return [(inputs["namespace"], inputs["metricName"], inputs["dimensions"], statistic)]
     queries = [query["metric"] for query in inputs["metricQueries"] if "metric" in query]
     return [(query["namespace"], query["metricName"], query["dimensions"], query["stat"]) for query in queries]
+
+
+def depth(queue_name: str) -> list[Watched]:
+    """What watches all messages of a queue."""
+    return [("AWS/SQS", name, {"QueueName": queue_name}, "Maximum") for name in DEPTH]
 
 
 def shown(graph: Graph) -> list[Watched]:
@@ -173,11 +182,17 @@ def test_the_alarms_are_these(dev: Graph) -> None:
         for alarm in dev.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
     }
     assert found == {
-        "dead-letters": ([("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": dead}, "Maximum")], 1),
+        "dead-letters": (depth(dead), 1),
+        "more-dead-letters": (depth(dead), 1),
         "oldest-dead-letter": (
             [("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": dead}, "Maximum")],
-            14 * 86_400 * 0.75,
+            (14 - 4) * 86_400 * 0.75,
         ),
+        "rejected-events": (
+            [("DataPipeline", name, own, "Sum") for name in ("Rejected", "Accepted", "Duplicate")],
+            25,
+        ),
+        "api-refusals": rate(("AWS/ApiGateway", "4xx", api, "Sum"), ("AWS/ApiGateway", "Count", api, "Sum"), 25),
         "oldest-message": ([("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": queue}, "Maximum")], 900),
         "failed-messages": rate(
             ("DataPipeline", "BatchItemFailures", own, "Sum"),
@@ -210,8 +225,8 @@ def test_what_a_bus_under_the_stack_s_key_cannot_encrypt_rings(graph_of: Callabl
     graph = graph_of(outcomes={}, encryption={"customer_key": {}})
     queue = graph.find("aws:sqs/queue:Queue", "pipeline-outcomes-dead-letters").physical_name
     alarm = graph.find("aws:cloudwatch/metricAlarm:MetricAlarm", name)
-    depth = ("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": queue}, "Maximum")
-    assert (watched(alarm.inputs), alarm.inputs["threshold"], alarm.inputs["period"]) == ([depth], 1, 60)
+    assert (watched(alarm.inputs), alarm.inputs["threshold"]) == (depth(queue), 1)
+    assert {query["metric"]["period"] for query in alarm.inputs["metricQueries"] if "metric" in query} == {60}
     assert name not in {each.name for each in graph_of(outcomes={})}
 
 
@@ -232,7 +247,7 @@ def test_the_report_function_has_a_function_s_alarms_and_one_on_its_dead_letters
         "throttles": ([("AWS/Lambda", "Throttles", function, "Sum")], 1),
         "duration": ([("AWS/Lambda", "Duration", function, "Maximum")], 900_000 * 0.8),
         "stopped": ([runs], 1),
-        "dead-letters": ([("AWS/SQS", "ApproximateNumberOfMessagesVisible", {"QueueName": dead}, "Maximum")], 1),
+        "dead-letters": (depth(dead), 1),
     }
 
 
@@ -273,7 +288,7 @@ def test_the_redrive_function_has_its_alarms_and_is_on_the_dashboard(
 
 
 def test_the_redrive_api_of_a_csv_stack_is_watched_as_any_api(graph_of: Callable[..., Graph]) -> None:
-    own = {"alarms": {"api_error_rate_percent": 7, "api_latency_p95_ms": 9_000}}
+    own = {"alarms": {"api_error_rate_percent": 7, "api_refusal_rate_percent": 9, "api_latency_p95_ms": 9_000}}
     for options, percent, milliseconds in (({}, 1, 25_000), (own, 7, 9_000)):
         graph = graph_of("csv", queue={"redrive_api": {}}, **options)
         (stage,) = graph.of_type("aws:apigatewayv2/stage:Stage")
@@ -283,6 +298,7 @@ def test_the_redrive_api_of_a_csv_stack_is_watched_as_any_api(graph_of: Callable
 
         found = alarms(graph)
         assert found["api-errors"] == ([of_api("5xx"), of_api("Count")], percent)
+        assert found["api-refusals"] == ([of_api("4xx"), of_api("Count")], 9 if options else 25)
         assert found["api-latency"] == ([of_api("Latency", "p95")], milliseconds)
         lines = {
             title: [(metric, line["stat"]) for _, metric, _, _, line in panels(graph)[title]]
@@ -293,7 +309,7 @@ def test_the_redrive_api_of_a_csv_stack_is_watched_as_any_api(graph_of: Callable
             "API latency (ms)": [("Latency", "p50"), ("Latency", "p95")],
         }
     without = graph_of("csv")
-    assert not {"api-errors", "api-latency"} & alarms(without).keys()
+    assert not {"api-errors", "api-refusals", "api-latency"} & alarms(without).keys()
     assert not {"Requests", "API latency (ms)"} & panels(without).keys()
 
 
@@ -360,10 +376,14 @@ def test_every_function_by_the_clock_is_seen_to_run(stack: Graph) -> None:
 def test_rates_are_percentages_of_a_whole_that_may_be_nothing(stack: Graph) -> None:
     for alarm in stack.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):
         if queries := alarm.inputs.get("metricQueries"):
-            expressions = [query for query in queries if "expression" in query]
-            assert [query["expression"] for query in expressions] == ["IF(whole > 0, 100 * part / whole, 0)"]
-            assert [query.get("returnData", False) for query in queries] == [True, False, False]
-            assert [query["id"] for query in queries] == ["rate", "part", "whole"]
+            result, *metrics = queries
+            assert [query.get("returnData", False) for query in queries] == [True, *(False for _ in metrics)]
+            assert all("metric" in query for query in metrics)
+            # tests/components/test_alarm_states.py evaluates the others.
+            if result["id"] == "rate":
+                minimum = 10 if alarm.name.endswith("-refusals") else 1
+                assert result["expression"] == f"IF(whole >= {minimum}, 100 * part / whole, 0)"
+                assert [query["id"] for query in metrics] == ["part", "whole"]
 
 
 def test_no_alarm_on_errors_counts_them(stack: Graph) -> None:
@@ -458,6 +478,38 @@ def test_every_alarm_says_what_to_do_in_a_section_of_the_document(stack: str, co
     for alarm in alarms:
         _, _, section = alarm.inputs["alarmDescription"].rpartition(". What to do: docs/alarms.md#")
         assert section in sections, alarm
+
+
+def test_name_and_description_of_every_alarm_say_whose_it_is(stack: Graph) -> None:
+    service = f"datapipeline-{stack.resources[0].urn.split(':')[2]}"
+    steps = {"api", "ingest", "queue", "worker", "dead letters", "notifications", "outcomes"}
+    functions = {each.name.removeprefix("pipeline-") for each in stack.of_type("aws:lambda/function:Function")}
+    found = {}
+    for alarm in stack.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):
+        label = alarm.name.removeprefix("pipeline-watch-")
+        assert alarm.inputs["name"] == f"{service}-pipeline-watch-{label}"
+        whose = re.match(r"([\w-]+), ([a-z ]+), (critical|warning): [A-Z]", alarm.inputs["alarmDescription"])
+        assert whose, alarm
+        assert whose[1] == service
+        assert whose[2] in steps | functions
+        # One that was made under another name by an earlier version keeps it, and its state.
+        assert alarm.ignored_changes == ("name",)
+        found[label] = whose[3]
+    assert found["dead-letters"] == found["worker-errors"] == "critical"
+    assert found["worker-duration"] == "warning"
+
+
+def test_the_longest_service_and_the_longest_label_make_a_name_that_cloudwatch_takes(
+    graph_of: Callable[..., Graph],
+) -> None:
+    webhooks = {"w" * 32: {"signature": "github", "secrets": [SECRET_ARN]}}
+    names = [
+        alarm.inputs["name"].removeprefix("datapipeline-dev")
+        for alarm in graph_of(webhooks=webhooks).of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+    ]
+    assert any("w" * 32 in name for name in names)
+    # A longer service has no layer, and is refused: components/names.py.
+    assert LONGEST_LAYER_NAME + max(map(len, names)) <= 255
 
 
 def test_every_section_that_the_components_name_is_in_the_document() -> None:

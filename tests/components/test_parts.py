@@ -223,8 +223,12 @@ def test_what_a_topic_cannot_deliver_is_kept_and_rings(graph_of: Callable[..., G
         },
     ]
     alarm = graph.find("aws:cloudwatch/metricAlarm:MetricAlarm", "pipeline-watch-alerts-undelivered").inputs
-    assert alarm["metricName"] == "ApproximateNumberOfMessagesVisible"
-    assert alarm["dimensions"] == {"QueueName": queue.physical_name}
+    metrics = [query["metric"] for query in alarm["metricQueries"] if "metric" in query]
+    assert [each["metricName"] for each in metrics] == [
+        "ApproximateNumberOfMessagesVisible",
+        "ApproximateNumberOfMessagesNotVisible",
+    ]
+    assert all(each["dimensions"] == {"QueueName": queue.physical_name} for each in metrics)
     assert {finding.rule for finding in findings(graph)} == {"open-api"}
 
 

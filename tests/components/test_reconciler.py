@@ -46,6 +46,14 @@ def test_it_may_do_exactly_this_and_delete_no_letter(graph_of: Callable[..., Gra
     assert "sqs:DeleteMessage" not in str(document)
 
 
+def test_it_may_write_to_the_archive_where_there_is_one(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of(**ON, storage={"archive": {}})
+    bucket = graph.find("aws:s3/bucket:Bucket", "pipeline-bucket").physical_name
+    plain = graph_of(**ON)
+    added = [each for each in statements(graph, NAME) if each not in statements(plain, NAME)]
+    assert added == [(["s3:PutObject"], [f"arn:aws:s3:::{bucket}/archive/*"])]
+
+
 def test_its_alarms_watch_its_runs_and_the_age_of_letters_that_its_looks_hide_from_sqs(
     graph_of: Callable[..., Graph],
 ) -> None:

@@ -207,9 +207,10 @@ class World:
                 "error_type": each.error_type,
                 "rejected_message_id": each.rejected_message_id,
             }
+            if each.status != "succeeded":
+                item["running_until"] = None
             if each.status == "retrying":
-                noted = {"noted_message_id": each.noted_message_id, "noted_receives": each.noted_receives}
-                item |= {"running_until": None, **noted}
+                item |= {"noted_message_id": each.noted_message_id, "noted_receives": each.noted_receives}
             answers.append(None)
             if each.status == "succeeded":
                 self.finished += 1

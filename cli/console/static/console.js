@@ -36,7 +36,7 @@ async function refresh() {
   try {
     const answer = await fetch(location.href, { headers: { "X-Live": tag } });
     const text = answer.status === 200 ? await answer.text() : "";
-    say(answer.ok || answer.status === 304 ? "" : `The console answered ${answer.status}; what you see may be old.`);
+    say(answer.ok || answer.status === 304 ? "" : `The console answered ${answer.status}; what you see is old. Reload to see why.`);
     if (answer.status !== 200 || busy()) return;
     tag = answer.headers.get("X-Live") || "none";
     replace(text);
@@ -55,7 +55,8 @@ if (live) setTimeout(again, Number(live.dataset.live));
 for (const form of document.querySelectorAll("[data-upload]")) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const file = form.querySelector("input[type=file]").files[0];
+    const text = form.querySelector("textarea");
+    const file = text ? new File([text.value], `console-${Date.now()}${form.dataset.upload}`) : form.querySelector("input").files[0];
     const output = form.querySelector("output");
     if (!file) { output.textContent = "Choose a file first."; return; }
     output.textContent = "Uploading ...";

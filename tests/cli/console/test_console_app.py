@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,9 +11,14 @@ import boto3
 import pytest
 
 from cli.console.app import FORM_BYTES, Console
+from cli.console.serve import console
 from cli.core.http import Access
 from cli.core.stack import OUTPUTS, Stack
 from handlers.shared import aws
+from handlers.shared.dead_letters import DeadLetters
+from handlers.shared.letters import Cause, Found, Letter
+from handlers.shared.passes import Pass
+from local.errors import LocalError
 from local.project import load_project
 from tests.graphs import SAMPLES
 
@@ -32,6 +39,7 @@ class Asked:
     """The console of a stack whose pipeline has been stopped: nothing listens at its address."""
 
     def __init__(self, stack: Stack) -> None:
+        self.stack = stack
         self._application = Console(stack, Access(), read_only=False, every_seconds=1).application()
 
     def __call__(self, method: str, path: str, body: bytes = b"") -> tuple[int, str]:
@@ -128,3 +136,103 @@ def test_a_form_that_is_too_large_or_no_text_is_refused(of: Of) -> None:
     assert ask("POST", "/send", b"event=" + b"x" * (FORM_BYTES + 1))[0] == 400
     assert ask("POST", "/letters", b"\xff=\xff")[0] == 400
     assert ask("DELETE", "/letters")[0] == 404
+
+
+def test_a_fault_of_the_console_is_said_on_a_page_and_its_traceback_in_the_terminal(
+    of: Of, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: Any) -> None:
+        raise KeyError("<b>inner</b>")
+
+    stack = of().stack
+    monkeypatch.setattr(Console, "_event_list", fails)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor())
+
+    def asked(address: str) -> tuple[int, str, str]:
+        with pytest.raises(urllib.error.HTTPError) as answer, opener.open(address):
+            pass
+        with answer.value as error:
+            return error.code, str(error.url), error.read().decode()
+
+    with console(stack, Access(), 0, read_only=True) as address:
+        root = asked(address)[1]
+        status, _, text = asked(f"{root}events")
+    assert status == 500
+    assert "the console failed: KeyError: &#39;&lt;b&gt;inner&lt;/b&gt;&#39;; the traceback is in the terminal" in text
+    assert "fails" not in text
+    printed = capfd.readouterr().err
+    assert "Traceback (most recent call last)" in printed
+    assert "raise KeyError" in printed
+
+
+def test_nothing_is_asked_of_what_listens_where_a_stack_was_that_has_ended(
+    of: Of, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_: Stack) -> None:
+        raise LocalError("the pipeline has ended")
+
+    api, csv, iot = of(), of("csv"), of("iot")
+    monkeypatch.setattr(Stack, "refuse_ended", refuses)
+    reads = [(api, path) for path in ("/", "/events", "/events/x", "/letters", "/letters/x", "/send", "/nodes/x")]
+    reads += [(csv, path) for path in ("/files", "/files/reports/x", "/send")] + [(iot, "/devices")]
+    writes = [(api, "/send"), (api, "/letters"), (api, "/jobs/1/cancel"), (csv, "/send?name=a"), (iot, "/send?name=a")]
+    asked = [("GET", *each) for each in reads] + [("POST", *each) for each in writes]
+    for method, ask, path in asked:
+        status, text = ask(method, path, b"event=%7B%7D&action=send")
+        assert (status, "the pipeline has ended" in text) == (502, True), (method, path)
+
+
+def letter(number: int, error_type: str) -> dict[str, Any]:
+    return Found(
+        Letter(f"m-{number}", "r", "{}", {}, 0.0, ""), Cause(f"e-{number}", error_type, "no", 1), 5
+    ).described()
+
+
+def letters_page(
+    monkeypatch: pytest.MonkeyPatch, ask: Asked, letters: list[dict[str, Any]], done: Pass, path: str = "/letters"
+) -> str:
+    monkeypatch.setattr(
+        DeadLetters,
+        "look",
+        lambda _self, _wanted, maximum, _seconds: (letters[: int(min(maximum, len(letters)))], done),
+    )
+    status, text = ask("GET", path)
+    assert status == 200
+    return " ".join(text.partition("<h1>")[2].split())
+
+
+def test_letters_that_others_hide_are_said_to_be_there(of: Of, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = letters_page(monkeypatch, of(), [], Pass({}, hidden=7, remaining=7))
+    assert (
+        "0 shown, about 7 there; about 7 are hidden: another command, a console or the reconciler looks at them" in text
+    )
+    assert "None that can be seen now." in text
+    assert "No dead letters" not in text
+    text = letters_page(monkeypatch, of(), [], Pass({}, complete=True, remaining=0))
+    assert "No dead letters." in text
+    assert "hidden:" not in text
+
+
+def test_a_fifo_redrive_is_preceded_by_what_it_does_to_the_order(of: Of, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = Pass({}, complete=True, remaining=1)
+    assert "FIFO: " not in letters_page(monkeypatch, of(), [letter(1, "E")], done)
+    monkeypatch.setattr(DeadLetters, "is_fifo", True)
+    text = letters_page(monkeypatch, of(), [letter(1, "E")], done)
+    assert "FIFO: a redriven message comes behind the messages of its group" in text.partition("Redrive these")[0]
+    found = Found(Letter("m-1", "r", "{}", {}, 0.0, "group"), Cause("e-1", "E", "no", 1), 5)
+    monkeypatch.setattr(DeadLetters, "find", lambda *_: (found, done))
+    assert "FIFO: a redriven message" in of()("GET", "/letters/m-1")[1].partition("Redrive it")[0]
+
+
+def test_letters_are_counted_by_error_beyond_those_that_are_shown(of: Of, monkeypatch: pytest.MonkeyPatch) -> None:
+    letters = [letter(number, "Early" if number < 400 else "Late") for number in range(3_000)]
+    ask = of()
+    text = letters_page(monkeypatch, ask, letters, Pass({}, remaining=3_000))
+    assert "500 shown, about 3,000 there; not all were examined." in text
+    assert 'Early <span class="tag">400 seen</span>' in text
+    assert "/letters?count=all" in text
+    text = letters_page(monkeypatch, ask, letters, Pass({}, complete=True, remaining=3_000), "/letters?count=all")
+    assert "3,000 counted, the first 500 of them shown, about 3,000 there." in text
+    assert text.index('Late <span class="tag">2,600</span>') < text.index('Early <span class="tag">400</span>')
+    assert text.count("<code>m-") == 500
+    assert "count=all" not in text

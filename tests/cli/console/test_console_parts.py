@@ -15,6 +15,7 @@ from cli.console.traffic import Traffic
 from cli.core.logs import Line
 from handlers.shared.letters import Wanted
 from handlers.shared.passes import Control, Pass
+from local.errors import LocalError
 from tests.graphs import SAMPLES
 
 HOSTILE = "<script>alert(1)</script>"
@@ -220,6 +221,43 @@ def test_a_cancelled_job_stops_and_a_refused_one_says_why() -> None:
     job = refused.start("redrive", None, 100)
     assert ended(job) == "failed"
     assert job.error == "1 letters could not be moved"
+
+
+def test_a_job_that_could_not_see_all_letters_does_not_say_that_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    for done, why in (
+        (
+            Pass({"redriven": 0}, hidden=3),
+            "about 3 are hidden: another command, a console or the reconciler looks at them",
+        ),
+        (Pass({"redriven": 2}, held_back=True), "the rest is behind others of its groups"),
+        (Pass({"redriven": 2}), "not all were examined"),
+    ):
+        monkeypatch.setattr("cli.console.jobs.whole", lambda *_, done=done: done)
+        job = Jobs(Letters(2), "queue").start("redrive", None, 10)  # type: ignore[arg-type]
+        assert (ended(job), job.error) == ("incomplete", why)
+
+
+def test_a_job_ends_with_its_console_after_the_letters_that_it_is_moving() -> None:
+    letters = Letters(1_000)
+    jobs = Jobs(letters, "queue")  # type: ignore[arg-type]
+    jobs.stop()
+    job = jobs.start("redrive", None, 10)
+    stopping = threading.Thread(target=jobs.stop)
+    stopping.start()
+    assert job.cancelled.wait(60)
+    letters.gate.set()
+    stopping.join()
+    assert (job.state, job.done, letters.count) == ("cancelled", 10, 990)
+
+
+def test_a_job_ends_with_its_pipeline() -> None:
+    def ends() -> None:
+        raise LocalError("the pipeline has ended")
+
+    letters = Letters(1_000)
+    letters.gate.set()
+    job = Jobs(letters, "queue", ends).start("redrive", None, 10)  # type: ignore[arg-type]
+    assert (ended(job), job.error, job.done) == ("failed", "LocalError: the pipeline has ended", 10)
 
 
 def test_a_text_that_would_turn_or_hide_is_shown_as_escapes() -> None:

@@ -1,8 +1,14 @@
 """The story of an event, told from its item and from log lines as the functions write them."""
 
 import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
+import pytest
+
+from cli.console.events import Events
 from cli.console.story import about, correlation_ids, is_under, moments
 from cli.core.logs import Line
 
@@ -115,3 +121,32 @@ def test_what_other_events_of_the_batch_came_to_is_not_told() -> None:
 def test_a_line_says_nothing_of_other_events() -> None:
     assert OTHER not in about(batch(1, "succeeded", 1).message, ID)
     assert about("plain text", ID) == "plain text"
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        (ID, f'"{ID}"'),
+        ("order 17 (web)", '"order 17 (web)"'),
+        ('a"longer', '"longer"'),
+        (r"C:\temp\orders", '"orders"'),
+        ('"', None),
+        ('" "', None),
+    ],
+)
+def test_a_correlation_id_with_quotes_is_found_with_a_pattern_that_cloudwatch_takes(
+    text: str, pattern: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    own, other = (json.dumps({"message": "print", "correlation_id": each}) for each in (text, f"other {text[1:]}"))
+
+    def filter_log_events(**given: Any) -> dict[str, Any]:
+        asked.append(given["filterPattern"])
+        return {"events": [{"timestamp": 1, "message": each, "eventId": each} for each in (own, other, f"raw {text}")]}
+
+    monkeypatch.setattr(boto3, "client", lambda _: SimpleNamespace(filter_log_events=filter_log_events))
+    events = Events.__new__(Events)
+    events._stack = SimpleNamespace(outputs={"log_groups": {"worker": "group"}})  # type: ignore[assignment]
+    lines = events._matching(text, datetime.now(UTC))
+    assert asked == ([] if pattern is None else [pattern])
+    assert [each.message for each in lines] == ([] if pattern is None else [own])

@@ -8,16 +8,22 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 
+from handlers.api import archive
+from handlers.api.compactor import Compactor
+from handlers.api.decisions import Delivery
+from handlers.api.events import Envelope
 from handlers.api.signatures import Rule, sign
 from handlers.processor import Rejected
 from handlers.shared import dead_letters, queues
 from handlers.shared.dynamodb import outside_errors
+from handlers.shared.times import timestamp
 from tests.api_pipeline import SECRET_VALUES, Pipeline, Time
 from tests.decisions import FAULTS, LOGS, POLLER, denied, recorded, unused
 from tests.roles import Call, Role, not_refused
@@ -28,6 +34,7 @@ UNSEEN = {
     "redrive": LOGS,
     # Lambda itself keeps runs that fail.
     "reconciler": LOGS | {"sqs:SendMessage"},
+    "compactor": LOGS | {"sqs:SendMessage"},
 }
 
 # Every statement of a role, and its actions that can be seen, in the order of components/variants/api.py.
@@ -69,9 +76,17 @@ RECONCILER = [
     (3, "dynamodb:PartiQLInsert"),
     (3, "dynamodb:PartiQLUpdate"),
     (4, "sns:Publish"),
-    (5, "events:PutEvents"),
+    (5, "s3:PutObject"),  # the archive
+    (6, "events:PutEvents"),
 ]
-LISTS = {"ingest": INGEST, "worker": WORKER, "redrive": REDRIVE, "reconciler": RECONCILER}
+COMPACTOR = [(1, "s3:ListBucket"), (2, "s3:GetObject"), (3, "s3:PutObject"), (4, "s3:DeleteObject")]
+LISTS = {
+    "ingest": INGEST,
+    "worker": WORKER,
+    "redrive": REDRIVE,
+    "reconciler": RECONCILER,
+    "compactor": COMPACTOR,
+}
 
 
 def role_of(pipeline: Pipeline, function: str) -> Role:
@@ -192,11 +207,27 @@ def reconciler_does_all_it_does(pipeline: Pipeline) -> None:
     assert len(pipeline.dead_letters()) == 2, "they were not made visible again"
 
 
+def compactor_does_all_it_does(pipeline: Pipeline) -> None:
+    """Use each right. Raises AssertionError if one is missing."""
+    now, bucket = datetime.now(UTC), pipeline.outputs["bucket_name"]
+    received_at = timestamp(now - timedelta(hours=5))
+    for number in range(5):
+        event = Envelope(f"e-{number}", "t", received_at, "", "", "", "", {})
+        archive.keep(bucket, [Delivery("m", "r", "", 1, envelope=event, stored={"status": "succeeded"})])
+    with role_of(pipeline, "compactor").acting():
+        try:
+            Compactor(bucket).run(Time(900), now)
+        except outside_errors() as error:
+            raise AssertionError from error
+    assert len(pipeline.objects("archive/")) == 1
+
+
 DOES_ALL = {
     "ingest": ingest_does_all_it_does,
     "worker": worker_does_all_it_does,
     "redrive": redrive_does_all_it_does,
     "reconciler": reconciler_does_all_it_does,
+    "compactor": compactor_does_all_it_does,
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.code_blocks import code_blocks
 from tests.graphs import ROOT
-from tests.processes import happens, living
+from tests.processes import happens, living, terminal
 
 from .conftest import arguments, environment, user_project
 
@@ -37,9 +37,14 @@ def test_the_tutorial_works_as_pasted(tmp_path: Path) -> None:
     paste(create)
     processor = tmp_path / "processors" / "shop.py"
     with (
-        seen.open("w") as live,
+        # On a terminal, where the console's address is printed.
+        terminal(seen) as screen,
         subprocess.Popen(
-            arguments("local", "--stack", "shop"), cwd=tmp_path, env=own, stdout=subprocess.DEVNULL, stderr=live
+            arguments("local", "--stack", "shop"),
+            cwd=tmp_path,
+            env={**own, "TERM": "dumb", "COLUMNS": "1000"},
+            stdout=subprocess.DEVNULL,
+            stderr=screen,
         ) as local,
     ):
         try:
@@ -54,7 +59,7 @@ def test_the_tutorial_works_as_pasted(tmp_path: Path) -> None:
             assert happens(lambda: seen.read_text().count("succeeded shop") == 2, seconds=20), seen.read_text()
             # The console runs beside it, asks for its token, and ends with it, even if it is killed.
             assert happens(lambda: "in the browser: http" in seen.read_text(), seconds=40), seen.read_text()
-            address = re.search(r"in the browser: (http://127\.0\.0\.1:\d+/)\?token=\S{32}\n", seen.read_text())
+            address = re.search(r"in the browser: (http://127\.0\.0\.1:\d+/)\?token=\S{32}\s", seen.read_text())
             assert address is not None, seen.read_text()
             with pytest.raises(urllib.error.HTTPError, match="403"):
                 urllib.request.urlopen(address[1], timeout=20)

@@ -181,7 +181,8 @@ class Files:
     # What is left
 
     def items(self) -> dict[str, dict[str, Any]]:
-        return {name: item for name, item in self._all_items().items() if not name.startswith("current:")}
+        own = ("current:", "alert#")
+        return {name: item for name, item in self._all_items().items() if not name.startswith(own)}
 
     def pointer(self, key: str) -> dict[str, Any]:
         """The pointer to the current outputs of an object's key."""

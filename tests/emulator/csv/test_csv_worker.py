@@ -99,15 +99,16 @@ def test_the_names_of_a_file_and_its_columns_are_text_in_its_report_and_its_noti
     assert (report["status"], report["reason"], report["key"]) == ("failed", "missing_columns", key)
     assert hostile.strip() in report["error"]
     assert set(files.objects("")) == {files.item()["report_key"]}
-    for topic in ("notifications", "alerts"):
-        ((subject, text),) = files.published(topic)
-        # What SNS takes, and a mail program with it: one line that begins with a letter.
-        assert re.fullmatch("[A-Za-z][ -~]{0,98}", subject), subject
-        assert text.isascii()
-        assert set(json.loads(text)) == {"service", "file"}
-        told = json.loads(text)["file"]
-        assert (told["status"], told["key"], told["report_key"]) == ("failed", key, files.item()["report_key"])
-        assert told["error"].isprintable()
+    ((subject, text),) = files.published()
+    ((alert_subject, alert),) = files.published("alerts")
+    assert subject == alert_subject
+    assert subject.endswith(": a file failed: missing_columns")
+    assert text.isascii()
+    told = json.loads(text)["file"]
+    assert (told["status"], told["key"], told["report_key"]) == ("failed", key, files.item()["report_key"])
+    assert told["error"].isprintable()
+    assert json.loads(alert)["file"]["reason"] == "missing_columns"
+    assert json.dumps(hostile)[1:-1] not in alert
     (letter,) = files.dead_letters()
     assert letter["MessageAttributes"]["error"]["StringValue"].isprintable()
 
@@ -193,8 +194,8 @@ def test_a_message_that_is_no_notification_goes_to_the_dead_letters_at_once_with
     assert letter["Body"] == record["body"]
     assert letter["MessageAttributes"]["error_type"]["StringValue"] == "unreadable"
     (alert,) = files.told("alerts")
-    assert alert["id"] == "m"
-    assert alert["error"].startswith("the message is not ")
+    assert alert == {"id": "m"}
+    assert letter["MessageAttributes"]["error"]["StringValue"].startswith("the message is not ")
 
 
 def test_an_object_that_was_deleted_is_skipped(files: Files) -> None:

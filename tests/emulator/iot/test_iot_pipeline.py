@@ -182,6 +182,11 @@ def test_what_an_upload_wrote_is_removed_by_its_key(iot: Iot, command: Callable[
         ("d1", "20"),
         ("d2", "21"),
     ]
+    # A device is erased; the uploads that it shares with another one are named.
+    erased = command("erase", "d2", "--stack", "iot", "--yes", "--json")
+    assert (erased.returncode, erased.stderr) == (1, "")
+    assert json.loads(erased.stdout)["complete"] is False
+    assert {device for device, *_ in iot.readings()} == {"d1"}
     none = command("remove-readings", "readings/none.json")
     assert none.returncode == 1
     assert none.stderr.startswith("error: there is no object 'readings/none.json' in the bucket")

@@ -82,7 +82,12 @@ def console_of(client: Client, patch: pytest.MonkeyPatch, *, read_only: bool = F
     stack = Stack(project.stack)
     stack.__dict__["project"] = project
     with console(stack, Access(), 0, read_only=read_only) as address:
+        clients = [aws.client(service) for service in ("sqs", "dynamodb")]
         yield Pages(address)
+    # The pages refer to each other, and the garbage collector may find the sockets before the clients.
+    for each in clients:
+        while each._idle:
+            each._idle.pop().close()
     aws._session.cache_clear()
     aws.client.cache_clear()
 

@@ -34,8 +34,8 @@ def test_every_subject_is_shorter_than_100_characters(monkeypatch: pytest.Monkey
     topic = Topic()
     monkeypatch.setattr(aws, "client", lambda _: topic)
     publish_failures("topic", service, name, [{"id": name}])
-    publish_file("topic", service, {"key": name, "status": "failed"}, "bucket")
-    publish_refusal("topic", service, name, name)
+    publish_file("topic", service, {"key": name, "status": "failed", "reason": name}, "bucket")
+    publish_refusal("topic", service, name)
     publish_alerts("topic", service, [Alert("crossed", name, name, "1", "max", "0", "critical", "now")])
     assert len(topic.subjects) == 4
     assert all(len(subject) < 100 for subject in topic.subjects)

@@ -1,8 +1,5 @@
-"""Results, their URLs, and the archive."""
+"""Results and their URLs."""
 
-import gzip
-import json
-from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,7 +8,6 @@ import pytest
 from handlers.api import objects
 from handlers.api.events import Envelope
 from handlers.shared import aws
-from handlers.shared.bodies import packed
 from tests.roles import forget_clients
 
 
@@ -59,33 +55,3 @@ def test_a_result_is_stored_under_the_day_its_event_was_received_and_a_retry_ove
     ((key, found),) = stored(bucket).items()
     assert (key, found["ContentType"]) == ("results/2026/11/21/e-1.json", "application/json")
     assert found["Body"].read().decode() == '{"\N{GRINNING FACE}": 2}'
-
-
-def test_events_are_archived_by_type_and_hour_and_the_same_batch_overwrites_itself(bucket: str) -> None:
-    later = replace(ENVELOPE, id="e-2", received_at="2026-11-21T09:00:00.000000Z")
-    same_hour = replace(ENVELOPE, id="e-3")
-    for batch in ([ENVELOPE, later, same_hour], [same_hour, ENVELOPE, later]):
-        objects.archive(bucket, batch)
-    found = stored(bucket)
-    assert sorted(key.rpartition("/")[0] for key in found) == [
-        "archive/type=order%2Fpaid/dt=2026-11-21/hour=08",
-        "archive/type=order%2Fpaid/dt=2026-11-21/hour=09",
-    ]
-    lines = [json.loads(line) for each in found.values() for line in gzip.decompress(each["Body"].read()).splitlines()]
-    assert {line["id"] for line in lines} == {"e-1", "e-2", "e-3"}
-    assert lines[0].keys() == {*vars(ENVELOPE)} - {"fingerprint", "idempotency_key", "headers", "body"}
-    assert lines[0]["data"] == {"n": 1}
-
-
-def test_a_webhook_is_archived_with_its_headers_and_without_a_second_copy_of_its_body(bucket: str) -> None:
-    objects.archive(bucket, [replace(ENVELOPE, headers={"x-topic": "paid"}, body=packed(b'{"n": 1}'))])
-    ((_, found),) = stored(bucket).items()
-    line = json.loads(gzip.decompress(found["Body"].read()))
-    assert line.keys() == {*vars(ENVELOPE)} - {"fingerprint", "idempotency_key", "body"}
-    assert line["headers"] == {"x-topic": "paid"}
-
-
-def test_an_event_that_comes_again_in_another_batch_is_archived_again(bucket: str) -> None:
-    objects.archive(bucket, [ENVELOPE])
-    objects.archive(bucket, [ENVELOPE, replace(ENVELOPE, id="e-2")])
-    assert len(stored(bucket)) == 2

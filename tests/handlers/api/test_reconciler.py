@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from handlers.api import reconciler
+from handlers.api import archive, reconciler
 from handlers.api.events import Envelope
 from handlers.api.reader import EventReader
 from handlers.api.reconciler import Reconciler
@@ -98,6 +98,10 @@ def test_events_of_a_worker_that_never_started_are_failed_told_and_alerted_of_on
     told = pipeline.told()
     assert {(each["detail-type"], each["detail"]["id"], each["detail"]["error_type"]) for each in told} == {
         ("Event Failed", event_id, NOT_PROCESSED) for event_id in ids
+    }
+    archived = [line for body in pipeline.objects("archive/").values() for line in archive.lines(body)]
+    assert {(line.envelope["id"], line.outcome["status"]) for line in archived} == {
+        (event_id, "failed") for event_id in ids
     }
     for _ in range(2):
         reconcile(pipeline)
@@ -323,6 +327,7 @@ def test_no_event_stays_queued_and_no_letter_goes_wherever_it_fails_or_dies(
         "dynamodb:BatchGetItem",
         "dynamodb:BatchExecuteStatement",
         "events:PutEvents",
+        "s3:PutObject",
         "sqs:ReceiveMessage",
         "sqs:GetQueueAttributes",
         "sqs:ChangeMessageVisibilityBatch",

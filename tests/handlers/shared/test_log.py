@@ -2,10 +2,13 @@
 
 import json
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
-from handlers.shared.log import MAXIMUM_FIELD, logger
+from components.queries import EVENT_QUERIES
+from handlers.shared.log import MAXIMUM_FIELD, logger, write_record
 
 HOSTILE = {
     "newlines": 'a\nb\r\n{"level":"INFO","message":"forged"}',
@@ -67,3 +70,30 @@ def test_a_message_of_usual_size_is_kept_whole() -> None:
 
 def test_a_message_of_a_hundred_thousand_levels_is_logged_as_text() -> None:
     assert json.loads(formatted("[" * 10_000))["message"].startswith("[[[")
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
+def test_a_record_is_written_at_any_level_and_names_its_place(level: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(level, logger=logger.name):
+        caplog.handler.setLevel(0)
+        logger.info("a line")
+        write_record("batch", events=[{"id": "a"}], status=200)
+    # The level holds for other lines.
+    shown = [each.getMessage() for each in caplog.records]
+    assert shown == (["a line"] if level in ("DEBUG", "INFO") else []) + ["batch"]
+    (handler,) = logger._logger.handlers
+    line = json.loads(handler.format(caplog.records[-1]))
+    assert (line["level"], line["message"], line["events"], line["status"]) == ("INFO", "batch", [{"id": "a"}], 200)
+    assert line["location"].startswith("test_a_record_is_written_at_any_level_and_names_its_place:")
+
+
+@pytest.mark.parametrize("query", [query for query in EVENT_QUERIES.values() if "message = " in query])
+def test_each_line_that_a_saved_query_reads_is_a_record(query: str) -> None:
+    (message,) = re.findall('message = "([a-z]+)"', query)
+    writing = [
+        file.name
+        for file in (Path(__file__).parents[3] / "handlers").rglob("*.py")
+        if re.search(rf'(write_record|logger\.\w+)\(\s*"{message}"', text := file.read_text())
+        and not re.search(rf'logger\.\w+\(\s*"{message}"', text)
+    ]
+    assert writing
