@@ -128,6 +128,8 @@ class ApiMetrics:
                 rate_of(self.metric(self.server_errors, "Sum"), self.metric("Count", "Sum")),
                 threshold=options.api_error_rate_percent,
                 section="api-errors",
+                step="api",
+                severity="critical",
             ),
             "api-refusals": Alarm(
                 "The API refuses too many requests with a status of 400 to 499.",
@@ -136,6 +138,7 @@ class ApiMetrics:
                 ),
                 threshold=options.api_refusal_rate_percent,
                 section="api-refusals",
+                step="api",
                 periods=2,
             ),
             "api-latency": Alarm(
@@ -143,6 +146,7 @@ class ApiMetrics:
                 self.metric("Latency", "p95"),
                 threshold=options.api_latency_p95_ms,
                 section="api-latency",
+                step="api",
                 periods=3,
             ),
         }

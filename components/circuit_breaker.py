@@ -166,6 +166,8 @@ def _breaker_part(scheduled: ScheduledFunction, config: ApiPipelineConfig, *, se
         own_metric("CircuitOpen", service, "Maximum"),
         threshold=1,
         section="circuit-open",
+        step="worker",
+        severity="critical",
         period_seconds=60,
         latched=True,
     )
@@ -174,6 +176,7 @@ def _breaker_part(scheduled: ScheduledFunction, config: ApiPipelineConfig, *, se
         own_metric("CircuitKeysHeld", service, "Maximum"),
         threshold=1,
         section="circuit-keys",
+        step="worker",
         periods=3,
         latched=True,
     )

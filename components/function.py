@@ -127,18 +127,23 @@ class Function(pulumi.ComponentResource):
                 rate_of(self.metric("Errors", "Sum"), self.metric("Invocations", "Sum")),
                 threshold=options.error_rate_percent,
                 section="errors",
+                step=label,
+                severity="critical",
             ),
             f"{label}-throttles": Alarm(
                 f"Lambda refuses to run the {label} function: the concurrency limit is reached.",
                 self.metric("Throttles", "Sum"),
                 threshold=1,
                 section="throttles",
+                step=label,
+                severity="critical",
             ),
             f"{label}-duration": Alarm(
                 f"Runs of the {label} function come near its timeout.",
                 self.metric("Duration", "Maximum"),
                 threshold=self.timeout_seconds * 1_000 * options.duration_percent_of_timeout / 100,
                 section="duration",
+                step=label,
             ),
         }
 

@@ -84,7 +84,9 @@ class Notifications(pulumi.ComponentResource):
             return {}
         description = f"Notifications of {self._name} could not be delivered: fix the subscription."
         return {
-            f"{label}-undelivered": dead_letters_alarm(self.dead_letters.name, description, "undelivered-notifications")
+            f"{label}-undelivered": dead_letters_alarm(
+                self.dead_letters.name, description, "undelivered-notifications", step="notifications"
+            )
         }
 
 

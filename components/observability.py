@@ -10,7 +10,7 @@ API Gateway: see ApiMetrics.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import pulumi
 import pulumi_aws as aws
@@ -82,6 +82,10 @@ class Alarm:
     threshold: float
     section: str
     """The section of docs/alarms.md that says what to do: its heading, as GitHub links to it."""
+    step: str
+    """The step of the pipeline that has the trouble, or a function."""
+    severity: Literal["critical", "warning"] = "warning"
+    """`critical`: data is lost, waits or will be lost unless somebody acts."""
     periods: int = 1
     period_seconds: int = PERIOD_SECONDS
     heartbeat: bool = False
@@ -102,6 +106,8 @@ def heartbeat_alarm(description: str, counted: Metric, minutes: int | None) -> d
             counted,
             threshold=1,
             section="heartbeat",
+            step="source",
+            severity="critical",
             periods=minutes * 60 // period_seconds,
             period_seconds=period_seconds,
             heartbeat=True,
@@ -132,7 +138,7 @@ class Observability(pulumi.ComponentResource):
         opts: ResourceOptions | None = None,
     ) -> None:
         super().__init__("datapipeline:index:Observability", name, None, opts)
-        self._runbook = runbook
+        self._service, self._runbook = service, runbook
         made = [self._alarm(f"{name}-{label}", alarm, alarms_arn) for label, alarm in alarms.items()]
         self.alarm_names: Output[list[str]] = Output.all(*(alarm.name for alarm in made)).apply(sorted)
         aws.cloudwatch.Dashboard(
@@ -146,7 +152,12 @@ class Observability(pulumi.ComponentResource):
     def _alarm(self, name: str, alarm: Alarm, alarms_arn: Input[str]) -> aws.cloudwatch.MetricAlarm:
         return aws.cloudwatch.MetricAlarm(
             name,
-            alarm_description=f"{alarm.description} What to do: {self._runbook}#{alarm.section}",
+            # Mails have it as their subject, and alarms of many stacks come to one address.
+            name=f"{self._service}-{name}",
+            alarm_description=(
+                f"{self._service}, {alarm.step}, {alarm.severity}: {alarm.description} "
+                f"What to do: {self._runbook}#{alarm.section}"
+            ),
             comparison_operator="LessThanThreshold" if alarm.heartbeat else "GreaterThanOrEqualToThreshold",
             threshold=alarm.threshold,
             evaluation_periods=alarm.periods,
@@ -161,7 +172,8 @@ class Observability(pulumi.ComponentResource):
             alarm_actions=[alarms_arn],
             ok_actions=[alarms_arn],
             **_watched(alarm),
-            opts=ResourceOptions(parent=self),
+            # An alarm that has another name stays: a new one would forget whether it rings.
+            opts=ResourceOptions(parent=self, ignore_changes=["name"]),
         )
 
 

@@ -70,6 +70,7 @@ class Outcomes(pulumi.ComponentResource):
                 own_metric("OutcomesUndelivered", service, "Sum"),
                 threshold=1,
                 section="outcomes-undelivered",
+                step="outcomes",
             ),
         }
         if self.dead_letters_name is not None:
@@ -77,6 +78,7 @@ class Outcomes(pulumi.ComponentResource):
                 self.dead_letters_name,
                 "EventBridge could not encrypt or decrypt outcome events: subscribers miss them; fix the key.",
                 section="outcomes-dead-letters",
+                step="outcomes",
             )
         return alarms
 

@@ -167,6 +167,8 @@ class Queue(pulumi.ComponentResource):
                 queue_metric("ApproximateAgeOfOldestMessage", self.name),
                 threshold=options.oldest_message_seconds,
                 section="oldest-message",
+                step="queue",
+                severity="critical",
             ),
             # Lambda's Errors does not include partial batch failures, so the worker counts them itself.
             "failed-messages": Alarm(
@@ -174,6 +176,7 @@ class Queue(pulumi.ComponentResource):
                 rate_of(own_metric("BatchItemFailures", service, "Sum"), own_metric("Messages", service, "Sum")),
                 threshold=options.failed_message_rate_percent,
                 section="failed-messages",
+                step="worker",
                 periods=2,
             ),
         }
@@ -231,6 +234,8 @@ def dead_letters_alarm(
     queue_name: Input[str],
     description: str = "Messages lie with the dead letters: look at them and redrive or delete them.",
     section: str = "dead-letters",
+    *,
+    step: str = "dead letters",
 ) -> Alarm:
     """An alarm that rings while a dead-letter queue holds a message."""
     # Depth, not NumberOfMessagesSent: SQS does not count messages that it moves there itself. And all of them: whoever
@@ -240,6 +245,8 @@ def dead_letters_alarm(
         Formula("depth", "Dead letters", "visible + hidden", _depth(queue_name)),
         threshold=1,
         section=section,
+        step=step,
+        severity="critical",
         period_seconds=60,
     )
 
@@ -257,6 +264,8 @@ def more_dead_letters_alarm(queue_name: Input[str]) -> Alarm:
         ),
         threshold=1,
         section="more-dead-letters",
+        step="dead letters",
+        severity="critical",
     )
 
 
@@ -271,6 +280,8 @@ def oldest_dead_letter_alarm(queue_name: Input[str], kept_days: int, options: Fu
         queue_metric("ApproximateAgeOfOldestMessage", queue_name),
         threshold=kept_days * SECONDS_A_DAY * options.dead_letter_age_percent_of_retention / 100,
         section="oldest-dead-letter",
+        step="dead letters",
+        severity="critical",
     )
 
 

@@ -59,6 +59,8 @@ def reconciler_part(
         own_metric("OldestDeadLetterSeconds", runtime.service, "Maximum"),
         threshold=retention_seconds * config.alarms.dead_letter_age_percent_of_retention / 100,
         section="oldest-dead-letter",
+        step="dead letters",
+        severity="critical",
     )
     return Part(
         functions=[scheduled.function],

@@ -116,6 +116,8 @@ class ScheduledFunction(pulumi.ComponentResource):
                 self.function.metric("Invocations", "Sum"),
                 threshold=1,
                 section="stopped",
+                step=label,
+                severity="critical",
                 periods=self.stopped_after_seconds // period_seconds,
                 period_seconds=period_seconds,
                 heartbeat=True,
@@ -124,6 +126,7 @@ class ScheduledFunction(pulumi.ComponentResource):
                 self.dead_letters.name,
                 f"Runs of the {label} function were given up: its dead letters say which ones, its logs why.",
                 section="runs-given-up",
+                step=label,
             ),
         }
 

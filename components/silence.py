@@ -34,6 +34,7 @@ def silence_part(
         own_metric("IncompleteWatches", runtime.service, "Sum"),
         threshold=1,
         section="watcher-incomplete",
+        step="watcher",
     )
     return Part(
         functions=[watcher.function],

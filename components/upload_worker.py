@@ -122,6 +122,8 @@ class UploadWorker(pulumi.ComponentResource):
                 self.function.metric("AsyncEventAge", "Maximum"),
                 threshold=options.event_age_seconds * 1_000,
                 section="event-age",
+                step="worker",
+                severity="critical",
             ),
             # These events are neither processed nor dead-lettered: this number is the only trace of them.
             "undelivered": Alarm(
@@ -130,6 +132,8 @@ class UploadWorker(pulumi.ComponentResource):
                 self.function.metric("DestinationDeliveryFailures", "Sum"),
                 threshold=1,
                 section="undelivered",
+                step="worker",
+                severity="critical",
             ),
             **self.function.alarms("worker", options),
         }

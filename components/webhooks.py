@@ -60,6 +60,7 @@ def webhooks_part(webhooks: Mapping[str, WebhookOptions], alarms: ApiAlarmOption
                 own_metric("WebhookForged", service, "Sum", webhook=name),
                 threshold=alarms.forged_webhook_requests,
                 section="webhook-forged",
+                step="ingest",
             )
             for name in webhooks
         },

@@ -146,8 +146,15 @@ class Overview:
     def _described(self, names: Iterable[str], states: Mapping[str, Any]) -> Iterator[Alarm]:
         recorded = self._graph.of_type(ALARM)
         for name in names:
-            # Pulumi appends seven digits to the name in the program, which are others in each deployment.
-            own = next((each for each in recorded if _is_suffix(name.removeprefix(each.name))), None)
+            # Of a stack that an earlier version has deployed, Pulumi has appended digits to the name in the program.
+            own = next(
+                (
+                    each
+                    for each in recorded
+                    if name == each.inputs.get("name") or _is_suffix(name.removeprefix(each.name))
+                ),
+                None,
+            )
             state = states.get(name, {})
             yield Alarm(
                 name=name if own is None else own.name.removeprefix(self._prefix),

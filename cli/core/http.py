@@ -96,6 +96,13 @@ class Answer:
         return inert(f"HTTP {self.status} {self.text[:200]}")
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect as it is: urllib would send the credentials along to wherever it leads."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 def request(
     method: str,
     url: str,
@@ -109,7 +116,7 @@ def request(
     outgoing = urllib.request.Request(url, data=data, headers=given, method=method)  # noqa: S310  the stack's own address
     # Requests to the emulator never go through a proxy.
     local = urlsplit(url).hostname == "127.0.0.1"
-    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))
+    opener = urllib.request.build_opener(_NoRedirects, *([urllib.request.ProxyHandler({})] if local else []))
     try:
         with opener.open(outgoing, timeout=TIMEOUT_SECONDS) as answer:
             return Answer(answer.status, answer.read().decode(errors="replace"), dict(answer.headers))

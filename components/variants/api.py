@@ -227,6 +227,7 @@ def _traffic_alarms(service: str, options: ApiAlarmOptions) -> dict[str, Alarm]:
         share(rejected, *others, minimum=FEWEST_FOR_A_SHARE),
         threshold=options.rejected_rate_percent,
         section="rejected-events",
+        step="ingest",
         periods=2,
     )
     accepted = own_metric("Accepted", service, "Sum")

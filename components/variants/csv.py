@@ -132,6 +132,7 @@ def _traffic_alarms(service: str, options: CsvAlarmOptions) -> dict[str, Alarm]:
         ),
         threshold=options.rejected_rate_percent,
         section="rejected-rows",
+        step="worker",
     )
     succeeded = own_metric("FilesSucceeded", service, "Sum")
     description = "No file succeeded for too long."

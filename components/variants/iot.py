@@ -70,18 +70,21 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         rate_of(own_metric("Rejected", service, "Sum"), own_metric("Received", service, "Sum")),
         threshold=config.alarms.rejected_rate_percent,
         section="rejected-readings",
+        step="worker",
     )
     bad_metrics = Alarm(
         "Too many devices send metrics that cannot be used; rejected/ says which and why.",
         rate_of(own_metric("DevicesWithBadMetrics", service, "Sum"), own_metric("Devices", service, "Sum")),
         threshold=config.alarms.bad_metric_devices_percent,
         section="bad-metrics",
+        step="worker",
     )
     skipped = Alarm(
         "Objects are not read because of their keys; the worker's log names them. See readings.suffixes.",
         own_metric("Skipped", service, "Sum"),
         threshold=config.alarms.skipped_objects,
         section="skipped-objects",
+        step="worker",
     )
     watch = Observability(
         f"{name}-watch",

@@ -1,6 +1,7 @@
 """Counts of the events of a window, in one pass and bounded memory. It contains no AWS code."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ OTHERS = "(others)"
 # The maximum number of types and of errors that are counted by name; clients and processors choose the names.
 NAMES = 1_000
 LISTED_NAMES = 20
-# Longer names are cut in text: a type can have 512 bytes.
+# Clients choose types, and must not be able to write mails: sentences and addresses are not named in the text.
+OTHER_NAMES = "(with names that are in the stored report)"
+_is_name = re.compile(r"[\w-]{1,40}(?:\.[\w-]{1,40}){0,5}").fullmatch
+# Longer names of errors are cut in the text.
 NAME_CHARACTERS = 80
 # Latencies are exact up to this number of different values, in whole milliseconds. Then they are within 0.5 percent.
 EXACT_LATENCIES = 20_000
@@ -180,11 +184,16 @@ def facts(report: Report) -> list[str]:
 
 def types(report: Report) -> list[tuple[str, int]]:
     """Return the first few types with the number of their events, failures in the name."""
-    named = [
-        (_short(name) + (f" ({counts['failed']:,} failed)" if counts["failed"] else ""), sum(counts.values()))
-        for name, counts in report["by_type"].items()
-    ]
-    return _first(named)
+    named: dict[str, Counter[str]] = {}
+    for name, counts in report["by_type"].items():
+        shown = name if _is_name(name) or name == OTHERS else OTHER_NAMES
+        named.setdefault(shown, Counter()).update(counts)
+    return _first(
+        [
+            (name + (f" ({counts['failed']:,} failed)" if counts["failed"] else ""), counts.total())
+            for name, counts in named.items()
+        ]
+    )
 
 
 def failures(report: Report) -> list[tuple[str, int]]:

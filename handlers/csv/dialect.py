@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 # Unicode reserves the first range for use inside a program, and the second for private use.
 _STAND_INS = (range(0xFDD0, 0xFDF0), range(0xF0000, 0xFFFFE))
-_lone_cr = re.compile(r"\r(?!\r*\n)").sub
+# Of a run of CRs, all stand before the LF, or all are lone: a look ahead from each would take quadratic time.
+_crs = re.compile(r"\r+(\n?)").sub
 # What a letter after a backslash means, by style. Any other character means itself.
 _SEQUENCES: Mapping[EscapeStyle, Mapping[str, str]] = {
     "mysql": {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"},
@@ -114,7 +115,8 @@ class Dialect:
             text = self._escape_pairs.sub(lambda match: self._escaped(match, stand_ins), text)
         text, delimiter = self.with_single_delimiter(text, stand_ins)
         if not at_cr and text.count("\r") != text.count("\r\n"):
-            text = _lone_cr(stand_ins.of("\r", "\r"), text)
+            lone = stand_ins.of("\r", "\r")
+            text = _crs(lambda match: match[0] if match[1] else lone * len(match[0]), text)
         return text, delimiter, stand_ins
 
     def with_single_delimiter(self, text: str, stand_ins: StandIns) -> tuple[str, str]:

@@ -109,7 +109,7 @@ class HeaderReader:
             if self._names.of(best.cells) != names:
                 raise FileError(
                     "unexpected_header",
-                    f"the file has a header line, with the columns in another order: {', '.join(best.cells)}; "
+                    f"the file has a header line, with the columns in another order: {', '.join(best.cells)[:1_000]}; "
                     "set input.header to first",
                 )
             names = best.cells

@@ -21,7 +21,8 @@ class NumericCheck(Check):
 
     # A JSON number. Every other cell is checked individually.
     plain = r"-?(?:0|[1-9][0-9]{0,299}+)(?:\.[0-9]{1,300}+)?(?:[eE][+-]?[0-9]{1,3})?"
-    lax = re.compile(r"([+-]?)0*((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
+    # Possessive, with leading zeros that only a digit can follow: a cell of many zeros would take quadratic time.
+    lax = re.compile(r"([+-]?)(?:0(?=[0-9]))*+((?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?)")
     convert: Callable[[str | float], float] = float
     reason, article = "not_a_number", "a number like 1234.50"
     lowest: float = -LARGEST_NUMBER
@@ -96,7 +97,7 @@ class IntegerCheck(NumericCheck):
     """Integers of 64 bits."""
 
     plain = r"-?(?:0|[1-9][0-9]{0,18}+)"
-    lax = re.compile(r"([+-]?)0*([0-9]+)")
+    lax = re.compile(r"([+-]?)(?:0(?=[0-9]))*+([0-9]++)")
     convert = int
     reason, article = "not_an_integer", "a whole number like 42"
     lowest, highest = SMALLEST_INTEGER, LARGEST_INTEGER

@@ -95,7 +95,7 @@ def _places(header: Sequence[str], file_format: FileFormat) -> tuple[dict[str, i
             others[position] = normalised(header[position]) or f"column_{position + 1}"
         elif name in found:
             raise FileError(
-                "duplicate_columns", f"the header has two columns of the name {name!r}: {', '.join(header)}"
+                "duplicate_columns", f"the header has two columns of the name {name!r}: {', '.join(header)[:1_000]}"
             )
         else:
             found[name] = position
@@ -106,11 +106,15 @@ def _numbered(names: Mapping[int, str], configured: AbstractSet[str]) -> dict[st
     """Return the positions by name. The second column of a name gets `_2`, unless a column has that name."""
     taken = configured | set(names.values())
     positions: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for position, name in names.items():
-        unique, number = name, 1
+        # A name's numbers only go up: to begin anew with each of its columns would take quadratic time.
+        number = numbers.get(name, 1)
+        unique = name if number == 1 else f"{name}_{number}"
         while unique in positions or unique in configured or (number > 1 and unique in taken):
             number += 1
             unique = f"{name}_{number}"
+        numbers[name] = number
         positions[unique] = position
     return positions
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import send
-from cli.core.http import Access
+from cli.core.http import Access, request
 from cli.core.state import kept_state
 from cli.core.suggestions import suggest
 from cli.main import app
@@ -52,6 +52,8 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
             content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
+            if status == 302:
+                self.send_header("Location", f"{api.url}/elsewhere")
             self.end_headers()
             self.wfile.write(content)
 
@@ -279,6 +281,12 @@ def test_headers_can_be_in_a_file_which_no_other_user_sees_on_the_command_line(t
     file.write_text("abc\n")
     with pytest.raises(LocalError, match=r"'abc' must be like"):
         Access.from_options([f"@{file}"], sign=False)
+
+
+def test_credentials_do_not_follow_a_redirect(api: Api) -> None:
+    api.reply = lambda _: (302, {})
+    answer = request("GET", f"{api.url}/events/x", access=Access({"x-api-key": "abc"}))
+    assert (answer.status, [path for _, path, _ in api.requests]) == (302, ["/events/x"])
 
 
 def test_a_bad_line_of_json_lines_is_named_by_one_line_number_and_its_column(api: Api, tmp_path: Path) -> None:

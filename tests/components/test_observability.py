@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from components.names import LONGEST_LAYER_NAME
 from components.table import TIME_INDEX
 from handlers.api import counts
 from handlers.csv.worker import COUNTS as CSV_COUNTS
@@ -16,6 +17,7 @@ from tests import graphs
 from tests.graphs import STACKS
 
 ROOT = Path(__file__).parents[2]
+SECRET_ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:github-AbCdEf"  # pragma: allowlist secret
 # What no shipped stack has.
 MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "rest": ("dev", {"api": {"kind": "rest"}}),
@@ -476,6 +478,38 @@ def test_every_alarm_says_what_to_do_in_a_section_of_the_document(stack: str, co
     for alarm in alarms:
         _, _, section = alarm.inputs["alarmDescription"].rpartition(". What to do: docs/alarms.md#")
         assert section in sections, alarm
+
+
+def test_name_and_description_of_every_alarm_say_whose_it_is(stack: Graph) -> None:
+    service = f"datapipeline-{stack.resources[0].urn.split(':')[2]}"
+    steps = {"api", "ingest", "queue", "worker", "dead letters", "notifications", "outcomes"}
+    functions = {each.name.removeprefix("pipeline-") for each in stack.of_type("aws:lambda/function:Function")}
+    found = {}
+    for alarm in stack.of_type("aws:cloudwatch/metricAlarm:MetricAlarm"):
+        label = alarm.name.removeprefix("pipeline-watch-")
+        assert alarm.inputs["name"] == f"{service}-pipeline-watch-{label}"
+        whose = re.match(r"([\w-]+), ([a-z ]+), (critical|warning): [A-Z]", alarm.inputs["alarmDescription"])
+        assert whose, alarm
+        assert whose[1] == service
+        assert whose[2] in steps | functions
+        # One that was made under another name by an earlier version keeps it, and its state.
+        assert alarm.ignored_changes == ("name",)
+        found[label] = whose[3]
+    assert found["dead-letters"] == found["worker-errors"] == "critical"
+    assert found["worker-duration"] == "warning"
+
+
+def test_the_longest_service_and_the_longest_label_make_a_name_that_cloudwatch_takes(
+    graph_of: Callable[..., Graph],
+) -> None:
+    webhooks = {"w" * 32: {"signature": "github", "secrets": [SECRET_ARN]}}
+    names = [
+        alarm.inputs["name"].removeprefix("datapipeline-dev")
+        for alarm in graph_of(webhooks=webhooks).of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
+    ]
+    assert any("w" * 32 in name for name in names)
+    # A longer service has no layer, and is refused: components/names.py.
+    assert LONGEST_LAYER_NAME + max(map(len, names)) <= 255
 
 
 def test_every_section_that_the_components_name_is_in_the_document() -> None:

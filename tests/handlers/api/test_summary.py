@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handlers.api import events, summary
-from handlers.api.summary import Latencies, Tally, Window, text, title, window_before
+from handlers.api.summary import OTHER_NAMES, Latencies, Tally, Window, text, title, window_before
 from handlers.shared import aws
 from handlers.shared.times import timestamp
 
@@ -170,12 +170,15 @@ def test_the_text_lists_the_first_few_types_and_the_sum_of_the_rest() -> None:
 
 # Types that clients choose, in the text of the report.
 HOSTILE_TYPES = {
-    '=HYPERLINK("http://example.org","order")': '=HYPERLINK("http://example.org","order")',
-    "=1+1": "=1+1",
-    "<b>order</b>": "<b>order</b>",
-    "ö" * 80: "ö" * 80,
-    "x" * 81: "x" * 80 + "...",
-    "http://example.org/" + "x" * 480: "http://example.org/" + "x" * 61 + "...",
+    '=HYPERLINK("http://example.org","order")': OTHER_NAMES,
+    "=1+1": OTHER_NAMES,
+    "<b>order</b>": OTHER_NAMES,
+    "Your account is locked": OTHER_NAMES,
+    "http://example.org/" + "x" * 480: OTHER_NAMES,
+    "example.org/order": OTHER_NAMES,
+    "x" * 41: OTHER_NAMES,
+    "ö" * 40: "ö" * 40,
+    "com.github.pull_request.opened-v2": "com.github.pull_request.opened-v2",
     "order\nFailures": "default",
     "order\r\nSubject: a": "default",
     "order\u2028b": "default",
@@ -202,7 +205,17 @@ def test_a_type_takes_one_line_of_limited_length(named: str) -> None:
     assert all(line.isprintable() for line in lines)
 
 
-def test_the_name_of_an_error_is_cut_too() -> None:
+def test_types_that_are_not_named_are_counted_together() -> None:
+    counted = report(
+        item(event_type="visit evil.example"), item("failed", "pay at evil.example"), item("failed", "order")
+    )
+    lines = text(counted).splitlines()
+    assert f"          2  {OTHER_NAMES} (1 failed)" in lines
+    assert "          1  order (1 failed)" in lines
+    assert set(counted["by_type"]) == {"visit evil.example", "pay at evil.example", "order"}
+
+
+def test_the_name_of_an_error_is_cut() -> None:
     assert text(report(item("failed", error_type="E" * 1_000))).endswith(f"  {'E' * 80}...\n")
 
 

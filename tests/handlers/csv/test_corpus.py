@@ -635,6 +635,25 @@ def test_a_gzip_that_holds_next_to_nothing_fails_before_it_is_read_to_its_end(
     assert source.tell() < 2**20
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("a,b" + ",c" * 100_000 + "\n1,2\n", 1),
+        ("a,b\n" + "\r" * 1_000_000 + "\n1,2\n" + "\r" * 1_000_000, 2),
+        ("a,b\n1," + "0" * 1_000_000 + "x\n1," + "0" * 1_000_000 + "1\n", 2),
+    ],
+    ids=["equal names", "carriage returns", "zeros"],
+)
+@pytest.mark.parametrize("kind", ["number", "integer"])
+def test_what_took_quadratic_time_is_read_in_linear_time(
+    text: str, rows: int, kind: Literal["number", "integer"]
+) -> None:
+    """Each took minutes to hours."""
+    result = read(text, FileFormat((Column("a"), Column("b", kind))))
+    assert result.report["rows"] == rows
+    assert [row.get("b") for row in result.rows] == ([1] if "0x" in text else [2] if "c" not in text else [])
+
+
 def test_rows_that_are_compressed_one_by_one_are_read() -> None:
     assert len(Result(gzip.compress(HEADER.encode()) + gzip.compress(GOOD.encode()) * 9_000).rows) == 9_000
 
