@@ -228,7 +228,7 @@ class StorageOptions(ProtectionOptions):
     time_index_shards: Annotated[int, Field(ge=1, le=64)] = 8
     """Partitions that the events of a day are spread over; each takes about 1,000 events a second."""
     items_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
-    """Days that an event's item is kept, and duplicates are detected."""
+    """Days that an event's item is kept after its last change, and duplicates are detected."""
     results_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
     """Days that results in S3 are kept."""
     archive_expires_after_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
