@@ -56,6 +56,8 @@ DRAIN_SECONDS = 180
 EMPTY_LOOKS = 3
 SAMPLE_SECONDS = 1
 
+KILLING = "out_of_memory"
+KILLING_SECONDS = 600
 # Faults and their duration in seconds. The one that opens the circuit comes last: a paused queue meets no fault.
 FAULTS = (
     ("none", 8),
@@ -63,8 +65,8 @@ FAULTS = (
     ("duplicate_submit", 25),
     ("random_fail_p15", 30),
     ("slow_downstream", 15),
-    # Long enough for some of the events that kill their process to use all their attempts.
-    ("out_of_memory", 100),
+    # Goes on until one of the events that kill their process has used all its attempts.
+    (KILLING, 100),
     ("random_fail_p100", 20),
     ("none", 40),
 )
@@ -278,6 +280,18 @@ class Drill:
             time.sleep(1)
             empty = 0 if self.depth("queue_url") else empty + 1
 
+    def wait_for_a_killer(self, seconds: float) -> None:
+        """Wait until an event has failed because its worker died at each attempt, for some seconds at most."""
+        deadline = time.monotonic() + seconds
+        scan = self._aws("dynamodb").get_paginator("scan")
+        died: dict[str, Any] = {
+            "TableName": self._up.outputs["table_name"],
+            "FilterExpression": "error_type = :died",
+            "ExpressionAttributeValues": {":died": {"S": DIED}},
+        }
+        while time.monotonic() < deadline and not any(page["Count"] for page in scan.paginate(**died)):
+            time.sleep(5)
+
     def results(self) -> Counter[str]:
         """Count the stored results of each order."""
         s3, bucket = self._aws("s3"), self._up.outputs["bucket_name"]
@@ -348,6 +362,8 @@ def run(drill: Drill, all_orders: Sequence[dict[str, Any]], console: Console) ->
                 console.print(f"{time.strftime('%H:%M:%S')}  {mode}")
                 drill.inject(mode)
                 time.sleep(duration)
+                if mode == KILLING:
+                    drill.wait_for_a_killer(KILLING_SECONDS)
             drill.inject("none")
             sending.result()
     console.print(f"{time.strftime('%H:%M:%S')}  all sent; waiting for the worker")

@@ -291,11 +291,20 @@ def logs(
 
 
 @command(app)
-def report(stack: StackOption = "dev", since: SinceOption = None, *, as_json: JsonOption = False) -> int:
-    """Count recent events by status, type and error, as scheduled reports do. Default: those of the last hour."""
+def report(
+    stack: StackOption = "dev",
+    since: SinceOption = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(parser=moment, metavar="TIME", show_default="now", help="End before this time, or so long ago."),
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+) -> int:
+    """Count events by status, type and error, as scheduled reports do. Default: those of the last hour."""
     from cli.report import run_report
 
-    return run_report(stack, since, as_json=as_json)
+    return run_report(stack, since, until, as_json=as_json)
 
 
 @command(app)

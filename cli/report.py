@@ -17,12 +17,15 @@ from local.errors import LocalError
 LONGEST = timedelta(days=366)
 
 
-def run_report(stack: str, since: datetime | None, *, as_json: bool) -> int:
-    """Print the report from `since` (default: an hour ago) until now."""
+def run_report(stack: str, since: datetime | None, until: datetime | None, *, as_json: bool) -> int:
+    """Print the report from `since` (default: an hour before its end) until `until` (default: now)."""
     now = datetime.now(UTC)
-    since = since or now - timedelta(hours=1)
+    until = until or now
+    since = since or until - timedelta(hours=1)
     if not now - LONGEST <= since < now:
         raise LocalError(f"--since must be in the past, {LONGEST.days} days ago at most")
+    if not since < until <= now:
+        raise LocalError("--until must be after --since and not in the future")
     counted = Stack(stack)
     config = counted.config_as(ApiPipelineConfig)
     if not config.storage.time_index:
@@ -35,7 +38,7 @@ def run_report(stack: str, since: datetime | None, *, as_json: bool) -> int:
         dead_letter_queue_url=dead_letter_queue,
         service=f"{counted.project.name}-{stack}",
     )
-    report = reporter.report(Window("on demand", since, now))
+    report = reporter.report(Window("on demand", since, until))
     if as_json:
         write_json(report)
     else:

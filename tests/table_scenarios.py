@@ -129,6 +129,51 @@ def notes_are_written_with_and_without_an_item() -> None:
     assert description(item)["next_attempt_at"] == "later"
 
 
+def every_write_puts_the_expiry_of_an_item_off() -> None:
+    sent, later = envelopes(4), events(items_expire_after_days=30)
+    plain, marked, done, moved = sent
+    events().record_queued(sent)
+    items = later.read([each.id for each in sent])
+    later.mark(marked, 1, 1_000, "message", 1)
+    later.complete([failed(done)], known=[done.id])
+    assert later.give_up([(failed(moved), items[moved.id])]) == [True]
+    kept = {each.id: round((later.read([each.id])[each.id]["expires_at"] - time.time()) / 86_400) for each in sent}
+    assert kept == {plain.id: 7, marked.id: 30, done.id: 30, moved.id: 30}
+
+
+def of_an_event_that_was_received_long_ago_the_item_is_kept_as_long_as_of_a_new_one() -> None:
+    long_ago = (datetime.now(UTC) - timedelta(days=60)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    old = [Envelope(**{**vars(each), "received_at": long_ago}) for each in envelopes(2)]
+    events().complete([succeeded(old[0])], known=[])
+    events().mark(old[1], 1, 1_000, "message", 1)
+    assert set(events().read([each.id for each in old])) == {each.id for each in old}
+
+
+def an_expired_item_is_none_for_what_the_worker_writes() -> None:
+    """DynamoDB deletes expired items up to days late."""
+    expired, table = events(items_expire_after_days=-1), events()
+    one, two, three, four = (Envelope(**{**vars(each), "fingerprint": "a" * 64}) for each in envelopes(4))
+    for each in (one, two, three, four):
+        expired.complete([succeeded(each, result='"old"')], known=[])
+    # A client uses a key again after its item has expired.
+    one, two = (Envelope(**{**vars(each), "fingerprint": OTHER}) for each in (one, two))
+    assert table.complete([succeeded(one)], known=[]) == [None]
+    table.mark(two, 1, 1_000, "message", 1)
+    assert table.give_up([(failed(three), None)]) == [True]
+    table.record_queued([four])
+    items = table.read([each.id for each in (one, two, three, four)])
+    assert [items[each.id]["status"] for each in (one, two, three, four)] == ["succeeded", "queued", "failed", "queued"]
+    assert [items[each.id].get("fingerprint") for each in (one, two)] == [OTHER, OTHER]
+    assert items[two.id].get("completed_at") is None
+    found = table.read_with_result(four.id)
+    assert found is not None
+    assert found.get("result") is None
+    # And from now on they count.
+    (holder,) = table.complete([succeeded(Envelope(**{**vars(one), "fingerprint": "a" * 64}))], known=[one.id])
+    assert holder is not None
+    assert holder["fingerprint"] == OTHER
+
+
 def a_minute_is_claimed_once() -> None:
     table = events()
     assert [table.claim_minute(f"alert#{each}") for each in "aab"].count(True) in (2, 3)
@@ -421,6 +466,9 @@ SCENARIOS: list[Callable[[], None]] = [
     a_success_is_final_and_returned_and_a_failure_is_not,
     an_outcome_of_another_event_with_the_same_key_is_refused,
     notes_are_written_with_and_without_an_item,
+    every_write_puts_the_expiry_of_an_item_off,
+    of_an_event_that_was_received_long_ago_the_item_is_kept_as_long_as_of_a_new_one,
+    an_expired_item_is_none_for_what_the_worker_writes,
     a_minute_is_claimed_once,
     answers_of_several_calls_stay_in_order,
     reads_take_any_number_of_ids_and_each_of_them_once,

@@ -19,7 +19,6 @@ from handlers.api.events import Envelope
 from handlers.shared.dynamodb import Condition
 
 SECONDS_A_DAY = 86_400
-KEPT_SECONDS = 15 * SECONDS_A_DAY
 
 
 class CountedItem(TypedDict):
@@ -126,7 +125,7 @@ ID_SECRET = "secret#ids"  # noqa: S105  its key
 
 IS_ACCEPTING: Condition = ("status", "=", "accepting")
 NOT_SUCCEEDED: Condition = ("status", "<>", "succeeded")
-# The id is not taken by an item that counts.
+# The id is not taken by an item that counts: DynamoDB deletes expired ones up to days late.
 IS_FREE = "attribute_not_exists(id) OR expires_at <= :now"
 IN_PARTITION = "day_shard = :partition AND time_key BETWEEN :first AND :last"
 
@@ -149,17 +148,33 @@ def same_event(envelope: Envelope) -> list[Condition]:
 # Items
 
 
+def expires_at(expire_seconds: int) -> int:
+    """Return when an item that is written now expires. Each later write puts it off.
+
+    A dead letter that is sent back for the third time is older than `storage.items_expire_after_days`.
+    """
+    return int(time.time()) + expire_seconds
+
+
+def is_live() -> Condition:
+    """Return the condition that an item has not expired."""
+    return ("expires_at", ">", int(time.time()))
+
+
+def has_expired() -> Condition:
+    """Return the condition that DynamoDB should have deleted an item by now."""
+    return ("expires_at", "<=", int(time.time()))
+
+
 def new_item(envelope: Envelope, status: str, expire_seconds: int) -> EventItem:
     """Return the item of an event that is not in the time index."""
-    expires_at = int(datetime.fromisoformat(envelope.received_at).timestamp()) + expire_seconds
     item = EventItem(
         id=envelope.id,
         type=envelope.type,
         status=status,
         received_at=envelope.received_at,
         attempts=0,
-        # An event may come long after it was received, as a redrive or a replay. SQS keeps no message longer than this.
-        expires_at=max(expires_at, int(time.time()) + min(expire_seconds, KEPT_SECONDS)),
+        expires_at=expires_at(expire_seconds),
     )
     if envelope.fingerprint:
         item["fingerprint"] = envelope.fingerprint

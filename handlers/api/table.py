@@ -4,6 +4,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from handlers.api.events import Envelope
@@ -15,9 +16,15 @@ from handlers.api.items import (
     RENEWED,
     SECONDS_A_DAY,
     Completion,
+    CountedItem,
     EventItem,
+    EventItemWithResult,
     IndexKeys,
     alert_minute,
+    expires_at,
+    has_expired,
+    is_expired,
+    is_live,
     is_ours,
     key_of,
     new_item,
@@ -25,6 +32,15 @@ from handlers.api.items import (
 )
 from handlers.api.reader import EventReader
 from handlers.shared.dynamodb import Condition, Item, Refusal, Statement, TableError
+
+
+@dataclass(frozen=True)
+class _Write:
+    """The statements that may record something of an event: there is no item, there is one, or an expired one."""
+
+    insert: Statement
+    update: Statement
+    renew: Statement
 
 
 class EventTable(EventReader):
@@ -73,9 +89,8 @@ class EventTable(EventReader):
     def record_queued(self, envelopes: Sequence[Envelope]) -> None:
         """Record events that are in the queue. An item that the worker has written already stays as it is."""
         self._upsert(
-            [self._insert(envelope, "queued") for envelope in envelopes],
             [
-                self._update(envelope, {"status": "queued", **self._index_keys(envelope)}, IS_ACCEPTING)
+                self._write(envelope, "queued", {}, {"status": "queued", **self._index_keys(envelope)}, IS_ACCEPTING)
                 for envelope in envelopes
             ],
             insert_first=[not envelope.fingerprint for envelope in envelopes],
@@ -90,8 +105,7 @@ class EventTable(EventReader):
         claims one that does not exist. Returns the items as they are now: another worker may have been faster.
         """
         refusals = self._upsert(
-            [self._insert(envelope, "queued") for envelope, _ in events],
-            [self._renewal(envelope, item) for envelope, item in events],
+            [self._reopening(envelope, item) for envelope, item in events],
             insert_first=[item is None for _, item in events],
         )
         return {
@@ -99,14 +113,15 @@ class EventTable(EventReader):
             for (envelope, _), refusal in zip(events, refusals, strict=True)
         }
 
-    def _renewal(self, envelope: Envelope, item: EventItem | None) -> Statement:
-        renewed = {**dict.fromkeys(RENEWED), **self._new(envelope)}
-        changes = {**{name: renewed[name] for name in renewed if name != "id"}, **self._index_keys(envelope)}
+    def _reopening(self, envelope: Envelope, item: EventItem | None) -> _Write:
+        insert, renew = self._insert(envelope, "queued"), self._renew(envelope, "queued", {})
         if item is None:
-            # TTL has not deleted it yet.
-            return self._update(envelope, changes, ("expires_at", "<=", int(time.time())))
+            return _Write(insert, renew, renew)
+        changes: dict[str, Any] = {**dict.fromkeys(RENEWED), **self._new(envelope), **self._index_keys(envelope)}
+        del changes["id"]
         as_read = ("status", "attempts", "completed_at")
-        return self._update(envelope, changes, *((name, "=", item.get(name)) for name in as_read))
+        update = self._update(envelope, changes, *((name, "=", item.get(name)) for name in as_read))
+        return _Write(insert, update, renew)
 
     def _new(self, envelope: Envelope) -> EventItem:
         return new_item(envelope, "queued", self._expire_seconds)
@@ -121,7 +136,7 @@ class EventTable(EventReader):
             "noted_message_id": message_id,
             "noted_receives": receives,
         }
-        self._upsert([self._insert(envelope, "queued", note)], [self._update(envelope, note)], insert_first=[False])
+        self._upsert([self._write(envelope, "queued", note, note)], insert_first=[False])
 
     def claim_minute(self, name: str, *, minutes: int = 1) -> bool:
         """Return True for the first caller of a minute, or of more, whichever function it is in."""
@@ -144,39 +159,47 @@ class EventTable(EventReader):
         """
         known = set(known)
         refusals = self._upsert(
-            [self._insert(each.envelope, each.status, each.attributes()) for each in completions],
             [self._finish(each) for each in completions],
             insert_first=[each.envelope.id not in known for each in completions],
         )
         return [cast("EventItem | None", refusal.item) if refusal else None for refusal in refusals]
 
-    def _finish(self, completion: Completion) -> Statement:
-        envelope = completion.envelope
-        changes = {"status": completion.status, **completion.attributes(), **self._index_keys(envelope)}
-        return self._update(envelope, changes, NOT_SUCCEEDED, *same_event(envelope))
+    def _finish(self, completion: Completion) -> _Write:
+        envelope, outcome = completion.envelope, completion.attributes()
+        changes = {"status": completion.status, **outcome, **self._index_keys(envelope)}
+        return self._write(envelope, completion.status, outcome, changes, NOT_SUCCEEDED, *same_event(envelope))
 
     def give_up(self, completions: Sequence[tuple[Completion, EventItem | None]]) -> list[bool]:
         """Record failed events, where their items are still as they were read; none for an event that has no item.
 
         Returns for each whether it is recorded. The items do not name their letters yet: `name_letters` does.
         """
-        return [
-            refusal is None
-            for refusal in self._table.execute(
-                [
-                    self._insert(each.envelope, each.status, _without_letter(each))
-                    if item is None
-                    else self._update(
-                        each.envelope,
-                        {"status": each.status, **_without_letter(each), **self._index_keys(each.envelope)},
-                        ("status", "=", item["status"]),
-                        ("attempts", "=", item["attempts"]),
-                        *same_event(each.envelope),
-                    )
-                    for each, item in completions
-                ]
-            )
+        refusals = self._table.execute(
+            [
+                self._insert(each.envelope, each.status, _without_letter(each))
+                if item is None
+                else self._update(
+                    each.envelope,
+                    {"status": each.status, **_without_letter(each), **self._index_keys(each.envelope)},
+                    ("status", "=", item["status"]),
+                    ("attempts", "=", item["attempts"]),
+                    *same_event(each.envelope),
+                )
+                for each, item in completions
+            ]
+        )
+        held = [
+            position
+            for position, (_, item) in enumerate(completions)
+            if item is None and refusals[position] is not None
         ]
+        renewed = [
+            self._renew(each.envelope, each.status, _without_letter(each))
+            for each, _ in (completions[position] for position in held)
+        ]
+        for position, refusal in zip(held, self._table.execute(renewed), strict=True):
+            refusals[position] = refusal
+        return [refusal is None for refusal in refusals]
 
     def name_letters(self, completions: Sequence[Completion]) -> None:
         """Record which letters events that `give_up` recorded have, unless something else has become of them."""
@@ -209,35 +232,64 @@ class EventTable(EventReader):
         return self._table.insert_statement({**item, **(self._index_keys(envelope) if indexed else {}), **(more or {})})
 
     def _update(self, envelope: Envelope, changes: Item, *conditions: Condition) -> Statement:
-        return self._table.update_statement(key_of(envelope.id), changes, *conditions)
+        kept = {"expires_at": expires_at(self._expire_seconds)}
+        return self._table.update_statement(key_of(envelope.id), {**changes, **kept}, *conditions)
 
-    def _upsert(
+    def _renew(self, envelope: Envelope, status: str, more: Mapping[str, Any]) -> Statement:
+        """Return the statement that puts a new item in place of an expired one, of which nothing stays."""
+        new: dict[str, Any] = {**new_item(envelope, status, self._expire_seconds), **self._index_keys(envelope), **more}
+        changes = {**dict.fromkeys(EventItemWithResult.__annotations__), "fingerprint": envelope.fingerprint, **new}
+        del changes["id"]
+        return self._table.update_statement(key_of(envelope.id), changes, has_expired())
+
+    def _write(
         self,
-        inserts: Sequence[Statement],
-        updates: Sequence[Statement],
-        *,
-        insert_first: Sequence[bool],
-    ) -> list[Refusal | None]:
-        """Run the statement of each pair that should fit, and the other one where it did not.
+        envelope: Envelope,
+        status: str,
+        more: Mapping[str, Any],
+        changes: Item,
+        *conditions: Condition,
+    ) -> _Write:
+        """Return how to record something of an event: as a new item with `more`, or as changes of the one there is."""
+        return _Write(
+            self._insert(envelope, status, more),
+            self._update(envelope, changes, is_live(), *conditions),
+            self._renew(envelope, status, more),
+        )
 
-        PartiQL has no statement that does both. An insert is refused where an item is, an update where none is; a third
-        round is for an item that came or went in between. An update's refusal with an item is final.
+    def _upsert(self, writes: Sequence[_Write], *, insert_first: Sequence[bool]) -> list[Refusal | None]:
+        """Run the statement of each write that should fit, and another one where it did not.
+
+        PartiQL has no statement that does all. An insert is refused where an item is, an update where none is, or an
+        expired one; a fourth round is for an item that came or went in between. An update's refusal with an item that
+        has not expired is final.
         """
-        wanted = list(insert_first)
-        refusals: list[Refusal | None] = [None] * len(inserts)
-        open_positions = list(range(len(inserts)))
-        for _ in range(3):
-            statements = [(inserts if wanted[position] else updates)[position] for position in open_positions]
+        wanted = ["insert" if first else "update" for first in insert_first]
+        refusals: list[Refusal | None] = [None] * len(writes)
+        open_positions = list(range(len(writes)))
+        for _ in range(4):
+            statements = [getattr(writes[position], wanted[position]) for position in open_positions]
             again = []
             for position, refusal in zip(open_positions, self._table.execute(statements), strict=True):
                 refusals[position] = refusal
-                if refusal and (wanted[position] or refusal.item is None):
-                    wanted[position] = not wanted[position]
+                if refusal and (following := _after(wanted[position], refusal)):
+                    wanted[position] = following
                     again.append(position)
             open_positions = again
         if open_positions:
             raise TableError(f"{self._table.name}: {len(open_positions)} items came and went while they were written")
         return refusals
+
+
+def _after(statement: str, refusal: Refusal) -> str:
+    """Return the statement that may fit where one was refused, "" where none does."""
+    if statement == "insert":
+        return "update"
+    if refusal.item is None:
+        return "insert"
+    if statement == "renew":
+        return "update"
+    return "renew" if is_expired(cast("CountedItem", refusal.item)) else ""
 
 
 def _without_letter(completion: Completion) -> dict[str, Any]:

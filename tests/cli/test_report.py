@@ -2,6 +2,7 @@
 
 import io
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from cli.report import show
+from handlers.api.summary import Window
 from tests.graphs import SAMPLES
 
 from .conftest import Command
@@ -75,3 +77,43 @@ def test_a_stack_without_countable_events_is_an_error(
     result = pipeline("report", "--stack", "some", cwd=tmp_path)
     assert (result.exit_code, result.output.count("\n")) == (1, 1)
     assert message in result.output
+
+
+class Counted:
+    """A stack whose events are counted, and the windows that were asked for."""
+
+    def __init__(self) -> None:
+        self.windows: list[Window] = []
+
+    def report(self, window: Window) -> dict[str, Any]:
+        self.windows.append(window)
+        return REPORT
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    counted = Counted()
+    monkeypatch.setattr("cli.report.EventReader", lambda *_, **__: None)
+    monkeypatch.setattr("cli.report.Reporter", lambda *_, **__: counted)
+    monkeypatch.setattr("cli.report.Stack.output", lambda _, name: name)
+    monkeypatch.setattr("cli.report.Stack.aim_aws_clients", lambda _: None)
+    return counted
+
+
+def test_a_window_that_is_over_is_counted_again(pipeline: Command, counted: Counted) -> None:
+    first = pipeline("report", "--since", "2d", "--until", "1d", "--json", cwd=SAMPLES)
+    assert first.exit_code == 0, first.output
+    assert pipeline("report", "--until", "1d", "--json", cwd=SAMPLES).exit_code == 0
+    day, hour = (window.until - window.since for window in counted.windows)
+    assert (round(day / timedelta(minutes=1)), hour) == (1_440, timedelta(hours=1))
+
+
+@pytest.mark.parametrize("until", ["2d", "3d", "2099-01-01T00:00:00Z"])
+def test_a_window_that_ends_before_it_begins_or_in_the_future_is_refused(
+    pipeline: Command, counted: Counted, until: str
+) -> None:
+    since = ["--since", "1d"] if until.endswith("d") else []
+    result = pipeline("report", *since, "--until", until, cwd=SAMPLES)
+    assert result.exit_code == 1
+    assert "--until must be after --since and not in the future" in result.output or "--since must be" in result.output
+    assert not counted.windows

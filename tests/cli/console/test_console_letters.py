@@ -26,6 +26,7 @@ class Queue:
     def __init__(self, letters: Sequence[Found]) -> None:
         self.letters = list(letters)
         self.acts: list[tuple[str, Wanted, int]] = []
+        self.looks = 0
 
     is_fifo = False
 
@@ -33,6 +34,7 @@ class Queue:
         return len(self.letters)
 
     def look(self, wanted: Wanted, maximum: int, _seconds: float) -> tuple[list[dict[str, Any]], Pass]:
+        self.looks += 1
         fitting = [each.described() for each in self.letters if wanted.fits(each)]
         return fitting[:maximum], Pass({}, complete=len(fitting) <= maximum, remaining=self.depth())
 
@@ -71,6 +73,14 @@ def test_of_five_thousand_letters_a_page_shows_the_first_ones_and_says_that_ther
     assert sum(len(group) for *_, group in page["groups"]) == SHOWN_LETTERS
     assert (page["done"].complete, page["done"].remaining) == (False, 5_000)
     assert len(page["groups"]) == 7
+
+
+def test_only_a_person_looks_as_a_look_hides_letters_from_a_job() -> None:
+    queue = Queue([found(1)])
+    page = letters(queue).list(None, looks=False)
+    assert (page["groups"], page["looks"], queue.looks) == ([], False, 0)
+    assert letters(queue).list(None, looks=True)["counted"] == 1
+    assert queue.looks == 1
 
 
 def test_a_megabyte_is_shown_in_part_and_edited_whole() -> None:

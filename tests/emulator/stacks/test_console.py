@@ -26,7 +26,7 @@ ROWS = b"name,email,amount,date,quantity\nA,a@b.example,1.5,2026-01-02,3\nB,b,x,
 NOW = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 READING = json.dumps({"device_id": "d-1", "timestamp": NOW, "metrics": {"temperature": 99}}).encode()
 
-# With 5,000 this test takes two minutes.
+# With 5,000 this test takes four minutes on two busy cores.
 LETTERS = 100
 
 Open = Callable[..., AbstractContextManager[Pages]]
@@ -107,23 +107,6 @@ def test_an_event_is_followed_from_sending_to_its_dead_letter_and_back(shop: Cli
         assert "from the archive" in again
         assert "is not kept" in pages.get("/send?again=11111111-1111-4111-8111-111111111111")
         shop.use_processor("processors/echo.py", REJECTING)
-
-
-def test_many_dead_letters_go_back_in_a_job_and_are_purged_only_when_asked_in_words(shop: Client, opened: Open) -> None:
-    shop.post([{"bad": number} for number in range(1, 13)])
-    shop.until(lambda: shop.depth(shop.outputs["dead_letter_queue_url"]) == 12)
-    with opened(shop) as pages:
-        assert "12 shown" in pages.get("/letters")
-        status, refused = pages.ask("/letters", {"kind": "purge", "error_type": "Rejected", "a_second": "50"})
-        assert (status, "write purge" in refused) == (400, True)
-        assert pages.ask("/letters", {"kind": "redrive", "a_second": "0"})[0] == 400
-        assert pages.ask("/letters", {"kind": "purge", "sure": "purge", "a_second": "1000"})[0] == 303
-        shop.until(lambda: "12 of about 12" in pages.get("/letters"))
-        shop.until(lambda: "done" in pages.get("/letters"))
-        # A page that was opened while the job ran asks on, and must not hide letters by that.
-        status, live = pages.ask("/letters", X_Live="none")
-        assert (status, "The job has ended" in live, " shown" in live) == (200, True, False)
-        assert shop.depth(shop.outputs["dead_letter_queue_url"]) == 0
 
 
 def test_a_read_only_console_changes_nothing(shop: Client, opened: Open) -> None:
@@ -347,7 +330,9 @@ def test_a_redrive_survives_a_reload_can_be_cancelled_and_shares_the_letters_wit
         browser.until("running")
         browser.reload()
         browser.until("running")
-        browser.click("form[action$='/jobs/1/cancel'] button")
+        # By keyboard, while the page replaces the button each second.
+        browser.tab_to("form[action$='/jobs/1/cancel'] button")
+        browser.press(ENTER)
         browser.until("cancelled")
         browser.reload()
         browser.until("cancelled")
@@ -475,9 +460,11 @@ def test_a_page_that_stays_open_while_events_pass_does_not_grow(shop: Client, op
         browser.open(pages.address)
         browser.open(f"{pages.root}/events")
         browser.command("Performance.enable", {})
+        # The browser also keeps pages for its back button.
+        others = nodes() - shown()
         for _ in range(5):
             newest = shop.post([{"good": number} for number in range(100)])[1]["results"][-1]["id"]
             browser.until(newest)
             assert shown() > 1_000
             # For a moment there are the old rows and the new ones. A page that kept the old ones would never settle.
-            shop.until(lambda: nodes() < 1.3 * shown())
+            shop.until(lambda: nodes() < others + 1.3 * shown())
