@@ -186,7 +186,7 @@ def console_pictures() -> Iterator[tuple[str, bytes]]:
             browser.show_on(WIDTH, HEIGHT, "dark")
             root, processor = root_of(browser), folder / "processors/shop.py"
             yield "console-story.png", story(browser, root, outputs["api_url"], processor)
-            browser.open(root)
+            browser.open(f"{root}/")
             browser.show_on(WIDTH, HEIGHT, "light")
             yield "console-overview.png", overview(browser, outputs["api_url"])
 

@@ -267,12 +267,14 @@ def not_counted(config: ApiPipelineConfig) -> list[str]:
 # Calls of each function
 
 
-def ingest_calls(config: ApiPipelineConfig, events: int) -> Counter[str]:
-    """Calls of the ingest function for one request with this many events."""
+def ingest_calls(config: ApiPipelineConfig, events: int, types: int = 1) -> Counter[str]:
+    """Calls of the ingest function for one request with this many events, of this many types."""
     calls = Counter({"sqs.requests": math.ceil(events / SQS_ENTRIES_A_CALL)})
     if config.api.track:
         calls["dynamodb.writes"] = events
         calls["dynamodb.index_writes"] = events if config.storage.time_index else 0
+    if config.storage.archives_accepted:
+        calls["s3.put_requests"] += min(types, events)
     return calls
 
 

@@ -66,6 +66,7 @@ def run_events(stack: str, selection: Selection, *, watch: bool, as_json: bool) 
             if not watch:
                 return 0
             time.sleep(WATCH_SECONDS)
+            target.refuse_ended()
     except KeyboardInterrupt:
         return 0
     except BadRequestError as error:

@@ -35,6 +35,7 @@ def run_logs(stack: str, function: str | None, since: datetime | None, wanted: s
             if not how["follow"]:
                 return 0
             time.sleep(FOLLOW_SECONDS)
+            target.refuse_ended()
     except KeyboardInterrupt:
         return 0
     except (BotoCoreError, ClientError) as error:

@@ -26,7 +26,7 @@ from handlers.shared.settings import RedriveSettings
 CONFIG: dict[str, Any] = {
     "queue": {"redrive_api": {}, "reconciler": {}},
     "worker": {"max_attempts": 3},
-    "storage": {"archive": {"compaction": {}}},
+    "storage": {"archive": {"accepted": {}, "compaction": {}}},
     "outcomes": {},
     "fault_injection": {},
     "reports": {},
@@ -94,8 +94,8 @@ class Pipeline:
 
     def _settings(self, kind: type[Any], function: str) -> Any:
         known = {name.name for name in dataclasses.fields(kind)}
-        # Faults are looked for by the tests that switch them on, and by no other.
-        given = {"fault_parameter_name": "", **self.settings}
+        # Faults are looked for, and accepted events archived, by the tests that switch that on, and by no other.
+        given = {"fault_parameter_name": "", "archive_accepted": False, **self.settings}
         changes = {name: value for name, value in given.items() if name in known}
         return dataclasses.replace(kind.from_environment(self.environments[function]), **changes)
 

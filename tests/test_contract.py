@@ -60,7 +60,7 @@ CONFIGS: list[dict[str, Any]] = [
     {},
     {"storage": {"results": "inline"}},
     {"storage": {"results": "inline", "archive": {}}},
-    {"storage": {"time_index": False, "archive": {}}},
+    {"storage": {"time_index": False, "archive": {"accepted": {}}}},
     {"api": {"kind": "rest", "track": False}, "tracing": True},
     {"outcomes": {}},
     {"fault_injection": {}},

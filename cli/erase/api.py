@@ -10,7 +10,9 @@ from cli.core.removal import versions_of
 from cli.core.stack import Stack
 from cli.erase.plan import Plan, items_step, letters_step, lines_step, objects_step
 from handlers.api import archive
+from handlers.api.events import Envelope, UnreadableMessageError, is_id
 from handlers.shared.dynamodb import plain
+from handlers.shared.letters import Letter
 from local.errors import LocalError
 
 DONE = ("succeeded", "failed")
@@ -21,6 +23,8 @@ def plan(stack: Stack, event_id: str) -> Plan:
 
     Without an item, as after `storage.items_expire_after_days`, all results and the whole archive are looked through.
     """
+    if not is_id(event_id):
+        raise LocalError(f"{event_id!r} is no id of an event; an id is like 23e036cf-daab-30a2-7cfc-676fef2f3ce1")
     table, bucket = stack.output("table_name"), stack.output("bucket_name")
     found = boto3.client("dynamodb").get_item(TableName=table, Key={"id": {"S": event_id}}, ConsistentRead=True)
     item = plain(found.get("Item", {}))
@@ -29,7 +33,7 @@ def plan(stack: Stack, event_id: str) -> Plan:
     day = f"{item['received_at'][:10].replace('-', '/')}/{event_id}.json" if item else ""
     results = [each for each in versions_of(bucket, f"results/{day}") if each.key.endswith(f"/{event_id}.json")]
     folder = f"{archive.folder(item)}/" if item else archive.PREFIX
-    letters, left = letters_step(stack.output("dead_letter_queue_url"), lambda letter: event_id in letter.body)
+    letters, left = letters_step(stack.output("dead_letter_queue_url"), partial(_is_of, event_id))
     return Plan(
         [
             lines_step("archive", bucket, folder, partial(without_event, event_id)),
@@ -39,6 +43,13 @@ def plan(stack: Stack, event_id: str) -> Plan:
         ],
         left,
     )
+
+
+def _is_of(event_id: str, letter: Letter) -> bool:
+    try:
+        return Envelope.from_message(letter.body).id == event_id
+    except UnreadableMessageError:
+        return False
 
 
 def without_event(event_id: str, archived: bytes) -> bytes:

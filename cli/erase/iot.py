@@ -12,6 +12,7 @@ from cli.erase.plan import Plan, items_step, lines_step, objects_step
 from cli.remove_readings import NO_VERSION, contents_of
 from components.options.iot import IotPipelineConfig
 from components.variants.iot import READINGS, REJECTED
+from handlers.iot.forms import is_device_id
 from handlers.iot.objects import Upload
 from local.errors import LocalError
 
@@ -22,6 +23,10 @@ def plan(stack: Stack, device_id: str) -> Plan:
     With `readings.device_in_key`, those below `readings/{device_id}/` are the device's. An upload of several devices is
     left: if it were written again without one of them, it would be a new upload.
     """
+    if not is_device_id(device_id):
+        raise LocalError(
+            f"{device_id!r} is no id of a device: 1 to 128 letters, digits, dots, colons, hyphens, underscores"
+        )
     config = stack.config_as(IotPipelineConfig)
     bucket, table = stack.output("input_bucket"), stack.output("table_name")
     uploads, left = _uploads(bucket, device_id, config)

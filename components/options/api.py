@@ -207,6 +207,9 @@ class WorkerOptions(PolledOptions, StartOptions):
 class ArchiveOptions(Options):
     """The archive: what became of each event, with the event (docs/archive.md)."""
 
+    accepted: Feature | None = None
+    """Archive events also when they are accepted, so that `pipeline replay` can send those again whose messages are
+    lost, as by a purge. It costs an S3 request for each request and type. Default: off."""
     compaction: Feature | None = None
     """Merge the small objects of hours that are over, in a function that runs each hour and may delete from the
     archive. Default: off. Its alarms cost 0.70 USD a month."""
@@ -232,6 +235,11 @@ class StorageOptions(ProtectionOptions):
     """Days that the archive is kept. Default: forever."""
     reports_expire_after_days: Annotated[int, Field(ge=1, le=36_500)] = 365
     """Days that reports are kept."""
+
+    @property
+    def archives_accepted(self) -> bool:
+        """Return True if events are archived before they are done, too."""
+        return self.archive is not None and self.archive.accepted is not None
 
 
 class FifoOptions(Options):

@@ -161,7 +161,10 @@ def _storage_part(storage: StorageOptions, bucket: Bucket) -> Part:
     in_bucket = storage.results == "object"
     archives = [bucket.grant_write(ARCHIVE)] if storage.archive else []
     return Part(
-        ingest_grants=[bucket.grant_read(RESULTS)] if in_bucket else [],
+        ingest_grants=[
+            *([bucket.grant_read(RESULTS)] if in_bucket else []),
+            *(archives if storage.archives_accepted else []),
+        ],
         worker_grants=[*([bucket.grant_write(RESULTS)] if in_bucket else []), *archives],
         outcome_grants=archives,
         expiries={RESULTS: storage.results_expire_after_days, ARCHIVE: storage.archive_expires_after_days},
@@ -191,6 +194,7 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         "MAX_DEPTH": str(options.max_depth),
         "TRACK": json.dumps(options.track),
         "DEDUPLICATE": options.deduplicate,
+        **({"ARCHIVE_ACCEPTED": "true"} if config.storage.archives_accepted else {}),
         **({"ACCEPT_FORMS": "true"} if options.accept_forms else {}),
         **({"IDEMPOTENCY_FIELD": idempotency.field} if idempotency and idempotency.field else {}),
         **({"IDEMPOTENCY_HEADER": idempotency.header} if idempotency and idempotency.header else {}),

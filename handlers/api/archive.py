@@ -19,6 +19,7 @@ from handlers.shared.dynamodb import outside_errors
 from handlers.shared.log import logger
 
 PREFIX = "archive/"
+ACCEPTED: Mapping[str, Any] = {"status": "queued", "attempts": 0}
 # What the event's item says of its outcome, and so its line in the archive.
 OUTCOME_ATTRIBUTES = ("status", "attempts", "completed_at", "error_type", "error")
 
@@ -45,19 +46,36 @@ def keep(bucket: str, deliveries: Sequence[Delivery]) -> None:
         if delivery.stored is not None:
             groups.setdefault(folder(vars(delivery.event)), []).append(delivery)
 
-    def put(group: tuple[str, list[Delivery]]) -> None:
-        key, members = f"{group[0]}/{_name(group[1])}.jsonl.gz", group[1]
-        lines = "".join(as_text(_line(each.event, each.stored or {})) + "\n" for each in members)
+    def put(members: list[Delivery]) -> None:
         try:
-            # Without a time in it, the same completions are the same bytes.
-            body = gzip.compress(lines.encode(), mtime=0)
-            aws.client("s3").put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/gzip")
+            _put(bucket, [(each.event, each.stored or {}) for each in members])
         except outside_errors():
             logger.warning("events were not archived; their messages return to the queue", exc_info=True)
             for each in members:
                 each.untold = True
 
-    aws.each(put, groups.items())
+    aws.each(put, groups.values())
+
+
+def accept(bucket: str, envelopes: Sequence[Envelope]) -> None:
+    """Append events that were accepted to the archive, to outlive their messages. Raises botocore's errors."""
+    groups: dict[str, list[tuple[Envelope, Mapping[str, Any]]]] = {}
+    for envelope in envelopes:
+        groups.setdefault(folder(vars(envelope)), []).append((envelope, ACCEPTED))
+    aws.each(lambda members: _put(bucket, members), groups.values())
+
+
+def _put(bucket: str, members: Sequence[tuple[Envelope, Mapping[str, Any]]]) -> None:
+    """Write an object with the lines of events of one folder, with their outcomes."""
+    name = object_name([(event.id, outcome.get("completed_at") or "") for event, outcome in members])
+    lines = "".join(as_text(_line(event, outcome)) + "\n" for event, outcome in members)
+    aws.client("s3").put_object(
+        Bucket=bucket,
+        Key=f"{folder(vars(members[0][0]))}/{name}.jsonl.gz",
+        # Without a time in it, the same completions are the same bytes.
+        Body=gzip.compress(lines.encode(), mtime=0),
+        ContentType="application/gzip",
+    )
 
 
 def folder(event: Mapping[str, Any]) -> str:
@@ -84,10 +102,6 @@ def lines(body: bytes) -> Iterator[Archived]:
             yield Archived({**line, "data": data}, outcome)
     except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UnreadableObjectError(f"{type(error).__name__}: {error}"[:200]) from error
-
-
-def _name(deliveries: Sequence[Delivery]) -> str:
-    return object_name([(each.event.id, (each.stored or {}).get("completed_at") or "") for each in deliveries])
 
 
 def _line(envelope: Envelope, stored: Mapping[str, Any]) -> Mapping[str, Any]:

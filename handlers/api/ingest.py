@@ -159,12 +159,19 @@ class Ingest:
         for entry, arrived in zip(entries, sent, strict=True):
             if not arrived:
                 entry.refusal = UnavailableError("queue_unavailable", "the queue did not take the event; send it again")
+        if self._settings.archive_accepted:
+            self._after_sending(self._archive, [entry for entry in entries if not entry.refusal])
         if not self._settings.track:
             return
         self._after_sending(self._table.record_queued, [entry for entry in entries if not entry.refusal])
         self._after_sending(
             self._table.release, [entry for entry in entries if entry.refusal and envelope_of(entry).fingerprint]
         )
+
+    def _archive(self, envelopes: Sequence[Envelope]) -> None:
+        from handlers.api import archive  # noqa: PLC0415  most stacks do not need S3 here
+
+        archive.accept(self._settings.bucket_name, envelopes)
 
     def _after_sending(self, write: Callable[[Sequence[Envelope]], None], entries: Sequence[Entry]) -> None:
         if not entries:
@@ -174,7 +181,10 @@ class Ingest:
         except outside_errors():
             # An event in the queue is accepted even without its item, which the worker writes. A claim that was not
             # given up is shown to no client, and the next request with its key takes it over.
-            logger.exception("items were not written", extra={"ids": [envelope_of(entry).id for entry in entries]})
+            logger.exception(
+                "items or lines of the archive were not written",
+                extra={"ids": [envelope_of(entry).id for entry in entries]},
+            )
 
 
 def _report(entries: Sequence[Entry]) -> dict[str, Any]:

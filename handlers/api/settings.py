@@ -34,6 +34,7 @@ class IngestSettings(EventSettings):
     """`key` or `content`."""
     group_field: str = ""
     """Of a FIFO queue; empty where the queue is a standard one."""
+    archive_accepted: bool = False
     accept_forms: bool = False
     idempotency_field: str = ""
     idempotency_header: str = ""

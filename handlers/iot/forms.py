@@ -25,7 +25,7 @@ REASONS = 3
 
 Path = tuple[str, ...]
 
-_device_id = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
+is_device_id = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
 _metric_name = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}").fullmatch
 # RFC 3339, and what common formatters write instead: `+0100` and `+01` (strftime), a space (`str` of a datetime).
 _rfc_3339 = re.compile(
@@ -110,7 +110,7 @@ class Form:
             device_id = str(device_id)
         if device_id is None:
             raise InvalidReadingError(f"{_named(self.device_id)} is missing")
-        if not isinstance(device_id, str) or not _device_id(device_id):
+        if not isinstance(device_id, str) or not is_device_id(device_id):
             raise InvalidReadingError(
                 f"{'.'.join(path)} must be 1 to 128 letters, digits, dots, colons, hyphens, underscores, "
                 f"not {shown(device_id)}",

@@ -196,6 +196,22 @@ def test_an_event_that_is_not_done_is_not_erased(shop: tuple[Stack, list[str]], 
     assert stack.everything() == before
 
 
+@pytest.mark.parametrize(("kind", "name"), [("dev", ""), ("dev", "a"), ("dev", "order"), ("iot", ""), ("iot", "../x")])
+def test_what_is_no_id_erases_nothing(shop: tuple[Stack, list[str]], erase: Erase, kind: str, name: str) -> None:
+    stack, _ = shop
+    before = stack.everything()
+    code, error = erase(stack, kind, name, "--yes")
+    assert (code, f"error: {name!r} is no id of " in error) == (1, True)
+    assert stack.everything() == before
+
+
+def test_an_event_that_names_another_one_is_not_erased_with_it(shop: tuple[Stack, list[str]], erase: Erase) -> None:
+    stack, (gone, other, _) = shop
+    stack.bury(replace(event(other), data={"about": gone}).to_message())
+    assert erase(stack, "dev", gone, "--yes")[0] == 0
+    assert [place.split()[0] for place in stack.holding(gone)] == ["letter"]
+
+
 def test_what_cannot_be_seen_or_recorded_is_not_called_erased(shop: tuple[Stack, list[str]], erase: Erase) -> None:
     stack, (gone, *_) = shop
     hidden = stack.sqs.receive_message(QueueUrl=stack.dead, MaxNumberOfMessages=10, VisibilityTimeout=600)["Messages"]

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from cli import events
+from cli.core.stack import Stack
+from local.errors import LocalError
 
 from .conftest import Command
 
@@ -55,6 +57,19 @@ def test_watch_shows_each_event_once_and_again_when_it_has_changed(
         "b  order  queued",
         "b  order  failed  KeyError: 'x'",
     ]
+
+
+def test_watch_ends_with_its_pipeline_and_reads_nothing_of_what_listens_there_then(
+    pipeline: Command, listed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_: Stack) -> None:
+        raise LocalError("the pipeline has ended")
+
+    monkeypatch.setattr(Stack, "refuse_ended", ended)
+    listed([[event("a", "queued")], [event("a", "failed")]])
+    result = pipeline("events", "--watch", env=OUTPUTS)
+    assert (result.exit_code, result.stderr) == (1, "error: the pipeline has ended\n")
+    assert [line[10:] for line in result.stdout.splitlines()] == ["a  order  queued"]
 
 
 def test_without_watch_it_lists_once_oldest_first(pipeline: Command, listed: Callable[..., None]) -> None:

@@ -18,7 +18,9 @@ from rich.console import Console
 
 from cli import live
 from cli.core.logs import LATE_MS, PAGE_LINES, Line, LogReader
+from cli.core.stack import Stack
 from cli.core.terminal import write_styled
+from local.errors import LocalError
 
 from .conftest import Command
 
@@ -131,6 +133,19 @@ def test_the_command_follows_new_lines_until_ctrl_c(
     monkeypatch.setattr("cli.logs.time.sleep", sleep)
     result = _run(pipeline, "--follow", outputs={"log_groups": {"worker": "group"}})
     assert (result.exit_code, result.stdout.splitlines()) == (0, [f"line {number}" for number in range(5)])
+
+
+def test_a_followed_pipeline_that_has_ended_is_asked_no_more(
+    pipeline: Command, logs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_: Stack) -> None:
+        raise LocalError("the pipeline has ended")
+
+    _put(logs, round(time.time() * 1_000) - 1_000, range(1))
+    monkeypatch.setattr("cli.logs.time.sleep", lambda _: None)
+    monkeypatch.setattr(Stack, "refuse_ended", ended)
+    result = _run(pipeline, "--follow", outputs={"log_groups": {"worker": "group"}})
+    assert (result.exit_code, result.stderr) == (1, "error: the pipeline has ended\n")
 
 
 def test_an_unknown_function_and_an_old_stack_are_errors_that_say_what_to_do(pipeline: Command) -> None:

@@ -72,12 +72,12 @@ def test_the_model_of_cost_counts_what_the_functions_do(
     raw = {
         "datapipeline:variant": "api",
         "datapipeline:api": {"track": track},
-        "datapipeline:storage": {"results": results, **({"archive": {}} if archive else {})},
+        "datapipeline:storage": {"results": results, **({"archive": {"accepted": {}}} if archive else {})},
         **({"datapipeline:outcomes": {}} if outcomes else {}),
     }
     config = load(raw, file="test")
     assert isinstance(config, ApiPipelineConfig)
-    pipeline.settings = {"track": track, "results": results, "archive": archive}
+    pipeline.settings = {"track": track, "results": results, "archive": archive, "archive_accepted": archive}
     if not outcomes:
         pipeline.settings["event_bus_name"] = ""
     with counted() as accepting:

@@ -47,7 +47,8 @@ INGEST = [
     (2, "dynamodb:PutItem"),
     (3, "dynamodb:Query"),
     (4, "s3:GetObject"),
-    (6, "secretsmanager:GetSecretValue"),  # after the parameter of faults
+    (5, "s3:PutObject"),  # the archive
+    (7, "secretsmanager:GetSecretValue"),  # after the parameter of faults
 ]
 WORKER = [
     (0, "sqs:ChangeMessageVisibility"),
@@ -95,6 +96,7 @@ def role_of(pipeline: Pipeline, function: str) -> Role:
 
 def ingest_does_all_it_does(pipeline: Pipeline) -> None:
     """Use each right. Raises AssertionError if one is missing."""
+    pipeline.settings = {"archive_accepted": True}
     result = "results/2026/01/01/result.json"
     pipeline.root("s3").put_object(Bucket=pipeline.outputs["bucket_name"], Key=result, Body=b"{}")
     with role_of(pipeline, "ingest").acting():
@@ -125,6 +127,7 @@ def ingest_does_all_it_does(pipeline: Pipeline) -> None:
         headers = {name.lower(): value for name, value in signed.items()}
         assert pipeline.request("POST", "/webhooks/shop", text=b"{}", headers=headers).status == 202
     assert len(pipeline.items()) == 3
+    assert pipeline.objects("archive/")
 
 
 def fetched(url: str) -> bytes:

@@ -163,6 +163,22 @@ def test_events_whose_line_is_refused_come_back_and_are_archived_without_a_secon
     assert sorted(runs) == ["reject", "succeed"]
 
 
+def test_an_event_that_was_archived_when_accepted_counts_as_queued_until_it_is_done(pipeline: Pipeline) -> None:
+    pipeline.settings = {"archive": True, "archive_accepted": True}
+
+    def counts() -> list[Any]:
+        database = sqlite3.connect(":memory:")
+        database.execute("CREATE TABLE archive (id, type, status, completed_at)")
+        lines = [tuple(line[name] for name in ("id", "type", "status", "completed_at")) for line in archived(pipeline)]
+        database.executemany("INSERT INTO archive VALUES (?, ?, ?, ?)", lines)
+        return database.execute(COUNTS).fetchall()
+
+    pipeline.post([{"event_type": "order", "does": each} for each in ("succeed", "reject")])
+    assert counts() == [("order", "queued", 2)]
+    pipeline.drain(pipeline.worker(process))
+    assert counts() == [("order", "failed", 1), ("order", "succeeded", 1)]
+
+
 def tell_a_history(pipeline: Pipeline) -> tuple[str, str]:
     """Two orders succeed, one is rejected; of two refunds that fail, one is redriven. Each line is there twice."""
     events = [{"event_type": "order", "does": each} for each in ("succeed", "succeed", "reject")]

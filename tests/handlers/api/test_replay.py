@@ -425,3 +425,32 @@ def test_it_calls_what_docs_archive_names_the_rights_of(pipeline: Pipeline, repl
     documented = (Path(__file__).parents[3] / "docs/archive.md").read_text().partition("## Rights")[2]
     names = {part.strip("`,;.") for part in documented.split() if part.startswith("`") and ":" in part}
     assert {rights.get(call, call) for call in calls} == {name for name in names if not name.startswith("kms:")}
+
+
+def test_events_that_a_purge_lost_are_sent_again_if_they_were_archived_when_accepted(
+    pipeline: Pipeline, replay: Run
+) -> None:
+    pipeline.settings = {"archive_accepted": True}
+    ids = post(pipeline, "a1", "a2")
+    keyed = pipeline.post({"event_type": "a", "name": "a3"}, Idempotency_Key="k").body["id"]
+    pipeline.root("sqs").purge_queue(QueueUrl=pipeline.outputs["queue_url"])
+    assert pipeline.receive() == []
+    assert {shown(pipeline, each) for each in (*ids.values(), keyed)} == {("queued", 0)}
+    assert replay() == 0
+    runs = Runs()
+    pipeline.drain(pipeline.worker(runs.process))
+    assert runs == {"a1": 1, "a2": 1, "a3": 1}
+    assert {shown(pipeline, each) for each in (*ids.values(), keyed)} == {("succeeded", 1)}
+
+
+def test_an_archive_that_does_not_answer_refuses_no_event(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline.settings = {"archive_accepted": True}
+    s3 = aws.client("s3")
+
+    def full(**_: Any) -> None:
+        raise s3.exceptions.ClientError({"Error": {"Code": "SlowDown"}}, "PutObject")
+
+    monkeypatch.setattr(s3, "put_object", full)
+    (event_id,) = post(pipeline, "a1").values()
+    assert shown(pipeline, event_id) == ("queued", 0)
+    assert len(pipeline.receive()) == 1
