@@ -26,7 +26,7 @@ PEERS := .build/peers/.installed
 SBOM := .build/sbom.cdx.json
 
 .DEFAULT_GOAL := help
-.PHONY: help environment dev run test quick simulate drill engine check secrets audit sbom bench-api bench-console bench-csv bench-iot docs peers pictures format generate layer requirements clean
+.PHONY: help environment dev run test quick simulate drill gameday engine check secrets audit sbom bench-api bench-console bench-csv bench-iot docs peers pictures format generate layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ sbom: $(DEV) ## what the functions' layer is made of, CycloneDX JSON, into .buil
 
 drill: $(RUN) ## a game day: 20,000 orders, faults on and off, workers killed; then the books (five minutes)
 	@$(BIN)/python -W ignore -m benchmarks.drill
+
+gameday: $(RUN) ## incidents on a local stack: what rings and when, what is lost, doubled or shown wrongly (seven minutes)
+	@$(BIN)/python -W ignore -m benchmarks.gameday
 
 engine: $(RUN) ## every stack through Pulumi's real engine, with a recorded provider (needs the Pulumi CLI; five minutes)
 	@$(BIN)/python -W ignore -m benchmarks.engine

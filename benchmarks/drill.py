@@ -261,6 +261,10 @@ class Drill:
 
     def statuses(self) -> Counter[str]:
         """Count the statuses of all accepted orders; `missing` if there is no item."""
+        return Counter(self.states().values())
+
+    def states(self) -> dict[str, str]:
+        """Return the status of each accepted order."""
         pages = (
             self._aws("dynamodb")
             .get_paginator("scan")
@@ -271,7 +275,7 @@ class Drill:
             )
         )
         found = {item["id"]["S"]: item.get("status", {}).get("S", "") for page in pages for item in page["Items"]}
-        return Counter(found.get(event_id, "missing") for event_id in self._ledger.ids.values())
+        return {order: found.get(event_id, "missing") for order, event_id in self._ledger.ids.items()}
 
     def drain(self, seconds: float) -> None:
         """Wait until the queue is empty several times in a row: SQS's counts are approximate."""
