@@ -594,6 +594,22 @@ def csv_schema(
     return run_csv_schema(stack, reader, location)
 
 
+@command(csv_app, "reprocess")
+def csv_reprocess(
+    stack: CsvStackOption = "csv",
+    key: Annotated[str | None, typer.Option(help="The key of one upload.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Uploads whose keys begin with this.")] = None,
+    since: SinceOption = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Have a csv stack read uploads again, the newest version of each key, after a rule was fixed."""
+    from cli.csv_reprocess import run_csv_reprocess
+
+    return run_csv_reprocess(stack, key, prefix, since, dry_run=dry_run, as_json=as_json)
+
+
 @command(csv_app, "report")
 def csv_report(
     file: Annotated[str, typer.Argument(help="A report: of reports/ in the output bucket, or of check --json.")],

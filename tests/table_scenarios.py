@@ -15,7 +15,7 @@ from handlers.api.events import Envelope, received_times
 from handlers.api.identity import new_id
 from handlers.api.items import Completion, description
 from handlers.api.table import EventTable
-from handlers.csv.files import FAILED, SUCCEEDED, File, FileTable, LostError, Pointer
+from handlers.csv.files import FAILED, SUCCEEDED, File, FileItem, FileTable, LostError, Pointer, Upload
 from handlers.iot.alerting import DeviceState
 from handlers.iot.readings import Reading, first_key
 from handlers.iot.silence import Hearing
@@ -286,7 +286,7 @@ def a_checkpoint_resets_the_attempts_and_a_restart_removes_it() -> None:
     assert (found["lease_until"], found.get("state_key"), found.get("rows")) == (0, None, None)
 
 
-def a_finished_file_keeps_its_numbers_and_is_reopened_by_its_own_dead_letter_only() -> None:
+def a_finished_file_keeps_its_numbers_and_is_begun_again_once() -> None:
     table, file = FileTable(FILES), of_key("finish")
     claimed(table, file, "one")
     outcome = {"status": FAILED, "success_rate": 0.25, "rows": 4, "reason": "r", "failed_message_id": "m"}
@@ -294,11 +294,13 @@ def a_finished_file_keeps_its_numbers_and_is_reopened_by_its_own_dead_letter_onl
     assert (item["success_rate"], item["rows"], item["processed_key"], item["settled"]) == (0.25, 4, None, False)
     assert claimed(table, file, "two", now=999) is None
     table.settle(file.id)
-    assert table.reopen(file, "two", "another", until=300, started_at="now") is None
-    again = table.reopen(file, "two", "m", until=300, started_at="now")
+    again = begun_again(table, file, item, "two")
     assert again is not None
     assert (again["status"], again["attempts"], again["started_at"]) == ("processing", 1, "now")
-    assert not {"reason", "error", "settled", "rows", "failed_message_id"} & set(again)
+    assert (again["sequencer"], again["generation"], again["owner"]) == ("9", 1, "two")
+    assert not {"reason", "error", "settled", "rows", "failed_message_id", "success_rate"} & set(again)
+    # As two others saw it that were slower.
+    assert begun_again(table, file, item, "three") is None
 
 
 def a_file_that_is_unknown_has_no_item_and_is_not_settled() -> None:
@@ -311,7 +313,7 @@ def a_pointer_moves_only_from_where_it_was_seen() -> None:
     table, file = FileTable(FILES), of_key("pointer")
 
     def at(file_id: str) -> Pointer:
-        keys = {"processed_key": "p", "rejected_key": None, "report_key": "r"}
+        keys = {"processed_key": "p", "rejected_key": None, "report_key": f"{file_id}.json"}
         return {"file_id": file_id, "sequencer": "1", "completed_at": "now", **keys}  # type: ignore[typeddict-item]
 
     assert table.pointer(file) is None
@@ -324,20 +326,29 @@ def a_pointer_moves_only_from_where_it_was_seen() -> None:
     assert (found["file_id"], found["processed_key"], found["rejected_key"]) == ("two", "p", None)
 
 
-def a_file_is_read_again_only_after_it_was_superseded() -> None:
+def begun_again(table: FileTable, file: File, seen: FileItem, owner: str) -> FileItem | None:
+    upload: Upload = {"sequencer": "9", "uploaded_at": "now"}
+    return table.begin_again(file, seen, owner, until=300, started_at="now", upload=upload)
+
+
+def a_file_that_is_begun_again_keeps_the_keys_of_its_outputs_until_it_succeeds() -> None:
     table, file = FileTable(FILES), of_key("again")
     claimed(table, file, "one")
-    table.finish(file.id, "one", {"status": SUCCEEDED, "completed_at": "then"})
+    outputs = {"processed_key": "p", "rejected_key": None, "report_key": "r"}
+    item = table.finish(file.id, "one", {"status": SUCCEEDED, "completed_at": "then", "generation": 0, **outputs})
+    assert begun_again(table, file, item, "two") is None
     table.settle(file.id)
-    assert table.read_again(file, "two", until=300, started_at="now") is None
-    table.note(file.id, {"superseded_by": "", "replaces": ["a", "b"]})
-    assert table.read_again(file, "two", until=300, started_at="now") is None
-    table.note(file.id, {"superseded_by": "other"})
-    item = table.read_again(file, "two", until=300, started_at="now")
-    assert item is not None
-    assert (item["status"], item["generation"], item["owner"]) == ("processing", 1, "two")
-    assert not {"superseded_by", "replaces", "settled", "completed_at"} & set(item)
-    assert table.read_again(file, "three", until=300, started_at="now") is None
+    again = begun_again(table, file, item, "two")
+    assert again is not None
+    assert (again["status"], again["generation"], again["previous_outputs"]) == ("processing", 1, ["p"])
+    assert not {"settled", "completed_at", "processed_key", "report_key"} & set(again)
+    table.finish(file.id, "two", {"status": SUCCEEDED, **outputs, "processed_key": "q"})
+    table.settle(file.id)
+    seen = table.read(file.id)
+    assert seen is not None
+    third = begun_again(table, file, seen, "three")
+    assert third is not None
+    assert (third["generation"], third["previous_outputs"]) == (2, ["p", "q"])
 
 
 # The table of readings
@@ -478,10 +489,10 @@ SCENARIOS: list[Callable[[], None]] = [
     a_file_is_claimed_by_one_run_until_its_lease_is_over,
     a_run_that_lost_its_file_changes_nothing,
     a_checkpoint_resets_the_attempts_and_a_restart_removes_it,
-    a_finished_file_keeps_its_numbers_and_is_reopened_by_its_own_dead_letter_only,
+    a_finished_file_keeps_its_numbers_and_is_begun_again_once,
     a_file_that_is_unknown_has_no_item_and_is_not_settled,
     a_pointer_moves_only_from_where_it_was_seen,
-    a_file_is_read_again_only_after_it_was_superseded,
+    a_file_that_is_begun_again_keeps_the_keys_of_its_outputs_until_it_succeeds,
     readings_are_stored_exactly_and_read_by_time_in_either_order,
     expired_readings_are_left_out,
     readings_of_an_upload_are_found_and_removed_unless_another_wrote_them_since,

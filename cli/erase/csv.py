@@ -26,9 +26,9 @@ def plan(stack: Stack, key: str) -> Plan:
         raise LocalError(f"{key!r} is no key of an upload: they begin with {prefix} (input.prefix)")
     inputs, bucket, table = (stack.output(name) for name in ("input_bucket", "output_bucket", "table_name"))
     uploads = [each for each in versions_of(inputs, key) if each.key == key]
-    # Without versions a file is known by its ETag.
+    # A file is known by its ETag; items of former releases by its version.
     marks = {mark for each in uploads for mark in (each.id, each.etag) if mark}
-    files = {File(inputs, key, mark, "", 0, {}).id for mark in marks}
+    files = {File(inputs, key, "", mark, 0, {}).id for mark in marks}
     # The names of very long keys are cut, so that files of several keys can be in a folder.
     is_cut = len(key.removeprefix(prefix).encode()) > READABLE_BYTES
     outputs = _outputs(bucket, key, prefix)

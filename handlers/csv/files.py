@@ -14,9 +14,20 @@ from handlers.shared.dynamodb import Table
 PROCESSING, SUCCEEDED, FAILED, SKIPPED = "processing", "succeeded", "failed", "skipped"
 # S3 limits keys to 1,024 bytes; the rest is for prefix, id and ending.
 READABLE_BYTES = 800
+# What `pipeline csv reprocess` adds to a record.
+REPROCESS = "reprocess_as_generation"
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAXIMUM_OBJECT_BYTES = 50 * 1024**4
 ALERTS_KEPT_SECONDS = 86_400
+
+
+class Upload(TypedDict, total=False):
+    """When an object was put, as S3 said it."""
+
+    sequencer: str
+    """Of the notification: of one key, greater ones are later. Empty if there was none."""
+    uploaded_at: str
+    """ISO 8601. Empty if the notification does not say it."""
 
 
 class FileKeys(TypedDict):
@@ -45,16 +56,15 @@ class Outputs(TypedDict):
     report_key: str
 
 
-class Pointer(Outputs):
+class Pointer(Outputs, Upload):
     """The item that says which outputs of an object's key are current: those of its newest version that succeeded."""
 
     file_id: str
-    sequencer: str
-    """S3's, of the notification; greater ones are later. Empty if there was none."""
+    generation: int
     completed_at: str
 
 
-class FileItem(FileKeys):
+class FileItem(FileKeys, Upload):
     """The item of a file. Every change after the claim is on condition that the run still owns the file."""
 
     id: str
@@ -82,9 +92,15 @@ class FileItem(FileKeys):
     error: NotRequired[str | None]
     failed_message_id: NotRequired[str]
     generation: NotRequired[int]
-    """How often the file was read again because its object was put again after another one of the same key."""
-    replaces: NotRequired[list[str]]
-    """Outputs that no longer apply: those of older versions, or those of a file that did not succeed."""
+    """How often the file was begun anew after its end: redriven, reprocessed, or put again."""
+    previous_outputs: NotRequired[list[str]]
+    """Outputs of earlier generations, which go as soon as this one succeeds."""
+    is_current: NotRequired[bool]
+    """The outputs are those that the pointer of the key names."""
+    supersedes: NotRequired[str]
+    """The file of the same key whose outputs were current before."""
+    removes: NotRequired[list[str]]
+    """Outputs that no longer apply. Older items have `replaces`, which also names outputs that are kept."""
     superseded_by: NotRequired[str]
     """The file of the same key whose outputs are current. Empty: this one is current again."""
     missing_columns: NotRequired[list[str]]
@@ -116,17 +132,24 @@ class File:
     size: int
     record: Mapping[str, Any]
     """The record in the notification of S3."""
+    wanted_generation: int = 0
+    """What `pipeline csv reprocess` asks for: an item of an earlier generation is read again."""
 
     @property
     def id(self) -> str:
-        """An id that each notification of the same version of an object leads to."""
-        parts = (self.bucket, self.key, self.version or self.etag)
+        """An id that each notification of the same content under the same key leads to: a repeated PUT has one effect.
+
+        An ETag names the content, except where the uploader has S3 encrypt it with a key of KMS.
+        https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
+        """
+        parts = (self.bucket, self.key, self.etag)
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     @property
-    def sequencer(self) -> str:
-        """S3's mark of the order of notifications about one key; empty if there is none."""
-        return str(self.record.get("s3", {}).get("object", {}).get("sequencer") or "")
+    def upload(self) -> Upload:
+        """When the object was put."""
+        sequencer = self.record.get("s3", {}).get("object", {}).get("sequencer")
+        return {"sequencer": str(sequencer or ""), "uploaded_at": str(self.record.get("eventTime") or "")}
 
     @property
     def is_folder(self) -> bool:
@@ -169,6 +192,7 @@ def _file(record: Mapping[str, Any]) -> File:
         etag=str(entity["eTag"]),
         size=size,
         record=record,
+        wanted_generation=int(record.get(REPROCESS, 0)),
     )
     for name in (file.bucket, file.key, file.version, file.etag):
         # Raises UnicodeEncodeError for half a surrogate pair, which JSON can express and no service stores.
@@ -196,31 +220,29 @@ class FileTable:
                 **_keys(file),
             },
             "attribute_not_exists(id) OR (#status = :status AND lease_until < :now)",
-            {"now": now, "none": 0, "one": 1, "started_at": started_at},
+            {"now": now, "none": 0, "one": 1, "started_at": started_at, **file.upload},
             more=(
                 "attempts = if_not_exists(attempts, :none) + :one, started_at = if_not_exists(started_at, :started_at)"
+                ", sequencer = if_not_exists(sequencer, :sequencer)"
+                ", uploaded_at = if_not_exists(uploaded_at, :uploaded_at)"
             ),
         )
 
-    def reopen(self, file: File, owner: str, failed_message_id: str, *, until: int, started_at: str) -> FileItem | None:
-        """Claim a failed file that was redriven. Returns None if another run was quicker."""
+    def begin_again(
+        self, file: File, seen: FileItem, owner: str, *, until: int, started_at: str, upload: Upload
+    ) -> FileItem | None:
+        """Claim a file that is done as its next generation. Returns None if another run was quicker."""
+        generation = seen.get("generation", 0)
+        as_seen = "generation = :seen" if "generation" in seen else "attribute_not_exists(generation)"
+        previous = sorted({*seen.get("previous_outputs", ()), *outputs_of(seen)})
+        begun = {"status": PROCESSING, "owner": owner, "lease_until": until, "attempts": 1, "started_at": started_at}
+        kept = {"generation": generation + 1, "previous_outputs": previous, **_keys(file), **upload}
         return self._update(
             file.id,
-            {"status": PROCESSING, "owner": owner, "lease_until": until, "attempts": 1, "started_at": started_at},
-            "#status = :failed AND failed_message_id = :failed_message_id",
-            {"failed": FAILED, "failed_message_id": failed_message_id},
-            remove=("completed_at", "reason", "error", "failed_message_id", "replaces", "settled", *_CHECKPOINT),
-        )
-
-    def read_again(self, file: File, owner: str, *, until: int, started_at: str) -> FileItem | None:
-        """Claim a file that was superseded and is put again. Returns None if another run was quicker."""
-        return self._update(
-            file.id,
-            {"status": PROCESSING, "owner": owner, "lease_until": until, "attempts": 1, "started_at": started_at},
-            "#status = :succeeded AND settled = :true AND attribute_exists(superseded_by) AND superseded_by <> :empty",
-            {"succeeded": SUCCEEDED, "true": True, "empty": "", "none": 0, "one": 1},
-            more="generation = if_not_exists(generation, :none) + :one",
-            remove=("completed_at", "superseded_by", "replaces", "settled", *_CHECKPOINT),
+            {**begun, **kept},
+            f"#status = :before AND settled = :true AND {as_seen}",
+            {"before": seen["status"], "true": True, **({"seen": generation} if "generation" in seen else {})},
+            remove=_OF_THE_END,
         )
 
     def read(self, file_id: str) -> FileItem | None:
@@ -267,8 +289,9 @@ class FileTable:
         """Replace the pointer of a file's key. Returns False if it is no longer as it was `before`."""
         condition, values = "attribute_not_exists(id)", {}
         if before:
-            condition = "file_id = :before AND sequencer = :order"
-            values = {"before": before["file_id"], "order": before["sequencer"]}
+            # The key of a report holds the id of the file and its generation.
+            condition = "report_key = :before AND sequencer = :order"
+            values = {"before": before["report_key"], "order": before["sequencer"]}
         changes = {"bucket": file.bucket, "key": file.key, **pointer}
         return self._update(_pointer_id(file), changes, condition, values) is not None
 
@@ -303,6 +326,16 @@ class FileTable:
 
 
 _CHECKPOINT = tuple(Checkpoint.__annotations__)
+_OF_THE_END = (
+    "completed_at", "processed", "rejected", "success_rate", "processed_key", "rejected_key", "report_key", "reason",
+    "error", "failed_message_id", "removes", "is_current", "supersedes", "superseded_by", "missing_columns",
+    "suggestions", "settled", *_CHECKPOINT,
+)  # fmt: skip
+
+
+def outputs_of(keys: Pointer | FileItem) -> list[str]:
+    """Return the keys of the outputs that there are."""
+    return [key for key in (keys.get("processed_key"), keys.get("rejected_key")) if key]
 
 
 def _pointer_id(file: File) -> str:

@@ -10,7 +10,7 @@ from handlers.csv import notices, objects
 from handlers.csv.files import FAILED, SUCCEEDED, File, FileItem, FileTable, Item
 from handlers.csv.run import REPORTS, Run
 from handlers.csv.settings import CsvWorkerSettings
-from handlers.csv.versions import Versions
+from handlers.csv.versions import Versions, later
 from handlers.shared.times import timestamp
 
 # What an item and a notice hold of the report's lists.
@@ -41,6 +41,9 @@ class Finishing:
         file, engine = run.file, run.engine
         now = datetime.now(UTC)
         seconds = (now - datetime.fromisoformat(run.item["started_at"])).total_seconds()
+        facts = {**facts, "is_current": False}
+        if status == SUCCEEDED:
+            facts |= self._versions.expected(file, {**run.item, **facts})  # type: ignore[typeddict-item]  # keys of the item
         report = {
             **self._described(run, status, facts),
             "completed_at": timestamp(now),
@@ -55,12 +58,13 @@ class Finishing:
             run.item["owner"],
             {
                 "status": status,
+                "generation": report["generation"],
                 **facts,
                 **({"error": notices.shown(facts["error"])} if "error" in facts else {}),
                 **counts,
                 **({"failed_message_id": message_id} if status == FAILED else {}),
                 # An earlier run may have come as far as to make them.
-                **({"replaces": run.output_keys} if status != SUCCEEDED else {}),
+                **({"removes": run.output_keys} if status != SUCCEEDED else {}),
                 **_told(report),
                 "completed_at": report["completed_at"],
                 "report_key": report_key,
@@ -81,6 +85,7 @@ class Finishing:
     def _described(self, run: Run, status: str, facts: Item) -> dict[str, Any]:
         """Return what the report says of the file and its outputs."""
         file = run.file
+        told = {name: value for name, value in facts.items() if name != "removes"}
         return {
             "id": file.id,
             "status": status,
@@ -94,7 +99,11 @@ class Finishing:
             "rejected_key": None,
             "reason": None,
             "error": None,
-            **facts,
+            "generation": run.item.get("generation", 0),
+            "supersedes": "",
+            "superseded_by": "",
+            **later(file, run.item),
+            **told,
             "started_at": run.item["started_at"],
         }
 
@@ -107,7 +116,7 @@ class Finishing:
         if item["status"] == SUCCEEDED:
             item = self._versions.make_current(file, item)
         else:
-            objects.remove(settings.bucket_name, item.get("replaces", ()))
+            objects.remove(settings.bucket_name, item.get("removes", ()))
         notices.publish_file(settings.notifications_topic_arn, self._service, item, settings.bucket_name)
         if item["status"] == FAILED:
             if self._table.claim_alert(item["reason"], file.id):

@@ -17,7 +17,8 @@ ERROR_CHARACTERS = 1_000
 TOLD = (
     "id", "status", "bucket", "key", "version", "etag", "size", "rows", "processed", "rejected", "success_rate",
     "processed_key", "rejected_key", "report_key", "reason", "error", "started_at", "completed_at",
-    "missing_columns", "suggestions", "superseded_by",
+    "missing_columns", "suggestions", "generation", "is_current", "supersedes", "superseded_by", "sequencer",
+    "uploaded_at",
 )  # fmt: skip
 
 

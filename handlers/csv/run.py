@@ -8,7 +8,7 @@ from handlers.csv import objects
 from handlers.csv.columns import FileFormat
 from handlers.csv.content import Content
 from handlers.csv.engine import CsvEngine, blocks
-from handlers.csv.files import File, Item
+from handlers.csv.files import File, FileItem
 from handlers.csv.gzip_stream import GzipStream
 from handlers.csv.json_lines import json_lines
 from handlers.csv.objects import ObjectWriter, Source
@@ -52,7 +52,7 @@ class StaleCheckpointError(Exception):
 class Run:
     """One run over one file that it has claimed. `item` is as the claim left it."""
 
-    def __init__(self, settings: CsvWorkerSettings, file_format: FileFormat, file: File, item: Item) -> None:
+    def __init__(self, settings: CsvWorkerSettings, file_format: FileFormat, file: File, item: FileItem) -> None:
         self._bucket = settings.bucket_name
         self._settings = settings
         self._format = file_format

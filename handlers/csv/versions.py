@@ -1,15 +1,16 @@
-"""Which outputs of a key are current, when an object is put again under the same key.
+"""Which outputs of a key are current, when an object is put again under the same key, or read again.
 
-The pointer of the key moves to the outputs of the newest version that succeeded. With `output.versions: latest` those
-of the older ones are removed, after the new ones are complete and the pointer says so. A function that dies in between
-goes on with the same steps: what has to be removed is in the item before the pointer moves. Keys of outputs are never
-used again for other runs (`FileItem.generation`), so nothing current can be removed.
+The pointer of the key moves to the outputs of the newest version that succeeded. Outputs that no longer apply are
+removed after the new ones are complete and the pointer says so: those of earlier generations of the file, and with
+`output.versions: latest` those of older versions. A function that dies in between goes on with the same steps: what has
+to be removed is in the item before the pointer moves. Keys of outputs are never used again for other runs
+(`FileItem.generation`), so nothing current can be removed.
 """
 
-from collections.abc import Iterable
+from typing import Any
 
 from handlers.csv import objects
-from handlers.csv.files import File, FileItem, FileTable, Pointer
+from handlers.csv.files import SKIPPED, SUCCEEDED, File, FileItem, FileTable, Item, Pointer, Upload, outputs_of
 from handlers.shared.dynamodb import TableError
 
 LATEST = "latest"
@@ -17,14 +18,24 @@ LATEST = "latest"
 ATTEMPTS = 5
 
 
-def is_later(file: File, pointer: Pointer | None) -> bool:
-    """Return True if a file is later than what a pointer points to, or if S3 did not say.
+def is_later(upload: Upload | FileItem, other: Upload | FileItem | Pointer | None) -> bool:
+    """Return True if an object was put after another one, or at the same time, or if S3 did not say.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html ("sequencer")
     """
-    if pointer is None or not pointer["sequencer"] or not file.sequencer:
-        return True
-    return _order(file.sequencer) >= _order(pointer["sequencer"])
+    for name in ("sequencer", "uploaded_at"):
+        mine, theirs = upload.get(name), other.get(name) if other else None
+        if mine and theirs:
+            return _order(str(mine)) >= _order(str(theirs))
+    return True
+
+
+def later(file: File, item: FileItem) -> Upload:
+    """Return the later upload of a content: that of a notification, or the one in the item."""
+    upload: Upload = {"sequencer": item.get("sequencer", ""), "uploaded_at": item.get("uploaded_at", "")}
+    # A request to reprocess has no sequencer.
+    is_known = upload["sequencer"] and not file.upload["sequencer"]
+    return upload if is_known or not is_later(file.upload, upload) else file.upload
 
 
 class Versions:
@@ -35,58 +46,78 @@ class Versions:
         self._bucket = bucket
         self._kept = kept
 
-    def is_put_again(self, file: File, item: FileItem) -> bool:
-        """Return True if a file was superseded, and the notification says that its object was put once more since."""
-        return bool(item.get("superseded_by")) and is_later(file, self._table.pointer(file))
+    def must_be_read_again(self, file: File, item: FileItem) -> bool:
+        """Return True if an object that is put again has to be read: it was not read, or its outputs were removed."""
+        if item["status"] == SKIPPED:
+            return _is_put_again(file, item)
+        is_superseded = bool(item.get("superseded_by")) and self._kept == LATEST
+        return is_superseded and is_later(file.upload, self._table.pointer(file))
 
-    @property
-    def are_kept(self) -> bool:
-        """True if the outputs of older versions are kept."""
-        return self._kept != LATEST
+    def expected(self, file: File, item: FileItem) -> Item:
+        """Return the place of a file that succeeds, unless the pointer moves before it is made current."""
+        return self._place(file, item, self._table.pointer(file))
+
+    def _place(self, file: File, item: FileItem, before: Pointer | None) -> Item:
+        """Return what an item says of its place among the versions, and which outputs go."""
+        upload = later(file, item)
+        removed = {*item.get("removes", ()), *item.get("previous_outputs", ())}
+        is_same = before is not None and before["file_id"] == file.id
+        if before is not None and not is_same and not is_later(upload, before):
+            removed |= {*outputs_of(item)} if self._kept == LATEST else set()
+            return {"is_current": False, "superseded_by": before["file_id"], "removes": sorted(removed)}
+        facts: dict[str, Any] = {"is_current": True, "superseded_by": "", **upload}
+        if before is not None:
+            # The same PUT, under an id of before ids named the content.
+            is_same_put = before["sequencer"] == upload["sequencer"] != ""
+            if is_same or is_same_put or self._kept == LATEST:
+                removed |= {*outputs_of(before)} - {*outputs_of(item)}
+            if not is_same:
+                facts["supersedes"] = before["file_id"]
+        return {**facts, "removes": sorted(removed - {*outputs_of(item)})}
 
     def make_current(self, file: File, item: FileItem) -> FileItem:
-        """Move the pointer of a file that succeeded, unless a later one did. Returns what is to be told of the file.
+        """Move the pointer to a file that succeeded, unless a later one did. Returns the file's item.
 
         Raises TableError and botocore's errors.
         """
         for _ in range(ATTEMPTS):
             before = self._table.pointer(file)
-            if before and before["file_id"] == file.id:
+            pointer = _pointer(file, item)
+            if before and (before["report_key"], before["sequencer"]) == (pointer["report_key"], pointer["sequencer"]):
                 break
-            if not is_later(file, before):
-                return self._supersede(file, item, before)
-            item = self._note_replaced(file, item, before)
-            if self._table.point(file, _pointer(file, item, before), before):
+            if before and before["file_id"] == file.id and before.get("generation", 0) > item.get("generation", 0):
+                break
+            facts = self._place(file, item, before)
+            if any(item.get(name) != value for name, value in facts.items()):
+                self._table.note(file.id, facts)
+                item = {**item, **facts}  # type: ignore[typeddict-item]  # facts has keys of the item only
+            if not facts["is_current"]:
+                break
+            if before and before["file_id"] != file.id:
+                self._table.note(before["file_id"], {"superseded_by": file.id, "is_current": False})
+            if self._table.point(file, pointer, before):
                 break
         else:
             raise TableError(f"the pointer of {file.key} changed {ATTEMPTS} times")
-        self._remove(item.get("replaces", ()))
+        objects.remove(self._bucket, item.get("removes", ()))
         return item
 
-    def _note_replaced(self, file: File, item: FileItem, before: Pointer | None) -> FileItem:
-        if before is None:
-            return item
-        self._table.note(before["file_id"], {"superseded_by": file.id})
-        replaced = sorted({*item.get("replaces", ()), *_outputs(before)})
-        self._table.note(file.id, {"replaces": replaced, "superseded_by": ""})
-        return {**item, "replaces": replaced, "superseded_by": ""}
-
-    def _supersede(self, file: File, item: FileItem, current: Pointer | None) -> FileItem:
-        """Record that a later version succeeded before this one, whose outputs are not current."""
-        facts = {"superseded_by": current["file_id"] if current else ""}
-        self._table.note(file.id, facts)
-        self._remove((*item.get("replaces", ()), *_outputs(item)))
-        return {**item, **facts}  # type: ignore[typeddict-item]  # facts has keys of the item only
-
-    def _remove(self, keys: Iterable[str]) -> None:
-        if not self.are_kept:
-            objects.remove(self._bucket, keys)
+    def take_notice(self, file: File, item: FileItem) -> None:
+        """Take a notification about a file that is done: its object may have been put again."""
+        if item["status"] == SUCCEEDED and _is_put_again(file, item):
+            self.make_current(file, item)
 
 
-def _pointer(file: File, item: FileItem, before: Pointer | None) -> Pointer:
+def _is_put_again(file: File, item: FileItem) -> bool:
+    sequencer = file.upload["sequencer"]
+    return bool(sequencer) and _order(sequencer) > _order(item.get("sequencer", ""))
+
+
+def _pointer(file: File, item: FileItem) -> Pointer:
     return {
         "file_id": file.id,
-        "sequencer": file.sequencer or (before["sequencer"] if before else ""),
+        "generation": item.get("generation", 0),
+        **later(file, item),
         "processed_key": item.get("processed_key"),
         "rejected_key": item.get("rejected_key"),
         "report_key": item["report_key"],
@@ -94,9 +125,5 @@ def _pointer(file: File, item: FileItem, before: Pointer | None) -> Pointer:
     }
 
 
-def _outputs(keys: Pointer | FileItem) -> list[str]:
-    return [key for key in (keys.get("processed_key"), keys.get("rejected_key")) if key]
-
-
-def _order(sequencer: str) -> str:
-    return sequencer.lower().ljust(64, "0")
+def _order(mark: str) -> str:
+    return mark.lower().ljust(64, "0")

@@ -30,9 +30,11 @@ from handlers.csv import notices
 from handlers.csv.columns import FileFormat
 from handlers.csv.files import (
     FAILED,
+    PROCESSING,
     SKIPPED,
     SUCCEEDED,
     File,
+    FileItem,
     FileTable,
     Item,
     LostError,
@@ -45,7 +47,7 @@ from handlers.csv.objects import SkippedError, UploadLostError
 from handlers.csv.run import STORING_SECONDS, Run, StaleCheckpointError
 from handlers.csv.settings import CsvWorkerSettings
 from handlers.csv.text import FileError
-from handlers.csv.versions import Versions
+from handlers.csv.versions import Versions, later
 from handlers.shared import metrics, queues
 from handlers.shared.context import LambdaContext
 from handlers.shared.dynamodb import TableError
@@ -172,7 +174,7 @@ class CsvWorker:
             _log_failure(error, file)
             return "retry", self._backoff_seconds(attempts)
 
-    def _claim(self, file: File, message: Message, owner: str, until: int) -> Item | int | None:
+    def _claim(self, file: File, message: Message, owner: str, until: int) -> FileItem | int | None:
         """The file's item, now this run's; the seconds until another run is over; or None: the file is done."""
         settings = self._settings
         now = time.time()
@@ -190,20 +192,26 @@ class CsvWorker:
         item = self._table.read(file.id)
         if item is None:
             return 0
-        if item["status"] == FAILED and item["failed_message_id"] != message.id and item["settled"]:
-            return self._table.reopen(file, owner, item["failed_message_id"], until=until, started_at=started_at) or 0
-        if item["status"] in (SUCCEEDED, FAILED, SKIPPED):
-            if not item["settled"]:
-                self._finishing.settle(file, item)
-            elif self._versions.is_put_again(file, item):
-                if not self._versions.are_kept:
-                    return self._table.read_again(file, owner, until=until, started_at=started_at) or 0
-                self._versions.make_current(file, item)
-            return None
-        return max(1, int(item["lease_until"] - now) + 1)
+        if item["status"] == PROCESSING:
+            return max(1, int(item["lease_until"] - now) + 1)
+        was_settled = item["settled"]
+        if not was_settled:
+            self._finishing.settle(file, item)
+        if self._must_be_read_again(file, item, message) if was_settled else _is_to_reprocess(file, item):
+            upload = later(file, item)
+            again = self._table.begin_again(file, item, owner, until=until, started_at=started_at, upload=upload)
+            return again or 0
+        if was_settled:
+            self._versions.take_notice(file, item)
+        return None
+
+    def _must_be_read_again(self, file: File, item: FileItem, message: Message) -> bool:
+        if item["status"] == FAILED and item["failed_message_id"] != message.id:
+            return True
+        return _is_to_reprocess(file, item) or self._versions.must_be_read_again(file, item)
 
     def _work(
-        self, file: File, message: Message, item: Item, context: LambdaContext, outcome: Outcome
+        self, file: File, message: Message, item: FileItem, context: LambdaContext, outcome: Outcome
     ) -> tuple[End, int]:
         run = Run(self._settings, self._format, file, item)
         attempts = item["attempts"]
@@ -280,6 +288,10 @@ class CsvWorker:
             [latency for outcome in outcomes for latency in outcome.latencies_ms],
         )
         write_record("batch", files=[file for outcome in outcomes for file in outcome.files])
+
+
+def _is_to_reprocess(file: File, item: FileItem) -> bool:
+    return file.wanted_generation > item.get("generation", 0)
 
 
 def _log_failure(error: Exception, file: File) -> None:

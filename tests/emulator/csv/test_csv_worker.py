@@ -3,7 +3,10 @@
 import gzip
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from datetime import date
 from typing import Any
 from unittest.mock import patch
@@ -16,8 +19,9 @@ from pyarrow import parquet  # type: ignore[import-untyped]
 from handlers.csv import objects, run
 from handlers.csv.files import File, UnreadableNotificationError, read_notification
 from handlers.shared import aws
+from tests.graphs import SAMPLES
 
-from .conftest import HEADER, Files, Json, Time, rows
+from .conftest import HEADER, ROOT, Files, Json, Time, rows
 
 
 def notification(**facts: Any) -> str:
@@ -243,8 +247,12 @@ def test_a_failed_file_that_is_redriven_is_tried_again(files: Files) -> None:
     files.columns = json.dumps({"columns": [{"name": "no", "aliases": [], "choices": []}]})
     files.send(letter["Body"])
     files.drain()
-    assert (files.item()["status"], files.report()["status"]) == ("succeeded", "succeeded")
-    assert files.item().get("reason") is None
+    item = files.item()
+    assert (item["status"], item["generation"], item.get("reason")) == ("succeeded", "1", None)
+    assert json.loads(files.objects("reports/")[item["report_key"]])["status"] == "succeeded"
+    # Its success does not look like a repeat of the notice of its failure.
+    told = [(each["id"], each["status"], each["generation"]) for each in files.told()]
+    assert told == [(item["id"], "failed", 0), (item["id"], "succeeded", 1)]
 
 
 def test_a_failed_files_own_message_that_comes_again_changes_nothing(files: Files) -> None:
@@ -320,7 +328,7 @@ def test_a_file_too_long_for_one_run_goes_on_where_it_was(
     runs = files.drain(lambda: Time(blocks_a_run))
     assert runs > 3
     assert files.objects("processed/") | files.objects("rejected/") == whole
-    changing = {"started_at", "completed_at", "duration_seconds"}
+    changing = {"started_at", "completed_at", "duration_seconds", "uploaded_at", "sequencer"}
     assert {k: v for k, v in files.report().items() if k not in changing} == {
         k: v for k, v in report.items() if k not in changing
     }
@@ -512,14 +520,14 @@ def test_a_checkpoint_of_a_stack_that_has_changed_since_is_started_anew(files: F
     assert len(files.told()) == 1
 
 
-def test_the_id_of_a_file_is_its_versions_else_its_contents() -> None:
+def test_the_id_of_a_file_is_that_of_its_key_and_content() -> None:
     def made(**changes: str) -> str:
-        given = {"bucket": "b", "key": "k", "version": "", "etag": "e", **changes}
+        given: dict[str, Any] = {"bucket": "b", "key": "k", "version": "", "etag": "e", **changes}
         return File(size=0, record={}, **given).id
 
-    ids = [made(), made(etag="f"), made(version="v"), made(bucket="c"), made(key="l"), made(bucket="bk", key="")]
+    ids = [made(), made(etag="f"), made(bucket="c"), made(key="l"), made(bucket="bk", key="")]
     assert len(set(ids)) == len(ids)
-    assert made(version="v", etag="f") == made(version="v")
+    assert made(version="v") == made()
 
 
 def test_a_key_has_a_pointer_to_the_outputs_of_its_newest_version_that_succeeded(files: Files) -> None:
@@ -582,6 +590,126 @@ def test_an_older_content_that_is_put_again_is_current_again(files: Files, kept:
     before = files.objects("")
     files.drain()
     assert files.objects("") == before
+
+
+def test_what_is_current_and_what_it_supersedes_is_in_item_and_report_and_notice(files: Files) -> None:
+    files.settings = {"output_versions": "all"}
+    files.upload("raw/a.csv", HEADER + rows(3))
+    files.drain()
+    first = files.item()
+    files.upload("raw/a.csv", HEADER + rows(5))
+    files.drain()
+    (second,) = [item for item in files.items().values() if item["id"] != first["id"]]
+    one, two = files.told()
+    assert (one["is_current"], one["generation"], "supersedes" in one) == (True, 0, False)
+    assert (two["is_current"], two["supersedes"]) == (True, first["id"])
+    assert one["sequencer"] < two["sequencer"]
+    assert one["uploaded_at"] <= two["uploaded_at"]
+    was = files.items()[first["id"]]
+    assert (was["is_current"], was["superseded_by"]) == (False, second["id"])
+    assert (second["is_current"], second["supersedes"]) == (True, first["id"])
+    report = json.loads(files.objects("reports/")[second["report_key"]])
+    named = ("is_current", "supersedes", "generation", "sequencer", "uploaded_at")
+    assert {name: report[name] for name in named} == {name: two[name] for name in named}
+    # The one before, told of last: its notification comes again to a table that does not know it any more.
+    files.root("dynamodb").delete_item(TableName=files.outputs["table_name"], Key={"id": {"S": first["id"]}})
+    files.root("s3").put_object(Bucket=files.outputs["input_bucket"], Key="raw/a.csv", Body=(HEADER + rows(3)).encode())
+    (late,) = files.receive()
+    body = json.loads(late["body"])
+    body["Records"][0]["s3"]["object"]["sequencer"] = one["sequencer"]
+    files.deliver([{**late, "body": json.dumps(body)}])
+    (told,) = files.told()
+    assert (told["status"], told["is_current"], told["superseded_by"]) == ("succeeded", False, second["id"])
+    assert files.pointer("raw/a.csv")["file_id"] == second["id"]
+
+
+def test_a_content_that_is_put_again_is_one_file_and_its_later_put_counts(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(3))
+    files.drain()
+    before, first = files.objects(""), files.item()
+    files.upload("raw/a.csv", HEADER + rows(3))
+    files.drain()
+    assert (files.objects(""), len(files.told())) == (before, 1)
+    assert files.item()["sequencer"] == files.pointer("raw/a.csv")["sequencer"] > first["sequencer"]
+
+
+def test_an_object_that_was_gone_and_is_put_again_is_read(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(3))
+    files.root("s3").delete_object(Bucket=files.outputs["input_bucket"], Key="raw/a.csv")
+    files.drain()
+    assert (files.item()["status"], files.item()["is_current"]) == ("skipped", False)
+    files.upload("raw/a.csv", HEADER + rows(3))
+    files.drain()
+    assert (files.item()["status"], files.item()["generation"], files.item()["is_current"]) == ("succeeded", "1", True)
+    assert [(told["status"], told["generation"]) for told in files.told()] == [("skipped", 0), ("succeeded", 1)]
+
+
+def reprocess(files: Files, *arguments: str) -> Json:
+    """What `pipeline csv reprocess` prints, run as its user runs it."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PIPELINE_OUTPUTS": json.dumps(dict(files.outputs)),
+    }
+    command = [sys.executable, "-m", "cli.main", "csv", "reprocess", "--json", *arguments]
+    done = subprocess.run(
+        command, cwd=SAMPLES, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode in (0, 1), done.stderr
+    return json.loads(done.stdout) if done.stdout else done.stderr
+
+
+@pytest.mark.parametrize("kept", ["all", "latest"])
+def test_uploads_are_read_again_after_a_rule_was_fixed_and_their_former_outputs_go(files: Files, kept: str) -> None:
+    files.settings = {"output_versions": kept}
+    right = files.columns
+    columns = json.loads(right)
+    files.columns = json.dumps({**columns, "columns": [{**each, "required": False} for each in columns["columns"]]})
+    for key in ("raw/a.csv", "raw/b/b.csv", "raw/b/c.txt"):
+        files.upload(key, HEADER + ",,,,\n" * 3 + ",a@example.com,,,\n" + rows(3))
+        files.drain()
+    before = {item["key"]: item for item in files.items().values()}
+    assert before["raw/a.csv"]["processed"] == "4"
+    files.told()
+    files.columns = right
+    assert reprocess(files, "--prefix", "raw/b/", "--dry-run") == {"dry_run": True, "keys": ["raw/b/b.csv"]}
+    assert files.drain() == 0
+    assert reprocess(files, "--key", "raw/a.csv") == {"dry_run": False, "keys": ["raw/a.csv"]}
+    records = files.receive()
+    assert files.deliver(records) == []
+    item = {item["key"]: item for item in files.items().values()}["raw/a.csv"]
+    assert (item["status"], item["processed"], item["rejected"], item["generation"]) == ("succeeded", "3", "1", "1")
+    assert (item["sequencer"], item["is_current"]) == (before["raw/a.csv"]["sequencer"], True)
+    assert files.pointer("raw/a.csv")["processed_key"] == item["processed_key"]
+    (told,) = files.told()
+    assert (told["id"], told["generation"], told["processed"]) == (item["id"], 1, 3)
+    outputs = {*files.objects("processed/"), *files.objects("rejected/")}
+    assert outputs == {item["processed_key"], item["rejected_key"], before["raw/b/b.csv"]["processed_key"]}
+    assert {before["raw/a.csv"]["report_key"], item["report_key"]} < {*files.objects("reports/")}
+    # The same request, delivered twice, has one effect.
+    files.send(records[0]["body"])
+    files.drain()
+    assert files.told() == []
+    # A rule that no file fits: what was current before stays.
+    files.columns = json.dumps({**columns, "columns": [{"name": "zz"}]})
+    assert reprocess(files, "--since", "1h")["keys"] == ["raw/a.csv", "raw/b/b.csv"]
+    files.drain()
+    assert [(told["status"], told["is_current"]) for told in files.told()] == [("failed", False)] * 2
+    assert {*files.objects("processed/"), *files.objects("rejected/")} == outputs
+    files.columns = right
+    assert reprocess(files, "--key", "raw/a.csv")["keys"] == ["raw/a.csv"]
+    files.drain()
+    assert files.pointer("raw/a.csv")["generation"] == "3"
+    assert not outputs & {*files.objects("processed/"), *files.objects("rejected/")} - {
+        before["raw/b/b.csv"]["processed_key"]
+    }
+
+
+def test_reprocess_says_what_it_needs(files: Files) -> None:
+    assert "needs --key, --prefix or --since" in reprocess(files)
+    assert "leave --prefix and --since out" in reprocess(files, "--key", "raw/a.csv", "--since", "1h")
+    assert "must begin with raw/" in reprocess(files, "--prefix", "processed/")
+    assert reprocess(files, "--key", "raw/none.csv") == {"dry_run": False, "keys": []}
 
 
 def test_an_object_of_another_suffix_is_reported_and_not_read(files: Files) -> None:

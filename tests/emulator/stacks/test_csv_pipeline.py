@@ -69,14 +69,20 @@ def test_a_gzipped_file_of_many_megabytes_goes_up_in_parts(files: Client) -> Non
     assert head["ETag"].strip('"').endswith("-2")
 
 
-def test_the_same_content_again_is_another_version_and_another_run(files: Client) -> None:
-    for _ in range(2):
-        put(files, "raw/twice.csv", (HEADER + GOOD).encode())
+def test_the_same_content_again_is_another_version_and_no_other_file(files: Client) -> None:
+    put(files, "raw/twice.csv", (HEADER + GOOD).encode())
+    first = report(files, "twice.csv")
+    put(files, "raw/twice.csv", (HEADER + GOOD).encode())
+
+    def items() -> list[Any]:
+        found = files.aws("dynamodb").scan(TableName=files.outputs["table_name"])["Items"]
+        return [item for item in found if item["key"]["S"] == "raw/twice.csv" and "status" in item]
+
+    files.until(lambda: [each["sequencer"]["S"] > first["sequencer"] for each in items()] == [True])
     s3, bucket = files.aws("s3"), files.outputs["output_bucket"]
-    files.until(lambda: len(s3.list_objects_v2(Bucket=bucket, Prefix="reports/twice.csv/").get("Contents", [])) == 2)
-    found = files.aws("dynamodb").scan(TableName=files.outputs["table_name"])["Items"]
-    versions = {item["version"]["S"] for item in found if item["key"]["S"] == "raw/twice.csv" and "version" in item}
-    assert len(versions - {""}) == 2
+    versions = s3.list_object_versions(Bucket=files.outputs["input_bucket"], Prefix="raw/twice.csv")["Versions"]
+    assert len({each["VersionId"] for each in versions}) == 2
+    assert s3.list_objects_v2(Bucket=bucket, Prefix="processed/twice.csv/")["KeyCount"] == 1
 
 
 def test_an_unreadable_file_is_reported_and_with_the_dead_letters(files: Client) -> None:
@@ -169,6 +175,12 @@ def test_upload_waits_for_the_report_and_prints_it(files: Client, tmp_path: Path
     assert (done.returncode, done.stderr.replace("waiting for the worker", "").strip()) == (0, "")
     assert "raw/good.csv: succeeded" in done.stdout
     assert "1 rows: 1 processed (100 %), 0 rejected" in done.stdout
+    again = command(files, "upload", str(path))
+    assert "the same content was uploaded before; this is the report of " in again.stderr
+    assert "csv reprocess --key raw/good.csv --stack csv" in again.stderr
+    done = command(files, "csv", "reprocess", "--key", "raw/good.csv")
+    assert (done.returncode, done.stdout) == (0, "raw/good.csv\n1 files will be read again\n")
+    files.until(lambda: report(files, "good.csv")["generation"] == 1)
     path.write_text(HEADER + GOOD + "x\n")
     done = command(files, "upload", str(path), "--key", "raw/other name.csv", "--json")
     assert done.returncode == 1

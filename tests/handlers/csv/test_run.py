@@ -5,14 +5,14 @@ import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
 
 from handlers.csv import engine as engine_module
 from handlers.csv.columns import Column, FileFormat
-from handlers.csv.files import File
+from handlers.csv.files import File, FileItem
 from handlers.csv.run import Run
 from handlers.csv.settings import CsvWorkerSettings
 from handlers.shared import aws
@@ -68,7 +68,7 @@ def read(
     """Read a file in runs of some blocks each. Return the processed rows, the report and the number of runs."""
     item: dict[str, Any] = {"owner": "run"}
     for number in range(1, 100):
-        run = Run(settings, file_format, file, item)
+        run = Run(settings, file_format, file, cast("FileItem", item))
         if run.read(Clock(blocks)):
             key = run.store_outputs()["processed_key"]
             lines = aws.client("s3").get_object(Bucket="outputs", Key=key)["Body"].read()
