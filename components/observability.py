@@ -87,6 +87,8 @@ class Alarm:
     severity: Literal["critical", "warning"] = "warning"
     """`critical`: data is lost, waits or will be lost unless somebody acts."""
     periods: int = 1
+    datapoints: int | None = None
+    """The periods of these that must be at the threshold. Default: all."""
     period_seconds: int = PERIOD_SECONDS
     heartbeat: bool = False
     latched: bool = False
@@ -161,6 +163,7 @@ class Observability(pulumi.ComponentResource):
             comparison_operator="LessThanThreshold" if alarm.heartbeat else "GreaterThanOrEqualToThreshold",
             threshold=alarm.threshold,
             evaluation_periods=alarm.periods,
+            datapoints_to_alarm=alarm.datapoints,
             # Most metrics have no value without traffic, which is no failure; a stopped function has none, either.
             treat_missing_data="breaching" if alarm.heartbeat else "ignore" if alarm.latched else "notBreaching",
             # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-warm-up.html

@@ -263,6 +263,10 @@ def more_dead_letters_alarm(queue_name: Input[str]) -> Alarm:
             _depth(queue_name),
         ),
         threshold=1,
+        # By the minute, in which SQS measures both once: over more, a message that is looked at counts as both.
+        periods=5,
+        datapoints=1,
+        period_seconds=60,
         section="more-dead-letters",
         step="dead letters",
         severity="critical",
