@@ -33,15 +33,16 @@ def plan(stack: Stack, event_id: str) -> Plan:
     day = f"{item['received_at'][:10].replace('-', '/')}/{event_id}.json" if item else ""
     results = [each for each in versions_of(bucket, f"results/{day}") if each.key.endswith(f"/{event_id}.json")]
     folder = f"{archive.folder(item)}/" if item else archive.PREFIX
+    lines, unread = lines_step("archive", bucket, folder, partial(without_event, event_id))
     letters, left = letters_step(stack.output("dead_letter_queue_url"), partial(_is_of, event_id))
     return Plan(
         [
-            lines_step("archive", bucket, folder, partial(without_event, event_id)),
+            lines,
             objects_step("results", results),
             letters,
             items_step("items", table, [{"id": event_id}] if item else []),
         ],
-        left,
+        [*left, *unread],
     )
 
 

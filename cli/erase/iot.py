@@ -43,13 +43,14 @@ def plan(stack: Stack, device_id: str) -> Plan:
     )
     keys = [{name: value["S"] for name, value in item.items()} for page in pages for item in page["Items"]]
     without = partial(_without, device_id, {each.key for each in uploads})
+    rejected, unread = lines_step("rejected", bucket, REJECTED, without)
     return Plan(
         [
-            lines_step("rejected", bucket, REJECTED, without),
+            rejected,
             objects_step("uploads", uploads),
             items_step("items", table, keys),
         ],
-        left,
+        [*left, *unread],
     )
 
 

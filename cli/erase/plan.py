@@ -47,19 +47,29 @@ def objects_step(place: str, versions: Sequence[Version]) -> Step:
     return Step(place, sum(not version.is_marker for version in versions), erase)
 
 
-def lines_step(place: str, bucket: str, prefix: str, without: Callable[[bytes], bytes]) -> Step:
-    """Return the removal of lines from objects with lines of others. `without` returns an object without the lines."""
-    changed = [
-        (version, kept)
-        for version in versions_of(bucket, prefix)
-        if not version.is_marker and (kept := without(content := version.read())) != content
-    ]
+def lines_step(place: str, bucket: str, prefix: str, without: Callable[[bytes], bytes]) -> tuple[Step, list[str]]:
+    """Return the removal of lines from objects with lines of others, and the objects that cannot be read.
+
+    `without` returns an object without the lines.
+    """
+    changed, left = [], []
+    for version in versions_of(bucket, prefix):
+        if version.is_marker:
+            continue
+        content = version.read()
+        try:
+            kept = without(content)
+        except (OSError, EOFError, ValueError, TypeError, KeyError):
+            left.append(f"{version.key}, which cannot be read")
+            continue
+        if kept != content:
+            changed.append((version, kept))
 
     def erase() -> None:
         for version, kept in changed:
             _replace(version, kept)
 
-    return Step(place, len(changed), erase)
+    return Step(place, len(changed), erase), left
 
 
 def _replace(version: Version, kept: bytes) -> None:

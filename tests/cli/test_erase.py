@@ -212,6 +212,15 @@ def test_an_event_that_names_another_one_is_not_erased_with_it(shop: tuple[Stack
     assert [place.split()[0] for place in stack.holding(gone)] == ["letter"]
 
 
+def test_an_object_of_the_archive_that_cannot_be_read_is_named(shop: tuple[Stack, list[str]], erase: Erase) -> None:
+    stack, (gone, *_) = shop
+    folder = f"archive/type=order/dt={NOW:%Y-%m-%d}/hour={NOW:%H}"
+    stack.s3.put_object(Bucket="outputs", Key=f"{folder}/broken", Body=b"broken")
+    code, said = erase(stack, "dev", gone, "--yes")
+    assert (code, said["complete"], said["left"]) == (1, False, [f"{folder}/broken, which cannot be read"])
+    assert stack.holding(gone) == []
+
+
 def test_what_cannot_be_seen_or_recorded_is_not_called_erased(shop: tuple[Stack, list[str]], erase: Erase) -> None:
     stack, (gone, *_) = shop
     hidden = stack.sqs.receive_message(QueueUrl=stack.dead, MaxNumberOfMessages=10, VisibilityTimeout=600)["Messages"]
