@@ -64,7 +64,7 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
         double_check=MicrosecondCheck,
         quoted=True,
         parquet=parquet_types.TIMESTAMP,
-        statistics="counts",
+        statistics="times",
     ),
 }
 

@@ -21,7 +21,7 @@ from handlers.shared.context import LambdaContext
 # CsvWorkerOptions.timeout_seconds is at least twice this.
 STORING_SECONDS = 20
 # Raise it when outputs or states change: files are then begun anew that a worker before the change has not finished.
-FORMAT_OF_CHECKPOINTS = 3
+FORMAT_OF_CHECKPOINTS = 4
 
 PROCESSED, REJECTED, REPORTS, STATE = "processed/", "rejected/", "reports/", "state/"
 

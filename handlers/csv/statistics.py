@@ -106,8 +106,8 @@ class Distinct:
 
 
 # How the values of a column type are summarised besides the counts of values and nulls:
-# distinct strings; sum, average, minimum and maximum; minimum and maximum of the texts; not at all.
-StatisticsKind = Literal["distinct", "integers", "numbers", "range", "counts"]
+# distinct strings; sum, average, minimum and maximum; minimum and maximum of the texts, or of times in UTC; not at all.
+StatisticsKind = Literal["distinct", "integers", "numbers", "range", "times", "counts"]
 
 
 T = TypeVar("T")
@@ -169,6 +169,10 @@ class ColumnStatistics:
                 self._extend(low, high)
             case "range":
                 self._extend(min(cells), max(cells))
+            case "times":
+                # Nanoseconds are more digits, so texts are in the order of times without the Z at their end.
+                texts = [cell[:-1] for cell in cells]
+                self._extend(min(texts), max(texts))
             case "counts":
                 pass
             case _:
@@ -206,6 +210,8 @@ class ColumnStatistics:
                 return {**_sum_and_average(self._sum, self.count), "min": self._min, "max": self._max}
             case "range":
                 return {"min": self._min, "max": self._max}
+            case "times":
+                return {"min": self._min and self._min + "Z", "max": self._max and self._max + "Z"}
             case "distinct" if self._distinct is not None:
                 return {"distinct": self._distinct.count(), "distinct_is_approximate": self._distinct.approximate}
             case "counts" | "distinct":

@@ -18,13 +18,19 @@ from handlers.csv.parquet import ParquetWriter
 ODD = 2**53 + 1
 
 # For each type: a cell, its value in JSON and in Parquet, and its statistics besides the counts.
+NOON = "2024-02-29T12:00:00.000000Z"
 CELLS: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
     "string": ('a "b"', 'a "b"', 'a "b"', {"distinct": 1, "distinct_is_approximate": False}),
     "integer": (f"+0{ODD}", ODD, ODD, {"sum": ODD, "avg": ODD / 1, "min": ODD, "max": ODD}),
     "number": (".50", 0.5, 0.5, {"sum": 0.5, "avg": 0.5, "min": 0.5, "max": 0.5}),
     "boolean": ("Yes", True, True, {}),
     "date": ("2024-02-29", "2024-02-29", date(2024, 2, 29), {"min": "2024-02-29", "max": "2024-02-29"}),
-    "datetime": ("2024-02-29T12:00:00Z", "2024-02-29T12:00:00.000000Z", datetime(2024, 2, 29, 12, tzinfo=UTC), {}),
+    "datetime": (
+        "2024-02-29T12:00:00Z",
+        NOON,
+        datetime(2024, 2, 29, 12, tzinfo=UTC),
+        {"min": NOON, "max": NOON},
+    ),
 }
 
 

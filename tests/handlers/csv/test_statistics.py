@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from handlers.csv import file_report
 from handlers.csv import table as table_module
+from handlers.csv.column_types import COLUMN_TYPES
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.distributions import Sample
 from handlers.csv.engine import CsvEngine
@@ -81,3 +82,14 @@ def test_suggestions_and_distributions_that_fail_do_not_fail_a_file() -> None:
     with patch.object(table_module, "distribution", side_effect=ZeroDivisionError("broken")):
         report = engine.report()
     assert (report["distributions"], "ZeroDivisionError" in report["columns"]["a"]["failure"]) == ({}, True)
+
+
+def test_times_have_a_minimum_and_a_maximum_in_the_order_of_time_also_after_a_checkpoint() -> None:
+    first, last = "2024-01-01T00:00:00.000000Z", "2024-01-01T00:00:00.0000001Z"
+    one, two = ColumnStatistics("times", 1), ColumnStatistics("times", 1)
+    assert (one.report()["min"], one.report()["max"]) == (None, None)
+    one.add([last, ""])
+    two.restore(json.loads(json.dumps(one.state())))
+    two.add([first])
+    assert (two.report()["min"], two.report()["max"]) == (first, last)
+    assert COLUMN_TYPES["datetime"].statistics == "times"
