@@ -133,6 +133,7 @@ RUN_IN = {
     "diff": "tests/cli/test_diff.py",
     "faults": "tests/emulator/stacks/test_game_day.py",
     "local": "tests/emulator/cli/test_local.py",
+    "replay": "tests/cli/test_replay.py",
     "remove-readings": "tests/emulator/iot/test_iot_pipeline.py",
     "verify": "tests/emulator/stacks/test_verify.py",
     "webhook": "tests/emulator/cli/test_local.py",
