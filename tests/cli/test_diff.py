@@ -71,7 +71,7 @@ def test_a_change_says_exactly_what_a_deployment_would_do(name: str) -> None:
 
 
 def test_a_stack_that_is_the_same_says_so_in_one_line() -> None:
-    assert list(text([compare("dev", side(), side())], "main")) == ["stack dev: nothing changes (57 resources)"]
+    assert list(text([compare("dev", side(), side())], "main")) == ["stack dev: nothing changes (60 resources)"]
 
 
 def test_a_function_that_is_kept_ready_gets_a_new_version_and_its_alias_points_to_it() -> None:

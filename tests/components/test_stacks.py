@@ -176,5 +176,7 @@ def test_no_physical_name_is_fixed_but_those_that_aws_wants_given(graph: Graph) 
         if resource.custom and "name" in resource.inputs
     }
     # The worker must know the parameter's name before there is one; of log groups only an API's access log has a name.
-    assert set(fixed) <= {"Stage", "Model", "Alias", "Parameter", "QueryDefinition", "LogGroup"}
+    # An alarm's name says whose it is, and is the first that people read of it.
+    given = {"Stage", "Model", "Alias", "Parameter", "QueryDefinition", "LogGroup", "MetricAlarm"}
+    assert set(fixed) <= given
     assert fixed.get("LogGroup", "/aws/vendedlogs/").startswith("/aws/vendedlogs/")
