@@ -1,4 +1,4 @@
-"""What CloudWatch's alarms do with data: a small model, for `make gameday` and for tests.
+"""A small model of CloudWatch's alarms, which plays data through them, for `make gameday` and for tests.
 
 The emulator evaluates no alarms. This plays data points through alarms as the stack's graph has them, with a subset of
 metric math. An alarm is looked at whenever a period ends; CloudWatch looks each minute, and takes more data points into

@@ -55,7 +55,7 @@ CONFIG = {
 
 @dataclass(frozen=True)
 class Incident:
-    """What goes wrong, and the alarms that must ring; those of `may` ring as well, by the pace of this machine."""
+    """A thing that goes wrong, with the alarms that must ring; those in `may` may ring, too, on a slow machine."""
 
     name: str
     seconds: int
@@ -82,7 +82,7 @@ IGNORED = ("oldest-message", "api-latency", "ingest-duration", "worker-duration"
 
 @dataclass
 class Told:
-    """What became of an incident."""
+    """The course of an incident: when it began and ended, and its orders."""
 
     incident: Incident
     begun: int

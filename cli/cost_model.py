@@ -205,11 +205,10 @@ def _processing(config: ApiPipelineConfig, batches: float, traffic: Traffic) -> 
 
 
 def _circuit_metrics(config: ApiPipelineConfig) -> int:
-    match config.worker.circuit_breaker:
-        case None:
-            return 0
-        case breaker:
-            return len((CIRCUIT_OPEN,) if breaker.key_field is None else (CIRCUIT_OPEN, CIRCUIT_KEYS_HELD))
+    breaker = config.worker.circuit_breaker
+    if breaker is None:
+        return 0
+    return len((CIRCUIT_OPEN,) if breaker.key_field is None else (CIRCUIT_OPEN, CIRCUIT_KEYS_HELD))
 
 
 def _reporting(config: ApiPipelineConfig, runs: float, traffic: Traffic) -> Usage:

@@ -1,16 +1,16 @@
 """`pipeline csv reprocess`: have a stack read uploaded files again, after a rule was fixed."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote_plus
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.core.errors import one_line
 from cli.core.json_text import write_json
+from cli.core.removal import Version, versions_of
 from cli.core.stack import Stack
 from cli.core.terminal import inert, write_lines
 from components.options.csv import CsvPipelineConfig
@@ -48,15 +48,18 @@ def run_csv_reprocess(
     try:
         found = (
             each
-            for each in _objects(bucket, below)
-            if (key is None or each["Key"] == key)
-            and (since is None or each["LastModified"] >= since)
-            and has_suffix(each["Key"], suffixes)
+            for each in versions_of(bucket, below)
+            # In a bucket without versions there is only the latest.
+            if each.is_latest
+            and not each.is_marker
+            and (key is None or each.key == key)
+            and (since is None or each.modified_at >= since)
+            and has_suffix(each.key, suffixes)
         )
         for part in chunks(list(found), FILES_A_STEP):
             if not dry_run:
-                _send(queue_url, _messages(table, bucket, part), len(sent))
-            sent += [each["Key"] for each in part]
+                _send(queue_url, _messages(table, part), len(sent))
+            sent += [each.key for each in part]
     except (BotoCoreError, ClientError) as error:
         raise LocalError(one_line(error)) from error
     if as_json:
@@ -67,29 +70,18 @@ def run_csv_reprocess(
     return int(not sent)
 
 
-def _objects(bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
-    """Yield the newest versions of the objects below a prefix. In a bucket without versions there is only one."""
-    pages = boto3.client("s3").get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
-    return (dict(each) for page in pages for each in page.get("Versions", ()) if each["IsLatest"])
-
-
-def _messages(table: str, bucket: str, objects: Sequence[dict[str, Any]]) -> list[queues.Outgoing]:
-    files = [_file(bucket, each) for each in objects]
+def _messages(table: str, objects: Sequence[Version]) -> list[queues.Outgoing]:
+    files = [_file(each) for each in objects]
     items = {item["id"]: item for item in Table(table).get([{"id": file.id} for file in files], ("id", "generation"))}
     return [_message(file, items.get(file.id)) for file in files]
 
 
-def _file(bucket: str, entry: dict[str, Any]) -> File:
-    version = "" if entry["VersionId"] == "null" else entry["VersionId"]
-    entity = {
-        "key": quote_plus(entry["Key"]),
-        "size": entry["Size"],
-        "eTag": entry["ETag"].strip('"'),
-        "versionId": version,
-    }
-    uploaded_at = timestamp(entry["LastModified"].astimezone(UTC))
-    record = {"eventTime": uploaded_at, "s3": {"bucket": {"name": bucket}, "object": entity}}
-    return File(bucket, entry["Key"], version, entity["eTag"], entry["Size"], record)
+def _file(found: Version) -> File:
+    version = "" if found.id == "null" else found.id
+    entity = {"key": quote_plus(found.key), "size": found.size, "eTag": found.etag, "versionId": version}
+    uploaded_at = timestamp(found.modified_at.astimezone(UTC))
+    record = {"eventTime": uploaded_at, "s3": {"bucket": {"name": found.bucket}, "object": entity}}
+    return File(found.bucket, found.key, version, found.etag, found.size, record)
 
 
 def _message(file: File, item: dict[str, Any] | None) -> queues.Outgoing:

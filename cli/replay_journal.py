@@ -35,7 +35,7 @@ class Journal:
 
     @property
     def is_begun(self) -> bool:
-        """Whether a replay was begun and has not ended."""
+        """Return True if a replay was begun and has not ended."""
         return bool(self.run)
 
     def begin(self, run: str, wanted: Selection) -> None:

@@ -33,9 +33,9 @@ class Device:
     names: list[str]
     rows: list[list[str]]
     now: list[str]
-    """What rings now: alerts that have not ended, and silence."""
+    """The alerts that have not ended, and silence."""
     alerts: list[Alert]
-    """Those that the readings cause, newest first."""
+    """The alerts that these readings cause, newest first."""
 
 
 class Devices:

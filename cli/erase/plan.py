@@ -1,4 +1,4 @@
-"""What is to be erased, and how."""
+"""Plans of an erasure: the places, and how each is emptied."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

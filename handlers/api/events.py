@@ -78,7 +78,7 @@ class Envelope:
     body: str | None = None
     """Of a webhook's request: its exact bytes, compressed, in base64."""
     replay: str | None = None
-    """When the replay began that sends the event again, to have it processed even if it is done."""
+    """The time at which a replay began that sends the event again; it is processed even if it is done."""
 
     def to_message(self, data_text: str = "") -> str:
         """Return the body of the event's message: JSON in ASCII, so that SQS accepts every character.

@@ -99,7 +99,7 @@ class ReconcilerSettings(Settings):
     event_bus_name: str = ""
     """The bus for outcome events; empty without them."""
     bucket_name: str = ""
-    """Of the archive; empty without one."""
+    """The bucket of the archive; empty without one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,7 +73,7 @@ class EventTable(EventReader):
 
     def _claim_expired(self, envelope: Envelope) -> EventItem | None:
         """Replace an expired item that TTL has not deleted yet. One call, for a rare case."""
-        item = new_item(envelope, "accepting", self._expire_seconds)
+        item = self._new(envelope, "accepting")
         if self._table.put_if(cast("Item", item), IS_FREE, {"now": int(time.time())}):
             return None
         if found := self.read([envelope.id]).get(envelope.id):
@@ -109,7 +109,7 @@ class EventTable(EventReader):
             insert_first=[item is None for _, item in events],
         )
         return {
-            envelope.id: cast("EventItem", refusal.item) if refusal else self._new(envelope)
+            envelope.id: cast("EventItem", refusal.item) if refusal else self._new(envelope, "queued")
             for (envelope, _), refusal in zip(events, refusals, strict=True)
         }
 
@@ -117,14 +117,15 @@ class EventTable(EventReader):
         insert, renew = self._insert(envelope, "queued"), self._renew(envelope, "queued", {})
         if item is None:
             return _Write(insert, renew, renew)
-        changes: dict[str, Any] = {**dict.fromkeys(RENEWED), **self._new(envelope), **self._index_keys(envelope)}
+        changes: dict[str, Any] = {
+            **dict.fromkeys(RENEWED),
+            **self._new(envelope, "queued"),
+            **self._index_keys(envelope),
+        }
         del changes["id"]
         as_read = ("status", "attempts", "completed_at")
         update = self._update(envelope, changes, *((name, "=", item.get(name)) for name in as_read))
         return _Write(insert, update, renew)
-
-    def _new(self, envelope: Envelope) -> EventItem:
-        return new_item(envelope, "queued", self._expire_seconds)
 
     # Completing
 
@@ -225,10 +226,13 @@ class EventTable(EventReader):
             day_shard=f"{envelope.received_at[:10]}#{shard}", time_key=f"{envelope.received_at}#{envelope.id}"
         )
 
+    def _new(self, envelope: Envelope, status: str) -> EventItem:
+        return new_item(envelope, status, self._expire_seconds)
+
     def _insert(
         self, envelope: Envelope, status: str, more: Mapping[str, Any] | None = None, *, indexed: bool = True
     ) -> Statement:
-        item = new_item(envelope, status, self._expire_seconds)
+        item = self._new(envelope, status)
         return self._table.insert_statement({**item, **(self._index_keys(envelope) if indexed else {}), **(more or {})})
 
     def _update(self, envelope: Envelope, changes: Item, *conditions: Condition) -> Statement:
@@ -237,7 +241,7 @@ class EventTable(EventReader):
 
     def _renew(self, envelope: Envelope, status: str, more: Mapping[str, Any]) -> Statement:
         """Return the statement that puts a new item in place of an expired one, of which nothing stays."""
-        new: dict[str, Any] = {**new_item(envelope, status, self._expire_seconds), **self._index_keys(envelope), **more}
+        new: dict[str, Any] = {**self._new(envelope, status), **self._index_keys(envelope), **more}
         changes = {**dict.fromkeys(EventItemWithResult.__annotations__), "fingerprint": envelope.fingerprint, **new}
         del changes["id"]
         return self._table.update_statement(key_of(envelope.id), changes, has_expired())

@@ -16,7 +16,6 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from handlers.api import archive
 from handlers.api.decisions import (
     FULL_TIME_SHARE,
     Covered,
@@ -147,6 +146,8 @@ class Worker:
                     delivery.outcome = storing.unavailable(delivery, error)
         undelivered = tell(self._settings.event_bus_name, self._service, deliveries)
         if self._settings.archive:
+            from handlers.api import archive  # noqa: PLC0415  most stacks have none
+
             archive.keep(self._settings.bucket_name, deliveries)
         returning = [delivery for delivery in deliveries if delivery.returns]
         self._schedule(returning, storing)

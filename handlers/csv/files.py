@@ -22,10 +22,10 @@ ALERTS_KEPT_SECONDS = 86_400
 
 
 class Upload(TypedDict, total=False):
-    """When an object was put, as S3 said it."""
+    """The time of an upload, as S3 told it."""
 
     sequencer: str
-    """Of the notification: of one key, greater ones are later. Empty if there was none."""
+    """The mark of order in the notification: of one key, greater ones are later. Empty if there was none."""
     uploaded_at: str
     """ISO 8601. Empty if the notification does not say it."""
 
@@ -92,7 +92,7 @@ class FileItem(FileKeys, Upload):
     error: NotRequired[str | None]
     failed_message_id: NotRequired[str]
     generation: NotRequired[int]
-    """How often the file was begun anew after its end: redriven, reprocessed, or put again."""
+    """The number of times that the file was begun anew after its end: redriven, reprocessed, or put again."""
     previous_outputs: NotRequired[list[str]]
     """Outputs of earlier generations, which go as soon as this one succeeds."""
     is_current: NotRequired[bool]
@@ -133,7 +133,7 @@ class File:
     record: Mapping[str, Any]
     """The record in the notification of S3."""
     wanted_generation: int = 0
-    """What `pipeline csv reprocess` asks for: an item of an earlier generation is read again."""
+    """The generation that `pipeline csv reprocess` asks for: an item of an earlier one is read again."""
 
     @property
     def id(self) -> str:
@@ -147,7 +147,7 @@ class File:
 
     @property
     def upload(self) -> Upload:
-        """When the object was put."""
+        """Return the time of the upload."""
         sequencer = self.record.get("s3", {}).get("object", {}).get("sequencer")
         return {"sequencer": str(sequencer or ""), "uploaded_at": str(self.record.get("eventTime") or "")}
 

@@ -103,7 +103,7 @@ def watched(inputs: Any) -> list[Watched]:
 
 
 def depth(queue_name: str) -> list[Watched]:
-    """What watches all messages of a queue."""
+    """The queries of an alarm that watches all messages of a queue."""
     return [("AWS/SQS", name, {"QueueName": queue_name}, "Maximum") for name in DEPTH]
 
 

@@ -1,4 +1,4 @@
-"""Where `pipeline local` starts a console and prints its address."""
+"""`pipeline local` starts a console, and prints its address, on a terminal only."""
 
 import sys
 from collections.abc import Iterator

@@ -645,7 +645,7 @@ def test_an_object_that_was_gone_and_is_put_again_is_read(files: Files) -> None:
 
 
 def reprocess(files: Files, *arguments: str) -> Json:
-    """What `pipeline csv reprocess` prints, run as its user runs it."""
+    """Return the output of `pipeline csv reprocess`, run as a user runs it."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
