@@ -32,6 +32,14 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 50, 100)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _clients_of_this_file() -> None:
+    """No file works with AWS clients that another one made, for another endpoint or with other keys."""
+    from tests.roles import forget_clients  # noqa: PLC0415  after the environment is set
+
+    forget_clients()
+
+
 @pytest.fixture(scope="session")
 def decisions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """File to which emulators write their policy decisions."""

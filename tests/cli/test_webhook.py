@@ -20,6 +20,7 @@ from handlers.api.webhooks import Webhook
 from handlers.shared import aws
 from local.errors import LocalError
 from tests.handlers.conftest import ENVIRONMENT
+from tests.roles import forget_clients
 
 from .conftest import Command
 
@@ -127,8 +128,7 @@ def test_secrets_are_found_by_their_name_here_and_by_their_arn_on_aws(
 ) -> None:
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    aws.client.cache_clear()
-    aws._session.cache_clear()
+    forget_clients()
     with mock_aws():
         aws.client("ssm").put_parameter(Name="/shop/hook", Type="SecureString", Value="one")
         arn = aws.client("secretsmanager").create_secret(Name="shop/hook", SecretString="two")["ARN"]
@@ -138,8 +138,7 @@ def test_secrets_are_found_by_their_name_here_and_by_their_arn_on_aws(
         assert webhook._stored(SecretOptions(arn=known), local=local) == "two"
         with pytest.raises(LocalError, match="cannot be read"):
             webhook._stored(SecretOptions(arn=f"{ARN}/other"), local=local)
-    aws.client.cache_clear()
-    aws._session.cache_clear()
+    forget_clients()
 
 
 @pytest.mark.parametrize(

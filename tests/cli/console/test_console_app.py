@@ -21,6 +21,7 @@ from handlers.shared.passes import Pass
 from local.errors import LocalError
 from local.project import load_project
 from tests.graphs import SAMPLES
+from tests.roles import forget_clients
 
 OUTPUT = {
     "api_url": "http://127.0.0.1:9/api",
@@ -80,8 +81,7 @@ def of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Of]:
     # Without waits between attempts.
     monkeypatch.setattr(aws, "ATTEMPTS", 1)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    aws._session.cache_clear()
-    aws.client.cache_clear()
+    forget_clients()
 
     def made(name: str = "dev", **config: Any) -> Asked:
         stack = Stack(name)
@@ -89,8 +89,7 @@ def of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Of]:
         return Asked(stack)
 
     yield made
-    aws._session.cache_clear()
-    aws.client.cache_clear()
+    forget_clients()
 
 
 def test_when_the_pipeline_was_stopped_each_page_says_so(of: Of) -> None:

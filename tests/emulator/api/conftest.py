@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from handlers.shared import aws
 from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
 from tests.api_pipeline import CONFIG, SECRET_VALUES, Pipeline, subscribed
 from tests.graphs import SAMPLES
+from tests.roles import forget_clients
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,11 +42,9 @@ def resources(stack: Running) -> Iterator[Callable[[], Pipeline]]:
         for name, value in stack.environment().items():
             patch.setenv(name, value)
         # The session keeps the keys of another test's emulator.
-        aws._session.cache_clear()
-        aws.client.cache_clear()
+        forget_clients()
         yield make
-    aws._session.cache_clear()
-    aws.client.cache_clear()
+    forget_clients()
 
 
 @pytest.fixture

@@ -23,13 +23,13 @@ from handlers.csv.causes import FileCauses
 from handlers.csv.columns import FileFormat
 from handlers.csv.settings import CsvWorkerSettings
 from handlers.csv.worker import CsvWorker
-from handlers.shared import aws
 from handlers.shared.redrive import Redrive
 from handlers.shared.settings import RedriveSettings
 from local.engine import Running, running
 from local.project import load_project
 from local.services import Clients
 from tests.graphs import SAMPLES
+from tests.roles import forget_clients
 
 ROOT = Path(__file__).parents[3]
 
@@ -290,11 +290,9 @@ def resources(stack: Running) -> Iterator[Callable[[], Files]]:
         patch.setattr(engine, "BLOCK_BYTES", 2_000)
         patch.setattr(objects, "SMALLEST_PART_BYTES", 500)
         patch.setattr(parquet_writer, "ROW_GROUP_BYTES", 2_500)
-        aws._session.cache_clear()
-        aws.client.cache_clear()
+        forget_clients()
         yield lambda: Files(root, stack.outputs, worker.environment, redrive.environment, inboxes, columns)
-    aws._session.cache_clear()
-    aws.client.cache_clear()
+    forget_clients()
 
 
 def _inbox(root: Clients, name: str, topic_arn: str) -> str:

@@ -18,6 +18,7 @@ from cli.core.http import Access
 from cli.core.stack import OUTPUTS, Stack
 from handlers.shared import aws
 from tests.graphs import SAMPLES
+from tests.roles import forget_clients
 
 from .conftest import Client
 
@@ -77,8 +78,7 @@ def console_of(client: Client, patch: pytest.MonkeyPatch, *, read_only: bool = F
     patch.chdir(SAMPLES)
     # The default session keeps the keys of another test's emulator.
     patch.setattr(boto3, "DEFAULT_SESSION", None)
-    aws._session.cache_clear()
-    aws.client.cache_clear()
+    forget_clients()
     stack = Stack(project.stack)
     stack.__dict__["project"] = project
     with console(stack, Access(), 0, read_only=read_only) as address:
@@ -88,8 +88,7 @@ def console_of(client: Client, patch: pytest.MonkeyPatch, *, read_only: bool = F
     for each in clients:
         while each._idle:
             each._idle.pop().close()
-    aws._session.cache_clear()
-    aws.client.cache_clear()
+    forget_clients()
 
 
 def check_pages(browser: Browser, pages: Pages, paths: Sequence[str]) -> None:
