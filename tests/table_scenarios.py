@@ -228,13 +228,6 @@ def the_index_lists_events_newest_first_and_page_by_page() -> None:
     assert sorted(found) == sorted(ids[:10])
 
 
-def without_an_index_items_are_in_none() -> None:
-    table, (envelope,) = events(time_index_shards=0), envelopes()
-    table.record_queued([envelope])
-    day = date.fromisoformat(envelope.received_at[:10])
-    assert events().newest(day, "9999", envelope.received_at, 10) == []
-
-
 # The table of files
 
 FILE = File("bucket", "raw/a.csv", "v1", "etag", 12, {})
@@ -485,7 +478,6 @@ SCENARIOS: list[Callable[[], None]] = [
     reads_take_any_number_of_ids_and_each_of_them_once,
     a_read_returns_only_what_it_is_for,
     the_index_lists_events_newest_first_and_page_by_page,
-    without_an_index_items_are_in_none,
     a_file_is_claimed_by_one_run_until_its_lease_is_over,
     a_run_that_lost_its_file_changes_nothing,
     a_checkpoint_resets_the_attempts_and_a_restart_removes_it,

@@ -376,7 +376,8 @@ class CommonOptions(Options):
     """Protection and retention of the data."""
     allow_data_loss: tuple[str, ...] = ()
     """Names of queues, tables, buckets, topics, the key and the event bus that a deployment may delete with their data.
-    A change that would delete any other stops `pulumi preview` with an error that names it. Remove it afterwards."""
+    A change that would delete any other stops `pulumi preview` with an error that names it. Remove it afterwards.
+    Likewise names of options whose change would hide stored data (docs/changes.md)."""
     accepted_findings: tuple[AcceptedFinding, ...] = ()
     """Findings that `pipeline check` reports with their reasons instead of failing. They change nothing deployed."""
 

@@ -180,7 +180,7 @@ def _events_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
     storage = config.storage
     return {
         "RESULTS": storage.results,
-        "TIME_INDEX_SHARDS": str(storage.time_index_shards if storage.time_index else 0),
+        "TIME_INDEX_SHARDS": str(storage.time_index_shards),
         "ITEMS_EXPIRE_AFTER_DAYS": str(storage.items_expire_after_days),
     }
 
@@ -194,6 +194,7 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         "MAX_DEPTH": str(options.max_depth),
         "TRACK": json.dumps(options.track),
         "DEDUPLICATE": options.deduplicate,
+        **({} if config.storage.time_index else {"TIME_INDEX": "false"}),
         **({"ARCHIVE_ACCEPTED": "true"} if config.storage.archives_accepted else {}),
         **({"ACCEPT_FORMS": "true"} if options.accept_forms else {}),
         **({"IDEMPOTENCY_FIELD": idempotency.field} if idempotency and idempotency.field else {}),
