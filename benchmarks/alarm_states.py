@@ -13,7 +13,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from local.recording import Graph
@@ -141,9 +141,12 @@ class _Math:
         self._queries = {each["id"]: each for each in queries}
         (self._result,) = (key for key, each in self._queries.items() if each.get("returnData"))
         self._data, self._minutes = data, minutes
-        self.value = cache(partial(self._named, self._result))
+        self._named = cache(self._of_query)
 
-    def _named(self, name: str, period: int) -> float | None:
+    def value(self, period: int) -> float | None:
+        return self._named(self._result, period)
+
+    def _of_query(self, name: str, period: int) -> float | None:
         query = self._queries[name]
         if "metric" in query:
             return self._data.statistic(query["metric"], period, self._minutes)

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import time
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -34,8 +34,8 @@ class EmulatedLogs:
         self.lines: list[dict[str, Any]] = []
 
     def add(self, time_ms: int, message: str) -> None:
-        self.lines.append({"timestamp": time_ms, "message": message, "logStreamName": "s"})
-        self.lines.sort(key=lambda line: line["timestamp"])
+        line = {"timestamp": time_ms, "message": message, "logStreamName": "s"}
+        insort(self.lines, line, key=lambda line: line["timestamp"])
 
     def filter_log_events(self, *, logGroupName: str, startTime: int) -> dict[str, Any]:  # noqa: N803  as boto3's
         assert logGroupName == "group"
