@@ -197,6 +197,16 @@ class WorkerOptions(PolledOptions, StartOptions):
     """Pause processing during outages. Default: off."""
 
     @model_validator(mode="after")
+    def _a_circuit_sets_the_concurrency(self) -> Self:
+        # After an outage it raises the mapping's maximum concurrency in steps, which provisioned pollers exclude.
+        if self.circuit_breaker and self.provisioned_pollers:
+            raise ValueError(
+                "circuit_breaker and provisioned_pollers do not go together: the circuit limits the worker's "
+                "concurrency after an outage, and Lambda refuses that with provisioned pollers; choose one",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _snapshots_are_small(self) -> Self:
         # https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html (Supported features and limitations)
         if self.snap_start and self.ephemeral_storage_mb > FREE_STORAGE_MB:
