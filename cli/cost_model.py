@@ -259,6 +259,7 @@ def not_counted(config: ApiPipelineConfig) -> list[str]:
     left_out = {
         "SnapStart's cache and restores": config.api.snap_start or config.worker.snap_start,
         "the worker's ephemeral storage above 512 MB": config.worker.ephemeral_storage_mb > FREE_STORAGE_MB,
+        "provisioned pollers": config.worker.provisioned_pollers is not None,
     }
     return [name for name, is_billed in left_out.items() if is_billed]
 

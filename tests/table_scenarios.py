@@ -13,7 +13,7 @@ import pytest
 
 from handlers.api.events import Envelope, received_times
 from handlers.api.identity import new_id
-from handlers.api.items import Completion, description
+from handlers.api.items import Completion, description, is_lost
 from handlers.api.table import EventTable
 from handlers.csv.files import FAILED, SUCCEEDED, File, FileItem, FileTable, LostError, Pointer, Upload
 from handlers.iot.alerting import DeviceState
@@ -127,6 +127,36 @@ def notes_are_written_with_and_without_an_item() -> None:
     item = table.read([known.id])[known.id]
     assert (item["status"], item.get("running_until"), item.get("noted_receives")) == ("retrying", None, 4)
     assert description(item)["next_attempt_at"] == "later"
+
+
+def an_attempt_is_marked_by_one_of_two_workers_that_read_the_same_item() -> None:
+    table, (known, new) = events(), envelopes(2)
+    table.record_queued([known])
+    read = table.read([known.id])
+    for envelope in (known, new):
+        assert table.mark(envelope, 1, 1_000, "message", 1, read.get(envelope.id)) is None
+        found = table.mark(envelope, 1, 1_000, "another", 1, read.get(envelope.id))
+        assert found is not None
+        assert (found["attempts"], found.get("noted_message_id")) == (1, "message")
+
+
+def a_lost_message_is_declared_lost_and_sent_again_once_unless_something_was_recorded_since() -> None:
+    table, (lost, done) = events(), envelopes(2)
+    table.record_queued([lost, done])
+    read = table.read([lost.id, done.id])
+    assert not any(is_lost(item, 3_600) for item in read.values())
+    events(items_expire_after_days=8).complete([succeeded(done)], known=[done.id])
+    assert table.declare_lost(list(read.values())) == 1
+    (declared,) = table.read([lost.id]).values()
+    assert (is_lost(declared, 3_600), declared["status"]) == (True, "queued")
+    later = events(items_expire_after_days=8)
+    later.record_resent([declared])
+    (resent,) = later.read([lost.id]).values()
+    assert (is_lost(resent, 3_600), resent.get("lost")) == (False, None)
+    assert resent.get("sent_at") == pytest.approx(time.time(), abs=60)
+    # Another repeat, which read the item before, too.
+    events(items_expire_after_days=9).record_resent([declared])
+    assert later.read([lost.id])[lost.id]["expires_at"] == resent["expires_at"]
 
 
 def every_write_puts_the_expiry_of_an_item_off() -> None:
@@ -470,6 +500,8 @@ SCENARIOS: list[Callable[[], None]] = [
     a_success_is_final_and_returned_and_a_failure_is_not,
     an_outcome_of_another_event_with_the_same_key_is_refused,
     notes_are_written_with_and_without_an_item,
+    an_attempt_is_marked_by_one_of_two_workers_that_read_the_same_item,
+    a_lost_message_is_declared_lost_and_sent_again_once_unless_something_was_recorded_since,
     every_write_puts_the_expiry_of_an_item_off,
     of_an_event_that_was_received_long_ago_the_item_is_kept_as_long_as_of_a_new_one,
     an_expired_item_is_none_for_what_the_worker_writes,

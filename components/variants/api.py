@@ -193,6 +193,7 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         "MAX_BATCH": str(options.max_batch),
         "MAX_DEPTH": str(options.max_depth),
         "TRACK": json.dumps(options.track),
+        "LOST_AFTER_SECONDS": str(config.lost_after_seconds),
         "DEDUPLICATE": options.deduplicate,
         **({} if config.storage.time_index else {"TIME_INDEX": "false"}),
         **({"ARCHIVE_ACCEPTED": "true"} if config.storage.archives_accepted else {}),

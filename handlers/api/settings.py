@@ -30,6 +30,8 @@ class IngestSettings(EventSettings):
     max_batch: int
     max_depth: int
     track: bool
+    lost_after_seconds: int
+    """The age at which no queue can hold an event's message any more."""
     deduplicate: str
     """`key` or `content`."""
     group_field: str = ""

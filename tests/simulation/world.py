@@ -179,7 +179,9 @@ class World:
         self.step()
         return {each: dict(self.items[each]) for each in ids if each in self.items}
 
-    def mark(self, envelope: Envelope, attempt: int, until: int, message_id: str, receives: int) -> None:
+    def mark(
+        self, envelope: Envelope, attempt: int, until: int, message_id: str, receives: int, _item: object = None
+    ) -> None:
         """Record that an attempt begins."""
         self.step()
         item = self.items.setdefault(envelope.id, {"id": envelope.id, "status": "queued"})
