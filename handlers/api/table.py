@@ -254,8 +254,8 @@ class EventTable(EventReader):
     # Statements
 
     def _index_keys(self, envelope: Envelope) -> Mapping[str, object]:
-        # Also where there is no index: DynamoDB puts what has the keys into one that is made later. While it is deployed,
-        # this code runs with the environment of a version before, which had 0 shards then.
+        # Also where there is no index: DynamoDB puts what has the keys into one that is made later. While this code is
+        # deployed, it runs with the environment of a version before, which had 0 shards then.
         shard = zlib.crc32(envelope.id.encode()) % max(1, self._shards)
         return IndexKeys(
             day_shard=f"{envelope.received_at[:10]}#{shard}", time_key=f"{envelope.received_at}#{envelope.id}"
