@@ -157,7 +157,9 @@ class Replay:
         if found.state == ANOTHER:
             return None
         fields = vars(found.envelope)
-        envelope = Envelope(**{**fields, "replay": None if found.state in IN_QUEUE else run})
+        waits = found.state in IN_QUEUE
+        # Its message may still exist: the worker runs one of the two at a time.
+        envelope = Envelope(**{**fields, "replay": None if waits else run, "resent": True if waits else None})
         try:
             body = message_of(envelope)
         except EventTooLargeError as error:

@@ -14,7 +14,7 @@ import pytest
 from cli.csv_files import STATUSES, files_of
 from handlers.api.events import Envelope, received_times
 from handlers.api.identity import new_id
-from handlers.api.items import Completion, description
+from handlers.api.items import Completion, description, is_lost
 from handlers.api.table import EventTable
 from handlers.csv.file_table import FileTable, LostError
 from handlers.csv.files import FAILED, PROCESSING, SUCCEEDED, File, FileItem, Pointer, Upload
@@ -131,6 +131,36 @@ def notes_are_written_with_and_without_an_item() -> None:
     assert description(item)["next_attempt_at"] == "later"
 
 
+def an_attempt_is_marked_by_one_of_two_workers_that_read_the_same_item() -> None:
+    table, (known, new) = events(), envelopes(2)
+    table.record_queued([known])
+    read = table.read([known.id])
+    for envelope in (known, new):
+        assert table.mark(envelope, 1, 1_000, "message", 1, read.get(envelope.id)) is None
+        found = table.mark(envelope, 1, 1_000, "another", 1, read.get(envelope.id))
+        assert found is not None
+        assert (found["attempts"], found.get("noted_message_id")) == (1, "message")
+
+
+def a_lost_message_is_declared_lost_and_sent_again_once_unless_something_was_recorded_since() -> None:
+    table, (lost, done) = events(), envelopes(2)
+    table.record_queued([lost, done])
+    read = table.read([lost.id, done.id])
+    assert not any(is_lost(item, 3_600) for item in read.values())
+    events(items_expire_after_days=8).complete([succeeded(done)], known=[done.id])
+    assert table.declare_lost(list(read.values())) == 1
+    (declared,) = table.read([lost.id]).values()
+    assert (is_lost(declared, 3_600), declared["status"]) == (True, "queued")
+    later = events(items_expire_after_days=8)
+    later.record_resent([declared])
+    (resent,) = later.read([lost.id]).values()
+    assert (is_lost(resent, 3_600), resent.get("lost")) == (False, None)
+    assert resent.get("sent_at") == pytest.approx(time.time(), abs=60)
+    # Another repeat, which read the item before, too.
+    events(items_expire_after_days=9).record_resent([declared])
+    assert later.read([lost.id])[lost.id]["expires_at"] == resent["expires_at"]
+
+
 def every_write_puts_the_expiry_of_an_item_off() -> None:
     sent, later = envelopes(4), events(items_expire_after_days=30)
     plain, marked, done, moved = sent
@@ -228,13 +258,6 @@ def the_index_lists_events_newest_first_and_page_by_page() -> None:
         for event_id in page
     ]
     assert sorted(found) == sorted(ids[:10])
-
-
-def without_an_index_items_are_in_none() -> None:
-    table, (envelope,) = events(time_index_shards=0), envelopes()
-    table.record_queued([envelope])
-    day = date.fromisoformat(envelope.received_at[:10])
-    assert events().newest(day, "9999", envelope.received_at, 10) == []
 
 
 # The table of files
@@ -516,6 +539,8 @@ SCENARIOS: list[Callable[[], None]] = [
     a_success_is_final_and_returned_and_a_failure_is_not,
     an_outcome_of_another_event_with_the_same_key_is_refused,
     notes_are_written_with_and_without_an_item,
+    an_attempt_is_marked_by_one_of_two_workers_that_read_the_same_item,
+    a_lost_message_is_declared_lost_and_sent_again_once_unless_something_was_recorded_since,
     every_write_puts_the_expiry_of_an_item_off,
     of_an_event_that_was_received_long_ago_the_item_is_kept_as_long_as_of_a_new_one,
     an_expired_item_is_none_for_what_the_worker_writes,
@@ -524,7 +549,6 @@ SCENARIOS: list[Callable[[], None]] = [
     reads_take_any_number_of_ids_and_each_of_them_once,
     a_read_returns_only_what_it_is_for,
     the_index_lists_events_newest_first_and_page_by_page,
-    without_an_index_items_are_in_none,
     a_file_is_claimed_by_one_run_until_its_lease_is_over,
     a_run_that_lost_its_file_changes_nothing,
     a_checkpoint_resets_the_attempts_and_a_restart_removes_it,

@@ -24,7 +24,7 @@ from components.options.webhooks import TIMED, HmacOptions, WebhookOptions
 from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
-from handlers.api import breaker, circuit, counts, ingest, items, objects, reader, reporting, webhooks
+from handlers.api import breaker, circuit, counts, ingest, items, objects, reader, report_notes, reporting, webhooks
 from handlers.api.events import Envelope, received_times
 from handlers.api.identity import new_id
 from handlers.api.ingest import Ingest
@@ -107,7 +107,8 @@ def test_the_breaker_function_runs_the_workers_code_in_the_workers_environment()
 
 
 def test_items_that_are_no_events_are_those_that_the_rights_name() -> None:
-    assert (CIRCUIT_ITEM, variant.ID_SECRET) == (circuit.NAME, items.ID_SECRET)
+    named = (CIRCUIT_ITEM, variant.ID_SECRET, reports.REPORT_NOTES)
+    assert named == (circuit.NAME, items.ID_SECRET, report_notes.NAME)
 
 
 @pytest.mark.parametrize("stack", ["dev", "csv"])

@@ -14,7 +14,7 @@ class EventSettings(Settings):
     results: str
     """`object` or `inline`."""
     time_index_shards: int
-    """0: there is no time index."""
+    """Items have the keys of the time index also where there is none yet."""
     items_expire_after_days: int
     bucket_name: str = ""
     """Of results and archive; empty when the function uses neither."""
@@ -30,10 +30,13 @@ class IngestSettings(EventSettings):
     max_batch: int
     max_depth: int
     track: bool
+    lost_after_seconds: int
+    """The age at which no queue can hold an event's message any more."""
     deduplicate: str
     """`key` or `content`."""
     group_field: str = ""
     """Of a FIFO queue; empty where the queue is a standard one."""
+    time_index: bool = True
     archive_accepted: bool = False
     accept_forms: bool = False
     idempotency_field: str = ""
@@ -81,6 +84,7 @@ class ReportSettings(Settings):
 
     table_name: str
     time_index_shards: int
+    items_expire_after_days: int
     queue_url: str
     dead_letter_queue_url: str
     bucket_name: str
