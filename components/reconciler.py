@@ -47,7 +47,7 @@ def reconciler_part(
             *adds.outcome_grants,
         ],
         environment={
-            "TIME_INDEX_SHARDS": str(config.storage.time_index_shards if config.storage.time_index else 0),
+            "TIME_INDEX_SHARDS": str(config.storage.time_index_shards),
             "ITEMS_EXPIRE_AFTER_DAYS": str(config.storage.items_expire_after_days),
         },
         opts=runtime.opts,

@@ -181,7 +181,7 @@ def _events_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
     storage = config.storage
     return {
         "RESULTS": storage.results,
-        "TIME_INDEX_SHARDS": str(storage.time_index_shards if storage.time_index else 0),
+        "TIME_INDEX_SHARDS": str(storage.time_index_shards),
         "ITEMS_EXPIRE_AFTER_DAYS": str(storage.items_expire_after_days),
     }
 
@@ -196,6 +196,7 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         "TRACK": json.dumps(options.track),
         "LOST_AFTER_SECONDS": str(config.lost_after_seconds),
         "DEDUPLICATE": options.deduplicate,
+        **({} if config.storage.time_index else {"TIME_INDEX": "false"}),
         **({"ARCHIVE_ACCEPTED": "true"} if config.storage.archives_accepted else {}),
         **({"ACCEPT_FORMS": "true"} if options.accept_forms else {}),
         **({"IDEMPOTENCY_FIELD": idempotency.field} if idempotency and idempotency.field else {}),

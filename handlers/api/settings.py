@@ -14,7 +14,7 @@ class EventSettings(Settings):
     results: str
     """`object` or `inline`."""
     time_index_shards: int
-    """0: there is no time index."""
+    """Items have the keys of the time index also where there is none yet."""
     items_expire_after_days: int
     bucket_name: str = ""
     """Of results and archive; empty when the function uses neither."""
@@ -36,6 +36,7 @@ class IngestSettings(EventSettings):
     """`key` or `content`."""
     group_field: str = ""
     """Of a FIFO queue; empty where the queue is a standard one."""
+    time_index: bool = True
     archive_accepted: bool = False
     accept_forms: bool = False
     idempotency_field: str = ""
@@ -82,6 +83,7 @@ class ReportSettings(Settings):
 
     table_name: str
     time_index_shards: int
+    items_expire_after_days: int
     queue_url: str
     dead_letter_queue_url: str
     bucket_name: str

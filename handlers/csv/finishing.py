@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from handlers.csv import notices, objects
-from handlers.csv.files import FAILED, SUCCEEDED, File, FileItem, FileTable, Item
+from handlers.csv.file_table import FileTable
+from handlers.csv.files import FAILED, SUCCEEDED, File, FileItem, Item
 from handlers.csv.run import REPORTS, Run
 from handlers.csv.settings import CsvWorkerSettings
 from handlers.csv.versions import Versions, later

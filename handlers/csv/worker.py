@@ -28,6 +28,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from handlers.csv import notices
 from handlers.csv.columns import FileFormat
+from handlers.csv.file_table import FileTable, LostError
 from handlers.csv.files import (
     FAILED,
     PROCESSING,
@@ -35,9 +36,7 @@ from handlers.csv.files import (
     SUCCEEDED,
     File,
     FileItem,
-    FileTable,
     Item,
-    LostError,
     UnreadableNotificationError,
     read_notification,
 )
