@@ -237,9 +237,11 @@ class StorageOptions(ProtectionOptions):
     """Append what became of each batch's events, with the events, as gzipped JSON Lines to
     `archive/type=…/dt=…/hour=…/` (docs/archive.md). Default: off."""
     time_index: bool = True
-    """Serve `GET /events`. `false` saves one index write per event; the route then answers 404."""
+    """Serve `GET /events`. `false` saves one index write per event; the route then answers 404. Items have the keys of
+    the index all the same, so that one that is made later has all of them."""
     time_index_shards: Annotated[int, Field(ge=1, le=64)] = 8
-    """Partitions that the events of a day are spread over; each takes about 1,000 events a second."""
+    """Partitions that the events of a day are spread over; each takes about 1,000 events a second. There may be more
+    later, not fewer."""
     items_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
     """Days that an event's item is kept after its last change, and duplicates are detected."""
     results_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
