@@ -68,7 +68,7 @@ class Run:
 
     def _engine(self, state: Mapping[str, Any] | None = None, encoding_position: int = 0) -> CsvEngine:
         encode = self._parquet.encode if self._parquet else json_lines
-        return CsvEngine(self._format, state, encode, encoding_position)
+        return CsvEngine(self._format, state, encode, encoding_position, self.file.key)
 
     def _writers(self, states: Sequence[Any] = (None, None), rests: Sequence[bytes] = (b"", b"")) -> list[ObjectWriter]:
         return [
