@@ -73,7 +73,7 @@ def _sum(*parts: Usage) -> Usage:
 def monthly_usage(config: ApiPipelineConfig, graph: Graph, traffic: Traffic) -> Usage:
     """Return what a stack uses in a month, by the units of prices.json."""
     events = traffic.events_a_month
-    at_rest = _sum(_standing(graph), _schedules(graph), _reconciling(config))
+    at_rest = _sum(_standing(graph), _schedules(graph), _reconciling(config, traffic))
     schedules = config.reports.schedules if config.reports else ()
     if events == 0:
         at_rest = _sum(at_rest, {"sqs.requests": IDLE_POLLS})
@@ -141,10 +141,16 @@ def _schedules(graph: Graph) -> Usage:
     return usage
 
 
-def _reconciling(config: ApiPipelineConfig) -> Usage:
-    """Counts of the dead letters. Without any there is no other call."""
-    runs = 0 if config.queue.reconciler is None else HOURS_A_MONTH * 60 / EVERY_MINUTES
-    return {"sqs.requests": runs} if runs else {}
+def _reconciling(config: ApiPipelineConfig, traffic: Traffic) -> Usage:
+    """Counts of the dead letters, and a look at each event when its message would be lost."""
+    if config.queue.reconciler is None:
+        return {}
+    usage = {"sqs.requests": HOURS_A_MONTH * 60 / EVERY_MINUTES}
+    if not config.finds_stuck_events:
+        return usage
+    inline = traffic.event_bytes if config.storage.results == "inline" else 0
+    looks = stuck_calls(config, math.ceil(traffic.events_a_month / HOURS_A_MONTH))
+    return _sum(usage, _billed(looks, HOURS_A_MONTH, ITEM_BYTES + inline))
 
 
 def _compacting(config: ApiPipelineConfig, objects: float) -> Usage:
@@ -306,6 +312,21 @@ def report_calls(config: ApiPipelineConfig, events: int) -> Counter[str]:
             "sqs.requests": 2,
             "s3.put_requests": 1,
             "sns.requests": 1,
+        },
+    )
+
+
+def stuck_calls(config: ApiPipelineConfig, events: int) -> Counter[str]:
+    """Calls of one look of the reconciler at an hour with this many events, of which all are done."""
+    shards = config.storage.time_index_shards
+    return Counter(
+        {
+            "dynamodb.queries": shards * max(1, math.ceil(events / shards / INDEX_PAGE)),
+            "dynamodb.index_reads": events,
+            "dynamodb.eventual_reads": events,
+            # What it has found so far.
+            "dynamodb.reads": 1,
+            "dynamodb.writes": 1,
         },
     )
 
