@@ -46,11 +46,11 @@ def reconciler_part(
             table.grant_read(),
             table.grant_complete(),
             *([table.grant_list()] if config.finds_stuck_events else []),
-            alerts.grant_publish(),
+            alerts.grant_alert(config.alarms.runbook),
             *adds.outcome_grants,
         ],
         environment={
-            "TIME_INDEX_SHARDS": str(config.storage.time_index_shards if config.storage.time_index else 0),
+            "TIME_INDEX_SHARDS": str(config.storage.time_index_shards),
             "ITEMS_EXPIRE_AFTER_DAYS": str(config.storage.items_expire_after_days),
             **({"LOST_AFTER_SECONDS": str(config.lost_after_seconds)} if config.finds_stuck_events else {}),
         },

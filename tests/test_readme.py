@@ -133,6 +133,7 @@ RUN_IN = {
     "diff": "tests/cli/test_diff.py",
     "events": "tests/cli/test_events.py",
     "faults": "tests/emulator/stacks/test_game_day.py",
+    "plan": "tests/cli/test_plan.py",
     "local": "tests/emulator/cli/test_local.py",
     "replay": "tests/cli/test_replay.py",
     "remove-readings": "tests/emulator/iot/test_iot_pipeline.py",
