@@ -71,6 +71,7 @@ def make(pipeline: Pipeline) -> StuckEvents:
             items_expire_after_days=DAYS,
             dead_letter_queue_url="",
             alerts_topic_arn="",
+            alerts_runbook="",
             lost_after_seconds=int(LOST_AFTER.total_seconds()),
         )
     )
