@@ -634,6 +634,24 @@ def csv_reprocess(
     return run_csv_reprocess(stack, key, prefix, since, dry_run=dry_run, as_json=as_json)
 
 
+@command(csv_app, "files")
+def csv_files(
+    stack: CsvStackOption = "csv",
+    day: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Begun on this day (UTC). Default: today."),
+    ] = None,
+    status: Annotated[str | None, typer.Option(help="processing, succeeded, failed or skipped.")] = None,
+    maximum: MaximumOption = 100,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per file.")] = False,
+) -> int:
+    """List the files that a csv stack began on a day, newest first, with their outcome or progress. Exit 1 if none."""
+    from cli.csv_files import run_csv_files
+
+    return run_csv_files(stack, day.date() if day else None, status, maximum, as_json=as_json)
+
+
 @command(csv_app, "report")
 def csv_report(
     file: Annotated[str, typer.Argument(help="A report: of reports/ in the output bucket, or of check --json.")],

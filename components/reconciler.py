@@ -43,7 +43,7 @@ def reconciler_part(
             queue.grant_look_at_dead_letters(),
             table.grant_read(),
             table.grant_complete(),
-            alerts.grant_publish(),
+            alerts.grant_alert(config.alarms.runbook),
             *adds.outcome_grants,
         ],
         environment={

@@ -282,8 +282,8 @@ class FunctionAlarmOptions(Options):
     duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 80
     """Longest run, relative to the function's timeout."""
     runbook: Annotated[str, Field(pattern=r"^[^\s#]+$", max_length=500)] = "docs/alarms.md"
-    """Where the descriptions of alarms say what to do: the address of your copy of docs/alarms.md, for a link that mail
-    programs open. Each alarm adds its section."""
+    """Where alarms and alerts say what to do: the address of your copy of docs/alarms.md, for a link that mail programs
+    open. Each adds its section."""
     dead_letter_age_percent_of_retention: Annotated[int, Field(ge=1, le=99)] = 75
     """Age of the oldest dead letter, relative to the time after which SQS deletes it: the retention of dead letters,
     less that of the queue, whose time counts for what SQS moves."""

@@ -62,9 +62,10 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     table = Table(f"{name}-table", config.storage, opts=opts)
     bucket = Bucket(f"{name}-bucket", config.storage, opts=opts)
     queue = Queue(f"{name}-queue", config.queue, config.worker, opts=opts)
+    undelivered = {**alerts.alarms("alerts"), **alarms.alarms("alarms")}
     adds = total(
         _storage_part(config.storage, bucket),
-        Part(worker_grants=[alerts.grant_publish()], alarms={**alerts.alarms("alerts"), **alarms.alarms("alarms")}),
+        Part(worker_grants=[alerts.grant_alert(config.alarms.runbook)], alarms=undelivered),
         outcomes_part(f"{name}-outcomes", config.outcomes, runtime, parent=parent),
         faults_part(f"{name}-faults", enabled=config.fault_injection is not None, opts=opts),
         secrets_part(config.worker.secrets),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from handlers.shared.settings import Settings
+from handlers.shared.settings import AlertSettings, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,10 @@ class IngestSettings(EventSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(EventSettings):
+class WorkerSettings(EventSettings, AlertSettings):
     """Of handlers/api/worker.py, and of handlers/api/breaker.py, which runs the same code on a probe."""
 
     dead_letter_queue_url: str
-    alerts_topic_arn: str
     processor: str
     """`module:function`."""
     max_attempts: int
@@ -92,14 +91,13 @@ class ReportSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconcilerSettings(Settings):
+class ReconcilerSettings(AlertSettings):
     """Settings of handlers/api/reconciler.py."""
 
     table_name: str
     time_index_shards: int
     items_expire_after_days: int
     dead_letter_queue_url: str
-    alerts_topic_arn: str
     event_bus_name: str = ""
     """The bus for outcome events; empty without them."""
     bucket_name: str = ""

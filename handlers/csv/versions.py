@@ -10,7 +10,8 @@ to be removed is in the item before the pointer moves. Keys of outputs are never
 from typing import Any
 
 from handlers.csv import objects
-from handlers.csv.files import SKIPPED, SUCCEEDED, File, FileItem, FileTable, Item, Pointer, Upload, outputs_of
+from handlers.csv.file_table import FileTable
+from handlers.csv.files import SKIPPED, SUCCEEDED, File, FileItem, Item, Pointer, Upload, outputs_of
 from handlers.shared.dynamodb import TableError
 
 LATEST = "latest"

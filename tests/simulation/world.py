@@ -42,6 +42,7 @@ SETTINGS = WorkerSettings(
     items_expire_after_days=1,
     dead_letter_queue_url="d",
     alerts_topic_arn="a",
+    alerts_runbook="docs/alarms.md",
     processor="p",
     max_attempts=MAX_ATTEMPTS,
     backoff_base_seconds=1,

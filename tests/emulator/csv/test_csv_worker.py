@@ -355,7 +355,10 @@ def test_a_file_that_another_run_reads_is_left_alone(files: Files) -> None:
     records = files.receive()
     file = read_notification(records[0]["body"])[0]
     table = files.worker()._table
-    assert table.claim(file, "other", now=0, until=2**40, started_at="", expires_at=2**40) is not None
+    assert (
+        table.claim(file, "other", now=0, until=2**40, started_at="2026-11-20T00:00:00.000000Z", expires_at=2**40)
+        is not None
+    )
     assert files.deliver(records) == [records[0]["messageId"]]
     assert files.objects("") == {}
     assert files.item()["owner"] == "other"
@@ -644,17 +647,20 @@ def test_an_object_that_was_gone_and_is_put_again_is_read(files: Files) -> None:
     assert [(told["status"], told["generation"]) for told in files.told()] == [("skipped", 0), ("succeeded", 1)]
 
 
-def reprocess(files: Files, *arguments: str) -> Json:
-    """Return the output of `pipeline csv reprocess`, run as a user runs it."""
+def command(files: Files, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `pipeline csv` as a user runs it."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "PIPELINE_OUTPUTS": json.dumps(dict(files.outputs)),
     }
-    command = [sys.executable, "-m", "cli.main", "csv", "reprocess", "--json", *arguments]
-    done = subprocess.run(
-        command, cwd=SAMPLES, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    line = [sys.executable, "-m", "cli.main", "csv", *arguments]
+    return subprocess.run(line, cwd=SAMPLES, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def reprocess(files: Files, *arguments: str) -> Json:
+    """Return the output of `pipeline csv reprocess`."""
+    done = command(files, "reprocess", "--json", *arguments)
     assert done.returncode in (0, 1), done.stderr
     return json.loads(done.stdout) if done.stdout else done.stderr
 
@@ -703,6 +709,30 @@ def test_uploads_are_read_again_after_a_rule_was_fixed_and_their_former_outputs_
     assert not outputs & {*files.objects("processed/"), *files.objects("rejected/")} - {
         before["raw/b/b.csv"]["processed_key"]
     }
+
+
+def test_the_files_of_a_day_are_listed_by_status_with_their_outcome(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(7))
+    files.upload("raw/b\x1b.csv", b"no,such,columns\n")
+    files.drain()
+    by_key = {item["key"]: item for item in files.items().values()}
+    bad, good = by_key["raw/b\x1b.csv"], by_key["raw/a.csv"]
+    done = command(files, "files")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    times = [line[:20] for line in lines]
+    assert times == sorted(times, reverse=True)
+    assert {line[20:] for line in lines} == {
+        f"  {bad['id']}  failed      raw/b\\x1b.csv  missing_columns",
+        f"  {good['id']}  succeeded   raw/a.csv  6 of 7 rows processed, 1 rejected",
+    }
+    (line,) = command(files, "files", "--status", "succeeded", "--json").stdout.splitlines()
+    found = json.loads(line)
+    assert (found["key"], found["processed"], found["report_key"]) == ("raw/a.csv", 6, good["report_key"])
+    assert "owner" not in found
+    nothing = command(files, "files", "--day", "2020-02-29", "--status", "failed")
+    assert (nothing.returncode, nothing.stderr) == (1, "no file was begun on 2020-02-29 (UTC) and is failed\n")
+    assert "choose one of processing, succeeded" in command(files, "files", "--status", "done").stderr
 
 
 def test_reprocess_says_what_it_needs(files: Files) -> None:

@@ -25,6 +25,7 @@ SETTINGS = CsvWorkerSettings(
     dead_letter_queue_url="d",
     bucket_name="outputs",
     alerts_topic_arn="a",
+    alerts_runbook="docs/alarms.md",
     notifications_topic_arn="n",
     input_prefix="raw/",
     output_format="jsonl",
