@@ -68,10 +68,15 @@ def monthly_usage(config: CsvPipelineConfig, graph: Graph, traffic: CsvTraffic) 
     runs = math.ceil(seconds / (config.worker.timeout_seconds - STORING_SECONDS))
     outputs = [file_bytes * OUTPUT_SHARE[config.output.format], REJECTED_BYTES]
     calls = file_calls(outputs, runs)
-    # The upload itself, S3's notification, and what Lambda's poller receives and deletes.
-    calls += Counter({"s3.put_requests": 1, "sqs.requests": 1 + 2 * runs})
+    # The upload itself, S3's notification, what Lambda's poller receives and deletes, and the file's entry in the index of
+    # a day's files: put in, and moved when its status changes.
+    calls += Counter({"s3.put_requests": 1, "sqs.requests": 1 + 2 * runs, "dynamodb.index_writes": 3})
     written = math.ceil(ITEM_BYTES / 1_024)
-    billed = {"dynamodb.writes": ("dynamodb.write_units", written), "dynamodb.reads": ("dynamodb.read_units", 1)}
+    billed = {
+        "dynamodb.writes": ("dynamodb.write_units", written),
+        "dynamodb.index_writes": ("dynamodb.write_units", 1),
+        "dynamodb.reads": ("dynamodb.read_units", 1),
+    }
     usage: Usage = {"cloudwatch.custom_metrics": METRICS, "cloudwatch.log_gb": files * runs * LOG_BYTES_A_RUN / GB}
     for call, quantity in calls.items():
         unit, factor = billed.get(call, (call, 1))
