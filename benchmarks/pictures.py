@@ -1,10 +1,6 @@
 """The pictures in docs/images, from real runs.
 
-<<<<<<< HEAD
-make pictures                                          redrive.svg, cost.svg and cost-variants.svg
-=======
-make pictures                                          redrive.svg, cost.svg and plan-*.svg
->>>>>>> merge
+make pictures                                          redrive.svg, cost.svg, cost-variants.svg and plan-*.svg
 python -m benchmarks.drill --timeline .build/drill.json && make pictures      drill.svg, too
 """
 
@@ -26,14 +22,10 @@ from rich.text import Text
 
 from benchmarks.plot import Chart
 from cli.cost import PRICES, monthly_dollars, read_prices
-<<<<<<< HEAD
 from cli.cost_model import INGEST_MS, INGEST_MS_AN_EVENT, WORKER_MS, WORKER_MS_AN_EVENT, Traffic
 from cli.cost_units import GB, LOG_BYTES_A_RUN
-=======
-from cli.cost_model import Traffic
 from cli.plan.advice import advise, course
 from cli.plan.situation import Load, Situation
->>>>>>> merge
 from components.config import load
 from components.options.api import ApiPipelineConfig
 from local.project import load_project
@@ -64,7 +56,6 @@ def cost_chart() -> str:
     return Chart("USD for a million events", "events a month", lines, logarithmic=True).svg()
 
 
-<<<<<<< HEAD
 LEAN: dict[str, Any] = {
     "api": {"track": False},
     "storage": {"results": "inline", "time_index": False},
@@ -112,16 +103,12 @@ def naive_dollars(prices: Mapping[str, Any], events: float) -> float:
     }
     table = prices["prices"]
     return events * sum(float(each * table[unit]["usd"] / table[unit]["per"]) for unit, each in used.items())
-=======
+
+
 def plan_charts() -> dict[str, str]:
     """Return the queue of the lean stack around a burst, as it is and with what `pipeline plan` advises."""
-    lean = {
-        "api": {"track": False},
-        "worker": {"batch_size": 100, "batching_window_seconds": 1},
-        "storage": {"results": "inline", "time_index": False},
-    }
     load = Load(500, burst=20, events_per_request=100, event_seconds=0.05)
-    at = Situation(load_project(SAMPLES, "dev").with_config(lean), load, {})
+    at = Situation(load_project(SAMPLES, "dev").with_config(LEAN), load, {})
     courses = {"as it is": course(at), "with the changes": course(advise(at).changed)}
     charts = {
         "plan-waiting": ("Events that wait", "waiting"),
@@ -142,7 +129,6 @@ def plan_charts() -> dict[str, str]:
         ).svg()
         for name, (title, value) in charts.items()
     }
->>>>>>> merge
 
 
 def drill_chart(timeline: Path) -> str:
@@ -257,12 +243,9 @@ def main() -> int:
     """Write the pictures."""
     IMAGES.mkdir(exist_ok=True)
     (IMAGES / "cost.svg").write_text(cost_chart(), encoding="utf-8")
-<<<<<<< HEAD
     (IMAGES / "cost-variants.svg").write_text(bills_chart(), encoding="utf-8")
-=======
     for name, drawn in plan_charts().items():
         (IMAGES / f"{name}.svg").write_text(drawn, encoding="utf-8")
->>>>>>> merge
     if TIMELINE.is_file():
         (IMAGES / "drill.svg").write_text(drill_chart(TIMELINE), encoding="utf-8")
     (IMAGES / "redrive.svg").write_text(redrive_session(), encoding="utf-8")

@@ -8,33 +8,25 @@ import pytest
 
 from benchmarks import pictures
 from benchmarks.plot import Chart
-<<<<<<< HEAD
 from cli.cost import PRICES, read_prices
 from cli.cost_model import Traffic, monthly_usage
 from components.config import load
 from components.options.api import ApiPipelineConfig
 from local.project import load_project
 from tests.graphs import ROOT, SAMPLES, graph_of
-=======
-from tests.graphs import ROOT, SAMPLES
->>>>>>> merge
 
 IMAGES = sorted((ROOT / "docs/images").glob("*.svg"))
 SCREENSHOTS = sorted((ROOT / "docs/images").glob("*.png"))
 LARGEST_BYTES, LARGEST_SCREENSHOT_BYTES = 40_000, 150_000
 
 
-<<<<<<< HEAD
-def test_the_cost_charts_are_what_the_model_says() -> None:
-=======
 def test_the_charts_of_a_burst_are_what_the_plan_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(SAMPLES)
     for name, drawn in pictures.plan_charts().items():
         assert (ROOT / f"docs/images/{name}.svg").read_text() == drawn, "run: make pictures"
 
 
-def test_the_cost_chart_is_what_the_model_says() -> None:
->>>>>>> merge
+def test_the_cost_charts_are_what_the_model_says() -> None:
     assert (ROOT / "docs/images/cost.svg").read_text() == pictures.cost_chart(), "run: make pictures"
     assert (ROOT / "docs/images/cost-variants.svg").read_text() == pictures.bills_chart(), "run: make pictures"
 
