@@ -68,8 +68,8 @@ def monthly_usage(config: CsvPipelineConfig, graph: Graph, traffic: CsvTraffic) 
     runs = math.ceil(seconds / (config.worker.timeout_seconds - STORING_SECONDS))
     outputs = [file_bytes * OUTPUT_SHARE[config.output.format], REJECTED_BYTES]
     calls = file_calls(outputs, runs)
-    # The upload itself, S3's notification, what Lambda's poller receives and deletes, and the file's entry in the index of
-    # a day's files: put in, and moved when its status changes.
+    # The upload itself, S3's notification, what Lambda's poller receives and deletes, and the file's entry in the index
+    # of a day's files: put in, and moved when its status changes.
     calls += Counter({"s3.put_requests": 1, "sqs.requests": 1 + 2 * runs, "dynamodb.index_writes": 3})
     written = math.ceil(ITEM_BYTES / 1_024)
     billed = {
