@@ -265,7 +265,7 @@ def test_a_customer_key_costs_its_requests_and_secrets_theirs() -> None:
     # Five minutes are 8,760 times in a month. Ingest: queue, table, bucket; worker: both queues, table, bucket, topic.
     assert used(encryption={"customer_key": {}})["kms.requests"] == 8 * 8_760
     assert "kms.requests" not in used()
-    secret = "arn:aws:secretsmanager:us-east-1:123456789012:secret:shop-AbC123"
+    secret = "arn:aws:secretsmanager:us-east-1:123456789012:secret:shop-AbC123"  # pragma: allowlist secret
     parameter = "arn:aws:ssm:us-east-1:123456789012:parameter/shop"
     assert used(worker={"secrets": {"one": secret, "two": parameter}})["secrets_manager.requests"] == 8_760
 
