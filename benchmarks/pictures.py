@@ -1,6 +1,6 @@
 """The pictures in docs/images, from real runs.
 
-make pictures                                          redrive.svg and cost.svg
+make pictures                                          redrive.svg, cost.svg and plan-*.svg
 python -m benchmarks.drill --timeline .build/drill.json && make pictures      drill.svg, too
 """
 
@@ -22,6 +22,8 @@ from rich.text import Text
 from benchmarks.plot import Chart
 from cli.cost import PRICES, monthly_dollars, read_prices
 from cli.cost_model import Traffic
+from cli.plan.advice import advise, course
+from cli.plan.situation import Load, Situation
 from components.config import load
 from components.options.api import ApiPipelineConfig
 from local.project import load_project
@@ -50,6 +52,37 @@ def cost_chart() -> str:
         for name, size in (("1 to a request", 1), ("100 to a request", 100))
     }
     return Chart("USD for a million events", "events a month", lines, logarithmic=True).svg()
+
+
+def plan_charts() -> dict[str, str]:
+    """Return the queue of the lean stack around a burst, as it is and with what `pipeline plan` advises."""
+    lean = {
+        "api": {"track": False},
+        "worker": {"batch_size": 100, "batching_window_seconds": 1},
+        "storage": {"results": "inline", "time_index": False},
+    }
+    load = Load(500, burst=20, events_per_request=100, event_seconds=0.05)
+    at = Situation(load_project(SAMPLES, "dev").with_config(lean), load, {})
+    courses = {"as it is": course(at), "with the changes": course(advise(at).changed)}
+    charts = {
+        "plan-waiting": ("Events that wait", "waiting"),
+        "plan-age": ("Age of the oldest event (s)", "age_seconds"),
+    }
+    return {
+        name: Chart(
+            title,
+            "seconds",
+            {
+                label: [
+                    (each.seconds, float(getattr(each, value)))
+                    for each in played.samples[:: len(played.samples) // 200]
+                ]
+                for label, played in courses.items()
+            },
+            [(60, 360, "20 times the rate")],
+        ).svg()
+        for name, (title, value) in charts.items()
+    }
 
 
 def drill_chart(timeline: Path) -> str:
@@ -164,6 +197,8 @@ def main() -> int:
     """Write the pictures."""
     IMAGES.mkdir(exist_ok=True)
     (IMAGES / "cost.svg").write_text(cost_chart(), encoding="utf-8")
+    for name, drawn in plan_charts().items():
+        (IMAGES / f"{name}.svg").write_text(drawn, encoding="utf-8")
     if TIMELINE.is_file():
         (IMAGES / "drill.svg").write_text(drill_chart(TIMELINE), encoding="utf-8")
     (IMAGES / "redrive.svg").write_text(redrive_session(), encoding="utf-8")

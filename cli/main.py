@@ -400,6 +400,54 @@ def cost(
 
 
 @command(app)
+def plan(
+    stack: StackOption = "dev",
+    events_per_second: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=10_000_000, help="The mean rate.", show_default="a table from 10 to 1,000,000"),
+    ] = None,
+    burst: Annotated[float, typer.Option(min=1, max=1_000, help="A burst of so many times the mean rate.")] = 1,
+    burst_length: Annotated[
+        timedelta,
+        typer.Option(
+            "--burst-duration", parser=duration, metavar="DURATION", show_default="5m", help="Like 30s, 5m or 2h."
+        ),
+    ] = timedelta(minutes=5),
+    events_per_request: Annotated[int, typer.Option(min=1, max=500, help="Events in one request.")] = 1,
+    event_bytes: Annotated[int, typer.Option(min=2, max=1_000_000, help="Size of an event, and of its result.")] = 500,
+    seconds_per_event: Annotated[
+        float | None,
+        typer.Option(
+            min=0.000_1,
+            max=900,
+            help="Time of the worker for one event, your function included.",
+            show_default="that of pipeline cost",
+        ),
+    ] = None,
+    groups: Annotated[int, typer.Option(min=1, help="Groups of a FIFO queue with events at the same time.")] = 100,
+    account_concurrency: Annotated[
+        int, typer.Option(min=10, help="Lambda's concurrency quota of the account.")
+    ] = 1_000,
+    *,
+    as_json: JsonOption = False,
+) -> int:
+    """Show what breaks first at a rate of events, what to change in the config, and the queue during a burst."""
+    from cli.plan.command import run_plan
+    from cli.plan.situation import DEFAULT_EVENT_SECONDS, Load
+
+    load = Load(
+        events_per_second or 1,
+        burst,
+        burst_length.total_seconds(),
+        events_per_request,
+        event_bytes,
+        seconds_per_event or DEFAULT_EVENT_SECONDS,
+        groups,
+    )
+    return run_plan(stack, load, events_per_second, account_concurrency, as_json=as_json)
+
+
+@command(app)
 def simulate(
     stack: IotStackOption = "iot",
     devices: Annotated[int, typer.Option(min=1, max=10_000, help="The number of devices.")] = 10,
@@ -616,6 +664,24 @@ def csv_reprocess(
     from cli.csv_reprocess import run_csv_reprocess
 
     return run_csv_reprocess(stack, key, prefix, since, dry_run=dry_run, as_json=as_json)
+
+
+@command(csv_app, "files")
+def csv_files(
+    stack: CsvStackOption = "csv",
+    day: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Begun on this day (UTC). Default: today."),
+    ] = None,
+    status: Annotated[str | None, typer.Option(help="processing, succeeded, failed or skipped.")] = None,
+    maximum: MaximumOption = 100,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per file.")] = False,
+) -> int:
+    """List the files that a csv stack began on a day, newest first, with their outcome or progress. Exit 1 if none."""
+    from cli.csv_files import run_csv_files
+
+    return run_csv_files(stack, day.date() if day else None, status, maximum, as_json=as_json)
 
 
 @command(csv_app, "report")

@@ -43,11 +43,11 @@ def reconciler_part(
             queue.grant_look_at_dead_letters(),
             table.grant_read(),
             table.grant_complete(),
-            alerts.grant_publish(),
+            alerts.grant_alert(config.alarms.runbook),
             *adds.outcome_grants,
         ],
         environment={
-            "TIME_INDEX_SHARDS": str(config.storage.time_index_shards if config.storage.time_index else 0),
+            "TIME_INDEX_SHARDS": str(config.storage.time_index_shards),
             "ITEMS_EXPIRE_AFTER_DAYS": str(config.storage.items_expire_after_days),
         },
         opts=runtime.opts,

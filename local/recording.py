@@ -91,7 +91,8 @@ def synthesise(
 
 
 def _plain(resource: Registration) -> dict[str, Any]:
-    return {key: value for key, value in resource.inputs.items() if isinstance(value, str | bool | int)}
+    plain = {key: value for key, value in resource.inputs.items() if isinstance(value, str | bool | int)}
+    return plain | {key: value for key, value in resource.inputs.items() if key == "environment"}
 
 
 class Recorder:

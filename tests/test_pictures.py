@@ -8,11 +8,17 @@ import pytest
 
 from benchmarks import pictures
 from benchmarks.plot import Chart
-from tests.graphs import ROOT
+from tests.graphs import ROOT, SAMPLES
 
 IMAGES = sorted((ROOT / "docs/images").glob("*.svg"))
 SCREENSHOTS = sorted((ROOT / "docs/images").glob("*.png"))
 LARGEST_BYTES, LARGEST_SCREENSHOT_BYTES = 40_000, 150_000
+
+
+def test_the_charts_of_a_burst_are_what_the_plan_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(SAMPLES)
+    for name, drawn in pictures.plan_charts().items():
+        assert (ROOT / f"docs/images/{name}.svg").read_text() == drawn, "run: make pictures"
 
 
 def test_the_cost_chart_is_what_the_model_says() -> None:

@@ -132,6 +132,7 @@ RUN_IN = {
     "erase": "tests/cli/test_erase.py",
     "diff": "tests/cli/test_diff.py",
     "faults": "tests/emulator/stacks/test_game_day.py",
+    "plan": "tests/cli/test_plan.py",
     "local": "tests/emulator/cli/test_local.py",
     "replay": "tests/cli/test_replay.py",
     "remove-readings": "tests/emulator/iot/test_iot_pipeline.py",

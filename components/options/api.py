@@ -197,6 +197,16 @@ class WorkerOptions(PolledOptions, StartOptions):
     """Pause processing during outages. Default: off."""
 
     @model_validator(mode="after")
+    def _a_circuit_sets_the_concurrency(self) -> Self:
+        # After an outage it raises the mapping's maximum concurrency in steps, which provisioned pollers exclude.
+        if self.circuit_breaker and self.provisioned_pollers:
+            raise ValueError(
+                "circuit_breaker and provisioned_pollers do not go together: the circuit limits the worker's "
+                "concurrency after an outage, and Lambda refuses that with provisioned pollers; choose one",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _snapshots_are_small(self) -> Self:
         # https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html (Supported features and limitations)
         if self.snap_start and self.ephemeral_storage_mb > FREE_STORAGE_MB:
@@ -227,9 +237,11 @@ class StorageOptions(ProtectionOptions):
     """Append what became of each batch's events, with the events, as gzipped JSON Lines to
     `archive/type=…/dt=…/hour=…/` (docs/archive.md). Default: off."""
     time_index: bool = True
-    """Serve `GET /events`. `false` saves one index write per event; the route then answers 404."""
+    """Serve `GET /events`. `false` saves one index write per event; the route then answers 404. Items have the keys of
+    the index all the same, so that one that is made later has all of them."""
     time_index_shards: Annotated[int, Field(ge=1, le=64)] = 8
-    """Partitions that the events of a day are spread over; each takes about 1,000 events a second."""
+    """Partitions that the events of a day are spread over; each takes about 1,000 events a second. There may be more
+    later, not fewer."""
     items_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
     """Days that an event's item is kept after its last change, and duplicates are detected."""
     results_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90

@@ -95,7 +95,7 @@ class Ingest:
             case "GET /events/{id}":
                 known_parameters(request, ())
                 return self._show(request.event_id)
-            case "GET /events" if self._settings.time_index_shards:
+            case "GET /events" if self._settings.time_index:
                 parameters = known_parameters(request, PARAMETERS)
                 return response(200, list_events(self._table, parameters, self._settings.items_expire_after_days))
             case "GET /events":
@@ -112,7 +112,8 @@ class Ingest:
         if item is None or item["status"] == "accepting":
             raise NotFoundError("no_such_event", "there is no event with this id")
         shown = description(item)
-        if key := item.get("result_key"):
+        # Without a bucket the operator has let go of results that are in it: docs/changes.md.
+        if (key := item.get("result_key")) and self._settings.bucket_name:
             from handlers.api import objects  # noqa: PLC0415  only such a result needs S3
 
             shown["result_url"] = objects.result_url(self._settings.bucket_name, key)

@@ -26,6 +26,7 @@ from handlers.api.reporting import tell
 from handlers.api.settings import ReconcilerSettings
 from handlers.api.table import EventTable
 from handlers.shared import aws, metrics
+from handlers.shared.alerts import AlertTopic
 from handlers.shared.context import LambdaContext
 from handlers.shared.dead_letters import DeadLetters
 from handlers.shared.letters import UNKNOWN, Cause, Found, Letter, Wanted
@@ -122,7 +123,7 @@ class Reconciler:
             name = f"alert#moved#{cause}"
             # Claimed afterwards: an alert that was claimed and not published would be missing for an hour.
             if not self._table.is_claimed(name, minutes=ALERT_MINUTES):
-                notices.publish_failures(self._settings.alerts_topic_arn, self._service, cause, failures)
+                notices.publish_failures(AlertTopic.of(self._settings, self._service), cause, failures)
                 self._table.claim_minute(name, minutes=ALERT_MINUTES)
 
 

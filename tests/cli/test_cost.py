@@ -148,6 +148,7 @@ def test_provisioned_concurrency_is_billed_by_the_hour() -> None:
         ({"api": {"snap_start": True}}, ["SnapStart's cache and restores"]),
         ({"worker": {"snap_start": True}}, ["SnapStart's cache and restores"]),
         ({"worker": {"ephemeral_storage_mb": 513}}, ["the worker's ephemeral storage above 512 MB"]),
+        ({"worker": {"provisioned_pollers": {}}}, ["provisioned pollers"]),
     ],
 )
 def test_snapshots_and_larger_storage_are_named_as_not_counted(options: dict[str, Any], expected: list[str]) -> None:

@@ -28,6 +28,7 @@ WORKER = {
     **EVENTS,
     "DEAD_LETTER_QUEUE_URL": "https://dead",
     "ALERTS_TOPIC_ARN": "arn:topic",
+    "ALERTS_RUNBOOK": "docs/alarms.md",
     "PROCESSOR": "processors.echo:process",
     "MAX_ATTEMPTS": "5",
     "BACKOFF_BASE_SECONDS": "2",
