@@ -373,6 +373,14 @@ def permissions(stack: StackOption = "dev", *, as_json: JsonOption = False) -> i
 
 
 @command(app)
+def package(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
+    """Show the sizes of what each function is deployed with, and what weighs most. Builds the layers."""
+    from cli.package import run_package
+
+    return run_package(stack, as_json=as_json)
+
+
+@command(app)
 def cost(
     stack: StackOption = "dev",
     events_per_month: Annotated[
