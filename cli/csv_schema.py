@@ -74,7 +74,7 @@ def _athena(types: Mapping[str, str], output_format: str, location: str) -> list
 
 
 def _duckdb(types: Mapping[str, str], output_format: str, location: str) -> list[str]:
-    # Without hive_partitioning = false a name like `date=x.csv` in a key would become a column.
+    # Without hive_partitioning = false a name like `date=x.csv` in a key of a former release would become a column.
     files = _text_of_sql(f"{location}/**/*.{output_format}")
     if output_format == "parquet":
         read = f"read_parquet({files}, union_by_name = true, hive_partitioning = false)"

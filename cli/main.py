@@ -395,22 +395,54 @@ def permissions(stack: StackOption = "dev", *, as_json: JsonOption = False) -> i
 
 
 @command(app)
+def package(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
+    """Show the sizes of what each function is deployed with, and what weighs most. Builds the layers."""
+    from cli.package import run_package
+
+    return run_package(stack, as_json=as_json)
+
+
+@command(app)
 def cost(
     stack: StackOption = "dev",
-    events_per_month: Annotated[int, typer.Option(min=0, help="Events received in a month.")] = 1_000_000,
-    events_per_request: Annotated[int, typer.Option(min=1, max=500, help="Events in one request.")] = 1,
-    event_bytes: Annotated[int, typer.Option(min=2, max=1_000_000, help="Size of an event, and of its result.")] = 500,
+    events_per_month: Annotated[
+        int | None, typer.Option(min=0, help="api: events received in a month. Default: 1,000,000.")
+    ] = None,
+    events_per_request: Annotated[
+        int | None, typer.Option(min=1, max=500, help="api: events in one request. Default: 1.")
+    ] = None,
+    event_bytes: Annotated[
+        int | None, typer.Option(min=2, max=1_000_000, help="api: size of an event, and of its result. Default: 500.")
+    ] = None,
+    gb_per_month: Annotated[
+        float | None, typer.Option(min=0, help="csv: gigabytes uploaded in a month. Default: 100.")
+    ] = None,
+    file_mb: Annotated[float | None, typer.Option(min=0.001, help="csv: size of a file. Default: 50.")] = None,
+    readings_per_month: Annotated[
+        int | None, typer.Option(min=0, help="iot: readings uploaded in a month. Default: 10,000,000.")
+    ] = None,
+    readings_per_object: Annotated[
+        int | None, typer.Option(min=1, help="iot: readings in one upload. Default: 100.")
+    ] = None,
     prices: Annotated[
         str | None, typer.Option(metavar="FILE", help="A price table of your own, like cli/prices.json.")
     ] = None,
     *,
     as_json: JsonOption = False,
 ) -> int:
-    """Estimate the monthly cost of a stack of the variant api, by service."""
-    from cli.cost import run_cost
-    from cli.cost_model import Traffic
+    """Estimate the monthly cost of a stack, by service."""
+    from cli.cost import Volume, run_cost
 
-    return run_cost(stack, Traffic(events_per_month, events_per_request, event_bytes), prices, as_json=as_json)
+    volume = Volume(
+        events_per_month,
+        events_per_request,
+        event_bytes,
+        gb_per_month,
+        file_mb,
+        readings_per_month,
+        readings_per_object,
+    )
+    return run_cost(stack, volume, prices, as_json=as_json)
 
 
 @command(app)

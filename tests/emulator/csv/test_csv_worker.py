@@ -135,12 +135,13 @@ def test_a_new_version_is_a_new_run(files: Files) -> None:
 
 
 @pytest.mark.parametrize("key", ["raw/../../etc/passwd", "raw/./..", "raw//a", "../processed/x.csv", "raw/\x00.csv"])
-def test_a_key_is_a_name_and_no_path_so_that_outputs_stay_below_their_prefix(key: str) -> None:
+def test_a_key_is_a_name_and_no_part_of_the_keys_of_outputs(key: str) -> None:
     (file,) = read_notification(notification(key=quote_plus(key)))
     assert file.key == key
-    output = file.output_key("processed/", "raw/", ".jsonl")
-    assert output.startswith("processed/")
-    assert output.endswith(f"/{file.id}.jsonl")
+    output = file.output_key("processed/", "2026-11-21T08:00:00.000000Z", ".jsonl", 2)
+    assert re.fullmatch(rf"processed/2026/11/21/[0-9a-f]{{16}}-{file.id}-2\.jsonl", output)
+    other = File(file.bucket, f"{key}x", "", file.etag, 0, {})
+    assert other.key_mark != file.key_mark == File(file.bucket, key, "v", "other", 1, {}).key_mark
 
 
 def test_of_a_name_that_stands_twice_in_a_notification_the_last_counts() -> None:
@@ -755,6 +756,74 @@ def test_reprocess_says_what_it_needs(files: Files) -> None:
     assert "leave --prefix and --since out" in reprocess(files, "--key", "raw/a.csv", "--since", "1h")
     assert "must begin with raw/" in reprocess(files, "--prefix", "processed/")
     assert reprocess(files, "--key", "raw/none.csv") == {"dry_run": False, "keys": []}
+
+
+def test_a_file_that_is_put_again_after_its_item_has_expired_replaces_its_outputs(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(10))
+    files.drain()
+    reprocess(files, "--key", "raw/a.csv")
+    files.drain()
+    assert files.pointer("raw/a.csv")["generation"] == "1"
+    files.root("dynamodb").delete_item(TableName=files.outputs["table_name"], Key={"id": {"S": files.item()["id"]}})
+    files.upload("raw/a.csv", HEADER + rows(10))
+    files.drain()
+    pointer = files.pointer("raw/a.csv")
+    assert (pointer["generation"], files.item()["is_current"]) == ("0", True)
+    assert {*files.objects("processed/")} == {pointer["processed_key"]} == {files.item()["processed_key"]}
+
+
+def store_as_a_former_release(files: Files, item: Json) -> list[str]:
+    """Move the outputs of a file to the keys of former releases. Return these keys."""
+    file = File(item["bucket"], item["key"], "", item["etag"], 0, {})
+    moved = {}
+    for name in ("processed", "rejected"):
+        key = file.former_output_key(f"{name}/", "raw/", ".jsonl.gz")
+        target = {"Bucket": files.outputs["output_bucket"], "Key": key}
+        files.root("s3").put_object(**target, Body=files.objects(item[f"{name}_key"])[item[f"{name}_key"]])
+        files.root("s3").delete_object(**{**target, "Key": item[f"{name}_key"]})
+        moved[f"{name}_key"] = key
+    for item_id in (item["id"], f"current:{item['bucket']}/{item['key']}"):
+        files.root("dynamodb").update_item(
+            TableName=files.outputs["table_name"],
+            Key={"id": {"S": item_id}},
+            UpdateExpression=f"SET {', '.join(f'{name} = :{name}' for name in moved)}",
+            ExpressionAttributeValues={f":{name}": {"S": key} for name, key in moved.items()},
+        )
+    return list(moved.values())
+
+
+@pytest.mark.parametrize("again", ["corrected", "reprocessed"])
+def test_outputs_that_a_former_release_stored_by_name_are_superseded(files: Files, again: str) -> None:
+    files.settings = {"output_versions": "latest"}
+    files.upload("raw/a/b.csv", HEADER + rows(10))
+    files.drain()
+    former = store_as_a_former_release(files, files.item())
+    assert former[0] == f"processed/a/b.csv/{files.item()['id']}.jsonl.gz"
+    if again == "corrected":
+        files.upload("raw/a/b.csv", HEADER + rows(20))
+    else:
+        reprocess(files, "--key", "raw/a/b.csv")
+    files.drain()
+    pointer = files.pointer("raw/a/b.csv")
+    left = {*files.objects("processed/"), *files.objects("rejected/")}
+    assert left == {pointer["processed_key"], pointer["rejected_key"]}
+    assert not left & {*former}
+
+
+def test_outputs_of_a_worker_of_a_former_release_that_died_before_it_said_so_are_removed(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(10))
+    records = files.receive()
+    with patch.object(objects, "put_report", side_effect=TimeoutError("the table")):
+        files.deliver(records)
+    item = files.item()
+    assert item["status"] == "processing"
+    file = File(item["bucket"], item["key"], "", item["etag"], 0, {})
+    former = file.former_output_key("processed/", "raw/", ".jsonl.gz")
+    files.root("s3").put_object(Bucket=files.outputs["output_bucket"], Key=former, Body=b"")
+    files.show_again(records)
+    files.drain()
+    assert set(files.objects("processed/")) == {files.item()["processed_key"]}
+    assert files.item()["status"] == "succeeded"
 
 
 def test_an_object_of_another_suffix_is_reported_and_not_read(files: Files) -> None:

@@ -67,7 +67,7 @@ def read(
     file: File, file_format: FileFormat, blocks: int, settings: CsvWorkerSettings = SETTINGS
 ) -> tuple[list[Any], dict[str, Any], int]:
     """Read a file in runs of some blocks each. Return the processed rows, the report and the number of runs."""
-    item: dict[str, Any] = {"owner": "run"}
+    item: dict[str, Any] = {"owner": "run", "started_at": "2026-11-20T08:00:00.000000Z"}
     for number in range(1, 100):
         run = Run(settings, file_format, file, cast("FileItem", item))
         if run.read(Clock(blocks)):
