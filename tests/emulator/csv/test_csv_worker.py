@@ -712,6 +712,21 @@ def test_uploads_are_read_again_after_a_rule_was_fixed_and_their_former_outputs_
     }
 
 
+def test_uploads_whose_messages_are_lost_are_read_when_they_are_announced_again(files: Files) -> None:
+    purge = {"QueueUrl": files.outputs["queue_url"]}
+    files.upload("raw/begun.csv", HEADER + rows(400))
+    files.worker().handle(files.receive(), Time(3))
+    assert files.item()["status"] == "processing"
+    files.upload("raw/unread.csv", HEADER + rows(3))
+    files.root("sqs").purge_queue(**purge)
+    # The lease of the run that died ends with its function's time.
+    files.show_again([])
+    assert reprocess(files, "--prefix", "raw/")["keys"] == ["raw/begun.csv", "raw/unread.csv"]
+    files.drain()
+    found = {item["key"]: (item["status"], int(item["rows"])) for item in files.items().values()}
+    assert found == {"raw/begun.csv": ("succeeded", 400), "raw/unread.csv": ("succeeded", 3)}
+
+
 def test_the_files_of_a_day_are_listed_by_status_with_their_outcome(files: Files) -> None:
     files.upload("raw/a.csv", HEADER + rows(7))
     files.upload("raw/b\x1b.csv", b"no,such,columns\n")
