@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Rows, Size
+from benchmarks.pictures import LEAN, naive_dollars
 from cli.cost import PRICES, read_prices
 from cli.cost_model import Traffic, monthly_usage
 from components.config import load
@@ -21,12 +22,7 @@ from local.recording import synthesise
 SAMPLES = Path(__file__).parents[1] / "tests/samples"
 MILLION, EVENT_BYTES = 1_000_000, 500
 # So many events a month that what a schedule costs is in neither of the two months that are compared.
-FEWER, MORE = 30 * MILLION, 60 * MILLION
-LEAN = {
-    "api": {"track": False},
-    "storage": {"results": "inline", "time_index": False},
-    "worker": {"batch_size": 100, "batching_window_seconds": 1},
-}
+FEWER, MORE = 100 * MILLION, 200 * MILLION
 LEAN_ROW = "lean (track: false, results: inline, no index), 100 to a request"
 
 
@@ -50,6 +46,7 @@ def dollars(config: dict[str, Any], events_a_request: int) -> dict[str, float]:
 def measure(_size: Size) -> Rows:
     """Return dollars per million events."""
     bills = {
+        "naive pipeline, 1 to a request": {"usd": naive_dollars(read_prices(str(PRICES)), MILLION)},
         "default options, 1 to a request": dollars({}, 1),
         "default options, 100 to a request": dollars({}, 100),
         LEAN_ROW: dollars(LEAN, 100),

@@ -238,6 +238,7 @@ def upload(aws: "Clients", outputs: Mapping[str, str], body: Any) -> dict[str, A
 
 def run_worker(up: "Running", path: Path, output_format: str) -> dict[str, Any]:
     """Run the worker once. `up` runs the csv stack, with the event source mapping disabled."""
+    from handlers.csv.files import File  # noqa: PLC0415  not in the processes that are measured
     from local.services import Clients  # noqa: PLC0415
 
     aws, outputs = Clients(up.emulator), up.outputs
@@ -249,8 +250,10 @@ def run_worker(up: "Running", path: Path, output_format: str) -> dict[str, Any]:
         (function,) = up.engine.functions
         environment = {**up.environment(), **function.environment, "OUTPUT_FORMAT": output_format}
         result = run("worker", Path(file.name), environment)
-    name = json.loads(record["body"])["Records"][0]["s3"]["object"]["key"].removeprefix("raw/")
-    (listed,) = aws("s3").list_objects_v2(Bucket=outputs["output_bucket"], Prefix=f"reports/{name}/")["Contents"]
+    key = json.loads(record["body"])["Records"][0]["s3"]["object"]["key"]
+    mark = File(outputs["input_bucket"], key, "", "", 0, {}).key_mark
+    reports = aws("s3").list_objects_v2(Bucket=outputs["output_bucket"], Prefix="reports/")["Contents"]
+    (listed,) = (each for each in reports if f"/{mark}-" in each["Key"])
     report = json.loads(aws("s3").get_object(Bucket=outputs["output_bucket"], Key=listed["Key"])["Body"].read())
     stored = aws("s3").get_object(Bucket=outputs["output_bucket"], Key=report["processed_key"])["Body"]
     return {**result, "found": {**_found(report), "processed": _stored_rows(stored, output_format)}}

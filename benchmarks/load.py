@@ -22,6 +22,8 @@ from local.services import Clients
 
 SAMPLES = Path(__file__).parents[1] / "tests/samples"
 CLIENTS = (1, 8, 32)
+# The functions' processes start with the first requests: a few at once, so that none waits too long for a core.
+WARMING_CLIENTS = (1, 4, 8, 16, 24, 32)
 PERCENTILES = (50, 90, 99)
 WAIT_SECONDS = 120
 LOOK_SECONDS = 0.1
@@ -83,8 +85,8 @@ def measure(size: Size) -> Rows:
     rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with running(load_project(SAMPLES, "dev").with_config({"storage": {"results": "inline"}})) as up:
         load = Load(up)
-        # The functions' processes start with the first requests.
-        load.run(max(CLIENTS), max(size.load_events // 2, *CLIENTS))
+        for clients in WARMING_CLIENTS:
+            load.run(clients, 2 * clients)
         for _ in range(size.rounds):
             for clients in CLIENTS:
                 seconds, latencies = load.run(clients, size.load_events)

@@ -114,7 +114,7 @@ GOALS: Sequence[Goal] = (
         "ratio_tutorial",
         0.20,
         "{:.2f}",
-        "two thirds are imports of the standard library and TLS, whose authorities each client loads",
+        "half is imports of the standard library and Powertools' Logger; TLS is much of the rest",
     ),
     Goal(
         "cold start of ingest to `GET /health`, over the tutorial's",
@@ -143,7 +143,7 @@ GOALS: Sequence[Goal] = (
         "usd",
         0.90,
         "{:.2f}",
-        "0.63 is the one write; logs, the worker's read and SQS are the rest",
+        "0.63 is the one write; the worker's read, logs and SQS are the rest",
     ),
     Goal(
         "CSV rows per CPU second, defaults",

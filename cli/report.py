@@ -36,6 +36,7 @@ def run_report(stack: str, since: datetime | None, until: datetime | None, *, as
         EventReader(table, time_index_shards=config.storage.time_index_shards),
         queue_url=queue,
         dead_letter_queue_url=dead_letter_queue,
+        items_expire_after_days=config.storage.items_expire_after_days,
         service=f"{counted.project.name}-{stack}",
     )
     report = reporter.report(Window("on demand", since, until))

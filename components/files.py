@@ -44,8 +44,15 @@ class Uploads(pulumi.ComponentResource):
         self.register_outputs({})
 
 
+DAY_INDEX = "by-day"
+
+
 class FileTable(pulumi.ComponentResource):
-    """One item a file, by `id`, expired by `expires_at`: see handlers/csv/files.py. Billed by request."""
+    """One item a file, by `id`, expired by `expires_at`: see handlers/csv/files.py. Billed by request.
+
+    The index `by-day` lists the files that were begun on a day by their status and time. It has keys only, which change
+    when a file is begun and when it is done, and not with a checkpoint.
+    """
 
     def __init__(self, name: str, options: ProtectionOptions, *, opts: ResourceOptions | None = None) -> None:
         super().__init__("datapipeline:index:FileTable", name, None, opts)
@@ -53,7 +60,17 @@ class FileTable(pulumi.ComponentResource):
             name,
             billing_mode="PAY_PER_REQUEST",
             hash_key="id",
-            attributes=[{"name": "id", "type": "S"}],
+            attributes=[{"name": name, "type": "S"} for name in ("id", "day", "status_time")],
+            global_secondary_indexes=[
+                {
+                    "name": DAY_INDEX,
+                    "key_schemas": [
+                        {"attribute_name": "day", "key_type": "HASH"},
+                        {"attribute_name": "status_time", "key_type": "RANGE"},
+                    ],
+                    "projection_type": "KEYS_ONLY",
+                }
+            ],
             ttl={"attribute_name": "expires_at", "enabled": True},
             point_in_time_recovery={"enabled": options.point_in_time_recovery},
             deletion_protection_enabled=options.deletion_protection,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pulumi
@@ -74,9 +75,14 @@ class Notifications(pulumi.ComponentResource):
         self.arn = topic.arn
         self.register_outputs({"arn": self.arn})
 
-    def grant_publish(self, variable: str = "ALERTS_TOPIC_ARN") -> Grant:
+    def grant_publish(self, variable: str) -> Grant:
         """To publish; the function learns the topic from `variable`."""
         return Grant(("sns:Publish",), (self.arn,), {variable: self.arn}, why=f"publish to {self._name}")
+
+    def grant_alert(self, runbook: str) -> Grant:
+        """To alert people; the function learns the topic, and the runbook that each alert links to."""
+        grant = self.grant_publish("ALERTS_TOPIC_ARN")
+        return replace(grant, environment={**grant.environment, "ALERTS_RUNBOOK": runbook})
 
     def alarms(self, label: str) -> dict[str, Alarm]:
         """An alarm on notifications that could not be delivered, if any subscription can fail for good."""

@@ -16,6 +16,8 @@ from components.runtime import Runtime
 from components.scheduled_function import ScheduledFunction, Timetable
 from components.table import Table
 
+# The item with which handlers/api/report_notes.py remembers.
+REPORT_NOTES = "report#notes"
 # The prefix that handlers/api/summary.py writes to.
 REPORTS = "reports/"
 # A large window takes as long as the function may run, and then says that it is not complete.
@@ -61,6 +63,7 @@ class Reports(pulumi.ComponentResource):
             grants=[
                 table.grant_list(),
                 table.grant_read(),
+                table.grant_make(REPORT_NOTES),
                 queue.grant_measure(),
                 bucket.grant_write(REPORTS),
                 self.topic.grant_publish("REPORTS_TOPIC_ARN"),
@@ -85,7 +88,10 @@ def reports_part(
         queue=queue,
         bucket=bucket,
         runtime=runtime,
-        environment={"TIME_INDEX_SHARDS": str(config.storage.time_index_shards)},
+        environment={
+            "TIME_INDEX_SHARDS": str(config.storage.time_index_shards),
+            "ITEMS_EXPIRE_AFTER_DAYS": str(config.storage.items_expire_after_days),
+        },
         opts=runtime.opts,
     )
     return Part(

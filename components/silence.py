@@ -25,7 +25,7 @@ def silence_part(
         handler="handlers.iot.watcher.handler",
         runtime=runtime,
         size=SIZE,
-        grants=[table.grant_find_due(), table.grant_keep_states(), alerts.grant_publish()],
+        grants=[table.grant_find_due(), table.grant_keep_states(), alerts.grant_alert(config.alarms.runbook)],
         environment={},
         opts=runtime.opts,
     )

@@ -1,6 +1,7 @@
 """The function behind a queue."""
 
 from collections.abc import Iterable, Mapping
+from typing import TypedDict
 
 import pulumi
 import pulumi_aws as aws
@@ -8,7 +9,7 @@ from pulumi import Input, ResourceOptions
 
 from components.function import Function, Size
 from components.grants import Grant
-from components.options.common import StartOptions
+from components.options.common import PolledOptions, StartOptions
 from components.queue import Queue
 from components.runtime import Runtime
 
@@ -52,11 +53,23 @@ class Worker(pulumi.ComponentResource):
             # A FIFO queue accepts none.
             maximum_batching_window_in_seconds=options.batching_window_seconds or None,
             function_response_types=["ReportBatchItemFailures"],
-            # Not reserved concurrency: a throttled poller spends receives, which dead-letters messages unprocessed.
-            scaling_config={"maximum_concurrency": options.maximum_concurrency},
+            **_scaling(options),
             # The circuit breaker disables and enables it; `pulumi up` must not revert that.
             opts=ResourceOptions(parent=self, depends_on=[self.function], ignore_changes=["enabled"]),
         )
         self.mapping_id = mapping.uuid
         self.mapping_arn = mapping.arn
         self.register_outputs({"function": self.function.name})
+
+
+class _Scaling(TypedDict, total=False):
+    scaling_config: aws.lambda_.EventSourceMappingScalingConfigArgsDict
+    provisioned_poller_config: aws.lambda_.EventSourceMappingProvisionedPollerConfigArgsDict
+
+
+def _scaling(options: PolledOptions) -> _Scaling:
+    """Return the limit on batches at the same time, in the one of two forms that AWS accepts."""
+    if pollers := options.provisioned_pollers:
+        return {"provisioned_poller_config": {"minimum_pollers": pollers.minimum, "maximum_pollers": pollers.maximum}}
+    # Not reserved concurrency: a throttled poller spends receives, which dead-letters messages unprocessed.
+    return {"scaling_config": {"maximum_concurrency": options.maximum_concurrency}}

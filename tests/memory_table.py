@@ -183,9 +183,10 @@ class MemoryDynamoDB:
 
     def query(self, *, TableName: str, **request: Any) -> Mapping[str, Any]:  # noqa: N803  botocore's name
         table, values = self.tables[TableName], request["ExpressionAttributeValues"]
+        names = request.get("ExpressionAttributeNames", {})
         keys = table.indexes[request["IndexName"]] if "IndexName" in request else table.keys
         every = [item for item in table.items.values() if all(name in item for name in keys)]
-        every = [item for item in every if _holds(request["KeyConditionExpression"], item, values, {})]
+        every = [item for item in every if _holds(request["KeyConditionExpression"], item, values, names)]
         every.sort(key=lambda item: plain(item)[keys[-1]], reverse=not request.get("ScanIndexForward", True))
         if start := request.get("ExclusiveStartKey"):
             every = every[[table.key(item) for item in every].index(table.key(start)) + 1 :]

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from cli.csv_files import STATUSES, files_of
 from handlers.api.events import Envelope, received_times
 from handlers.api.identity import new_id
-from handlers.api.items import Completion, description
+from handlers.api.items import Completion, description, is_lost
 from handlers.api.table import EventTable
-from handlers.csv.files import FAILED, SUCCEEDED, File, FileItem, FileTable, LostError, Pointer, Upload
+from handlers.csv.file_table import FileTable, LostError
+from handlers.csv.files import FAILED, PROCESSING, SUCCEEDED, File, FileItem, Pointer, Upload
 from handlers.iot.alerting import DeviceState
 from handlers.iot.readings import Reading, first_key
 from handlers.iot.silence import Hearing
@@ -129,6 +131,36 @@ def notes_are_written_with_and_without_an_item() -> None:
     assert description(item)["next_attempt_at"] == "later"
 
 
+def an_attempt_is_marked_by_one_of_two_workers_that_read_the_same_item() -> None:
+    table, (known, new) = events(), envelopes(2)
+    table.record_queued([known])
+    read = table.read([known.id])
+    for envelope in (known, new):
+        assert table.mark(envelope, 1, 1_000, "message", 1, read.get(envelope.id)) is None
+        found = table.mark(envelope, 1, 1_000, "another", 1, read.get(envelope.id))
+        assert found is not None
+        assert (found["attempts"], found.get("noted_message_id")) == (1, "message")
+
+
+def a_lost_message_is_declared_lost_and_sent_again_once_unless_something_was_recorded_since() -> None:
+    table, (lost, done) = events(), envelopes(2)
+    table.record_queued([lost, done])
+    read = table.read([lost.id, done.id])
+    assert not any(is_lost(item, 3_600) for item in read.values())
+    events(items_expire_after_days=8).complete([succeeded(done)], known=[done.id])
+    assert table.declare_lost(list(read.values())) == 1
+    (declared,) = table.read([lost.id]).values()
+    assert (is_lost(declared, 3_600), declared["status"]) == (True, "queued")
+    later = events(items_expire_after_days=8)
+    later.record_resent([declared])
+    (resent,) = later.read([lost.id]).values()
+    assert (is_lost(resent, 3_600), resent.get("lost")) == (False, None)
+    assert resent.get("sent_at") == pytest.approx(time.time(), abs=60)
+    # Another repeat, which read the item before, too.
+    events(items_expire_after_days=9).record_resent([declared])
+    assert later.read([lost.id])[lost.id]["expires_at"] == resent["expires_at"]
+
+
 def every_write_puts_the_expiry_of_an_item_off() -> None:
     sent, later = envelopes(4), events(items_expire_after_days=30)
     plain, marked, done, moved = sent
@@ -228,13 +260,6 @@ def the_index_lists_events_newest_first_and_page_by_page() -> None:
     assert sorted(found) == sorted(ids[:10])
 
 
-def without_an_index_items_are_in_none() -> None:
-    table, (envelope,) = events(time_index_shards=0), envelopes()
-    table.record_queued([envelope])
-    day = date.fromisoformat(envelope.received_at[:10])
-    assert events().newest(day, "9999", envelope.received_at, 10) == []
-
-
 # The table of files
 
 FILE = File("bucket", "raw/a.csv", "v1", "etag", 12, {})
@@ -255,6 +280,7 @@ def a_file_is_claimed_by_one_run_until_its_lease_is_over() -> None:
     assert claimed(table, file, "two", now=200) is None
     again = claimed(table, file, "two", now=201, until=300)
     assert (again["owner"], again["attempts"], again["started_at"]) == ("two", 2, "then")
+    assert (again["day"], again["status_time"]) == ("then", "processing#then")
 
 
 def a_run_that_lost_its_file_changes_nothing() -> None:
@@ -264,7 +290,7 @@ def a_run_that_lost_its_file_changes_nothing() -> None:
     for change in (
         lambda: table.release(file.id, "one", "late"),
         lambda: table.restart(file.id, "one"),
-        lambda: table.finish(file.id, "one", {"status": FAILED}),
+        lambda: table.finish(file.id, "one", {"status": FAILED, "completed_at": "end"}),
         lambda: table.checkpoint(file.id, "one", {"state_key": "s", "offset": 1, "rows": 1}, keep=True),
     ):
         with pytest.raises(LostError):
@@ -289,14 +315,23 @@ def a_checkpoint_resets_the_attempts_and_a_restart_removes_it() -> None:
 def a_finished_file_keeps_its_numbers_and_is_begun_again_once() -> None:
     table, file = FileTable(FILES), of_key("finish")
     claimed(table, file, "one")
-    outcome = {"status": FAILED, "success_rate": 0.25, "rows": 4, "reason": "r", "failed_message_id": "m"}
+    outcome = {
+        "status": FAILED,
+        "completed_at": "end",
+        "success_rate": 0.25,
+        "rows": 4,
+        "reason": "r",
+        "failed_message_id": "m",
+    }
     item = table.finish(file.id, "one", {**outcome, "processed_key": None})
     assert (item["success_rate"], item["rows"], item["processed_key"], item["settled"]) == (0.25, 4, None, False)
+    assert (item["day"], item["status_time"]) == ("then", "failed#end")
     assert claimed(table, file, "two", now=999) is None
     table.settle(file.id)
     again = begun_again(table, file, item, "two")
     assert again is not None
     assert (again["status"], again["attempts"], again["started_at"]) == ("processing", 1, "now")
+    assert (again["day"], again["status_time"]) == ("now", "processing#now")
     assert (again["sequencer"], again["generation"], again["owner"]) == ("9", 1, "two")
     assert not {"reason", "error", "settled", "rows", "failed_message_id", "success_rate"} & set(again)
     # As two others saw it that were slower.
@@ -307,6 +342,33 @@ def a_file_that_is_unknown_has_no_item_and_is_not_settled() -> None:
     table = FileTable(FILES)
     table.settle("unknown")
     assert table.read("unknown") is None
+
+
+def files_are_listed_by_the_day_on_which_they_were_begun() -> None:
+    table, upload = FileTable(FILES), Upload(sequencer="9", uploaded_at="now")
+
+    def begin(key: str, at: str) -> File:
+        file = of_key(f"listed/{key}")
+        table.claim(file, "one", now=100, until=200, started_at=at, expires_at=9_999)
+        return file
+
+    def end(file: File, status: str, at: str) -> FileItem:
+        done = table.finish(file.id, "one", {"status": status, "completed_at": at, "report_key": file.key})
+        table.settle(file.id)
+        return done
+
+    def listed(day: int, *statuses: str) -> list[str]:
+        found = files_of(Table(FILES), date(2026, 11, day), statuses or STATUSES)
+        return [item["key"].removeprefix("listed/") for item in found]
+
+    a, b, _, d = (begin(key, f"2026-11-20T0{hour}:00") for hour, key in enumerate("abcd", 1))
+    end(a, SUCCEEDED, "2026-11-20T09:00")
+    last = end(b, FAILED, "2026-11-21T01:00")
+    end(d, SUCCEEDED, "2026-11-20T08:00")
+    assert listed(20) == ["b", "a", "d", "c"]
+    assert (listed(20, SUCCEEDED), listed(20, FAILED), listed(20, PROCESSING)) == (["a", "d"], ["b"], ["c"])
+    table.begin_again(b, last, "two", until=300, started_at="2026-11-21T02:00", upload=upload)
+    assert (listed(20), listed(21), listed(22)) == (["a", "d", "c"], ["b"], [])
 
 
 def a_pointer_moves_only_from_where_it_was_seen() -> None:
@@ -342,7 +404,7 @@ def a_file_that_is_begun_again_keeps_the_keys_of_its_outputs_until_it_succeeds()
     assert again is not None
     assert (again["status"], again["generation"], again["previous_outputs"]) == ("processing", 1, ["p"])
     assert not {"settled", "completed_at", "processed_key", "report_key"} & set(again)
-    table.finish(file.id, "two", {"status": SUCCEEDED, **outputs, "processed_key": "q"})
+    table.finish(file.id, "two", {"status": SUCCEEDED, "completed_at": "then", **outputs, "processed_key": "q"})
     table.settle(file.id)
     seen = table.read(file.id)
     assert seen is not None
@@ -477,6 +539,8 @@ SCENARIOS: list[Callable[[], None]] = [
     a_success_is_final_and_returned_and_a_failure_is_not,
     an_outcome_of_another_event_with_the_same_key_is_refused,
     notes_are_written_with_and_without_an_item,
+    an_attempt_is_marked_by_one_of_two_workers_that_read_the_same_item,
+    a_lost_message_is_declared_lost_and_sent_again_once_unless_something_was_recorded_since,
     every_write_puts_the_expiry_of_an_item_off,
     of_an_event_that_was_received_long_ago_the_item_is_kept_as_long_as_of_a_new_one,
     an_expired_item_is_none_for_what_the_worker_writes,
@@ -485,12 +549,12 @@ SCENARIOS: list[Callable[[], None]] = [
     reads_take_any_number_of_ids_and_each_of_them_once,
     a_read_returns_only_what_it_is_for,
     the_index_lists_events_newest_first_and_page_by_page,
-    without_an_index_items_are_in_none,
     a_file_is_claimed_by_one_run_until_its_lease_is_over,
     a_run_that_lost_its_file_changes_nothing,
     a_checkpoint_resets_the_attempts_and_a_restart_removes_it,
     a_finished_file_keeps_its_numbers_and_is_begun_again_once,
     a_file_that_is_unknown_has_no_item_and_is_not_settled,
+    files_are_listed_by_the_day_on_which_they_were_begun,
     a_pointer_moves_only_from_where_it_was_seen,
     a_file_that_is_begun_again_keeps_the_keys_of_its_outputs_until_it_succeeds,
     readings_are_stored_exactly_and_read_by_time_in_either_order,

@@ -24,7 +24,7 @@ from components.options.webhooks import TIMED, HmacOptions, WebhookOptions
 from components.redrive import REDRIVE_ROUTES
 from components.redrive import SIZE as REDRIVE_SIZE
 from components.variants import api as variant
-from handlers.api import breaker, circuit, counts, ingest, items, objects, reader, reporting, webhooks
+from handlers.api import breaker, circuit, counts, ingest, items, objects, reader, report_notes, reporting, webhooks
 from handlers.api.events import Envelope, received_times
 from handlers.api.identity import new_id
 from handlers.api.ingest import Ingest
@@ -34,7 +34,7 @@ from handlers.api.summary import window_before
 from handlers.api.webhooks import Webhook
 from handlers.csv import columns as csv_columns
 from handlers.csv.column_types import COLUMN_TYPES
-from handlers.csv.files import FileItem
+from handlers.csv.files import DAY_INDEX, FileItem
 from handlers.iot import watcher as iot_watcher
 from handlers.iot import worker as iot_worker
 from handlers.iot.table import DEVICE_INDEX, DUE_INDEX, ReadingItem, StateItem
@@ -107,7 +107,8 @@ def test_the_breaker_function_runs_the_workers_code_in_the_workers_environment()
 
 
 def test_items_that_are_no_events_are_those_that_the_rights_name() -> None:
-    assert (CIRCUIT_ITEM, variant.ID_SECRET) == (circuit.NAME, items.ID_SECRET)
+    named = (CIRCUIT_ITEM, variant.ID_SECRET, reports.REPORT_NOTES)
+    assert named == (circuit.NAME, items.ID_SECRET, report_notes.NAME)
 
 
 @pytest.mark.parametrize("stack", ["dev", "csv"])
@@ -214,15 +215,12 @@ def test_the_schemas_travel_in_the_archive_where_the_function_reads_them() -> No
     assert schemas({"api": {"schemas": ["page_view"]}}) == {"page_view": page_view}
 
 
-def test_the_archive_holds_every_handler_and_processor_and_nothing_compiled() -> None:
+def test_the_worker_s_archive_holds_its_handler_and_every_processor_and_nothing_compiled() -> None:
     function = graph_of().find("aws:lambda/function:Function", "pipeline-worker")
     names = set(function.inputs["code"].assets)
-    sources = {
-        path.relative_to(root).as_posix()
-        for root, folder in ((ROOT, "handlers"), (SAMPLES, "processors"))
-        for path in (root / folder).rglob("*.py")
-    }
-    assert names == sources | {"schemas.json"}
+    processors = {path.relative_to(SAMPLES).as_posix() for path in (SAMPLES / "processors").rglob("*.py")}
+    assert {name for name in names if name.startswith("processors/")} == processors
+    assert all(name.endswith(".py") for name in names)
     module, _, attribute = function.inputs["handler"].rpartition(".")
     assert f"{module.replace('.', '/')}.py" in names
     assert attribute == "handler"
@@ -290,6 +288,15 @@ def test_keys_and_expiry_of_a_table_are_attributes_of_its_items(stack: str, item
     names = {deployed.inputs["hashKey"], deployed.inputs.get("rangeKey", deployed.inputs["hashKey"])}
     for item in items:
         assert names | {deployed.inputs["ttl"]["attributeName"]} <= set(item.__annotations__)
+
+
+def test_the_index_of_the_table_of_files_is_the_one_that_is_queried_and_of_keys_of_its_items() -> None:
+    (deployed,) = graph_of("csv").of_type("aws:dynamodb/table:Table")
+    (index,) = deployed.inputs["globalSecondaryIndexes"]
+    assert (index["name"], index["projectionType"]) == (DAY_INDEX, "KEYS_ONLY")
+    names = [each["attributeName"] for each in index["keySchemas"]]
+    assert names == ["day", "status_time"]
+    assert set(names) <= set(FileItem.__annotations__)
 
 
 def test_the_indexes_of_the_readings_table_are_those_that_are_queried_and_no_reading_is_in_them() -> None:

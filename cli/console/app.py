@@ -285,9 +285,7 @@ class Console:
 
     def _file_list(self, request: Request) -> Values:
         assert self._files is not None  # noqa: S101  as above
-        name = request.query_params.get("name", "")
-        files, has_more = self._files.newest(name)
-        return {"title": "Files", "files": files, "has_more": has_more, "name": name}
+        return self._files.page(request.query_params)
 
     def _file(self, request: Request) -> Values:
         assert self._files is not None  # noqa: S101  as above

@@ -29,6 +29,9 @@ from components.options.webhooks import Webhooks
 STORING_SECONDS = 5
 # With a circuit breaker: detecting an outage takes an attempt or two.
 LEAST_ATTEMPTS = 3
+# A run that holds a message which SQS has deleted meanwhile (15 minutes), and a changed retention, which SQS applies
+# within 15 minutes: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
+LOST_MARGIN_SECONDS = 3_600
 
 
 class JwtOptions(Options):
@@ -194,6 +197,16 @@ class WorkerOptions(PolledOptions, StartOptions):
     """Pause processing during outages. Default: off."""
 
     @model_validator(mode="after")
+    def _a_circuit_sets_the_concurrency(self) -> Self:
+        # After an outage it raises the mapping's maximum concurrency in steps, which provisioned pollers exclude.
+        if self.circuit_breaker and self.provisioned_pollers:
+            raise ValueError(
+                "circuit_breaker and provisioned_pollers do not go together: the circuit limits the worker's "
+                "concurrency after an outage, and Lambda refuses that with provisioned pollers; choose one",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _snapshots_are_small(self) -> Self:
         # https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html (Supported features and limitations)
         if self.snap_start and self.ephemeral_storage_mb > FREE_STORAGE_MB:
@@ -224,9 +237,11 @@ class StorageOptions(ProtectionOptions):
     """Append what became of each batch's events, with the events, as gzipped JSON Lines to
     `archive/type=…/dt=…/hour=…/` (docs/archive.md). Default: off."""
     time_index: bool = True
-    """Serve `GET /events`. `false` saves one index write per event; the route then answers 404."""
+    """Serve `GET /events`. `false` saves one index write per event; the route then answers 404. Items have the keys of
+    the index all the same, so that one that is made later has all of them."""
     time_index_shards: Annotated[int, Field(ge=1, le=64)] = 8
-    """Partitions that the events of a day are spread over; each takes about 1,000 events a second."""
+    """Partitions that the events of a day are spread over; each takes about 1,000 events a second. There may be more
+    later, not fewer."""
     items_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
     """Days that an event's item is kept after its last change, and duplicates are detected."""
     results_expire_after_days: Annotated[int, Field(ge=1, le=3_650)] = 90
@@ -255,8 +270,8 @@ class EventQueueOptions(QueueOptions):
 
     reconciler: Feature | None = None
     """A function that looks each five minutes at what SQS itself moved to the dead letters, and makes those events
-    `failed`: a worker that cannot start cannot say so (docs/dead-letters.md). Default: off. Its alarms cost 0.70
-    USD a month."""
+    `failed`: a worker that cannot start cannot say so. With the time index it also counts events whose messages are
+    lost (docs/dead-letters.md). Default: off. Its alarms cost 0.80 USD a month."""
     fifo: FifoOptions | None = None
     """Process events in order. Default: a standard queue, without ordering."""
 
@@ -319,6 +334,23 @@ class ApiPipelineConfig(CommonOptions):
     """Subscribers of reports; `notifications` has those of alerts and alarms."""
     fault_injection: Feature | None = None
     """Faults for game days, switched with `pipeline faults` (docs/faults.md). Not allowed in `prod`. Default: off."""
+
+    @property
+    def lost_after_seconds(self) -> int:
+        """The age at which no queue can hold an event's message any more, counted from when it was sent.
+
+        A waiting message is in the queue, also while it is hidden, backs off or the circuit is open; SQS deletes it
+        there after the retention. Just before, the worker may have moved it to the dead letters, where its age begins
+        anew. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html
+        """
+        days = self.queue.retention_days + self.queue.dead_letter_retention_days
+        return days * SECONDS_A_DAY + LOST_MARGIN_SECONDS
+
+    @property
+    def finds_stuck_events(self) -> bool:
+        """Return True if the reconciler counts events whose messages are lost, before their items expire."""
+        kept_seconds = self.storage.items_expire_after_days * SECONDS_A_DAY
+        return self.queue.reconciler is not None and self.storage.time_index and kept_seconds > self.lost_after_seconds
 
     @property
     def message_senders(self) -> tuple[str, ...]:

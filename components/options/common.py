@@ -107,6 +107,29 @@ class BackoffOptions(Options):
 FREE_STORAGE_MB = 512
 
 
+# One poller runs so many batches at a time: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+BATCHES_A_POLLER = 10
+
+
+class PollerOptions(Options):
+    """Event pollers of the queue's own (Lambda's provisioned mode), billed by the hour.
+
+    A poller runs up to 10 batches at the same time, and takes up to 100 messages and 1 MB a second.
+    """
+
+    # AWS's ranges for SQS: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
+    minimum: Annotated[int, Field(ge=2, le=200)] = 2
+    """Pollers that are always there."""
+    maximum: Annotated[int, Field(ge=2, le=2_000)] = 200
+    """Pollers during a flood: Lambda adds pollers for 1,000 batches a minute."""
+
+    @model_validator(mode="after")
+    def _minimum_below_maximum(self) -> Self:
+        if self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}")
+        return self
+
+
 class PolledOptions(Options):
     """A function that polls a queue, and the limits of one run."""
 
@@ -116,6 +139,9 @@ class PolledOptions(Options):
     """Time that Lambda waits for a batch to fill."""
     maximum_concurrency: Annotated[int, Field(ge=2, le=1_000)] = 100
     """Batches processed at the same time: a flood of events leaves the rest of the account its share of functions."""
+    provisioned_pollers: PollerOptions | None = None
+    """Pollers of the queue's own, instead of `maximum_concurrency`: they scale faster and further (docs/plan.md).
+    Default: those that Lambda shares out."""
     memory_mb: Annotated[int, Field(ge=128, le=10_240)] = 512
     """Memory of the function; its share of CPU grows with it."""
     ephemeral_storage_mb: Annotated[int, Field(ge=512, le=10_240)] = FREE_STORAGE_MB
@@ -129,6 +155,22 @@ class PolledOptions(Options):
         if self.batch_size > 10 and self.batching_window_seconds < 1:  # noqa: PLR2004  AWS's number
             raise ValueError(f"batch_size {self.batch_size} (above 10) needs batching_window_seconds of at least 1")
         return self
+
+    @model_validator(mode="after")
+    def _pollers_are_the_limit(self) -> Self:
+        # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+        if self.provisioned_pollers and "maximum_concurrency" in self.model_fields_set:
+            raise ValueError(
+                "provisioned_pollers and maximum_concurrency do not go together: "
+                f"provisioned_pollers.maximum limits batches, to {BATCHES_A_POLLER} a poller",
+            )
+        return self
+
+    @property
+    def batches_at_once(self) -> int:
+        """The highest number of batches processed at the same time."""
+        pollers = self.provisioned_pollers
+        return BATCHES_A_POLLER * pollers.maximum if pollers else self.maximum_concurrency
 
 
 # Taken out of the account's limit, of which Lambda keeps 100 unreserved; an account may have no more than 10 in all, so
@@ -240,8 +282,8 @@ class FunctionAlarmOptions(Options):
     duration_percent_of_timeout: Annotated[int, Field(ge=1, le=100)] = 80
     """Longest run, relative to the function's timeout."""
     runbook: Annotated[str, Field(pattern=r"^[^\s#]+$", max_length=500)] = "docs/alarms.md"
-    """Where the descriptions of alarms say what to do: the address of your copy of docs/alarms.md, for a link that mail
-    programs open. Each alarm adds its section."""
+    """Where alarms and alerts say what to do: the address of your copy of docs/alarms.md, for a link that mail programs
+    open. Each adds its section."""
     dead_letter_age_percent_of_retention: Annotated[int, Field(ge=1, le=99)] = 75
     """Age of the oldest dead letter, relative to the time after which SQS deletes it: the retention of dead letters,
     less that of the queue, whose time counts for what SQS moves."""
@@ -376,7 +418,8 @@ class CommonOptions(Options):
     """Protection and retention of the data."""
     allow_data_loss: tuple[str, ...] = ()
     """Names of queues, tables, buckets, topics, the key and the event bus that a deployment may delete with their data.
-    A change that would delete any other stops `pulumi preview` with an error that names it. Remove it afterwards."""
+    A change that would delete any other stops `pulumi preview` with an error that names it. Remove it afterwards.
+    Likewise names of options whose change would hide stored data (docs/changes.md)."""
     accepted_findings: tuple[AcceptedFinding, ...] = ()
     """Findings that `pipeline check` reports with their reasons instead of failing. They change nothing deployed."""
 

@@ -16,6 +16,7 @@ _RESERVED_PREFIXES = ("AWS_", "LAMBDA_", "POWERTOOLS_", "PIPELINE_")
 # What the pipeline itself says to the functions that run a processor (tests/test_contract.py).
 RESERVED_VARIABLES = frozenset(
     {
+        "ALERTS_RUNBOOK",
         "ALERTS_TOPIC_ARN",
         "ARCHIVE",
         "BACKOFF_BASE_SECONDS",

@@ -54,7 +54,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     """Build the variant and return the outputs of its stack."""
     # One long function (80 lines at most): read from top to bottom, it is the flow of the variant.
     schemas = {"schemas.json": json.dumps(event_schemas(config.api), sort_keys=True)}
-    runtime = shared_runtime(name, config, "processors", files=schemas, parent=parent)
+    runtime = shared_runtime(name, config, files=schemas, parent=parent)
     opts = runtime.opts
     alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=opts)
     # A topic of their own: who can cause alerts must not be able to drown alarms in them.
@@ -62,9 +62,10 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     table = Table(f"{name}-table", config.storage, opts=opts)
     bucket = Bucket(f"{name}-bucket", config.storage, opts=opts)
     queue = Queue(f"{name}-queue", config.queue, config.worker, opts=opts)
+    undelivered = {**alerts.alarms("alerts"), **alarms.alarms("alarms")}
     adds = total(
         _storage_part(config.storage, bucket),
-        Part(worker_grants=[alerts.grant_publish()], alarms={**alerts.alarms("alerts"), **alarms.alarms("alarms")}),
+        Part(worker_grants=[alerts.grant_alert(config.alarms.runbook)], alarms=undelivered),
         outcomes_part(f"{name}-outcomes", config.outcomes, runtime, parent=parent),
         faults_part(f"{name}-faults", enabled=config.fault_injection is not None, opts=opts),
         secrets_part(config.worker.secrets),
@@ -180,7 +181,7 @@ def _events_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
     storage = config.storage
     return {
         "RESULTS": storage.results,
-        "TIME_INDEX_SHARDS": str(storage.time_index_shards if storage.time_index else 0),
+        "TIME_INDEX_SHARDS": str(storage.time_index_shards),
         "ITEMS_EXPIRE_AFTER_DAYS": str(storage.items_expire_after_days),
     }
 
@@ -193,7 +194,9 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         "MAX_BATCH": str(options.max_batch),
         "MAX_DEPTH": str(options.max_depth),
         "TRACK": json.dumps(options.track),
+        "LOST_AFTER_SECONDS": str(config.lost_after_seconds),
         "DEDUPLICATE": options.deduplicate,
+        **({} if config.storage.time_index else {"TIME_INDEX": "false"}),
         **({"ARCHIVE_ACCEPTED": "true"} if config.storage.archives_accepted else {}),
         **({"ACCEPT_FORMS": "true"} if options.accept_forms else {}),
         **({"IDEMPOTENCY_FIELD": idempotency.field} if idempotency and idempotency.field else {}),

@@ -62,7 +62,7 @@ def build(name: str, config: CsvPipelineConfig, *, parent: pulumi.Resource) -> d
             outputs.grant_write(REPORTS),
             outputs.grant_write(STATE),
             outputs.grant_read(STATE),
-            alerts.grant_publish(),
+            alerts.grant_alert(config.alarms.runbook),
             notifications.grant_publish("NOTIFICATIONS_TOPIC_ARN"),
             outputs.grant_see_missing("an output"),
             outputs.grant_remove(PROCESSED, REJECTED),

@@ -59,7 +59,7 @@ def build(name: str, config: IotPipelineConfig, *, parent: pulumi.Resource) -> d
         dead_letters=dead_letters,
         handler="handlers.iot.worker.handler",
         runtime=runtime,
-        grants=[bucket.grant_write(REJECTED), table.grant_store(), alerts.grant_publish()],
+        grants=[bucket.grant_write(REJECTED), table.grant_store(), alerts.grant_alert(config.alarms.runbook)],
         environment=_environment(config),
         opts=opts,
     )

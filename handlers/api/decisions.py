@@ -109,7 +109,7 @@ class Start:
     attempt: int
     """The number of this attempt, from 1."""
     marked: bool = False
-    """The item is to say so first: the message came back, and nobody knows whether its worker died of this event."""
+    """The item is to say so first: another worker may be at this event, or may have died of it."""
     alone: bool = False
     """The last try was cut short: only a whole run of the function is enough."""
 
@@ -125,6 +125,8 @@ class Delivery:
     group: str = ""
     """Of a FIFO queue, whose order stays within a group; else empty."""
     envelope: Envelope | None = None
+    item: Mapping[str, Any] | None = None
+    """The event's item as it was read; None if there was none."""
     start: Start | None = None
     outcome: Outcome | None = None
     stored: Mapping[str, Any] | None = None
@@ -140,6 +142,11 @@ class Delivery:
         if self.envelope is None:
             raise ValueError("the message holds no event")
         return self.envelope
+
+    @property
+    def is_again(self) -> bool:
+        """Return True if another worker may be at the event, or may have died of it."""
+        return self.receives > 1 or self.event.resent is True
 
     @property
     def open(self) -> bool:
@@ -173,7 +180,7 @@ class Limits(Protocol):
 def plan(delivery: Delivery, item: Mapping[str, Any] | None, limits: Limits, now: float) -> Start | Outcome:
     """Return what an event's item says is to be done with a delivery. `now` is in epoch seconds."""
     if item is None:
-        return Start(1, marked=delivery.receives > 1)
+        return Start(1, marked=delivery.is_again)
     if item.get("fingerprint", "") != delivery.event.fingerprint:
         return conflict()
     dead_before = item["status"] == "failed" and item.get("rejected_message_id") == delivery.message_id
@@ -183,7 +190,7 @@ def plan(delivery: Delivery, item: Mapping[str, Any] | None, limits: Limits, now
     marked = item.get("running_until") is not None and item.get("noted_message_id") != item.get("rejected_message_id")
     if item["status"] == "failed" and not marked:
         # A redriven message begins anew.
-        return Start(1, marked=delivery.receives > 1)
+        return Start(1, marked=delivery.is_again)
     if (until := item.get("running_until")) is not None:
         return _after_a_mark(delivery, item, limits, now, until)
     return _next_attempt(delivery, item, limits)
@@ -207,7 +214,7 @@ def _next_attempt(delivery: Delivery, item: Mapping[str, Any], limits: Limits) -
         return Failed(used, Failure(item.get("error_type") or "unknown", item.get("error") or ""))
     # A failure that the item tells of explains why the message came back.
     explained = _noted(item, delivery, receives=delivery.receives - 1)
-    marked = delivery.receives > 1 and not explained
+    marked = delivery.is_again and not explained
     return Start(used + 1, marked=marked, alone=item.get("error_type") == TIMEOUT)
 
 

@@ -1,7 +1,8 @@
 """The events of one request, their outcomes, and the response that follows from these."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from handlers.api import events
@@ -32,6 +33,8 @@ class Entry:
     duplicate: bool = False
     leader: "Entry | None" = None
     status: str = "queued"
+    lost: EventItem | None = None
+    """The item of an event whose message was lost, and which is sent again."""
 
     @property
     def outcome(self) -> ApiError | None:
@@ -49,11 +52,18 @@ def envelope_of(entry: Entry) -> Envelope:
 def outgoing(entry: Entry) -> queues.Outgoing:
     """Return the message of an event. A FIFO queue drops its duplicates, but not another event with the same key."""
     envelope = envelope_of(entry)
-    return queues.Outgoing(entry.message, {}, entry.group, f"{envelope.id}-{envelope.fingerprint[:32]}")
+    deduplication_id = f"{envelope.id}-{envelope.fingerprint[:32]}"
+    if entry.lost:
+        # Another one than that of the lost message, which SQS remembers for minutes.
+        deduplication_id += f"-{entry.lost['expires_at']}"
+    return queues.Outgoing(entry.message, {}, entry.group, deduplication_id)
 
 
-def settle(group: Sequence[Entry], holder: EventItem | None) -> None:
-    """Decide about the entries of one idempotency key, in the order of the request. `holder` is its item."""
+def settle(group: Sequence[Entry], holder: EventItem | None, *, lost: bool) -> None:
+    """Decide about the entries of one idempotency key, in the order of the request. `holder` is its item.
+
+    With `lost`, the message of that item is lost: it is sent again as if the event were new.
+    """
     # An item without one is of an event that was replayed from an archive which does not have it.
     owner = (holder and holder.get("fingerprint")) or envelope_of(group[0]).fingerprint
     leader: Entry | None = None
@@ -64,13 +74,24 @@ def settle(group: Sequence[Entry], holder: EventItem | None) -> None:
             entry.refusal = ConflictError("idempotency_conflict", "the idempotency key was used with another event")
         elif leader is not None:
             entry.duplicate, entry.leader = True, leader
-        elif holder is None or holder["status"] == "accepting":
-            leader, entry.sends, entry.duplicate = entry, True, holder is not None
+        elif holder is None or lost or holder["status"] == "accepting":
+            leader, entry.sends, entry.duplicate = entry, True, holder is not None and not lost
             if holder is not None:
-                entry.envelope = resent(envelope, holder)
-                entry.message = events.message_of(entry.envelope)
+                entry.lost = holder if lost else None
+                entry.envelope, entry.message = _resent(envelope, holder, lost=lost)
         else:
             entry.duplicate, entry.status = True, description(holder)["status"]
+
+
+def _resent(envelope: Envelope, holder: EventItem, *, lost: bool) -> tuple[Envelope, str]:
+    """Return an event as it is sent again, and its message."""
+    same = resent(envelope, holder)
+    if lost:
+        marked = replace(same, resent=True)
+        # A message of a few bytes below SQS's limit has no room for the mark.
+        with suppress(events.EventTooLargeError):
+            return marked, events.message_of(marked)
+    return same, events.message_of(same)
 
 
 def answer_one(entry: Entry, path: str = "") -> dict[str, Any]:

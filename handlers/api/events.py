@@ -79,6 +79,8 @@ class Envelope:
     """Of a webhook's request: its exact bytes, compressed, in base64."""
     replay: str | None = None
     """The time at which a replay began that sends the event again; it is processed even if it is done."""
+    resent: bool | None = None
+    """It was sent again for a message that was lost. There may be two such messages: the worker runs one at a time."""
 
     def to_message(self, data_text: str = "") -> str:
         """Return the body of the event's message: JSON in ASCII, so that SQS accepts every character.
@@ -131,6 +133,7 @@ _USABLE: Mapping[str, Callable[[object], bool]] = {
     "headers": _are_headers,
     "body": lambda value: value is None or (isinstance(value, str) and is_packed(value)),
     "replay": lambda value: value is None or (isinstance(value, str) and is_timestamp(value)),
+    "resent": lambda value: value is None or isinstance(value, bool),
 }
 
 

@@ -7,6 +7,8 @@ The order of writes ensures, wherever the function dies, that no accepted event 
 - An event with a key first claims its id (status `accepting`, shown to no client), so that only one body is ever sent
   for it. Then it is sent, then recorded as `queued`. A repeat that finds such a claim sends the event, too, because the
   first request may have died in between; the worker deduplicates the messages.
+- A repeat of an event whose message is lost sends it again, and then records when. Until that is recorded, another
+  repeat sends it, too.
 """
 
 import json
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from handlers.api import events
 from handlers.api.entries import Entry, answer_batch, answer_one, envelope_of, outgoing, settle
 from handlers.api.events import Envelope
-from handlers.api.items import description, result_of
+from handlers.api.items import description, is_lost, result_of
 from handlers.api.listing import PARAMETERS, list_events
 from handlers.api.settings import IngestSettings
 from handlers.api.table import EventTable
@@ -93,7 +95,7 @@ class Ingest:
             case "GET /events/{id}":
                 known_parameters(request, ())
                 return self._show(request.event_id)
-            case "GET /events" if self._settings.time_index_shards:
+            case "GET /events" if self._settings.time_index:
                 parameters = known_parameters(request, PARAMETERS)
                 return response(200, list_events(self._table, parameters, self._settings.items_expire_after_days))
             case "GET /events":
@@ -110,7 +112,8 @@ class Ingest:
         if item is None or item["status"] == "accepting":
             raise NotFoundError("no_such_event", "there is no event with this id")
         shown = description(item)
-        if key := item.get("result_key"):
+        # Without a bucket the operator has let go of results that are in it: docs/changes.md.
+        if (key := item.get("result_key")) and self._settings.bucket_name:
             from handlers.api import objects  # noqa: PLC0415  only such a result needs S3
 
             shown["result_url"] = objects.result_url(self._settings.bucket_name, key)
@@ -145,7 +148,7 @@ class Ingest:
             items = self._table.read(envelope.id for envelope in firsts)
             holders = [items.get(envelope.id) for envelope in firsts]
         for group, holder in zip(groups.values(), holders, strict=True):
-            settle(group, holder)
+            settle(group, holder, lost=holder is not None and is_lost(holder, self._settings.lost_after_seconds))
 
     def _send(self, entries: Sequence[Entry]) -> None:
         """Send events, record those that are in the queue, and refuse those that SQS did not store."""
@@ -163,7 +166,10 @@ class Ingest:
             self._after_sending(self._archive, [entry for entry in entries if not entry.refusal])
         if not self._settings.track:
             return
-        self._after_sending(self._table.record_queued, [entry for entry in entries if not entry.refusal])
+        accepted = [entry for entry in entries if not entry.refusal]
+        self._after_sending(self._table.record_queued, [entry for entry in accepted if not entry.lost])
+        items = [entry.lost for entry in accepted if entry.lost]
+        self._after_sending(lambda _: self._table.record_resent(items), [entry for entry in accepted if entry.lost])
         self._after_sending(
             self._table.release, [entry for entry in entries if entry.refusal and envelope_of(entry).fingerprint]
         )

@@ -55,6 +55,11 @@ class EventItem(CountedItem):
     result_key: NotRequired[str | None]
     replay: NotRequired[str | None]
     """The last replay that began the event anew."""
+    sent_at: NotRequired[int | None]
+    """Epoch seconds, set when the event's message was sent again."""
+    lost: NotRequired[int | None]
+    """Set when an operator declared the message lost: the value that `expires_at` had. Any later write changes that,
+    and so takes the declaration back."""
 
 
 class EventItemWithResult(EventItem):
@@ -119,6 +124,9 @@ RENEWED = (
     "running_until",
 )
 
+# An event with such a status promises that there is a message.
+WAITING = ("queued", "retrying")
+
 # Conditions and keys
 
 ID_SECRET = "secret#ids"  # noqa: S105  its key
@@ -180,6 +188,8 @@ def new_item(envelope: Envelope, status: str, expire_seconds: int) -> EventItem:
         item["fingerprint"] = envelope.fingerprint
     if envelope.replay:
         item["replay"] = envelope.replay
+        # At the latest: the worker has the message in its hands.
+        item["sent_at"] = int(time.time())
     return item
 
 
@@ -191,6 +201,28 @@ def resent(envelope: Envelope, claimed: EventItem) -> Envelope:
 def is_expired(item: CountedItem) -> bool:
     """Return True for an item that DynamoDB should have deleted by now."""
     return item["expires_at"] <= time.time()
+
+
+def is_declared_lost(item: EventItem) -> bool:
+    """Return True if an operator declared the message of a waiting event lost, and nothing was recorded since."""
+    return item["status"] in WAITING and item.get("lost") == item["expires_at"]
+
+
+def is_lost(item: EventItem, lost_after_seconds: int) -> bool:
+    """Return True if an event waits for a message that no queue can have any more, or that was declared lost."""
+    if item["status"] not in WAITING:
+        return False
+    return is_declared_lost(item) or _last_sign(item) + lost_after_seconds <= time.time()
+
+
+def _last_sign(item: EventItem) -> float:
+    """Return a time (epoch seconds) at or after which the event's message was sent for the last time.
+
+    A redrive sends it without writing to the table. But it redrives a failed event, which waits again when the worker
+    has begun an attempt, and the item says when.
+    """
+    times = [datetime.fromisoformat(at).timestamp() for at in (item["received_at"], item.get("next_attempt_at")) if at]
+    return max(*times, item.get("sent_at") or 0, item.get("running_until") or 0)
 
 
 def alert_minute(now: int, minutes: int = 1) -> tuple[dict[str, Any], Condition]:

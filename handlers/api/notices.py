@@ -4,12 +4,11 @@ Nothing that a client wrote stands in an alert: whoever may submit events must n
 the names of errors, counts and ids; the text of an error is in the item, in the log and with the dead letters.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handlers.api.decisions import Delivery
-from handlers.shared import aws
+from handlers.shared.alerts import AlertTopic
 
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html: 256 KB a message.
 LISTED_EVENTS = 50
@@ -41,22 +40,18 @@ def by_cause(dead: Sequence[Delivery]) -> dict[str, list[dict[str, Any]]]:
     return causes
 
 
-def publish_failures(topic_arn: str, service: str, cause: str, failures: Sequence[Mapping[str, Any]]) -> None:
+def publish_failures(topic: AlertTopic, cause: str, failures: Sequence[Mapping[str, Any]]) -> None:
     """Publish one alert for events that failed for one cause.
 
-    The message is `{"service", "failed", "error_type", "events": [{"message_id", "id", "attempts"}], "more"}`.
+    Its facts are `{"failed", "error_type", "events": [{"message_id", "id", "attempts"}], "more"}`.
     """
-    alert = {
-        "service": service,
+    facts = {
         "failed": len(failures),
         "error_type": cause,
         "events": list(failures[:LISTED_EVENTS]),
         "more": "Other events that fail for this cause within the same minute are not told of: see the dead letters.",
     }
     plural = "event" if len(failures) == 1 else "events"
-    aws.client("sns").publish(
-        TopicArn=topic_arn,
-        Subject=f"{service}: {len(failures)} {plural} failed: {cause}"[: aws.SUBJECT_CHARACTERS],
-        Message=json.dumps(alert, indent=2),
-        MessageAttributes={"kind": {"DataType": "String", "StringValue": "events_failed"}},
-    )
+    subject = f"{len(failures)} {plural} failed: {cause}"
+    message = topic.message(subject, facts, severity="critical", step="worker", section="dead-letters")
+    topic.publish(message, {"kind": "events_failed"})

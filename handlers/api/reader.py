@@ -1,6 +1,6 @@
 """Reads of the table of events: items by id, and the time index."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ INDEX_PAGE = 1_000
 
 
 class EventReader:
-    """The table of events, for reading. `time_index_shards` is 0 when there is no time index."""
+    """The table of events, for reading. Without a time index `time_index_shards` is not used."""
 
     def __init__(self, name: str, *, time_index_shards: int) -> None:
         self._table = Table(name)
@@ -44,6 +44,15 @@ class EventReader:
     def outcomes(self, ids: Iterable[str]) -> dict[str, CountedItem]:
         """Return what a summary counts, by id. Eventually consistent, at half the price: what is done stays so."""
         return cast("dict[str, CountedItem]", self._items(ids, CountedItem, consistent=False))
+
+    def note(self, name: str) -> dict[str, Any] | None:
+        """Return an item that is no event, strongly consistent."""
+        return next(iter(self._table.get([key_of(name)])), None)
+
+    def put_note(self, name: str, attributes: Mapping[str, Any], seen: int) -> bool:
+        """Write an item that is no event. Returns False if its `change_count` is not `seen`: others have changed it."""
+        unchanged = "attribute_not_exists(change_count) OR change_count = :seen"
+        return self._table.put_if({**key_of(name), **attributes}, unchanged, {"seen": seen})
 
     def _items(self, ids: Iterable[str], kind: type[Any], *, consistent: bool) -> dict[str, Any]:
         keys = [key_of(event_id) for event_id in dict.fromkeys(ids)]

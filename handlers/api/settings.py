@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from handlers.shared.settings import Settings
+from handlers.shared.settings import AlertSettings, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class EventSettings(Settings):
     results: str
     """`object` or `inline`."""
     time_index_shards: int
-    """0: there is no time index."""
+    """Items have the keys of the time index also where there is none yet."""
     items_expire_after_days: int
     bucket_name: str = ""
     """Of results and archive; empty when the function uses neither."""
@@ -30,10 +30,13 @@ class IngestSettings(EventSettings):
     max_batch: int
     max_depth: int
     track: bool
+    lost_after_seconds: int
+    """The age at which no queue can hold an event's message any more."""
     deduplicate: str
     """`key` or `content`."""
     group_field: str = ""
     """Of a FIFO queue; empty where the queue is a standard one."""
+    time_index: bool = True
     archive_accepted: bool = False
     accept_forms: bool = False
     idempotency_field: str = ""
@@ -45,11 +48,10 @@ class IngestSettings(EventSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerSettings(EventSettings):
+class WorkerSettings(EventSettings, AlertSettings):
     """Of handlers/api/worker.py, and of handlers/api/breaker.py, which runs the same code on a probe."""
 
     dead_letter_queue_url: str
-    alerts_topic_arn: str
     processor: str
     """`module:function`."""
     max_attempts: int
@@ -81,6 +83,7 @@ class ReportSettings(Settings):
 
     table_name: str
     time_index_shards: int
+    items_expire_after_days: int
     queue_url: str
     dead_letter_queue_url: str
     bucket_name: str
@@ -88,18 +91,19 @@ class ReportSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconcilerSettings(Settings):
+class ReconcilerSettings(AlertSettings):
     """Settings of handlers/api/reconciler.py."""
 
     table_name: str
     time_index_shards: int
     items_expire_after_days: int
     dead_letter_queue_url: str
-    alerts_topic_arn: str
     event_bus_name: str = ""
     """The bus for outcome events; empty without them."""
     bucket_name: str = ""
     """The bucket of the archive; empty without one."""
+    lost_after_seconds: int = 0
+    """The age at which no queue can hold an event's message any more; 0: such events are not looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

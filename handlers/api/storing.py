@@ -32,6 +32,7 @@ from handlers.api.processing import failure_of
 from handlers.api.settings import WorkerSettings
 from handlers.api.table import EventTable
 from handlers.shared import aws, queues
+from handlers.shared.alerts import AlertTopic
 from handlers.shared.dynamodb import outside_errors
 from handlers.shared.log import logger
 from handlers.shared.times import timestamp
@@ -182,7 +183,7 @@ class Storing:
             for cause, failures in notices.by_cause(dead).items():
                 # One alert for each cause and minute, from whichever worker comes first.
                 if self._table.claim_minute(f"alert#{cause}"):
-                    notices.publish_failures(self._settings.alerts_topic_arn, self._service, cause, failures)
+                    notices.publish_failures(AlertTopic.of(self._settings, self._service), cause, failures)
         except outside_errors():
             # The alarm on the dead letters rings all the same; to fail the batch would help nobody.
             logger.exception("an alert was not published")

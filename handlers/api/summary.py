@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from handlers.api.items import CountedItem, latency_ms
 from handlers.shared.times import timestamp
 
 STATUSES = ("queued", "retrying", "succeeded", "failed")
+UNSETTLED = ("queued", "retrying")
+PERIODS = {"hourly": timedelta(hours=1), "daily": timedelta(days=1)}
 OTHERS = "(others)"
 # The maximum number of types and of errors that are counted by name; clients and processors choose the names.
 NAMES = 1_000
@@ -25,6 +27,11 @@ NAME_CHARACTERS = 80
 EXACT_LATENCIES = 20_000
 BUCKET_GROWTH = 1.01
 
+INCOMPLETE = {
+    "time": "time ran out before all events were read",
+    "expired": "events of this time may have expired (storage.items_expire_after_days)",
+}
+
 Report = Mapping[str, Any]
 
 
@@ -36,6 +43,12 @@ class Window:
     since: datetime
     until: datetime
 
+    @classmethod
+    def parsed(cls, period: str, since: str) -> Self:
+        """Return a scheduled window by its begin."""
+        begin = datetime.fromisoformat(since)
+        return cls(period, begin, begin + PERIODS[period])
+
     @property
     def key(self) -> str:
         """The key of a scheduled window's report, which a retry overwrites."""
@@ -44,15 +57,12 @@ class Window:
 
 def window_before(period: str, moment: datetime) -> Window:
     """Return the last full hour, or the last full day in UTC, before a moment. Raises ValueError for another period."""
-    hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    match period:
-        case "hourly":
-            return Window(period, hour - timedelta(hours=1), hour)
-        case "daily":
-            midnight = hour.replace(hour=0)
-            return Window(period, midnight - timedelta(days=1), midnight)
-        case _:
-            raise ValueError(f"the period is {period!r}; it must be 'hourly' or 'daily'")
+    if period not in PERIODS:
+        raise ValueError(f"the period is {period!r}; it must be 'hourly' or 'daily'")
+    until = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    if period == "daily":
+        until = until.replace(hour=0)
+    return Window(period, until - PERIODS[period], until)
 
 
 class Latencies:
@@ -132,17 +142,26 @@ def _name(name: str, known: Mapping[str, Any]) -> str:
     return name if name in known or len(known) < NAMES else OTHERS
 
 
-def summary(window: Window, tally: Tally, depths: tuple[int, int], *, service: str, complete: bool) -> Report:
-    """Return the report of a window. `depths` are the current numbers of messages in the queue and dead-lettered."""
+def summary(
+    window: Window, tally: Tally, depths: tuple[int, int], *, service: str, incomplete_because: str | None = None
+) -> Report:
+    """Return the report of a window. `depths` are the current numbers of messages in the queue and dead-lettered.
+
+    `incomplete_because` is `time`, which ran out, or `expired`: items of the window may be gone.
+    """
     queue_depth, dead_letter_depth = depths
+    counts = tally.report()
+    is_open = any(counts["by_status"][status] for status in UNSETTLED)
     return {
         "service": service,
         "period": window.period,
         "since": timestamp(window.since),
         "until": timestamp(window.until),
         "reported_at": timestamp(datetime.now(UTC)),
-        "complete": complete,
-        **tally.report(),
+        "complete": incomplete_because is None,
+        "incomplete_because": incomplete_because,
+        "final": incomplete_because is None and not is_open,
+        **counts,
         "queue_depth": queue_depth,
         "dead_letter_depth": dead_letter_depth,
     }
@@ -155,12 +174,14 @@ def title(report: Report) -> str:
     return f"{report['service'][:40]}: {report['period']} report of {since:%Y-%m-%d %H:%M} to {end} UTC"
 
 
-def text(report: Report) -> str:
-    """Return the report as text, one fact a line."""
+def text(report: Report, corrected: Iterable[Report] = ()) -> str:
+    """Return the report as text, one fact a line, with what has become of windows that were reported before."""
     lines = [title(report), "", *facts(report)]
     for heading, rows in (("By type", types(report)), ("Failures", failures(report))):
         if rows:
             lines += ["", heading, *(f"  {count:>9,}  {name}" for name, count in rows)]
+    for again in corrected:
+        lines += ["", f"Counted again: {title(again)}", *facts(again)[:-1]]
     return "\n".join(lines) + "\n"
 
 
@@ -178,7 +199,7 @@ def facts(report: Report) -> list[str]:
         lines.append(f"Received to completed: p50 {about}{latency['p50']:,} ms, p95 {about}{latency['p95']:,} ms")
     lines.append(f"Now {report['queue_depth']:,} in the queue, {report['dead_letter_depth']:,} with the dead letters")
     if not report["complete"]:
-        lines.append("INCOMPLETE: time ran out before all events were read; the numbers cover some of them.")
+        lines.append(f"INCOMPLETE: {INCOMPLETE[report['incomplete_because']]}; the numbers cover some of them.")
     return lines
 
 

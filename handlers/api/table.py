@@ -44,7 +44,7 @@ class _Write:
 
 
 class EventTable(EventReader):
-    """The table of events. `time_index_shards` is 0 when there is no time index."""
+    """The table of events."""
 
     def __init__(self, name: str, *, time_index_shards: int, items_expire_after_days: int) -> None:
         super().__init__(name, time_index_shards=time_index_shards)
@@ -96,6 +96,25 @@ class EventTable(EventReader):
             insert_first=[not envelope.fingerprint for envelope in envelopes],
         )
 
+    def record_resent(self, items: Sequence[EventItem]) -> None:
+        """Record that lost messages were sent again, of events whose items are still as they were read."""
+        self._table.execute([self._mended(item, {"sent_at": int(time.time()), "lost": None}) for item in items])
+
+    def declare_lost(self, items: Sequence[EventItem]) -> int:
+        """Let a repeat send waiting events again whose items are still as they were read. Returns their number."""
+        changes = [self._mended(item, {"lost": item["expires_at"], "expires_at": item["expires_at"]}) for item in items]
+        return sum(refusal is None for refusal in self._table.execute(changes))
+
+    def _mended(self, item: EventItem, changes: Item) -> Statement:
+        changes = {"expires_at": expires_at(self._expire_seconds), **changes}
+        return self._table.update_statement(
+            key_of(item["id"]),
+            changes,
+            ("status", "=", item["status"]),
+            # Each write changes it.
+            ("expires_at", "=", item["expires_at"]),
+        )
+
     # Replaying
 
     def reopen(self, events: Sequence[tuple[Envelope, EventItem | None]]) -> dict[str, EventItem]:
@@ -129,15 +148,31 @@ class EventTable(EventReader):
 
     # Completing
 
-    def mark(self, envelope: Envelope, attempt: int, until: int, message_id: str, receives: int) -> None:
-        """Record that an attempt at an event begins, which is over at `until` (epoch seconds) at the latest."""
+    def mark(
+        self,
+        envelope: Envelope,
+        attempt: int,
+        until: int,
+        message_id: str,
+        receives: int,
+        item: EventItem | None = None,
+    ) -> EventItem | None:
+        """Record that an attempt at an event begins, which is over at `until` (epoch seconds) at the latest.
+
+        Returns None, or, if it does not have the attempts of `item` (as read) any more, the item as it is now: another
+        worker was faster.
+        """
         note = {
             "attempts": attempt,
             "running_until": until,
             "noted_message_id": message_id,
             "noted_receives": receives,
         }
-        self._upsert([self._write(envelope, "queued", note, note)], insert_first=[False])
+        as_read = ("attempts", "=", item["attempts"] if item else 0)
+        (refusal,) = self._upsert([self._write(envelope, "queued", note, note, as_read)], insert_first=[False])
+        found = refusal.item if refusal else None
+        # With the same note, botocore has sent it twice.
+        return None if found is None or found.items() >= note.items() else cast("EventItem", found)
 
     def claim_minute(self, name: str, *, minutes: int = 1) -> bool:
         """Return True for the first caller of a minute, or of more, whichever function it is in."""
@@ -219,9 +254,9 @@ class EventTable(EventReader):
     # Statements
 
     def _index_keys(self, envelope: Envelope) -> Mapping[str, object]:
-        if not self._shards:
-            return {}
-        shard = zlib.crc32(envelope.id.encode()) % self._shards
+        # Also where there is no index: DynamoDB puts what has the keys into one that is made later. While this code is
+        # deployed, it runs with the environment of a version before, which had 0 shards then.
+        shard = zlib.crc32(envelope.id.encode()) % max(1, self._shards)
         return IndexKeys(
             day_shard=f"{envelope.received_at[:10]}#{shard}", time_key=f"{envelope.received_at}#{envelope.id}"
         )

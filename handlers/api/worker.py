@@ -72,6 +72,14 @@ class Guard(Protocol):
         """Return what `process` returns, within `seconds`. Raises CircuitOpenError instead of calling it."""
 
 
+class AtWorkError(Exception):
+    """Another worker is at the event, or was. The message returns after `seconds`."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__("another worker is at the event")
+        self.seconds = seconds
+
+
 class Clock:
     """The time of one run that events may use."""
 
@@ -170,7 +178,8 @@ class Worker:
             items |= self._reopened(replayed, items)
         storing.knows(list(items))
         for leader in leaders(deliveries, items):
-            planned = plan(leader, items.get(leader.event.id), self._settings, time.time())
+            leader.item = items.get(leader.event.id)
+            planned = plan(leader, leader.item, self._settings, time.time())
             if isinstance(planned, Start):
                 leader.start = planned
             else:
@@ -199,8 +208,7 @@ class Worker:
             # Not before: an event that the circuit refuses must not be marked as running.
             if start.marked:
                 storing.store()
-                until = clock.deadline()
-                self._table.mark(delivery.event, start.attempt, until, delivery.message_id, delivery.receives)
+                self._mark(delivery, start, clock.deadline())
                 storing.knows([delivery.event.id])
             # Less than before: the event was marked, or the circuit let it wait for its turn.
             limit = min(seconds, clock.seconds())
@@ -215,6 +223,9 @@ class Worker:
         except CircuitOpenError as error:
             delivery.outcome = Returned("circuit open", error.seconds, failure_of(error))
             return
+        except AtWorkError as error:
+            delivery.outcome = Returned("at work", error.seconds)
+            return
         finally:
             logger.set_correlation_id(None)
         clock.ran(answer.seconds)
@@ -222,6 +233,13 @@ class Worker:
         storing.finished()
         if start.marked:
             storing.store()
+
+    def _mark(self, delivery: Delivery, start: Start, until: int) -> None:
+        """Raise AtWorkError if another worker was faster."""
+        item = cast("EventItem | None", delivery.item)
+        now = self._table.mark(delivery.event, start.attempt, until, delivery.message_id, delivery.receives, item)
+        if now is not None:
+            raise AtWorkError(max(1, (now.get("running_until") or 0) - int(time.time()) + 1))
 
     def _call(self, delivery: Delivery, start: Start, seconds: float) -> Answer:
         envelope, ends = delivery.event, time.monotonic() + seconds

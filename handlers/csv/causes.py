@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from handlers.csv.files import SUCCEEDED, FileTable, UnreadableNotificationError, read_notification
+from handlers.csv.file_table import FileTable
+from handlers.csv.files import SUCCEEDED, UnreadableNotificationError, read_notification
 from handlers.shared import aws
 from handlers.shared.letters import SUCCEEDED_SINCE, UNKNOWN, Cause, Letter, recorded
 

@@ -1,24 +1,20 @@
-"""Uploaded files: notifications of S3, and the table with one item for each file."""
+"""Uploaded files: notifications of S3, and the items that say what became of each file."""
 
 import hashlib
 import json
-import re
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict
 from urllib.parse import unquote_plus
 
-from handlers.shared.dynamodb import Table
-
 PROCESSING, SUCCEEDED, FAILED, SKIPPED = "processing", "succeeded", "failed", "skipped"
-# S3 limits keys to 1,024 bytes; the rest is for prefix, id and ending.
+# Of a name in keys of outputs of former releases: S3 limits keys to 1,024 bytes.
 READABLE_BYTES = 800
 # What `pipeline csv reprocess` adds to a record.
 REPROCESS = "reprocess_as_generation"
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAXIMUM_OBJECT_BYTES = 50 * 1024**4
-ALERTS_KEPT_SECONDS = 86_400
+DAY_INDEX = "by-day"
 
 
 class Upload(TypedDict, total=False):
@@ -72,6 +68,10 @@ class FileItem(FileKeys, Upload):
     attempts: int
     """Runs since the last progress."""
     started_at: str
+    day: str
+    """That of `started_at`, in UTC. With `status_time` the key of the index by which files are listed."""
+    status_time: str
+    """`processing#<started_at>`, `succeeded#<completed_at>` and so on."""
     expires_at: int
     """Epoch seconds."""
     owner: str
@@ -117,10 +117,6 @@ class UnreadableNotificationError(Exception):
     """A message is not a notification of S3."""
 
 
-class LostError(Exception):
-    """Another run has taken over the file, so this one must not change it any more."""
-
-
 @dataclass(frozen=True)
 class File:
     """One version of an object. `version` is empty in a bucket without versions."""
@@ -156,8 +152,22 @@ class File:
         """True for the marker that the S3 console creates for a folder."""
         return self.key.endswith("/") and self.size == 0
 
-    def output_key(self, prefix: str, input_prefix: str, ending: str, generation: int = 0) -> str:
-        """Return `processed/orders/may.csv/<id>.jsonl.gz` for `raw/orders/may.csv`. A very long name is cut."""
+    @property
+    def key_mark(self) -> str:
+        """A mark of the bucket and the key, by which outputs of an upload are found without its versions and items."""
+        return hashlib.sha256(f"{self.bucket}\0{self.key}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def output_key(self, prefix: str, started_at: str, ending: str, generation: int = 0) -> str:
+        """Return `processed/2026/11/21/<mark>-<id>-1.jsonl.gz` for the generation 1 that was begun on that day, in UTC.
+
+        The name of the upload is not in it: readers take `date=x.csv/` for a column, and ignore what begins with `_` or
+        `.`.
+        """
+        again = f"-{generation}" if generation else ""
+        return f"{prefix}{started_at[:10].replace('-', '/')}/{self.key_mark}-{self.id}{again}{ending}"
+
+    def former_output_key(self, prefix: str, input_prefix: str, ending: str, generation: int = 0) -> str:
+        """Return the key that former releases would have used: `processed/orders/may.csv/<id>.jsonl.gz`."""
         readable = self.key.removeprefix(input_prefix).encode()[:READABLE_BYTES].decode(errors="ignore")
         again = f"-{generation}" if generation else ""
         return f"{prefix}{readable.strip('/')}/{self.id}{again}{ending}"
@@ -200,147 +210,6 @@ def _file(record: Mapping[str, Any]) -> File:
     return file
 
 
-class FileTable:
-    """The items of files, by id."""
-
-    def __init__(self, name: str) -> None:
-        self._table = Table(name)
-
-    def claim(
-        self, file: File, owner: str, *, now: int, until: int, started_at: str, expires_at: int
-    ) -> FileItem | None:
-        """Claim a file for a run. Returns its item; None if the file is done, or another run works on it."""
-        return self._update(
-            file.id,
-            {
-                "status": PROCESSING,
-                "owner": owner,
-                "lease_until": until,
-                "expires_at": expires_at,
-                **_keys(file),
-            },
-            "attribute_not_exists(id) OR (#status = :status AND lease_until < :now)",
-            {"now": now, "none": 0, "one": 1, "started_at": started_at, **file.upload},
-            more=(
-                "attempts = if_not_exists(attempts, :none) + :one, started_at = if_not_exists(started_at, :started_at)"
-                ", sequencer = if_not_exists(sequencer, :sequencer)"
-                ", uploaded_at = if_not_exists(uploaded_at, :uploaded_at)"
-            ),
-        )
-
-    def begin_again(
-        self, file: File, seen: FileItem, owner: str, *, until: int, started_at: str, upload: Upload
-    ) -> FileItem | None:
-        """Claim a file that is done as its next generation. Returns None if another run was quicker."""
-        generation = seen.get("generation", 0)
-        as_seen = "generation = :seen" if "generation" in seen else "attribute_not_exists(generation)"
-        previous = sorted({*seen.get("previous_outputs", ()), *outputs_of(seen)})
-        begun = {"status": PROCESSING, "owner": owner, "lease_until": until, "attempts": 1, "started_at": started_at}
-        kept = {"generation": generation + 1, "previous_outputs": previous, **_keys(file), **upload}
-        return self._update(
-            file.id,
-            {**begun, **kept},
-            f"#status = :before AND settled = :true AND {as_seen}",
-            {"before": seen["status"], "true": True, **({"seen": generation} if "generation" in seen else {})},
-            remove=_OF_THE_END,
-        )
-
-    def read(self, file_id: str) -> FileItem | None:
-        """Return the item of a file, strongly consistent."""
-        return cast("FileItem | None", self._table.item({"id": file_id}))
-
-    def checkpoint(self, file_id: str, owner: str, place: Item, *, keep: bool) -> None:
-        """Record a Checkpoint; with `keep` the run goes on. Raises LostError."""
-        released = {} if keep else {"lease_until": 0}
-        self._owned(file_id, owner, {**place, **released, "attempts": 0})
-
-    def release(self, file_id: str, owner: str, error: str) -> None:
-        """Release a file after a failure, so that the next attempt need not wait for the lease. Raises LostError."""
-        self._owned(file_id, owner, {"lease_until": 0, "error": error})
-
-    def restart(self, file_id: str, owner: str) -> None:
-        """Remove a checkpoint that cannot be resumed. Raises LostError."""
-        self._owned(file_id, owner, {"lease_until": 0}, remove=_CHECKPOINT)
-
-    def finish(self, file_id: str, owner: str, outcome: Item) -> FileItem:
-        """Record the outcome of a file. Returns its item. Raises LostError."""
-        return self._owned(file_id, owner, {"error": None, **outcome, "settled": False, "lease_until": 0})
-
-    def settle(self, file_id: str) -> None:
-        """Record that all notices about the outcome have been sent."""
-        self.note(file_id, {"settled": True})
-
-    def note(self, file_id: str, facts: Item) -> None:
-        """Record facts about a file that is done, if its item has not expired."""
-        self._update(file_id, facts, "attribute_exists(id)", {})
-
-    def claim_alert(self, cause: str, claimant: str) -> bool:
-        """Claim the one alert of a cause and minute, for a file or a message; again, for one whose run died since."""
-        now = int(time.time())
-        minute = {"minute": now // 60, "file_id": claimant, "expires_at": now + ALERTS_KEPT_SECONDS}
-        condition = "attribute_not_exists(id) OR #minute < :minute OR file_id = :file_id"
-        return self._update(f"alert#{cause}", minute, condition, {}) is not None
-
-    def pointer(self, file: File) -> Pointer | None:
-        """Return the pointer to the current outputs of a file's key, strongly consistent."""
-        return cast("Pointer | None", self._table.item({"id": _pointer_id(file)}))
-
-    def point(self, file: File, pointer: Pointer, before: Pointer | None) -> bool:
-        """Replace the pointer of a file's key. Returns False if it is no longer as it was `before`."""
-        condition, values = "attribute_not_exists(id)", {}
-        if before:
-            # The key of a report holds the id of the file and its generation.
-            condition = "report_key = :before AND sequencer = :order"
-            values = {"before": before["report_key"], "order": before["sequencer"]}
-        changes = {"bucket": file.bucket, "key": file.key, **pointer}
-        return self._update(_pointer_id(file), changes, condition, values) is not None
-
-    def _owned(self, file_id: str, owner: str, changes: Item, *, remove: Sequence[str] = ()) -> FileItem:
-        condition = "#owner = :own AND #status = :processing"
-        item = self._update(file_id, changes, condition, {"own": owner, "processing": PROCESSING}, remove=remove)
-        if item is None:
-            raise LostError(f"another run has taken over the file {file_id}")
-        return item
-
-    def _update(
-        self,
-        file_id: str,
-        changes: Item,
-        condition: str,
-        values: Item,
-        *,
-        more: str = "",
-        remove: Sequence[str] = (),
-    ) -> FileItem | None:
-        """Return the item after the update, None if the condition did not hold."""
-        assignments = [f"#{name} = :{name}" for name in changes] + ([more] if more else [])
-        removed = f" REMOVE {', '.join(f'#{name}' for name in remove)}" if remove else ""
-        item = self._table.update(
-            {"id": file_id},
-            f"SET {', '.join(assignments)}{removed}",
-            condition,
-            names={*changes, *remove, *re.findall(r"#(\w+)", condition)},
-            values={**changes, **values},
-        )
-        return cast("FileItem | None", item)
-
-
-_CHECKPOINT = tuple(Checkpoint.__annotations__)
-_OF_THE_END = (
-    "completed_at", "processed", "rejected", "success_rate", "processed_key", "rejected_key", "report_key", "reason",
-    "error", "failed_message_id", "removes", "is_current", "supersedes", "superseded_by", "missing_columns",
-    "suggestions", "settled", *_CHECKPOINT,
-)  # fmt: skip
-
-
 def outputs_of(keys: Pointer | FileItem) -> list[str]:
     """Return the keys of the outputs that there are."""
     return [key for key in (keys.get("processed_key"), keys.get("rejected_key")) if key]
-
-
-def _pointer_id(file: File) -> str:
-    return f"current:{file.bucket}/{file.key}"
-
-
-def _keys(file: File) -> FileKeys:
-    return {name: getattr(file, name) for name in FileKeys.__annotations__}  # type: ignore[return-value]

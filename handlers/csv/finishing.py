@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from handlers.csv import notices, objects
-from handlers.csv.files import FAILED, SUCCEEDED, File, FileItem, FileTable, Item
+from handlers.csv.file_table import FileTable
+from handlers.csv.files import FAILED, SUCCEEDED, File, FileItem, Item
 from handlers.csv.run import REPORTS, Run
 from handlers.csv.settings import CsvWorkerSettings
 from handlers.csv.versions import Versions, later
+from handlers.shared.alerts import AlertTopic
 from handlers.shared.times import timestamp
 
 # What an item and a notice hold of the report's lists.
@@ -41,7 +43,7 @@ class Finishing:
         file, engine = run.file, run.engine
         now = datetime.now(UTC)
         seconds = (now - datetime.fromisoformat(run.item["started_at"])).total_seconds()
-        facts = {**facts, "is_current": False}
+        facts = {**facts, "is_current": False, "removes": run.former_output_keys}
         if status == SUCCEEDED:
             facts |= self._versions.expected(file, {**run.item, **facts})  # type: ignore[typeddict-item]  # keys of the item
         report = {
@@ -64,7 +66,7 @@ class Finishing:
                 **counts,
                 **({"failed_message_id": message_id} if status == FAILED else {}),
                 # An earlier run may have come as far as to make them.
-                **({"removes": run.output_keys} if status != SUCCEEDED else {}),
+                **({"removes": [*run.output_keys, *facts["removes"]]} if status != SUCCEEDED else {}),
                 **_told(report),
                 "completed_at": report["completed_at"],
                 "report_key": report_key,
@@ -120,7 +122,7 @@ class Finishing:
         notices.publish_file(settings.notifications_topic_arn, self._service, item, settings.bucket_name)
         if item["status"] == FAILED:
             if self._table.claim_alert(item["reason"], file.id):
-                notices.publish_failure(settings.alerts_topic_arn, self._service, item)
+                notices.publish_failure(AlertTopic.of(settings, self._service), item)
             body = json.dumps({"Records": [file.record]})
             notices.send_dead_letter(
                 settings.dead_letter_queue_url, body, file.id, item["reason"], item["error"] or "", item.get("attempts")

@@ -10,6 +10,7 @@ from typing import Any
 
 from handlers.csv.files import FAILED
 from handlers.shared import aws, queues
+from handlers.shared.alerts import AlertTopic, text_attributes
 from handlers.shared.text import printable
 
 ERROR_CHARACTERS = 1_000
@@ -42,44 +43,40 @@ def publish_file(topic_arn: str, service: str, item: Mapping[str, Any], output_b
     https://docs.aws.amazon.com/sns/latest/api/API_Publish.html (MessageStructure)
     """
     told = {**_known(item, TOLD), "output_bucket": output_bucket}
-    short = _text(service, "file", _known(item, ALERTED))
-    _publish(
-        topic_arn,
-        _subject(service, item),
-        json.dumps({"default": _text(service, "file", told), **dict.fromkeys(FOR_PEOPLE, short)}),
-        {"kind": "file_failed" if item["status"] == FAILED else "file_done", "status": item["status"]},
+    short = _text(service, _known(item, ALERTED))
+    kind = "file_failed" if item["status"] == FAILED else "file_done"
+    aws.client("sns").publish(
+        TopicArn=topic_arn,
+        Subject=f"{service}: {_subject(item)}"[: aws.SUBJECT_CHARACTERS],
+        Message=json.dumps({"default": _text(service, told), **dict.fromkeys(FOR_PEOPLE, short)}),
+        MessageAttributes=text_attributes({"kind": kind, "status": item["status"]}),
         MessageStructure="json",
     )
 
 
-def publish_failure(topic_arn: str, service: str, item: Mapping[str, Any]) -> None:
-    """Alert of a failed file: `{"service", "file": {"id", "status", "reason", ...}, "more"}`."""
-    text = _text(service, "file", _known(item, ALERTED), more=MORE)
-    _publish(topic_arn, _subject(service, item), text, {"kind": "file_failed", "status": item["status"]})
+def publish_failure(topic: AlertTopic, item: Mapping[str, Any]) -> None:
+    """Alert of a failed file. Its facts are `{"file": {"id", "status", "reason", ...}, "more"}`."""
+    facts = {"file": _known(item, ALERTED), "more": MORE}
+    _alert(topic, _subject(item), facts, {"kind": "file_failed", "status": item["status"]})
 
 
-def publish_refusal(topic_arn: str, service: str, message_id: str) -> None:
-    """Alert of a message that announces no file: `{"service", "message": {"id"}, "more"}`."""
-    text = _text(service, "message", {"id": message_id}, more=MORE)
-    _publish(topic_arn, f"{service}: a message that nobody can read", text, {"kind": "message_unreadable"})
+def publish_refusal(topic: AlertTopic, message_id: str) -> None:
+    """Alert of a message that announces no file. Its facts are `{"message": {"id"}, "more"}`."""
+    facts = {"message": {"id": message_id}, "more": MORE}
+    _alert(topic, "a message that nobody can read", facts, {"kind": "message_unreadable"})
 
 
-def _publish(topic_arn: str, subject: str, message: str, attributes: Mapping[str, str], **structure: str) -> None:
-    aws.client("sns").publish(
-        TopicArn=topic_arn,
-        Subject=subject[: aws.SUBJECT_CHARACTERS],
-        Message=message,
-        MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
-        **structure,
-    )
+def _alert(topic: AlertTopic, subject: str, facts: Mapping[str, Any], attributes: Mapping[str, str]) -> None:
+    message = topic.message(subject, facts, severity="critical", step="worker", section="dead-letters")
+    topic.publish(message, attributes)
 
 
-def _subject(service: str, item: Mapping[str, Any]) -> str:
-    return ": ".join([service, f"a file {item['status']}", *([item["reason"]] if item.get("reason") else [])])
+def _subject(item: Mapping[str, Any]) -> str:
+    return ": ".join([f"a file {item['status']}", *([item["reason"]] if item.get("reason") else [])])
 
 
-def _text(service: str, of_what: str, facts: Mapping[str, Any], **more: str) -> str:
-    return json.dumps({"service": service, of_what: facts, **more}, indent=2)
+def _text(service: str, facts: Mapping[str, Any]) -> str:
+    return json.dumps({"service": service, "file": facts}, indent=2)
 
 
 def _known(item: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from handlers.shared.context import LambdaContext
 # CsvWorkerOptions.timeout_seconds is at least twice this.
 STORING_SECONDS = 20
 # Raise it when outputs or states change: files are then begun anew that a worker before the change has not finished.
-FORMAT_OF_CHECKPOINTS = 4
+FORMAT_OF_CHECKPOINTS = 5
 
 PROCESSED, REJECTED, REPORTS, STATE = "processed/", "rejected/", "reports/", "state/"
 
@@ -68,7 +68,7 @@ class Run:
 
     def _engine(self, state: Mapping[str, Any] | None = None, encoding_position: int = 0) -> CsvEngine:
         encode = self._parquet.encode if self._parquet else json_lines
-        return CsvEngine(self._format, state, encode, encoding_position)
+        return CsvEngine(self._format, state, encode, encoding_position, self.file.key)
 
     def _writers(self, states: Sequence[Any] = (None, None), rests: Sequence[bytes] = (b"", b"")) -> list[ObjectWriter]:
         return [
@@ -86,13 +86,24 @@ class Run:
 
     def output_key(self, prefix: str, ending: str) -> str:
         """Return the key of an output of the file."""
-        generation = self.item.get("generation", 0)
-        return self.file.output_key(prefix, self._settings.input_prefix, ending, generation)
+        item = self.item
+        return self.file.output_key(prefix, item["started_at"], ending, item.get("generation", 0))
 
     @property
     def output_keys(self) -> list[str]:
         """The keys of the outputs, whether they are there or not."""
         return [output.key for output in self._outputs]
+
+    @property
+    def former_output_keys(self) -> list[str]:
+        """The keys under which a worker of a former release may have stored outputs, if it began the file and died."""
+        if self.item["attempts"] <= 1:
+            return []
+        generation = self.item.get("generation", 0)
+        return [
+            self.file.former_output_key(prefix, self._settings.input_prefix, kind.ending, generation)
+            for prefix, kind in zip((PROCESSED, REJECTED), self._kinds, strict=True)
+        ]
 
     def read(self, context: LambdaContext) -> bool:
         """Reads until the file ends (True) or the time does (False).

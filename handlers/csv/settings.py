@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from handlers.shared.settings import Settings
+from handlers.shared.settings import AlertSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class CsvWorkerSettings(Settings):
+class CsvWorkerSettings(AlertSettings):
     """Of the worker that takes uploaded CSV files."""
 
     table_name: str
@@ -14,7 +14,6 @@ class CsvWorkerSettings(Settings):
     dead_letter_queue_url: str
     bucket_name: str
     """Of the outputs; the inputs' bucket comes with each notification."""
-    alerts_topic_arn: str
     notifications_topic_arn: str
     input_prefix: str
     output_format: str

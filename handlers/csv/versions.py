@@ -10,7 +10,8 @@ to be removed is in the item before the pointer moves. Keys of outputs are never
 from typing import Any
 
 from handlers.csv import objects
-from handlers.csv.files import SKIPPED, SUCCEEDED, File, FileItem, FileTable, Item, Pointer, Upload, outputs_of
+from handlers.csv.file_table import FileTable
+from handlers.csv.files import SKIPPED, SUCCEEDED, File, FileItem, Item, Pointer, Upload, outputs_of
 from handlers.shared.dynamodb import TableError
 
 LATEST = "latest"
@@ -85,7 +86,8 @@ class Versions:
             pointer = _pointer(file, item)
             if before and (before["report_key"], before["sequencer"]) == (pointer["report_key"], pointer["sequencer"]):
                 break
-            if before and before["file_id"] == file.id and before.get("generation", 0) > item.get("generation", 0):
+            # Not by generation, which begins anew when the item has expired.
+            if before and before["file_id"] == file.id and before["completed_at"] > item["completed_at"]:
                 break
             facts = self._place(file, item, before)
             if any(item.get(name) != value for name, value in facts.items()):

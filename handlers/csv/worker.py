@@ -28,6 +28,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from handlers.csv import notices
 from handlers.csv.columns import FileFormat
+from handlers.csv.file_table import FileTable, LostError
 from handlers.csv.files import (
     FAILED,
     PROCESSING,
@@ -35,9 +36,7 @@ from handlers.csv.files import (
     SUCCEEDED,
     File,
     FileItem,
-    FileTable,
     Item,
-    LostError,
     UnreadableNotificationError,
     read_notification,
 )
@@ -49,6 +48,7 @@ from handlers.csv.settings import CsvWorkerSettings
 from handlers.csv.text import FileError
 from handlers.csv.versions import Versions, later
 from handlers.shared import metrics, queues
+from handlers.shared.alerts import AlertTopic
 from handlers.shared.context import LambdaContext
 from handlers.shared.dynamodb import TableError
 from handlers.shared.keys import has_suffix
@@ -141,7 +141,7 @@ class CsvWorker:
         logger.error("a message is not a notification of S3", extra={"message_id": message.id, "reason": error})
         try:
             if self._table.claim_alert("unreadable", message.id):
-                notices.publish_refusal(self._settings.alerts_topic_arn, self._service, message.id)
+                notices.publish_refusal(AlertTopic.of(self._settings, self._service), message.id)
             notices.send_dead_letter(self._settings.dead_letter_queue_url, message.body, "", "unreadable", error)
         except OutsideError:
             logger.exception("a service did not answer; the message returns to the queue")

@@ -1,6 +1,5 @@
 """Alerts to people, by way of the alerts topic."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from typing import Any
 from handlers.iot.silence import SilenceAlert, SilenceAlertKind
 from handlers.iot.thresholds import Alert
 from handlers.shared import aws
+from handlers.shared.alerts import AlertTopic, text_attributes
 from handlers.shared.log import logger
 
 # https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
@@ -24,7 +24,7 @@ class NotPublishedError(Exception):
     """The alerts topic did not take all alerts. Those that are left stand in the table; Lambda tries again."""
 
 
-def publish_alerts(topic_arn: str, service: str, alerts: Sequence[Alert]) -> list[Alert]:
+def publish_alerts(topic: AlertTopic, alerts: Sequence[Alert]) -> list[Alert]:
     """Publish the threshold alerts of an upload; return those that the topic took.
 
     They are a message each, or one message per kind and severity if there are more than ten: one upload never sends
@@ -34,22 +34,22 @@ def publish_alerts(topic_arn: str, service: str, alerts: Sequence[Alert]) -> lis
     """
     if len(alerts) <= ALERTS_A_CALL:
         groups = [[alert] for alert in alerts]
-        entries = [_entry_of_alert(service, alert) for alert in alerts]
+        entries = [_entry_of_alert(topic, alert) for alert in alerts]
     else:
         alike: defaultdict[tuple[str, str], list[Alert]] = defaultdict(list)
         for alert in alerts:
             alike[alert.kind, alert.severity].append(alert)
         groups = list(alike.values())
-        entries = [_entry_of_alerts(service, group) for group in groups]
-    return [alert for position in _published(topic_arn, entries) for alert in groups[position]]
+        entries = [_entry_of_alerts(topic, group) for group in groups]
+    return [alert for position in _published(topic, entries) for alert in groups[position]]
 
 
-def _entry_of_alert(service: str, alert: Alert) -> dict[str, Any]:
+def _entry_of_alert(topic: AlertTopic, alert: Alert) -> dict[str, Any]:
     subject = f"{alert.device_id} {alert.metric} {alert.kind} {alert.severity}"
-    return _entry(service, subject, {"summary": _summary(alert), **asdict(alert)})
+    return _entry(topic, subject, {"summary": _summary(alert), **asdict(alert)}, section="limits")
 
 
-def _entry_of_alerts(service: str, alerts: Sequence[Alert]) -> dict[str, Any]:
+def _entry_of_alerts(topic: AlertTopic, alerts: Sequence[Alert]) -> dict[str, Any]:
     """Return one message about alerts of one kind and severity."""
     first = alerts[0]
     devices = list(dict.fromkeys(alert.device_id for alert in alerts))
@@ -62,12 +62,10 @@ def _entry_of_alerts(service: str, alerts: Sequence[Alert]) -> dict[str, Any]:
         "count": len(alerts),
         "alerts": [asdict(alert) for alert in alerts[:NAMED_ALERTS]],
     }
-    return _entry(service, f"{len(alerts)} limits {first.kind} {first.severity}", fields)
+    return _entry(topic, f"{len(alerts)} limits {first.kind} {first.severity}", fields, section="limits")
 
 
-def publish_silences(
-    topic_arn: str, service: str, kind: SilenceAlertKind, alerts: Mapping[str, SilenceAlert]
-) -> list[str]:
+def publish_silences(topic: AlertTopic, kind: SilenceAlertKind, alerts: Mapping[str, SilenceAlert]) -> list[str]:
     """Publish alerts of one kind by device; return the devices whose alerts the topic took.
 
     They are a message each, or one message together if there are more than ten: it has their `count`, and the ids and
@@ -77,12 +75,12 @@ def publish_silences(
     if not devices:
         return []
     if len(devices) > ALERTS_A_CALL:
-        return devices if _published(topic_arn, [_entry_of_many(service, kind, devices, alerts)]) else []
-    entries = [_entry_of_one(service, device, alerts[device]) for device in devices]
-    return [devices[position] for position in _published(topic_arn, entries)]
+        return devices if _published(topic, [_entry_of_many(topic, kind, devices, alerts)]) else []
+    entries = [_entry_of_one(topic, device, alerts[device]) for device in devices]
+    return [devices[position] for position in _published(topic, entries)]
 
 
-def _entry_of_one(service: str, device: str, alert: SilenceAlert) -> dict[str, Any]:
+def _entry_of_one(topic: AlertTopic, device: str, alert: SilenceAlert) -> dict[str, Any]:
     at = _time(alert.heard_at)
     summary = (
         f"{device} is silent: its last upload arrived at {at}"
@@ -90,40 +88,38 @@ def _entry_of_one(service: str, device: str, alert: SilenceAlert) -> dict[str, A
         else f"{device} is no longer silent: an upload arrived at {at}"
     )
     fields = {"summary": summary, "kind": alert.kind, "device_id": device, "timestamp": at}
-    return _entry(service, f"{device} {alert.kind}", fields)
+    return _entry(topic, f"{device} {alert.kind}", fields, section="silent-devices")
 
 
 def _entry_of_many(
-    service: str, kind: str, devices: Sequence[str], alerts: Mapping[str, SilenceAlert]
+    topic: AlertTopic, kind: str, devices: Sequence[str], alerts: Mapping[str, SilenceAlert]
 ) -> dict[str, Any]:
     what = f"{len(devices)} devices are {'silent' if kind == 'silent' else 'no longer silent'}"
     more = len(devices) - NAMED_IN_SUMMARY
     summary = f"{what}: {', '.join(devices[:NAMED_IN_SUMMARY])} and {more} more"
     named = [{"device_id": device, "timestamp": _time(alerts[device].heard_at)} for device in devices[:NAMED_DEVICES]]
     fields = {"summary": summary, "kind": kind, "count": len(devices), "devices": named}
-    return _entry(service, f"{len(devices)} devices {kind}", fields)
+    return _entry(topic, f"{len(devices)} devices {kind}", fields, section="silent-devices")
 
 
-def _entry(service: str, subject: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _entry(topic: AlertTopic, subject: str, fields: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """Return an entry of a batch. A threshold's alert has the severity of its limit; a silence is a warning."""
+    severity = fields.get("severity", "warning")
+    attributes = {name: fields[name] for name in ("kind", "severity", "device_id", "metric") if name in fields}
     return {
-        "Subject": f"{service}: {subject}"[: aws.SUBJECT_CHARACTERS],
-        "Message": json.dumps({"service": service, **fields}, indent=2),
-        "MessageAttributes": {
-            name: {"DataType": "String", "StringValue": value}
-            for name, value in fields.items()
-            if name in ("kind", "severity", "device_id", "metric")
-        },
+        **topic.message(subject, fields, severity=severity, step="device", section=section),
+        "MessageAttributes": text_attributes(attributes),
     }
 
 
-def _published(topic_arn: str, entries: Sequence[Mapping[str, Any]]) -> list[int]:
+def _published(topic: AlertTopic, entries: Sequence[Mapping[str, Any]]) -> list[int]:
     """Publish at most ten messages; return the positions of those that the topic took."""
     numbered = [{"Id": str(position), **entry} for position, entry in enumerate(entries)]
     try:
-        answer = aws.client("sns").publish_batch(TopicArn=topic_arn, PublishBatchRequestEntries=numbered)
+        answer = aws.client("sns").publish_batch(TopicArn=topic.arn, PublishBatchRequestEntries=numbered)
     except aws.errors() as error:
         # Other calls may go well: the caller is told alert by alert.
-        logger.warning("the topic did not take alerts", extra={"topic": topic_arn, "reason": str(error)})
+        logger.warning("the topic did not take alerts", extra={"topic": topic.arn, "reason": str(error)})
         return []
     return [int(entry["Id"]) for entry in answer["Successful"]]
 

@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass
 
-from handlers.shared.settings import Settings
+from handlers.shared.settings import AlertSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class IotWorkerSettings(Settings):
+class IotWorkerSettings(AlertSettings):
     """Of the worker that takes uploaded readings."""
 
     table_name: str
     bucket_name: str
-    alerts_topic_arn: str
     max_object_bytes: int
     max_readings: int
     max_ahead_seconds: int
@@ -25,8 +24,7 @@ class IotWorkerSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IotWatcherSettings(Settings):
+class IotWatcherSettings(AlertSettings):
     """Settings of the watcher of silent devices."""
 
     table_name: str
-    alerts_topic_arn: str

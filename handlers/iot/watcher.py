@@ -25,6 +25,7 @@ from handlers.iot.silence import (
 )
 from handlers.iot.table import ReadingTable, StoredState
 from handlers.shared import metrics
+from handlers.shared.alerts import AlertTopic
 from handlers.shared.backoff import backoff
 from handlers.shared.context import LambdaContext
 from handlers.shared.dynamodb import outside_errors
@@ -63,7 +64,7 @@ class Watcher:
     """
 
     def __init__(self, settings: IotWatcherSettings, silences: Silences, service: str) -> None:
-        self._topic_arn = settings.alerts_topic_arn
+        self._topic = AlertTopic.of(settings, service)
         self._silences = silences
         self._service = service
         self._table = ReadingTable(settings.table_name)
@@ -78,7 +79,7 @@ class Watcher:
                 for device, stored in watch.claimed.items()
                 if (alert := first_alert(stored)) and alert.kind == kind
             }
-            devices = notices.publish_silences(self._topic_arn, self._service, kind, alerts)
+            devices = notices.publish_silences(self._topic, kind, alerts)
             # Recorded before the next message, so that a run that dies then repeats nothing.
             self._record({device: watch.claimed[device] for device in devices}, alerts)
             published |= {device: alerts[device] for device in devices}

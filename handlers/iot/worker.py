@@ -31,6 +31,7 @@ from handlers.iot.silence import SILENCE_FILE, Silences, heard
 from handlers.iot.table import ReadingTable, StoredState
 from handlers.iot.thresholds import Alert, Thresholds
 from handlers.shared import metrics
+from handlers.shared.alerts import AlertTopic
 from handlers.shared.backoff import backoff
 from handlers.shared.context import LambdaContext
 from handlers.shared.dynamodb import outside_errors
@@ -115,7 +116,7 @@ class IotWorker:
         return Outcome(contents, rejections_key, alerting.take(current))
 
     def _publish(self, alerts: Sequence[Alert]) -> list[Alert]:
-        return notices.publish_alerts(self._settings.alerts_topic_arn, self._service, alerts)
+        return notices.publish_alerts(AlertTopic.of(self._settings, self._service), alerts)
 
     def _contents(self, upload: Upload) -> Contents:
         settings = self._settings

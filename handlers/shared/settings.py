@@ -45,6 +45,15 @@ def _converted(variable: str, text: str, kind: object) -> str | int | bool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AlertSettings(Settings):
+    """Settings of functions that alert people (handlers/shared/alerts.py)."""
+
+    alerts_topic_arn: str
+    alerts_runbook: str
+    """The address of docs/alarms.md, or of a copy."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RedriveSettings(Settings):
     """Settings of the redrive function."""
 

@@ -83,6 +83,12 @@ def event_source_mapping(aws: Clients, _name: str, inputs: Inputs) -> Created:
     )
     if "scalingConfig" in inputs:
         request["ScalingConfig"] = {"MaximumConcurrency": inputs["scalingConfig"]["maximumConcurrency"]}
+    if "provisionedPollerConfig" in inputs:
+        pollers = inputs["provisionedPollerConfig"]
+        request["ProvisionedPollerConfig"] = {
+            "MinimumPollers": pollers["minimumPollers"],
+            "MaximumPollers": pollers["maximumPollers"],
+        }
     if "filterCriteria" in inputs:
         filters = [{"Pattern": entry["pattern"]} for entry in inputs["filterCriteria"]["filters"]]
         request["FilterCriteria"] = {"Filters": filters}

@@ -130,6 +130,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "batch_size": 10,
             "batching_window_seconds": 0,
             "maximum_concurrency": 100,
+            "provisioned_pollers": None,
             "memory_mb": 512,
             "ephemeral_storage_mb": 512,
             "timeout_seconds": 30,
@@ -260,6 +261,7 @@ def test_keys_of_other_namespaces_are_not_looked_at() -> None:
         {"api": {"provisioned_concurrency": 3}, "worker": {"snap_start": True}},
         {"api": {"snap_start": True}, "worker": {"provisioned_concurrency": 3}},
         {"worker": {"batch_size": 11, "batching_window_seconds": 1}},
+        {"worker": {"provisioned_pollers": {"minimum": 200, "maximum": 2_000}}},
         {"worker": {"backoff": {"base_seconds": 5, "maximum_seconds": 5}}},
         {"queue": FIFO},
         {"environment": "staging", "api": SAID, "fault_injection": {}},
@@ -738,6 +740,18 @@ FIFO_BATCHES = ": queue.fifo takes worker.batch_size up to 10 and no worker.batc
         (
             {"worker": {"batch_size": 11}},
             ":worker: batch_size 11 (above 10) needs batching_window_seconds of at least 1",
+        ),
+        (
+            {"worker": {"provisioned_pollers": {"minimum": 5, "maximum": 4}}},
+            ":worker.provisioned_pollers: minimum 5 is above maximum 4",
+        ),
+        (
+            {"worker": {"provisioned_pollers": {}, "maximum_concurrency": 100}},
+            ":worker: provisioned_pollers and maximum_concurrency do not go together: ",
+        ),
+        (
+            {"worker": {"provisioned_pollers": {}, "circuit_breaker": {}}},
+            ":worker: circuit_breaker and provisioned_pollers do not go together: the circuit limits",
         ),
         (
             {"worker": {"backoff": {"base_seconds": 33, "maximum_seconds": 7}}},

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from components.data_loss import HOLDS_DATA, STEPS, DataLossError
+from components.data_loss import HOLDS_DATA, STEPS, DataHiddenError, DataLossError
 from local.recording import Graph, synthesise
 from tests.graphs import SAMPLES
 
@@ -45,6 +45,53 @@ def test_a_change_that_loses_data_is_refused_with_what_would_be_lost_and_the_ste
     assert cause in message
     assert "or do it in steps: " in message
     assert "set datapipeline:allow_data_loss: [pipeline-" in message
+
+
+SHARDS_4: dict[str, Any] = {"storage": {"time_index_shards": 4}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "option", "cause"),
+    [
+        ({}, SHARDS_4, "storage.time_index_shards", "would change from 8 to 4: lists and reports would miss"),
+        # An item has its partition also where there is no index.
+        (
+            {"storage": {"time_index": False}},
+            {"storage": {"time_index": False, "time_index_shards": 4}},
+            "storage.time_index_shards",
+            "would change from 8 to 4",
+        ),
+        (
+            {"storage": {"archive": {}}},
+            {"storage": {"archive": {}, "results": "inline"}},
+            "storage.results",
+            "would change from object to inline: GET /events/{id} would answer without",
+        ),
+    ],
+)
+def test_an_option_that_hides_stored_data_is_refused_and_can_be_allowed(
+    graph_of: Callable[..., Graph], before: dict[str, Any], after: dict[str, Any], option: str, cause: str
+) -> None:
+    with pytest.raises(DataHiddenError) as raised:
+        change(graph_of(**before), after)
+    assert cause in str(raised.value)
+    assert f"set datapipeline:allow_data_loss: [{option}], deploy, and remove the option" in str(raised.value)
+    assert change(graph_of(**before), {**after, "allow_data_loss": [option]})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (SHARDS_4, {}),
+        ({"storage": {"archive": {}, "results": "inline"}}, {"storage": {"archive": {}}}),
+        ({}, {"storage": {"time_index": False}}),
+        ({"storage": {"time_index": False}}, {}),
+    ],
+)
+def test_an_option_that_hides_nothing_changes(
+    graph_of: Callable[..., Graph], before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    assert change(graph_of(**before), after)
 
 
 def test_another_region_is_refused(graph_of: Callable[..., Graph]) -> None:

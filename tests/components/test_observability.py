@@ -48,6 +48,7 @@ OWN_COUNTS = {
     "CircuitClosed",
     counts.CIRCUIT_OPEN,
     counts.OLDEST_LETTER,
+    counts.STUCK_EVENTS,
     *CSV_COUNTS,
     *(
         "Objects",
@@ -86,6 +87,7 @@ EMITTED: dict[tuple[str, str], Emitted] = {
     ("AWS/Logs", "IncomingBytes"): ([{"LogGroupName"}], {"Sum"}),
     **{("DataPipeline", name): ([{"service"}], {"Sum"}) for name in OWN_COUNTS},
     ("DataPipeline", counts.OLDEST_LETTER): ([{"service"}], {"Maximum"}),
+    ("DataPipeline", counts.STUCK_EVENTS): ([{"service"}], {"Maximum"}),
     ("DataPipeline", counts.CIRCUIT_OPEN): ([{"service"}], {"Maximum"}),
     ("DataPipeline", "Latency"): ([{"service"}], DURATIONS),
 }
@@ -319,8 +321,8 @@ def test_alarms_ring_at_the_threshold_say_so_to_the_topic_and_stay_quiet_without
         inputs = alarm.inputs
         if not alarm.name.endswith("-stopped"):
             assert inputs["comparisonOperator"] == "GreaterThanOrEqualToThreshold"
-            # But for the one whose metric is written by what may have failed.
-            missing = "ignore" if alarm.name.endswith("-circuit-open") else "notBreaching"
+            # But for one whose metric is written by what may have failed, and one that is written each hour.
+            missing = "ignore" if alarm.name.endswith(("-circuit-open", "-stuck-events")) else "notBreaching"
             assert inputs["treatMissingData"] == missing
             assert "warmUpConfiguration" not in inputs
         assert inputs["alarmActions"] == inputs["okActions"] == [topic]
@@ -512,14 +514,15 @@ def test_the_longest_service_and_the_longest_label_make_a_name_that_cloudwatch_t
     assert LONGEST_LAYER_NAME + max(map(len, names)) <= 255
 
 
-def test_every_section_that_the_components_name_is_in_the_document() -> None:
+def test_every_section_that_components_and_handlers_name_is_in_the_document() -> None:
     document = (ROOT / "docs/alarms.md").read_text()
     named = {
         section
-        for file in (ROOT / "components").rglob("*.py")
+        for folder in ("components", "handlers")
+        for file in (ROOT / folder).rglob("*.py")
         for section in re.findall(r'section(?:: str)? ?= ?"([a-z-]+)"', file.read_text())
     }
-    assert "webhook-forged" in named
+    assert {"webhook-forged", "silent-devices"} <= named
     assert named <= set(re.findall(r"^### ([a-z-]+)$", document, re.MULTILINE))
 
 
@@ -527,3 +530,20 @@ def test_the_link_of_an_alarm_leads_where_the_config_says() -> None:
     graph = graphs.graph_of("iot", {"alarms": {"runbook": "https://wiki.example.com/alarms"}})
     alarm = graph.find("aws:cloudwatch/metricAlarm:MetricAlarm", "pipeline-watch-bad-metrics")
     assert alarm.inputs["alarmDescription"].endswith(". What to do: https://wiki.example.com/alarms#bad-metrics")
+
+
+@pytest.mark.parametrize(
+    ("stack", "config", "functions"),
+    [
+        ("ingestion", {"queue": {"reconciler": {}}}, ("worker", "reconciler")),
+        ("csv", {}, ("worker",)),
+        ("iot", {"silence": {"after_minutes": 30}}, ("worker", "watcher")),
+    ],
+)
+def test_the_alerts_of_functions_link_to_the_same_place(
+    stack: str, config: dict[str, Any], functions: tuple[str, ...]
+) -> None:
+    graph = graphs.graph_of(stack, {**config, "alarms": {"runbook": "https://wiki.example.com/alarms"}})
+    for name in functions:
+        function = graph.find("aws:lambda/function:Function", f"pipeline-{name}")
+        assert function.inputs["environment"]["variables"]["ALERTS_RUNBOOK"] == "https://wiki.example.com/alarms"

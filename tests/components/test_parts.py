@@ -298,6 +298,18 @@ def test_no_worker_takes_all_of_the_accounts_functions(graph_of: Callable[..., G
         assert graph_of(stack).find(kind, "pipeline-worker").inputs["scalingConfig"] == {"maximumConcurrency": 100}
 
 
+def test_pollers_of_the_queue_s_own_replace_the_maximum_concurrency(graph_of: Callable[..., Graph]) -> None:
+    kind = "aws:lambda/eventSourceMapping:EventSourceMapping"
+    for stack in ("dev", "csv"):
+        for given, expected in (({}, (2, 200)), ({"minimum": 20, "maximum": 2_000}, (20, 2_000))):
+            mapping = graph_of(stack, worker={"provisioned_pollers": given}).find(kind, "pipeline-worker").inputs
+            # AWS refuses both together: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+            assert "scalingConfig" not in mapping
+            pollers = mapping["provisionedPollerConfig"]
+            assert (pollers["minimumPollers"], pollers["maximumPollers"]) == expected
+            assert pollers.keys() == {"minimumPollers", "maximumPollers"}
+
+
 def test_functions_that_nobody_polls_for_have_the_concurrency_that_is_reserved(graph_of: Callable[..., Graph]) -> None:
     reserved = graph_of(api={"reserved_concurrency": 7}), graph_of("iot", worker={"reserved_concurrency": 7})
     found = [

@@ -126,6 +126,11 @@ def test_the_report_function_may_do_exactly_this(graph_of: Callable[..., Graph])
         (["sqs:SendMessage"], [f"arn:aws:sqs:{account}:{failures}"]),
         (["dynamodb:Query"], [arn["index"]]),
         (READ, [arn["table"]]),
+        (
+            ["dynamodb:PutItem"],
+            [arn["table"]],
+            {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["report#notes"]}},
+        ),
         (["sqs:GetQueueAttributes"], [arn["queue"], arn["dead letters"]]),
         (["s3:PutObject"], [arn["results"].replace("/results/", "/reports/")]),
         (["sns:Publish"], [f"arn:aws:sns:{account}:{topic}"]),

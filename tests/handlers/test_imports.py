@@ -22,6 +22,7 @@ INGEST = {
     "max_batch": "500",
     "max_depth": "20",
     "track": "true",
+    "lost_after_seconds": "1558800",
     "deduplicate": "key",
 }
 LAMBDA = {

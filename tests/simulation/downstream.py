@@ -260,7 +260,9 @@ class Outage:
         self.clock.sleep(0.005)
         return {each: dict(self.items[each]) for each in ids if each in self.items}
 
-    def mark(self, envelope: Envelope, attempt: int, until: int, message_id: str, receives: int) -> None:
+    def mark(
+        self, envelope: Envelope, attempt: int, until: int, message_id: str, receives: int, _item: object = None
+    ) -> None:
         self.clock.sleep(0.005)
         item = self.items.setdefault(envelope.id, {"id": envelope.id, "status": "queued"})
         item |= {

@@ -38,10 +38,11 @@ SETTINGS = WorkerSettings(
     table_name="t",
     queue_url="q",
     results="inline",
-    time_index_shards=0,
+    time_index_shards=1,
     items_expire_after_days=1,
     dead_letter_queue_url="d",
     alerts_topic_arn="a",
+    alerts_runbook="docs/alarms.md",
     processor="p",
     max_attempts=MAX_ATTEMPTS,
     backoff_base_seconds=1,
@@ -179,7 +180,9 @@ class World:
         self.step()
         return {each: dict(self.items[each]) for each in ids if each in self.items}
 
-    def mark(self, envelope: Envelope, attempt: int, until: int, message_id: str, receives: int) -> None:
+    def mark(
+        self, envelope: Envelope, attempt: int, until: int, message_id: str, receives: int, _item: object = None
+    ) -> None:
         """Record that an attempt begins."""
         self.step()
         item = self.items.setdefault(envelope.id, {"id": envelope.id, "status": "queued"})

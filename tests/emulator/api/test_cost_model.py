@@ -1,20 +1,19 @@
 """The model of `pipeline cost` matches the calls that the functions make."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from cli.cost_model import ingest_calls, report_calls, worker_calls
+from cli.cost_model import ingest_calls, report_calls, stuck_calls, worker_calls
 from components.config import load
 from components.options.api import ApiPipelineConfig
-from handlers.api.reader import EventReader
-from handlers.api.report import Reporter, keep, publish
+from handlers.api import report
 from handlers.api.settings import ReportSettings
-from handlers.api.summary import Window
 from tests.api_pipeline import Pipeline, Time
 from tests.aws_calls import tapped
 
@@ -29,6 +28,7 @@ UNITS: dict[str, Callable[[Any], tuple[str, int]]] = {
     "ChangeMessageVisibilityBatch": lambda _: ("sqs.requests", 1),
     "BatchExecuteStatement": lambda call: ("dynamodb.writes", len(call["Statements"])),
     "BatchGetItem": lambda call: _reads(*call["RequestItems"].values()),
+    "PutItem": lambda _: ("dynamodb.writes", 1),
     "Query": lambda _: ("dynamodb.queries", 1),
     "GetQueueAttributes": lambda _: ("sqs.requests", 1),
     "PutObject": lambda _: ("s3.put_requests", 1),
@@ -92,21 +92,39 @@ def test_the_model_of_cost_counts_what_the_functions_do(
 
 
 @pytest.mark.parametrize("events", [0, 1, 30])
-def test_the_model_of_cost_counts_what_a_report_does(pipeline: Pipeline, events: int) -> None:
+def test_the_model_of_cost_counts_what_a_report_does(
+    pipeline: Pipeline, events: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     raw = {"datapipeline:variant": "api", "datapipeline:reports": {"schedules": ["daily"]}}
     config = load(raw, file="test")
     assert isinstance(config, ApiPipelineConfig)
     settings = ReportSettings.from_environment(pipeline.environments["report"])
     if events:
         assert pipeline.post([{"n": n} for n in range(events)]).status == 202
-    days = {item["received_at"][:10] for item in pipeline.items().values()} or {"2026-01-01"}
+    days = {item["received_at"][:10] for item in pipeline.items().values()} or {f"{datetime.now(UTC):%Y-%m-%d}"}
     midnight = datetime.fromisoformat(f"{min(days)}T00:00:00Z")
-    reader = EventReader(settings.table_name, time_index_shards=settings.time_index_shards)
-    urls = {"queue_url": settings.queue_url, "dead_letter_queue_url": settings.dead_letter_queue_url}
-    window = Window("daily", midnight, midnight + timedelta(days=1))
+    monkeypatch.setattr(report, "_settings", lambda: settings)
+    moment = midnight + timedelta(days=1, minutes=10)
     with counted() as calls:
-        found = Reporter(reader, **urls, service="test").report(window)
-        keep(found, window, settings.bucket_name)
-        publish(found, settings.reports_topic_arn)
-    assert found["events"] == events
+        report.handler({"period": "daily", "time": moment.isoformat()}, Time())
+    ((_, body),) = pipeline.objects("reports/").items()
+    assert json.loads(body)["events"] == events
     assert calls == without_index(report_calls(config, events))
+
+
+@pytest.mark.parametrize("events", [0, 1, 30])
+def test_the_model_of_cost_counts_what_a_look_at_an_hour_does(pipeline: Pipeline, events: int) -> None:
+    config = load({"datapipeline:variant": "api"}, file="test")
+    assert isinstance(config, ApiPipelineConfig)
+    if events:
+        assert pipeline.post([{"n": n} for n in range(events)]).status == 202
+        pipeline.drain(pipeline.worker(lambda _: 1))
+    stuck = pipeline.stuck()
+    # The first look makes its item, and finds no hour that is over.
+    stuck._lost_after_seconds, stuck._kept = 0, timedelta()
+    stuck.look(lambda: True)
+    # The hour that these events were received in, as if it were weeks ago.
+    stuck._lost_after_seconds, stuck._looked_at = -3_600, None
+    with counted() as calls:
+        stuck.look(lambda: True)
+    assert calls == without_index(stuck_calls(config, events))

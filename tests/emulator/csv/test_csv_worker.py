@@ -135,12 +135,13 @@ def test_a_new_version_is_a_new_run(files: Files) -> None:
 
 
 @pytest.mark.parametrize("key", ["raw/../../etc/passwd", "raw/./..", "raw//a", "../processed/x.csv", "raw/\x00.csv"])
-def test_a_key_is_a_name_and_no_path_so_that_outputs_stay_below_their_prefix(key: str) -> None:
+def test_a_key_is_a_name_and_no_part_of_the_keys_of_outputs(key: str) -> None:
     (file,) = read_notification(notification(key=quote_plus(key)))
     assert file.key == key
-    output = file.output_key("processed/", "raw/", ".jsonl")
-    assert output.startswith("processed/")
-    assert output.endswith(f"/{file.id}.jsonl")
+    output = file.output_key("processed/", "2026-11-21T08:00:00.000000Z", ".jsonl", 2)
+    assert re.fullmatch(rf"processed/2026/11/21/[0-9a-f]{{16}}-{file.id}-2\.jsonl", output)
+    other = File(file.bucket, f"{key}x", "", file.etag, 0, {})
+    assert other.key_mark != file.key_mark == File(file.bucket, key, "v", "other", 1, {}).key_mark
 
 
 def test_of_a_name_that_stands_twice_in_a_notification_the_last_counts() -> None:
@@ -355,7 +356,10 @@ def test_a_file_that_another_run_reads_is_left_alone(files: Files) -> None:
     records = files.receive()
     file = read_notification(records[0]["body"])[0]
     table = files.worker()._table
-    assert table.claim(file, "other", now=0, until=2**40, started_at="", expires_at=2**40) is not None
+    assert (
+        table.claim(file, "other", now=0, until=2**40, started_at="2026-11-20T00:00:00.000000Z", expires_at=2**40)
+        is not None
+    )
     assert files.deliver(records) == [records[0]["messageId"]]
     assert files.objects("") == {}
     assert files.item()["owner"] == "other"
@@ -644,17 +648,20 @@ def test_an_object_that_was_gone_and_is_put_again_is_read(files: Files) -> None:
     assert [(told["status"], told["generation"]) for told in files.told()] == [("skipped", 0), ("succeeded", 1)]
 
 
-def reprocess(files: Files, *arguments: str) -> Json:
-    """Return the output of `pipeline csv reprocess`, run as a user runs it."""
+def command(files: Files, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `pipeline csv` as a user runs it."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "PIPELINE_OUTPUTS": json.dumps(dict(files.outputs)),
     }
-    command = [sys.executable, "-m", "cli.main", "csv", "reprocess", "--json", *arguments]
-    done = subprocess.run(
-        command, cwd=SAMPLES, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    line = [sys.executable, "-m", "cli.main", "csv", *arguments]
+    return subprocess.run(line, cwd=SAMPLES, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def reprocess(files: Files, *arguments: str) -> Json:
+    """Return the output of `pipeline csv reprocess`."""
+    done = command(files, "reprocess", "--json", *arguments)
     assert done.returncode in (0, 1), done.stderr
     return json.loads(done.stdout) if done.stdout else done.stderr
 
@@ -705,11 +712,118 @@ def test_uploads_are_read_again_after_a_rule_was_fixed_and_their_former_outputs_
     }
 
 
+def test_uploads_whose_messages_are_lost_are_read_when_they_are_announced_again(files: Files) -> None:
+    purge = {"QueueUrl": files.outputs["queue_url"]}
+    files.upload("raw/begun.csv", HEADER + rows(400))
+    files.worker().handle(files.receive(), Time(3))
+    assert files.item()["status"] == "processing"
+    files.upload("raw/unread.csv", HEADER + rows(3))
+    files.root("sqs").purge_queue(**purge)
+    # The lease of the run that died ends with its function's time.
+    files.show_again([])
+    assert reprocess(files, "--prefix", "raw/")["keys"] == ["raw/begun.csv", "raw/unread.csv"]
+    files.drain()
+    found = {item["key"]: (item["status"], int(item["rows"])) for item in files.items().values()}
+    assert found == {"raw/begun.csv": ("succeeded", 400), "raw/unread.csv": ("succeeded", 3)}
+
+
+def test_the_files_of_a_day_are_listed_by_status_with_their_outcome(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(7))
+    files.upload("raw/b\x1b.csv", b"no,such,columns\n")
+    files.drain()
+    by_key = {item["key"]: item for item in files.items().values()}
+    bad, good = by_key["raw/b\x1b.csv"], by_key["raw/a.csv"]
+    done = command(files, "files")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    times = [line[:20] for line in lines]
+    assert times == sorted(times, reverse=True)
+    assert {line[20:] for line in lines} == {
+        f"  {bad['id']}  failed      raw/b\\x1b.csv  missing_columns",
+        f"  {good['id']}  succeeded   raw/a.csv  6 of 7 rows processed, 1 rejected",
+    }
+    (line,) = command(files, "files", "--status", "succeeded", "--json").stdout.splitlines()
+    found = json.loads(line)
+    assert (found["key"], found["processed"], found["report_key"]) == ("raw/a.csv", 6, good["report_key"])
+    assert "owner" not in found
+    nothing = command(files, "files", "--day", "2020-02-29", "--status", "failed")
+    assert (nothing.returncode, nothing.stderr) == (1, "no file was begun on 2020-02-29 (UTC) and is failed\n")
+    assert "choose one of processing, succeeded" in command(files, "files", "--status", "done").stderr
+
+
 def test_reprocess_says_what_it_needs(files: Files) -> None:
     assert "needs --key, --prefix or --since" in reprocess(files)
     assert "leave --prefix and --since out" in reprocess(files, "--key", "raw/a.csv", "--since", "1h")
     assert "must begin with raw/" in reprocess(files, "--prefix", "processed/")
     assert reprocess(files, "--key", "raw/none.csv") == {"dry_run": False, "keys": []}
+
+
+def test_a_file_that_is_put_again_after_its_item_has_expired_replaces_its_outputs(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(10))
+    files.drain()
+    reprocess(files, "--key", "raw/a.csv")
+    files.drain()
+    assert files.pointer("raw/a.csv")["generation"] == "1"
+    files.root("dynamodb").delete_item(TableName=files.outputs["table_name"], Key={"id": {"S": files.item()["id"]}})
+    files.upload("raw/a.csv", HEADER + rows(10))
+    files.drain()
+    pointer = files.pointer("raw/a.csv")
+    assert (pointer["generation"], files.item()["is_current"]) == ("0", True)
+    assert {*files.objects("processed/")} == {pointer["processed_key"]} == {files.item()["processed_key"]}
+
+
+def store_as_a_former_release(files: Files, item: Json) -> list[str]:
+    """Move the outputs of a file to the keys of former releases. Return these keys."""
+    file = File(item["bucket"], item["key"], "", item["etag"], 0, {})
+    moved = {}
+    for name in ("processed", "rejected"):
+        key = file.former_output_key(f"{name}/", "raw/", ".jsonl.gz")
+        target = {"Bucket": files.outputs["output_bucket"], "Key": key}
+        files.root("s3").put_object(**target, Body=files.objects(item[f"{name}_key"])[item[f"{name}_key"]])
+        files.root("s3").delete_object(**{**target, "Key": item[f"{name}_key"]})
+        moved[f"{name}_key"] = key
+    for item_id in (item["id"], f"current:{item['bucket']}/{item['key']}"):
+        files.root("dynamodb").update_item(
+            TableName=files.outputs["table_name"],
+            Key={"id": {"S": item_id}},
+            UpdateExpression=f"SET {', '.join(f'{name} = :{name}' for name in moved)}",
+            ExpressionAttributeValues={f":{name}": {"S": key} for name, key in moved.items()},
+        )
+    return list(moved.values())
+
+
+@pytest.mark.parametrize("again", ["corrected", "reprocessed"])
+def test_outputs_that_a_former_release_stored_by_name_are_superseded(files: Files, again: str) -> None:
+    files.settings = {"output_versions": "latest"}
+    files.upload("raw/a/b.csv", HEADER + rows(10))
+    files.drain()
+    former = store_as_a_former_release(files, files.item())
+    assert former[0] == f"processed/a/b.csv/{files.item()['id']}.jsonl.gz"
+    if again == "corrected":
+        files.upload("raw/a/b.csv", HEADER + rows(20))
+    else:
+        reprocess(files, "--key", "raw/a/b.csv")
+    files.drain()
+    pointer = files.pointer("raw/a/b.csv")
+    left = {*files.objects("processed/"), *files.objects("rejected/")}
+    assert left == {pointer["processed_key"], pointer["rejected_key"]}
+    assert not left & {*former}
+
+
+def test_outputs_of_a_worker_of_a_former_release_that_died_before_it_said_so_are_removed(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(10))
+    records = files.receive()
+    with patch.object(objects, "put_report", side_effect=TimeoutError("the table")):
+        files.deliver(records)
+    item = files.item()
+    assert item["status"] == "processing"
+    file = File(item["bucket"], item["key"], "", item["etag"], 0, {})
+    former = file.former_output_key("processed/", "raw/", ".jsonl.gz")
+    files.root("s3").put_object(Bucket=files.outputs["output_bucket"], Key=former, Body=b"")
+    files.show_again(records)
+    files.drain()
+    assert set(files.objects("processed/")) == {files.item()["processed_key"]}
+    assert files.item()["status"] == "succeeded"
 
 
 def test_an_object_of_another_suffix_is_reported_and_not_read(files: Files) -> None:

@@ -15,6 +15,7 @@ from handlers.iot.table import ReadingTable
 from handlers.iot.thresholds import Alert
 from handlers.iot.worker import ContendedError
 from handlers.shared import aws
+from handlers.shared.alerts import AlertTopic
 
 from .conftest import Iot, lines, reading
 
@@ -132,6 +133,8 @@ def test_an_alert_says_all_that_is_known_and_carries_attributes_to_filter_by(iot
     assert notice["Subject"] == "test: cold-1 temperature crossed critical"
     assert json.loads(notice["Message"]) == {
         "service": "test",
+        "step": "device",
+        "runbook": "docs/alarms.md#limits",
         "summary": f"cold-1: temperature is 31.5, above 30 (critical), at {DAY}00:07:00Z",
         "kind": "crossed",
         "device_id": "cold-1",
@@ -229,7 +232,7 @@ def test_alerts_of_a_run_that_died_are_published_by_the_next_one_and_not_before_
     iot: Iot,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def die(_topic: str, _service: str, _alerts: list[Alert]) -> list[Alert]:
+    def die(_topic: AlertTopic, _alerts: list[Alert]) -> list[Alert]:
         raise SystemExit
 
     event = iot.upload(lines(reading("d1", 1, 40)))
@@ -272,9 +275,9 @@ def test_a_topic_that_takes_some_alerts_only_is_asked_for_the_rest_again(
     whole = notices.publish_alerts
     asked = []
 
-    def first_only(topic: str, service: str, alerts: list[Alert]) -> list[Alert]:
+    def first_only(topic: AlertTopic, alerts: list[Alert]) -> list[Alert]:
         asked.append(len(alerts))
-        return whole(topic, service, alerts[:1])
+        return whole(topic, alerts[:1])
 
     monkeypatch.setattr(notices, "publish_alerts", first_only)
     iot.take(lines(reading("d1", 1, 40), reading("d2", 1, 40)))

@@ -140,6 +140,13 @@ def _functions(dead: aws_.sqs.Queue) -> aws_.lambda_.Function:
         maximum_retry_attempts=1,
         destination_config={"on_failure": {"destination": dead.arn}},
     )
+    aws_.lambda_.EventSourceMapping(
+        "odds",
+        event_source_arn=dead.arn,
+        function_name=function.name,
+        enabled=False,
+        provisioned_poller_config={"minimum_pollers": 2, "maximum_pollers": 20},
+    )
     return function
 
 

@@ -156,7 +156,13 @@ def test_a_file_is_uploaded_and_its_report_shown(files: Client, opened: Open) ->
         status, key = pages.ask("/send?name=a.csv", body=ROWS)
         assert (status, key.endswith("a.csv")) == (200, True)
         assert pages.ask("/send?name=../a.csv", body=ROWS)[0] == 400
-        listed = files.until(lambda: "reports/" in (found := pages.get("/files")) and found)
+        listed = files.until(lambda: "/files/reports/" in (found := pages.get("/files")) and found)
+        assert "rows processed" in listed
+        assert "No such file" in pages.get("/files?status=failed")
+        assert "No such file" in pages.get("/files?name=b.csv")
+        assert "No such file" in pages.get("/files?day=2020-01-01")
+        assert pages.get("/files?status=succeeded&name=a.csv").count("/files/reports/") == 1
+        assert pages.ask("/files?day=monday")[0] == 502
         report = pages.get(listed.split('<td><a href="')[1].split('"')[0])
         assert "rejected" in report
         assert "a.csv" in report

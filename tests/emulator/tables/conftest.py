@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from handlers.csv.files import DAY_INDEX
 from handlers.iot.table import DEVICE_INDEX, DUE_INDEX
 from local.emulator import Emulator
 from local.services import Clients
@@ -16,6 +17,7 @@ __all__ = ["emulator"]
 
 KEYS: dict[str, tuple[str, ...]] = {EVENTS: ("id",), FILES: ("id",), READINGS: ("device_id", "time_key")}
 INDEX_KEYS = ("day_shard", "time_key")
+DAY_KEYS = ("day", "status_time")
 # Of the table of readings; `due_at` is a number.
 DEVICE_KEYS, DUE_KEYS = ("device_shard", "device_id"), ("device_shard", "due_at")
 
@@ -44,7 +46,13 @@ def _tables(emulator: Emulator) -> Iterator[None]:
             }
             keys_typed = (*keys, *DUE_KEYS)
         else:
-            keys_typed = keys
+            by_day = {
+                "IndexName": DAY_INDEX,
+                "KeySchema": _schema(DAY_KEYS),
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+            index = {"GlobalSecondaryIndexes": [by_day]}
+            keys_typed = (*keys, *DAY_KEYS)
         client.create_table(
             TableName=table,
             KeySchema=_schema(keys),

@@ -381,6 +381,7 @@ def test_a_field_of_any_other_value_is_unreadable_or_usable(name: str, value: ob
         return
     assert getattr(envelope, name) == value
     kinds: dict[str, Any] = {"data": dict, "headers": dict | None, "body": str | None, "replay": str | None}
+    kinds["resent"] = bool | None
     assert isinstance(value, kinds.get(name, str))
     assert envelope.body is None or unpacked(envelope.body) is not None
 

@@ -177,11 +177,11 @@ import sys
 from handlers.api import ingest, worker
 from handlers.api.settings import IngestSettings, WorkerSettings
 
-common = dict(table_name="t", queue_url="q", results="inline", time_index_shards=0, items_expire_after_days=1)
-own = dict(type_field="t", max_batch=1, max_depth=1, track=True, deduplicate="key")
+common = dict(table_name="t", queue_url="q", results="inline", time_index_shards=1, items_expire_after_days=1)
+own = dict(type_field="t", max_batch=1, max_depth=1, track=True, lost_after_seconds=1, deduplicate="key")
 ingest.Ingest(IngestSettings(**common, **own), {})
 limits = dict(max_attempts=1, backoff_base_seconds=1, backoff_maximum_seconds=1)
-names = dict(dead_letter_queue_url="d", alerts_topic_arn="a", processor="p")
+names = dict(dead_letter_queue_url="d", alerts_topic_arn="a", alerts_runbook="r", processor="p")
 worker.Worker(WorkerSettings(**common, **limits, **names, archive=False), print, "s")
 sys.exit("handlers.api.faults" in sys.modules)
 """

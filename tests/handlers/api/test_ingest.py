@@ -249,7 +249,7 @@ def test_two_callers_with_one_key_have_an_event_each_and_learn_nothing_of_the_ot
 def test_functions_that_start_at_once_agree_on_the_secret_of_ids(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = EventTable(pipeline.outputs["table_name"], time_index_shards=0, items_expire_after_days=1)
+    table = EventTable(pipeline.outputs["table_name"], time_index_shards=1, items_expire_after_days=1)
     others: list[bytes] = []
     put_if = Table.put_if
 
@@ -571,9 +571,50 @@ def test_events_are_listed_newest_first_by_page_type_and_status(pipeline: Pipeli
 
 
 def test_without_a_time_index_the_list_is_a_404_with_the_reason(pipeline: Pipeline) -> None:
-    pipeline.settings = {"time_index_shards": 0}
+    pipeline.settings = {"time_index": False}
     answer = pipeline.request("GET", "/events")
     assert (answer.status, answer.body["error"]["code"]) == (404, "no_time_index")
+
+
+def test_events_that_were_accepted_without_a_time_index_are_listed_once_there_is_one(pipeline: Pipeline) -> None:
+    pipeline.settings = {"time_index": False}
+    before = [pipeline.post(ORDER).body["id"] for _ in range(3)]
+    pipeline.drain(pipeline.worker(lambda _event: None))
+    # DynamoDB fills a new index with the items that have its keys.
+    pipeline.settings = {}
+    after = pipeline.post(ORDER).body["id"]
+    listed = [event["id"] for event in pipeline.request("GET", "/events").body["events"]]
+    assert listed == [after, *before[::-1]]
+
+
+def test_with_more_shards_all_events_are_listed(pipeline: Pipeline) -> None:
+    pipeline.settings = {"time_index_shards": 4}
+    before = {pipeline.post(ORDER).body["id"] for _ in range(20)}
+    pipeline.settings = {"time_index_shards": 16}
+    after = {pipeline.post(ORDER).body["id"] for _ in range(20)}
+    listed = pipeline.request("GET", "/events", parameters={"limit": "100"}).body["events"]
+    assert {event["id"] for event in listed} == before | after
+
+
+def test_a_result_is_found_where_it_was_stored_whatever_the_option_says_now(pipeline: Pipeline) -> None:
+    shown = {}
+    for stored in ("object", "inline"):
+        pipeline.settings = {"results": stored}
+        shown[stored] = pipeline.post(ORDER).body["id"]
+        pipeline.drain(pipeline.worker(lambda _event: "done"))
+    for now in ("object", "inline"):
+        pipeline.settings = {"results": now}
+        assert f"{shown['object']}.json" in pipeline.shown(shown["object"]).body["result_url"]
+        assert pipeline.shown(shown["inline"]).body["result"] == "done"
+
+
+def test_a_result_in_a_bucket_that_was_let_go_of_is_no_error(pipeline: Pipeline) -> None:
+    event_id = pipeline.post(ORDER).body["id"]
+    pipeline.drain(pipeline.worker(lambda _event: "done"))
+    pipeline.settings = {"results": "inline", "bucket_name": ""}
+    shown = pipeline.shown(event_id)
+    assert (shown.status, shown.body["status"]) == (200, "succeeded")
+    assert "result_url" not in shown.body
 
 
 def test_an_event_s_own_field_is_its_key_and_some_fields_may_differ(pipeline: Pipeline) -> None:

@@ -120,6 +120,7 @@ def test_a_report_counts_them_as_failed(pipeline: Pipeline) -> None:
         EventReader(pipeline.outputs["table_name"], time_index_shards=8),
         queue_url=pipeline.outputs["queue_url"],
         dead_letter_queue_url=pipeline.outputs["dead_letter_queue_url"],
+        items_expire_after_days=90,
         service="test",
     )
     report = reporter.report(window)

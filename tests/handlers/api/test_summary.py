@@ -29,10 +29,10 @@ def item(
     return cast("CountedItem", {**known, **done, **more})
 
 
-def report(*items: "CountedItem", complete: bool = True) -> Any:
+def report(*items: "CountedItem", incomplete_because: str | None = None) -> Any:
     tally = Tally()
     tally.add(items)
-    return summary.summary(HOUR, tally, (4, 2), service="shop-prod", complete=complete)
+    return summary.summary(HOUR, tally, (4, 2), service="shop-prod", incomplete_because=incomplete_because)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,9 @@ def test_an_empty_window_is_reported_as_empty() -> None:
 
 def test_the_text_has_all_counts() -> None:
     some = report(
-        *[item(took_ms=1_500)] * 1_200, item("failed", "refund", took_ms=9_000, error_type="Rejected"), complete=False
+        *[item(took_ms=1_500)] * 1_200,
+        item("failed", "refund", took_ms=9_000, error_type="Rejected"),
+        incomplete_because="time",
     )
     assert text(some) == (
         "shop-prod: hourly report of 2026-11-21 10:00 to 11:00 UTC\n"

@@ -8,7 +8,7 @@ from urllib.parse import quote_plus
 
 import pytest
 
-from handlers.csv import files as files_module
+from handlers.csv import file_table
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.worker import CsvWorker
 from handlers.shared import aws
@@ -80,7 +80,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Stack:
         notifications_topic_arn=topics["files"],
     )
     made = Stack(CsvWorker(settings, FileFormat((Column("a", required=True),)), "shop"), queues)
-    monkeypatch.setattr(files_module, "time", SimpleNamespace(time=lambda: made.now))
+    monkeypatch.setattr(file_table, "time", SimpleNamespace(time=lambda: made.now))
     return made
 
 
@@ -100,7 +100,7 @@ def test_bad_files_cause_one_alert_a_reason_and_minute_and_all_else_is_for_each_
 
 
 def test_a_file_that_claimed_its_alert_and_died_sends_it_when_it_comes_back(stack: Stack) -> None:
-    table = files_module.FileTable("t")
+    table = file_table.FileTable("t")
     assert [table.claim_alert("empty_file", claimant) for claimant in "aaba"] == [True, True, False, True]
     assert table.claim_alert("not_text", "b")
     stack.now += MINUTE

@@ -58,12 +58,15 @@ class Fleet:
             table_name=TABLE,
             bucket_name="bucket",
             alerts_topic_arn="arn:alerts",
+            alerts_runbook="docs/alarms.md",
             max_object_bytes=100_000_000,
             max_readings=1_000_000,
             max_ahead_seconds=300,
             readings_expire_after_days=90,
         )
-        self._watcher_settings = IotWatcherSettings(table_name=TABLE, alerts_topic_arn="arn:alerts")
+        self._watcher_settings = IotWatcherSettings(
+            table_name=TABLE, alerts_topic_arn="arn:alerts", alerts_runbook="docs/alarms.md"
+        )
 
     # AWS
 

@@ -62,6 +62,9 @@ def test_an_alert_says_which_device_and_when_it_was_last_heard(fleet: Fleet) -> 
     assert silent["Subject"] == "test: cold-1 silent"
     assert json.loads(silent["Message"]) == {
         "service": "test",
+        "severity": "warning",
+        "step": "device",
+        "runbook": "docs/alarms.md#silent-devices",
         "summary": "cold-1 is silent: its last upload arrived at 2026-11-20T12:00:00Z",
         "kind": "silent",
         "device_id": "cold-1",

@@ -21,12 +21,14 @@ INGEST = {
     "MAX_BATCH": "500",
     "MAX_DEPTH": "64",
     "TRACK": "true",
+    "LOST_AFTER_SECONDS": "1558800",
     "DEDUPLICATE": "key",
 }
 WORKER = {
     **EVENTS,
     "DEAD_LETTER_QUEUE_URL": "https://dead",
     "ALERTS_TOPIC_ARN": "arn:topic",
+    "ALERTS_RUNBOOK": "docs/alarms.md",
     "PROCESSOR": "processors.echo:process",
     "MAX_ATTEMPTS": "5",
     "BACKOFF_BASE_SECONDS": "2",

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from handlers.csv.files import FileTable
+from handlers.csv.file_table import FileTable
+from handlers.csv.files import DAY_INDEX
 from handlers.iot.alerting import DeviceState
 from handlers.iot.table import ReadingTable, StoredState
 from handlers.shared import aws, dynamodb
@@ -32,7 +33,7 @@ def memory(aws_in_process: None) -> Iterator[MemoryDynamoDB]:  # noqa: ARG001  c
     made = MemoryDynamoDB(
         **{
             EVENTS: MemoryTable(("id",), {"by-time": ("day_shard", "time_key")}),
-            FILES: MemoryTable(("id",)),
+            FILES: MemoryTable(("id",), {DAY_INDEX: ("day", "status_time")}),
             READINGS: MemoryTable(
                 ("device_id", "time_key"),
                 {"by-device": ("device_shard", "device_id"), "by-due-at": ("device_shard", "due_at")},
