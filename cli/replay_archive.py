@@ -34,6 +34,7 @@ from handlers.api.events import (
     group,
     is_id,
     message_of,
+    tenant,
 )
 from handlers.api.reader import EventReader
 from handlers.shared import queues
@@ -73,12 +74,13 @@ class ReplayStoppedError(Exception):
 
 @dataclass
 class Replay:
-    """One pass over archived events. `group_field` is empty where the queue has no order."""
+    """One pass over archived events. `group_field` is that of a FIFO queue, `fair_field` that of a fair one."""
 
     reader: ArchiveReader
     table: EventReader
     wanted: Selection
     group_field: str = ""
+    fair_field: str = ""
     events_a_batch: int = EVENTS_A_BATCH
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Events by type and state."""
@@ -168,6 +170,8 @@ class Replay:
         return queues.Outgoing(body, {}, self._group(envelope), f"{envelope.id}-{run}")
 
     def _group(self, envelope: Envelope) -> str:
+        if self.fair_field:
+            return tenant(envelope.data, self.fair_field)
         if not self.group_field:
             return ""
         try:
@@ -197,8 +201,9 @@ def run_replay_archive(
     reader = ArchiveReader(boto3.client("s3"), stack.output("bucket_name"))
     table = EventReader(stack.output("table_name"), time_index_shards=0)
     group_field = config.queue.fifo.group_field if config.queue.fifo else ""
+    fair_field = config.queue.fair.group_field if config.queue.fair else ""
     if dry_run:
-        _count(Replay(reader, table, _checked(reader, wanted), group_field), as_json=as_json)
+        _count(Replay(reader, table, _checked(reader, wanted), group_field, fair_field), as_json=as_json)
         return 1 if reader.problems else 0
     with open_journal(stack.directory, stack.name) as journal:
         if wanted is None and not journal.is_begun:
@@ -207,14 +212,14 @@ def run_replay_archive(
             if journal.is_begun:
                 raise unfinished(journal, stack.name, stack.directory)
             counted = _count(
-                Replay(reader, table, _checked(reader, wanted), group_field), as_json=False, to_stderr=True
+                Replay(reader, table, _checked(reader, wanted), group_field, fair_field), as_json=False, to_stderr=True
             )
             if not counted:
                 _show(Counter(), reader, as_json=as_json)
                 return 1 if reader.problems else 0
             _ask(sure=sure)
             journal.begin(timestamp(datetime.now(UTC)), wanted)
-        replay = Replay(reader, table, journal.wanted, group_field, min(rate, EVENTS_A_BATCH))
+        replay = Replay(reader, table, journal.wanted, group_field, fair_field, min(rate, EVENTS_A_BATCH))
         _send(replay, journal, stack, rate)
         journal.end()
         _show(replay.counts, reader, as_json=as_json, total=journal.sent)

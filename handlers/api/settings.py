@@ -36,6 +36,8 @@ class IngestSettings(EventSettings):
     """`key` or `content`."""
     group_field: str = ""
     """Of a FIFO queue; empty where the queue is a standard one."""
+    fair_field: str = ""
+    """The field that names the tenant of an event in a fair queue; empty where the queue is another one."""
     time_index: bool = True
     archive_accepted: bool = False
     accept_forms: bool = False
