@@ -12,7 +12,8 @@ from rich.table import Table
 from cli.core.json_text import write_json
 from cli.core.stack import Stack
 from cli.cost import PRICES, monthly_dollars, read_prices
-from cli.cost_model import SECONDS_A_MONTH, Traffic, not_counted
+from cli.cost_model import Traffic, not_counted
+from cli.cost_units import SECONDS_A_MONTH
 from cli.plan.advice import Advice, Course, advise, course
 from cli.plan.bounds import Bound, Change, bounds
 from cli.plan.chart import chart

@@ -280,8 +280,8 @@ class EventQueueOptions(QueueOptions):
 
     reconciler: Feature | None = None
     """A function that looks each five minutes at what SQS itself moved to the dead letters, and makes those events
-    `failed`: a worker that cannot start cannot say so (docs/dead-letters.md). Default: off. Its alarms cost 0.70
-    USD a month."""
+    `failed`: a worker that cannot start cannot say so. With the time index it also counts events whose messages are
+    lost (docs/dead-letters.md). Default: off. Its alarms cost 0.80 USD a month."""
     fifo: FifoOptions | None = None
     """Process events in order. Default: a standard queue, without ordering."""
     fair: FairOptions | None = None
@@ -364,6 +364,12 @@ class ApiPipelineConfig(CommonOptions):
         """
         days = self.queue.retention_days + self.queue.dead_letter_retention_days
         return days * SECONDS_A_DAY + LOST_MARGIN_SECONDS
+
+    @property
+    def finds_stuck_events(self) -> bool:
+        """Return True if the reconciler counts events whose messages are lost, before their items expire."""
+        kept_seconds = self.storage.items_expire_after_days * SECONDS_A_DAY
+        return self.queue.reconciler is not None and self.storage.time_index and kept_seconds > self.lost_after_seconds
 
     @property
     def message_senders(self) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     """Build the variant and return the outputs of its stack."""
     # One long function (80 lines at most): read from top to bottom, it is the flow of the variant.
     schemas = {"schemas.json": json.dumps(event_schemas(config.api), sort_keys=True)}
-    runtime = shared_runtime(name, config, "processors", files=schemas, parent=parent)
+    runtime = shared_runtime(name, config, files=schemas, parent=parent)
     opts = runtime.opts
     alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=opts)
     # A topic of their own: who can cause alerts must not be able to drown alarms in them.

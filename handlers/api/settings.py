@@ -104,6 +104,8 @@ class ReconcilerSettings(AlertSettings):
     """The bus for outcome events; empty without them."""
     bucket_name: str = ""
     """The bucket of the archive; empty without one."""
+    lost_after_seconds: int = 0
+    """The age at which no queue can hold an event's message any more; 0: such events are not looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from cli.csv_schema import TYPES, schema
+from cli.csv_schema import TYPES, columns_of, schema
 from handlers.csv.column_types import COLUMN_TYPES
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.engine import CsvEngine, blocks
+from handlers.csv.files import File
 from handlers.csv.gzip_stream import GzipStream
 from handlers.csv.parquet import ParquetWriter
+from tests.components.test_csv import loaded
 
 from .conftest import Command
 
@@ -76,8 +78,41 @@ def test_a_reader_reads_every_value_from_every_file(tmp_path: Path, reader: Any,
     assert found == ROWS
 
 
+# Uploads whose names readers took for a column or for hidden files, when the names were folders of the outputs.
+NAMES = {"columns": ["date=2020-01-01.csv", "date=2020-01-02/x.csv"], "hidden": ["_x.csv", ".x.csv", "plain.csv"]}
+DEFAULTS = {
+    "duckdb": "import duckdb, sys\n"
+    "rows = duckdb.sql(f\"SELECT * FROM read_json('{sys.argv[1]}/**/*.jsonl.gz')\").fetchall()\n",
+    "polars": "import polars as pl, sys\nrows = pl.scan_ndjson(f'{sys.argv[1]}/**/*.jsonl.gz').collect().rows()\n",
+    "pyarrow": "import pyarrow.dataset as ds, sys\n"
+    "table = ds.dataset(sys.argv[1], format='json', partitioning='hive').to_table()\n"
+    "rows = [list(row.values()) for row in table.to_pylist()]\n",
+}
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+@pytest.mark.parametrize("reader", DEFAULTS)
+@pytest.mark.skipif(not PEERS_PYTHON.exists(), reason="`make peers` installs the readers")
+def test_no_name_of_an_upload_changes_what_a_reader_finds(tmp_path: Path, reader: str, names: list[str]) -> None:
+    for number, name in enumerate(names):
+        file = File("inputs", f"raw/{name}", "", "e", 1, {})
+        target = tmp_path / file.output_key("processed/", datetime.now(UTC).isoformat(), ".jsonl.gz")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stream = GzipStream()
+        target.write_bytes(stream.write(b'{"n":%d,"date":"x"}\n' % number) + stream.finish())
+    command = [str(PEERS_PYTHON), "-c", DEFAULTS[reader] + PRINT, str(tmp_path / "processed")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[number, "x"] for number in range(len(names))]
+
+
 def test_every_reader_has_every_type() -> None:
     assert {reader: set(types) for reader, types in TYPES.items()} == {reader: set(COLUMN_TYPES) for reader in TYPES}
+
+
+def test_the_columns_of_provenance_are_in_the_schema() -> None:
+    assert columns_of(loaded()) == {"a": "string"}
+    assert columns_of(loaded(output={"provenance": True})) == {"a": "string", "_file": "string", "_row": "integer"}
 
 
 def test_names_are_quoted_for_athena_and_spark() -> None:

@@ -52,7 +52,7 @@ class Runs(Counter[str]):
 
 @pytest.fixture
 def stack(pipeline: Pipeline, tmp_path: Path) -> Any:
-    config = SimpleNamespace(queue=SimpleNamespace(fifo=None, fair=None))
+    config = SimpleNamespace(queue=SimpleNamespace(fifo=None, fair=None), lost_after_seconds=86_400)
     return SimpleNamespace(
         name="shop",
         directory=tmp_path,
