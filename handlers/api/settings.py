@@ -34,6 +34,8 @@ class IngestSettings(EventSettings):
     """`key` or `content`."""
     group_field: str = ""
     """Of a FIFO queue; empty where the queue is a standard one."""
+    fair_field: str = ""
+    """The field that names the tenant of an event in a fair queue; empty where the queue is another one."""
     time_index: bool = True
     lost_after_seconds: int = 0
     """The age at which no queue can hold an event's message any more. While this code is deployed it may run with the
