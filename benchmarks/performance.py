@@ -96,6 +96,15 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
 }
 """The columns of each part's table."""
 
+PLOTS = {
+    "cold": ("performance-cold.svg", "CPU time of a cold start by function"),
+    "api": ("performance-api.svg", "CPU time per event"),
+    "csv_peers": ("performance-csv-peers.svg", "CSV rows per CPU second"),
+    "memory": ("performance-memory.svg", "Peak memory"),
+    "load": ("performance-load.svg", "Latency of a request by number of clients"),
+}
+"""The plot of each place of the page, and its text."""
+
 FIRST_HEADING = {
     "cold": "CPU ms above bare Python",
     "api": "per event",
@@ -212,8 +221,13 @@ def machine_line(results: Mapping[str, Any]) -> str:
 def blocks(results: Mapping[str, Any]) -> dict[str, str]:
     """Return the generated places of the page, by name."""
     parts = from_json(results["parts"])
-    tables = {part: table(part, parts[part]) if part in parts else "Not measured." for part in COLUMNS}
-    return {"machine": machine_line(results), "goals": goals_table(parts), **tables}
+    shown = {part: table(part, parts[part]) if part in parts else "Not measured." for part in COLUMNS}
+    shown["memory"] = ""
+    drawn = plots(results)
+    for name, (file, text) in PLOTS.items():
+        if file in drawn:
+            shown[name] = f"{shown[name]}\n\n![{text}](images/{file})".strip()
+    return {"machine": machine_line(results), "goals": goals_table(parts), **shown}
 
 
 def page(text: str, results: Mapping[str, Any]) -> str:
@@ -238,7 +252,7 @@ def plots(results: Mapping[str, Any]) -> dict[str, str]:
             "csv_peers": _csv_plot,
             "load": _load_plot,
         }.items()
-        if part in parts
+        if parts.get(part)
     }
     if memory := _memory_rows(parts):
         made["performance-memory.svg"] = Bars("Peak memory, MB", ("MB",), memory).svg()
