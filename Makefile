@@ -71,7 +71,7 @@ sbom: $(DEV) ## what the functions' layer is made of, CycloneDX JSON, into .buil
 drill: $(RUN) ## a game day: 20,000 orders, faults on and off, workers killed; then the books (five minutes)
 	@$(BIN)/python -W ignore -m benchmarks.drill
 
-gameday: $(RUN) ## incidents on a local stack: what rings and when, what is lost, doubled or shown wrongly (seven minutes)
+gameday: $(RUN) ## incidents on a local stack: what rings and when, what is lost, doubled or shown wrongly (ten minutes)
 	@$(BIN)/python -W ignore -m benchmarks.gameday
 
 engine: $(RUN) ## every stack through Pulumi's real engine, with a recorded provider (needs the Pulumi CLI; five minutes)
