@@ -75,7 +75,7 @@ class Traffic:
 def monthly_usage(config: ApiPipelineConfig, graph: Graph, traffic: Traffic) -> Usage:
     """Return what a stack uses in a month, by the units of prices.json."""
     events = traffic.events_a_month
-    at_rest = summed(standing(graph), schedules(graph), _reconciling(config))
+    at_rest = summed(standing(graph), schedules(graph), _reconciling(config, traffic))
     periods = config.reports.schedules if config.reports else ()
     if events == 0:
         at_rest = summed(at_rest, {"sqs.requests": IDLE_POLLS})
@@ -98,10 +98,16 @@ def _sqs_requests(config: ApiPipelineConfig) -> str:
     return "sqs.requests" if config.queue.fifo is None else "sqs.fifo_requests"
 
 
-def _reconciling(config: ApiPipelineConfig) -> Usage:
-    """Counts of the dead letters. Without any there is no other call."""
-    runs = 0 if config.queue.reconciler is None else HOURS_A_MONTH * 60 / EVERY_MINUTES
-    return {"sqs.requests": runs} if runs else {}
+def _reconciling(config: ApiPipelineConfig, traffic: Traffic) -> Usage:
+    """Counts of the dead letters, and a look at each event when its message would be lost."""
+    if config.queue.reconciler is None:
+        return {}
+    usage = {"sqs.requests": HOURS_A_MONTH * 60 / EVERY_MINUTES}
+    if not config.finds_stuck_events:
+        return usage
+    inline = traffic.event_bytes if config.storage.results == "inline" else 0
+    looks = stuck_calls(config, math.ceil(traffic.events_a_month / HOURS_A_MONTH))
+    return summed(usage, _billed(looks, HOURS_A_MONTH, ITEM_BYTES + inline))
 
 
 def _compacting(config: ApiPipelineConfig, objects: float) -> Usage:
@@ -257,6 +263,21 @@ def report_calls(config: ApiPipelineConfig, events: int) -> Counter[str]:
             "sqs.requests": 2,
             "s3.put_requests": 1,
             "sns.requests": 1,
+        },
+    )
+
+
+def stuck_calls(config: ApiPipelineConfig, events: int) -> Counter[str]:
+    """Calls of one look of the reconciler at an hour with this many events, of which all are done."""
+    shards = config.storage.time_index_shards
+    return Counter(
+        {
+            "dynamodb.queries": shards * max(1, math.ceil(events / shards / INDEX_PAGE)),
+            "dynamodb.index_reads": events,
+            "dynamodb.eventual_reads": events,
+            # What it has found so far.
+            "dynamodb.reads": 1,
+            "dynamodb.writes": 1,
         },
     )
 

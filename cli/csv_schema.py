@@ -11,6 +11,7 @@ from cli.core.stack import Stack
 from cli.core.terminal import inert, write_lines
 from components.options.csv import CsvPipelineConfig
 from handlers.csv.columns import SCALE
+from handlers.csv.provenance import COLUMNS as PROVENANCE
 from local.errors import LocalError
 
 Reader = Literal["athena", "duckdb", "spark", "pyarrow", "polars"]
@@ -52,15 +53,20 @@ def run_csv_schema(stack: str, reader: str, location: str) -> int:
     if known is None:
         raise LocalError(f"--for {inert(reader)}: choose one of {', '.join(TYPES)}")
     config = Stack(stack).config_as(CsvPipelineConfig)
-    columns = {column.name: column.type for column in config.input.columns}
     scales = {column.name: column.scale for column in config.input.columns if column.scale is not None}
-    write_lines(schema(known, columns, config.output.format, location.rstrip("/"), scales))
+    write_lines(schema(known, columns_of(config), config.output.format, location.rstrip("/"), scales))
     if config.input.unknown_columns == "keep":
         comment = "--" if reader in ("athena", "duckdb") else "#"
         write_lines(
             [f"{comment} Unknown columns that files have are kept as strings. Add those that you want to read."]
         )
     return 0
+
+
+def columns_of(config: CsvPipelineConfig) -> Mapping[str, str]:
+    """Return the types of the columns of processed rows, by name."""
+    columns: dict[str, str] = {column.name: column.type for column in config.input.columns}
+    return columns | ({column.name: column.type for column in PROVENANCE} if config.output.provenance else {})
 
 
 def schema(

@@ -262,11 +262,33 @@ def events(
     event_type: Annotated[str | None, typer.Option("--type", help="Only events of this type.")] = None,
     since: SinceOption = None,
     maximum: MaximumOption = 100,
+    lost_before: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=moment, metavar="TIME", help="With --stuck: also those sent before, as when a queue was purged then."
+        ),
+    ] = None,
     *,
+    stuck: Annotated[
+        bool, typer.Option("--stuck", help="Only those that wait for a message which is lost, however old.")
+    ] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="With --stuck: let a repeat send them again (docs/dead-letters.md).")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C: a line for each change.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each event.")] = False,
 ) -> int:
     """List recent events with status and error, oldest first. Default: those of the last hour."""
+    from local.errors import LocalError
+
+    if stuck and (status or watch):
+        raise LocalError("--stuck shows queued and retrying events once: leave out --status and --watch")
+    if stuck:
+        from cli.stuck_events import Stuck, run_stuck
+
+        return run_stuck(stack, Stuck(since, lost_before, event_type, maximum), release=release, as_json=as_json)
+    if lost_before or release:
+        raise LocalError("--lost-before and --release need --stuck")
     from cli.events import Selection, run_events
 
     return run_events(stack, Selection(since, status, event_type, maximum), watch=watch, as_json=as_json)
@@ -577,6 +599,9 @@ def replay(
     ] = None,
     rate: Annotated[int, typer.Option(min=1, help="api: at most so many events a second.")] = 50,
     *,
+    stuck: Annotated[
+        bool, typer.Option("--stuck", help="api: only events that wait for a message which is lost.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="api: say what would be done, and send nothing.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="api: continue a replay that was ended early.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="api: do not ask for confirmation.")] = False,
@@ -593,16 +618,16 @@ def replay(
     from local.errors import LocalError
 
     target = Stack(stack)
-    selects = since or until or event_types or dry_run or resume or yes
+    selects = since or until or event_types or stuck or dry_run or resume or yes
     match target.config.variant:
         case "iot" if not selects:
             from cli.replay import run_replay
 
             return run_replay(stack, as_json=as_json)
-        case "api" if (since is None) is resume and not (resume and (until or event_types)):
+        case "api" if (since is None) is resume and not (resume and (until or event_types or stuck)):
             from cli.replay_archive import run_replay_archive, selection
 
-            wanted = None if since is None else selection(since, until, event_types or [])
+            wanted = None if since is None else selection(since, until, event_types or [], stuck=stuck)
             return run_replay_archive(target, wanted, rate=rate, dry_run=dry_run, sure=yes, as_json=as_json)
         case "api":
             raise LocalError("name what to replay with --from (and --to, --type), as --from 2d; or give --resume alone")

@@ -131,6 +131,7 @@ RUN_IN = {
     "dead-letters": "tests/cli/test_dead_letters.py",
     "erase": "tests/cli/test_erase.py",
     "diff": "tests/cli/test_diff.py",
+    "events": "tests/cli/test_events.py",
     "faults": "tests/emulator/stacks/test_game_day.py",
     "plan": "tests/cli/test_plan.py",
     "local": "tests/emulator/cli/test_local.py",

@@ -88,6 +88,8 @@ class FileFormat:
     """Largest ratio of a gzip file's content to its compressed size."""
     numbers: Literal["text", "double"] = "text"
     """How the output stores numbers: with all digits, or as doubles, which cannot hold every number exactly."""
+    provenance: bool = False
+    """Processed rows have the columns of handlers/csv/provenance.py."""
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -44,6 +44,14 @@ class Checkpoint(TypedDict):
     rows: int
 
 
+class Progress(TypedDict):
+    """How far the runs over a file are, for people: what a run does not resume from."""
+
+    rows_so_far: int
+    bytes_so_far: int
+    """Of the object, which may be compressed: its share of `size` is done."""
+
+
 class Outputs(TypedDict):
     """The keys of a file's outputs; None for one without rows."""
 
@@ -81,6 +89,8 @@ class FileItem(FileKeys, Upload):
     state_key: NotRequired[str]
     offset: NotRequired[int]
     rows: NotRequired[int]
+    rows_so_far: NotRequired[int]
+    bytes_so_far: NotRequired[int]
     completed_at: NotRequired[str]
     processed: NotRequired[int]
     rejected: NotRequired[int]

@@ -99,10 +99,13 @@ def test_the_reconciler_costs_its_alarms_and_one_run_each_five_minutes() -> None
         "lambda.requests": 8_760,
         "lambda.gb_seconds": 219,
         "sqs.requests": 8_760,
+        # Each hour a query of each of eight shards, and the item with what it has found.
+        "dynamodb.read_units": 730 * (8 * 0.5 + 1),
+        "dynamodb.write_units": 730,
         "eventbridge.scheduler_invocations": 8_760,
         "cloudwatch.log_gb": pytest.approx(0.014016),
-        # Five alarms, of which two watch two metrics.
-        "cloudwatch.alarm_metrics": 7,
+        # Six alarms, of which two watch two metrics.
+        "cloudwatch.alarm_metrics": 8,
     }
 
 

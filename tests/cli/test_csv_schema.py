@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from cli.csv_schema import TYPES, schema
+from cli.csv_schema import TYPES, columns_of, schema
 from handlers.csv.column_types import COLUMN_TYPES
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.engine import CsvEngine, blocks
 from handlers.csv.files import File
 from handlers.csv.gzip_stream import GzipStream
 from handlers.csv.parquet import ParquetWriter
+from tests.components.test_csv import loaded
 
 from .conftest import Command
 
@@ -113,6 +114,11 @@ def test_no_name_of_an_upload_changes_what_a_reader_finds(tmp_path: Path, reader
 
 def test_every_reader_has_every_type() -> None:
     assert {reader: set(types) for reader, types in TYPES.items()} == {reader: set(COLUMN_TYPES) for reader in TYPES}
+
+
+def test_the_columns_of_provenance_are_in_the_schema() -> None:
+    assert columns_of(loaded()) == {"a": "string"}
+    assert columns_of(loaded(output={"provenance": True})) == {"a": "string", "_file": "string", "_row": "integer"}
 
 
 def test_names_are_quoted_for_athena_and_spark() -> None:

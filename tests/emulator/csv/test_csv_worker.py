@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from pyarrow import parquet  # type: ignore[import-untyped]
 
 from handlers.csv import objects, run
+from handlers.csv.file_table import FileTable
 from handlers.csv.files import File, UnreadableNotificationError, read_notification
 from handlers.shared import aws
 from tests.graphs import SAMPLES
@@ -712,6 +713,21 @@ def test_uploads_are_read_again_after_a_rule_was_fixed_and_their_former_outputs_
     }
 
 
+def test_uploads_whose_messages_are_lost_are_read_when_they_are_announced_again(files: Files) -> None:
+    purge = {"QueueUrl": files.outputs["queue_url"]}
+    files.upload("raw/begun.csv", HEADER + rows(400))
+    files.worker().handle(files.receive(), Time(3))
+    assert files.item()["status"] == "processing"
+    files.upload("raw/unread.csv", HEADER + rows(3))
+    files.root("sqs").purge_queue(**purge)
+    # The lease of the run that died ends with its function's time.
+    files.show_again([])
+    assert reprocess(files, "--prefix", "raw/")["keys"] == ["raw/begun.csv", "raw/unread.csv"]
+    files.drain()
+    found = {item["key"]: (item["status"], int(item["rows"])) for item in files.items().values()}
+    assert found == {"raw/begun.csv": ("succeeded", 400), "raw/unread.csv": ("succeeded", 3)}
+
+
 def test_the_files_of_a_day_are_listed_by_status_with_their_outcome(files: Files) -> None:
     files.upload("raw/a.csv", HEADER + rows(7))
     files.upload("raw/b\x1b.csv", b"no,such,columns\n")
@@ -755,6 +771,44 @@ def test_a_file_that_is_put_again_after_its_item_has_expired_replaces_its_output
     pointer = files.pointer("raw/a.csv")
     assert (pointer["generation"], files.item()["is_current"]) == ("0", True)
     assert {*files.objects("processed/")} == {pointer["processed_key"]} == {files.item()["processed_key"]}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_a_running_file_shows_its_progress(files: Files, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(run, "PROGRESS_SECONDS", 0)
+    content = (HEADER + rows(500)).encode()
+    files.upload(f"raw/{name}", gzip.compress(content) if name.endswith("gz") else content)
+    records = files.receive()
+    seen = []
+
+    class Looking(Time):
+        def get_remaining_time_in_millis(self) -> int:
+            seen.append(next(iter(files.items().values()), {}))
+            return super().get_remaining_time_in_millis()
+
+    files.deliver(records, Looking(6))
+    # It asks before the claim, and after each block, of which it tells then.
+    assert ["rows_so_far" in item for item in seen[:4]] == [False, False, True, True]
+    assert 0 < int(seen[2]["rows_so_far"]) < int(seen[3]["rows_so_far"]) < 500
+    item = files.item()
+    assert (item["status"], item["rows_so_far"]) == ("processing", item["rows"])
+    assert 0 < int(item["bytes_so_far"]) <= int(item["size"])
+    (shown,) = command(files, "files").stdout.splitlines()
+    share = "100 %" if name.endswith("gz") else r"\d\d(\.\d+)? %"
+    assert re.search(rf"processing  raw/{name}  {item['rows']} rows so far, {share} of its bytes$", shown), shown
+    files.show_again(records)
+    files.drain()
+    assert (files.item()["status"], "rows_so_far" in files.item()) == ("succeeded", False)
+
+
+def test_a_progress_that_cannot_be_recorded_does_not_stop_a_file(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "PROGRESS_SECONDS", 0)
+    files.upload("raw/a.csv", HEADER + rows(100))
+    error = ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "UpdateItem")
+    with patch.object(FileTable, "progress", side_effect=error) as told:
+        assert files.drain() == 1
+    assert told.call_count > 1
+    assert (files.item()["status"], files.item()["rows"]) == ("succeeded", "100")
 
 
 def store_as_a_former_release(files: Files, item: Json) -> list[str]:

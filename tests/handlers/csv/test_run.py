@@ -104,6 +104,13 @@ def test_a_converted_file_is_continued(
     assert (report["encoding"], runs > 1) == ("iso2022_jp", blocks == 2)
 
 
+@pytest.mark.parametrize("blocks", [2, 1_000])
+def test_rows_name_the_upload_that_they_are_of(upload: Callable[[bytes], File], blocks: int) -> None:
+    with patch.object(engine_module, "BLOCK_BYTES", 16):
+        rows, _, _ = read(upload(b"a,b\n" + b"1,xy\n" * 20), FileFormat(COLUMNS, provenance=True), blocks)
+    assert rows == [["1", "xy", "raw/a.csv", number] for number in range(1, 21)]
+
+
 def test_bytes_after_a_gzip_file_are_in_the_report(upload: Callable[[bytes], File]) -> None:
     file = upload(gzip.compress(b"a,b\n1,x\n") + b"\0" * 9)
     assert read(file, FileFormat(COLUMNS), 1_000)[1]["trailing_bytes"] == 9
