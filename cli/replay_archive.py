@@ -35,6 +35,7 @@ from handlers.api.events import (
     group,
     is_id,
     message_of,
+    tenant,
 )
 from handlers.api.items import is_lost
 from handlers.api.reader import EventReader
@@ -75,12 +76,13 @@ class ReplayStoppedError(Exception):
 
 @dataclass
 class Replay:
-    """One pass over archived events. `group_field` is empty where the queue has no order."""
+    """One pass over archived events. `group_field` is that of a FIFO queue, `fair_field` that of a fair one."""
 
     reader: ArchiveReader
     table: EventReader
     wanted: Selection
     group_field: str = ""
+    fair_field: str = ""
     lost_after_seconds: int = 0
     """The age at which no queue can have a message; read where only stuck events are wanted."""
     events_a_batch: int = EVENTS_A_BATCH
@@ -174,6 +176,8 @@ class Replay:
         return queues.Outgoing(body, {}, self._group(envelope), f"{envelope.id}-{run}")
 
     def _group(self, envelope: Envelope) -> str:
+        if self.fair_field:
+            return tenant(envelope.data, self.fair_field)
         if not self.group_field:
             return ""
         try:
@@ -202,8 +206,14 @@ def run_replay_archive(
     stack.aim_aws_clients()
     reader = ArchiveReader(boto3.client("s3"), stack.output("bucket_name"))
     table = EventReader(stack.output("table_name"), time_index_shards=0)
-    group_field = config.queue.fifo.group_field if config.queue.fifo else ""
-    begun = partial(Replay, reader, table, group_field=group_field, lost_after_seconds=config.lost_after_seconds)
+    begun = partial(
+        Replay,
+        reader,
+        table,
+        group_field=config.queue.fifo.group_field if config.queue.fifo else "",
+        fair_field=config.queue.fair.group_field if config.queue.fair else "",
+        lost_after_seconds=config.lost_after_seconds,
+    )
     if dry_run:
         _count(begun(wanted=_checked(reader, wanted)), as_json=as_json)
         return 1 if reader.problems else 0

@@ -65,6 +65,7 @@ CONFIGS: list[dict[str, Any]] = [
     {"outcomes": {}},
     {"fault_injection": {}},
     {"queue": {"fifo": {"group_field": "customer_id"}}},
+    {"queue": {"fair": {"group_field": "customer_id"}}},
     {"worker": {"circuit_breaker": {}}},
     {"worker": {"secrets": {"signing_key": "arn:aws:ssm:us-east-1:123456789012:parameter/shop/signing"}}},
     {"webhooks": {"shop": WEBHOOK}},
@@ -201,6 +202,15 @@ def test_options_reach_the_settings_as_they_are() -> None:
     assert (worker.processor, worker.archive) == ("processors.orders:process", True)
     for settings in (ingest, worker):
         assert (settings.results, settings.time_index_shards, settings.items_expire_after_days) == ("inline", 5, 21)
+
+
+def test_the_field_of_a_fair_queue_reaches_ingest_and_the_queue_stays_a_standard_one() -> None:
+    graph = graph_of(config={"queue": {"fair": {"group_field": "customer.id"}}})
+    ingest = IngestSettings.from_environment(environment(graph, "pipeline-ingest"))
+    assert (ingest.fair_field, ingest.group_field) == ("customer.id", "")
+    # Nothing of a deployed queue changes: what is sent makes it fair.
+    for kind in ("aws:sqs/queue:Queue", "aws:lambda/eventSourceMapping:EventSourceMapping"):
+        assert [each.inputs for each in graph.of_type(kind)] == [each.inputs for each in graph_of().of_type(kind)]
 
 
 def test_the_schemas_travel_in_the_archive_where_the_function_reads_them() -> None:

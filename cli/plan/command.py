@@ -173,6 +173,8 @@ def _assumptions(stack: str, plans: Sequence[Plan]) -> Iterator[str]:
     if plans[0].at.config.queue.is_fifo:
         yield f"The queue is FIFO: {load.groups:,} groups have events at the same time."
     yield "Limits by AWS's documents (docs/plan.md), with the default quotas of us-east-1. An estimate by a model."
+    if load.burst > 1 and not (plans[0].at.config.queue.fair or plans[0].at.config.queue.fifo):
+        yield "If customers share the queue, queue.fair keeps the others' events from waiting behind the burst of one."
     left_out = sorted({each for plan in plans for each in plan.not_counted})
     yield from (f"Not counted in USD: {each}." for each in left_out)
 

@@ -265,6 +265,16 @@ class FifoOptions(Options):
     characters without spaces."""
 
 
+class FairOptions(Options):
+    """A fair queue: while events of one group take more than their share of the worker, those of others come first.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html
+    """
+
+    group_field: FieldPath
+    """Path of the field that names whom an event belongs to, such as `customer.id`. An event may lack it."""
+
+
 class EventQueueOptions(QueueOptions):
     """The queue between API and worker, and its dead letters."""
 
@@ -274,6 +284,15 @@ class EventQueueOptions(QueueOptions):
     lost (docs/dead-letters.md). Default: off. Its alarms cost 0.80 USD a month."""
     fifo: FifoOptions | None = None
     """Process events in order. Default: a standard queue, without ordering."""
+    fair: FairOptions | None = None
+    """Let a flood of one customer's events not delay those of the others (docs/plan.md). Default: first come, first
+    served."""
+
+    @model_validator(mode="after")
+    def _a_fifo_queue_is_not_fair(self) -> Self:
+        if self.fifo and self.fair:
+            raise ValueError("fair goes with a standard queue only: the groups of a fifo queue take turns anyway")
+        return self
 
     @property
     def is_fifo(self) -> bool:

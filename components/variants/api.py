@@ -203,6 +203,7 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         **({"IDEMPOTENCY_HEADER": idempotency.header} if idempotency and idempotency.header else {}),
         **({"IGNORE_WHEN_COMPARING": ignored} if (ignored := _ignored(options)) else {}),
         **({} if config.queue.fifo is None else {"GROUP_FIELD": config.queue.fifo.group_field}),
+        **({} if config.queue.fair is None else {"FAIR_FIELD": config.queue.fair.group_field}),
     }
 
 
