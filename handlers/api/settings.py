@@ -30,8 +30,6 @@ class IngestSettings(EventSettings):
     max_batch: int
     max_depth: int
     track: bool
-    lost_after_seconds: int
-    """The age at which no queue can hold an event's message any more."""
     deduplicate: str
     """`key` or `content`."""
     group_field: str = ""
@@ -39,6 +37,9 @@ class IngestSettings(EventSettings):
     fair_field: str = ""
     """The field that names the tenant of an event in a fair queue; empty where the queue is another one."""
     time_index: bool = True
+    lost_after_seconds: int = 0
+    """The age at which no queue can hold an event's message any more. While this code is deployed it may run with the
+    environment of an earlier version, which does not say."""
     archive_accepted: bool = False
     accept_forms: bool = False
     idempotency_field: str = ""
