@@ -236,8 +236,11 @@ def measure_worker(up: "Running", path: Path, output_format: str) -> dict[str, A
         environment = {**up.environment(), **function.environment, "OUTPUT_FORMAT": output_format}
         result = measure("worker", Path(file.name), environment)
     aws("sqs").delete_message(QueueUrl=outputs["queue_url"], ReceiptHandle=message["ReceiptHandle"])
-    name = key.removeprefix("raw/")
-    (listed,) = aws("s3").list_objects_v2(Bucket=outputs["output_bucket"], Prefix=f"reports/{name}/")["Contents"]
+    from handlers.csv.files import File  # noqa: PLC0415  the local functions are measured in processes of their own
+
+    mark = File(outputs["input_bucket"], key, "", "", 0, {}).key_mark
+    reports = aws("s3").list_objects_v2(Bucket=outputs["output_bucket"], Prefix="reports/")["Contents"]
+    (listed,) = (each for each in reports if f"/{mark}-" in each["Key"])
     report = json.loads(aws("s3").get_object(Bucket=outputs["output_bucket"], Key=listed["Key"])["Body"].read())
     stored = aws("s3").get_object(Bucket=outputs["output_bucket"], Key=report["processed_key"])["Body"]
     return {**result, "found": {**_found(report), "processed": _stored_rows(stored, output_format)}}

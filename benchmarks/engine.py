@@ -22,7 +22,7 @@ import yaml
 
 from benchmarks.recorded_provider import Provider, served
 from components.data_loss import HOLDS_DATA
-from components.layers import LOCAL_VARIABLE
+from components.package import LOCAL_VARIABLE
 from local.errors import LocalError
 
 ROOT = Path(__file__).parents[1]

@@ -1,6 +1,6 @@
 """The pictures in docs/images, from real runs.
 
-make pictures                                          redrive.svg and cost.svg
+make pictures                                          redrive.svg, cost.svg, cost-variants.svg and plan-*.svg
 python -m benchmarks.drill --timeline .build/drill.json && make pictures      drill.svg, too
 """
 
@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.terminal_theme import DIMMED_MONOKAI
@@ -21,7 +22,10 @@ from rich.text import Text
 
 from benchmarks.plot import Chart
 from cli.cost import PRICES, monthly_dollars, read_prices
-from cli.cost_model import Traffic
+from cli.cost_model import INGEST_MS, INGEST_MS_AN_EVENT, WORKER_MS, WORKER_MS_AN_EVENT, Traffic
+from cli.cost_units import GB, LOG_BYTES_A_RUN
+from cli.plan.advice import advise, course
+from cli.plan.situation import Load, Situation
 from components.config import load
 from components.options.api import ApiPipelineConfig
 from local.project import load_project
@@ -50,6 +54,81 @@ def cost_chart() -> str:
         for name, size in (("1 to a request", 1), ("100 to a request", 100))
     }
     return Chart("USD for a million events", "events a month", lines, logarithmic=True).svg()
+
+
+LEAN: dict[str, Any] = {
+    "api": {"track": False},
+    "storage": {"results": "inline", "time_index": False},
+    "worker": {"batch_size": 100, "batching_window_seconds": 1},
+}
+
+
+def bills_chart() -> str:
+    """Return a month's bill against the events: of the stack dev, of a lean one, and of the naive pipeline."""
+    prices = read_prices(str(PRICES))
+    volumes = [10.0 ** (power / 4) for power in range(16, 37)]
+
+    def of(size: int, options: dict[str, Any]) -> list[tuple[float, float]]:
+        project = load_project(SAMPLES, "dev").with_config(options)
+        config = load(project.config, file="Pulumi.dev.yaml", check_processor=False)
+        if not isinstance(config, ApiPipelineConfig):
+            raise TypeError("the sample stack dev must be of the variant api")
+        graph = synthesise(SAMPLES, "dev", options)
+        return [
+            (volume, monthly_dollars(prices, config, graph, Traffic(round(volume), size, 500))) for volume in volumes
+        ]
+
+    lines = {
+        "dev, 1 to a request": of(1, {}),
+        "lean, 100 to a request": of(100, LEAN),
+        "naive": [(volume, naive_dollars(prices, volume)) for volume in volumes],
+    }
+    return Chart("USD a month", "events a month", lines, logarithmic=True).svg()
+
+
+def naive_dollars(prices: Mapping[str, Any], events: float) -> float:
+    """Return what the calls of benchmarks/api.py's naive pipeline cost, and runs as long as ours of a single event.
+
+    One request, one PutItem and one SendMessage an event; one receipt and one deletion, one PutObject, one UpdateItem.
+    It has no alarms, no dashboard and no metrics.
+    """
+    used = {
+        "api_gateway.http_requests": 1,
+        "lambda.requests": 2,
+        "lambda.gb_seconds": (INGEST_MS + INGEST_MS_AN_EVENT + WORKER_MS + WORKER_MS_AN_EVENT) / 1_000 / 2,
+        "sqs.requests": 3,
+        "dynamodb.write_units": 2,
+        "s3.put_requests": 1,
+        "cloudwatch.log_gb": 2 * LOG_BYTES_A_RUN / GB,
+    }
+    table = prices["prices"]
+    return events * sum(float(each * table[unit]["usd"] / table[unit]["per"]) for unit, each in used.items())
+
+
+def plan_charts() -> dict[str, str]:
+    """Return the queue of the lean stack around a burst, as it is and with what `pipeline plan` advises."""
+    load = Load(500, burst=20, events_per_request=100, event_seconds=0.05)
+    at = Situation(load_project(SAMPLES, "dev").with_config(LEAN), load, {})
+    courses = {"as it is": course(at), "with the changes": course(advise(at).changed)}
+    charts = {
+        "plan-waiting": ("Events that wait", "waiting"),
+        "plan-age": ("Age of the oldest event (s)", "age_seconds"),
+    }
+    return {
+        name: Chart(
+            title,
+            "seconds",
+            {
+                label: [
+                    (each.seconds, float(getattr(each, value)))
+                    for each in played.samples[:: len(played.samples) // 200]
+                ]
+                for label, played in courses.items()
+            },
+            [(60, 360, "20 times the rate")],
+        ).svg()
+        for name, (title, value) in charts.items()
+    }
 
 
 def drill_chart(timeline: Path) -> str:
@@ -164,6 +243,9 @@ def main() -> int:
     """Write the pictures."""
     IMAGES.mkdir(exist_ok=True)
     (IMAGES / "cost.svg").write_text(cost_chart(), encoding="utf-8")
+    (IMAGES / "cost-variants.svg").write_text(bills_chart(), encoding="utf-8")
+    for name, drawn in plan_charts().items():
+        (IMAGES / f"{name}.svg").write_text(drawn, encoding="utf-8")
     if TIMELINE.is_file():
         (IMAGES / "drill.svg").write_text(drill_chart(TIMELINE), encoding="utf-8")
     (IMAGES / "redrive.svg").write_text(redrive_session(), encoding="utf-8")

@@ -30,6 +30,8 @@ class Selection:
     since: str
     until: str
     types: tuple[str, ...] = ()
+    stuck: bool = False
+    """Only those that wait for a message which is lost."""
 
 
 class ArchiveReader:

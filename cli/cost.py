@@ -1,18 +1,25 @@
-"""`pipeline cost`: the monthly cost of a stack, by list prices and the model in cost_model.py."""
+"""`pipeline cost`: the monthly cost of a stack, by list prices and the model of its variant."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from cli import cost_csv, cost_iot, cost_model
 from cli.core.json_text import parse_object, read_text, write_json
 from cli.core.stack import Stack
-from cli.cost_model import Traffic, Usage, monthly_usage, not_counted
+from cli.cost_csv import CsvTraffic
+from cli.cost_iot import IotTraffic
+from cli.cost_model import Traffic
+from cli.cost_units import Usage
+from components.config import PipelineConfig
 from components.options.api import ApiPipelineConfig
+from components.options.csv import CsvPipelineConfig
+from components.options.iot import IotPipelineConfig
 from local.errors import LocalError
 from local.recording import Graph
 
@@ -32,6 +39,7 @@ SERVICES = {
     "cloudwatch": "CloudWatch",
     "xray": "X-Ray",
     "kms": "KMS",
+    "secrets_manager": "Secrets Manager",  # pragma: allowlist secret
     "vpc": "VPC",
 }
 
@@ -51,24 +59,72 @@ class Bill:
         return sum(self.dollars.values())
 
 
-def run_cost(stack: str, traffic: Traffic, prices_file: str | None, *, as_json: bool) -> int:
-    """Print the bill of a stack, by service."""
+@dataclass(frozen=True)
+class Volume:
+    """What comes in, of each variant what its stacks take; None: a default."""
+
+    events_a_month: int | None = None
+    events_a_request: int | None = None
+    event_bytes: int | None = None
+    gb_a_month: float | None = None
+    file_mb: float | None = None
+    readings_a_month: int | None = None
+    readings_an_object: int | None = None
+
+
+# Of a variant: what it takes by default.
+DEFAULTS: Mapping[str, Mapping[str, float]] = {
+    "api": {"events_a_month": 1_000_000, "events_a_request": 1, "event_bytes": 500},
+    "csv": {"gb_a_month": 100, "file_mb": 50},
+    "iot": {"readings_a_month": 10_000_000, "readings_an_object": 100},
+}
+
+
+def run_cost(stack: str, volume: Volume, prices_file: str | None, *, as_json: bool) -> int:
+    """Print the bill of a stack, by service. Raises LocalError for a volume of another variant."""
     prices = read_prices(prices_file or str(PRICES))
     costed = Stack(stack)
-    config = costed.config_as(ApiPipelineConfig)
-    usage = monthly_usage(config, costed.graph(), traffic)
-    dollars = _by_unit(prices, usage)
-    bill = Bill(prices, usage, dollars, not_counted(config))
+    config, given = costed.config, {name: each for name, each in vars(volume).items() if each is not None}
+    taken = DEFAULTS[config.variant]
+    if foreign := sorted(given.keys() - taken.keys()):
+        named, own = (", ".join(f"--{_option(name)}" for name in names) for names in (foreign, taken))
+        raise LocalError(f"stack {stack!r} is of the variant {config.variant}: {named} does not fit; it takes {own}")
+    usage, left_out, described = _usage(config, costed.graph(), {**taken, **given})
+    bill = Bill(prices, usage, _by_unit(prices, usage), left_out)
     if as_json:
         write_json(_described(stack, bill))
     else:
-        _show(stack, bill, traffic, traffic.batch(config))
+        _show(stack, bill, described)
     return 0
+
+
+def _option(name: str) -> str:
+    return name.replace("_a_", "_per_").replace("_an_", "_per_").replace("_", "-")
+
+
+def _usage(config: PipelineConfig, graph: Graph, volume: Mapping[str, Any]) -> tuple[Usage, list[str], str]:
+    """Return what is used, what is not counted, and the volume in words."""
+    match config:
+        case ApiPipelineConfig():
+            events = Traffic(**volume)
+            return (
+                cost_model.monthly_usage(config, graph, events),
+                cost_model.not_counted(config),
+                events.described(config),
+            )
+        case CsvPipelineConfig():
+            files = CsvTraffic(**volume)
+            return cost_csv.monthly_usage(config, graph, files), cost_csv.not_counted(config), files.described()
+        case IotPipelineConfig():
+            readings = IotTraffic(**volume)
+            return cost_iot.monthly_usage(config, graph, readings), cost_iot.not_counted(config), readings.described()
+        case _:
+            assert_never(config)
 
 
 def monthly_dollars(prices: Mapping[str, Any], config: ApiPipelineConfig, graph: Graph, traffic: Traffic) -> float:
     """Return what a stack costs in a month."""
-    return sum(_by_unit(prices, monthly_usage(config, graph, traffic)).values())
+    return sum(_by_unit(prices, cost_model.monthly_usage(config, graph, traffic)).values())
 
 
 def _by_unit(prices: Mapping[str, Any], usage: Usage) -> dict[str, float]:
@@ -108,7 +164,7 @@ def _described(stack: str, bill: Bill) -> dict[str, Any]:
     }
 
 
-def _show(stack: str, bill: Bill, traffic: Traffic, batch: float) -> None:
+def _show(stack: str, bill: Bill, described: str) -> None:
     grid = Table("service", "what", "a month", f"{bill.prices['currency']} a month", box=SIMPLE)
     for column in grid.columns[2:]:
         column.justify = "right"
@@ -119,8 +175,7 @@ def _show(stack: str, bill: Bill, traffic: Traffic, batch: float) -> None:
     console = Console(width=100)
     console.print(grid)
     console.print(
-        f"{stack}: {traffic.events_a_month:,} events a month of {traffic.event_bytes:,} bytes, "
-        f"{traffic.events_a_request:,} to a request, {batch:,.0f} to a run of the worker.\n"
+        f"{stack}: {described}.\n"
         f"By list prices of {bill.prices['region']} ({bill.prices['date']}), without free tiers, data transfer and "
         "retries. An estimate, not a bill." + "".join(f"\nNot counted: {what}." for what in bill.not_counted),
         highlight=False,

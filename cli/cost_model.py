@@ -9,6 +9,22 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cli.cost_units import (
+    DAYS_A_MONTH,
+    GB,
+    HOURS_A_MONTH,
+    IDLE_POLLS,
+    LOG_BYTES_A_RUN,
+    OVERHEAD_BYTES,
+    SECONDS_A_MONTH,
+    Usage,
+    key_requests,
+    reads_of_secrets,
+    runs_of,
+    schedules,
+    standing,
+    summed,
+)
 from components.options.api import ApiPipelineConfig
 from components.options.common import FREE_STORAGE_MB
 from components.reconciler import EVERY_MINUTES
@@ -16,28 +32,18 @@ from components.reports import SIZE as REPORT_SIZE
 from handlers.api.counts import CIRCUIT_KEYS_HELD, CIRCUIT_OPEN, INGEST_COUNTS, OUTCOME_COUNTS, WORKER_COUNTS
 from handlers.api.reader import INDEX_PAGE
 from handlers.shared.metrics import LATENCY
-from local.errors import LocalError
 from local.recording import Graph
 
-HOURS_A_MONTH = 730
-SECONDS_A_MONTH = HOURS_A_MONTH * 3_600
-DAYS_A_MONTH = HOURS_A_MONTH / 24
 RUNS_A_MONTH = {"hourly": HOURS_A_MONTH, "daily": DAYS_A_MONTH}
-GB = 1_000_000_000
 
 # Assumptions. Durations are those of warm runs on arm64 at 512 MB, rounded up.
 INGEST_MS, INGEST_MS_AN_EVENT = 25, 1
 WORKER_MS, WORKER_MS_AN_EVENT = 50, 5
 REPORT_MS_AN_EVENT = 0.2
-LOG_BYTES_A_RUN, LOG_BYTES_AN_EVENT = 1_600, 250
+LOG_BYTES_AN_EVENT = 250
 ACCESS_LOG_BYTES = 330
 ITEM_BYTES = 450
-# DynamoDB adds 100 bytes to each item, and again in an index:
-# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
-OVERHEAD_BYTES = 100
 INDEX_ENTRY_BYTES = 200
-# Five pollers, each waiting up to 20 seconds for a message; measured on an idle queue.
-IDLE_POLLS = 650_000
 EMF_METRICS = len(INGEST_COUNTS) + len(WORKER_COUNTS) + len((LATENCY,))
 SQS_ENTRIES_A_CALL = 10
 
@@ -51,6 +57,13 @@ class Traffic:
     event_bytes: int
     worker_batch: int | None = None
 
+    def described(self, config: ApiPipelineConfig) -> str:
+        """Return it in words."""
+        return (
+            f"{self.events_a_month:,} events a month of {self.event_bytes:,} bytes, {self.events_a_request:,} to a "
+            f"request, {self.batch(config):,.0f} to a run of the worker"
+        )
+
     def batch(self, config: ApiPipelineConfig) -> float:
         """Return the events in one run of the worker: those of a request, or those of a batching window if more."""
         if self.worker_batch is not None:
@@ -59,32 +72,23 @@ class Traffic:
         return min(config.worker.batch_size, max(self.events_a_request, waited, 1))
 
 
-Usage = Mapping[str, float]
-
-
-def _sum(*parts: Usage) -> Usage:
-    total: dict[str, float] = {}
-    for part in parts:
-        for unit, quantity in part.items():
-            total[unit] = total.get(unit, 0) + quantity
-    return total
-
-
 def monthly_usage(config: ApiPipelineConfig, graph: Graph, traffic: Traffic) -> Usage:
     """Return what a stack uses in a month, by the units of prices.json."""
     events = traffic.events_a_month
-    at_rest = _sum(_standing(graph), _schedules(graph), _reconciling(config))
-    schedules = config.reports.schedules if config.reports else ()
+    at_rest = summed(standing(graph), schedules(graph), _reconciling(config, traffic))
+    periods = config.reports.schedules if config.reports else ()
     if events == 0:
-        at_rest = _sum(at_rest, {"sqs.requests": IDLE_POLLS})
+        at_rest = summed(at_rest, {"sqs.requests": IDLE_POLLS})
         return {_sqs_requests(config) if unit == "sqs.requests" else unit: each for unit, each in at_rest.items()}
-    usage = _sum(
+    usage = summed(
         at_rest,
         _accepting(config, events / traffic.events_a_request, traffic),
         _processing(config, events / traffic.batch(config), traffic),
-        *(_reporting(config, RUNS_A_MONTH[period], traffic) for period in schedules),
+        *(_reporting(config, RUNS_A_MONTH[period], traffic) for period in periods),
         _keeping(config, traffic),
         _compacting(config, events / traffic.batch(config)),
+        key_requests(graph),
+        _reading_secrets(config, events / traffic.events_a_request, events / traffic.batch(config), traffic),
     )
     return {_sqs_requests(config) if unit == "sqs.requests" else unit: quantity for unit, quantity in usage.items()}
 
@@ -94,57 +98,16 @@ def _sqs_requests(config: ApiPipelineConfig) -> str:
     return "sqs.requests" if config.queue.fifo is None else "sqs.fifo_requests"
 
 
-def _standing(graph: Graph) -> Usage:
-    """Resources that are billed by the hour or month, whatever the traffic."""
-    endpoints = [
-        endpoint
-        for endpoint in graph.of_type("aws:ec2/vpcEndpoint:VpcEndpoint")
-        if endpoint.inputs.get("vpcEndpointType") == "Interface"
-    ]
-    usage = {
-        # An alarm on metric math is billed by the metrics it reads.
-        "cloudwatch.alarm_metrics": sum(
-            sum("metric" in query for query in alarm.inputs.get("metricQueries", [])) or 1
-            for alarm in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm")
-        ),
-        "cloudwatch.dashboards": len(graph.of_type("aws:cloudwatch/dashboard:Dashboard")),
-        "lambda.provisioned_gb_seconds": sum(
-            ready.inputs["provisionedConcurrentExecutions"] * _memory(graph)[ready.inputs["functionName"]] / 1_024
-            for ready in graph.of_type("aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig")
-        )
-        * SECONDS_A_MONTH,
-        "kms.keys": len(graph.of_type("aws:kms/key:Key")),
-        "vpc.interface_endpoint_hours": sum(
-            len(endpoint.inputs["subnetIds"]) * HOURS_A_MONTH for endpoint in endpoints
-        ),
-    }
-    return {unit: quantity for unit, quantity in usage.items() if quantity}
-
-
-def _memory(graph: Graph) -> Mapping[str, int]:
-    """Return the memory of each function in MB, by its name."""
-    return {each.physical_name: each.inputs["memorySize"] for each in graph.of_type("aws:lambda/function:Function")}
-
-
-def _schedules(graph: Graph) -> Usage:
-    """Runs of scheduled functions."""
-    memory = _memory(graph)
-    usage: Usage = {}
-    for schedule in graph.of_type("aws:scheduler/schedule:Schedule"):
-        runs = runs_a_month(schedule.inputs["scheduleExpression"])
-        name = schedule.inputs["target"]["arn"].split(":")[6]
-        usage = _sum(
-            usage,
-            {"eventbridge.scheduler_invocations": runs, "cloudwatch.log_gb": runs * LOG_BYTES_A_RUN / GB},
-            _runs(runs, memory[name], WORKER_MS),
-        )
-    return usage
-
-
-def _reconciling(config: ApiPipelineConfig) -> Usage:
-    """Counts of the dead letters. Without any there is no other call."""
-    runs = 0 if config.queue.reconciler is None else HOURS_A_MONTH * 60 / EVERY_MINUTES
-    return {"sqs.requests": runs} if runs else {}
+def _reconciling(config: ApiPipelineConfig, traffic: Traffic) -> Usage:
+    """Counts of the dead letters, and a look at each event when its message would be lost."""
+    if config.queue.reconciler is None:
+        return {}
+    usage = {"sqs.requests": HOURS_A_MONTH * 60 / EVERY_MINUTES}
+    if not config.finds_stuck_events:
+        return usage
+    inline = traffic.event_bytes if config.storage.results == "inline" else 0
+    looks = stuck_calls(config, math.ceil(traffic.events_a_month / HOURS_A_MONTH))
+    return summed(usage, _billed(looks, HOURS_A_MONTH, ITEM_BYTES + inline))
 
 
 def _compacting(config: ApiPipelineConfig, objects: float) -> Usage:
@@ -154,33 +117,14 @@ def _compacting(config: ApiPipelineConfig, objects: float) -> Usage:
     return {"s3.get_requests": objects, "s3.put_requests": 4 * HOURS_A_MONTH + objects / 1_000}
 
 
-def runs_a_month(expression: str) -> float:
-    """Return how often a schedule runs: `rate(5 minutes)`, or a `cron(...)` that is hourly or daily."""
-    kind, _, rest = expression.partition("(")
-    fields = rest.rstrip(")").split()
-    if kind == "rate":
-        seconds = {"minute": 60, "hour": 3_600, "day": 86_400}[fields[1].rstrip("s")]
-        return SECONDS_A_MONTH / seconds / int(fields[0])
-    match fields:
-        case [minute, "*", "*", "*", "?", "*"] if minute.isdigit():
-            return HOURS_A_MONTH
-        case [minute, hour, "*", "*", "?", "*"] if minute.isdigit() and hour.isdigit():
-            return DAYS_A_MONTH
-    raise LocalError(f"the schedule {expression!r} is of a kind that the cost model does not know")
-
-
-def _runs(runs: float, memory_mb: float, milliseconds: float) -> Usage:
-    return {"lambda.requests": runs, "lambda.gb_seconds": runs * milliseconds / 1_000 * memory_mb / 1_024}
-
-
 def _accepting(config: ApiPipelineConfig, requests: float, traffic: Traffic) -> Usage:
     """The API and the ingest function."""
     size = traffic.events_a_request
     log_bytes = LOG_BYTES_A_RUN + (ACCESS_LOG_BYTES if config.api.writes_access_logs else 0)
-    return _sum(
+    return summed(
         {f"api_gateway.{config.api.kind}_requests": requests, "cloudwatch.log_gb": requests * log_bytes / GB},
         {"xray.traces": requests} if config.tracing else {},
-        _runs(requests, config.api.memory_mb, INGEST_MS + INGEST_MS_AN_EVENT * size),
+        runs_of(requests, config.api.memory_mb, INGEST_MS + INGEST_MS_AN_EVENT * size),
         _billed(ingest_calls(config, size), requests, ITEM_BYTES),
     )
 
@@ -190,7 +134,7 @@ def _processing(config: ApiPipelineConfig, batches: float, traffic: Traffic) -> 
     size = traffic.batch(config)
     whole = math.ceil(size)
     inline = traffic.event_bytes if config.storage.results == "inline" else 0
-    return _sum(
+    return summed(
         {
             "sqs.requests": max(IDLE_POLLS, batches * poller_calls(whole)["sqs.requests"]),
             "cloudwatch.log_gb": batches * (LOG_BYTES_A_RUN + LOG_BYTES_AN_EVENT * size) / GB,
@@ -199,8 +143,17 @@ def _processing(config: ApiPipelineConfig, batches: float, traffic: Traffic) -> 
             # Published each minute; the others only during an outage.
             + _circuit_metrics(config),
         },
-        _runs(batches, config.worker.memory_mb, WORKER_MS + WORKER_MS_AN_EVENT * size),
+        runs_of(batches, config.worker.memory_mb, WORKER_MS + WORKER_MS_AN_EVENT * size),
         _billed(worker_calls(config, whole), batches * size / whole, ITEM_BYTES + inline),
+    )
+
+
+def _reading_secrets(config: ApiPipelineConfig, requests: float, batches: float, traffic: Traffic) -> Usage:
+    signing = [secret.arn for webhook in config.webhooks.values() for secret in webhook.all_secrets]
+    processors = [secret.arn for secret in config.worker.secrets.values()]
+    return summed(
+        reads_of_secrets(signing, requests, INGEST_MS + INGEST_MS_AN_EVENT * traffic.events_a_request),
+        reads_of_secrets(processors, batches, WORKER_MS + WORKER_MS_AN_EVENT * traffic.batch(config)),
     )
 
 
@@ -215,7 +168,7 @@ def _reporting(config: ApiPipelineConfig, runs: float, traffic: Traffic) -> Usag
     """Reads of the scheduled reports. _schedules counts their runs."""
     events = traffic.events_a_month
     inline = traffic.event_bytes if config.storage.results == "inline" else 0
-    return _sum(
+    return summed(
         _billed(report_calls(config, math.ceil(events / runs)), runs, ITEM_BYTES + inline),
         {"lambda.gb_seconds": events * REPORT_MS_AN_EVENT / 1_000 * REPORT_SIZE.memory_mb / 1_024},
     )
@@ -237,7 +190,7 @@ def _billed(calls: Mapping[str, int], times: float, item_bytes: int) -> Usage:
     usage: Usage = {}
     for call, quantity in calls.items():
         unit, factor = units.get(call, (call, 1))
-        usage = _sum(usage, {unit: times * quantity * factor})
+        usage = summed(usage, {unit: times * quantity * factor})
     return usage
 
 
@@ -310,6 +263,21 @@ def report_calls(config: ApiPipelineConfig, events: int) -> Counter[str]:
             "sqs.requests": 2,
             "s3.put_requests": 1,
             "sns.requests": 1,
+        },
+    )
+
+
+def stuck_calls(config: ApiPipelineConfig, events: int) -> Counter[str]:
+    """Calls of one look of the reconciler at an hour with this many events, of which all are done."""
+    shards = config.storage.time_index_shards
+    return Counter(
+        {
+            "dynamodb.queries": shards * max(1, math.ceil(events / shards / INDEX_PAGE)),
+            "dynamodb.index_reads": events,
+            "dynamodb.eventual_reads": events,
+            # What it has found so far.
+            "dynamodb.reads": 1,
+            "dynamodb.writes": 1,
         },
     )
 

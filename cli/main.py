@@ -262,11 +262,33 @@ def events(
     event_type: Annotated[str | None, typer.Option("--type", help="Only events of this type.")] = None,
     since: SinceOption = None,
     maximum: MaximumOption = 100,
+    lost_before: Annotated[
+        datetime | None,
+        typer.Option(
+            parser=moment, metavar="TIME", help="With --stuck: also those sent before, as when a queue was purged then."
+        ),
+    ] = None,
     *,
+    stuck: Annotated[
+        bool, typer.Option("--stuck", help="Only those that wait for a message which is lost, however old.")
+    ] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="With --stuck: let a repeat send them again (docs/dead-letters.md).")
+    ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C: a line for each change.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each event.")] = False,
 ) -> int:
     """List recent events with status and error, oldest first. Default: those of the last hour."""
+    from local.errors import LocalError
+
+    if stuck and (status or watch):
+        raise LocalError("--stuck shows queued and retrying events once: leave out --status and --watch")
+    if stuck:
+        from cli.stuck_events import Stuck, run_stuck
+
+        return run_stuck(stack, Stuck(since, lost_before, event_type, maximum), release=release, as_json=as_json)
+    if lost_before or release:
+        raise LocalError("--lost-before and --release need --stuck")
     from cli.events import Selection, run_events
 
     return run_events(stack, Selection(since, status, event_type, maximum), watch=watch, as_json=as_json)
@@ -373,22 +395,102 @@ def permissions(stack: StackOption = "dev", *, as_json: JsonOption = False) -> i
 
 
 @command(app)
+def package(stack: StackOption = "dev", *, as_json: JsonOption = False) -> int:
+    """Show the sizes of what each function is deployed with, and what weighs most. Builds the layers."""
+    from cli.package import run_package
+
+    return run_package(stack, as_json=as_json)
+
+
+@command(app)
 def cost(
     stack: StackOption = "dev",
-    events_per_month: Annotated[int, typer.Option(min=0, help="Events received in a month.")] = 1_000_000,
-    events_per_request: Annotated[int, typer.Option(min=1, max=500, help="Events in one request.")] = 1,
-    event_bytes: Annotated[int, typer.Option(min=2, max=1_000_000, help="Size of an event, and of its result.")] = 500,
+    events_per_month: Annotated[
+        int | None, typer.Option(min=0, help="api: events received in a month. Default: 1,000,000.")
+    ] = None,
+    events_per_request: Annotated[
+        int | None, typer.Option(min=1, max=500, help="api: events in one request. Default: 1.")
+    ] = None,
+    event_bytes: Annotated[
+        int | None, typer.Option(min=2, max=1_000_000, help="api: size of an event, and of its result. Default: 500.")
+    ] = None,
+    gb_per_month: Annotated[
+        float | None, typer.Option(min=0, help="csv: gigabytes uploaded in a month. Default: 100.")
+    ] = None,
+    file_mb: Annotated[float | None, typer.Option(min=0.001, help="csv: size of a file. Default: 50.")] = None,
+    readings_per_month: Annotated[
+        int | None, typer.Option(min=0, help="iot: readings uploaded in a month. Default: 10,000,000.")
+    ] = None,
+    readings_per_object: Annotated[
+        int | None, typer.Option(min=1, help="iot: readings in one upload. Default: 100.")
+    ] = None,
     prices: Annotated[
         str | None, typer.Option(metavar="FILE", help="A price table of your own, like cli/prices.json.")
     ] = None,
     *,
     as_json: JsonOption = False,
 ) -> int:
-    """Estimate the monthly cost of a stack of the variant api, by service."""
-    from cli.cost import run_cost
-    from cli.cost_model import Traffic
+    """Estimate the monthly cost of a stack, by service."""
+    from cli.cost import Volume, run_cost
 
-    return run_cost(stack, Traffic(events_per_month, events_per_request, event_bytes), prices, as_json=as_json)
+    volume = Volume(
+        events_per_month,
+        events_per_request,
+        event_bytes,
+        gb_per_month,
+        file_mb,
+        readings_per_month,
+        readings_per_object,
+    )
+    return run_cost(stack, volume, prices, as_json=as_json)
+
+
+@command(app)
+def plan(
+    stack: StackOption = "dev",
+    events_per_second: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=10_000_000, help="The mean rate.", show_default="a table from 10 to 1,000,000"),
+    ] = None,
+    burst: Annotated[float, typer.Option(min=1, max=1_000, help="A burst of so many times the mean rate.")] = 1,
+    burst_length: Annotated[
+        timedelta,
+        typer.Option(
+            "--burst-duration", parser=duration, metavar="DURATION", show_default="5m", help="Like 30s, 5m or 2h."
+        ),
+    ] = timedelta(minutes=5),
+    events_per_request: Annotated[int, typer.Option(min=1, max=500, help="Events in one request.")] = 1,
+    event_bytes: Annotated[int, typer.Option(min=2, max=1_000_000, help="Size of an event, and of its result.")] = 500,
+    seconds_per_event: Annotated[
+        float | None,
+        typer.Option(
+            min=0.000_1,
+            max=900,
+            help="Time of the worker for one event, your function included.",
+            show_default="that of pipeline cost",
+        ),
+    ] = None,
+    groups: Annotated[int, typer.Option(min=1, help="Groups of a FIFO queue with events at the same time.")] = 100,
+    account_concurrency: Annotated[
+        int, typer.Option(min=10, help="Lambda's concurrency quota of the account.")
+    ] = 1_000,
+    *,
+    as_json: JsonOption = False,
+) -> int:
+    """Show what breaks first at a rate of events, what to change in the config, and the queue during a burst."""
+    from cli.plan.command import run_plan
+    from cli.plan.situation import DEFAULT_EVENT_SECONDS, Load
+
+    load = Load(
+        events_per_second or 1,
+        burst,
+        burst_length.total_seconds(),
+        events_per_request,
+        event_bytes,
+        seconds_per_event or DEFAULT_EVENT_SECONDS,
+        groups,
+    )
+    return run_plan(stack, load, events_per_second, account_concurrency, as_json=as_json)
 
 
 @command(app)
@@ -497,6 +599,9 @@ def replay(
     ] = None,
     rate: Annotated[int, typer.Option(min=1, help="api: at most so many events a second.")] = 50,
     *,
+    stuck: Annotated[
+        bool, typer.Option("--stuck", help="api: only events that wait for a message which is lost.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="api: say what would be done, and send nothing.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="api: continue a replay that was ended early.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="api: do not ask for confirmation.")] = False,
@@ -513,16 +618,16 @@ def replay(
     from local.errors import LocalError
 
     target = Stack(stack)
-    selects = since or until or event_types or dry_run or resume or yes
+    selects = since or until or event_types or stuck or dry_run or resume or yes
     match target.config.variant:
         case "iot" if not selects:
             from cli.replay import run_replay
 
             return run_replay(stack, as_json=as_json)
-        case "api" if (since is None) is resume and not (resume and (until or event_types)):
+        case "api" if (since is None) is resume and not (resume and (until or event_types or stuck)):
             from cli.replay_archive import run_replay_archive, selection
 
-            wanted = None if since is None else selection(since, until, event_types or [])
+            wanted = None if since is None else selection(since, until, event_types or [], stuck=stuck)
             return run_replay_archive(target, wanted, rate=rate, dry_run=dry_run, sure=yes, as_json=as_json)
         case "api":
             raise LocalError("name what to replay with --from (and --to, --type), as --from 2d; or give --resume alone")
@@ -626,6 +731,17 @@ def csv_files(
     from cli.csv_files import run_csv_files
 
     return run_csv_files(stack, day.date() if day else None, status, maximum, as_json=as_json)
+
+
+@command(csv_app, "rejected")
+def csv_rejected(
+    key: Annotated[str, typer.Option(help="The key of the upload.")],
+    stack: CsvStackOption = "csv",
+) -> int:
+    """Write the rejected rows of an upload as CSV with its header, to correct and upload them. Exit 1 if none."""
+    from cli.csv_rejected import run_csv_rejected
+
+    return run_csv_rejected(stack, key)
 
 
 @command(csv_app, "report")

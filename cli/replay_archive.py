@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -34,7 +35,9 @@ from handlers.api.events import (
     group,
     is_id,
     message_of,
+    tenant,
 )
+from handlers.api.items import is_lost
 from handlers.api.reader import EventReader
 from handlers.shared import queues
 from handlers.shared.dynamodb import TableError
@@ -73,12 +76,15 @@ class ReplayStoppedError(Exception):
 
 @dataclass
 class Replay:
-    """One pass over archived events. `group_field` is empty where the queue has no order."""
+    """One pass over archived events. `group_field` is that of a FIFO queue, `fair_field` that of a fair one."""
 
     reader: ArchiveReader
     table: EventReader
     wanted: Selection
     group_field: str = ""
+    fair_field: str = ""
+    lost_after_seconds: int = 0
+    """The age at which no queue can have a message; read where only stuck events are wanted."""
     events_a_batch: int = EVENTS_A_BATCH
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Events by type and state."""
@@ -136,6 +142,8 @@ class Replay:
         found = []
         for key, event in events:
             item = items.get(str(event["id"]))
+            if self.wanted.stuck and not (item and is_lost(item, self.lost_after_seconds)):
+                continue
             # Earlier releases did not archive it; then the item says it.
             known = {"fingerprint": item.get("fingerprint", "") if item else "", **event}
             try:
@@ -168,6 +176,8 @@ class Replay:
         return queues.Outgoing(body, {}, self._group(envelope), f"{envelope.id}-{run}")
 
     def _group(self, envelope: Envelope) -> str:
+        if self.fair_field:
+            return tenant(envelope.data, self.fair_field)
         if not self.group_field:
             return ""
         try:
@@ -177,9 +187,9 @@ class Replay:
             return "replay"
 
 
-def selection(since: datetime, until: datetime | None, types: Sequence[str]) -> Selection:
+def selection(since: datetime, until: datetime | None, types: Sequence[str], *, stuck: bool = False) -> Selection:
     """Return what a command's options select. Raises LocalError."""
-    wanted = Selection(timestamp(since), timestamp(until or datetime.now(UTC)), tuple(types))
+    wanted = Selection(timestamp(since), timestamp(until or datetime.now(UTC)), tuple(types), stuck=stuck)
     if wanted.since >= wanted.until:
         raise LocalError(f"--from {wanted.since} is not before --to {wanted.until}")
     return wanted
@@ -196,9 +206,16 @@ def run_replay_archive(
     stack.aim_aws_clients()
     reader = ArchiveReader(boto3.client("s3"), stack.output("bucket_name"))
     table = EventReader(stack.output("table_name"), time_index_shards=0)
-    group_field = config.queue.fifo.group_field if config.queue.fifo else ""
+    begun = partial(
+        Replay,
+        reader,
+        table,
+        group_field=config.queue.fifo.group_field if config.queue.fifo else "",
+        fair_field=config.queue.fair.group_field if config.queue.fair else "",
+        lost_after_seconds=config.lost_after_seconds,
+    )
     if dry_run:
-        _count(Replay(reader, table, _checked(reader, wanted), group_field), as_json=as_json)
+        _count(begun(wanted=_checked(reader, wanted)), as_json=as_json)
         return 1 if reader.problems else 0
     with open_journal(stack.directory, stack.name) as journal:
         if wanted is None and not journal.is_begun:
@@ -206,15 +223,12 @@ def run_replay_archive(
         if wanted is not None:
             if journal.is_begun:
                 raise unfinished(journal, stack.name, stack.directory)
-            counted = _count(
-                Replay(reader, table, _checked(reader, wanted), group_field), as_json=False, to_stderr=True
-            )
-            if not counted:
+            if not _count(begun(wanted=_checked(reader, wanted)), as_json=False, to_stderr=True):
                 _show(Counter(), reader, as_json=as_json)
                 return 1 if reader.problems else 0
             _ask(sure=sure)
             journal.begin(timestamp(datetime.now(UTC)), wanted)
-        replay = Replay(reader, table, journal.wanted, group_field, min(rate, EVENTS_A_BATCH))
+        replay = begun(wanted=journal.wanted, events_a_batch=min(rate, EVENTS_A_BATCH))
         _send(replay, journal, stack, rate)
         journal.end()
         _show(replay.counts, reader, as_json=as_json, total=journal.sent)
@@ -251,11 +265,15 @@ def _count(replay: Replay, *, as_json: bool, to_stderr: bool = False) -> int:
             ["alerts, outcome events, dead letters and whatever your function calls happen again"], to_stderr=to_stderr
         )
     else:
-        write_lines(
-            [f"nothing was archived of events received from {wanted.since} until {wanted.until}"], to_stderr=to_stderr
-        )
+        write_lines([f"{_nothing(wanted)} received from {wanted.since} until {wanted.until}"], to_stderr=to_stderr)
     _show_problems(replay.reader)
     return total
+
+
+def _nothing(wanted: Selection) -> str:
+    if wanted.stuck:
+        return "nothing waits for a message that is lost, or it was not archived, of events"
+    return "nothing was archived of events"
 
 
 def _ask(*, sure: bool) -> None:

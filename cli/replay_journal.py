@@ -29,7 +29,9 @@ class Journal:
         for line in self._lines():
             if "run" in line:
                 self.run = line["run"]
-                self.wanted = Selection(line["since"], line["until"], tuple(line["types"]))
+                self.wanted = Selection(
+                    line["since"], line["until"], tuple(line["types"]), stuck=line.get("stuck", False)
+                )
             else:
                 self._take(line["hour"], line["ids"])
 
@@ -41,7 +43,8 @@ class Journal:
     def begin(self, run: str, wanted: Selection) -> None:
         """Record what is replayed."""
         self.run, self.wanted = run, wanted
-        self._write({"run": run, "since": wanted.since, "until": wanted.until, "types": list(wanted.types)})
+        stuck = {"stuck": True} if wanted.stuck else {}
+        self._write({"run": run, "since": wanted.since, "until": wanted.until, "types": list(wanted.types), **stuck})
 
     def add(self, hour: str, ids: Sequence[str]) -> None:
         """Record what the queue has, and return when it is on the disk."""

@@ -18,9 +18,11 @@ from cli.core.json_text import write_json
 from cli.core.stack import Stack
 from cli.core.suggestions import suggest
 from cli.core.terminal import label
+from cli.csv_files import progress
 from cli.file_report import show_report
 from components.options.csv import CsvPipelineConfig
 from handlers.csv.files import PROCESSING, SUCCEEDED, File
+from handlers.shared.dynamodb import plain
 from handlers.shared.keys import has_suffix
 from handlers.shared.times import timestamp
 from local.errors import LocalError
@@ -100,8 +102,8 @@ def _wait(table: str, file_id: str, uploaded_at: str, timeout: timedelta, errors
             ).get("Item", {})
             if item and item["status"]["S"] != PROCESSING and not _is_read_again(item, uploaded_at):
                 return item
-            if "rows" in item:
-                status.update(f"{item['rows']['N']} rows so far")
+            if item and (far := progress(plain(item))):
+                status.update(f"waiting for the worker: {far}")
             time.sleep(POLL_SECONDS)
     raise LocalError(
         f"the file {file_id} is not done after {timeout.total_seconds():g} seconds; "

@@ -83,7 +83,7 @@ class Function(pulumi.ComponentResource):
             runtime=RUNTIME,
             architectures=[ARCHITECTURE],
             handler=handler,
-            code=runtime.code,
+            code=runtime.sources.archive(handler),
             layers=runtime.layers,
             role=role.arn,
             memory_size=size.memory_mb,

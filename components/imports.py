@@ -1,4 +1,4 @@
-"""The imports of a processor that its function will not find, read from the source without running it."""
+"""The imports of modules, read from their sources without running them."""
 
 import ast
 import os
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 # Lambda's Python brings these: https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html#python-sdk-included
@@ -78,6 +79,38 @@ def missing_imports(module: str, roots: Mapping[str, Path], names: AbstractSet[s
                 yield Missing(f"{os.path.relpath(path, root)}:{imported.line}", imported.module, is_own=False)
 
 
+def imported_files(modules: Iterable[str], roots: Mapping[str, Path]) -> dict[str, Path]:
+    """Return every file below `roots` that modules can import, by its path there, with the modules' own.
+
+    Imports inside functions count, and those whose failure is caught.
+    """
+    waiting, seen, found = list(modules), set[str](), dict[str, Path]()
+    while waiting:
+        module = waiting.pop()
+        root = roots.get(module.partition(".")[0])
+        if root is None or module in seen:
+            continue
+        seen.add(module)
+        for path in _files(module, root) or ():
+            name = path.relative_to(root).as_posix()
+            if name not in found:
+                found[name] = path
+                waiting += _importable(path, root)
+    return found
+
+
+def _importable(path: Path, root: Path) -> Iterator[str]:
+    try:
+        imports = _imports(path, root, optional=True)
+    except (SyntaxError, ValueError):
+        # A file that Python cannot read imports nothing. It fails where it is imported, with its line.
+        return
+    for imported in imports:
+        yield imported.module
+        # An imported name can be a module, too.
+        yield from (f"{imported.module}.{name}" for name in imported.names)
+
+
 def _files(module: str, root: Path) -> list[Path] | None:
     """Return the files that importing a module runs, with those of the packages above it; None if it is missing."""
     path = root.joinpath(*module.split("."))
@@ -96,17 +129,24 @@ class _Import:
     names: tuple[str, ...] = ()
 
 
-def _imports(path: Path, root: Path) -> list[_Import]:
-    finder = _Finder(path.relative_to(root).parent.parts)
-    finder.visit(ast.parse(path.read_text(encoding="utf-8")))
+def _imports(path: Path, root: Path, *, optional: bool = False) -> list[_Import]:
+    return _imports_of(path.read_bytes(), path.relative_to(root).parent.parts, optional)
+
+
+# The functions of a stack share most modules.
+@cache
+def _imports_of(source: bytes, package: tuple[str, ...], optional: bool) -> list[_Import]:  # noqa: FBT001  for the cache
+    finder = _Finder(package, optional=optional)
+    finder.visit(ast.parse(source))
     return finder.found
 
 
 class _Finder(ast.NodeVisitor):
-    """Collects the imports of a module, also those inside functions."""
+    """Collects the imports of a module, also those inside functions, and `optional` ones, whose failure is caught."""
 
-    def __init__(self, package: tuple[str, ...]) -> None:
+    def __init__(self, package: tuple[str, ...], *, optional: bool) -> None:
         self._package = package
+        self._optional = optional
         self.found: list[_Import] = []
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -122,8 +162,8 @@ class _Finder(ast.NodeVisitor):
         self._visit_all(node.orelse if only_for_types else [*node.body, *node.orelse])
 
     def visit_Try(self, node: ast.Try) -> None:
-        optional = any(map(_catches_import_errors, node.handlers))
-        self._visit_all([*([] if optional else node.body), *node.handlers, *node.orelse, *node.finalbody])
+        unneeded = not self._optional and any(map(_catches_import_errors, node.handlers))
+        self._visit_all([*([] if unneeded else node.body), *node.handlers, *node.orelse, *node.finalbody])
 
     def _visit_all(self, nodes: Iterable[ast.AST]) -> None:
         for node in nodes:

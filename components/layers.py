@@ -5,21 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import pulumi
 
-from components.package import ARCHITECTURE, BUILD_FOLDER, ROOT, RUNTIME
+from components import bytecode
+from components.package import ARCHITECTURE, BUILD_FOLDER, LOCAL_VARIABLE, ROOT, RUNTIME, built_once
 from components.requirements import PackageError, Requirements, read_requirements
 
 REQUIREMENTS = ROOT / "handlers/requirements.txt"
-# In the environment: layers are for functions that run on this machine, with this Python.
-LOCAL_VARIABLE = "PIPELINE_LOCAL_PACKAGES"
 
 # Wheels that Lambda's Amazon Linux 2023 takes: its glibc is 2.34, and wheels for an older one run on it.
 # https://docs.aws.amazon.com/linux/al2023/ug/core-glibc.html
@@ -116,26 +114,45 @@ def _without(wanted: Requirements, base: Requirements) -> Requirements:
 
 
 def _archive(wanted: Requirements, other_bytes: int) -> Path:
-    archive = BUILD_FOLDER / f"layer-{_digest(wanted, (*_FOR_LAMBDA, *_EXACTLY))}.zip"
+    compiles = bytecode.why_not() is None
+    how = (*_FOR_LAMBDA, *_EXACTLY, *(("compiled", sys.version) if compiles else ()))
+    archive = BUILD_FOLDER / f"layer-{_digest(wanted, how)}.zip"
 
     def build(folder: Path) -> Path:
-        packages, unfinished = folder / "packages", folder / "layer.zip"
-        packages.mkdir()
+        packages, unfinished = folder / "layer/python", folder / "layer.zip"
+        packages.mkdir(parents=True)
         _install(wanted, packages, _FOR_LAMBDA)
         # Commands are of no use in a function, and their first line names the Python of this machine.
         shutil.rmtree(packages / "bin", ignore_errors=True)
+        # Of whichever Python the wheels were made with.
+        _remove_bytecode(packages)
         _check_size(wanted.file, packages, other_bytes)
+        if compiles:
+            bytecode.compile_folder(packages.parent, bytecode.LAYER)
+            if _sizes(packages).total() + other_bytes > LARGEST_UNPACKED_BYTES:
+                # A slow start is better than a layer that Lambda refuses.
+                _remove_bytecode(packages)
         _write_zip(packages, unfinished)
         return unfinished
 
     return built_once(archive, build)
 
 
-def _check_size(file: str, packages: Path, other_bytes: int) -> None:
+def _remove_bytecode(packages: Path) -> None:
+    for folder in list(packages.rglob("__pycache__")):
+        shutil.rmtree(folder)
+
+
+def _sizes(packages: Path) -> Counter[str]:
     sizes = Counter[str]()
     for path in packages.rglob("*"):
         if path.is_file():
             sizes[path.relative_to(packages).parts[0]] += path.stat().st_size
+    return sizes
+
+
+def _check_size(file: str, packages: Path, other_bytes: int) -> None:
+    sizes = _sizes(packages)
     if sizes.total() + other_bytes > LARGEST_UNPACKED_BYTES:
         largest = ", ".join(f"{name} {size / 2**20:.0f} MB" for name, size in sizes.most_common(3))
         beside = f" beside {other_bytes / 2**20:.0f} MB of the pipeline's own" if other_bytes else ""
@@ -148,7 +165,7 @@ def _check_size(file: str, packages: Path, other_bytes: int) -> None:
 def _write_zip(packages: Path, archive: Path) -> None:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as layer:
         for path in sorted(packages.rglob("*")):
-            if path.is_dir() or "__pycache__" in path.parts or path.name in _NOTES_OF_PIP:
+            if path.is_dir() or path.name in _NOTES_OF_PIP:
                 continue
             entry = zipfile.ZipInfo(f"python/{path.relative_to(packages).as_posix()}", _NO_TIME)
             entry.external_attr = 0o644 << 16
@@ -216,21 +233,6 @@ def _site_packages(installed: Distribution) -> Path:
 def _digest(wanted: Requirements, how: Sequence[str]) -> str:
     lines = sorted(package.line for package in wanted.packages)
     return hashlib.sha256(repr((lines, wanted.options, *how)).encode()).hexdigest()[:16]
-
-
-def built_once(target: Path, build: Callable[[Path], Path]) -> Path:
-    """Return `target`, which is built in a folder of its own and moved when it is whole."""
-    if not target.exists():
-        BUILD_FOLDER.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=BUILD_FOLDER) as temporary:
-            built = build(Path(temporary))
-            try:
-                built.replace(target)
-            except OSError:
-                # Another process was faster; a folder is not replaced.
-                if not target.exists():
-                    raise
-    return target
 
 
 def _install(wanted: Requirements, target: Path, options: Sequence[str]) -> None:

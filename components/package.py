@@ -1,10 +1,8 @@
-"""The archive with the functions' code."""
+"""Where functions run, and the files that are built for them."""
 
-import os
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
-
-import pulumi
 
 ROOT = Path(__file__).parents[1]
 BUILD_FOLDER = ROOT / ".build"
@@ -12,29 +10,20 @@ BUILD_FOLDER = ROOT / ".build"
 RUNTIME = "python3.13"
 ARCHITECTURE = "arm64"
 
-# What the layer is built from is no part of the code.
-_NOT_PACKAGED = {"requirements.in", "requirements.txt"}
+# In the environment: packages and code are for functions that run on this machine, with this Python.
+LOCAL_VARIABLE = "PIPELINE_LOCAL_PACKAGES"
 
 
-def source_archive(*folders: str, extra: Mapping[str, str]) -> pulumi.AssetArchive:
-    """The files of `handlers` and of `folders` of the project under their own paths, and `extra` (path: text).
-
-    Data files beside a processor are packaged with it. Compiled and hidden files are not.
-    """
-    # A program elsewhere that imports this package has processors of its own.
-    files = dict(
-        sorted([*_files(ROOT, "handlers"), *(each for folder in folders for each in _files(Path.cwd(), folder))])
-    )
-    # Relative to the working directory, where Pulumi looks: its state would hold this machine's paths otherwise.
-    assets: dict[str, pulumi.Asset | pulumi.Archive] = {
-        name: pulumi.FileAsset(os.path.relpath(path)) for name, path in files.items()
-    }
-    return pulumi.AssetArchive(assets | {path: pulumi.StringAsset(text) for path, text in sorted(extra.items())})
-
-
-def _files(root: Path, folder: str) -> Iterator[tuple[str, Path]]:
-    for path in (root / folder).rglob("*"):
-        name = path.relative_to(root)
-        hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
-        if path.is_file() and not hidden and path.name not in _NOT_PACKAGED:
-            yield name.as_posix(), path
+def built_once(target: Path, build: Callable[[Path], Path]) -> Path:
+    """Return `target`, which is built in a folder of its own and moved when it is whole."""
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+            built = build(Path(temporary))
+            try:
+                built.replace(target)
+            except OSError:
+                # Another process was faster; a folder is not replaced.
+                if not target.exists():
+                    raise
+    return target

@@ -41,10 +41,11 @@ def _rights(policy: Mapping[str, RightsOptions]) -> Iterator[Grant]:
 
 
 def runtime_with_packages(name: str, options: WorkerOptions, runtime: Runtime, bucket: Bucket) -> Runtime:
-    """Return the runtime of the functions that run the processor: with a layer of its requirements, if it has any.
+    """Return the runtime of the functions that run the processor: with its files, and a layer of its requirements.
 
     Raises PackageError for an import of the processor that nothing provides.
     """
+    runtime = replace(runtime, sources=replace(runtime.sources, folders=("processors",)))
     base = layer_archive()
     names = import_names(base)
     if options.requirements is None:

@@ -27,7 +27,9 @@ def reconciler_part(
     adds: Part,
     runtime: Runtime,
 ) -> Part:
-    """Events whose messages SQS gave up become `failed`, which is told. `adds`: what else is told of outcomes.
+    """Events whose messages SQS gave up become `failed`, which is told; those whose messages are lost are counted.
+
+    `adds`: what else is told of outcomes.
 
     It may look at dead letters and show them again, and has no right to delete one.
     """
@@ -43,12 +45,14 @@ def reconciler_part(
             queue.grant_look_at_dead_letters(),
             table.grant_read(),
             table.grant_complete(),
+            *([table.grant_list()] if config.finds_stuck_events else []),
             alerts.grant_alert(config.alarms.runbook),
             *adds.outcome_grants,
         ],
         environment={
             "TIME_INDEX_SHARDS": str(config.storage.time_index_shards),
             "ITEMS_EXPIRE_AFTER_DAYS": str(config.storage.items_expire_after_days),
+            **({"LOST_AFTER_SECONDS": str(config.lost_after_seconds)} if config.finds_stuck_events else {}),
         },
         opts=runtime.opts,
     )
@@ -62,7 +66,20 @@ def reconciler_part(
         step="dead letters",
         severity="critical",
     )
+    stuck = Alarm(
+        "Events wait for messages that are lost: nothing processes them.",
+        own_metric("StuckEvents", runtime.service, "Maximum"),
+        threshold=1,
+        section="stuck-events",
+        step="queue",
+        severity="critical",
+        latched=True,
+    )
     return Part(
         functions=[scheduled.function],
-        alarms={**scheduled.alarms("reconciler", config.alarms), "oldest-dead-letter": oldest},
+        alarms={
+            **scheduled.alarms("reconciler", config.alarms),
+            "oldest-dead-letter": oldest,
+            **({"stuck-events": stuck} if config.finds_stuck_events else {}),
+        },
     )

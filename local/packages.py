@@ -8,8 +8,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from components.layers import built_once, link_installed
-from components.package import BUILD_FOLDER
+from components.layers import link_installed
+from components.package import BUILD_FOLDER, built_once
 from local.errors import LocalError
 
 # https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html#python-sdk-included

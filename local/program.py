@@ -22,7 +22,7 @@ from pulumi.runtime.config import set_all_config
 from pulumi.runtime.proto import engine_pb2
 from pulumi.runtime.stack import run_in_stack
 
-from components.layers import LOCAL_VARIABLE
+from components.package import LOCAL_VARIABLE
 from local.errors import LocalError
 from local.monitor import Backend, Monitor
 from local.project import Project
@@ -40,13 +40,16 @@ class Log:
         return empty_pb2.Empty()
 
 
-def run_program(project: Project, backend: Backend, program: Callable[[], object] | None = None) -> dict[str, Any]:
+def run_program(
+    project: Project, backend: Backend, program: Callable[[], object] | None = None, *, for_aws: bool = False
+) -> dict[str, Any]:
     """Run the project's `__main__.py`, or `program`, create its resources in `backend` and return the outputs.
 
-    The program runs in the project's folder, which is also put on `sys.path`, as `pulumi up` does. Raises what the
+    The program runs in the project's folder, which is also put on `sys.path`, as `pulumi up` does. Code and layers are
+    for functions on this machine, unless they are `for_aws`. Raises what the
     program raises, and LocalError for everything else.
     """
-    with _program_environment(project):
+    with _program_environment(project, for_aws=for_aws):
         # The SDK keeps its state in context variables. A context of its own keeps runs apart.
         return contextvars.copy_context().run(_run, project, backend, program or _main_of(project))
 
@@ -59,12 +62,13 @@ def _main_of(project: Project) -> Callable[[], object]:
 
 
 @contextlib.contextmanager
-def _program_environment(project: Project) -> Iterator[None]:
+def _program_environment(project: Project, *, for_aws: bool) -> Iterator[None]:
     before = Path.cwd()
     folder = str(project.directory)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    os.environ[LOCAL_VARIABLE] = "1"
+    if not for_aws:
+        os.environ[LOCAL_VARIABLE] = "1"
     os.chdir(project.directory)
     try:
         yield

@@ -68,12 +68,14 @@ def synthesise(
     program: Callable[[], object] | None = None,
     config: Mapping[str, Any] | None = None,
     deployed: Graph | None = None,
+    for_aws: bool = False,
 ) -> Graph:
     """Return the graph of a stack.
 
     The stack is either one of a project's folder, with `config_override` above its stack file (plain values; a key
     without namespace is the project's; None removes a key), or a `program` with `config`, which needs no files. The
-    program finds the resources of `deployed` in its state. Raises what the program raises.
+    program finds the resources of `deployed` in its state. Code and layers are for functions on this machine, or with
+    `for_aws` those that `pulumi up` deploys: the layers are built then. Raises what the program raises.
     """
     if program is None:
         project = load_project(directory or Path.cwd(), stack).with_config(config_override or {})
@@ -84,7 +86,7 @@ def synthesise(
         recorder.deployed = {
             each.urn: {"type": each.type, "outputs": {"region": deployed.region, **_plain(each)}} for each in deployed
         }
-    outputs = run_program(project, recorder, program)
+    outputs = run_program(project, recorder, program, for_aws=for_aws)
     return Graph(recorder.registered, outputs, recorder.arns, recorder.ids, project.region)
 
 

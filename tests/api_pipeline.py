@@ -18,6 +18,7 @@ from handlers.api.ingest import Ingest
 from handlers.api.processing import adapted
 from handlers.api.reconciler import Reconciler
 from handlers.api.settings import IngestSettings, ReconcilerSettings, WorkerSettings
+from handlers.api.stuck import StuckEvents
 from handlers.api.worker import Worker
 from handlers.shared.redrive import EVENT_PARAMETERS, Redrive
 from handlers.shared.settings import RedriveSettings
@@ -111,6 +112,9 @@ class Pipeline:
 
     def reconciler(self) -> Reconciler:
         return Reconciler(self._settings(ReconcilerSettings, "reconciler"), "test")
+
+    def stuck(self) -> StuckEvents:
+        return StuckEvents(self._settings(ReconcilerSettings, "reconciler"))
 
     # The client's side
 

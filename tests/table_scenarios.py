@@ -306,10 +306,17 @@ def a_checkpoint_resets_the_attempts_and_a_restart_removes_it() -> None:
     table.checkpoint(file.id, "one", {"state_key": "s", "offset": 10, "rows": 3}, keep=False)
     item = claimed(table, file, "two", now=101)
     assert (item["attempts"], item["state_key"], item["offset"], item["rows"]) == (1, "s", 10, 3)
+    table.progress(file.id, "two", {"rows_so_far": 4, "bytes_so_far": 20})
+    with pytest.raises(LostError):
+        table.progress(file.id, "one", {"rows_so_far": 9, "bytes_so_far": 90})
+    seen = table.read(file.id)
+    assert seen is not None
+    assert (seen["rows"], seen["rows_so_far"], seen["bytes_so_far"]) == (3, 4, 20)
     table.restart(file.id, "two")
     found = table.read(file.id)
     assert found is not None
     assert (found["lease_until"], found.get("state_key"), found.get("rows")) == (0, None, None)
+    assert "rows_so_far" not in found
 
 
 def a_finished_file_keeps_its_numbers_and_is_begun_again_once() -> None:

@@ -55,6 +55,13 @@ def versions_of(bucket: str, prefix: str) -> Iterator[Version]:
             yield Version(bucket, mark["Key"], mark["VersionId"], is_latest=mark["IsLatest"], is_marker=True)
 
 
+def folders_of(bucket: str, prefix: str) -> Iterator[str]:
+    """Yield the folders right below a prefix, also those of deleted objects: `a/b/` for `a/`."""
+    pages = boto3.client("s3").get_paginator("list_object_versions")
+    for page in pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter="/"):
+        yield from (each["Prefix"] for each in page.get("CommonPrefixes", ()))
+
+
 def remove_objects(bucket: str, key: str, *, below: bool = False) -> bool:
     """Delete an object, or with `below` all objects whose keys begin with `key`, in all versions.
 

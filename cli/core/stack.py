@@ -70,11 +70,14 @@ class Stack:
             )
         return self.config
 
-    def graph(self) -> "Graph":
-        """Return the resources that the program would create. The program runs, nothing is created."""
+    def graph(self, *, for_aws: bool = False) -> "Graph":
+        """Return the resources that the program would create. The program runs, nothing is created.
+
+        Functions have the code and layers for this machine, or `for_aws` those that are deployed.
+        """
         from local.recording import synthesise  # noqa: PLC0415  as above
 
-        return synthesise(self.directory, self.name)
+        return synthesise(self.directory, self.name, for_aws=for_aws)
 
     @cached_property
     def outputs(self) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from functools import partial
 
 import boto3
 
-from cli.core.removal import Version, versions_of
+from cli.core.removal import Version, folders_of, versions_of
 from cli.core.stack import Stack
 from cli.erase.plan import Plan, items_step, letters_step, objects_step
 from components.options.csv import CsvPipelineConfig
@@ -15,8 +15,9 @@ from handlers.csv.run import PROCESSED, REJECTED, REPORTS, STATE
 from handlers.shared.letters import Letter
 from local.errors import LocalError
 
-# `<id>.jsonl.gz`, `<id>-1.parquet`: handlers/csv/files.py (`File.output_key`).
+# `<id>.jsonl.gz`, `<id>-1.parquet`, after a mark and a hyphen: handlers/csv/files.py (`File.output_key`).
 _output = re.compile(r"([0-9a-f]{32})(?:-\d+)?\.[a-z.]+").fullmatch
+_DAY = (r"\d{4}/", r"\d\d/", r"\d\d/")
 
 
 def plan(stack: Stack, key: str) -> Plan:
@@ -29,17 +30,19 @@ def plan(stack: Stack, key: str) -> Plan:
     # A file is known by its ETag; items of former releases by its version.
     marks = {mark for each in uploads for mark in (each.id, each.etag) if mark}
     files = {File(inputs, key, "", mark, 0, {}).id for mark in marks}
-    # The names of very long keys are cut, so that files of several keys can be in a folder.
+    # Former releases cut the names of very long keys, so that files of several keys can be in a folder.
     is_cut = len(key.removeprefix(prefix).encode()) > READABLE_BYTES
-    outputs = _outputs(bucket, key, prefix)
+    upload = File(inputs, key, "", "", 0, {})
+    former = _former_outputs(bucket, upload, prefix)
     if is_cut:
-        outputs = {version: file_id for version, file_id in outputs.items() if file_id in files}
+        former = {version: file_id for version, file_id in former.items() if file_id in files}
+    outputs = former | _outputs(bucket, upload)
     files |= set(outputs.values())
     states = [version for file_id in sorted(files) for version in versions_of(bucket, f"{STATE}{file_id}/")]
     letters, left = letters_step(stack.output("dead_letter_queue_url"), partial(_announces, inputs, key))
     items = [item_id for item_id in (*sorted(files), f"current:{inputs}/{key}") if _is_there(table, item_id)]
     if is_cut:
-        left.append("outputs of versions of this long key that were overwritten: their names are cut; they expire")
+        left.append("outputs of a former release, of versions of this long key that were overwritten; they expire")
     return Plan(
         [
             items_step("items", table, [{"id": item_id} for item_id in items]),
@@ -51,15 +54,36 @@ def plan(stack: Stack, key: str) -> Plan:
     )
 
 
-def _outputs(bucket: str, key: str, input_prefix: str) -> dict[Version, str]:
-    """Return the outputs of a key, with the ids of their files."""
-    found = {}
+def _outputs(bucket: str, upload: File) -> dict[Version, str]:
+    """Return the outputs of a key, with the ids of their files. It lists each day of which there are outputs."""
+    found: dict[Version, str] = {}
     for prefix in (PROCESSED, REJECTED, REPORTS):
-        folder = File("", key, "", "", 0, {}).output_key(prefix, input_prefix, "").rpartition("/")[0]
-        for version in versions_of(bucket, f"{folder}/"):
-            if match := _output(version.key.removeprefix(f"{folder}/")):
-                found[version] = match[1]
+        for day in _days(bucket, prefix):
+            found |= _named(bucket, f"{day}{upload.key_mark}-")
     return found
+
+
+def _former_outputs(bucket: str, upload: File, input_prefix: str) -> dict[Version, str]:
+    """Return the outputs of a key that former releases stored in a folder of its name."""
+    found: dict[Version, str] = {}
+    for prefix in (PROCESSED, REJECTED, REPORTS):
+        found |= _named(bucket, upload.former_output_key(prefix, input_prefix, "").rpartition("/")[0] + "/")
+    return found
+
+
+def _named(bucket: str, start: str) -> dict[Version, str]:
+    """Return the objects whose keys go on from `start` with a file's id and an ending, with the id."""
+    matches = ((version, _output(version.key.removeprefix(start))) for version in versions_of(bucket, start))
+    return {version: match[1] for version, match in matches if match}
+
+
+def _days(bucket: str, prefix: str) -> list[str]:
+    """Return the folders of days below a prefix: `processed/2026/11/21/`."""
+    folders = [prefix]
+    for part in _DAY:
+        below = ((folder, each) for folder in folders for each in folders_of(bucket, folder))
+        folders = [each for folder, each in below if re.fullmatch(part, each.removeprefix(folder))]
+    return folders
 
 
 def _announces(bucket: str, key: str, letter: Letter) -> bool:

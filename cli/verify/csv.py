@@ -3,6 +3,8 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from cli.core.suggestions import suggest
 from cli.verify.samples import csv_file
 from components.options.csv import CsvPipelineConfig
 from handlers.csv.files import PROCESSING, SUCCEEDED, File
+from handlers.csv.run import PROCESSED, REJECTED, REPORTS, STATE
 from local.errors import LocalError
 
 POLL_SECONDS = 0.5
@@ -27,8 +30,8 @@ class CsvProbe:
         options = stack.config_as(CsvPipelineConfig).input
         self._content = csv_file(options) if sample is None else Path(sample).read_bytes()
         self._key = f"{options.prefix}{mark}.csv"
-        self._name = f"{mark}.csv"
-        self._file_id = ""
+        self._day = ""
+        self._file: File | None = None
         self._item: Mapping[str, Any] = {}
 
     def steps(self) -> Mapping[str, Callable[[], str]]:
@@ -40,27 +43,31 @@ class CsvProbe:
         remove_objects(self._stack.output("input_bucket"), self._key)
         if failed:
             remove_dead_letters(self._stack.output("dead_letter_queue_url"), self.mark)
-        if not self._file_id:
+        if self._file is None:
             return
+        file_id = self._file.id
         if failed and not self._item:
-            yield f"file {self._file_id} is not done: its item may come back"
-        for prefix in ("processed/", "rejected/", "reports/"):
-            remove_objects(self._stack.output("output_bucket"), f"{prefix}{self._name}/", below=True)
-        remove_objects(self._stack.output("output_bucket"), f"state/{self._file_id}/", below=True)
+            yield f"file {file_id} is not done: its item may come back"
+        # The day on which the worker began it, whether it told of that or not.
+        for prefix, day in product((PROCESSED, REJECTED, REPORTS), {self._day, _today()}):
+            remove_objects(self._stack.output("output_bucket"), self._file.output_key(prefix, day, ""), below=True)
+        remove_objects(self._stack.output("output_bucket"), f"{STATE}{file_id}/", below=True)
         current = f"current:{self._stack.output('input_bucket')}/{self._key}"
-        for item_id in (self._file_id, current):
+        for item_id in (file_id, current):
             remove_item(self._stack.output("table_name"), {"id": {"S": item_id}})
 
     def _upload(self) -> str:
         bucket = self._stack.output("input_bucket")
         put = boto3.client("s3").put_object(Bucket=bucket, Key=self._key, Body=self._content)
         version = put.get("VersionId", "")
-        self._file_id = File(bucket, self._key, version, put["ETag"].strip('"'), 0, {}).id
+        self._file = File(bucket, self._key, version, put["ETag"].strip('"'), 0, {})
+        self._day = _today()
         return f"s3://{bucket}/{self._key}"
 
     def _process(self) -> str:
         begun = time.monotonic()
-        key = {"id": {"S": self._file_id}}
+        assert self._file is not None  # noqa: S101  it was uploaded
+        key = {"id": {"S": self._file.id}}
         table = self._stack.output("table_name")
         while time.monotonic() - begun < self._seconds:
             found = boto3.client("dynamodb").get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
@@ -82,3 +89,7 @@ class CsvProbe:
         key = self._item["report_key"]["S"]
         body = boto3.client("s3").get_object(Bucket=self._stack.output("output_bucket"), Key=key)["Body"].read()
         return f"the report: {json.loads(body)['status']}"
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()

@@ -265,15 +265,34 @@ class FifoOptions(Options):
     characters without spaces."""
 
 
+class FairOptions(Options):
+    """A fair queue: while events of one group take more than their share of the worker, those of others come first.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html
+    """
+
+    group_field: FieldPath
+    """Path of the field that names whom an event belongs to, such as `customer.id`. An event may lack it."""
+
+
 class EventQueueOptions(QueueOptions):
     """The queue between API and worker, and its dead letters."""
 
     reconciler: Feature | None = None
     """A function that looks each five minutes at what SQS itself moved to the dead letters, and makes those events
-    `failed`: a worker that cannot start cannot say so (docs/dead-letters.md). Default: off. Its alarms cost 0.70
-    USD a month."""
+    `failed`: a worker that cannot start cannot say so. With the time index it also counts events whose messages are
+    lost (docs/dead-letters.md). Default: off. Its alarms cost 0.80 USD a month."""
     fifo: FifoOptions | None = None
     """Process events in order. Default: a standard queue, without ordering."""
+    fair: FairOptions | None = None
+    """Let a flood of one customer's events not delay those of the others (docs/plan.md). Default: first come, first
+    served."""
+
+    @model_validator(mode="after")
+    def _a_fifo_queue_is_not_fair(self) -> Self:
+        if self.fifo and self.fair:
+            raise ValueError("fair goes with a standard queue only: the groups of a fifo queue take turns anyway")
+        return self
 
     @property
     def is_fifo(self) -> bool:
@@ -345,6 +364,12 @@ class ApiPipelineConfig(CommonOptions):
         """
         days = self.queue.retention_days + self.queue.dead_letter_retention_days
         return days * SECONDS_A_DAY + LOST_MARGIN_SECONDS
+
+    @property
+    def finds_stuck_events(self) -> bool:
+        """Return True if the reconciler counts events whose messages are lost, before their items expire."""
+        kept_seconds = self.storage.items_expire_after_days * SECONDS_A_DAY
+        return self.queue.reconciler is not None and self.storage.time_index and kept_seconds > self.lost_after_seconds
 
     @property
     def message_senders(self) -> tuple[str, ...]:

@@ -149,6 +149,8 @@ class CsvOutputOptions(Options):
     """JSON Lines, compressed or not; or Parquet, which accepts only numbers that a double represents exactly."""
     versions: Literal["all", "latest"] = "all"
     """`latest`: when an object is put again under its key and succeeds, the outputs of the one before are removed."""
+    provenance: bool = False
+    """Add the columns `_file` (the key of the upload) and `_row` (the row's number in it) to processed rows."""
 
 
 class CsvWorkerOptions(PolledOptions):
@@ -241,4 +243,5 @@ class CsvPipelineConfig(CommonOptions):
         values["escape_style"] = escape_style(self.input.preset)
         values["encodings"] = self.input.encodings or (self.input.encoding or "utf-8",)
         values["numbers"] = "double" if self.output.format == "parquet" else "text"
+        values["provenance"] = self.output.provenance
         return json.dumps(values, sort_keys=True)

@@ -54,7 +54,7 @@ def build(name: str, config: ApiPipelineConfig, *, parent: pulumi.Resource) -> d
     """Build the variant and return the outputs of its stack."""
     # One long function (80 lines at most): read from top to bottom, it is the flow of the variant.
     schemas = {"schemas.json": json.dumps(event_schemas(config.api), sort_keys=True)}
-    runtime = shared_runtime(name, config, "processors", files=schemas, parent=parent)
+    runtime = shared_runtime(name, config, files=schemas, parent=parent)
     opts = runtime.opts
     alerts = Notifications(f"{name}-alerts", config.notifications, alarms=False, opts=opts)
     # A topic of their own: who can cause alerts must not be able to drown alarms in them.
@@ -203,6 +203,7 @@ def _ingest_environment(config: ApiPipelineConfig) -> dict[str, Input[str]]:
         **({"IDEMPOTENCY_HEADER": idempotency.header} if idempotency and idempotency.header else {}),
         **({"IGNORE_WHEN_COMPARING": ignored} if (ignored := _ignored(options)) else {}),
         **({} if config.queue.fifo is None else {"GROUP_FIELD": config.queue.fifo.group_field}),
+        **({} if config.queue.fair is None else {"FAIR_FIELD": config.queue.fair.group_field}),
     }
 
 

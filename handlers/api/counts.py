@@ -12,3 +12,5 @@ CIRCUIT_KEYS_HELD = "CircuitKeysHeld"
 WEBHOOK_COUNTS = {"genuine": "WebhookAccepted", "forged": "WebhookForged", "stale": "WebhookStale"}
 # Written by the reconciler, every few minutes while there are dead letters.
 OLDEST_LETTER = "OldestDeadLetterSeconds"
+# Written by the reconciler each hour in which there are any, and once when there are none any more.
+STUCK_EVENTS = "StuckEvents"

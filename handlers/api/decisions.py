@@ -124,6 +124,8 @@ class Delivery:
     receives: int
     group: str = ""
     """Of a FIFO queue, whose order stays within a group; else empty."""
+    tenant: str = ""
+    """The group of a fair queue, which has no order; else empty."""
     envelope: Envelope | None = None
     item: Mapping[str, Any] | None = None
     """The event's item as it was read; None if there was none."""

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
@@ -253,6 +254,15 @@ def group(event: Mapping[str, Any], path: str) -> str:
         return given
     message = "a number, or text of 1 to 128 characters of ASCII without spaces; events of one group keep their order"
     raise InvalidEventError([{"path": f"/{path.replace('.', '/')}", "message": f"must be {message}"}])
+
+
+def tenant(event: Mapping[str, Any], path: str) -> str:
+    """Return the group of an event in a fair queue: the text or number at a path, empty without one.
+
+    Fairness refuses no event: a text that SQS does not take as a group is hashed.
+    """
+    given = text_of(value_at(event, path)) or ""
+    return given if not given or _is_group(given) else sha256(given.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _checked_type(event: Mapping[str, Any], type_field: str, validators: Mapping[str, Validate]) -> str:

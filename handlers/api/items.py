@@ -209,10 +209,13 @@ def is_declared_lost(item: EventItem) -> bool:
 
 
 def is_lost(item: EventItem, lost_after_seconds: int) -> bool:
-    """Return True if an event waits for a message that no queue can have any more, or that was declared lost."""
+    """Return True if an event waits for a message that no queue can have any more, or that was declared lost.
+
+    With `lost_after_seconds` of 0, none is too old for a queue.
+    """
     if item["status"] not in WAITING:
         return False
-    return is_declared_lost(item) or _last_sign(item) + lost_after_seconds <= time.time()
+    return is_declared_lost(item) or 0 < lost_after_seconds <= time.time() - _last_sign(item)
 
 
 def _last_sign(item: EventItem) -> float:

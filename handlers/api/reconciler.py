@@ -7,6 +7,8 @@ SQS moved, and has no right to delete any.
 While letters are hidden by the pass, their items become `failed` and outcome events tell it; at its end comes one alert
 a cause. Only then the items name their letter, by which the next run knows that nothing is left to do. A run that dies
 halfway is made up for by the next one: an outcome event may be told twice, and none is left out.
+
+Where there is a time index, it also counts the events whose messages are lost (stuck.py).
 """
 
 import os
@@ -24,6 +26,7 @@ from handlers.api.events import Envelope, UnreadableMessageError
 from handlers.api.items import Completion, EventItem
 from handlers.api.reporting import tell
 from handlers.api.settings import ReconcilerSettings
+from handlers.api.stuck import StuckEvents
 from handlers.api.table import EventTable
 from handlers.shared import aws, metrics
 from handlers.shared.alerts import AlertTopic
@@ -188,6 +191,14 @@ def _reconciler() -> Reconciler:
     return Reconciler(ReconcilerSettings.from_environment(), os.environ["POWERTOOLS_SERVICE_NAME"])
 
 
+@cache
+def _stuck() -> StuckEvents | None:
+    settings = ReconcilerSettings.from_environment()
+    return StuckEvents(settings) if settings.lost_after_seconds else None
+
+
 def handler(_event: Mapping[str, Any], context: LambdaContext) -> None:
-    """Note what SQS moved. The Lambda entry point."""
+    """Note what SQS moved, and count the events whose messages are lost. The Lambda entry point."""
     _reconciler().run(context)
+    if stuck := _stuck():
+        stuck.look(lambda: context.get_remaining_time_in_millis() > STOPPING_SECONDS * 1_000)

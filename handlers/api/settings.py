@@ -30,13 +30,16 @@ class IngestSettings(EventSettings):
     max_batch: int
     max_depth: int
     track: bool
-    lost_after_seconds: int
-    """The age at which no queue can hold an event's message any more."""
     deduplicate: str
     """`key` or `content`."""
     group_field: str = ""
     """Of a FIFO queue; empty where the queue is a standard one."""
+    fair_field: str = ""
+    """The field that names the tenant of an event in a fair queue; empty where the queue is another one."""
     time_index: bool = True
+    lost_after_seconds: int = 0
+    """The age at which no queue can hold an event's message any more. While this code is deployed it may run with the
+    environment of an earlier version, which does not say."""
     archive_accepted: bool = False
     accept_forms: bool = False
     idempotency_field: str = ""
@@ -102,6 +105,8 @@ class ReconcilerSettings(AlertSettings):
     """The bus for outcome events; empty without them."""
     bucket_name: str = ""
     """The bucket of the archive; empty without one."""
+    lost_after_seconds: int = 0
+    """The age at which no queue can hold an event's message any more; 0: such events are not looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,7 +165,7 @@ class Storing:
                     "error_type": each.failure.type if each.failure else "",
                     "attempts": str(each.outcome.attempt) if isinstance(each.outcome, Failed) else "",
                 },
-                each.group,
+                each.group or each.tenant,
                 # Not the event's id: a message that fails again after a redrive must not be dropped.
                 each.message_id,
             )

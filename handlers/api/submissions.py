@@ -80,7 +80,7 @@ class Submissions:
                 type_field="type" if cloud else settings.type_field,
                 validators=self._validators,
             )
-            group = events.group(event, settings.group_field) if settings.group_field else ""
+            group = group_of(event, settings)
             key = self._key(event, request, cloud=cloud)
             is_recognised = key is not None or settings.deduplicate == "content"
             fingerprint = identity.fingerprint(without(event, self._ignored)) if is_recognised else ""
@@ -121,6 +121,13 @@ class Submissions:
     def id_of(self, caller: str, key: Key | None) -> str:
         """Return the id of an event: the same for the same key of a caller, a new one without a key."""
         return identity.keyed_id(self._id_secret, caller, key) if key else identity.new_id()
+
+
+def group_of(event: Mapping[str, Any], settings: IngestSettings) -> str:
+    """Return the group of an event in a FIFO or a fair queue, empty where there is none. Raises InvalidEventError."""
+    if settings.group_field:
+        return events.group(event, settings.group_field)
+    return events.tenant(event, settings.fair_field) if settings.fair_field else ""
 
 
 def refusal_of(error: InvalidEventError) -> ApiError:

@@ -3,8 +3,9 @@
 import os
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from handlers.api.events import Envelope
@@ -36,11 +37,14 @@ from handlers.shared.dynamodb import Condition, Item, Refusal, Statement, TableE
 
 @dataclass(frozen=True)
 class _Write:
-    """The statements that may record something of an event: there is no item, there is one, or an expired one."""
+    """The statements that may record something of an event: there is no item, there is one, or an expired one.
 
-    insert: Statement
-    update: Statement
-    renew: Statement
+    Each is made when it is needed: most events take one of them.
+    """
+
+    insert: Callable[[], Statement]
+    update: Callable[[], Statement]
+    renew: Callable[[], Statement]
 
 
 class EventTable(EventReader):
@@ -133,7 +137,7 @@ class EventTable(EventReader):
         }
 
     def _reopening(self, envelope: Envelope, item: EventItem | None) -> _Write:
-        insert, renew = self._insert(envelope, "queued"), self._renew(envelope, "queued", {})
+        insert, renew = partial(self._insert, envelope, "queued"), partial(self._renew, envelope, "queued", {})
         if item is None:
             return _Write(insert, renew, renew)
         changes: dict[str, Any] = {
@@ -143,7 +147,7 @@ class EventTable(EventReader):
         }
         del changes["id"]
         as_read = ("status", "attempts", "completed_at")
-        update = self._update(envelope, changes, *((name, "=", item.get(name)) for name in as_read))
+        update = partial(self._update, envelope, changes, *((name, "=", item.get(name)) for name in as_read))
         return _Write(insert, update, renew)
 
     # Completing
@@ -291,9 +295,9 @@ class EventTable(EventReader):
     ) -> _Write:
         """Return how to record something of an event: as a new item with `more`, or as changes of the one there is."""
         return _Write(
-            self._insert(envelope, status, more),
-            self._update(envelope, changes, is_live(), *conditions),
-            self._renew(envelope, status, more),
+            partial(self._insert, envelope, status, more),
+            partial(self._update, envelope, changes, is_live(), *conditions),
+            partial(self._renew, envelope, status, more),
         )
 
     def _upsert(self, writes: Sequence[_Write], *, insert_first: Sequence[bool]) -> list[Refusal | None]:
@@ -307,7 +311,7 @@ class EventTable(EventReader):
         refusals: list[Refusal | None] = [None] * len(writes)
         open_positions = list(range(len(writes)))
         for _ in range(4):
-            statements = [getattr(writes[position], wanted[position]) for position in open_positions]
+            statements = [getattr(writes[position], wanted[position])() for position in open_positions]
             again = []
             for position, refusal in zip(open_positions, self._table.execute(statements), strict=True):
                 refusals[position] = refusal

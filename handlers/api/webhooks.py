@@ -23,7 +23,7 @@ from handlers.api.paths import text_of, value_at
 from handlers.api.secrets import Secrets
 from handlers.api.settings import IngestSettings
 from handlers.api.signatures import SENDERS, Algorithm, Encoding, Rule, Scheme, Sender, Verdict, key_of, verify
-from handlers.api.submissions import Submissions, refusal_of
+from handlers.api.submissions import Submissions, group_of, refusal_of
 from handlers.processor import SecretError
 from handlers.shared import metrics
 from handlers.shared.bodies import FORM_TYPE, expanded, form_fields, is_json_type, json_text, media_type, packed
@@ -219,11 +219,11 @@ class Webhooks:
         return Entry(envelope, events.message_of(envelope, text), self._group(name, data), sends=True)
 
     def _group(self, name: str, data: Mapping[str, Any]) -> str:
-        """Return the group in a FIFO queue: that of the event, or one for all events of the webhook without any."""
-        path = self._settings.group_field
+        """Return the group: that of the event, or one for all events of the webhook without any."""
+        path = self._settings.group_field or self._settings.fair_field
         if not path:
             return ""
-        return name if value_at(data, path) is None else events.group(data, path)
+        return name if value_at(data, path) is None else group_of(data, self._settings)
 
     def _answer_challenge(self, name: str, webhook: Webhook, request: Request) -> dict[str, Any]:
         """Answer the challenge with which a sender verifies the URL."""

@@ -140,7 +140,8 @@ class Worker:
 
     def handle(self, records: Sequence[Mapping[str, Any]], context: LambdaContext) -> dict[str, Any]:
         """Process a batch. Returns `{"batchItemFailures": [{"itemIdentifier"}]}`: the messages that go back."""
-        deliveries = [_delivery(record) for record in records]
+        ordered = queues.is_fifo(self._settings.queue_url)
+        deliveries = [_delivery(record, ordered=ordered) for record in records]
         self._read(deliveries)
         # Lines about the batch as a whole are found by the correlation id of each request in it.
         logger.append_keys(correlation_ids=correlation_ids(deliveries))
@@ -300,9 +301,10 @@ class Worker:
         return queues.backoff_seconds(attempt, settings.backoff_base_seconds, settings.backoff_maximum_seconds)
 
 
-def _delivery(record: Mapping[str, Any]) -> Delivery:
+def _delivery(record: Mapping[str, Any], *, ordered: bool) -> Delivery:
     message = queues.Message.from_record(record)
-    return Delivery(message.id, message.receipt_handle, message.body, message.receives, message.group)
+    group, tenant = (message.group, "") if ordered else ("", message.group)
+    return Delivery(message.id, message.receipt_handle, message.body, message.receives, group, tenant)
 
 
 def log_like_the_pipeline(service: str) -> None:

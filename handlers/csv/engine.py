@@ -10,10 +10,10 @@ A quote that is never closed rejects its line. Reading continues at the next lin
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from handlers.csv.checks import Check
-from handlers.csv.columns import Cells, FileFormat, Problem
+from handlers.csv.columns import FileFormat, Problem
 from handlers.csv.counts import Counts
 from handlers.csv.encodings import encoding_named, marked_encoding
 from handlers.csv.evidence import Evidence
@@ -21,7 +21,8 @@ from handlers.csv.file_report import file_report
 from handlers.csv.header import HeaderReader
 from handlers.csv.header_suggestions import header_suggestions
 from handlers.csv.json_lines import json_lines, rejected_line
-from handlers.csv.outputs import check_cells
+from handlers.csv.outputs import Encode, check_cells
+from handlers.csv.provenance import Provenance
 from handlers.csv.rows import ColumnRows, ParsedRows, Rows, has_surrogates, is_plain
 from handlers.csv.signatures import refuse_binary, refuse_markup
 from handlers.csv.table import Table
@@ -49,22 +50,11 @@ class Block:
     rejected: bytes = b""
 
 
-class Encode(Protocol):
-    """Encode `count` processed rows (at least one), given as the cells of the output's columns.
-
-    `is_plain`: no cell contains a character that JSON escapes.
-    """
-
-    def __call__(  # noqa: D102  documented by the class
-        self, checks: Sequence[Check], columns: Sequence[Cells], count: int, *, is_plain: bool
-    ) -> bytes: ...
-
-
 class CsvEngine:
     """Reads one file: `take` its blocks in order, then `finish`. `state` lets another engine continue.
 
     `encode` encodes processed rows; rejected rows are JSON Lines. `encoding_position`: which of the encodings is tried;
-    after OtherEncodingError, read the file again with the next one.
+    after OtherEncodingError, read the file again with the next one. `source`: the file's name in `_file`.
     """
 
     def __init__(
@@ -73,8 +63,10 @@ class CsvEngine:
         state: Mapping[str, Any] | None = None,
         encode: Encode = json_lines,
         encoding_position: int = 0,
+        source: str = "",
     ) -> None:
         self._format = file_format
+        self._provenance = Provenance(source) if file_format.provenance else None
         self._encode = encode
         self.offset = 0
         """Bytes read, after decompression and conversion to UTF-8."""
@@ -110,7 +102,8 @@ class CsvEngine:
     @property
     def checks(self) -> list[Check]:
         """The checks of the output's columns. Empty until the header is read."""
-        return self.table.checks if self.table else []
+        checks = self.table.checks if self.table else []
+        return [*checks, *self._provenance.checks] if checks and self._provenance else checks
 
     # Blocks
 
@@ -268,7 +261,11 @@ class CsvEngine:
         if count:
             for output, column in zip(outputs, cells, strict=True):
                 output.statistics.add([""] * count if column is None else column)
-            processed = self._encode(self.checks, cells, count, is_plain=is_plain(text, self._format.quote))
+            plain = is_plain(text, self._format.quote)
+            if self._provenance:
+                cells += self._provenance.cells(rows, good, self.counts.rows)
+                plain = plain and self._provenance.is_plain
+            processed = self._encode(self.checks, cells, count, is_plain=plain)
         rejected = self._reject_all(rows)
         self.counts.rows += len(rows.starts) - 1 - len(rows.skipped)
         self.counts.processed += count

@@ -5,7 +5,18 @@ import time
 from collections.abc import Sequence
 from typing import cast
 
-from handlers.csv.files import PROCESSING, Checkpoint, File, FileItem, FileKeys, Item, Pointer, Upload, outputs_of
+from handlers.csv.files import (
+    PROCESSING,
+    Checkpoint,
+    File,
+    FileItem,
+    FileKeys,
+    Item,
+    Pointer,
+    Progress,
+    Upload,
+    outputs_of,
+)
 from handlers.shared.dynamodb import Table
 
 ALERTS_KEPT_SECONDS = 86_400
@@ -72,6 +83,10 @@ class FileTable:
         released = {} if keep else {"lease_until": 0}
         self._owned(file_id, owner, {**place, **released, "attempts": 0})
 
+    def progress(self, file_id: str, owner: str, progress: Progress) -> None:
+        """Record how far the run is. Raises LostError."""
+        self._owned(file_id, owner, {**progress})
+
     def release(self, file_id: str, owner: str, error: str) -> None:
         """Release a file after a failure, so that the next attempt need not wait for the lease. Raises LostError."""
         self._owned(file_id, owner, {"lease_until": 0, "error": error})
@@ -84,7 +99,7 @@ class FileTable:
         """Record the outcome of a file. Returns its item. Raises LostError."""
         status_time = f"{outcome['status']}#{outcome['completed_at']}"
         ended = {"status_time": status_time, "settled": False, "lease_until": 0}
-        return self._owned(file_id, owner, {"error": None, **outcome, **ended})
+        return self._owned(file_id, owner, {"error": None, **outcome, **ended}, remove=_PROGRESS)
 
     def settle(self, file_id: str) -> None:
         """Record that all notices about the outcome have been sent."""
@@ -145,7 +160,8 @@ class FileTable:
         return cast("FileItem | None", item)
 
 
-_CHECKPOINT = tuple(Checkpoint.__annotations__)
+_PROGRESS = tuple(Progress.__annotations__)
+_CHECKPOINT = (*Checkpoint.__annotations__, *_PROGRESS)
 _OF_THE_END = (
     "completed_at", "processed", "rejected", "success_rate", "processed_key", "rejected_key", "report_key", "reason",
     "error", "failed_message_id", "removes", "is_current", "supersedes", "superseded_by", "missing_columns",

@@ -8,7 +8,7 @@ from typing import Any, NotRequired, TypedDict
 from urllib.parse import unquote_plus
 
 PROCESSING, SUCCEEDED, FAILED, SKIPPED = "processing", "succeeded", "failed", "skipped"
-# S3 limits keys to 1,024 bytes; the rest is for prefix, id and ending.
+# Of a name in keys of outputs of former releases: S3 limits keys to 1,024 bytes.
 READABLE_BYTES = 800
 # What `pipeline csv reprocess` adds to a record.
 REPROCESS = "reprocess_as_generation"
@@ -42,6 +42,14 @@ class Checkpoint(TypedDict):
     state_key: str
     offset: int
     rows: int
+
+
+class Progress(TypedDict):
+    """How far the runs over a file are, for people: what a run does not resume from."""
+
+    rows_so_far: int
+    bytes_so_far: int
+    """Of the object, which may be compressed: its share of `size` is done."""
 
 
 class Outputs(TypedDict):
@@ -81,6 +89,8 @@ class FileItem(FileKeys, Upload):
     state_key: NotRequired[str]
     offset: NotRequired[int]
     rows: NotRequired[int]
+    rows_so_far: NotRequired[int]
+    bytes_so_far: NotRequired[int]
     completed_at: NotRequired[str]
     processed: NotRequired[int]
     rejected: NotRequired[int]
@@ -152,8 +162,22 @@ class File:
         """True for the marker that the S3 console creates for a folder."""
         return self.key.endswith("/") and self.size == 0
 
-    def output_key(self, prefix: str, input_prefix: str, ending: str, generation: int = 0) -> str:
-        """Return `processed/orders/may.csv/<id>.jsonl.gz` for `raw/orders/may.csv`. A very long name is cut."""
+    @property
+    def key_mark(self) -> str:
+        """A mark of the bucket and the key, by which outputs of an upload are found without its versions and items."""
+        return hashlib.sha256(f"{self.bucket}\0{self.key}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def output_key(self, prefix: str, started_at: str, ending: str, generation: int = 0) -> str:
+        """Return `processed/2026/11/21/<mark>-<id>-1.jsonl.gz` for the generation 1 that was begun on that day, in UTC.
+
+        The name of the upload is not in it: readers take `date=x.csv/` for a column, and ignore what begins with `_` or
+        `.`.
+        """
+        again = f"-{generation}" if generation else ""
+        return f"{prefix}{started_at[:10].replace('-', '/')}/{self.key_mark}-{self.id}{again}{ending}"
+
+    def former_output_key(self, prefix: str, input_prefix: str, ending: str, generation: int = 0) -> str:
+        """Return the key that former releases would have used: `processed/orders/may.csv/<id>.jsonl.gz`."""
         readable = self.key.removeprefix(input_prefix).encode()[:READABLE_BYTES].decode(errors="ignore")
         again = f"-{generation}" if generation else ""
         return f"{prefix}{readable.strip('/')}/{self.id}{again}{ending}"

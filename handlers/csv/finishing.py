@@ -43,7 +43,7 @@ class Finishing:
         file, engine = run.file, run.engine
         now = datetime.now(UTC)
         seconds = (now - datetime.fromisoformat(run.item["started_at"])).total_seconds()
-        facts = {**facts, "is_current": False}
+        facts = {**facts, "is_current": False, "removes": run.former_output_keys}
         if status == SUCCEEDED:
             facts |= self._versions.expected(file, {**run.item, **facts})  # type: ignore[typeddict-item]  # keys of the item
         report = {
@@ -66,7 +66,7 @@ class Finishing:
                 **counts,
                 **({"failed_message_id": message_id} if status == FAILED else {}),
                 # An earlier run may have come as far as to make them.
-                **({"removes": run.output_keys} if status != SUCCEEDED else {}),
+                **({"removes": [*run.output_keys, *facts["removes"]]} if status != SUCCEEDED else {}),
                 **_told(report),
                 "completed_at": report["completed_at"],
                 "report_key": report_key,

@@ -40,7 +40,8 @@ class Source:
 
     def __init__(self, file: File, offset: int = 0) -> None:
         self._file = file
-        self._offset = offset
+        self.offset = offset
+        """Bytes of the object that were read, or skipped."""
         self._body = self._open()
 
     def read(self, size: int) -> bytes:
@@ -53,7 +54,7 @@ class Source:
                     raise
                 self._body = self._open()
             else:
-                self._offset += len(data)
+                self.offset += len(data)
                 return data
         raise AssertionError("the last attempt returns or raises")
 
@@ -61,7 +62,7 @@ class Source:
         file = self._file
         version = {"VersionId": file.version} if file.version else {}
         # A range that begins at the end is refused.
-        part = {"Range": f"bytes={self._offset}-"} if self._offset else {}
+        part = {"Range": f"bytes={self.offset}-"} if self.offset else {}
         try:
             answer = aws.client("s3").get_object(
                 Bucket=file.bucket, Key=file.key, IfMatch=f'"{file.etag}"', **version, **part
@@ -74,7 +75,7 @@ class Source:
                     raise SkippedError("superseded", "the object was replaced before it was read") from error
                 case "InvalidObjectState":
                     raise FileError("archived", "the object is in an archive class and cannot be read") from error
-                case "InvalidRange" | "416" if self._offset:
+                case "InvalidRange" | "416" if self.offset:
                     return _Nothing()
                 case _:
                     raise

@@ -4,11 +4,23 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import compress
+from typing import Protocol
 
 from handlers.csv.checks import Check
 from handlers.csv.columns import Cells, Problem
 from handlers.csv.statistics import ColumnStatistics
 from handlers.csv.unique import UniqueValues, find_duplicates
+
+
+class Encode(Protocol):
+    """Encode `count` processed rows (at least one), given as the cells of the output's columns.
+
+    `is_plain`: no cell contains a character that JSON escapes.
+    """
+
+    def __call__(  # noqa: D102  documented by the class
+        self, checks: Sequence[Check], columns: Sequence[Cells], count: int, *, is_plain: bool
+    ) -> bytes: ...
 
 
 @dataclass(frozen=True)

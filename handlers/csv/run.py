@@ -1,6 +1,7 @@
 """One run over one file: reads rows, writes outputs, and stores where it stopped."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from handlers.csv import objects
 from handlers.csv.columns import FileFormat
 from handlers.csv.content import Content
 from handlers.csv.engine import CsvEngine, blocks
-from handlers.csv.files import File, FileItem
+from handlers.csv.files import File, FileItem, Progress
 from handlers.csv.gzip_stream import GzipStream
 from handlers.csv.json_lines import json_lines
 from handlers.csv.objects import ObjectWriter, Source
@@ -20,8 +21,10 @@ from handlers.shared.context import LambdaContext
 # What is left of the function's time when it stops reading: for storing outputs and state.
 # CsvWorkerOptions.timeout_seconds is at least twice this.
 STORING_SECONDS = 20
+# A person who waits sees how far a file is, and a run of 15 minutes costs 90 writes.
+PROGRESS_SECONDS = 10
 # Raise it when outputs or states change: files are then begun anew that a worker before the change has not finished.
-FORMAT_OF_CHECKPOINTS = 4
+FORMAT_OF_CHECKPOINTS = 5
 
 PROCESSED, REJECTED, REPORTS, STATE = "processed/", "rejected/", "reports/", "state/"
 
@@ -65,10 +68,11 @@ class Run:
         self.engine = self._engine()
         self._must_be_skipped = False
         self._restarted = False
+        self._source: Source | None = None
 
     def _engine(self, state: Mapping[str, Any] | None = None, encoding_position: int = 0) -> CsvEngine:
         encode = self._parquet.encode if self._parquet else json_lines
-        return CsvEngine(self._format, state, encode, encoding_position)
+        return CsvEngine(self._format, state, encode, encoding_position, self.file.key)
 
     def _writers(self, states: Sequence[Any] = (None, None), rests: Sequence[bytes] = (b"", b"")) -> list[ObjectWriter]:
         return [
@@ -86,33 +90,48 @@ class Run:
 
     def output_key(self, prefix: str, ending: str) -> str:
         """Return the key of an output of the file."""
-        generation = self.item.get("generation", 0)
-        return self.file.output_key(prefix, self._settings.input_prefix, ending, generation)
+        item = self.item
+        return self.file.output_key(prefix, item["started_at"], ending, item.get("generation", 0))
 
     @property
     def output_keys(self) -> list[str]:
         """The keys of the outputs, whether they are there or not."""
         return [output.key for output in self._outputs]
 
-    def read(self, context: LambdaContext) -> bool:
-        """Reads until the file ends (True) or the time does (False).
+    @property
+    def former_output_keys(self) -> list[str]:
+        """The keys under which a worker of a former release may have stored outputs, if it began the file and died."""
+        if self.item["attempts"] <= 1:
+            return []
+        generation = self.item.get("generation", 0)
+        return [
+            self.file.former_output_key(prefix, self._settings.input_prefix, kind.ending, generation)
+            for prefix, kind in zip((PROCESSED, REJECTED), self._kinds, strict=True)
+        ]
 
-        Raises FileError, SkippedError, UploadLostError, StaleCheckpointError.
+    def read(self, context: LambdaContext, tell: Callable[[Progress], None] | None = None) -> bool:
+        """Reads until the file ends (True) or the time does (False). Calls `tell` with the progress from time to time.
+
+        Raises FileError, SkippedError, UploadLostError, StaleCheckpointError, and the errors of `tell`.
         """
         self._restore()
         while True:
             try:
-                return self._read_blocks(context)
+                return self._read_blocks(context, tell)
             except OtherEncodingError:
                 self._restart()
 
-    def _read_blocks(self, context: LambdaContext) -> bool:
+    def _read_blocks(self, context: LambdaContext, tell: Callable[[Progress], None] | None) -> bool:
         content = self._open()
+        told_at = time.monotonic()
         for block in blocks(self.engine, content.read):
             for output, stream, data in zip(self._outputs, self._gzips, (block.processed, block.rejected), strict=True):
                 output.write(stream.write(data) if stream else data)
             if context.get_remaining_time_in_millis() < STORING_SECONDS * 1_000:
                 return False
+            if tell and time.monotonic() - told_at >= PROGRESS_SECONDS:
+                tell(self._progress)
+                told_at = time.monotonic()
         self.engine.counts.trailing_bytes = content.trailing_bytes
         return True
 
@@ -129,7 +148,7 @@ class Run:
     def _open(self) -> Content:
         offset = self.engine.offset
         starts_at_offset = offset and not self._must_be_skipped
-        source = Source(self.file, offset) if starts_at_offset else Source(self.file)
+        self._source = source = Source(self.file, offset) if starts_at_offset else Source(self.file)
         content = Content(source.read, self._format.max_expansion, self.engine.encoding, is_start=not starts_at_offset)
         if not starts_at_offset:
             # A gzip file, or one that is converted to UTF-8, can only be read from its start.
@@ -162,6 +181,10 @@ class Run:
         return self._restarted or self.engine.offset > before
 
     @property
+    def _progress(self) -> Progress:
+        return {"rows_so_far": self.engine.rows, "bytes_so_far": self._source.offset if self._source else 0}
+
+    @property
     def is_in_parts(self) -> bool:
         """Return True if the upload of any output has started."""
         return any(output.is_in_parts for output in self._outputs)
@@ -180,7 +203,7 @@ class Run:
         }
         rests = [output.rest for output in self._outputs] + (self._parquet.rests if self._parquet else [])
         objects.put_state(self._bucket, key, state, rests)
-        return {"state_key": key, "offset": self.engine.offset, "rows": self.engine.rows}
+        return {"state_key": key, "offset": self.engine.offset, "rows": self.engine.rows, **self._progress}
 
     def store_outputs(self) -> dict[str, str | None]:
         """Makes the outputs visible; returns their keys, None for one without rows."""

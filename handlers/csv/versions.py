@@ -86,7 +86,8 @@ class Versions:
             pointer = _pointer(file, item)
             if before and (before["report_key"], before["sequencer"]) == (pointer["report_key"], pointer["sequencer"]):
                 break
-            if before and before["file_id"] == file.id and before.get("generation", 0) > item.get("generation", 0):
+            # Not by generation, which begins anew when the item has expired.
+            if before and before["file_id"] == file.id and before["completed_at"] > item["completed_at"]:
                 break
             facts = self._place(file, item, before)
             if any(item.get(name) != value for name, value in facts.items()):

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ from handlers.csv.files import (
     File,
     FileItem,
     Item,
+    Progress,
     UnreadableNotificationError,
     read_notification,
 )
@@ -222,7 +223,7 @@ class CsvWorker:
             return "done", 0
         try:
             self._check_suffix(file)
-            if not run.read(context):
+            if not run.read(context, partial(self._record, file, item)):
                 self._table.checkpoint(file.id, item["owner"], run.save(), keep=False)
                 outcome.files.append({**logged(file), "outcome": "continued", "rows": run.engine.rows})
                 return "continue", 0
@@ -252,6 +253,14 @@ class CsvWorker:
             self._table.release(file.id, item["owner"], notices.shown(described(error)))
             return "retry", self._backoff_seconds(attempts)
         return "done", 0
+
+    def _record(self, file: File, item: FileItem, progress: Progress) -> None:
+        """Record how far a run is. Raises LostError: another run has the file, so this one need not go on."""
+        try:
+            self._table.progress(file.id, item["owner"], progress)
+        except OutsideError:
+            # The run is worth more than what people see of it.
+            logger.exception("the progress of a file was not recorded", extra=logged(file))
 
     def _check_suffix(self, file: File) -> None:
         if not has_suffix(file.key, self._settings.suffixes):

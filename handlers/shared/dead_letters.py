@@ -51,7 +51,7 @@ class DeadLetters:
     @property
     def is_fifo(self) -> bool:
         """Whether the messages of a group have an order."""
-        return self._url.endswith(".fifo")
+        return queues.is_fifo(self._url)
 
     def look(
         self, wanted: Wanted, maximum: float, seconds: float, control: Control = UNCONTROLLED

@@ -22,7 +22,7 @@ class Letter:
     attributes: Mapping[str, str]
     sent_at: float
     group: str
-    """In a FIFO queue; else empty."""
+    """In a FIFO or a fair queue; else empty."""
     moved_by_sqs: bool = False
     """SQS moved it here, after its last receive; no function sent it."""
 

@@ -33,7 +33,7 @@ class Message:
     body: str
     receives: int
     group: str = ""
-    """In a FIFO queue; else empty."""
+    """In a FIFO or a fair queue; else empty."""
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
@@ -70,7 +70,9 @@ def patient_seconds(receives: int, base_seconds: int) -> int:
 class Outgoing:
     """A message to send: its body and its attributes, all of them text.
 
-    For a FIFO queue it has a group, and an id by which SQS drops a duplicate within five minutes.
+    For a FIFO queue it has a group, and an id by which SQS drops a duplicate within five minutes. In a standard queue a
+    group makes no order: SQS delivers messages of other groups first while those of one take more than their share.
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html
     """
 
     body: str
@@ -88,19 +90,24 @@ class Outgoing:
         return size + sum(len(f"{name}String{value}".encode()) for name, value in self.attributes.items() if value)
 
 
+def is_fifo(queue_url: str) -> bool:
+    """Return True if the messages of a group have an order: the names of FIFO queues end so, and no others."""
+    return queue_url.endswith(".fifo")
+
+
 def send(queue_url: str, messages: Sequence[Outgoing]) -> list[bool]:
     """Send messages. Returns for each whether SQS has stored it. Refused messages are retried once.
 
-    Messages with groups are sent in order, and not retried: a refused one would come behind its successors.
+    To a FIFO queue they are sent in order, and not retried: a refused one would come behind its successors.
 
     https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
     """
     client = aws.client("sqs")
     sent = [False] * len(messages)
-    ordered = any(message.group for message in messages)
+    ordered = is_fifo(queue_url)
 
     def send_call(positions: Sequence[int]) -> list[int]:
-        entries = [_entry(position, messages[position]) for position in positions]
+        entries = [_entry(position, messages[position], ordered=ordered) for position in positions]
         try:
             answer = client.send_message_batch(QueueUrl=queue_url, Entries=entries)
         except aws.errors() as error:
@@ -184,7 +191,7 @@ def depth(queue_url: str) -> int:
     return sum(int(answer["Attributes"][name]) for name in names)
 
 
-def _entry(position: int, message: Outgoing) -> dict[str, Any]:
+def _entry(position: int, message: Outgoing, *, ordered: bool) -> dict[str, Any]:
     if message.size > MAXIMUM_MESSAGE_BYTES:
         # A body close to the maximum leaves no room for attributes. They only repeat facts that the item has.
         message = replace(message, attributes={})
@@ -193,7 +200,10 @@ def _entry(position: int, message: Outgoing) -> dict[str, Any]:
     }
     entry = {"Id": str(position), "MessageBody": message.body, "MessageAttributes": attributes}
     if message.group:
-        entry |= {"MessageGroupId": message.group, "MessageDeduplicationId": message.deduplication_id}
+        entry["MessageGroupId"] = message.group
+    if ordered:
+        # A standard queue refuses it.
+        entry["MessageDeduplicationId"] = message.deduplication_id
     return entry
 
 

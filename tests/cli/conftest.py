@@ -29,8 +29,9 @@ def _no_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     """`pipeline("status", "x", cwd=..., env={...}, text=...)` runs the command for a user who runs no pipeline yet."""
 
-    def graph(directory: Path, stack: str) -> Graph:
-        return graph_of(stack) if directory == SAMPLES else synthesise(directory, stack)
+    def graph(directory: Path, stack: str, *, for_aws: bool = False) -> Graph:
+        is_shared = directory == SAMPLES and not for_aws
+        return graph_of(stack) if is_shared else synthesise(directory, stack, for_aws=for_aws)
 
     def run(*given: str, cwd: Path = SAMPLES, env: dict[str, str] | None = None, text: str | None = None) -> Any:
         monkeypatch.chdir(cwd)

@@ -7,16 +7,21 @@ from typing import Any
 
 import pytest
 
+from cli import cost_iot
 from cli.cost import PRICES
-from cli.cost_model import Traffic, monthly_usage, not_counted, runs_a_month
+from cli.cost_iot import IotTraffic
+from cli.cost_model import Traffic, monthly_usage, not_counted
+from cli.cost_units import runs_a_month
 from components.config import load
 from components.options.api import ApiPipelineConfig
+from components.options.iot import IotPipelineConfig
 from local.errors import LocalError
 from local.project import load_project
 from tests.graphs import SAMPLES, graph_of
 
 from .conftest import Command
 
+ROOT = Path(__file__).parents[2]
 Quantities = Callable[..., dict[str, float]]
 
 
@@ -94,10 +99,13 @@ def test_the_reconciler_costs_its_alarms_and_one_run_each_five_minutes() -> None
         "lambda.requests": 8_760,
         "lambda.gb_seconds": 219,
         "sqs.requests": 8_760,
+        # Each hour a query of each of eight shards, and the item with what it has found.
+        "dynamodb.read_units": 730 * (8 * 0.5 + 1),
+        "dynamodb.write_units": 730,
         "eventbridge.scheduler_invocations": 8_760,
         "cloudwatch.log_gb": pytest.approx(0.014016),
-        # Five alarms, of which two watch two metrics.
-        "cloudwatch.alarm_metrics": 7,
+        # Six alarms, of which two watch two metrics.
+        "cloudwatch.alarm_metrics": 8,
     }
 
 
@@ -159,7 +167,7 @@ def test_snapshots_and_larger_storage_are_named_as_not_counted(options: dict[str
 
 def test_what_is_not_counted_is_shown(pipeline: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Not counted" not in pipeline("cost").stdout
-    monkeypatch.setattr("cli.cost.not_counted", lambda _: ["the weather"])
+    monkeypatch.setattr("cli.cost_model.not_counted", lambda _: ["the weather"])
     assert pipeline("cost").stdout.endswith("\nNot counted: the weather.\n")
     assert json.loads(pipeline("cost", "--json").stdout)["not_counted"] == ["the weather"]
 
@@ -192,9 +200,77 @@ def test_a_wrong_price_table_is_an_error(pipeline: Command, tmp_path: Path, text
 
 
 def test_a_stack_of_another_variant_is_refused_by_name(pipeline: Command) -> None:
-    result = pipeline("cost", "--stack", "csv")
+    result = pipeline("cost", "--stack", "csv", "--events-per-month", "5", "--readings-per-object", "2")
     assert result.exit_code == 1
-    assert "stack 'csv' is of the variant 'csv'" in result.output
+    said = "--events-per-month, --readings-per-object does not fit; it takes --gb-per-month, --file-mb"
+    assert f"stack 'csv' is of the variant csv: {said}" in result.output
+
+
+def test_a_gigabyte_of_csv_costs_its_function_and_what_is_stored(quantities: Quantities) -> None:
+    at_rest = quantities("--stack", "csv", "--gb-per-month", "0")
+    one, two = (quantities("--stack", "csv", "--gb-per-month", gb, "--file-mb", "100") for gb in ("1000", "2000"))
+    more = {unit: two[unit] - one[unit] for unit in two if two[unit] != one[unit]}
+    # 10,000 files, of 100 MB each, whose outputs go up in 12 parts.
+    assert more["dynamodb.write_units"] == (5 + 3) * 10_000
+    assert more["lambda.requests"] == more["sns.requests"] == more["s3.get_requests"] == 10_000
+    assert more["s3.put_requests"] == (1 + 2 + 1 + 12 + 1 + 1) * 10_000
+    # A core reads 15 MB a second.
+    assert more["lambda.gb_seconds"] == pytest.approx(10_000 * (100 / 15 + 0.3) * 1_769 / 1_024, abs=1)
+    assert {"cloudwatch.alarm_metrics", "sqs.requests"} < at_rest.keys()
+
+
+def test_a_large_file_takes_several_runs(quantities: Quantities) -> None:
+    large = quantities("--stack", "csv", "--gb-per-month", "100", "--file-mb", "50000")
+    # 3,334 seconds, of which a run has 880.
+    assert large["lambda.requests"] == 2 * 4
+
+
+def test_readings_cost_their_writes_and_watching_one_more_an_object() -> None:
+    def used(**config: Any) -> dict[str, float]:
+        loaded = load_project(SAMPLES, "iot").with_config(config)
+        options = load(loaded.config, file="Pulumi.iot.yaml", check_processor=False)
+        assert isinstance(options, IotPipelineConfig)
+        graph = graph_of("iot", config)
+        return dict(cost_iot.monthly_usage(options, graph, IotTraffic(1_000_000, 100)))
+
+    watched, unwatched = used(), used(silence=None)
+    # Each reading, and for each object the state of its device.
+    assert unwatched["dynamodb.write_units"] == 1_000_000 + 10_000
+    assert watched["dynamodb.write_units"] == 1_000_000 + 10_000 * 3
+    assert unwatched["lambda.requests"] == unwatched["s3.get_requests"] == 10_000
+
+
+def test_the_figures_in_the_docs_are_those_of_the_model(bill: Callable[..., Any]) -> None:
+    def more(stack: str, *volumes: tuple[str, ...]) -> tuple[str, str]:
+        """What the second volume costs above the first: to work on, and to keep."""
+        less, bigger = (bill("--stack", stack, *volume)["lines"] for volume in volumes)
+        usd = {unit: bigger[unit]["usd"] - less[unit]["usd"] for unit in bigger}
+        kept = sum(each for unit, each in usd.items() if unit.endswith("gb_months"))
+        return f"{sum(usd.values()) - kept:.2f}", f"{kept:.2f}"
+
+    text = (ROOT / "docs/cost.md").read_text()
+    assert more("csv", ("--gb-per-month", "100000"), ("--gb-per-month", "101000")) == ("3.05", "36.90")
+    assert "reading it | 0.003 |" in text
+    assert "upload and output for a month | 0.04 |" in text
+    readings = [("--readings-per-month", str(number)) for number in (100_000_000, 101_000_000)]
+    work, kept = more("iot", *readings)
+    assert f"storing them, watched | {work} |" in text
+    assert f"keeping them for 90 days | {kept} |" in text
+
+
+def test_a_customer_key_costs_its_requests_and_secrets_theirs() -> None:
+    def used(**config: Any) -> dict[str, float]:
+        loaded = load_project(SAMPLES, "dev").with_config(config)
+        options = load(loaded.config, file="Pulumi.dev.yaml", check_processor=False)
+        assert isinstance(options, ApiPipelineConfig)
+        return dict(monthly_usage(options, graph_of(config=config), Traffic(1_000_000, 1, 500)))
+
+    # Five minutes are 8,760 times in a month. Ingest: queue, table, bucket; worker: both queues, table, bucket, topic.
+    assert used(encryption={"customer_key": {}})["kms.requests"] == 8 * 8_760
+    assert "kms.requests" not in used()
+    secret = "arn:aws:secretsmanager:us-east-1:123456789012:secret:shop-AbC123"  # pragma: allowlist secret
+    parameter = "arn:aws:ssm:us-east-1:123456789012:parameter/shop"
+    assert used(worker={"secrets": {"one": secret, "two": parameter}})["secrets_manager.requests"] == 8_760
 
 
 def test_schedules_are_counted_by_their_expression() -> None:

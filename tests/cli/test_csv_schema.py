@@ -9,28 +9,33 @@ from typing import Any
 
 import pytest
 
-from cli.csv_schema import TYPES, schema
+from cli.csv_schema import TYPES, columns_of, schema
 from handlers.csv.column_types import COLUMN_TYPES
 from handlers.csv.columns import Column, FileFormat
 from handlers.csv.engine import CsvEngine, blocks
+from handlers.csv.files import File
 from handlers.csv.gzip_stream import GzipStream
 from handlers.csv.parquet import ParquetWriter
+from tests.components.test_csv import loaded
 
 from .conftest import Command
 
 PEERS_PYTHON = Path(__file__).parents[2] / ".build/peers/bin/python"
-COLUMNS = dict(zip(("na`me", "it's", 'pri"ce', "ok", "day", "at"), COLUMN_TYPES, strict=True))
+COLUMNS = dict(zip(("na`me", "it's", 'pri"ce', "sum", "ok", "day", "at"), COLUMN_TYPES, strict=True))
 # The numbers of the first begin with an integer, the second has nothing but nulls.
 FILES = [
-    "n,i,p,o,d,a\nAda,9007199254740993,40,yes,2024-01-31,2024-01-31 12:30+02\nBob,,2.5,,,2024-01-31T10:30:00.25Z\n",
-    "n,i,p,o,d,a\nEve,,,,,\n",
-    "n,i,p,o,d,a\nKim,1,1e3,no,9999-12-31,1999-12-31 00:00\n",
+    (
+        "n,i,p,s,o,d,a\nAda,9007199254740993,40,7,yes,2024-01-31,2024-01-31 12:30+02\n"
+        "Bob,,2.5,0.10,,,2024-01-31T10:30:00.25Z\n"
+    ),
+    "n,i,p,s,o,d,a\nEve,,,,,,\n",
+    "n,i,p,s,o,d,a\nKim,1,1e3,-12345678901234.56,no,9999-12-31,1999-12-31 00:00\n",
 ]
 ROWS = [
-    ["Ada", 9007199254740993, 40.0, True, date(2024, 1, 31), datetime(2024, 1, 31, 10, 30, tzinfo=UTC)],
-    ["Bob", None, 2.5, None, None, datetime(2024, 1, 31, 10, 30, 0, 250_000, tzinfo=UTC)],
-    ["Eve", None, None, None, None, None],
-    ["Kim", 1, 1000.0, False, date(9999, 12, 31), datetime(1999, 12, 31, tzinfo=UTC)],
+    ["Ada", 9007199254740993, 40.0, "7.00", True, date(2024, 1, 31), datetime(2024, 1, 31, 10, 30, tzinfo=UTC)],
+    ["Bob", None, 2.5, "0.10", None, None, datetime(2024, 1, 31, 10, 30, 0, 250_000, tzinfo=UTC)],
+    ["Eve", None, None, None, None, None, None],
+    ["Kim", 1, 1000.0, "-12345678901234.56", False, date(9999, 12, 31), datetime(1999, 12, 31, tzinfo=UTC)],
 ]
 # What a reader's rows are printed with.
 RUN = {
@@ -38,13 +43,16 @@ RUN = {
     "polars": "import sys\nexec(sys.argv[1])\nrows = frame.rows()\n",
     "pyarrow": "import sys\nexec(sys.argv[1])\nrows = [list(row.values()) for row in table.to_pylist()]\n",
 }
-PRINT = "import json\nprint(json.dumps(sorted(map(list, rows)), default=lambda each: each.isoformat()))"
+PRINT = (
+    "import json\ntext = lambda each: each.isoformat() if hasattr(each, 'isoformat') else str(each)\n"
+    "print(json.dumps(sorted(map(list, rows)), default=text))"
+)
 
 
 def write(folder: Path, output_format: str) -> None:
     """Write the outputs of the files as the worker does."""
     columns = tuple(
-        Column(name, kind, aliases=(alias,)) for (name, kind), alias in zip(COLUMNS.items(), "nipoda", strict=True)
+        Column(name, kind, aliases=(alias,)) for (name, kind), alias in zip(COLUMNS.items(), "nipsoda", strict=True)
     )
     for number, text in enumerate(FILES):
         target = folder / f"date={number}.csv" / f"{number}.{output_format}"
@@ -72,18 +80,52 @@ def test_a_reader_reads_every_value_from_every_file(tmp_path: Path, reader: Any,
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     for row in found:
-        row[4], row[5] = row[4] and date.fromisoformat(row[4]), row[5] and datetime.fromisoformat(row[5])
+        row[5], row[6] = row[5] and date.fromisoformat(row[5]), row[6] and datetime.fromisoformat(row[6])
     assert found == ROWS
+
+
+# Uploads whose names readers took for a column or for hidden files, when the names were folders of the outputs.
+NAMES = {"columns": ["date=2020-01-01.csv", "date=2020-01-02/x.csv"], "hidden": ["_x.csv", ".x.csv", "plain.csv"]}
+DEFAULTS = {
+    "duckdb": "import duckdb, sys\n"
+    "rows = duckdb.sql(f\"SELECT * FROM read_json('{sys.argv[1]}/**/*.jsonl.gz')\").fetchall()\n",
+    "polars": "import polars as pl, sys\nrows = pl.scan_ndjson(f'{sys.argv[1]}/**/*.jsonl.gz').collect().rows()\n",
+    "pyarrow": "import pyarrow.dataset as ds, sys\n"
+    "table = ds.dataset(sys.argv[1], format='json', partitioning='hive').to_table()\n"
+    "rows = [list(row.values()) for row in table.to_pylist()]\n",
+}
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+@pytest.mark.parametrize("reader", DEFAULTS)
+@pytest.mark.skipif(not PEERS_PYTHON.exists(), reason="`make peers` installs the readers")
+def test_no_name_of_an_upload_changes_what_a_reader_finds(tmp_path: Path, reader: str, names: list[str]) -> None:
+    for number, name in enumerate(names):
+        file = File("inputs", f"raw/{name}", "", "e", 1, {})
+        target = tmp_path / file.output_key("processed/", datetime.now(UTC).isoformat(), ".jsonl.gz")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stream = GzipStream()
+        target.write_bytes(stream.write(b'{"n":%d,"date":"x"}\n' % number) + stream.finish())
+    command = [str(PEERS_PYTHON), "-c", DEFAULTS[reader] + PRINT, str(tmp_path / "processed")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[number, "x"] for number in range(len(names))]
 
 
 def test_every_reader_has_every_type() -> None:
     assert {reader: set(types) for reader, types in TYPES.items()} == {reader: set(COLUMN_TYPES) for reader in TYPES}
 
 
+def test_the_columns_of_provenance_are_in_the_schema() -> None:
+    assert columns_of(loaded()) == {"a": "string"}
+    assert columns_of(loaded(output={"provenance": True})) == {"a": "string", "_file": "string", "_row": "integer"}
+
+
 def test_names_are_quoted_for_athena_and_spark() -> None:
     athena = schema("athena", COLUMNS, "jsonl.gz", "s3://b/processed")
-    assert athena[1:5] == ["  `na``me` string,", "  `it's` bigint,", '  `pri"ce` double,', "  `ok` boolean,"]
-    assert athena[6:] == [
+    assert athena[1:4] == ["  `na``me` string,", "  `it's` bigint,", '  `pri"ce` double,']
+    assert athena[4:6] == ["  `sum` decimal(18,2),", "  `ok` boolean,"]
+    assert athena[7:] == [
         "  `at` string",
         ") ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe'",
         "LOCATION 's3://b/processed/';",

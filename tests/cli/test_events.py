@@ -8,6 +8,7 @@ import pytest
 
 from cli import events
 from cli.core.stack import Stack
+from cli.stuck_events import Stuck
 from local.errors import LocalError
 
 from .conftest import Command
@@ -76,3 +77,31 @@ def test_without_watch_it_lists_once_oldest_first(pipeline: Command, listed: Cal
     listed([[event("b", "queued"), event("a", "queued")]])
     result = pipeline("events", "--json", env=OUTPUTS)
     assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--stuck", "--watch"], "leave out --status and --watch"),
+        (["--stuck", "--status", "queued"], "leave out --status and --watch"),
+        (["--release"], "--lost-before and --release need --stuck"),
+        (["--lost-before", "1h"], "--lost-before and --release need --stuck"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(pipeline: Command, options: list[str], said: str) -> None:
+    result = pipeline("events", *options, env=OUTPUTS)
+    assert (result.exit_code, said in result.stderr) == (1, True), result.stderr
+
+
+def test_stuck_passes_on_what_was_asked_for(pipeline: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def run_stuck(stack: str, wanted: Stuck, *, release: bool, as_json: bool) -> int:
+        asked.append((stack, wanted.lost_before is not None, wanted.event_type, wanted.maximum, release, as_json))
+        return 0
+
+    monkeypatch.setattr("cli.stuck_events.run_stuck", run_stuck)
+    options = ["--stuck", "--lost-before", "1h", "--type", "order", "--max", "7", "--release", "--json"]
+    assert pipeline("events", *options, env=OUTPUTS).exit_code == 0
+    assert pipeline("events", "--stuck", env=OUTPUTS).exit_code == 0
+    assert asked == [("dev", True, "order", 7, True, True), ("dev", False, None, 100, False, False)]

@@ -30,7 +30,8 @@ def test_help_does_not_wait_for_pulumi() -> None:
 def test_help_lists_every_command(pipeline: Command) -> None:
     listed = pipeline("--help").stdout
     names = (
-        "local new demo send status events logs report openapi check permissions cost simulate readings replay upload"
+        "local new demo send status events logs report openapi check permissions package cost simulate readings replay "
+        "upload"
     )
     assert [name for name in [*names.split(), "faults", "csv", "dead-letters"] if f" {name} " not in listed] == []
 

@@ -121,6 +121,7 @@ def test_a_stack_that_says_its_variant_only_has_every_default() -> None:
             "redrive_api": None,
             "reconciler": None,
             "fifo": None,
+            "fair": None,
         },
         "webhooks": {},
         "worker": {
@@ -763,6 +764,10 @@ FIFO_BATCHES = ": queue.fifo takes worker.batch_size up to 10 and no worker.batc
         ),
         ({"queue": FIFO, "worker": {"batching_window_seconds": 5}}, f"{FIFO_BATCHES} 10 and 5"),
         (
+            {"queue": {**FIFO, "fair": {"group_field": "customer_id"}}},
+            ":queue: fair goes with a standard queue only: the groups of a fifo queue take turns anyway",
+        ),
+        (
             {"queue": {"retention_days": 7, "dead_letter_retention_days": 7}},
             ":queue: dead_letter_retention_days 7 must be above retention_days 7",
         ),
@@ -829,6 +834,7 @@ def test_options_that_contradict_each_other_are_all_named(options: dict[str, Any
     [
         ({"api": {"auth": "jwt", "jwt": {"audience": ["a"]}}}, "api.jwt.issuer is missing"),
         ({"queue": {"fifo": {}}}, "queue.fifo.group_field is missing"),
+        ({"queue": {"fair": {}}}, "queue.fair.group_field is missing"),
         (
             {"api": {"auth": "jwt", "jwt": {**JWT, "audience": ["a", ""]}}},
             "api.jwt.audience.1 = '': String should have at least 1 character",

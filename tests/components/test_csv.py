@@ -159,9 +159,12 @@ def test_the_shipped_columns_are_these(graph: Graph) -> None:
 def test_options_of_columns_and_of_handlers_are_the_same() -> None:
     assert set(ColumnOptions.model_fields) == {field.name for field in dataclasses.fields(Column)}
     known = {field.name for field in dataclasses.fields(FileFormat)}
-    assert {*options.CsvInputOptions.model_fields, "numbers"} - {"prefix", "suffixes", "preset", "encoding"} | {
-        "escape_style"
-    } == known
+    assert {*options.CsvInputOptions.model_fields, "numbers", "provenance"} - {
+        "prefix",
+        "suffixes",
+        "preset",
+        "encoding",
+    } | {"escape_style"} == known
     conditions = {"min": 1, "max": 2, "pattern": "x", "choices": ["x"]}
     full = {"name": "a", "type": "string", "required": True, "aliases": ["b"], **conditions}
     read = FileFormat.from_json(

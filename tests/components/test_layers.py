@@ -1,32 +1,39 @@
 """Layers: their packages are tiny wheels made here, nothing is downloaded."""
 
 import hashlib
+import sys
 import zipfile
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 import pytest
 
-from components import layers
+from components import bytecode, layers
 from components.layers import (
     LAMBDA,
-    LOCAL_VARIABLE,
     PLATFORMS,
     REQUIREMENTS,
     import_names,
     layer_archive,
     unpacked_bytes,
 )
-from components.package import ARCHITECTURE
+from components.package import ARCHITECTURE, LOCAL_VARIABLE
 from components.requirements import PackageError, read_requirements
 
 
-def wheel(folder: Path, version: str = "1.0") -> Path:
+@pytest.fixture(autouse=True)
+def _another_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Functions run another Python than this machine's, whichever that is: nothing is compiled."""
+    monkeypatch.setattr(bytecode, "RUNTIME", "python3.2")
+
+
+def wheel(folder: Path, version: str = "1.0", text: str = "") -> Path:
     """A wheel with one module and one command, which pip writes with the path of its own Python inside."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"tiny-{version}-py3-none-any.whl"
     notes = f"tiny-{version}.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("tiny.py", f"VERSION = {version!r}\n")
+        archive.writestr("tiny.py", f"VERSION = {version!r}\n{text}")
         archive.writestr("__pycache__/tiny.cpython-313.pyc", b"compiled elsewhere")
         archive.writestr(f"{notes}/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")
         archive.writestr(f"{notes}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
@@ -35,8 +42,8 @@ def wheel(folder: Path, version: str = "1.0") -> Path:
     return path
 
 
-def requirements(folder: Path, version: str = "1.0", digest: str | None = None) -> Path:
-    path = wheel(folder, version)
+def requirements(folder: Path, version: str = "1.0", digest: str | None = None, text: str = "") -> Path:
+    path = wheel(folder, version, text)
     digest = digest or hashlib.sha256(path.read_bytes()).hexdigest()
     file = folder / "requirements.txt"
     file.write_text(f"--no-index\n--find-links {folder}\ntiny=={version} --hash=sha256:{digest}\n", encoding="utf-8")
@@ -261,3 +268,53 @@ def test_a_local_layer_downloads_what_is_not_installed(tmp_path: Path) -> None:
     base = beside(tmp_path / "team", "tiny", "1.0")
     archive = built(tmp_path / "team" / "requirements.txt", tmp_path / "build", base=base, local=True)
     assert import_names(archive) == {"other"}
+
+
+# Compiled
+
+
+@pytest.fixture
+def own_python(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Functions run this machine's Python. Returns the tag of its compiled modules."""
+    monkeypatch.setattr(bytecode, "RUNTIME", f"python{sys.version_info[0]}.{sys.version_info[1]}")
+    return str(sys.implementation.cache_tag)
+
+
+def test_the_packages_of_a_layer_are_compiled_and_the_same_requirements_give_the_same_bytes(
+    tmp_path: Path, own_python: str
+) -> None:
+    file = requirements(tmp_path)
+    first, second = built(file, tmp_path / "a"), built(file, tmp_path / "b" / "deeper")
+    assert first.read_bytes() == second.read_bytes()
+    with zipfile.ZipFile(first) as layer:
+        compiled = {name: layer.read(name) for name in layer.namelist() if name.endswith(".pyc")}
+    # That of the wheel was made by somebody else.
+    assert list(compiled) == [f"python/__pycache__/tiny.{own_python}.pyc"]
+    (content,) = compiled.values()
+    # Unchecked: https://peps.python.org/pep-0552/
+    assert (content[:4], content[4:8]) == (MAGIC_NUMBER, b"\1\0\0\0")
+    assert b"/opt/python/tiny.py" in content
+    assert str(tmp_path).encode() not in content
+
+
+@pytest.mark.usefixtures("own_python")
+def test_a_layer_that_is_too_large_with_its_compiled_modules_goes_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = requirements(tmp_path, text="".join(f"def number_{each}(): return {each}\n" for each in range(100)))
+    whole = unpacked_bytes(built(file, tmp_path / "a"))
+    monkeypatch.setattr(layers, "LARGEST_UNPACKED_BYTES", whole - 2_000)
+    with zipfile.ZipFile(built(file, tmp_path / "b")) as layer:
+        names = layer.namelist()
+    assert "python/tiny.py" in names
+    assert not [name for name in names if name.endswith(".pyc")]
+
+
+@pytest.mark.usefixtures("own_python")
+def test_a_compiled_layer_is_another_one_than_that_of_a_python_that_compiles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = requirements(tmp_path)
+    compiled = built(file, tmp_path / "build")
+    monkeypatch.setattr(bytecode, "RUNTIME", "python3.2")
+    assert built(file, tmp_path / "build") != compiled

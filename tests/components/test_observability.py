@@ -48,6 +48,7 @@ OWN_COUNTS = {
     "CircuitClosed",
     counts.CIRCUIT_OPEN,
     counts.OLDEST_LETTER,
+    counts.STUCK_EVENTS,
     *CSV_COUNTS,
     *(
         "Objects",
@@ -86,6 +87,7 @@ EMITTED: dict[tuple[str, str], Emitted] = {
     ("AWS/Logs", "IncomingBytes"): ([{"LogGroupName"}], {"Sum"}),
     **{("DataPipeline", name): ([{"service"}], {"Sum"}) for name in OWN_COUNTS},
     ("DataPipeline", counts.OLDEST_LETTER): ([{"service"}], {"Maximum"}),
+    ("DataPipeline", counts.STUCK_EVENTS): ([{"service"}], {"Maximum"}),
     ("DataPipeline", counts.CIRCUIT_OPEN): ([{"service"}], {"Maximum"}),
     ("DataPipeline", "Latency"): ([{"service"}], DURATIONS),
 }
@@ -319,8 +321,8 @@ def test_alarms_ring_at_the_threshold_say_so_to_the_topic_and_stay_quiet_without
         inputs = alarm.inputs
         if not alarm.name.endswith("-stopped"):
             assert inputs["comparisonOperator"] == "GreaterThanOrEqualToThreshold"
-            # But for the one whose metric is written by what may have failed.
-            missing = "ignore" if alarm.name.endswith("-circuit-open") else "notBreaching"
+            # But for one whose metric is written by what may have failed, and one that is written each hour.
+            missing = "ignore" if alarm.name.endswith(("-circuit-open", "-stuck-events")) else "notBreaching"
             assert inputs["treatMissingData"] == missing
             assert "warmUpConfiguration" not in inputs
         assert inputs["alarmActions"] == inputs["okActions"] == [topic]

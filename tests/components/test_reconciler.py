@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from components.reconciler import EVERY_MINUTES, SIZE, STOPPED_AFTER_SECONDS
 from handlers.api.reconciler import STOPPING_SECONDS
 from local.recording import Graph
@@ -38,6 +40,7 @@ def test_it_may_do_exactly_this_and_delete_no_letter(graph_of: Callable[..., Gra
         ),
         (READ, [arn["table"]]),
         (COMPLETE, [arn["table"]]),
+        (["dynamodb:Query"], [f"{arn['table']}/index/by-time"]),
         (["sns:Publish"], [arn["alerts"]]),
         (["events:PutEvents"], [f"arn:aws:events:{account}:event-bus/{bus}"]),
         (LOGS, [f"arn:aws:logs:{account}:log-group:{logs}:*"]),
@@ -67,7 +70,10 @@ def test_its_alarms_watch_its_runs_and_the_age_of_letters_that_its_looks_hide_fr
         "reconciler-duration",
         "reconciler-stopped",
         "reconciler-dead-letters",
+        "stuck-events",
     }
+    stuck = with_it["pipeline-watch-stuck-events"]
+    assert (stuck["metricName"], stuck["threshold"], stuck["treatMissingData"]) == ("StuckEvents", 1, "ignore")
     oldest = with_it["pipeline-watch-oldest-dead-letter"]
     assert (oldest["namespace"], oldest["metricName"]) == ("DataPipeline", "OldestDeadLetterSeconds")
     assert oldest["threshold"] == 14 * 86_400 * 0.75
@@ -75,3 +81,25 @@ def test_its_alarms_watch_its_runs_and_the_age_of_letters_that_its_looks_hide_fr
     from_sqs = without["pipeline-watch-oldest-dead-letter"]
     assert from_sqs["metricName"] == "ApproximateAgeOfOldestMessage"
     assert from_sqs["threshold"] == (14 - 4) * 86_400 * 0.75
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [{"time_index": False}, {"items_expire_after_days": 18}],
+    ids=["no time index", "items expire before their events are lost"],
+)
+def test_it_looks_for_lost_messages_only_where_it_can_find_them(
+    graph_of: Callable[..., Graph], storage: dict[str, Any]
+) -> None:
+    graph = graph_of(**ON, storage=storage)
+    assert "dynamodb:Query" not in str(statements(graph, NAME))
+    assert not [each for each in graph.of_type("aws:cloudwatch/metricAlarm:MetricAlarm") if "stuck" in each.name]
+    function = graph.find("aws:lambda/function:Function", NAME)
+    assert "LOST_AFTER_SECONDS" not in function.inputs["environment"]["variables"]
+
+
+def test_a_message_is_lost_after_both_retentions_and_an_hour(graph_of: Callable[..., Graph]) -> None:
+    graph = graph_of(queue={**ON["queue"], "retention_days": 2, "dead_letter_retention_days": 5})
+    for name in (NAME, "pipeline-ingest"):
+        variables = graph.find("aws:lambda/function:Function", name).inputs["environment"]["variables"]
+        assert variables["LOST_AFTER_SECONDS"] == str(7 * 86_400 + 3_600)

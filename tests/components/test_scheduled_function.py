@@ -2,13 +2,13 @@
 
 import json
 
-import pulumi
 import pytest
 
 from components.function import Size
 from components.options.common import LogOptions
 from components.runtime import Runtime
 from components.scheduled_function import ScheduledFunction, Timetable
+from components.sources import Sources
 from local.recording import Graph, synthesise
 
 ACCOUNT = "us-east-1:123456789012"
@@ -21,10 +21,10 @@ def _program() -> None:
             "hourly": Timetable("cron(5 * * * ? *)", stopped_after_seconds=7_200, event={"hours": 1}),
             "often": Timetable("rate(1 minute)", stopped_after_seconds=300),
         },
-        handler="tidy.handler",
+        handler="handlers.api.report.handler",
         runtime=Runtime(
             "service",
-            pulumi.AssetArchive({"tidy.py": pulumi.StringAsset("def handler(event, context): return event\n")}),
+            Sources({}),
             "arn:aws:lambda:us-east-1:123456789012:layer:one:1",
             LogOptions(retention_days=1),
             tracing=False,

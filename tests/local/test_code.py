@@ -10,7 +10,8 @@ from pathlib import Path
 import pulumi
 import pytest
 
-from components.layers import LOCAL_VARIABLE, layer_archive
+from components.layers import layer_archive
+from components.package import LOCAL_VARIABLE
 from local.code import check_import, source_files, zip_bytes
 from local.errors import LocalError
 from local.packages import layer_folders

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
 
@@ -297,7 +297,8 @@ class World:
             for each in batch
         ]
         function = Worker.__new__(Worker)
-        function._settings, function._service, function._circuit = SETTINGS, "s", self.circuit
+        settings = replace(SETTINGS, queue_url="q.fifo") if self.fifo else SETTINGS
+        function._settings, function._service, function._circuit = settings, "s", self.circuit
         function._faults, function._process, function._table = None, lambda *_: None, self  # type: ignore[assignment]
         try:
             answer = function.handle(records, self)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cli.cost_model import ingest_calls, report_calls, worker_calls
+from cli.cost_model import ingest_calls, report_calls, stuck_calls, worker_calls
 from components.config import load
 from components.options.api import ApiPipelineConfig
 from handlers.api import report
@@ -110,3 +110,21 @@ def test_the_model_of_cost_counts_what_a_report_does(
     ((_, body),) = pipeline.objects("reports/").items()
     assert json.loads(body)["events"] == events
     assert calls == without_index(report_calls(config, events))
+
+
+@pytest.mark.parametrize("events", [0, 1, 30])
+def test_the_model_of_cost_counts_what_a_look_at_an_hour_does(pipeline: Pipeline, events: int) -> None:
+    config = load({"datapipeline:variant": "api"}, file="test")
+    assert isinstance(config, ApiPipelineConfig)
+    if events:
+        assert pipeline.post([{"n": n} for n in range(events)]).status == 202
+        pipeline.drain(pipeline.worker(lambda _: 1))
+    stuck = pipeline.stuck()
+    # The first look makes its item, and finds no hour that is over.
+    stuck._lost_after_seconds, stuck._kept = 0, timedelta()
+    stuck.look(lambda: True)
+    # The hour that these events were received in, as if it were weeks ago.
+    stuck._lost_after_seconds, stuck._looked_at = -3_600, None
+    with counted() as calls:
+        stuck.look(lambda: True)
+    assert calls == without_index(stuck_calls(config, events))

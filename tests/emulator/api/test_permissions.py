@@ -76,9 +76,10 @@ RECONCILER = [
     (2, "dynamodb:BatchGetItem"),
     (3, "dynamodb:PartiQLInsert"),
     (3, "dynamodb:PartiQLUpdate"),
-    (4, "sns:Publish"),
-    (5, "s3:PutObject"),  # the archive
-    (6, "events:PutEvents"),
+    (4, "dynamodb:Query"),
+    (5, "sns:Publish"),
+    (6, "s3:PutObject"),  # the archive
+    (7, "events:PutEvents"),
 ]
 COMPACTOR = [(1, "s3:ListBucket"), (2, "s3:GetObject"), (3, "s3:PutObject"), (4, "s3:DeleteObject")]
 LISTS = {
@@ -200,8 +201,12 @@ def reconciler_does_all_it_does(pipeline: Pipeline) -> None:
         sqs.set_queue_attributes(QueueUrl=url, Attributes={"RedrivePolicy": policy})
     with role_of(pipeline, "reconciler").acting(), patch.object(dead_letters, "POLL_SECONDS", 0):
         function = pipeline.reconciler()
+        stuck = pipeline.stuck()
+        # One day, or it has hundreds of hours to look at.
+        stuck._kept = timedelta(seconds=stuck._lost_after_seconds) + timedelta(days=1)
         try:
             function.run(Time(60))
+            stuck.look(lambda: True)
         except outside_errors() as error:
             raise AssertionError from error
         assert function._looked, "it does not know how many there are"

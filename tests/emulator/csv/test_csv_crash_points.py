@@ -4,13 +4,17 @@ Whatever happens, and after redelivery: every row of the file is in the outputs 
 and those who are to know have been told at least once.
 """
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
 
+from cli.csv_reprocess import run_csv_reprocess
 from handlers.csv import objects, parquet
+from local.errors import LocalError
 from tests.crash_points import Killed, Point, broken, points, record
+from tests.graphs import SAMPLES
 
 from .conftest import HEADER, Files, Time, rows
 
@@ -88,6 +92,77 @@ def test_a_corrected_file_replaces_the_outputs_of_the_one_before_wherever_the_wo
             assert by_rows["10"]["superseded_by"] == by_rows[str(COUNT)]["id"], point
             assert files.pointer("raw/a.csv")["file_id"] == by_rows[str(COUNT)]["id"], point
             assert {notice["rows"] for notice in files.told()} == {COUNT}, point
+
+
+@pytest.fixture
+def reprocess(files: Files, monkeypatch: pytest.MonkeyPatch) -> Callable[[], object]:
+    """Return `pipeline csv reprocess --key raw/a.csv`, in this process."""
+    monkeypatch.setenv("PIPELINE_OUTPUTS", json.dumps(dict(files.outputs)))
+    monkeypatch.chdir(SAMPLES)
+    return lambda: run_csv_reprocess("csv", "raw/a.csv", None, None, dry_run=False, as_json=True)
+
+
+@pytest.fixture
+def read_by_a_wrong_rule(files: Files) -> Callable[[], None]:
+    """Return what has a file read by a rule that rejects nearly all of it, and fixes the rule."""
+    right = json.loads(files.columns)
+    columns = [{**each, "max": 3} if each["name"] == "quantity" else each for each in right["columns"]]
+
+    def read() -> None:
+        files.clear()
+        files.columns = json.dumps({**right, "columns": columns})
+        files.upload("raw/a.csv", CONTENT)
+        files.drain()
+        assert files.item()["processed"] == "4"
+        files.told()
+        files.columns = json.dumps(right)
+
+    return read
+
+
+def check_the_file_was_read_again_once(files: Files, point: Point) -> None:
+    item, told = files.item(), files.told()
+    assert (item["status"], item["generation"], item["settled"]) == ("succeeded", "1", True), point
+    assert [row["quantity"] for row in files.lines("processed/")] == GOOD, point
+    assert [row["row"] for row in files.lines("rejected/")] == BAD, point
+    current = files.pointer("raw/a.csv")
+    assert (current["generation"], current["processed_key"]) == ("1", item["processed_key"]), point
+    assert {(notice["generation"], notice["processed"]) for notice in told} == {(1, len(GOOD))}, point
+    assert (files.dead_letters(), files.uploads()) == ([], []), point
+
+
+def test_a_file_is_read_again_once_wherever_the_command_fails_or_dies_and_is_repeated(
+    files: Files, reprocess: Callable[[], object], read_by_a_wrong_rule: Callable[[], None]
+) -> None:
+    read_by_a_wrong_rule()
+    calls = record(reprocess)
+    assert calls == ["s3:ListObjectVersions", "dynamodb:BatchGetItem", "sqs:SendMessageBatch"]
+    for point in points(calls):
+        read_by_a_wrong_rule()
+        with suppress(Killed, LocalError), broken(point):
+            reprocess()
+        reprocess()
+        files.drain()
+        check_the_file_was_read_again_once(files, point)
+
+
+def test_a_file_that_is_read_again_replaces_its_outputs_once_wherever_the_worker_fails_or_dies(
+    files: Files, reprocess: Callable[[], object], read_by_a_wrong_rule: Callable[[], None]
+) -> None:
+    read_by_a_wrong_rule()
+    reprocess()
+    calls = record(delivered(files, Time()))
+    # The claim of what is done, its item, and the claim of the next generation.
+    assert calls[:3] == ["dynamodb:UpdateItem", "dynamodb:GetItem", "dynamodb:UpdateItem"]
+    assert calls.count("s3:DeleteObject") == 2
+    for point in points(calls):
+        # In between it is read as any file.
+        if point.position < 5 or point.position >= len(calls) - 10:
+            read_by_a_wrong_rule()
+            reprocess()
+            attempt(files, point, Time())
+            files.drain()
+            check_the_file_was_read_again_once(files, point)
 
 
 def test_a_file_of_several_runs_is_stored_once_wherever_the_worker_fails_or_dies(files: Files) -> None:

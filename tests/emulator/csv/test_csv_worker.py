@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from pyarrow import parquet  # type: ignore[import-untyped]
 
 from handlers.csv import objects, run
+from handlers.csv.file_table import FileTable
 from handlers.csv.files import File, UnreadableNotificationError, read_notification
 from handlers.shared import aws
 from tests.graphs import SAMPLES
@@ -135,12 +136,13 @@ def test_a_new_version_is_a_new_run(files: Files) -> None:
 
 
 @pytest.mark.parametrize("key", ["raw/../../etc/passwd", "raw/./..", "raw//a", "../processed/x.csv", "raw/\x00.csv"])
-def test_a_key_is_a_name_and_no_path_so_that_outputs_stay_below_their_prefix(key: str) -> None:
+def test_a_key_is_a_name_and_no_part_of_the_keys_of_outputs(key: str) -> None:
     (file,) = read_notification(notification(key=quote_plus(key)))
     assert file.key == key
-    output = file.output_key("processed/", "raw/", ".jsonl")
-    assert output.startswith("processed/")
-    assert output.endswith(f"/{file.id}.jsonl")
+    output = file.output_key("processed/", "2026-11-21T08:00:00.000000Z", ".jsonl", 2)
+    assert re.fullmatch(rf"processed/2026/11/21/[0-9a-f]{{16}}-{file.id}-2\.jsonl", output)
+    other = File(file.bucket, f"{key}x", "", file.etag, 0, {})
+    assert other.key_mark != file.key_mark == File(file.bucket, key, "v", "other", 1, {}).key_mark
 
 
 def test_of_a_name_that_stands_twice_in_a_notification_the_last_counts() -> None:
@@ -711,6 +713,21 @@ def test_uploads_are_read_again_after_a_rule_was_fixed_and_their_former_outputs_
     }
 
 
+def test_uploads_whose_messages_are_lost_are_read_when_they_are_announced_again(files: Files) -> None:
+    purge = {"QueueUrl": files.outputs["queue_url"]}
+    files.upload("raw/begun.csv", HEADER + rows(400))
+    files.worker().handle(files.receive(), Time(3))
+    assert files.item()["status"] == "processing"
+    files.upload("raw/unread.csv", HEADER + rows(3))
+    files.root("sqs").purge_queue(**purge)
+    # The lease of the run that died ends with its function's time.
+    files.show_again([])
+    assert reprocess(files, "--prefix", "raw/")["keys"] == ["raw/begun.csv", "raw/unread.csv"]
+    files.drain()
+    found = {item["key"]: (item["status"], int(item["rows"])) for item in files.items().values()}
+    assert found == {"raw/begun.csv": ("succeeded", 400), "raw/unread.csv": ("succeeded", 3)}
+
+
 def test_the_files_of_a_day_are_listed_by_status_with_their_outcome(files: Files) -> None:
     files.upload("raw/a.csv", HEADER + rows(7))
     files.upload("raw/b\x1b.csv", b"no,such,columns\n")
@@ -740,6 +757,133 @@ def test_reprocess_says_what_it_needs(files: Files) -> None:
     assert "leave --prefix and --since out" in reprocess(files, "--key", "raw/a.csv", "--since", "1h")
     assert "must begin with raw/" in reprocess(files, "--prefix", "processed/")
     assert reprocess(files, "--key", "raw/none.csv") == {"dry_run": False, "keys": []}
+
+
+def test_a_file_that_is_put_again_after_its_item_has_expired_replaces_its_outputs(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(10))
+    files.drain()
+    reprocess(files, "--key", "raw/a.csv")
+    files.drain()
+    assert files.pointer("raw/a.csv")["generation"] == "1"
+    files.root("dynamodb").delete_item(TableName=files.outputs["table_name"], Key={"id": {"S": files.item()["id"]}})
+    files.upload("raw/a.csv", HEADER + rows(10))
+    files.drain()
+    pointer = files.pointer("raw/a.csv")
+    assert (pointer["generation"], files.item()["is_current"]) == ("0", True)
+    assert {*files.objects("processed/")} == {pointer["processed_key"]} == {files.item()["processed_key"]}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_a_running_file_shows_its_progress(files: Files, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(run, "PROGRESS_SECONDS", 0)
+    content = (HEADER + rows(500)).encode()
+    files.upload(f"raw/{name}", gzip.compress(content) if name.endswith("gz") else content)
+    records = files.receive()
+    seen = []
+
+    class Looking(Time):
+        def get_remaining_time_in_millis(self) -> int:
+            seen.append(next(iter(files.items().values()), {}))
+            return super().get_remaining_time_in_millis()
+
+    files.deliver(records, Looking(6))
+    # It asks before the claim, and after each block, of which it tells then.
+    assert ["rows_so_far" in item for item in seen[:4]] == [False, False, True, True]
+    assert 0 < int(seen[2]["rows_so_far"]) < int(seen[3]["rows_so_far"]) < 500
+    item = files.item()
+    assert (item["status"], item["rows_so_far"]) == ("processing", item["rows"])
+    assert 0 < int(item["bytes_so_far"]) <= int(item["size"])
+    (shown,) = command(files, "files").stdout.splitlines()
+    share = "100 %" if name.endswith("gz") else r"\d\d(\.\d+)? %"
+    assert re.search(rf"processing  raw/{name}  {item['rows']} rows so far, {share} of its bytes$", shown), shown
+    files.show_again(records)
+    files.drain()
+    assert (files.item()["status"], "rows_so_far" in files.item()) == ("succeeded", False)
+
+
+def test_a_progress_that_cannot_be_recorded_does_not_stop_a_file(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "PROGRESS_SECONDS", 0)
+    files.upload("raw/a.csv", HEADER + rows(100))
+    error = ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "UpdateItem")
+    with patch.object(FileTable, "progress", side_effect=error) as told:
+        assert files.drain() == 1
+    assert told.call_count > 1
+    assert (files.item()["status"], files.item()["rows"]) == ("succeeded", "100")
+
+
+@pytest.mark.parametrize("output_format", ["jsonl.gz", "jsonl"])
+def test_rejected_rows_are_corrected_and_uploaded_again(files: Files, output_format: str) -> None:
+    files.settings = {"output_format": output_format}
+    files.upload("raw/a.csv", HEADER + rows(20))
+    files.drain()
+    done = command(files, "rejected", "--key", "raw/a.csv")
+    assert (done.returncode, done.stderr.partition(":")[0]) == (
+        0,
+        "2 rows; correct them, and upload them under another key",
+    )
+    assert done.stdout.removeprefix("\ufeff") == HEADER + rows(1, 6) + rows(1, 13)
+    files.upload("raw/fix.csv", done.stdout.replace(",x\n", ",7\n"))
+    files.drain()
+    assert len(files.lines("processed/")) == 20
+    assert {item["status"] for item in files.items().values()} == {"succeeded"}
+    nothing = command(files, "rejected", "--key", "raw/fix.csv")
+    assert (nothing.returncode, nothing.stderr) == (1, "no row of raw/fix.csv was rejected\n")
+    unknown = command(files, "rejected", "--key", "raw/none.csv")
+    assert (unknown.returncode, "'raw/none.csv' has succeeded" in unknown.stderr) == (1, True)
+
+
+def store_as_a_former_release(files: Files, item: Json) -> list[str]:
+    """Move the outputs of a file to the keys of former releases. Return these keys."""
+    file = File(item["bucket"], item["key"], "", item["etag"], 0, {})
+    moved = {}
+    for name in ("processed", "rejected"):
+        key = file.former_output_key(f"{name}/", "raw/", ".jsonl.gz")
+        target = {"Bucket": files.outputs["output_bucket"], "Key": key}
+        files.root("s3").put_object(**target, Body=files.objects(item[f"{name}_key"])[item[f"{name}_key"]])
+        files.root("s3").delete_object(**{**target, "Key": item[f"{name}_key"]})
+        moved[f"{name}_key"] = key
+    for item_id in (item["id"], f"current:{item['bucket']}/{item['key']}"):
+        files.root("dynamodb").update_item(
+            TableName=files.outputs["table_name"],
+            Key={"id": {"S": item_id}},
+            UpdateExpression=f"SET {', '.join(f'{name} = :{name}' for name in moved)}",
+            ExpressionAttributeValues={f":{name}": {"S": key} for name, key in moved.items()},
+        )
+    return list(moved.values())
+
+
+@pytest.mark.parametrize("again", ["corrected", "reprocessed"])
+def test_outputs_that_a_former_release_stored_by_name_are_superseded(files: Files, again: str) -> None:
+    files.settings = {"output_versions": "latest"}
+    files.upload("raw/a/b.csv", HEADER + rows(10))
+    files.drain()
+    former = store_as_a_former_release(files, files.item())
+    assert former[0] == f"processed/a/b.csv/{files.item()['id']}.jsonl.gz"
+    if again == "corrected":
+        files.upload("raw/a/b.csv", HEADER + rows(20))
+    else:
+        reprocess(files, "--key", "raw/a/b.csv")
+    files.drain()
+    pointer = files.pointer("raw/a/b.csv")
+    left = {*files.objects("processed/"), *files.objects("rejected/")}
+    assert left == {pointer["processed_key"], pointer["rejected_key"]}
+    assert not left & {*former}
+
+
+def test_outputs_of_a_worker_of_a_former_release_that_died_before_it_said_so_are_removed(files: Files) -> None:
+    files.upload("raw/a.csv", HEADER + rows(10))
+    records = files.receive()
+    with patch.object(objects, "put_report", side_effect=TimeoutError("the table")):
+        files.deliver(records)
+    item = files.item()
+    assert item["status"] == "processing"
+    file = File(item["bucket"], item["key"], "", item["etag"], 0, {})
+    former = file.former_output_key("processed/", "raw/", ".jsonl.gz")
+    files.root("s3").put_object(Bucket=files.outputs["output_bucket"], Key=former, Body=b"")
+    files.show_again(records)
+    files.drain()
+    assert set(files.objects("processed/")) == {files.item()["processed_key"]}
+    assert files.item()["status"] == "succeeded"
 
 
 def test_an_object_of_another_suffix_is_reported_and_not_read(files: Files) -> None:

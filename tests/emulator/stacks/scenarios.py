@@ -19,6 +19,7 @@ from unittest.mock import patch
 from cli.circuit import run_close, run_open
 from handlers.api.events import KEY_FIELD, Envelope
 from handlers.csv import engine, objects
+from handlers.csv.files import File
 from tests.emulator.csv.conftest import HEADER, Files, rows
 from tests.emulator.csv.test_csv_permissions import it_does_all_it_does
 from tests.graphs import SAMPLES
@@ -257,8 +258,9 @@ def csv(client: Client, _folder: Path) -> None:
     target, letters = client.outputs["output_bucket"], client.outputs["dead_letter_queue_url"]
 
     def outputs() -> set[str]:
-        found = s3.list_objects_v2(Bucket=target).get("Contents", [])
-        return {"/".join(each["Key"].split("/")[:2]) for each in found}
+        keys = [each["Key"] for each in s3.list_objects_v2(Bucket=target).get("Contents", [])]
+        marks = {File(source, f"raw/{name}", "", "", 0, {}).key_mark: name for name in ("good.csv", "picture.csv")}
+        return {f"{key.split('/')[0]}/{marks[key.split('/')[-1].split('-')[0]]}" for key in keys}
 
     s3.put_object(Bucket=source, Key="raw/good.csv", Body=(HEADER + rows(14)).encode())
     s3.put_object(Bucket=source, Key="raw/picture.csv", Body=b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")

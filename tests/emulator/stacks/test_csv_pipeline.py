@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet  # type: ignore[import-untyped]
 
+from handlers.csv.files import File
 from tests.graphs import SAMPLES
 
 from .conftest import ROOT, Client, Start
@@ -43,8 +44,14 @@ def put(files: Client, key: str, content: bytes) -> None:
 def report(files: Client, name: str) -> Any:
     """The report of a file as soon as it is there."""
     s3, bucket = files.aws("s3"), files.outputs["output_bucket"]
-    found = files.until(lambda: s3.list_objects_v2(Bucket=bucket, Prefix=f"reports/{name}/").get("Contents"))
-    return json.loads(s3.get_object(Bucket=bucket, Key=found[0]["Key"])["Body"].read())
+    mark = File(files.outputs["input_bucket"], f"raw/{name}", "", "", 0, {}).key_mark
+
+    def keys() -> list[str]:
+        found = s3.list_objects_v2(Bucket=bucket, Prefix="reports/").get("Contents", [])
+        return [each["Key"] for each in found if f"/{mark}-" in each["Key"]]
+
+    found = files.until(keys)
+    return json.loads(s3.get_object(Bucket=bucket, Key=found[0])["Body"].read())
 
 
 @pytest.mark.parametrize("name", ["a b+ü.csv", "two\nlines.csv"])
@@ -82,7 +89,8 @@ def test_the_same_content_again_is_another_version_and_no_other_file(files: Clie
     s3, bucket = files.aws("s3"), files.outputs["output_bucket"]
     versions = s3.list_object_versions(Bucket=files.outputs["input_bucket"], Prefix="raw/twice.csv")["Versions"]
     assert len({each["VersionId"] for each in versions}) == 2
-    assert s3.list_objects_v2(Bucket=bucket, Prefix="processed/twice.csv/")["KeyCount"] == 1
+    folder = first["processed_key"].rpartition("-")[0]
+    assert s3.list_objects_v2(Bucket=bucket, Prefix=folder)["KeyCount"] == 1
 
 
 def test_an_unreadable_file_is_reported_and_with_the_dead_letters(files: Client) -> None:

@@ -118,9 +118,9 @@ KEYS: Mapping[str, str] = {
     "s3 pipeline-bucket/readings/*": "readings/{upload}",
     "s3 pipeline-bucket/rejected/*": "rejected/{day}/{id}.jsonl",
     "s3 pipeline-input/raw/*": "raw/{upload}",
-    "s3 pipeline-output/processed/*": "processed/{upload}/{id}.jsonl.gz",
-    "s3 pipeline-output/rejected/*": "rejected/{upload}/{id}.jsonl.gz",
-    "s3 pipeline-output/reports/*": "reports/{upload}/{id}.json",
+    "s3 pipeline-output/processed/*": "processed/{day}/{output}.jsonl.gz",
+    "s3 pipeline-output/rejected/*": "rejected/{day}/{output}.jsonl.gz",
+    "s3 pipeline-output/reports/*": "reports/{day}/{output}.json",
     "s3 pipeline-output/state/*": "state/{id}/{run}",
 }
 PARTS = {
@@ -132,6 +132,7 @@ PARTS = {
     "window": r"\d{4}-\d\d-\d\d(T\d\d)?",
     "upload": r"[\w./ +-]+",
     "id": "[0-9a-f]{32}",
+    "output": "[0-9a-f]{16}-[0-9a-f]{32}(-[0-9]+)?",
     "run": "[0-9a-f]{32}",
 }
 

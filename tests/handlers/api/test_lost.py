@@ -105,6 +105,10 @@ def test_a_message_is_lost_when_nothing_can_have_it_or_somebody_said_so(of: Even
     assert is_lost(of, LOST_AFTER) is lost
 
 
+def test_without_an_age_only_what_was_declared_lost_is() -> None:
+    assert [is_lost(each, 0) for each in (item(age=OLD), item(lost=9))] == [False, True]
+
+
 # Repeats
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,7 +52,7 @@ class Runs(Counter[str]):
 
 @pytest.fixture
 def stack(pipeline: Pipeline, tmp_path: Path) -> Any:
-    config = SimpleNamespace(queue=SimpleNamespace(fifo=None))
+    config = SimpleNamespace(queue=SimpleNamespace(fifo=None, fair=None), lost_after_seconds=86_400)
     return SimpleNamespace(
         name="shop",
         directory=tmp_path,
@@ -415,6 +416,28 @@ def test_events_of_a_fifo_queue_go_in_the_order_of_their_acceptance(pipeline: Pi
     assert told == names
     assert [message.group for message in sent] == [name[1] for name in names]
     assert {message.deduplication_id.endswith(f"-{run}") for message in sent} == {True}
+
+
+def test_events_of_a_fair_queue_go_into_the_groups_of_their_tenants(pipeline: Pipeline, tmp_path: Path) -> None:
+    post(pipeline, "one", group="acme")
+    post(pipeline, "two", group="of two words")
+    pipeline.drain(pipeline.worker(Runs().process))
+    reader = ArchiveReader(aws.client("s3"), pipeline.outputs["bucket_name"])
+    table = EventReader(pipeline.outputs["table_name"], time_index_shards=0)
+    wanted = selection(datetime.now(UTC) - HOUR, None, ())
+    sent: list[queues.Outgoing] = []
+
+    def send(messages: Sequence[queues.Outgoing]) -> list[bool]:
+        sent.extend(messages)
+        return [True] * len(messages)
+
+    with open_journal(tmp_path, "fair") as journal:
+        journal.begin(timestamp(datetime.now(UTC)), wanted)
+        Replay(reader, table, wanted, fair_field="group").send(journal, send, lambda _: True)
+    assert {json.loads(message.body)["data"]["name"]: message.group for message in sent} == {
+        "one": "acme",
+        "two": sha256(b"of two words").hexdigest(),
+    }
 
 
 def test_it_calls_what_docs_archive_names_the_rights_of(pipeline: Pipeline, replay: Run) -> None:

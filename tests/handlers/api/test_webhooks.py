@@ -393,6 +393,19 @@ def test_in_a_fifo_queue_events_without_a_group_keep_the_order_of_their_webhook(
     assert sender.post(b'{"customer": {"id": []}}').status == 400
 
 
+@pytest.mark.parametrize(
+    ("body", "tenant"),
+    [(b"{}", "shop"), (b'{"customer": {"id": 7}}', "7"), (b'{"customer": {"id": []}}', None)],
+)
+def test_in_a_fair_queue_a_webhook_is_the_tenant_of_events_that_name_none(
+    sender: Sender, body: bytes, tenant: str | None
+) -> None:
+    sender.configured("github")
+    sender.pipeline.settings["fair_field"] = "customer.id"
+    assert sender.post(body).status == 202
+    assert [each["attributes"].get("MessageGroupId") for each in sender.pipeline.receive()] == [tenant]
+
+
 def test_slacks_handshake_is_answered_if_it_is_signed_and_stored_nowhere(sender: Sender) -> None:
     sender.configured("slack")
     body = json.dumps({"type": "url_verification", "challenge": "c-1", "token": "t"}).encode()

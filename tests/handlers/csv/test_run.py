@@ -67,7 +67,7 @@ def read(
     file: File, file_format: FileFormat, blocks: int, settings: CsvWorkerSettings = SETTINGS
 ) -> tuple[list[Any], dict[str, Any], int]:
     """Read a file in runs of some blocks each. Return the processed rows, the report and the number of runs."""
-    item: dict[str, Any] = {"owner": "run"}
+    item: dict[str, Any] = {"owner": "run", "started_at": "2026-11-20T08:00:00.000000Z"}
     for number in range(1, 100):
         run = Run(settings, file_format, file, cast("FileItem", item))
         if run.read(Clock(blocks)):
@@ -102,6 +102,13 @@ def test_a_converted_file_is_continued(
         rows, report, runs = read(upload(data), FileFormat(COLUMNS, encodings=("iso2022_jp",)), blocks)
     assert rows == [["1", "日本"]] * 20
     assert (report["encoding"], runs > 1) == ("iso2022_jp", blocks == 2)
+
+
+@pytest.mark.parametrize("blocks", [2, 1_000])
+def test_rows_name_the_upload_that_they_are_of(upload: Callable[[bytes], File], blocks: int) -> None:
+    with patch.object(engine_module, "BLOCK_BYTES", 16):
+        rows, _, _ = read(upload(b"a,b\n" + b"1,xy\n" * 20), FileFormat(COLUMNS, provenance=True), blocks)
+    assert rows == [["1", "xy", "raw/a.csv", number] for number in range(1, 21)]
 
 
 def test_bytes_after_a_gzip_file_are_in_the_report(upload: Callable[[bytes], File]) -> None:

@@ -21,7 +21,6 @@ INGEST = {
     "MAX_BATCH": "500",
     "MAX_DEPTH": "64",
     "TRACK": "true",
-    "LOST_AFTER_SECONDS": "1558800",
     "DEDUPLICATE": "key",
 }
 WORKER = {
