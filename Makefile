@@ -28,7 +28,7 @@ PEERS := .build/peers/.installed
 SBOM := .build/sbom.cdx.json
 
 .DEFAULT_GOAL := help
-.PHONY: help environment dev run test quick simulate drill gameday engine check secrets audit sbom bench bench-console docs peers pictures format generate layer requirements clean
+.PHONY: help environment dev run test quick simulate drill gameday engine check secrets audit sbom bench bench-console bench-plan docs peers pictures format generate layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,7 +73,7 @@ sbom: $(DEV) ## what the functions' layer is made of, CycloneDX JSON, into .buil
 drill: $(RUN) ## a game day: 20,000 orders, faults on and off, workers killed; then the books (five minutes)
 	@$(BIN)/python -W ignore -m benchmarks.drill
 
-gameday: $(RUN) ## incidents on a local stack: what rings and when, what is lost, doubled or shown wrongly (seven minutes)
+gameday: $(RUN) ## incidents on a local stack: what rings and when, what is lost, doubled or shown wrongly (ten minutes)
 	@$(BIN)/python -W ignore -m benchmarks.gameday
 
 engine: $(RUN) ## every stack through Pulumi's real engine, with a recorded provider (needs the Pulumi CLI; five minutes)
@@ -94,6 +94,9 @@ simulate: $(DEV) ## a million histories of the worker in memory (about twenty mi
 
 bench: $(DEV) $(PEERS) ## all figures of docs/performance.md, measured again and written (ten minutes); ONLY="cold api" prints some
 	@$(BIN)/python -W ignore -m benchmarks.bench $(ONLY)
+
+bench-plan: $(DEV) ## a burst through a local stack, beside what `pipeline plan` simulates for it (a minute)
+	@$(BIN)/python -W ignore -m benchmarks.plan
 
 format: $(DEV) ## format, and fix what ruff can
 	@$(BIN)/ruff check --fix --quiet .

@@ -733,6 +733,17 @@ def csv_files(
     return run_csv_files(stack, day.date() if day else None, status, maximum, as_json=as_json)
 
 
+@command(csv_app, "rejected")
+def csv_rejected(
+    key: Annotated[str, typer.Option(help="The key of the upload.")],
+    stack: CsvStackOption = "csv",
+) -> int:
+    """Write the rejected rows of an upload as CSV with its header, to correct and upload them. Exit 1 if none."""
+    from cli.csv_rejected import run_csv_rejected
+
+    return run_csv_rejected(stack, key)
+
+
 @command(csv_app, "report")
 def csv_report(
     file: Annotated[str, typer.Argument(help="A report: of reports/ in the output bucket, or of check --json.")],

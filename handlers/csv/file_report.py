@@ -11,6 +11,9 @@ from handlers.csv.suggestions import similar_names, suggestions
 from handlers.csv.table import Table
 from handlers.shared.places import described
 
+# Longer headers are cut: a report is for people.
+HEADER_CHARACTERS = 100_000
+
 
 def file_report(
     file_format: FileFormat,
@@ -35,6 +38,7 @@ def file_report(
         "encoding": encoding,
         "delimiter": table.delimiter if table else None,
         "header_line": table.header_line if table else None,
+        "header": table.header_text[:HEADER_CHARACTERS] if table else None,
         "assumptions": assumptions(file_format, encoding, encoding_position, table),
         "missing_columns": plan.missing if plan else [],
         "unknown_columns": plan.unknown if plan else [],

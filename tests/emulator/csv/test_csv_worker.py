@@ -811,6 +811,27 @@ def test_a_progress_that_cannot_be_recorded_does_not_stop_a_file(files: Files, m
     assert (files.item()["status"], files.item()["rows"]) == ("succeeded", "100")
 
 
+@pytest.mark.parametrize("output_format", ["jsonl.gz", "jsonl"])
+def test_rejected_rows_are_corrected_and_uploaded_again(files: Files, output_format: str) -> None:
+    files.settings = {"output_format": output_format}
+    files.upload("raw/a.csv", HEADER + rows(20))
+    files.drain()
+    done = command(files, "rejected", "--key", "raw/a.csv")
+    assert (done.returncode, done.stderr.partition(":")[0]) == (
+        0,
+        "2 rows; correct them, and upload them under another key",
+    )
+    assert done.stdout.removeprefix("\ufeff") == HEADER + rows(1, 6) + rows(1, 13)
+    files.upload("raw/fix.csv", done.stdout.replace(",x\n", ",7\n"))
+    files.drain()
+    assert len(files.lines("processed/")) == 20
+    assert {item["status"] for item in files.items().values()} == {"succeeded"}
+    nothing = command(files, "rejected", "--key", "raw/fix.csv")
+    assert (nothing.returncode, nothing.stderr) == (1, "no row of raw/fix.csv was rejected\n")
+    unknown = command(files, "rejected", "--key", "raw/none.csv")
+    assert (unknown.returncode, "'raw/none.csv' has succeeded" in unknown.stderr) == (1, True)
+
+
 def store_as_a_former_release(files: Files, item: Json) -> list[str]:
     """Move the outputs of a file to the keys of former releases. Return these keys."""
     file = File(item["bucket"], item["key"], "", item["etag"], 0, {})
