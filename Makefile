@@ -26,7 +26,7 @@ PEERS := .build/peers/.installed
 SBOM := .build/sbom.cdx.json
 
 .DEFAULT_GOAL := help
-.PHONY: help environment dev run test quick simulate drill gameday engine check secrets audit sbom bench-api bench-console bench-csv bench-iot docs peers pictures format generate layer requirements clean
+.PHONY: help environment dev run test quick simulate drill gameday engine check secrets audit sbom bench-api bench-console bench-csv bench-iot bench-plan docs peers pictures format generate layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,7 +71,7 @@ sbom: $(DEV) ## what the functions' layer is made of, CycloneDX JSON, into .buil
 drill: $(RUN) ## a game day: 20,000 orders, faults on and off, workers killed; then the books (five minutes)
 	@$(BIN)/python -W ignore -m benchmarks.drill
 
-gameday: $(RUN) ## incidents on a local stack: what rings and when, what is lost, doubled or shown wrongly (seven minutes)
+gameday: $(RUN) ## incidents on a local stack: what rings and when, what is lost, doubled or shown wrongly (ten minutes)
 	@$(BIN)/python -W ignore -m benchmarks.gameday
 
 engine: $(RUN) ## every stack through Pulumi's real engine, with a recorded provider (needs the Pulumi CLI; five minutes)
@@ -92,6 +92,9 @@ simulate: $(DEV) ## a million histories of the worker in memory (about twenty mi
 
 bench-api: $(DEV) ## CPU and AWS calls per event of the api variant, as ratios to a naive pipeline
 	@POWERTOOLS_SERVICE_NAME=benchmark POWERTOOLS_METRICS_NAMESPACE=DataPipeline $(BIN)/python -W ignore -m benchmarks.api
+
+bench-plan: $(DEV) ## a burst through a local stack, beside what `pipeline plan` simulates for it (a minute)
+	@$(BIN)/python -W ignore -m benchmarks.plan
 
 bench-iot: $(DEV) ## readings per CPU second, AWS calls and memory of the iot variant's worker
 	@POWERTOOLS_SERVICE_NAME=benchmark POWERTOOLS_METRICS_NAMESPACE=DataPipeline $(BIN)/python -W ignore -m benchmarks.iot

@@ -10,6 +10,7 @@ from typing import Literal
 from cli.core.stack import Stack
 from cli.core.terminal import inert, write_lines
 from components.options.csv import CsvPipelineConfig
+from handlers.csv.columns import SCALE
 from handlers.csv.provenance import COLUMNS as PROVENANCE
 from local.errors import LocalError
 
@@ -17,18 +18,32 @@ Reader = Literal["athena", "duckdb", "spark", "pyarrow", "polars"]
 
 
 def _types(*names: str) -> Mapping[str, str]:
-    """Return a reader's names of the column types."""
-    return dict(zip(("string", "integer", "number", "boolean", "date", "datetime"), names, strict=True))
+    """Return a reader's names of the column types, with `{scale}` in that of decimals."""
+    return dict(zip(("string", "integer", "number", "decimal", "boolean", "date", "datetime"), names, strict=True))
 
 
 TYPES: Mapping[Reader, Mapping[str, str]] = {
-    "athena": _types("string", "bigint", "double", "boolean", "date", "timestamp"),
-    "duckdb": _types("VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMPTZ"),
-    "spark": _types("STRING", "BIGINT", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMP"),
+    "athena": _types("string", "bigint", "double", "decimal(18,{scale})", "boolean", "date", "timestamp"),
+    "duckdb": _types("VARCHAR", "BIGINT", "DOUBLE", "DECIMAL(18,{scale})", "BOOLEAN", "DATE", "TIMESTAMPTZ"),
+    "spark": _types("STRING", "BIGINT", "DOUBLE", "DECIMAL(18,{scale})", "BOOLEAN", "DATE", "TIMESTAMP"),
     "pyarrow": _types(
-        "pa.string()", "pa.int64()", "pa.float64()", "pa.bool_()", "pa.date32()", 'pa.timestamp("us", "UTC")'
+        "pa.string()",
+        "pa.int64()",
+        "pa.float64()",
+        "pa.decimal128(18, {scale})",
+        "pa.bool_()",
+        "pa.date32()",
+        'pa.timestamp("us", "UTC")',
     ),
-    "polars": _types("pl.String", "pl.Int64", "pl.Float64", "pl.Boolean", "pl.Date", 'pl.Datetime("us", "UTC")'),
+    "polars": _types(
+        "pl.String",
+        "pl.Int64",
+        "pl.Float64",
+        "pl.Decimal(18, {scale})",
+        "pl.Boolean",
+        "pl.Date",
+        'pl.Datetime("us", "UTC")',
+    ),
 }
 
 
@@ -38,7 +53,8 @@ def run_csv_schema(stack: str, reader: str, location: str) -> int:
     if known is None:
         raise LocalError(f"--for {inert(reader)}: choose one of {', '.join(TYPES)}")
     config = Stack(stack).config_as(CsvPipelineConfig)
-    write_lines(schema(known, columns_of(config), config.output.format, location.rstrip("/")))
+    scales = {column.name: column.scale for column in config.input.columns if column.scale is not None}
+    write_lines(schema(known, columns_of(config), config.output.format, location.rstrip("/"), scales))
     if config.input.unknown_columns == "keep":
         comment = "--" if reader in ("athena", "duckdb") else "#"
         write_lines(
@@ -53,9 +69,18 @@ def columns_of(config: CsvPipelineConfig) -> Mapping[str, str]:
     return columns | ({column.name: column.type for column in PROVENANCE} if config.output.provenance else {})
 
 
-def schema(reader: Reader, columns: Mapping[str, str], output_format: str, location: str) -> list[str]:
-    """Return the lines for a reader. `columns`: types by name. `location`: a folder or a prefix, without a slash."""
-    types = {name: TYPES[reader][kind] for name, kind in columns.items()}
+def schema(
+    reader: Reader,
+    columns: Mapping[str, str],
+    output_format: str,
+    location: str,
+    scales: Mapping[str, int] | None = None,
+) -> list[str]:
+    """Return the lines for a reader. `columns`: types by name. `location`: a folder or a prefix, without a slash.
+
+    `scales`: of decimals with another scale than `SCALE`.
+    """
+    types = {name: TYPES[reader][kind].format(scale=(scales or {}).get(name, SCALE)) for name, kind in columns.items()}
     return _READERS[reader](types, output_format, location)
 
 
@@ -134,7 +159,14 @@ def _polars(types: Mapping[str, str], output_format: str, location: str) -> list
     ]
     if output_format == "parquet":
         return [*lines, f"frame = pl.scan_parquet({files}, schema=schema, hive_partitioning=False).collect()"]
-    return [*lines, f"frame = pl.scan_ndjson({files}, schema=schema).collect()"]
+    if not any(kind.startswith("pl.Decimal") for kind in types.values()):
+        return [*lines, f"frame = pl.scan_ndjson({files}, schema=schema).collect()"]
+    return [
+        *lines,
+        "# Polars reads the numbers of JSON as doubles, of 15 digits; with Parquet decimals keep them all.",
+        "doubles = {name: pl.Float64 if kind == pl.Decimal else kind for name, kind in schema.items()}",
+        f"frame = pl.scan_ndjson({files}, schema=doubles).cast(schema).collect()",
+    ]
 
 
 def _text_of_sql(text: str) -> str:

@@ -11,7 +11,10 @@ from hypothesis import settings
 from tests.user_files import refuse_to_read_them
 
 # `make quick` looks at a quarter of the examples that `make test` looks at.
-settings.register_profile("quick", max_examples=25)
+settings.register_profile("quick", max_examples=25, deadline=None)
+# A busy machine is no failure.
+settings.register_profile("all", deadline=None)
+settings.load_profile("all")
 
 # As in an activated environment: messages suggest commands by their names, not by paths of this machine.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

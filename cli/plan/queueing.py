@@ -76,10 +76,13 @@ class _Waiting:
 
 
 def simulate(
-    servers: Servers, rate: Callable[[float], float], *, seconds: float, step_seconds: float, seed: int = 1
+    servers: Servers, rate: Callable[[float], float], *, seconds: float, step_seconds: float, seed: int | None = 1
 ) -> list[Sample]:
-    """Return a sample for each step. `rate` is the events a second that arrive at a time in seconds."""
-    draw = random.Random(seed)  # noqa: S311  a simulation
+    """Return a sample for each step. `rate` is the events a second that arrive at a time in seconds.
+
+    Without a seed, exactly so many arrive, and no random number of them.
+    """
+    draw = None if seed is None else random.Random(seed)  # noqa: S311  a simulation
     waiting, ends = _Waiting(deque()), dict[int, list[tuple[int, int]]]()
     allowed, running, in_flight, room = servers.first, 0, 0, 0.0
     # A step that is longer than a run has room for several runs of a server.
@@ -89,7 +92,8 @@ def simulate(
         now = step * step_seconds
         for runs, events in ends.pop(step, ()):
             running, in_flight = running - runs, in_flight - events
-        waiting.add(now, poisson(draw, rate(now) * step_seconds))
+        mean = rate(now) * step_seconds
+        waiting.add(now, round(mean) if draw is None else poisson(draw, mean))
         room = min(room + servers.events_a_second * step_seconds, servers.events_a_second * max(1.0, step_seconds))
         free = int(allowed * turns) - running
         while free > 0 and waiting.count:

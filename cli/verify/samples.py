@@ -116,7 +116,7 @@ def csv_file(options: CsvInputOptions) -> bytes:
 
 def _cell(column: ColumnOptions) -> str:
     match column.type:
-        case "integer" | "number":
+        case "integer" | "number" | "decimal":
             limits = [int(each) for each in (column.min, column.max) if isinstance(each, int | float)]
             return str(limits[0] if limits else 1)
         case "boolean":

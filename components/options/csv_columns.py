@@ -25,7 +25,7 @@ class ColumnOptions(Options):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
     """Name in snake case. Headers are converted: `Order Date`, `orderDate` and `order_date` are all `order_date`."""
-    type: Literal["string", "integer", "number", "boolean", "date", "datetime"] = "string"
+    type: Literal["string", "integer", "number", "decimal", "boolean", "date", "datetime"] = "string"
     """Type of the cells."""
     required: bool = False
     """The header must contain the column, and none of its cells may be empty."""
@@ -43,6 +43,8 @@ class ColumnOptions(Options):
     """Allowed strings. Default: all."""
     null_values: tuple[str, ...] | None = None
     """Cells that are null, besides empty ones. Default: `input.null_values`."""
+    scale: Annotated[int, Field(ge=0, le=18)] | None = None
+    """Digits of decimals after the point; one with more is rejected. 18 digits in all. Default: 2."""
     format: tuple[Annotated[str, Field(pattern="%")], ...] = ()
     """Formats of dates and times as in Python's `strptime`, such as `%d.%m.%Y`. ISO 8601 is always read."""
     decimal: Literal[".", ","] | None = None
@@ -74,11 +76,12 @@ class ColumnOptions(Options):
     def _spellings_fit_the_type(self) -> Self:
         types = {
             "format": ("date", "datetime"),
-            **dict.fromkeys(("decimal", "group", "strip"), ("number", "integer")),
+            **dict.fromkeys(("decimal", "group", "strip"), ("number", "integer", "decimal")),
+            "scale": ("decimal",),
             **dict.fromkeys(("true_values", "false_values"), ("boolean",)),
         }
         for key, allowed in types.items():
-            if getattr(self, key) and self.type not in allowed:
+            if getattr(self, key) not in (None, ()) and self.type not in allowed:
                 raise ValueError(
                     f"column {self.name!r}: {key} goes with type {' or '.join(allowed)}, not {self.type!r}"
                 )

@@ -32,7 +32,7 @@ _PRESETS: Mapping[str, _Defaults] = {
     "excel-de": _Defaults(
         {"delimiter": ";", "encodings": _EXCEL_ENCODINGS},
         {
-            **{key: {"decimal": ",", "group": "."} for key in ("number", "integer")},
+            **{key: {"decimal": ",", "group": "."} for key in ("number", "integer", "decimal")},
             "boolean": {"true_values": ["WAHR"], "false_values": ["FALSCH"]},
             "date": {"format": ["%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", _MIDNIGHT]},
             "datetime": {"format": ["%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y", _DAY]},
@@ -41,7 +41,7 @@ _PRESETS: Mapping[str, _Defaults] = {
     "excel-us": _Defaults(
         {"delimiter": ",", "encodings": _EXCEL_ENCODINGS},
         {
-            **{key: {"group": ","} for key in ("number", "integer")},
+            **{key: {"group": ","} for key in ("number", "integer", "decimal")},
             "date": {"format": ["%m/%d/%Y", *_US_TIMES, _MIDNIGHT]},
             "datetime": {"format": [*_US_TIMES, "%m/%d/%Y", _DAY]},
         },

@@ -6,8 +6,8 @@ from typing import Literal
 
 from handlers.csv import parquet_types
 from handlers.csv.checks import BooleanCheck, Check, DateCheck, DatetimeCheck, MicrosecondCheck, string_check
-from handlers.csv.columns import Column
-from handlers.csv.number_checks import DoubleCheck, IntegerCheck, NumericCheck
+from handlers.csv.columns import SCALE, Column
+from handlers.csv.number_checks import PRECISION, DecimalCheck, DoubleCheck, IntegerCheck, NumericCheck
 from handlers.csv.parquet_types import ParquetType
 from handlers.csv.statistics import StatisticsKind
 from handlers.csv.translations import TranslatingCheck, needs_translation
@@ -20,7 +20,7 @@ class ColumnType:
     check: Callable[[Column], Check]
     quoted: bool
     """JSON Lines hold a JSON string. Otherwise, the text that the check returns must be a JSON literal."""
-    parquet: ParquetType
+    parquet: Callable[[Column], ParquetType]
     statistics: StatisticsKind
     double_check: Callable[[Column], Check] | None = None
     """Replaces `check` if the output stores numbers as doubles, and times as microseconds (`FileFormat.numbers`)."""
@@ -31,39 +31,45 @@ COLUMN_TYPES: Mapping[str, ColumnType] = {
     "string": ColumnType(
         check=string_check,
         quoted=True,
-        parquet=parquet_types.STRING,
+        parquet=lambda _: parquet_types.STRING,
         statistics="distinct",
     ),
     "integer": ColumnType(
         check=IntegerCheck,
         quoted=False,
-        parquet=parquet_types.INT64,
+        parquet=lambda _: parquet_types.INT64,
         statistics="integers",
     ),
     "number": ColumnType(
         check=NumericCheck,
         double_check=DoubleCheck,
         quoted=False,
-        parquet=parquet_types.DOUBLE,
+        parquet=lambda _: parquet_types.DOUBLE,
+        statistics="numbers",
+    ),
+    "decimal": ColumnType(
+        check=DecimalCheck,
+        quoted=False,
+        parquet=lambda column: parquet_types.decimal(SCALE if column.scale is None else column.scale, PRECISION),
         statistics="numbers",
     ),
     "boolean": ColumnType(
         check=BooleanCheck,
         quoted=False,
-        parquet=parquet_types.BOOLEAN,
+        parquet=lambda _: parquet_types.BOOLEAN,
         statistics="counts",
     ),
     "date": ColumnType(
         check=DateCheck,
         quoted=True,
-        parquet=parquet_types.DATE,
+        parquet=lambda _: parquet_types.DATE,
         statistics="range",
     ),
     "datetime": ColumnType(
         check=DatetimeCheck,
         double_check=MicrosecondCheck,
         quoted=True,
-        parquet=parquet_types.TIMESTAMP,
+        parquet=lambda _: parquet_types.TIMESTAMP,
         statistics="times",
     ),
 }

@@ -11,6 +11,8 @@ from typing import Any, Literal, Self
 Cells = Sequence[str] | None
 EscapeStyle = Literal["literal", "mysql", "postgres"]
 
+SCALE = 2
+
 
 @dataclass(frozen=True)
 class Column:
@@ -31,6 +33,8 @@ class Column:
     """Formats of dates and times besides ISO 8601, as in datetime.strptime."""
     decimal: str | None = None
     group: str | None = None
+    scale: int | None = None
+    """Digits of a decimal after the point; None is `SCALE`."""
     strip: tuple[str, ...] = ()
     unique: bool = False
     """No two processed rows of a file have the same value."""

@@ -57,7 +57,7 @@ def distribution(kind: str, values: Sequence[str]) -> dict[str, Any] | None:
     if not values:
         return None
     match kind:
-        case "number" | "integer":
+        case "number" | "integer" | "decimal":
             numbers = sorted(number for number in map(float, values) if math.isfinite(number))
             ranks = {f"p{each}": numbers[max(0, math.ceil(each * len(numbers) / 100) - 1)] for each in _QUANTILES}
             return {"sampled": len(numbers), "bins": _bins(numbers, lambda number: number), "quantiles": ranks}

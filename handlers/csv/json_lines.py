@@ -25,7 +25,7 @@ def json_lines(checks: Sequence[Check], columns: Sequence[Cells], count: int, *,
             before += "null,"
             continue
         cells, after = column, ","
-        if check.column.type == "number":
+        if check.column.type in ("number", "decimal"):
             cells = _decimals(column)
         quoted = COLUMN_TYPES[check.column.type].quoted
         if "" in column:

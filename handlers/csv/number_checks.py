@@ -6,7 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from handlers.csv.checks import CellError, Check, check_limits, shown
-from handlers.csv.columns import Column
+from handlers.csv.columns import SCALE, Column
 
 # 64 bits, as in every database and in Parquet.
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
@@ -14,6 +14,8 @@ LARGEST_NUMBER = 1.7976931348623157e308
 # A double preserves this many significant digits unless it is close to zero (DBL_DIG in C).
 DIGITS_OF_A_DOUBLE = 15
 DIGITS_OF_AN_EXPONENT = 4
+# The digits of any decimal that 64 bits hold.
+PRECISION = 18
 
 
 class NumericCheck(Check):
@@ -102,6 +104,34 @@ class IntegerCheck(NumericCheck):
     reason, article = "not_an_integer", "a whole number like 42"
     lowest, highest = SMALLEST_INTEGER, LARGEST_INTEGER
     _holds = "a 64-bit integer"
+
+
+class DecimalCheck(NumericCheck):
+    """Decimals with a fixed number of digits after the point, which an integer of 64 bits holds exactly."""
+
+    reason, article = "not_a_decimal", "a number like 1234.50"
+
+    def __init__(self, column: Column) -> None:
+        self._scale = SCALE if column.scale is None else column.scale
+        self._holds = f"a decimal of {PRECISION} digits, {self._scale} of them after the point"
+        fraction = rf"(?:\.[0-9]{{1,{self._scale}}}+)?" if self._scale else ""
+        whole = PRECISION - self._scale
+        self.plain = rf"-?(?:0|[1-9][0-9]{{0,{whole - 1}}}+){fraction}" if whole else rf"-?0{fraction}"
+        super().__init__(column)
+
+    def _text(self, cell: str) -> str:
+        text = super()._text(cell)
+        sign, digits, exponent = Decimal(text).as_tuple()
+        if not any(digits):
+            return "0"
+        # Zeros at the end are no digits of the value.
+        significant = "".join(map(str, digits)).rstrip("0")
+        places = -int(exponent) - (len(digits) - len(significant))
+        if places > self._scale:
+            raise CellError("not_exact", f"{shown(cell)} has more than {self._scale} digits after the point (scale)")
+        if len(significant) - places > PRECISION - self._scale:
+            raise CellError("out_of_range", f"{shown(cell)} is out of the range of {self._holds}")
+        return f"{Decimal((sign, tuple(map(int, significant)), -places)):f}"
 
 
 def _may_be_inexact(cell: str) -> bool:

@@ -114,7 +114,7 @@ def _footer(columns: Sequence[Column], groups: Sequence[Any]) -> bytes:
 
 
 def _schema_element(column: Column) -> thrift.Value:
-    parquet = COLUMN_TYPES[column.type].parquet
+    parquet = COLUMN_TYPES[column.type].parquet(column)
     fields = {
         1: thrift.i32(parquet.physical),
         3: thrift.i32(_REQUIRED if column.required else _OPTIONAL),
@@ -124,4 +124,4 @@ def _schema_element(column: Column) -> thrift.Value:
         fields[6] = thrift.i32(parquet.converted)
     if parquet.logical is not None:
         fields[10] = parquet.logical
-    return thrift.struct(fields)
+    return thrift.struct(dict(sorted({**fields, **parquet.element}.items())))

@@ -43,7 +43,7 @@ class Chunk:
 
     def __init__(self, column: Column, columns: int, state: Sequence[Any] | None = None, pages: bytes = b"") -> None:
         self._column = column
-        self._parquet = COLUMN_TYPES[column.type].parquet
+        self._parquet = COLUMN_TYPES[column.type].parquet(column)
         self._room = min(MOST_TEXTS, TEXTS_OF_ALL // columns)
         self.pages = bytearray(pages)
         self._size, self._nulls = 0, 0
@@ -132,7 +132,7 @@ class Chunk:
 
 def column_chunk(column: Column, rows: int, offset: int, entry: ChunkEntry) -> thrift.Value:
     """Return the metadata of a chunk of `rows` rows that begins at an offset."""
-    parquet = COLUMN_TYPES[column.type].parquet
+    parquet = COLUMN_TYPES[column.type].parquet(column)
     bounds = {}
     if entry.bounds is not None:
         low, high = entry.bounds

@@ -5,7 +5,7 @@ https://github.com/apache/parquet-format/blob/master/Encodings.md
 """
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ class ParquetType(NamedTuple):
     """The encoding of a smallest or largest value."""
     converted: int | None = None
     logical: thrift.Value | None = None
+    element: Mapping[int, thrift.Value] = {}
+    """More fields of the schema's element."""
 
 
 def bits(flags: Sequence[bool]) -> bytes:
@@ -66,6 +68,21 @@ def _fixed(physical: int, values: Callable[[Sequence[str]], Sequence[Any]], code
         lambda value: struct.pack(f"<{code}", value),
         *more,
     )
+
+
+def decimal(scale: int, precision: int) -> ParquetType:
+    """Return decimals with so many digits after the point, as multiples of the smallest one.
+
+    https://github.com/apache/parquet-format/blob/master/LogicalTypes.md#decimal
+    """
+
+    def multiples(cells: Sequence[str]) -> list[int]:
+        parts = (cell.partition(".") for cell in cells)
+        return [int(whole + fraction.ljust(scale, "0")[:scale]) for whole, _, fraction in parts]
+
+    fields = thrift.struct({1: thrift.i32(scale), 2: thrift.i32(precision)})
+    element = {7: thrift.i32(scale), 8: thrift.i32(precision)}
+    return _fixed(2, multiples, "q", 5, thrift.struct({5: fields}), element)
 
 
 _UTC_MICROSECONDS = thrift.struct({1: thrift.TRUE, 2: thrift.struct({2: thrift.EMPTY})})

@@ -46,7 +46,7 @@ _suffix = re.compile(r"[^\d.,+()\-]*\Z").search
 def options_of(kind: str, cells: Collection[str]) -> Iterator[Mapping[str, Any]]:
     """Yield options of a column of a type that may read the cells, the most usual first."""
     match kind:
-        case "number" | "integer":
+        case "number" | "integer" | "decimal":
             strip = _units(cells)
             for decimal, group in _SEPARATORS:
                 options = {"decimal": decimal, "group": group, "strip": strip}

@@ -115,7 +115,7 @@ def find_duplicates(
 
 def _key(column_type: str, cell: str) -> str:
     """Return a text that is the same for all spellings of a value."""
-    if column_type == "number":
+    if column_type in ("number", "decimal"):
         # Decimal.normalize would round.
         sign, digits, exponent = Decimal(cell).as_tuple()
         text = "".join(map(str, digits))

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from cli.csv_files import files_of
-from handlers.shared.dynamodb import Table
+
+if TYPE_CHECKING:
+    from handlers.shared.dynamodb import Table
 
 
 class Changing:

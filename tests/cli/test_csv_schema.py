@@ -21,18 +21,21 @@ from tests.components.test_csv import loaded
 from .conftest import Command
 
 PEERS_PYTHON = Path(__file__).parents[2] / ".build/peers/bin/python"
-COLUMNS = dict(zip(("na`me", "it's", 'pri"ce', "ok", "day", "at"), COLUMN_TYPES, strict=True))
+COLUMNS = dict(zip(("na`me", "it's", 'pri"ce', "sum", "ok", "day", "at"), COLUMN_TYPES, strict=True))
 # The numbers of the first begin with an integer, the second has nothing but nulls.
 FILES = [
-    "n,i,p,o,d,a\nAda,9007199254740993,40,yes,2024-01-31,2024-01-31 12:30+02\nBob,,2.5,,,2024-01-31T10:30:00.25Z\n",
-    "n,i,p,o,d,a\nEve,,,,,\n",
-    "n,i,p,o,d,a\nKim,1,1e3,no,9999-12-31,1999-12-31 00:00\n",
+    (
+        "n,i,p,s,o,d,a\nAda,9007199254740993,40,7,yes,2024-01-31,2024-01-31 12:30+02\n"
+        "Bob,,2.5,0.10,,,2024-01-31T10:30:00.25Z\n"
+    ),
+    "n,i,p,s,o,d,a\nEve,,,,,,\n",
+    "n,i,p,s,o,d,a\nKim,1,1e3,-12345678901234.56,no,9999-12-31,1999-12-31 00:00\n",
 ]
 ROWS = [
-    ["Ada", 9007199254740993, 40.0, True, date(2024, 1, 31), datetime(2024, 1, 31, 10, 30, tzinfo=UTC)],
-    ["Bob", None, 2.5, None, None, datetime(2024, 1, 31, 10, 30, 0, 250_000, tzinfo=UTC)],
-    ["Eve", None, None, None, None, None],
-    ["Kim", 1, 1000.0, False, date(9999, 12, 31), datetime(1999, 12, 31, tzinfo=UTC)],
+    ["Ada", 9007199254740993, 40.0, "7.00", True, date(2024, 1, 31), datetime(2024, 1, 31, 10, 30, tzinfo=UTC)],
+    ["Bob", None, 2.5, "0.10", None, None, datetime(2024, 1, 31, 10, 30, 0, 250_000, tzinfo=UTC)],
+    ["Eve", None, None, None, None, None, None],
+    ["Kim", 1, 1000.0, "-12345678901234.56", False, date(9999, 12, 31), datetime(1999, 12, 31, tzinfo=UTC)],
 ]
 # What a reader's rows are printed with.
 RUN = {
@@ -40,13 +43,16 @@ RUN = {
     "polars": "import sys\nexec(sys.argv[1])\nrows = frame.rows()\n",
     "pyarrow": "import sys\nexec(sys.argv[1])\nrows = [list(row.values()) for row in table.to_pylist()]\n",
 }
-PRINT = "import json\nprint(json.dumps(sorted(map(list, rows)), default=lambda each: each.isoformat()))"
+PRINT = (
+    "import json\ntext = lambda each: each.isoformat() if hasattr(each, 'isoformat') else str(each)\n"
+    "print(json.dumps(sorted(map(list, rows)), default=text))"
+)
 
 
 def write(folder: Path, output_format: str) -> None:
     """Write the outputs of the files as the worker does."""
     columns = tuple(
-        Column(name, kind, aliases=(alias,)) for (name, kind), alias in zip(COLUMNS.items(), "nipoda", strict=True)
+        Column(name, kind, aliases=(alias,)) for (name, kind), alias in zip(COLUMNS.items(), "nipsoda", strict=True)
     )
     for number, text in enumerate(FILES):
         target = folder / f"date={number}.csv" / f"{number}.{output_format}"
@@ -74,7 +80,7 @@ def test_a_reader_reads_every_value_from_every_file(tmp_path: Path, reader: Any,
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     for row in found:
-        row[4], row[5] = row[4] and date.fromisoformat(row[4]), row[5] and datetime.fromisoformat(row[5])
+        row[5], row[6] = row[5] and date.fromisoformat(row[5]), row[6] and datetime.fromisoformat(row[6])
     assert found == ROWS
 
 
@@ -117,8 +123,9 @@ def test_the_columns_of_provenance_are_in_the_schema() -> None:
 
 def test_names_are_quoted_for_athena_and_spark() -> None:
     athena = schema("athena", COLUMNS, "jsonl.gz", "s3://b/processed")
-    assert athena[1:5] == ["  `na``me` string,", "  `it's` bigint,", '  `pri"ce` double,', "  `ok` boolean,"]
-    assert athena[6:] == [
+    assert athena[1:4] == ["  `na``me` string,", "  `it's` bigint,", '  `pri"ce` double,']
+    assert athena[4:6] == ["  `sum` decimal(18,2),", "  `ok` boolean,"]
+    assert athena[7:] == [
         "  `at` string",
         ") ROW FORMAT SERDE 'org.openx.data.jsonserde.JsonSerDe'",
         "LOCATION 's3://b/processed/';",

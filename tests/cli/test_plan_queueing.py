@@ -121,6 +121,12 @@ def test_draws_have_the_mean_and_the_variance_of_poisson(mean: float) -> None:
     assert sum((each - average) ** 2 for each in drawn) / len(drawn) == pytest.approx(mean, rel=0.05)
 
 
+def test_without_a_seed_exactly_what_is_said_arrives() -> None:
+    servers = Servers(batch=10, run_seconds=1, event_seconds=0, first=2, most=2)
+    samples = simulate(servers, lambda now: 1_000 if now == 0 else 0, seconds=4, step_seconds=0.1, seed=None)
+    assert [each.waiting for each in samples[::10]] == [80, 60, 40, 20]
+
+
 def test_a_queue_is_drained_when_no_more_wait_than_usual_after_the_burst() -> None:
     samples = [Sample(float(second), waiting, 0, 0) for second, waiting in enumerate([1, 9, 9, 5, 2, 1])]
     assert [earlier.seconds < later.seconds for earlier, later in pairwise(samples)] == [True] * 5

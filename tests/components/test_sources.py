@@ -163,6 +163,7 @@ def test_each_module_is_compiled_beside_its_source_and_read_whatever_the_time_of
     for name, path in paths.items():
         (tmp_path / "task" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "task" / name).write_bytes(path.read_bytes())
+        os.utime(tmp_path / "task" / name, (0, 0))
     code = f"""
 import sys
 from importlib.machinery import SourceFileLoader

@@ -3,6 +3,7 @@
 import io
 import json
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ CELLS: dict[str, tuple[str, Any, Any, dict[str, Any]]] = {
     "string": ('a "b"', 'a "b"', 'a "b"', {"distinct": 1, "distinct_is_approximate": False}),
     "integer": (f"+0{ODD}", ODD, ODD, {"sum": ODD, "avg": ODD / 1, "min": ODD, "max": ODD}),
     "number": (".50", 0.5, 0.5, {"sum": 0.5, "avg": 0.5, "min": 0.5, "max": 0.5}),
+    "decimal": ("0.1e1", 1.0, Decimal("1.00"), {"sum": 1, "avg": 1.0, "min": 1, "max": 1}),
     "boolean": ("Yes", True, True, {}),
     "date": ("2024-02-29", "2024-02-29", date(2024, 2, 29), {"min": "2024-02-29", "max": "2024-02-29"}),
     "datetime": (
