@@ -4,7 +4,9 @@
 PYTHON ?= python3
 WORKERS ?= 3
 UPGRADE ?=
+# ONLY="cold api": parts of `make bench`.
 # AUDIT=skip: `make check` where there is no network; it says what was not audited.
+ONLY ?=
 AUDIT ?=
 
 BIN := .venv/bin
@@ -26,7 +28,7 @@ PEERS := .build/peers/.installed
 SBOM := .build/sbom.cdx.json
 
 .DEFAULT_GOAL := help
-.PHONY: help environment dev run test quick simulate drill gameday engine check secrets audit sbom bench-api bench-console bench-csv bench-iot bench-plan docs peers pictures format generate layer requirements clean
+.PHONY: help environment dev run test quick simulate drill gameday engine check secrets audit sbom bench bench-console bench-plan docs peers pictures format generate layer requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,7 +73,7 @@ sbom: $(DEV) ## what the functions' layer is made of, CycloneDX JSON, into .buil
 drill: $(RUN) ## a game day: 20,000 orders, faults on and off, workers killed; then the books (five minutes)
 	@$(BIN)/python -W ignore -m benchmarks.drill
 
-gameday: $(RUN) ## incidents on a local stack: what rings and when, what is lost, doubled or shown wrongly (seven minutes)
+gameday: $(RUN) ## incidents on a local stack: what rings and when, what is lost, doubled or shown wrongly (ten minutes)
 	@$(BIN)/python -W ignore -m benchmarks.gameday
 
 engine: $(RUN) ## every stack through Pulumi's real engine, with a recorded provider (needs the Pulumi CLI; five minutes)
@@ -90,21 +92,15 @@ quick: $(DEV) ## the tests that need no emulator: the loop to work in
 simulate: $(DEV) ## a million histories of the worker in memory (about twenty minutes)
 	@POWERTOOLS_SERVICE_NAME=simulation AWS_DEFAULT_REGION=us-east-1 $(BIN)/python -W ignore -m tests.simulation.world 1000000
 
-bench-api: $(DEV) ## CPU and AWS calls per event of the api variant, as ratios to a naive pipeline
-	@POWERTOOLS_SERVICE_NAME=benchmark POWERTOOLS_METRICS_NAMESPACE=DataPipeline $(BIN)/python -W ignore -m benchmarks.api
+bench: $(DEV) $(PEERS) ## all figures of docs/performance.md, measured again and written (ten minutes); ONLY="cold api" prints some
+	@$(BIN)/python -W ignore -m benchmarks.bench $(ONLY)
 
 bench-plan: $(DEV) ## a burst through a local stack, beside what `pipeline plan` simulates for it (a minute)
 	@$(BIN)/python -W ignore -m benchmarks.plan
 
-bench-iot: $(DEV) ## readings per CPU second, AWS calls and memory of the iot variant's worker
-	@POWERTOOLS_SERVICE_NAME=benchmark POWERTOOLS_METRICS_NAMESPACE=DataPipeline $(BIN)/python -W ignore -m benchmarks.iot
-
 format: $(DEV) ## format, and fix what ruff can
 	@$(BIN)/ruff check --fix --quiet .
 	@$(BIN)/ruff format --quiet .
-
-bench-csv: $(DEV) ## the CSV engine's speed, memory and exactness, at 1 and 5 million rows (minutes)
-	@nice $(BIN)/python -m benchmarks.csv
 
 generate: $(RUN) ## what is generated from the code: schemas/stack.schema.json, docs/reference
 	@$(BIN)/python -W ignore -m components.config > .stack.schema.json && mv .stack.schema.json schemas/stack.schema.json
@@ -115,7 +111,7 @@ docs: $(SITE_TOOLS) ## the documentation as a site, into .build/site; a broken l
 	@cp -r docs $(wildcard *.md) .build/docs-source/ && cp schemas/outcome.json .build/docs-source/schemas/
 	@.build/docs/bin/zensical build --strict --clean --config-file mkdocs.yml
 
-peers: $(PEERS) ## pandas, Polars, DuckDB and others, for more tests and for bench-csv, into .build/peers (700 MB)
+peers: $(PEERS) ## pandas, Polars, DuckDB and others, for more tests and for bench, into .build/peers (700 MB)
 
 layer: $(RUN) ## the functions' dependency layer, into .build/
 	@$(BIN)/python -W ignore -c 'from components.layers import layer_archive; print(layer_archive())'
@@ -150,7 +146,7 @@ $(SITE_TOOLS): requirements-docs.txt
 	@touch $@
 
 $(PEERS): requirements-peers.txt
-	@echo "Making an environment for other programs that read CSV: about a minute ..."
+	@echo "Making an environment for what tests and benchmarks compare with: about a minute ..."
 	@$(PYTHON) -m venv --clear .build/peers
 	@.build/peers/bin/python -m pip --disable-pip-version-check install --quiet --no-input --require-hashes \
 		--requirement requirements-peers.txt || { $(OFFLINE); exit 1; }

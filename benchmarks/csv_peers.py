@@ -1,30 +1,30 @@
-"""The CSV engine beside other programs on one file: `python -m benchmarks.csv_peers`, a part of `make bench-csv`.
+"""The CSV engine beside other programs on one file. A part of `make bench`.
 
 Each reads the file, finds the bad rows as well as it can (types, required cells, the pattern of one column), and writes
 the good ones as compressed JSON Lines, in a process of its own. Frictionless only validates. The file has bad rows of
-five kinds, and their number is known. `make peers` installs the other programs; a row of one that is not installed says
-so. CPU seconds are those of all threads, and include no import.
+five kinds, and their number is known. `make peers` installs the other programs; one that is not installed
+has no row. CPU seconds are those of all threads, and include no import.
 """
 
 import argparse
 import gzip
 import json
 import os
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.figures import Rows, Size
 
 ROOT = Path(__file__).parents[1]
 PEERS_PYTHON = ROOT / ".build/peers/bin/python"
-ROWS = 200_000
-REPEATS = 3
 EMAIL = r"[^@\s]+@[^@\s.]+(?:\.[^@\s.]+)+"
 
 
@@ -80,11 +80,13 @@ def _run_one(way: str, path: Path) -> None:
         started = time.process_time()
         bad = WAYS[way](path, Path(folder, "out.jsonl.gz"))
         seconds = time.process_time() - started
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not by getrusage, which counts the parent process at the fork, too.
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    peak_mb = int(line.split()[1]) / 1_024
     sys.stdout.write(json.dumps({"bad": bad, "seconds": seconds, "peak_mb": peak_mb}) + "\n")
 
 
-def measure(way: str, path: Path) -> dict[str, Any] | None:
+def run(way: str, path: Path) -> dict[str, Any] | None:
     """Return the bad rows found, CPU seconds and peak memory of a program; None if it is not installed."""
     if not PEERS_PYTHON.exists():
         return None
@@ -106,52 +108,45 @@ def generate(path: Path, rows: int) -> dict[str, Any]:
     return csv.generate(path, rows)
 
 
-def measure_engine(path: Path) -> dict[str, Any]:
+def run_engine(path: Path) -> dict[str, Any]:
     """Return the same of the engine."""
     from benchmarks import csv  # noqa: PLC0415  as above
 
-    result = csv.measure("engine", path)
+    result = csv.run("engine", path)
     return {**result, "bad": result["found"]["rows"] - result["found"]["processed"]}
 
 
-def compare(folder: Path, rows: int = ROWS, repeats: int = REPEATS) -> list[str]:
-    """Print the table: medians of `repeats` runs in turns. Return what is wrong with the engine's results."""
-    path = folder / "compared.csv"
-    bad = rows - generate(path, rows)["processed"]
-    runs: dict[str, list[dict[str, Any] | None]] = {"engine": [], **{way: [] for way in WAYS}}
-    for _ in range(repeats):
-        for way, results in runs.items():
-            results.append(measure_engine(path) if way == "engine" else measure(way, path))
-    sys.stdout.write(f"{'':<15}{'rows':>10}{'rows / CPU s':>14}{'peak MB':>9}{'bad rows found':>16}{'of':>8}\n")
-    for way, results in runs.items():
-        done = [result for result in results if result]
-        if not done:
-            sys.stdout.write(f"{way:<15}  not installed: run make peers\n")
-            continue
-        seconds = statistics.median(result["seconds"] for result in done)
-        peak_mb = statistics.median(result["peak_mb"] for result in done)
-        found = done[0]["bad"]
-        sys.stdout.write(f"{way:<15}{rows:>10}{rows / seconds:>14.0f}{peak_mb:>9.0f}{found:>16}{bad:>8}\n")
-    wrong = {result["bad"] for result in runs["engine"] if result} - {bad}
-    return [f"the engine found {found} bad rows, not {bad}" for found in wrong]
+def measure(size: "Size") -> "Rows":
+    """Return each program's speed, memory and bad rows, and the engine's speed as a ratio to it.
 
-
-def main() -> int:
-    """Print the table. Return 1 if the engine's result is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=ROWS)
-    parser.add_argument("--repeats", type=int, default=REPEATS)
-    parser.add_argument("--way", choices=WAYS)
-    parser.add_argument("--file", type=Path)
-    options = parser.parse_args()
-    if options.way:
-        _run_one(options.way, options.file)
-        return 0
+    Raises RuntimeError when the engine does not find every bad row.
+    """
+    rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with tempfile.TemporaryDirectory() as folder:
-        wrong = compare(Path(folder), options.rows, options.repeats)
-    sys.stderr.writelines(f"wrong: {line}\n" for line in wrong)
-    return int(bool(wrong))
+        path = Path(folder, "compared.csv")
+        bad = size.compared_rows - generate(path, size.compared_rows)["processed"]
+        for _ in range(size.rounds):
+            engine = run_engine(path)
+            if engine["bad"] != bad:
+                raise RuntimeError(f"the engine found {engine['bad']} bad rows, not {bad}")
+            for name, result in (("engine", engine), *((way, run(way, path)) for way in WAYS)):
+                if result is not None:
+                    rows[name]["rows_per_s"].append(size.compared_rows / result["seconds"])
+                    rows[name]["peak_mb"].append(result["peak_mb"])
+                    rows[name]["bad_found"].append(result["bad"])
+                    rows[name]["bad"].append(bad)
+                    rows[name]["ratio_engine"].append(result["seconds"] / engine["seconds"])
+    return rows
+
+
+def main() -> None:
+    """Run one program on one file and print what it came to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--way", choices=WAYS, required=True)
+    parser.add_argument("--file", type=Path, required=True)
+    options = parser.parse_args()
+    _run_one(options.way, options.file)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -334,6 +334,10 @@ class Drill:
                 complete = answer["complete"]
         return moved
 
+    def redrive_all(self) -> int:
+        """Redrive the dead letters, once, whatever their cause. Return their number."""
+        return int(self._redrive("POST", "start", {"max_messages": 1_000})["redriven"])
+
     def _redrive(self, method: str, path: str, body: Any = None) -> Any:
         text = None if body is None else json.dumps(body)
         url = f"{self._up.outputs['api_url']}/redrive/{path}"

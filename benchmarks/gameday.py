@@ -1,6 +1,7 @@
 """Incidents, one after the other, on a local stack: what rings and when, what is lost, doubled or shown wrongly.
 
     make gameday
+    .venv/bin/python -m benchmarks.gameday --incident "workers are killed"
 
 Orders go to the local ingestion stack in signed requests while things go wrong. What CloudWatch would see is collected
 on the way: the metrics that the functions write, the depth of the queues, the answers of the API. A second stands for a
@@ -18,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,9 +43,12 @@ DRAIN_SECONDS = 120
 # With the wait for an empty queue longer than five minutes: more-dead-letters has ended before the next incident.
 PAUSE_SECONDS = 6
 HEARTBEAT_MINUTES = 15
+# Until SQS moves a message whose only run failed.
+MOVED_AFTER_SECONDS = 2
 CONFIG = {
     "fault_injection": {},
     "alarms": {"heartbeat_minutes": HEARTBEAT_MINUTES},
+    "queue": {"redrive_api": {}, "reconciler": {}},
     "worker": {
         "processor": "processors.orders:process",
         "timeout_seconds": 12,
@@ -71,13 +76,30 @@ INCIDENTS = (
     Incident("the first orders fail for good", 10, ("dead-letters",), ("more-dead-letters",)),
     Incident("more fail while these lie there", 15, ("more-dead-letters",)),
     Incident("an operator looks at the dead letters", 10),
-    Incident("workers are killed", 20, (), ("worker-errors", "failed-messages", "heartbeat")),
+    Incident("two operators redrive them at once", 10, (), ("dead-letters", "more-dead-letters", "heartbeat")),
+    Incident("each message is delivered twice", 10),
+    Incident("three in ten calls fail", 15, ("failed-messages",), ("more-dead-letters", "heartbeat")),
+    Incident("the worker cannot start", 10, ("more-dead-letters",), ("dead-letters", "heartbeat")),
+    Incident(
+        "the items of dead letters expire before a redrive",
+        10,
+        ("more-dead-letters",),
+        ("dead-letters", "heartbeat"),
+    ),
+    Incident("workers are killed", 20, (), ("failed-messages", "heartbeat")),
     Incident(
         "what the processor calls is out", 20, ("circuit-open",), ("failed-messages", "more-dead-letters", "heartbeat")
     ),
 )
 # What takes real seconds, not minutes: starts of functions, and the minutes of EventBridge Scheduler.
-IGNORED = ("oldest-message", "api-latency", "ingest-duration", "worker-duration", "breaker-stopped")
+IGNORED = (
+    "reconciler-stopped",
+    "oldest-message",
+    "api-latency",
+    "ingest-duration",
+    "worker-duration",
+    "breaker-stopped",
+)
 
 
 @dataclass
@@ -151,7 +173,6 @@ class Watch:
     def _count(self, function: str, message: str) -> None:
         if message.startswith("REPORT "):
             self.data.put(self.minute, "AWS/Lambda", "Invocations", 1, FunctionName=function)
-            self.data.put(self.minute, "AWS/Lambda", "Errors", int("Status: " in message), FunctionName=function)
         if not message.startswith('{"_aws"') and '"_aws"' not in message[:2_000]:
             return
         line = json.loads(message)
@@ -188,8 +209,8 @@ class GameDay:
         self._number = 0
         self.told: list[Told] = []
 
-    def run(self, console: Console) -> None:
-        """Let everything happen."""
+    def run(self, console: Console, incidents: Sequence[Incident]) -> None:
+        """Let incidents happen, one after the other."""
         during: Mapping[str, Callable[[Told], None]] = {
             "a client renames a field": lambda told: self._traffic(told, edit=_renamed),
             "a client's credentials expire": lambda told: self._traffic(told, access=Access()),
@@ -197,10 +218,15 @@ class GameDay:
             "the first orders fail for good": lambda told: self._traffic(told, edit=_to_nowhere),
             "more fail while these lie there": lambda told: self._traffic(told, edit=_to_nowhere),
             "an operator looks at the dead letters": self._looked_at,
+            "two operators redrive them at once": self._redriven_twice,
+            "each message is delivered twice": lambda told: self._with_fault(told, "duplicate_submit"),
+            "three in ten calls fail": lambda told: self._with_fault(told, "random_fail_p30"),
+            "the worker cannot start": self._not_started,
+            "the items of dead letters expire before a redrive": lambda told: self._not_started(told, expire=True),
             "workers are killed": self._killed,
-            "what the processor calls is out": self._out,
+            "what the processor calls is out": lambda told: self._with_fault(told, "random_fail_p100"),
         }
-        for incident in INCIDENTS:
+        for incident in incidents:
             console.print(f"{time.strftime('%H:%M:%S')}  {incident.name}")
             told = Told(incident, self._watch.minute)
             self.told.append(told)
@@ -262,10 +288,51 @@ class GameDay:
         with self._drill.kills():
             self._traffic(told)
 
-    def _out(self, told: Told) -> None:
-        self._drill.inject("random_fail_p100")
+    def _with_fault(self, told: Told, mode: str) -> None:
+        self._drill.inject(mode)
         self._traffic(told)
         self._drill.inject("none")
+
+    def _redriven_twice(self, told: Told) -> None:
+        """Two redrive all dead letters, of which nobody has fixed the cause."""
+        with ThreadPoolExecutor(2) as operators:
+            moved = list(operators.map(lambda _: self._drill.redrive_all(), range(2)))
+        if self._ledger.failing and not any(moved):
+            raise RuntimeError("no dead letter was redriven")
+        self._traffic(told)
+
+    def _not_started(self, told: Told, *, expire: bool = False) -> None:
+        """The worker's module is missing, SQS moves the messages, and they are redriven when it is there again."""
+        aws, url = Clients(self._up.emulator), self._up.outputs["queue_url"]
+        name = function_of(self._up, "worker")
+        variables = aws("lambda").get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+        before = aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])["Attributes"]
+        few = json.dumps({**json.loads(before["RedrivePolicy"]), "maxReceiveCount": 1})
+        gone = {**variables, "PROCESSOR": "processors.gone:process"}
+        hidden = {"VisibilityTimeout": str(MOVED_AFTER_SECONDS)}
+        aws("sqs").set_queue_attributes(QueueUrl=url, Attributes={"RedrivePolicy": few, **hidden})
+        aws("lambda").update_function_configuration(FunctionName=name, Environment={"Variables": gone})
+        self._traffic(told)
+        self._drill.drain(DRAIN_SECONDS)
+        aws("lambda").update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+        hidden = {"VisibilityTimeout": str(VISIBILITY_SECONDS)}
+        aws("sqs").set_queue_attributes(QueueUrl=url, Attributes={**before, **hidden})
+        if expire:
+            for order in told.orders:
+                key = {"id": {"S": self._ledger.ids[order]}}
+                aws("dynamodb").delete_item(TableName=self._up.outputs["table_name"], Key=key)
+        else:
+            aws("lambda").invoke(FunctionName=function_of(self._up, "reconciler"), Payload=b"{}")
+            failed = Counter(self._drill.states()[order] for order in told.orders)["failed"]
+            if not failed:
+                raise RuntimeError("the reconciler noted no event")
+        if not self._drill.redrive_faults():
+            raise RuntimeError("SQS moved no message")
+
+
+def function_of(up: Running, part: str) -> str:
+    """Return the name of the function of a part of the pipeline."""
+    return next(each.name for each in up.engine.functions if part in each.name)
 
 
 def _renamed(order: dict[str, Any]) -> None:
@@ -328,6 +395,8 @@ def main() -> int:
     """Run the game day and print its table. Return 1 when a line is wrong."""
     parser = argparse.ArgumentParser(description="Incidents on a local stack, and what rings.")
     parser.add_argument("--seed", type=int, default=7)
+    names = [each.name for each in INCIDENTS]
+    parser.add_argument("--incident", action="append", choices=names, help="only this one; may be repeated")
     options = parser.parse_args()
     console = Console(width=140)
     chance = random.Random(options.seed)  # noqa: S311  a game day, not a secret
@@ -342,7 +411,7 @@ def main() -> int:
         drill, watch = Drill(up, ledger, chance), Watch(up, graph)
         day = GameDay(up, watch, drill, ledger, chance)
         with watch.watching():
-            day.run(console)
+            day.run(console, [each for each in INCIDENTS if each.name in (options.incident or names)])
         table = rows(
             day.told, changes(graph, watch.data, watch.minute), ledger, drill.states(), Counter(drill.results())
         )

@@ -1,6 +1,4 @@
-"""The worker of the iot variant alone: readings per CPU second, AWS calls per reading, peak memory.
-
-    make bench-iot
+"""The worker of the iot variant alone: readings per CPU second, AWS calls per reading, memory. A part of `make bench`.
 
 Each case is a process of its own, as a function is, and takes one object; what a run costs but once (imports, clients,
 connections) is not counted, because a warm function has it behind it. The naive worker does what a first version does:
@@ -11,10 +9,12 @@ nothing. Only the worker's own CPU time counts; the emulator is another process.
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -22,9 +22,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table as Grid
-
+from benchmarks.figures import Rows, Size
 from handlers.iot.contents import STANDARD_FORM
 from handlers.iot.settings import IotWorkerSettings
 from handlers.iot.silence import Silences
@@ -32,12 +30,13 @@ from handlers.iot.thresholds import Thresholds
 from handlers.iot.worker import IotWorker
 from handlers.shared import aws
 from handlers.shared.log import logger
-from local.engine import running
-from local.project import load_project
 from tests.aws_calls import tapped
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "tests/samples"
+THRESHOLDS = json.dumps(
+    {"temperature": {"": {"warning": {"min": "-10", "max": "30", "hysteresis": "1", "cooldown_minutes": 0}}}}
+)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -54,7 +53,19 @@ class Case:
     packed: bool = False
     naive: bool = False
 
+    def smaller(self, divisor: int) -> "Case":
+        """Return the case with fewer readings, devices and crossings."""
+        if divisor == 1:
+            return self
+        return replace(
+            self,
+            readings=max(self.readings // divisor, 10),
+            devices=max(self.devices // divisor, 1),
+            crossings=max(self.crossings // divisor, min(self.crossings, 1)),
+        )
 
+
+NAIVE = "naive, 1,000 of one device"
 CASES = (
     Case("10,000 of one device", 10_000, 1),
     Case("10,000 of one device, gzip", 10_000, 1, packed=True),
@@ -63,7 +74,7 @@ CASES = (
     Case("100,000 of 100 devices", 100_000, 100),
     Case("100,000 of 100 devices, each 100th with a bad metric", 100_000, 100, bad_every=100),
     Case("10 of one device", 10, 1),
-    Case("naive, 1,000 of one device", 1_000, 1, naive=True),
+    Case(NAIVE, 1_000, 1, naive=True),
 )
 
 
@@ -80,13 +91,14 @@ class Cost:
 def content(case: Case) -> bytes:
     """The object: JSON Lines."""
     every = case.readings // (2 * case.crossings) if case.crossings else 0
+    name = re.sub(r"\W+", "-", case.name)
     lines = []
     for number in range(case.readings):
         value = 35.5 if every and number // every % 2 else 20 + number % 70 / 10
         moment = START + timedelta(seconds=number)
         humidity = None if case.bad_every and number % case.bad_every == 0 else 45.25
         metrics = {"temperature": value, "humidity": humidity, "pressure": 1013.2}
-        device = f"device-{case.name.replace(' ', '-').replace(',', '')}-{number % case.devices}"
+        device = f"device-{name}-{number % case.devices}"
         lines.append(json.dumps({"device_id": device, "timestamp": moment.isoformat(), "metrics": metrics}))
     data = "\n".join(lines).encode()
     return gzip.compress(data) if case.packed else data
@@ -137,19 +149,19 @@ def cost(work: Callable[[], object]) -> Cost:
     return Cost(time.process_time() - started, calls, megabytes(), idle)
 
 
-def run_case(case: Case, outputs: dict[str, str], thresholds: str) -> None:
+def run_case(key: str, outputs: dict[str, str], *, naive: bool) -> None:
     """In a process of its own: takes the object that lies ready, and prints what that took."""
     # Lambda takes the lines from a pipe; here they go nowhere, at about the same price.
     logger.handlers[0].setStream(StringIO())  # type: ignore[attr-defined]
-    bucket, key = outputs["input_bucket"], f"readings/{case.name}.held-back"
+    bucket = outputs["input_bucket"]
     settings = replace(IotWorkerSettings.from_environment(), suffixes="")
     silences = Silences({"": 1_800})
-    worker = IotWorker(settings, Thresholds.from_json(thresholds), silences, "benchmark", {}, STANDARD_FORM)
+    worker = IotWorker(settings, Thresholds.from_json(THRESHOLDS), silences, "benchmark", {}, STANDARD_FORM)
     with redirect_stdout(StringIO()):
         # Clients and connections are made now.
         worker.handle(notification(bucket, "readings/warm.held-back"), "warm")
         aws.client("sns").list_topics()
-    if case.naive:
+    if naive:
         table, topic = outputs["table_name"], outputs["alerts_topic_arn"]
         took = cost(lambda: take_naively(bucket, key, table, topic))
     else:
@@ -157,74 +169,71 @@ def run_case(case: Case, outputs: dict[str, str], thresholds: str) -> None:
     sys.stdout.write(json.dumps(asdict(took)))
 
 
-def measure() -> list[tuple[Case, Cost]]:
-    """Every case and what it took."""
-    measured = []
+def run(key: str, outputs: Mapping[str, str], environment: Mapping[str, str], *, naive: bool) -> Cost:
+    """Take an object in a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.iot", key, json.dumps(outputs), json.dumps(naive)]
+    own = {**os.environ, **environment}
+    done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=False)  # noqa: S603  ourselves
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return Cost(**json.loads(done.stdout))
+
+
+def measure(size: Size) -> Rows:
+    """Return each case's figures, and its speed as a ratio to the naive worker's.
+
+    Raises RuntimeError when readings are missing.
+    """
+    cases = [case.smaller(size.iot_divisor) for case in CASES]
+    rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for _ in range(size.rounds):
+        costs = one_round(cases)
+        speeds = {case.name: case.readings / costs[case.name].cpu_seconds for case in cases}
+        for case in cases:
+            took = costs[case.name]
+            figures = {"readings_per_s": speeds[case.name], "calls": took.calls / case.readings}
+            figures |= {"peak_mb": took.peak_mb, "idle_mb": took.idle_mb}
+            figures["ratio_naive"] = speeds[case.name] / speeds[NAIVE]
+            for column, value in figures.items():
+                rows[case.name][column].append(value)
+    return rows
+
+
+def one_round(cases: Sequence[Case]) -> dict[str, Cost]:
+    """Run every case once, in a stack of its own: the emulator becomes slow with the readings of several rounds."""
+    from local.engine import running  # noqa: PLC0415  not in the processes that are measured
+    from local.project import load_project  # noqa: PLC0415  as above
+    from local.services import Clients  # noqa: PLC0415  as above
+
     with running(load_project(SAMPLES, "iot")) as up:
-        os.environ.update(up.environment())
         (function,) = (each for each in up.engine.functions if each.handler == "handlers.iot.worker.handler")
-        thresholds = json.dumps(
-            {"temperature": {"": {"warning": {"min": "-10", "max": "30", "hysteresis": "1", "cooldown_minutes": 0}}}},
-        )
-        s3 = aws.client("s3")
-        warm = content(Case("warm", 1, 1))
-        s3.put_object(Bucket=up.outputs["input_bucket"], Key="readings/warm.held-back", Body=warm)
-        for case in CASES:
-            s3.put_object(
-                Bucket=up.outputs["input_bucket"],
-                Key=f"readings/{case.name}.held-back",
-                Body=content(case),
-            )
-            command = [
-                sys.executable,
-                "-W",
-                "ignore",
-                "-m",
-                "benchmarks.iot",
-                case.name,
-                json.dumps(up.outputs),
-                thresholds,
-            ]
-            environment = {**os.environ, **function.environment}
-            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  ourselves
-            if done.returncode:
-                raise RuntimeError(done.stderr)
-            measured.append((case, Cost(**json.loads(done.stdout))))
-        found = 0
-        for page in aws.botocore_client("dynamodb").get_paginator("scan").paginate(TableName=up.outputs["table_name"]):
-            found += sum("metrics" in item for item in page["Items"])
-        rejected = 0
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=up.outputs["input_bucket"], Prefix="rejected/"):
-            for each in page.get("Contents", []):
-                rejected += (
-                    s3.get_object(Bucket=up.outputs["input_bucket"], Key=each["Key"])["Body"].read().count(b"\n")
-                )
-    bad = sum(case.readings // case.bad_every for case in CASES if case.bad_every)
+        clients, bucket = Clients(up.emulator), up.outputs["input_bucket"]
+        environment = {**up.environment(), **function.environment}
+        clients("s3").put_object(Bucket=bucket, Key="readings/warm.held-back", Body=content(Case("warm", 1, 1)))
+        costs = {}
+        for case in cases:
+            key = f"readings/{case.name}.held-back"
+            clients("s3").put_object(Bucket=bucket, Key=key, Body=content(case))
+            costs[case.name] = run(key, up.outputs, environment, naive=case.naive)
+        check_stored(clients, bucket, up.outputs["table_name"], cases)
+    return costs
+
+
+def check_stored(clients: Callable[[str], Any], bucket: str, table: str, cases: Sequence[Case]) -> None:
+    """Raise RuntimeError unless every reading is stored or recorded as rejected."""
+    pages = clients("dynamodb").get_paginator("scan").paginate(TableName=table)
+    found = sum("metrics" in item for page in pages for item in page["Items"])
+    listed = clients("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="rejected/")
+    keys = [each["Key"] for page in listed for each in page.get("Contents", [])]
+    rejected = sum(clients("s3").get_object(Bucket=bucket, Key=key)["Body"].read().count(b"\n") for key in keys)
+    bad = sum(case.readings // case.bad_every for case in cases if case.bad_every)
     if rejected != bad:
         raise RuntimeError(f"{bad} readings had a bad metric and {rejected} are recorded")
-    expected = 1 + sum(case.readings for case in CASES)
+    # And the one that warms each process up.
+    expected = 1 + sum(case.readings for case in cases)
     if found != expected:
         raise RuntimeError(f"{expected} readings were sent and {found} are stored")
-    return measured
-
-
-def main() -> None:
-    """Prints the table, or runs the case that is named."""
-    if len(sys.argv) > 1:
-        name, outputs, thresholds = sys.argv[1:]
-        run_case(next(case for case in CASES if case.name == name), json.loads(outputs), thresholds)
-        return
-    grid = Grid("object", "readings a CPU second", "CPU µs a reading", "AWS calls a reading", "peak MB (idle)")
-    for case, took in measure():
-        grid.add_row(
-            case.name,
-            f"{case.readings / took.cpu_seconds:,.0f}",
-            f"{took.cpu_seconds / case.readings * 1_000_000:.0f}",
-            f"{took.calls / case.readings:.3f}",
-            f"{took.peak_mb:.0f} ({took.idle_mb:.0f})",
-        )
-    Console(width=110).print(grid)
 
 
 if __name__ == "__main__":
-    main()
+    run_case(sys.argv[1], json.loads(sys.argv[2]), naive=json.loads(sys.argv[3]))

@@ -1,4 +1,4 @@
-"""Line charts as SVG, small and readable in both colour schemes."""
+"""Line and bar charts as SVG, small and readable in both colour schemes."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from html import escape
 
 WIDTH, HEIGHT = 760, 300
+BAR, NAMES, VALUES = 22, 250, 60
+"""Of bars: the height of a row, and the room for names before and for values behind them."""
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 34, 44
 COLOURS = ("#2563eb", "#d97706", "#059669")
 MINOR = "#8b8b8b"
@@ -48,12 +50,7 @@ class Chart:
             path = " ".join(f"{x(one):.1f},{y(other):.1f}" for one, other in line)
             body.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[number]}" stroke-width="2"/>')
             body.append(_text(WIDTH - RIGHT - 170 * number, 18, name, "end", "bold", COLOURS[number]))
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-            f'aria-label="{escape(self.title)}" font-family="sans-serif" font-size="12">\n'
-            + "\n".join(body)
-            + "\n</svg>\n"
-        )
+        return _document(self.title, HEIGHT, body)
 
     def _axis(
         self, values: Sequence[float], begin: float, end: float, ticks: Sequence[float]
@@ -81,6 +78,45 @@ class Chart:
             ends[row : row + 1] = [x(begin) + LETTER_WIDTH * (len(label) + 1)]
             rows.append(row)
         return rows
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A horizontal bar per row, of parts that add up. `rows` has a value per part; `form` shows a row's sum."""
+
+    title: str
+    parts: Sequence[str]
+    rows: Mapping[str, Sequence[float]]
+    form: str = "{:,.0f}"
+
+    def svg(self) -> str:
+        """Return the chart as an SVG document."""
+        height = TOP + BAR * len(self.rows) + 10
+        longest = max(sum(values) for values in self.rows.values())
+        scale = (WIDTH - NAMES - VALUES) / longest
+        body = [_text(8, 18, self.title, "start", "bold")]
+        if len(self.parts) > 1:
+            body += [
+                _text(WIDTH - RIGHT - 110 * (len(self.parts) - 1 - number), 18, part, "end", "bold", COLOURS[number])
+                for number, part in enumerate(self.parts)
+            ]
+        for number, (name, values) in enumerate(self.rows.items()):
+            top, left = TOP + BAR * number, float(NAMES)
+            body.append(_text(NAMES - 8, top + 14, name, "end"))
+            for value, colour in zip(values, COLOURS, strict=False):
+                body.append(
+                    f'<rect x="{left:.1f}" y="{top}" width="{value * scale:.1f}" height="{BAR - 5}" fill="{colour}"/>'
+                )
+                left += value * scale
+            body.append(_text(left + 6, top + 14, self.form.format(sum(values)), "start"))
+        return _document(self.title, height, body)
+
+
+def _document(title: str, height: int, body: Sequence[str]) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'aria-label="{escape(title)}" font-family="sans-serif" font-size="12">\n' + "\n".join(body) + "\n</svg>\n"
+    )
 
 
 def _shade(begin: float, end: float, row: int, odd: int, label: str) -> str:

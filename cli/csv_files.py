@@ -67,10 +67,14 @@ def files_of(table: Table, day: date, statuses: Sequence[str] = STATUSES) -> Ite
             yield from page
 
     keys = merge(*map(of, statuses), key=_time, reverse=True)
+    seen: set[str] = set()
     while part := list(islice(keys, KEYS_A_CALL)):
-        items = {item["id"]: item for item in table.get([{"id": each["id"]} for each in part])}
+        # A file that is done between the queries is found by both of its statuses.
+        ids = [each for each in dict.fromkeys(str(key["id"]) for key in part) if each not in seen]
+        seen |= {*ids}
+        items = {item["id"]: item for item in table.get([{"id": each} for each in ids])}
         # One that expired since is in the index for a moment more.
-        yield from (cast("FileItem", items[each["id"]]) for each in part if each["id"] in items)
+        yield from (cast("FileItem", items[each]) for each in ids if each in items)
 
 
 def _time(key: Mapping[str, Any]) -> str:

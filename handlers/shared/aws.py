@@ -12,6 +12,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     from botocore.config import Config
     from botocore.session import Session
 
@@ -47,6 +49,17 @@ def _session() -> "Session":
     from botocore.session import get_session  # noqa: PLC0415  this takes most of a cold start
 
     return get_session()
+
+
+@cache
+def tls_context(authorities: str | None) -> "SSLContext":
+    """Return what verifies servers, by a file of authorities or by the system's.
+
+    Our own clients share it, because loading the authorities takes most of a handshake's CPU time.
+    """
+    from ssl import create_default_context  # noqa: PLC0415  GET /health needs no TLS
+
+    return create_default_context(cafile=authorities)
 
 
 def _config(service: str) -> "Config":

@@ -33,7 +33,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
-from handlers.shared.aws import ATTEMPTS, CALLS_AT_ONCE, CONNECT_SECONDS, READ_SECONDS
+from handlers.shared.aws import ATTEMPTS, CALLS_AT_ONCE, CONNECT_SECONDS, READ_SECONDS, tls_context
 
 # https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 MAXIMUM_BACKOFF_SECONDS = 20
@@ -124,7 +124,6 @@ class JsonClient:
         self._url = f"{url.scheme}://{url.netloc}/"
         self._idle: list[http.client.HTTPConnection] = []
         self._quota, self._lock = QUOTA, Lock()
-        self._context: Any = None
         self._operations = {re.sub("(?<=.)([A-Z])", r"_\1", each).lower(): each for each in service.operations.split()}
 
     def __getattr__(self, method: str) -> Any:
@@ -212,9 +211,8 @@ class JsonClient:
     def _new(self) -> http.client.HTTPConnection:
         if not self._is_tls:
             return http.client.HTTPConnection(*self._address, timeout=CONNECT_SECONDS)
-        if self._context is None:
-            self._context = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE"))
-        return http.client.HTTPSConnection(*self._address, timeout=CONNECT_SECONDS, context=self._context)
+        context = tls_context(os.environ.get("AWS_CA_BUNDLE"))
+        return http.client.HTTPSConnection(*self._address, timeout=CONNECT_SECONDS, context=context)
 
     def _failed(self, error: Exception, *, connected: bool) -> _Attempt:
         from botocore import exceptions  # noqa: PLC0415  not before there is one

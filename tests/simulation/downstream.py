@@ -31,6 +31,7 @@ from handlers.shared import metrics, queues
 from handlers.shared.dynamodb import TableError
 from handlers.shared.log import logger
 from tests.simulation.world import SETTINGS as PLAIN
+from tests.simulation.world import mark
 
 FUNCTION_SECONDS = 30.0
 VISIBILITY_SECONDS = 180.0
@@ -264,13 +265,7 @@ class Outage:
         self, envelope: Envelope, attempt: int, until: int, message_id: str, receives: int, _item: object = None
     ) -> None:
         self.clock.sleep(0.005)
-        item = self.items.setdefault(envelope.id, {"id": envelope.id, "status": "queued"})
-        item |= {
-            "attempts": attempt,
-            "running_until": until,
-            "noted_message_id": message_id,
-            "noted_receives": receives,
-        }
+        mark(self.items, envelope, attempt, until, message_id, receives)
 
     def complete(self, completions: Sequence[Completion], _known: object) -> list[None]:
         if completions:

@@ -6,6 +6,7 @@ edges are replaced: the table, SQS, SNS, and the call of the user's function.
 """
 
 import logging
+import math
 import random
 import sys
 import time
@@ -49,6 +50,19 @@ SETTINGS = WorkerSettings(
     backoff_maximum_seconds=60,
     archive=False,
 )
+
+
+def mark(
+    items: dict[str, dict[str, Any]], envelope: Envelope, attempt: int, until: int, message_id: str, receives: int
+) -> None:
+    """Record in the items that an attempt begins, as `EventTable.mark` does."""
+    item = items.setdefault(envelope.id, {"id": envelope.id, "status": "queued"})
+    item |= {
+        "attempts": attempt,
+        "running_until": until,
+        "noted_message_id": message_id,
+        "noted_receives": receives,
+    }
 
 
 class Died(BaseException):
@@ -96,6 +110,9 @@ class World:
     left: float = FUNCTION_SECONDS
     messages: list[Message] = field(default_factory=list)
     items: dict[str, dict[str, Any]] = field(default_factory=dict)
+    expire_seconds: float = math.inf
+    """How long an item is kept after its last write."""
+    expires: dict[str, float] = field(default_factory=dict)
     dead: Counter[str] = field(default_factory=Counter)
     events: dict[str, Event] = field(default_factory=dict)
     in_trouble: bool = False
@@ -178,31 +195,34 @@ class World:
         if self.now < self.table_back_at:
             raise TableError("throttled")
         self.step()
+        self._expire()
         return {each: dict(self.items[each]) for each in ids if each in self.items}
+
+    def _expire(self) -> None:
+        """Forget expired items: whether TTL has deleted them or not, the table takes them for absent."""
+        self.items = {each: item for each, item in self.items.items() if self.expires.get(each, math.inf) > self.now}
 
     def mark(
         self, envelope: Envelope, attempt: int, until: int, message_id: str, receives: int, _item: object = None
     ) -> None:
         """Record that an attempt begins."""
         self.step()
-        item = self.items.setdefault(envelope.id, {"id": envelope.id, "status": "queued"})
-        item |= {
-            "attempts": attempt,
-            "running_until": until,
-            "noted_message_id": message_id,
-            "noted_receives": receives,
-        }
+        self._expire()
+        mark(self.items, envelope, attempt, until, message_id, receives)
+        self.expires[envelope.id] = self.now + self.expire_seconds
         self.step()
 
     def complete(self, completions: Sequence[Completion], _known: object) -> list[dict[str, Any] | None]:
         """Record what became of events, or of attempts."""
         self.step()
+        self._expire()
         answers: list[dict[str, Any] | None] = []
         for each in completions:
             item = self.items.setdefault(each.envelope.id, {"id": each.envelope.id})
             if item.get("status") == "succeeded":
                 answers.append(dict(item))
                 continue
+            self.expires[each.envelope.id] = self.now + self.expire_seconds
             item |= {
                 "status": each.status,
                 "attempts": each.attempts,

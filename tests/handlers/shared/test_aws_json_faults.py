@@ -450,3 +450,21 @@ def test_a_certificate_of_another_host_is_refused(make: Any, tmp_path: Path, mon
         with make("sqs", environment_of(server, "https", "localhost")) as call, pytest.raises(SSLError):
             call(*CALLS["sqs"])
         assert server.requests == []
+
+
+def test_clients_load_the_authorities_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str | None] = []
+
+    def load(cafile: str | None) -> ssl.SSLContext:
+        loaded.append(cafile)
+        return original(cafile=cafile)
+
+    original = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", load)
+    authorities = str(tmp_path / "authority.pem")
+    monkeypatch.setenv("AWS_CA_BUNDLE", authorities)
+    with tls_server(tmp_path, "localhost") as server:
+        for _ in range(2):
+            with ours("sqs", environment_of(server, "https", "localhost")) as call:
+                assert call(*CALLS["sqs"])["Messages"] == ANSWERS["sqs"]["Messages"]
+    assert loaded == [authorities]
