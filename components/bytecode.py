@@ -25,7 +25,7 @@ def why_not() -> str | None:
         return None
     return (
         f"modules are not compiled: this is {platform.python_implementation()} {here}, and functions run CPython "
-        f"{wanted}. Cold starts take about twice the CPU time; deploy with CPython {wanted}"
+        f"{wanted}. Imports take about twice the CPU time at a cold start; deploy with CPython {wanted}"
     )
 
 
