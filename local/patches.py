@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from hypercorn.config import Config
 from ministack import app  # type: ignore[import-untyped]
 from ministack.core import (  # type: ignore[import-untyped]
     iam_actions,
@@ -32,6 +33,7 @@ from local.gate import Checks, Gate
 
 IAM_LOG_VARIABLE = "PIPELINE_IAM_LOG"
 BATCHES_AT_ONCE = 5
+MOST_HEADER_BYTES = 2**17
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-iam.html
 _PARTIQL = (
@@ -83,6 +85,8 @@ def apply() -> None:
 
 def serve() -> None:
     """Run MiniStack until it is stopped."""
+    # Of a request that comes in pieces hypercorn takes 16 KiB of headers, and of one that comes at once any number.
+    Config.h11_max_incomplete_size = MOST_HEADER_BYTES
     app.main()
 
 

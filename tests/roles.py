@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -95,7 +96,8 @@ def _document(statements: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def forget_clients() -> None:
-    """The next client is made with the environment as it is then."""
+    """The next client is made with the environment as it is then, boto3's too."""
+    boto3.DEFAULT_SESSION = None
     aws._session.cache_clear()
     aws.client.cache_clear()
 

@@ -239,7 +239,7 @@ def stack(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         storage=SimpleNamespace(
             time_index=True, time_index_shards=8, items_expire_after_days=DAYS, archives_accepted=True
         ),
-        queue=SimpleNamespace(fifo=None),
+        queue=SimpleNamespace(fifo=None, fair=None),
     )
     fake = SimpleNamespace(
         name="shop",

@@ -61,7 +61,8 @@ def alerts_of(fleet: Fleet) -> Counter[str]:
     for entry in fleet.messages:
         message: Any = json.loads(entry["Message"])
         kind = message["kind"]
-        found[f"{message['severity']} {kind}" if "severity" in message else kind] += message.get("count", 1)
+        name = f"{message['severity']} {kind}" if kind in ("crossed", "recovered") else kind
+        found[name] += message.get("count", 1)
     fleet.messages.clear()
     return found
 
