@@ -92,7 +92,7 @@ quick: $(DEV) ## the tests that need no emulator: the loop to work in
 simulate: $(DEV) ## a million histories of the worker in memory (about twenty minutes)
 	@POWERTOOLS_SERVICE_NAME=simulation AWS_DEFAULT_REGION=us-east-1 $(BIN)/python -W ignore -m tests.simulation.world 1000000
 
-bench: $(DEV) $(PEERS) ## all figures of docs/performance.md, measured again and written (ten minutes); ONLY="cold api" prints some
+bench: $(DEV) $(PEERS) ## all figures of docs/performance.md, measured again and written (a quarter of an hour); ONLY="cold api" prints some
 	@$(BIN)/python -W ignore -m benchmarks.bench $(ONLY)
 
 bench-plan: $(DEV) ## a burst through a local stack, beside what `pipeline plan` simulates for it (a minute)
