@@ -80,7 +80,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Cost:
-    """What a case took: CPU seconds, calls, and megabytes at the peak and before the object was there."""
+    """The cost of a case: CPU seconds, calls, and megabytes at the peak and before the object was there."""
 
     cpu_seconds: float
     calls: int

@@ -7,7 +7,7 @@ from html import escape
 
 WIDTH, HEIGHT = 760, 300
 BAR, NAMES, VALUES = 22, 250, 60
-"""Of bars: the height of a row, and the room for names before and for values behind them."""
+"""The height of a row of bars, and the room for names before and for values behind them."""
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 34, 44
 COLOURS = ("#2563eb", "#d97706", "#059669")
 MINOR = "#8b8b8b"

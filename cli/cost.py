@@ -59,20 +59,7 @@ class Bill:
         return sum(self.dollars.values())
 
 
-@dataclass(frozen=True)
-class Volume:
-    """What comes in, of each variant what its stacks take; None: a default."""
-
-    events_a_month: int | None = None
-    events_a_request: int | None = None
-    event_bytes: int | None = None
-    gb_a_month: float | None = None
-    file_mb: float | None = None
-    readings_a_month: int | None = None
-    readings_an_object: int | None = None
-
-
-# Of a variant: what it takes by default.
+# The volume that a stack of each variant takes, and its defaults.
 DEFAULTS: Mapping[str, Mapping[str, float]] = {
     "api": {"events_a_month": 1_000_000, "events_a_request": 1, "event_bytes": 500},
     "csv": {"gb_a_month": 100, "file_mb": 50},
@@ -80,11 +67,14 @@ DEFAULTS: Mapping[str, Mapping[str, float]] = {
 }
 
 
-def run_cost(stack: str, volume: Volume, prices_file: str | None, *, as_json: bool) -> int:
-    """Print the bill of a stack, by service. Raises LocalError for a volume of another variant."""
+def run_cost(stack: str, volume: Mapping[str, float | None], prices_file: str | None, *, as_json: bool) -> int:
+    """Print the bill of a stack, by service. `volume` is as in DEFAULTS; None is a default.
+
+    Raises LocalError for a volume of another variant.
+    """
     prices = read_prices(prices_file or str(PRICES))
     costed = Stack(stack)
-    config, given = costed.config, {name: each for name, each in vars(volume).items() if each is not None}
+    config, given = costed.config, {name: each for name, each in volume.items() if each is not None}
     taken = DEFAULTS[config.variant]
     if foreign := sorted(given.keys() - taken.keys()):
         named, own = (", ".join(f"--{_option(name)}" for name in names) for names in (foreign, taken))

@@ -1,4 +1,4 @@
-"""What the cost models of all variants share: units, schedules, and what is billed whatever comes in."""
+"""Shared parts of the cost models: units, schedules, and what is billed whatever comes in."""
 
 import json
 import math

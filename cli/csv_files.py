@@ -40,9 +40,10 @@ def run_csv_files(stack: str, day: date | None, status: str | None, maximum: int
     try:
         for item in islice(files_of(Table(name), day, (status,) if status else STATUSES), maximum):
             found += 1
-            write_json({name: value for name, value in item.items() if name in SHOWN}) if as_json else write_lines(
-                [line(item)]
-            )
+            if as_json:
+                write_json({name: value for name, value in item.items() if name in SHOWN})
+            else:
+                write_lines([line(item)])
     except (BotoCoreError, ClientError, TableError) as error:
         raise LocalError(f"the files cannot be read: {one_line(error)}") from error
     if not found:

@@ -431,17 +431,17 @@ def cost(
     as_json: JsonOption = False,
 ) -> int:
     """Estimate the monthly cost of a stack, by service."""
-    from cli.cost import Volume, run_cost
+    from cli.cost import run_cost
 
-    volume = Volume(
-        events_per_month,
-        events_per_request,
-        event_bytes,
-        gb_per_month,
-        file_mb,
-        readings_per_month,
-        readings_per_object,
-    )
+    volume = {
+        "events_a_month": events_per_month,
+        "events_a_request": events_per_request,
+        "event_bytes": event_bytes,
+        "gb_a_month": gb_per_month,
+        "file_mb": file_mb,
+        "readings_a_month": readings_per_month,
+        "readings_an_object": readings_per_object,
+    }
     return run_cost(stack, volume, prices, as_json=as_json)
 
 

@@ -33,7 +33,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Package:
-    """What a function is deployed with. Lambda limits code and layers together to 250 MB unpacked."""
+    """A function's code and layers. Lambda limits code and layers together to 250 MB unpacked."""
 
     function: str
     code_bytes: int

@@ -45,9 +45,9 @@ class Place:
     option: str
     variable: str
     hides: Callable[[str, str], bool]
-    """Whether a change from one value to another hides what is stored."""
+    """Return True if a change from one value to another hides what is stored."""
     hidden: str
-    """What nobody finds after such a change, in words."""
+    """The data that nobody finds after such a change, in words."""
 
 
 PLACES = (

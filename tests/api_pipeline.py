@@ -8,6 +8,7 @@ import base64
 import dataclasses
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from handlers.api.reconciler import Reconciler
 from handlers.api.settings import IngestSettings, ReconcilerSettings, WorkerSettings
 from handlers.api.stuck import StuckEvents
 from handlers.api.worker import Worker
+from handlers.processor import Rejected
 from handlers.shared.redrive import EVENT_PARAMETERS, Redrive
 from handlers.shared.settings import RedriveSettings
 
@@ -65,6 +67,20 @@ class RunningTime(Time):
 
     def get_remaining_time_in_millis(self) -> int:
         return int((self._ends - time.monotonic()) * 1_000)
+
+
+class Runs(Counter[str]):
+    """A processor that counts its runs of each event."""
+
+    def __init__(self, *failing: str) -> None:
+        super().__init__()
+        self.failing = failing
+
+    def process(self, event: Mapping[str, Any]) -> int:
+        self[event["name"]] += 1
+        if event["name"] in self.failing:
+            raise Rejected("never")
+        return self[event["name"]]
 
 
 @dataclass

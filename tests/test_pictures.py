@@ -7,13 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import pictures
+from benchmarks.bill import dollars
 from benchmarks.plot import Chart
-from cli.cost import PRICES, read_prices
-from cli.cost_model import Traffic, monthly_usage
-from components.config import load
-from components.options.api import ApiPipelineConfig
-from local.project import load_project
-from tests.graphs import ROOT, SAMPLES, graph_of
+from tests.graphs import ROOT, SAMPLES
 
 IMAGES = sorted((ROOT / "docs/images").glob("*.svg"))
 SCREENSHOTS = sorted((ROOT / "docs/images").glob("*.png"))
@@ -32,17 +28,9 @@ def test_the_cost_charts_are_what_the_model_says() -> None:
 
 
 def test_the_lean_bill_in_the_docs_is_the_models() -> None:
-    config = load(load_project(SAMPLES, "dev").with_config(pictures.LEAN).config, file="dev", check_processor=False)
-    assert isinstance(config, ApiPipelineConfig)
-    graph, prices = graph_of(config=pictures.LEAN), read_prices(str(PRICES))
-    less, bigger = (monthly_usage(config, graph, Traffic(number, 100, 500)) for number in (100_000_000, 200_000_000))
-    usd = {
-        unit: (bigger[unit] - less[unit]) / 100 * prices["prices"][unit]["usd"] / prices["prices"][unit]["per"]
-        for unit in bigger
-    }
-    kept = usd.pop("dynamodb.gb_months")
+    bill = dollars(pictures.LEAN, 100)
     text = (ROOT / "docs/cost.md").read_text().replace("\n", " ")
-    assert f"cost the lean one {sum(usd.values()):.2f} USD, and {kept:.2f} USD for keeping" in text
+    assert f"cost the lean one {bill['usd']:.2f} USD, and {bill['storage_usd']:.2f} USD for keeping" in text
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)

@@ -1,4 +1,4 @@
-"""What breaks first in a stack under a load, and the changes with which nothing does."""
+"""The first limit that a load exceeds in a stack, and the changes with which it exceeds none."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What `pipeline plan` prints: a table over rates of events, or one rate with its limits, changes and queue."""
+"""The output of `pipeline plan`: a table over rates of events, or one rate with its limits, changes and queue."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What scheduled reports know of each other: an item of the events table. It contains no AWS code.
+"""Notes of scheduled reports for later ones: an item of the events table. It contains no AWS code.
 
 It says from when on all events are still there, and which windows had events that were not done when they were
 reported.

@@ -107,10 +107,11 @@ class StuckEvents:
 
     def _read(self, now: datetime) -> _Found:
         oldest = (now - self._kept).replace(minute=0, second=0, microsecond=0)
-        for item in self._table.get([key_of(FOUND)]):
-            until = max(oldest, datetime.fromisoformat(item["received_at"]))
-            return _Found(until, str(item["ids"]).split(), item["stuck"])
-        return _Found(oldest, (), 0)
+        item = self._reader.note(FOUND)
+        if item is None:
+            return _Found(oldest, (), 0)
+        until = max(oldest, datetime.fromisoformat(item["received_at"]))
+        return _Found(until, str(item["ids"]).split(), item["stuck"])
 
     def _write(self, found: _Found) -> None:
         item = {

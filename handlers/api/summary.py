@@ -181,12 +181,21 @@ def text(report: Report, corrected: Iterable[Report] = ()) -> str:
         if rows:
             lines += ["", heading, *(f"  {count:>9,}  {name}" for name, count in rows)]
     for again in corrected:
-        lines += ["", f"Counted again: {title(again)}", *facts(again)[:-1]]
+        lines += ["", f"Counted again: {title(again)}", *counted(again)]
     return "\n".join(lines) + "\n"
 
 
 def facts(report: Report) -> list[str]:
     """Return the report's main lines."""
+    lines = counted(report)
+    lines.append(f"Now {report['queue_depth']:,} in the queue, {report['dead_letter_depth']:,} with the dead letters")
+    if not report["complete"]:
+        lines.append(f"INCOMPLETE: {INCOMPLETE[report['incomplete_because']]}; the numbers cover some of them.")
+    return lines
+
+
+def counted(report: Report) -> list[str]:
+    """Return the lines about the events of the window."""
     status, latency = report["by_status"], report["latency_ms"]
     lines = [
         "No events were received."
@@ -197,9 +206,6 @@ def facts(report: Report) -> list[str]:
     if latency["count"]:
         about = "about " if latency["approximate"] else ""
         lines.append(f"Received to completed: p50 {about}{latency['p50']:,} ms, p95 {about}{latency['p95']:,} ms")
-    lines.append(f"Now {report['queue_depth']:,} in the queue, {report['dead_letter_depth']:,} with the dead letters")
-    if not report["complete"]:
-        lines.append(f"INCOMPLETE: {INCOMPLETE[report['incomplete_because']]}; the numbers cover some of them.")
     return lines
 
 

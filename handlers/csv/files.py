@@ -49,7 +49,7 @@ class Progress(TypedDict):
 
     rows_so_far: int
     bytes_so_far: int
-    """Of the object, which may be compressed: its share of `size` is done."""
+    """Bytes of the object, which may be compressed: its share of `size` is done."""
 
 
 class Outputs(TypedDict):

@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,12 +14,11 @@ import yaml
 from typer.testing import CliRunner
 
 from cli.main import app
-from handlers.processor import Rejected
 from handlers.shared import dead_letters
 from local.engine import running
 from local.project import load_project
 from local.services import Clients
-from tests.api_pipeline import CONFIG, Pipeline, subscribed
+from tests.api_pipeline import CONFIG, Pipeline, Runs, subscribed
 from tests.code_blocks import code_blocks
 from tests.graphs import ROOT, SAMPLES
 from tests.roles import forget_clients
@@ -30,20 +28,6 @@ _BLOCKS = [block.splitlines() for block in code_blocks(PAGE)]
 PURGE, RESTORE = _BLOCKS[0], [line for block in _BLOCKS[1:] for line in block]
 # Without what needs secrets or a parameter of faults.
 OPTIONS = {name: value for name, value in CONFIG.items() if name not in ("webhooks", "fault_injection")}
-
-
-class Runs(Counter[str]):
-    """A processor that counts its runs of each event."""
-
-    def __init__(self, *failing: str) -> None:
-        super().__init__()
-        self.failing = failing
-
-    def process(self, event: Mapping[str, Any]) -> int:
-        self[event["name"]] += 1
-        if event["name"] in self.failing:
-            raise Rejected("never")
-        return self[event["name"]]
 
 
 class Runbook:

@@ -4,7 +4,7 @@ import gzip
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -20,11 +20,10 @@ from cli.replay_archive import Replay, run_replay_archive, selection
 from cli.replay_journal import open_journal
 from handlers.api.events import Envelope
 from handlers.api.reader import EventReader
-from handlers.processor import Rejected
 from handlers.shared import aws, queues
 from handlers.shared.times import timestamp
 from local.errors import LocalError
-from tests.api_pipeline import Pipeline, Time
+from tests.api_pipeline import Pipeline, Runs, Time
 from tests.crash_points import record
 
 HOUR = timedelta(hours=1)
@@ -34,20 +33,6 @@ Run = Callable[..., int]
 
 class Killed(BaseException):
     """The process ends here."""
-
-
-class Runs(Counter[str]):
-    """A processor that counts its runs of each event."""
-
-    def __init__(self, *failing: str) -> None:
-        super().__init__()
-        self.failing = failing
-
-    def process(self, event: Mapping[str, Any]) -> int:
-        self[event["name"]] += 1
-        if event["name"] in self.failing:
-            raise Rejected("never")
-        return self[event["name"]]
 
 
 @pytest.fixture
@@ -393,11 +378,8 @@ def test_a_queue_that_takes_nothing_ends_it_and_nothing_is_taken_for_sent(
     assert len(pipeline.receive()) == 1
 
 
-def test_events_of_a_fifo_queue_go_in_the_order_of_their_acceptance(pipeline: Pipeline, tmp_path: Path) -> None:
-    names = [f"{kind}{number}" for number in range(5) for kind in "ba"]
-    for name in names:
-        post(pipeline, name, group=name[1])
-        pipeline.drain(pipeline.worker(Runs().process))
+def sent_by_a_replay(pipeline: Pipeline, folder: Path, **options: Any) -> tuple[list[queues.Outgoing], str]:
+    """The messages that a replay of the last hour sends, and its run."""
     reader = ArchiveReader(aws.client("s3"), pipeline.outputs["bucket_name"])
     table = EventReader(pipeline.outputs["table_name"], time_index_shards=0)
     wanted = selection(datetime.now(UTC) - HOUR, None, ())
@@ -407,10 +389,18 @@ def test_events_of_a_fifo_queue_go_in_the_order_of_their_acceptance(pipeline: Pi
         sent.extend(messages)
         return [True] * len(messages)
 
-    with open_journal(tmp_path, "fifo") as journal:
+    with open_journal(folder, "replay") as journal:
         journal.begin(timestamp(datetime.now(UTC)), wanted)
-        Replay(reader, table, wanted, "group", events_a_batch=3).send(journal, send, lambda _: True)
-        run = journal.run
+        Replay(reader, table, wanted, **options).send(journal, send, lambda _: True)
+        return sent, journal.run
+
+
+def test_events_of_a_fifo_queue_go_in_the_order_of_their_acceptance(pipeline: Pipeline, tmp_path: Path) -> None:
+    names = [f"{kind}{number}" for number in range(5) for kind in "ba"]
+    for name in names:
+        post(pipeline, name, group=name[1])
+        pipeline.drain(pipeline.worker(Runs().process))
+    sent, run = sent_by_a_replay(pipeline, tmp_path, group_field="group", events_a_batch=3)
     told = [json.loads(message.body)["data"]["name"] for message in sent]
     # Hours keep their order; so do all events within one.
     assert told == names
@@ -422,18 +412,7 @@ def test_events_of_a_fair_queue_go_into_the_groups_of_their_tenants(pipeline: Pi
     post(pipeline, "one", group="acme")
     post(pipeline, "two", group="of two words")
     pipeline.drain(pipeline.worker(Runs().process))
-    reader = ArchiveReader(aws.client("s3"), pipeline.outputs["bucket_name"])
-    table = EventReader(pipeline.outputs["table_name"], time_index_shards=0)
-    wanted = selection(datetime.now(UTC) - HOUR, None, ())
-    sent: list[queues.Outgoing] = []
-
-    def send(messages: Sequence[queues.Outgoing]) -> list[bool]:
-        sent.extend(messages)
-        return [True] * len(messages)
-
-    with open_journal(tmp_path, "fair") as journal:
-        journal.begin(timestamp(datetime.now(UTC)), wanted)
-        Replay(reader, table, wanted, fair_field="group").send(journal, send, lambda _: True)
+    sent, _ = sent_by_a_replay(pipeline, tmp_path, fair_field="group")
     assert {json.loads(message.body)["data"]["name"]: message.group for message in sent} == {
         "one": "acme",
         "two": sha256(b"of two words").hexdigest(),
